@@ -1,0 +1,63 @@
+"""From observations to episodes: pending, firing, resolved.  Pure: now is an argument."""
+
+import hashlib
+from dataclasses import replace
+from datetime import datetime
+
+from alerts.evaluate import Observation
+from alerts.rules import Rule
+from stream.nouns import Alert
+
+PENDING, FIRING, RESOLVED = "pending", "firing", "resolved"
+
+
+def step(alert: Alert | None, rule: Rule, topic: str, seen: Observation, now: datetime) -> Alert | None:
+    """The episode after one observation; None where there is none (or a pending one is over).
+
+    Missing data changes nothing: it neither starts nor resolves an episode.  A clock that steps back
+    only makes the waits longer.
+    """
+    if alert is None:
+        return _begin(rule, topic, seen, now) if seen.breached else None
+    if seen.value is None:
+        return alert
+    alert = replace(alert, value=seen.value, n=seen.n, uncertainty=seen.uncertainty, summary=seen.summary)
+    if alert.state == PENDING:
+        if not seen.breached:
+            return None
+        return _maybe_fire(alert, rule, now)
+    if not seen.calm:
+        return replace(alert, clear_since=None)
+    since = alert.clear_since or now
+    if now - since < rule.keep_firing_for:
+        return replace(alert, clear_since=since)
+    return replace(alert, state=RESOLVED, clear_since=since, resolved_at=now)
+
+
+def _begin(rule: Rule, topic: str, seen: Observation, now: datetime) -> Alert:
+    assert seen.value is not None
+    alert = Alert(
+        id=episode_id(rule.name, topic, now),
+        rule=rule.name,
+        topic=topic,
+        severity=rule.severity,
+        state=PENDING,
+        since=now,
+        value=seen.value,
+        threshold=seen.threshold,
+        n=seen.n,
+        uncertainty=seen.uncertainty,
+        summary=seen.summary,
+    )
+    return _maybe_fire(alert, rule, now)
+
+
+def _maybe_fire(alert: Alert, rule: Rule, now: datetime) -> Alert:
+    if now - alert.since < rule.hold:
+        return alert
+    return replace(alert, state=FIRING, fired_at=now)
+
+
+def episode_id(rule: str, topic: str, since: datetime) -> str:
+    """The key of an episode: the same wherever and however often it is worked out."""
+    return hashlib.sha256(f"{rule}\x1f{topic}\x1f{since.isoformat()}".encode()).hexdigest()[:24]

@@ -1,0 +1,52 @@
+"""What the alert loop tells Prometheus; only the monitor that runs the loop shows states."""
+
+from collections.abc import Iterable, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from alerts.rules import Rule, topics_of
+from stream.nouns import Alert
+
+SHOWN = ("pending", "firing")
+
+
+class AlertMetrics:
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        registry = registry or CollectorRegistry()
+        self.state = Gauge(
+            "sentiment_alert_state", "1 while the alert is in the state", ["rule", "topic", "state"],
+            registry=registry,
+        )  # fmt: skip
+        self.transitions = Counter(
+            "sentiment_alert_transitions", "Episodes that came into a state", ["rule", "state"],
+            registry=registry,
+        )  # fmt: skip
+        self.evaluated = Gauge(
+            "sentiment_alert_evaluation_timestamp_seconds", "When the rules were last evaluated here",
+            registry=registry,
+        )  # fmt: skip
+        self.evaluated.set(float("nan"))
+        self.pages = Counter(
+            "sentiment_pages", "Pages by receiver and outcome", ["receiver", "outcome"], registry=registry
+        )
+
+    def create_labels(self, rules: Iterable[Rule], receivers: Iterable[str]) -> None:
+        for rule in rules:
+            for state in (*SHOWN, "resolved"):
+                self.transitions.labels(rule.name, state)
+        for receiver in receivers:
+            for outcome in ("sent", "failed", "refused"):
+                self.pages.labels(receiver, outcome)
+
+    def show(self, rules: Iterable[Rule], topics: Sequence[str], alerts: Iterable[Alert]) -> None:
+        """Set every rule's and topic's state."""
+        open_states = {(alert.rule, alert.topic): alert.state for alert in alerts}
+        for rule in rules:
+            for topic in topics_of(rule, topics):
+                for state in SHOWN:
+                    on = open_states.get((rule.name, topic)) == state
+                    self.state.labels(rule.name, topic, state).set(int(on))
+
+    def hide(self) -> None:
+        self.state.clear()
+        self.evaluated.set(float("nan"))

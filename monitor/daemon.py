@@ -1,0 +1,239 @@
+"""The daemon: builds every part from the settings, runs them, and takes them down in order."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry
+
+from alerts.loop import AlertLoop
+from alerts.metrics import AlertMetrics
+from alerts.notify import Webhooks
+from alerts.rules import load_rules
+from models.engine import Engine
+from models.metrics import ModelMetrics
+from monitor.http import Endpoint
+from monitor.loops import (
+    WEBHOOK,
+    AlertRunner,
+    KafkaDelivery,
+    Loop,
+    OutboxRunner,
+    PageDelivery,
+    Watchdog,
+)
+from monitor.settings import Settings
+from stream import broker, database
+from stream.alert_store import Lease, SqlAlertStore
+from stream.broker import KafkaSender
+from stream.codec import Codec
+from stream.errors import BrokerError, StoreUnavailable
+from stream.metrics import StreamMetrics
+from stream.nouns import Alert
+from stream.outbox import KAFKA, BatchOutbound, Outbox
+from stream.pipeline import Pipeline
+from stream.store import Store
+from stream.worker import Worker
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 60.0
+STOP_SECONDS = 40.0
+T = TypeVar("T")
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Daemon:
+    """One monitor.  Building it loads the model and needs broker and database to answer.
+
+    Raises the rooms' own errors where something is wrong that waiting cannot mend.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.registry = CollectorRegistry()
+        self._stopping = threading.Event()
+        self._failure: BaseException | None = None
+        self._wake: Callable[[], object] = self._stopping.set
+        self._deadline = threading.Timer(STOP_SECONDS, _give_up)
+        self._deadline.daemon = True
+        self.http = Endpoint(settings.http, self.registry, self.troubles)
+        model_metrics = ModelMetrics(self.registry)
+        self.engine = Engine.load(settings.models, model_metrics)
+        self.topics = self.engine.info.labels["topic"]
+        self.rules = load_rules(settings.alerts.rules, self.topics)
+        self.stream_metrics = StreamMetrics(self.registry, self.topics)
+        self.alert_metrics = AlertMetrics(self.registry)
+        self.alert_metrics.create_labels(self.rules, settings.alerts.webhooks)
+        self.store = Store(database.connect(settings.database), settings.stream.window_seconds)
+        _patiently(lambda: database.check_schema(self.store.engine))
+        kinds = settings.kafka.kinds
+        self._incarnations = _patiently(lambda: broker.incarnations(settings.kafka, kinds))
+        self.pipeline = self._make_pipeline()
+        self.worker = Worker(settings.kafka, settings.stream, self.pipeline.process)
+        self.watchdog = Watchdog(
+            self.worker, self.pipeline, self.store, settings.kafka, self._incarnations,
+            self.stream_metrics, settings.stream.stuck_seconds,
+        )  # fmt: skip
+        self._leases: list[Lease] = []
+        self._alert_lease = self._lease("alerts")
+        self._alert_store = SqlAlertStore(self.store, self._alert_lease, settings.kafka.alerts)
+
+    def troubles(self) -> list[str]:
+        """Why the monitor is not ready; empty when it is."""
+        worker, pipeline = getattr(self, "worker", None), getattr(self, "pipeline", None)
+        if worker is None or pipeline is None:
+            return ["starting"]
+        found = [] if worker.joined_at else ["the consumer group is not joined yet"]
+        if pipeline.trouble:
+            found.append(pipeline.trouble)
+        if not broker.answers(self.settings.kafka):
+            found.append(f"no broker answers at {self.settings.kafka.bootstrap_servers}")
+        if self._stopping.is_set():
+            found.append("stopping")
+        return found
+
+    def run(self) -> None:
+        """Work until SIGINT or SIGTERM, or until `stop`; then drain.  Raises what ended it otherwise."""
+        try:
+            asyncio.run(self._run())
+        finally:
+            self._stopping.set()
+            self._deadline.cancel()
+            self.http.close()
+            self.store.engine.dispose()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Ask for the end, from any thread; what takes too long then is cut short."""
+        if not self._deadline.is_alive():
+            log.info("stopping: finishing the batch in hand")
+            self._deadline.start()
+        self._wake()
+
+    def recent_alerts(self) -> list[Alert]:
+        """The latest episodes, oldest first, as the live table shows them."""
+        return self._alert_store.recent_alerts(20)
+
+    async def _run(self) -> None:
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        self._wake = lambda: loop.call_soon_threadsafe(stop.set)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, self.stop)
+        threads = self._loops()
+        for thread in threads:
+            thread.start()
+        log.info("monitor up: model %s on %s, metrics at %s/metrics",
+                 self.engine.info.version, self.engine.device.type, self.http.url)  # fmt: skip
+        try:
+            await self.worker.run(stop)
+        finally:
+            self._stopping.set()
+            for thread in threads:
+                await asyncio.to_thread(thread.join, 10)
+            self._release_leases()
+        log.info("stopped")
+
+    def _make_pipeline(self) -> Pipeline:
+        stream = self.settings.stream
+        return Pipeline(
+            codec=Codec(timedelta(seconds=stream.future_seconds), stream.max_message_bytes),
+            classify=self.engine.classify,
+            store=self.store,
+            outbound=BatchOutbound(self.settings.kafka, stream.publish_predictions),
+            kinds=self.settings.kafka.kinds,
+            incarnations=self._incarnations,
+            late=timedelta(seconds=stream.late_seconds),
+            metrics=self.stream_metrics,
+            clock=utc_now,
+            stopping=self._stopping,
+        )
+
+    def _loops(self) -> list[Loop]:
+        kafka, alerts = self.settings.kafka, self.settings.alerts
+        outbox = Outbox(self.store)
+        pages = PageDelivery(
+            Webhooks(alerts.webhooks, alerts.webhook_seconds), outbox, self.alert_metrics, utc_now
+        )
+        events = KafkaDelivery(KafkaSender(kafka), outbox, self.stream_metrics, utc_now)
+        runners = {
+            "alerts": (alerts.interval_seconds, self._alert_runner().once),
+            "outbox": (
+                0.5, OutboxRunner(KAFKA, 20, outbox, self._lease("outbox"), events, utc_now).once,
+            ),
+            "pages": (
+                0.5, OutboxRunner(WEBHOOK, 5, outbox, self._lease("pages"), pages, utc_now).once,
+            ),
+            "watchdog": (2.0, self.watchdog.once),
+        }  # fmt: skip
+        return [
+            Loop(name, seconds, once, self._stopping, self._fail) for name, (seconds, once) in runners.items()
+        ]
+
+    def _alert_runner(self) -> AlertRunner:
+        settings = self.settings
+        loop = AlertLoop(
+            self.rules,
+            self.topics,
+            self._alert_store,
+            tuple(settings.alerts.webhooks),
+            self.store.width,
+            self.alert_metrics,
+        )
+        mood = timedelta(seconds=settings.stream.mood_seconds)
+        return AlertRunner(
+            loop, self._alert_lease, self.store, lambda now: now - mood,
+            self.stream_metrics, self.alert_metrics, utc_now,
+        )  # fmt: skip
+
+    def _lease(self, name: str) -> Lease:
+        holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        lease = Lease(self.store, name, holder, self.settings.alerts.lease_seconds)
+        self._leases.append(lease)
+        return lease
+
+    def _release_leases(self) -> None:
+        for lease in self._leases:
+            try:
+                lease.release()
+            except StoreUnavailable as error:
+                log.warning("a lease was not given back, it runs out by itself: %s", error)
+
+    def _fail(self, error: BaseException) -> None:
+        """A loop failed for good: stop, and let the error be what the process ends with."""
+        self._failure = error
+        self.stop()
+
+
+def _give_up() -> None:
+    log.critical("not stopped within %g s: the process ends now", STOP_SECONDS)
+    logging.shutdown()
+    os._exit(1)
+
+
+def _patiently(attempt: Callable[[], T]) -> T:
+    """At the start broker and database may come up a little later than the monitor."""
+    deadline, told = time.monotonic() + START_SECONDS, False
+    while True:
+        try:
+            return attempt()
+        except (StoreUnavailable, BrokerError) as error:
+            if time.monotonic() > deadline:
+                raise
+            if not told:
+                log.warning("waiting up to %g s: %s", START_SECONDS, error)
+                told = True
+            time.sleep(0.5)

@@ -1,0 +1,112 @@
+"""`monitor doctor`: is everything there that a run needs, and if not, what to do."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import func, select
+
+from alerts.errors import AlertError
+from alerts.rules import load_rules
+from models.engine import Engine
+from models.errors import ModelError
+from monitor import settings as settings_module
+from monitor.settings import Settings, SettingsError
+from stream import broker, database
+from stream.errors import StreamError
+
+# A text whose sentiment no working classifier gets wrong.
+CANARY = ("Company shares plunge after huge loss and fraud inquiry", "negative")
+MOST_SKEW_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: its name, whether it went well, and what was seen or is to be done."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+def examine(config: Path | None) -> Iterator[Finding]:
+    """Run the checks one after another; each yields one finding, whatever it meets."""
+    try:
+        settings = settings_module.load(config)
+    except SettingsError as error:
+        yield Finding("settings", False, str(error))
+        return
+    yield Finding("settings", True, str(config) if config else "defaults and environment")
+    checks: dict[str, Callable[[Settings], str]] = {
+        "model": _model,
+        "rules": _rules,
+        "database": _database,
+        "clock": _clock,
+        "broker": _broker,
+    }
+    for name, check in checks.items():
+        try:
+            yield Finding(name, True, check(settings))
+        except (ModelError, AlertError, StreamError) as error:
+            yield Finding(name, False, str(error))
+
+
+def _model(settings: Settings) -> str:
+    engine = Engine.load(settings.models)
+    (prediction,) = engine.classify([CANARY[0]], ["en"])
+    if prediction.sentiment != CANARY[1]:
+        raise ModelError(
+            f"{engine.info.version} calls {CANARY[0]!r} {prediction.sentiment}: its labels are mixed up "
+            "or it is untrained; set models.weights to a working classifier"
+        )
+    dtype = str(engine.dtype).removeprefix("torch.")
+    return f"{engine.info.version} on {engine.device.type} in {dtype}"
+
+
+def _rules(settings: Settings) -> str:
+    rules = load_rules(settings.alerts.rules)
+    return f"{len(rules)} in {settings.alerts.rules}"
+
+
+def _database(settings: Settings) -> str:
+    engine = database.connect(settings.database)
+    try:
+        database.check_schema(engine)
+        return f"{engine.dialect.name} answers, schema at {database.head()}"
+    except StreamError as error:
+        hint = "" if "monitor db upgrade" in str(error) else "; check database.url and that it is running"
+        raise type(error)(f"{engine.url.render_as_string(hide_password=True)}: {error}{hint}") from error
+    finally:
+        engine.dispose()
+
+
+def _clock(settings: Settings) -> str:
+    """The database's clock stands in for everyone else's; SQLite has none but this machine's."""
+    engine = database.connect(settings.database)
+    try:
+        if engine.dialect.name == "sqlite":
+            return "this machine's own (SQLite has no other)"
+        with database.reading(engine) as connection:
+            before = datetime.now(UTC)
+            theirs = connection.execute(select(func.clock_timestamp())).scalar_one()
+        skew = (theirs - before).total_seconds()
+    finally:
+        engine.dispose()
+    if abs(skew) > MOST_SKEW_SECONDS:
+        raise StreamError(f"this clock and the database's differ by {skew:+.1f} s: set both by NTP")
+    return f"within {abs(skew):.1f} s of the database's"
+
+
+def _broker(settings: Settings) -> str:
+    kafka = settings.kafka
+    try:
+        found = broker.incarnations(kafka, (*kafka.kinds, *kafka.written))
+    except StreamError as error:
+        hint = (
+            ""
+            if "monitor topics create" in str(error)
+            else "; check kafka.bootstrap_servers and that it is running"
+        )
+        raise type(error)(f"{error}{hint}") from error
+    return f"{kafka.bootstrap_servers} answers, topics {', '.join(found)}"

@@ -1,0 +1,60 @@
+"""/metrics, /healthz and /readyz, in their own thread."""
+
+import json
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
+
+from monitor.settings import HttpSettings, SettingsError
+
+Troubles = Callable[[], list[str]]
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """No line for every scrape."""
+
+
+class Endpoint:
+    """Serves until `close`.  Raises SettingsError where the port is taken."""
+
+    def __init__(self, settings: HttpSettings, registry: CollectorRegistry, troubles: Troubles) -> None:
+        """`troubles` says why the monitor is not ready; empty when it is."""
+        self._metrics, self._troubles = make_wsgi_app(registry), troubles
+        try:
+            self._server = make_server(
+                settings.host, settings.port, self._serve, ThreadingWSGIServer, handler_class=_Quiet
+            )
+        except OSError as error:
+            raise SettingsError(
+                f"http.port: {settings.port} on {settings.host} cannot be used: {error.strerror}; "
+                "set http.port (MONITOR_HTTP__PORT) to another"
+            ) from error
+        self.url = f"http://{settings.host}:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _serve(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path == "/metrics":
+            return self._metrics(environ, start)
+        if path == "/healthz":
+            return _answer(start, "200 OK", {"status": "alive"})
+        if path == "/readyz":
+            troubles = self._troubles()
+            status = "503 Service Unavailable" if troubles else "200 OK"
+            return _answer(start, status, {"ready": not troubles, "troubles": troubles})
+        return _answer(start, "404 Not Found", {"paths": ["/metrics", "/healthz", "/readyz"]})
+
+
+def _answer(start: Callable[..., Any], status: str, body: dict[str, Any]) -> list[bytes]:
+    start(status, [("Content-Type", "application/json; charset=utf-8")])
+    return [json.dumps(body).encode() + b"\n"]

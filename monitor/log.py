@@ -1,0 +1,49 @@
+"""Log lines: for people, or JSON for machines."""
+
+import json
+import logging
+import sys
+import time
+import warnings
+from pathlib import Path
+
+from monitor.settings import LogSettings
+
+TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+# Libraries that cry over every lost connection; the monitor says it once, in its own words.
+LOUD = {"kafka": "CRITICAL", "aiokafka": "CRITICAL", "faust": "ERROR", "mode": "ERROR",
+        "alembic": "WARNING", "httpx": "WARNING", "httpcore": "WARNING"}  # fmt: skip
+
+
+class JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def set_up(settings: LogSettings, file: Path | None = None) -> None:
+    """Log to standard error, or to `file`."""
+    handler: logging.Handler = (
+        logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler(sys.stderr)
+    )
+    handler.setFormatter(JsonFormatter() if settings.format == "json" else _text())
+    logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    warnings.simplefilter("default" if settings.level == "debug" else "ignore")
+    if settings.level != "debug":
+        for name, level in LOUD.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _text() -> logging.Formatter:
+    formatter = logging.Formatter(TEXT, "%Y-%m-%dT%H:%M:%SZ")
+    formatter.converter = time.gmtime
+    return formatter

@@ -1,0 +1,203 @@
+"""Things done again and again in threads of their own, beside the stream."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from alerts.loop import AlertLoop
+from alerts.metrics import AlertMetrics
+from alerts.notify import Webhooks
+from stream import broker
+from stream.alert_store import Lease, LeaseLost
+from stream.broker import KafkaSender
+from stream.errors import BrokerError, StoreUnavailable
+from stream.metrics import StreamMetrics
+from stream.outbox import KAFKA, Entry, Outbox
+from stream.pipeline import Pipeline
+from stream.settings import KafkaSettings
+from stream.store import Store
+from stream.worker import Worker
+
+log = logging.getLogger(__name__)
+
+WEBHOOK = "webhook:"
+Clock = Callable[[], datetime]
+
+
+class Loop(threading.Thread):
+    """Calls `once` every `seconds` until stopped.
+
+    An absent database or broker is waited out; any other error ends the monitor through `fail`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        seconds: float,
+        once: Callable[[], object],
+        stopping: threading.Event,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self._seconds, self._once, self._stopping, self._fail = seconds, once, stopping, fail
+
+    def run(self) -> None:
+        waiting = False
+        while not self._stopping.is_set():
+            try:
+                self._once()
+                if waiting:
+                    log.info("%s: goes on", self.name)
+                waiting = False
+            except (StoreUnavailable, BrokerError) as error:
+                if not waiting:
+                    log.error("%s: waiting: %s", self.name, error)
+                waiting = True
+            except Exception as error:
+                log.exception("%s: unexpected error", self.name)
+                self._fail(error)
+                return
+            self._stopping.wait(self._seconds)
+
+
+class AlertRunner:
+    """Evaluates the rules and shows the mood, where this monitor holds the lease."""
+
+    def __init__(
+        self,
+        loop: AlertLoop,
+        lease: Lease,
+        store: Store,
+        mood: Callable[[datetime], datetime],
+        stream_metrics: StreamMetrics,
+        alert_metrics: AlertMetrics,
+        clock: Clock,
+    ) -> None:
+        self._loop, self._lease, self._store, self._mood = loop, lease, store, mood
+        self._stream_metrics, self._alert_metrics, self._clock = stream_metrics, alert_metrics, clock
+
+    def once(self) -> None:
+        now = self._clock()
+        try:
+            if not self._lease.hold(now):
+                raise LeaseLost("another monitor holds it")
+            self._loop.evaluate(now)
+            self._stream_metrics.show_mood(self._store.sums(self._mood(now), now))
+        except LeaseLost:
+            self._stream_metrics.hide_mood()
+            self._alert_metrics.hide()
+
+
+class OutboxRunner:
+    """Sends what waits in the outbox for one kind of target, where this monitor holds the lease."""
+
+    def __init__(
+        self,
+        prefix: str,
+        limit: int,
+        outbox: Outbox,
+        lease: Lease,
+        send: Callable[[list[Entry]], None],
+        clock: Clock,
+    ) -> None:
+        self._prefix, self._limit, self._outbox = prefix, limit, outbox
+        self._lease, self._send, self._clock = lease, send, clock
+
+    def once(self) -> None:
+        while self._lease.hold(self._clock()):
+            due = self._outbox.due(self._prefix, self._clock(), self._limit)
+            if not due:
+                return
+            self._send(due)
+
+
+class KafkaDelivery:
+    """Predictions, dead letters and alert events to their topics."""
+
+    def __init__(self, sender: KafkaSender, outbox: Outbox, metrics: StreamMetrics, clock: Clock) -> None:
+        self._sender, self._outbox, self._metrics, self._clock = sender, outbox, metrics, clock
+
+    def __call__(self, entries: list[Entry]) -> None:
+        results = self._sender.send(entries)
+        delivered = [entry for entry in entries if results[entry.id] is None]
+        if delivered:
+            self._outbox.sent([entry.id for entry in delivered])
+        for entry in delivered:
+            self._metrics.outbox_sent.labels(entry.target.removeprefix(KAFKA)).inc()
+        for entry in entries:
+            error = results[entry.id]
+            if error is not None:
+                log.error("not sent to %s, tried again later: %s", entry.target, error)
+                self._metrics.outbox_failed.labels(entry.target.removeprefix(KAFKA)).inc()
+                self._outbox.failed(entry, error, self._clock())
+
+
+class PageDelivery:
+    """Pages to webhook receivers, one at a time, in order for each."""
+
+    def __init__(self, webhooks: Webhooks, outbox: Outbox, metrics: AlertMetrics, clock: Clock) -> None:
+        self._webhooks, self._outbox, self._metrics, self._clock = webhooks, outbox, metrics, clock
+
+    def __call__(self, entries: list[Entry]) -> None:
+        blocked: set[str] = set()
+        for entry in entries:
+            if entry.target in blocked:
+                continue
+            receiver = entry.target.removeprefix(WEBHOOK)
+            failure = self._webhooks.send(receiver, entry.body)
+            if failure is None or not failure.recoverable:
+                self._outbox.sent([entry.id])
+            else:
+                blocked.add(entry.target)
+                self._outbox.failed(entry, failure.reason, self._clock())
+            outcome = "sent" if failure is None else "failed" if failure.recoverable else "refused"
+            self._metrics.pages.labels(receiver, outcome).inc()
+            if failure is not None:
+                again = "tried again later" if failure.recoverable else "given up"
+                log.error("page to receiver %s %s: %s", receiver, again, failure.reason)
+
+
+class Watchdog:
+    """Shows the lag, and ends the process when everything answers and nothing moves."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        pipeline: Pipeline,
+        store: Store,
+        kafka: KafkaSettings,
+        incarnations: dict[str, str],
+        metrics: StreamMetrics,
+        stuck_seconds: float,
+    ) -> None:
+        self._worker, self._pipeline, self._store, self._kafka = worker, pipeline, store, kafka
+        self._incarnations, self._metrics, self._stuck = incarnations, metrics, stuck_seconds
+        self._moved_at = time.monotonic()
+        self.lag: dict[tuple[str, int], int] = {}
+
+    def once(self) -> None:
+        committed = self._store.next_offsets(self._incarnations)
+        lag = self._worker.lag(committed)
+        for gone in self.lag.keys() - lag.keys():
+            self._metrics.lag.remove(gone[0], str(gone[1]))
+        for (topic, partition), messages in lag.items():
+            self._metrics.lag.labels(topic, str(partition)).set(messages)
+        self.lag = lag
+        self._watch()
+
+    def _watch(self) -> None:
+        """Raises RuntimeError, which ends the process, when waiting any longer cannot help."""
+        joined, batch = self._worker.joined_at, self._worker.last_batch_at
+        resting = joined is not None and not any(self.lag.values())
+        if resting or self._pipeline.trouble is not None or not broker.answers(self._kafka):
+            self._moved_at = time.monotonic()
+            return
+        still = time.monotonic() - max(self._moved_at, batch or 0.0)
+        if still > self._stuck:
+            what = "the consumer group was not joined" if joined is None else "no batch was committed"
+            raise RuntimeError(
+                f"{what} for {still:.0f} s although broker and database answer: "
+                "the process ends, so that a supervisor starts it anew"
+            )

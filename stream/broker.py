@@ -1,0 +1,145 @@
+"""Kafka by kafka-python: topics, their incarnations, and a producer."""
+
+import logging
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from stream.errors import BrokerError, TopicMissing
+from stream.outbox import KAFKA, Entry, decode_messages
+from stream.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 10
+
+
+def answers(settings: KafkaSettings) -> bool:
+    """Whether any of the bootstrap servers takes a connection now."""
+    for server in settings.bootstrap_servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), 2):
+                return True
+        except (OSError, ValueError):
+            continue
+    return False
+
+
+def create_topics(settings: KafkaSettings) -> list[str]:
+    """Create the topics that are missing; the names of those created."""
+    created = []
+    with _Admin(settings) as admin:
+        for name in (*settings.kinds, *settings.written):
+            try:
+                admin.create_topics([NewTopic(name, settings.partitions, settings.replication)])
+                created.append(name)
+            except TopicAlreadyExistsError:
+                continue
+            except KafkaError as error:
+                raise BrokerError(f"topic {name!r} could not be created: {error}") from error
+    return created
+
+
+def incarnations(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, str]:
+    """For each topic what tells this one from an earlier one of the same name.
+
+    It is the cluster's and the topic's id; an old broker gives no topic id, then the cluster's alone.
+    Raises BrokerError, or TopicMissing where one does not exist.
+    """
+    with _Admin(settings) as admin:
+        cluster = str(admin.describe_cluster()["cluster_id"])
+        found = {topic["name"]: topic for topic in admin.describe_topics(list(topics))}
+    missing = sorted(name for name in topics if found.get(name, {}).get("error_code", 3))
+    if missing:
+        raise TopicMissing(
+            f"no topic {', '.join(map(repr, missing))} at {settings.bootstrap_servers}: "
+            "run `monitor topics create`, or set kafka.news and kafka.comments"
+        )
+    return {name: f"{cluster}/{found[name].get('topic_id') or ''}" for name in topics}
+
+
+class _Admin:
+    """An admin client that closes, and whose errors are ours."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+
+    def __enter__(self) -> Any:
+        if not answers(self._settings):
+            raise BrokerError(f"no broker answers at {self._settings.bootstrap_servers}")
+        try:
+            self._client = KafkaAdminClient(
+                bootstrap_servers=self._settings.bootstrap_servers.split(","),
+                api_version=self._settings.api_version,
+                request_timeout_ms=ANSWER_SECONDS * 1000,
+            )
+        except KafkaError as error:
+            raise BrokerError(f"{self._settings.bootstrap_servers}: {error}") from error
+        return self._client
+
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
+        self._client.close()
+        if isinstance(error, KafkaError):
+            raise BrokerError(f"{self._settings.bootstrap_servers}: {error}") from error
+
+
+def producer(settings: KafkaSettings, **options: Any) -> KafkaProducer:
+    """A producer that loses nothing: acknowledged by all replicas, retried, in order."""
+    try:
+        return KafkaProducer(
+            bootstrap_servers=settings.bootstrap_servers.split(","),
+            api_version=settings.api_version,
+            acks="all",
+            enable_idempotence=settings.api_version is None,
+            **options,
+        )
+    except KafkaError as error:
+        raise BrokerError(f"no broker answers at {settings.bootstrap_servers}: {error}") from error
+
+
+class KafkaSender:
+    """Sends outbox entries to Kafka; the producer is made at the first entry and kept."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._producer: KafkaProducer | None = None
+
+    def send(self, entries: Sequence[Entry]) -> Mapping[int, str | None]:
+        """Send all messages of the entries; for each entry's id None, or why it was not delivered."""
+        try:
+            if self._producer is None:
+                self._producer = producer(self._settings, linger_ms=5)
+            sent = {entry.id: self._send(entry) for entry in entries}
+            self._producer.flush(timeout=ANSWER_SECONDS)
+            return {id_: _failure(futures) for id_, futures in sent.items()}
+        except (KafkaError, BrokerError) as error:
+            self.close()
+            return {entry.id: str(error) for entry in entries}
+
+    def _send(self, entry: Entry) -> list[Future[Any]]:
+        assert self._producer is not None
+        topic = entry.target.removeprefix(KAFKA)
+        return [
+            self._producer.send(topic, key=message.key.encode(), value=bytes(message.value))
+            for message in decode_messages(entry.body)
+        ]
+
+    def close(self) -> None:
+        if self._producer is not None:
+            self._producer.close(timeout=2)
+            self._producer = None
+
+
+def _failure(futures: Iterable[Any]) -> str | None:
+    for future in futures:
+        try:
+            future.get(timeout=ANSWER_SECONDS)
+        except KafkaError as error:
+            return str(error) or type(error).__name__
+    return None

@@ -1,0 +1,171 @@
+"""The nouns of the system: plain frozen records that every room may use.
+
+This module imports nothing of the project, so that `models` and `alerts` can speak about the same
+things without knowing each other.  Times are aware UTC everywhere.  A score is p(positive) minus
+p(negative), from -1 to 1; stored scores are integers in units of 1 / SCORE_SCALE, so that sums over
+any batching are exact.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+SENTIMENTS = ("positive", "neutral", "negative")
+TASKS = ("topic", "sentiment")
+SCORE_SCALE = 10_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Kind(StrEnum):
+    """What sort of text a document is."""
+
+    NEWS = "news"
+    COMMENT = "comment"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One news item or comment.  Its identity is `source` and `id` together."""
+
+    id: str
+    kind: Kind
+    source: str
+    published_at: datetime
+    title: str = ""
+    text: str = ""
+    author: str | None = None
+    url: str | None = None
+    symbols: tuple[str, ...] = ()
+    lang: str | None = None
+
+    @property
+    def content(self) -> str:
+        """What is judged: title and text, joined by one newline where both are given."""
+        return join_content(self.title, self.text)
+
+
+def join_content(title: str, text: str) -> str:
+    return f"{title}\n{text}" if title and text else title or text
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of the judged text and the share of a task's attention that fell on it (0 to 1)."""
+
+    task: str
+    text: str
+    start: int
+    end: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the classifier says of one text.
+
+    An unsupported text (a language the model was not trained for, or no words at all) has no
+    labels: `topic`, `sentiment` and `score` are None and `probabilities` is empty.
+    """
+
+    model: str
+    lang: str | None
+    topic: str | None = None
+    sentiment: str | None = None
+    score: float | None = None
+    probabilities: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    evidence: tuple[Span, ...] = ()
+    truncated: bool = False
+
+    @property
+    def status(self) -> str:
+        return "ok" if self.sentiment is not None else "unsupported"
+
+
+def window_start(stamp: datetime, width: timedelta) -> datetime:
+    """The start of the event-time window that `stamp` (aware) falls in; windows begin at the epoch."""
+    return EPOCH + (stamp - EPOCH) // width * width
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """Sums over the judged documents of one topic and kind in one event-time window.
+
+    `score_sum` is in units of 1 / SCORE_SCALE, `score_squares` in units of 1 / SCORE_SCALE squared.
+    Aggregates add up: over windows, over kinds, over partitions.  A sum keeps the start, topic and
+    kind of its first part.
+    """
+
+    start: datetime
+    topic: str
+    kind: str
+    n: int = 0
+    positive: int = 0
+    neutral: int = 0
+    negative: int = 0
+    score_sum: int = 0
+    score_squares: int = 0
+
+    @classmethod
+    def of(cls, start: datetime, topic: str, kind: str, sentiment: str, score: int) -> "Aggregate":
+        """A single judged document; `score` is in fixed point."""
+        positive, neutral, negative = (int(sentiment == name) for name in SENTIMENTS)
+        return cls(start, topic, kind, 1, positive, neutral, negative, score, score * score)
+
+    def __add__(self, other: "Aggregate") -> "Aggregate":
+        return Aggregate(
+            start=self.start,
+            topic=self.topic,
+            kind=self.kind,
+            n=self.n + other.n,
+            positive=self.positive + other.positive,
+            neutral=self.neutral + other.neutral,
+            negative=self.negative + other.negative,
+            score_sum=self.score_sum + other.score_sum,
+            score_squares=self.score_squares + other.score_squares,
+        )
+
+    @property
+    def mean(self) -> float | None:
+        """The mean score, None without documents: missing is not calm."""
+        return self.score_sum / self.n / SCORE_SCALE if self.n else None
+
+    @property
+    def negative_share(self) -> float | None:
+        return self.negative / self.n if self.n else None
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """A document as evidence shows it."""
+
+    source: str
+    id: str
+    published_at: datetime
+    content: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One episode of one rule on one topic, from pending to resolved.
+
+    `id` is the key under which everything about the episode is sent; a repeat carries the same one.
+    `value`, `threshold`, `n` and `uncertainty` are those of the latest evaluation with data.
+    """
+
+    id: str
+    rule: str
+    topic: str
+    severity: str
+    state: str
+    since: datetime
+    value: float
+    threshold: float
+    n: int
+    uncertainty: str
+    summary: str
+    evidence: tuple[Exhibit, ...] = ()
+    fired_at: datetime | None = None
+    resolved_at: datetime | None = None
+    clear_since: datetime | None = None

@@ -1,0 +1,166 @@
+"""What leaves: queued in the transaction that decided it, sent from here at least once."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import delete, func, select, update
+
+from stream import schema
+from stream.database import reading, writing
+from stream.nouns import Prediction
+from stream.settings import KafkaSettings
+from stream.store import DeadLetter, Judged, Outgoing, Store
+
+KAFKA = "kafka:"
+PAYLOAD_BYTES = 100_000
+LONGEST_WAIT = timedelta(minutes=5)
+
+
+class KafkaMessage(msgspec.Struct, frozen=True):
+    """A message to send: its key, by which a reader drops a repeat, and its JSON value."""
+
+    key: str
+    value: msgspec.Raw
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An outbox row that is due."""
+
+    id: int
+    target: str
+    body: bytes
+    attempts: int
+
+
+@dataclass(frozen=True)
+class BatchOutbound:
+    """What a written batch sends out: its predictions and its dead letters, one entry each."""
+
+    kafka: KafkaSettings
+    publish_predictions: bool = True
+
+    def __call__(self, new: Sequence[Judged], dead: Sequence[DeadLetter]) -> list[Outgoing]:
+        outgoing = []
+        if new and self.publish_predictions:
+            messages = [(f"{i.document.source}/{i.document.id}", prediction_message(i)) for i in new]
+            outgoing.append(to_kafka(self.kafka.predictions, messages))
+        if dead:
+            messages = [(str(letter.place), dead_letter_message(letter)) for letter in dead]
+            outgoing.append(to_kafka(self.kafka.dead_letters, messages))
+        return outgoing
+
+
+def to_kafka(topic: str, messages: Sequence[tuple[str, dict[str, Any]]]) -> Outgoing:
+    """An outbox entry that holds several messages, (key, value) each, for one topic."""
+    body = [KafkaMessage(key, msgspec.Raw(msgspec.json.encode(value))) for key, value in messages]
+    return Outgoing(KAFKA + topic, msgspec.json.encode(body))
+
+
+def prediction_message(item: Judged) -> dict[str, Any]:
+    """The value of a message on the predictions topic."""
+    document = item.document
+    return {
+        "id": document.id,
+        "source": document.source,
+        "kind": document.kind.value,
+        "published_at": document.published_at,
+        "symbols": document.symbols,
+        **prediction_fields(item.prediction),
+    }
+
+
+def prediction_fields(prediction: Prediction) -> dict[str, Any]:
+    """A prediction as JSON shows it, on Kafka and on the command line."""
+    return {
+        "lang": prediction.lang,
+        "topic": _label(prediction, "topic", prediction.topic),
+        "sentiment": _label(prediction, "sentiment", prediction.sentiment),
+        "score": prediction.score,
+        "probabilities": prediction.probabilities,
+        "evidence": prediction.evidence,
+        "status": prediction.status,
+        "model": prediction.model,
+    }
+
+
+def _label(prediction: Prediction, task: str, label: str | None) -> dict[str, Any] | None:
+    if label is None:
+        return None
+    return {"label": label, "probability": prediction.probabilities[task][label]}
+
+
+def dead_letter_message(letter: DeadLetter) -> dict[str, Any]:
+    """The value of a message on the dead-letters topic: `payload` or, for no UTF-8, `payload_base64`."""
+    value = letter.place.value or b""
+    message: dict[str, Any] = {
+        "topic": letter.place.partition.topic,
+        "partition": letter.place.partition.number,
+        "offset": letter.place.offset,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "payload_bytes": len(value),
+        "payload_complete": len(value) <= PAYLOAD_BYTES,
+    }
+    try:
+        text = value[:PAYLOAD_BYTES].decode("utf-8", "strict" if message["payload_complete"] else "ignore")
+        return message | {"payload": text}
+    except UnicodeDecodeError:
+        return message | {"payload_base64": base64.b64encode(value[:PAYLOAD_BYTES]).decode()}
+
+
+class Outbox:
+    """The rows that wait to be sent, oldest first for each target."""
+
+    def __init__(self, store: Store) -> None:
+        self._engine = store.engine
+
+    def due(self, prefix: str, now: datetime, limit: int) -> list[Entry]:
+        """The oldest entries of the targets that start with `prefix` and may be tried now.
+
+        A target whose oldest entry waits for its retry is left alone: order within a target stays.
+        """
+        table = schema.outbox
+        oldest = (
+            select(func.min(table.c.id).label("id"))
+            .where(table.c.target.startswith(prefix, autoescape=True))
+            .group_by(table.c.target)
+            .subquery()
+        )
+        with reading(self._engine) as connection:
+            ready = select(table.c.target).join(oldest, table.c.id == oldest.c.id)
+            targets = list(connection.scalars(ready.where(table.c.retry_at <= now)))
+            rows = connection.execute(
+                select(table.c.id, table.c.target, table.c.body, table.c.attempts)
+                .where(table.c.target.in_(targets))
+                .order_by(table.c.id)
+                .limit(limit)
+            )
+            return [Entry(*row) for row in rows]
+
+    def pending(self) -> int:
+        with reading(self._engine) as connection:
+            return connection.execute(select(func.count()).select_from(schema.outbox)).scalar_one()
+
+    def sent(self, ids: Sequence[int]) -> None:
+        with writing(self._engine) as connection:
+            connection.execute(delete(schema.outbox).where(schema.outbox.c.id.in_(ids)))
+
+    def failed(self, entry: Entry, error: str, now: datetime) -> None:
+        """Note the failure; the next try comes ever later, up to five minutes."""
+        wait = min(timedelta(seconds=2 ** min(entry.attempts, 9)), LONGEST_WAIT)
+        table = schema.outbox
+        with writing(self._engine) as connection:
+            connection.execute(
+                update(table)
+                .where(table.c.id == entry.id)
+                .values(attempts=entry.attempts + 1, retry_at=now + wait, last_error=error[:500])
+            )
+
+
+def decode_messages(body: bytes) -> list[KafkaMessage]:
+    return msgspec.json.decode(body, type=list[KafkaMessage])

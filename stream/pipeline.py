@@ -1,0 +1,170 @@
+"""The life of one batch, from the bytes that Kafka gave to rows that count exactly once."""
+
+import logging
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from models.errors import InferenceError
+from stream.codec import Codec
+from stream.errors import Rejected, StoreRefused, StoreUnavailable, StreamError
+from stream.metrics import StreamMetrics
+from stream.nouns import Document, Kind, Prediction
+from stream.store import Batch, DeadLetter, Judged, Outbound, Partition, Place, Store, Written
+
+log = logging.getLogger(__name__)
+
+FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
+
+
+class Classify(Protocol):
+    """Predictions for texts, in order; raises InferenceError where one of them has no answer."""
+
+    def __call__(self, texts: Sequence[str], languages: Sequence[str | None]) -> Sequence[Prediction]: ...
+
+
+class Stopping(StreamError):
+    """The monitor stops while a batch still waits for the database; Kafka will send it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Kafka message: where it stands and its value."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: bytes | None
+
+
+class Pipeline:
+    """Takes batches one at a time, in one thread.
+
+    `kinds` and `incarnations` are by Kafka topic; `clock` gives aware UTC now; `stopping` ends waits.
+    """
+
+    def __init__(
+        self,
+        *,
+        codec: Codec,
+        classify: Classify,
+        store: Store,
+        outbound: Outbound,
+        kinds: Mapping[str, Kind],
+        incarnations: Mapping[str, str],
+        late: timedelta,
+        metrics: StreamMetrics,
+        clock: Callable[[], datetime],
+        stopping: threading.Event,
+    ) -> None:
+        self._codec, self._classify, self._store, self._outbound = codec, classify, store, outbound
+        self._kinds, self._incarnations, self._late = kinds, incarnations, late
+        self._metrics, self._clock, self._stopping = metrics, clock, stopping
+        self.trouble: str | None = None
+
+    def process(self, records: Sequence[Record]) -> None:
+        """Decode, judge, write.  Returns when every record is in SQL, as a document or dead letter.
+
+        Raises Stopping where the monitor is to stop before the database is back.
+        """
+        self._metrics.batch.observe(len(records))
+        outcomes = self._judge(self._decode(records))
+        for written in self._write(outcomes):
+            self._metrics.count(written, self._clock(), self._late)
+            _log_dead(written.dead)
+
+    def _decode(self, records: Sequence[Record]) -> list[tuple[Place, Document] | DeadLetter]:
+        now = self._clock()
+        decoded: list[tuple[Place, Document] | DeadLetter] = []
+        for record in records:
+            kind, incarnation = self._kinds[record.topic], self._incarnations[record.topic]
+            partition = Partition(incarnation, record.topic, record.partition)
+            place = Place(kind, partition, record.offset, record.value)
+            try:
+                decoded.append((place, self._codec.decode(record.value, kind, now)))
+            except Rejected as error:
+                decoded.append(DeadLetter(place, error.reason, error.detail))
+        return decoded
+
+    def _judge(self, decoded: Sequence[tuple[Place, Document] | DeadLetter]) -> list[Judged | DeadLetter]:
+        documents = [item[1] for item in decoded if not isinstance(item, DeadLetter)]
+        answers = iter(self._predict(documents))
+        outcomes: list[Judged | DeadLetter] = []
+        for item in decoded:
+            if isinstance(item, DeadLetter):
+                outcomes.append(item)
+                continue
+            (place, document), answer = item, next(answers)
+            if isinstance(answer, InferenceError):
+                outcomes.append(DeadLetter(place, "inference", str(answer)))
+            else:
+                outcomes.append(Judged(place, document, answer))
+        return outcomes
+
+    def _predict(self, documents: Sequence[Document]) -> list[Prediction | InferenceError]:
+        """Classify all together; where that fails, by halves, until the culprit stands alone."""
+        if not documents:
+            return []
+        try:
+            texts = [document.content for document in documents]
+            return list(self._classify(texts, [document.lang for document in documents]))
+        except InferenceError as error:
+            if len(documents) == 1:
+                return [error]
+            log.warning("inference failed on %d documents, halving: %s", len(documents), error)
+        middle = len(documents) // 2
+        return self._predict(documents[:middle]) + self._predict(documents[middle:])
+
+    def _write(self, outcomes: Sequence[Judged | DeadLetter]) -> list[Written]:
+        """Write all in one transaction; where the values are refused, by halves."""
+        try:
+            return [self._wait_out(Batch(outcomes))]
+        except StoreRefused as error:
+            if len(outcomes) > 1:
+                middle = len(outcomes) // 2
+                return self._write(outcomes[:middle]) + self._write(outcomes[middle:])
+            (outcome,) = outcomes
+            if isinstance(outcome, DeadLetter):
+                raise
+            return [self._wait_out(Batch([DeadLetter(outcome.place, "storage", str(error))]))]
+
+    def _wait_out(self, batch: Batch) -> Written:
+        """Write, and while the database is away try again, ever more slowly."""
+        wait = FIRST_WAIT
+        while True:
+            started = time.perf_counter()
+            try:
+                written = self._store.write(batch, self._outbound, self._clock())
+            except StoreUnavailable as error:
+                self._metrics.retries.inc()
+                if self.trouble is None:
+                    log.error("database away, waiting with %d messages: %s", len(batch.outcomes), error)
+                self.trouble = f"database: {error}"
+                if self._stopping.wait(wait * random.uniform(0.5, 1.0)):
+                    raise Stopping(f"stopped while waiting for the database: {error}") from error
+                wait = min(2 * wait, LONGEST_WAIT)
+                continue
+            if self.trouble is not None:
+                log.info("database back")
+                self.trouble = None
+            self._metrics.commit.observe(time.perf_counter() - started)
+            return written
+
+
+def _log_dead(dead: Sequence[DeadLetter]) -> None:
+    """One line a batch, whatever the number: a flood of bad messages must not flood the log."""
+    if dead:
+        first = dead[0]
+        log.warning(
+            "%d dead letter(s): %s; the first: %s %s: %s",
+            len(dead),
+            ", ".join(f"{reason} {n}" for reason, n in Counter(d.reason for d in dead).items()),
+            first.place,
+            first.reason,
+            first.detail[:200],
+        )

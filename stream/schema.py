@@ -1,0 +1,168 @@
+"""The tables.  Alembic's migrations make them; a test holds the two against each other."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC times on every database; SQLite stores them without the zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData()
+
+# SQLite gives new row numbers only to a primary key of type INTEGER.
+RowId = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _column(name: str, type_: Any, **options: Any) -> Column[Any]:
+    return Column(name, type_, nullable=options.pop("nullable", False), **options)
+
+
+# Every document that counts, with its prediction.  `score` is in units of 1/10,000.
+documents = Table(
+    "documents",
+    metadata,
+    _column("source", String(128), primary_key=True),
+    _column("id", String(512), primary_key=True),
+    _column("kind", String(16)),
+    _column("published_at", UtcDateTime),
+    _column("received_at", UtcDateTime),
+    _column("title", Text),
+    _column("text", Text),
+    _column("author", String(256), nullable=True),
+    _column("url", Text, nullable=True),
+    _column("symbols", JSON),
+    _column("lang", String(35), nullable=True),
+    _column("status", String(16)),
+    _column("topic", String(100), nullable=True),
+    _column("topic_probability", Float, nullable=True),
+    _column("sentiment", String(16), nullable=True),
+    _column("sentiment_probability", Float, nullable=True),
+    _column("score", Integer, nullable=True),
+    _column("evidence", JSON),
+    _column("model", String(200)),
+    _column("kafka_topic", String(249)),
+    _column("kafka_partition", Integer),
+    _column("kafka_offset", BigInteger),
+    Index("ix_documents_topic_time", "topic", "published_at"),
+    Index("ix_documents_time", "published_at"),
+)
+
+# Sums per event-time window, topic and kind.  One row a partition, so that workers never contend:
+# readers add the partitions up.
+aggregates = Table(
+    "aggregates",
+    metadata,
+    _column("window_start", UtcDateTime, primary_key=True),
+    _column("topic", String(100), primary_key=True),
+    _column("kind", String(16), primary_key=True),
+    _column("kafka_partition", Integer, primary_key=True, autoincrement=False),
+    _column("n", BigInteger),
+    _column("positive", BigInteger),
+    _column("neutral", BigInteger),
+    _column("negative", BigInteger),
+    _column("score_sum", BigInteger),
+    _column("score_squares", BigInteger),
+)
+
+# The next offset to read of each partition of one incarnation of a topic: the fence.
+offsets = Table(
+    "offsets",
+    metadata,
+    _column("incarnation", String(200), primary_key=True),
+    _column("kafka_topic", String(249), primary_key=True),
+    _column("kafka_partition", Integer, primary_key=True, autoincrement=False),
+    _column("next_offset", BigInteger),
+    _column("updated_at", UtcDateTime),
+)
+
+# What was refused, and why.  The payload itself goes to the dead-letters topic.
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    _column("incarnation", String(200), primary_key=True),
+    _column("kafka_topic", String(249), primary_key=True),
+    _column("kafka_partition", Integer, primary_key=True, autoincrement=False),
+    _column("kafka_offset", BigInteger, primary_key=True, autoincrement=False),
+    _column("reason", String(32)),
+    _column("detail", Text),
+    _column("seen_at", UtcDateTime),
+)
+
+# What leaves, written in the transaction that decides it and sent from here.  `target` is
+# "kafka:TOPIC" or "webhook:NAME"; `body` is JSON.
+outbox = Table(
+    "outbox",
+    metadata,
+    _column("id", RowId, primary_key=True, autoincrement=True),
+    _column("target", String(300)),
+    _column("body", LargeBinary),
+    _column("created_at", UtcDateTime),
+    _column("attempts", SmallInteger),
+    _column("retry_at", UtcDateTime),
+    _column("last_error", Text, nullable=True),
+    Index("ix_outbox_due", "target", "id"),
+)
+
+# One row for each episode of a rule on a topic, from pending to resolved.
+alerts = Table(
+    "alerts",
+    metadata,
+    _column("id", String(64), primary_key=True),
+    _column("rule", String(200)),
+    _column("topic", String(100)),
+    _column("severity", String(32)),
+    _column("state", String(16)),
+    _column("since", UtcDateTime),
+    _column("value", Float),
+    _column("threshold", Float),
+    _column("n", BigInteger),
+    _column("uncertainty", Text),
+    _column("summary", Text),
+    _column("evidence", JSON),
+    _column("fired_at", UtcDateTime, nullable=True),
+    _column("resolved_at", UtcDateTime, nullable=True),
+    _column("clear_since", UtcDateTime, nullable=True),
+    Index("ix_alerts_state", "state"),
+)
+
+# Who may run what only one of several monitors may run.
+leases = Table(
+    "leases",
+    metadata,
+    _column("name", String(100), primary_key=True),
+    _column("holder", String(200)),
+    _column("expires_at", UtcDateTime),
+)

@@ -1,0 +1,103 @@
+"""What can be set about Kafka, the database and the stream between them."""
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from stream.nouns import Kind
+
+DIALECTS = ("sqlite", "postgresql+psycopg")
+
+
+class KafkaSettings(BaseModel):
+    """The `[kafka]` part of the settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bootstrap_servers: str = Field(
+        "127.0.0.1:9092", min_length=1, description="brokers, host:port, separated by commas"
+    )
+    group: str = Field("sentiment-monitor", min_length=1, description="consumer group")
+    news: str = Field("news", min_length=1, description="topic of the news items")
+    comments: str = Field("comments", min_length=1, description="topic of the comments")
+    dead_letters: str = Field("dead-letters", min_length=1, description="topic of what is refused")
+    predictions: str = Field("predictions", min_length=1, description="topic of the predictions")
+    alerts: str = Field("alerts", min_length=1, description="topic of the alerts' transitions")
+    partitions: int = Field(4, ge=1, le=1000, description="partitions of a topic that is created")
+    replication: int = Field(1, ge=1, le=9, description="replicas of a topic that is created")
+    api_version: tuple[int, int] | None = Field(
+        None,
+        description="protocol version spoken by the admin and producer clients; unset: asked of the broker",
+    )
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The kind of document that each topic read carries."""
+        return {self.news: Kind.NEWS, self.comments: Kind.COMMENT}
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        return (self.dead_letters, self.predictions, self.alerts)
+
+
+class DatabaseSettings(BaseModel):
+    """The `[database]` part of the settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: SecretStr = Field(
+        SecretStr("sqlite:///monitor.db"),
+        description="sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE",
+    )
+    lock_seconds: int = Field(
+        10, ge=1, le=300, description="longest wait for another worker's lock before a retry"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _known_dialect(cls, url: SecretStr) -> SecretStr:
+        try:
+            name = make_url(url.get_secret_value()).drivername
+        except ArgumentError as error:
+            raise ValueError("not a database URL; allowed: " + " or ".join(DIALECTS) + "://...") from error
+        if name not in DIALECTS:
+            raise ValueError(f"driver {name!r}; allowed: " + ", ".join(DIALECTS))
+        return url
+
+
+class StreamSettings(BaseModel):
+    """The `[stream]` part of the settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_documents: int = Field(512, ge=1, le=10_000, description="most documents of one batch")
+    batch_seconds: float = Field(0.25, gt=0, le=60, description="longest wait for a batch to fill")
+    window_seconds: int = Field(
+        60, ge=1, le=3600, description="width of the event-time windows; not to be changed over stored data"
+    )
+    late_seconds: int = Field(
+        300, ge=1, description="a text older than this when it is read is counted as late"
+    )
+    future_seconds: int = Field(
+        300, ge=0, description="a text stamped further ahead than this is refused as far_future"
+    )
+    max_message_bytes: int = Field(
+        1_000_000, ge=1000, le=100_000_000, description="a longer message is refused as too_large"
+    )
+    publish_predictions: bool = Field(
+        True, description="send every prediction to the predictions topic as well"
+    )
+    mood_seconds: int = Field(
+        900, ge=10, description="how much of the latest event time the mood gauges on /metrics cover"
+    )
+    stuck_seconds: int = Field(
+        120, ge=30, le=3600,
+        description="without progress for so long, while broker and database answer, the process ends",
+    )  # fmt: skip
+
+    @field_validator("window_seconds")
+    @classmethod
+    def _divides_an_hour(cls, seconds: int) -> int:
+        if 3600 % seconds:
+            raise ValueError("must divide an hour evenly, such as 10, 60 or 300")
+        return seconds

@@ -1,0 +1,338 @@
+"""The store: what SQL holds of the stream, written one batch in one transaction."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import msgspec
+from sqlalchemy import Connection, Engine, Table, and_, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from stream import schema
+from stream.database import reading, writing
+from stream.nouns import SCORE_SCALE, Aggregate, Document, Exhibit, Kind, Prediction, window_start
+
+SUMS = ("n", "positive", "neutral", "negative", "score_sum", "score_squares")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """One partition of one incarnation of a Kafka topic."""
+
+    incarnation: str
+    topic: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a message stood, the kind of document its topic carries, and its value."""
+
+    kind: Kind
+    partition: Partition
+    offset: int
+    value: bytes | None
+
+    def __str__(self) -> str:
+        return f"{self.partition.topic}[{self.partition.number}]@{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A document, where it stood, and what the classifier said of it."""
+
+    place: Place
+    document: Document
+    prediction: Prediction
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        return self.document.source, self.document.id
+
+    @property
+    def score(self) -> int | None:
+        """The score in fixed point."""
+        score = self.prediction.score
+        return None if score is None else round(score * SCORE_SCALE)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that could not become a judged document, and why."""
+
+    place: Place
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """Something that leaves: where to, and its JSON."""
+
+    target: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The outcomes of consecutive messages of some partitions, in stream order."""
+
+    outcomes: Sequence[Judged | DeadLetter]
+
+    @property
+    def ends(self) -> dict[Partition, int]:
+        """The offset after the last message of each partition."""
+        ends: dict[Partition, int] = {}
+        for place in (outcome.place for outcome in self.outcomes):
+            ends[place.partition] = max(ends.get(place.partition, 0), place.offset + 1)
+        return ends
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What of a batch was new, and how much of it was not, by kind and outcome.
+
+    A repeat is a known document under a new offset; what was redelivered is a known offset.
+    """
+
+    judged: Sequence[Judged]
+    dead: Sequence[DeadLetter]
+    repeated: Mapping[tuple[str, str], int]
+
+
+class Outbound(Protocol):
+    """What leaves for the new part of a batch."""
+
+    def __call__(self, new: Sequence[Judged], dead: Sequence[DeadLetter]) -> Sequence[Outgoing]: ...
+
+
+class Store:
+    """Reads and writes over one engine; safe to share between threads."""
+
+    def __init__(self, engine: Engine, window_seconds: int) -> None:
+        self.engine = engine
+        self.width = timedelta(seconds=window_seconds)
+
+    def write(self, batch: Batch, outbound: Outbound, now: datetime) -> Written:
+        """One transaction: fence, documents, aggregates, dead letters, outbox, offsets.
+
+        `outbound` turns what was new into what leaves.  Raises StoreUnavailable or StoreRefused, and
+        then nothing of the batch is written.
+        """
+        ends = batch.ends
+        with writing(self.engine) as connection:
+            fences = self._lock(connection, ends, now)
+            passed = [item for item in batch.outcomes if item.place.offset >= fences[item.place.partition]]
+            judged = [item for item in passed if isinstance(item, Judged)]
+            dead = [item for item in passed if isinstance(item, DeadLetter)]
+            new = self._insert_documents(connection, judged, now)
+            self._add_aggregates(connection, new)
+            self._insert_dead(connection, dead, now)
+            put_outbox(connection, outbound(new, dead), now)
+            self._move(connection, ends, fences, now)
+        return Written(new, dead, _repeated(batch.outcomes, passed, judged, new))
+
+    def next_offsets(self, incarnations: Mapping[str, str]) -> dict[tuple[str, int], int]:
+        """The committed next offset of each (topic, partition) of the given incarnations by topic."""
+        table = schema.offsets
+        with reading(self.engine) as connection:
+            rows = connection.execute(
+                select(table.c.kafka_topic, table.c.kafka_partition, table.c.next_offset).where(
+                    or_(*[
+                        and_(table.c.kafka_topic == topic, table.c.incarnation == incarnation)
+                        for topic, incarnation in incarnations.items()
+                    ])
+                )
+            )  # fmt: skip
+            return {(topic, number): offset for topic, number, offset in rows}
+
+    def sums(self, start: datetime, end: datetime) -> list[Aggregate]:
+        """For each topic and kind, the sum of the windows that start in [start, end)."""
+        table = schema.aggregates
+        with reading(self.engine) as connection:
+            rows = connection.execute(
+                select(table.c.topic, table.c.kind, *[func.sum(table.c[name]) for name in SUMS])
+                .where(table.c.window_start >= start, table.c.window_start < end)
+                .group_by(table.c.topic, table.c.kind)
+                .order_by(table.c.topic, table.c.kind)
+            )
+            return [Aggregate(start, topic, kind, *map(int, sums)) for topic, kind, *sums in rows]
+
+    def first_window(self, start: datetime, end: datetime) -> datetime | None:
+        """The earliest window with data that starts in [start, end)."""
+        column = schema.aggregates.c.window_start
+        with reading(self.engine) as connection:
+            return connection.scalar(select(func.min(column)).where(column >= start, column < end))
+
+    def most_negative(self, topic: str | None, start: datetime, end: datetime, limit: int) -> list[Exhibit]:
+        """The lowest-scored documents published in [start, end), on `topic` or on all of them."""
+        table = schema.documents
+        query = select(table).where(
+            table.c.published_at >= start, table.c.published_at < end, table.c.status == "ok"
+        )
+        if topic is not None:
+            query = query.where(table.c.topic == topic)
+        query = query.order_by(table.c.score, table.c.published_at, table.c.source, table.c.id)
+        with reading(self.engine) as connection:
+            return [
+                Exhibit(
+                    row.source,
+                    row.id,
+                    row.published_at,
+                    row.title or row.text,
+                    row.score / SCORE_SCALE,
+                )
+                for row in connection.execute(query.limit(limit))
+            ]
+
+    def _lock(
+        self, connection: Connection, ends: Mapping[Partition, int], now: datetime
+    ) -> dict[Partition, int]:
+        """Lock the offset rows, sorted so that workers cannot deadlock; their next offsets."""
+        table = schema.offsets
+        fences = {}
+        for partition in sorted(ends):
+            key = _partition_key(partition)
+            query = select(table.c.next_offset).filter_by(**key).with_for_update()
+            found = connection.scalar(query)
+            if found is None:
+                values = {**key, "next_offset": 0, "updated_at": now}
+                connection.execute(insert_or(connection, table).on_conflict_do_nothing(), values)
+                found = connection.execute(query).scalar_one()
+            fences[partition] = found
+        return fences
+
+    def _move(
+        self,
+        connection: Connection,
+        ends: Mapping[Partition, int],
+        fences: Mapping[Partition, int],
+        now: datetime,
+    ) -> None:
+        """Offsets only go forward; holes (compaction, transactions) are normal."""
+        table = schema.offsets
+        for partition, end in ends.items():
+            if end > fences[partition]:
+                connection.execute(
+                    update(table)
+                    .filter_by(**_partition_key(partition))
+                    .values(next_offset=end, updated_at=now)
+                )
+
+    def _insert_documents(
+        self, connection: Connection, judged: Iterable[Judged], now: datetime
+    ) -> list[Judged]:
+        """Insert what is not there yet, in sorted order; what was inserted, in stream order."""
+        first: dict[tuple[str, str], Judged] = {}
+        for item in judged:
+            first.setdefault(item.identity, item)
+        if not first:
+            return []
+        table = schema.documents
+        statement = (
+            insert_or(connection, table).on_conflict_do_nothing().returning(table.c.source, table.c.id)
+        )
+        rows = [_document_row(first[identity], now) for identity in sorted(first)]
+        inserted = {(source, id_) for source, id_ in connection.execute(statement, rows)}
+        return [item for identity, item in first.items() if identity in inserted]
+
+    def _add_aggregates(self, connection: Connection, judged: Iterable[Judged]) -> None:
+        sums: dict[tuple[datetime, str, str, int], Aggregate] = {}
+        for item in judged:
+            prediction, score = item.prediction, item.score
+            if prediction.topic is None or prediction.sentiment is None or score is None:
+                continue
+            start = window_start(item.document.published_at, self.width)
+            key = (start, prediction.topic, item.place.kind.value, item.place.partition.number)
+            single = Aggregate.of(*key[:3], prediction.sentiment, score)
+            sums[key] = sums[key] + single if key in sums else single
+        if not sums:
+            return
+        table = schema.aggregates
+        statement = insert_or(connection, table)
+        added = {name: table.c[name] + statement.excluded[name] for name in SUMS}
+        statement = statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=added)
+        rows = [
+            {"window_start": key[0], "topic": key[1], "kind": key[2], "kafka_partition": key[3]}
+            | {name: getattr(sums[key], name) for name in SUMS}
+            for key in sorted(sums)
+        ]
+        connection.execute(statement, rows)
+
+    def _insert_dead(self, connection: Connection, dead: Iterable[DeadLetter], now: datetime) -> None:
+        rows = [
+            _partition_key(letter.place.partition)
+            | {"kafka_offset": letter.place.offset, "reason": letter.reason, "seen_at": now}
+            | {"detail": letter.detail.replace("\0", "\ufffd")[:2000]}
+            for letter in dead
+        ]
+        if rows:
+            connection.execute(insert(schema.dead_letters), rows)
+
+
+def put_outbox(connection: Connection, outgoing: Sequence[Outgoing], now: datetime) -> None:
+    """Queue what leaves in the transaction that decided it."""
+    rows = [
+        {"target": item.target, "body": item.body, "created_at": now, "attempts": 0, "retry_at": now}
+        for item in outgoing
+    ]
+    if rows:
+        connection.execute(insert(schema.outbox), rows)
+
+
+def _repeated(
+    outcomes: Iterable[Judged | DeadLetter],
+    passed: Iterable[Judged | DeadLetter],
+    judged: Iterable[Judged],
+    new: Iterable[Judged],
+) -> Mapping[tuple[str, str], int]:
+    tally = Counter((outcome.place.kind.value, "redelivered") for outcome in outcomes)
+    tally.subtract((outcome.place.kind.value, "redelivered") for outcome in passed)
+    tally.update((item.place.kind.value, "repeat") for item in judged)
+    tally.subtract((item.place.kind.value, "repeat") for item in new)
+    return {key: count for key, count in tally.items() if count}
+
+
+def insert_or(connection: Connection, table: Table) -> Any:
+    """An INSERT that knows ON CONFLICT, in the database's own dialect."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table)
+
+
+def _partition_key(partition: Partition) -> dict[str, Any]:
+    return {
+        "incarnation": partition.incarnation,
+        "kafka_topic": partition.topic,
+        "kafka_partition": partition.number,
+    }
+
+
+def _document_row(item: Judged, now: datetime) -> dict[str, Any]:
+    document, prediction = item.document, item.prediction
+    topics, moods = (prediction.probabilities.get(task, {}) for task in ("topic", "sentiment"))
+    return {
+        "source": document.source,
+        "id": document.id,
+        "kind": document.kind.value,
+        "published_at": document.published_at,
+        "received_at": now,
+        "title": document.title,
+        "text": document.text,
+        "author": document.author,
+        "url": document.url,
+        "symbols": list(document.symbols),
+        "lang": prediction.lang,
+        "status": prediction.status,
+        "topic": prediction.topic,
+        "topic_probability": topics.get(prediction.topic or ""),
+        "sentiment": prediction.sentiment,
+        "sentiment_probability": moods.get(prediction.sentiment or ""),
+        "score": item.score,
+        "evidence": msgspec.to_builtins(prediction.evidence),
+        "model": prediction.model,
+        "kafka_topic": item.place.partition.topic,
+        "kafka_partition": item.place.partition.number,
+        "kafka_offset": item.place.offset,
+    }

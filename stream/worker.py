@@ -1,0 +1,145 @@
+"""The one file that knows Faust: it hands batches to the pipeline and acks what is in SQL.
+
+What it relies on, and why: `noack_take`, because every other way of taking acks a batch that failed;
+concurrency 1, because more commits past messages in flight; raw bytes, because Faust acks what it
+cannot decode; an ack after the SQL commit, because the offsets in SQL are what counts and those in
+Kafka only say where to start reading.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import faust
+from faust.types import EventT, StreamT
+from mode import CrashingSupervisor
+
+from stream.errors import BrokerError
+from stream.pipeline import Record, Stopping
+from stream.settings import KafkaSettings, StreamSettings
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 25.0
+
+
+class Worker:
+    """Reads both topics and calls `process` with one batch at a time, in its own thread.
+
+    `joined_at` and `last_batch_at` are monotonic seconds, for the watchdog.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        stream: StreamSettings,
+        process: Callable[[Sequence[Record]], None],
+    ) -> None:
+        self._kafka, self._stream, self._process = kafka, stream, process
+        self._app: faust.App | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="batch")
+        self._draining, self._idle = asyncio.Event(), asyncio.Event()
+        self._idle.set()
+        self.joined_at: float | None = None
+        self.last_batch_at: float | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then finish the batch in hand and leave the group.
+
+        Raises BrokerError where the group cannot be joined, and what the pipeline raised.
+        """
+        app = self._app = self._make_app()
+        await app.start()
+        crashed = asyncio.create_task(app._crashed.wait())
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({crashed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not crashed.done():
+                await self._drain(app)
+        finally:
+            crashed.cancel()
+            stopped.cancel()
+            await app.stop()
+            self._pool.shutdown(wait=True)
+        if app.crashed and not isinstance(app._crash_reason, Stopping):
+            raise app._crash_reason or BrokerError("the stream ended without a reason")
+
+    def lag(self, committed: dict[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+        """Messages not in SQL yet for each partition in hand; `committed` are SQL's next offsets."""
+        if self._app is None:
+            return {}
+        consumer = self._app.consumer
+        highwaters = {tp: consumer.highwater(tp) for tp in consumer.assignment()}
+        return {
+            (tp.topic, tp.partition): max(0, high - committed.get((tp.topic, tp.partition), 0))
+            for tp, high in highwaters.items()
+            if high is not None
+        }
+
+    def _make_app(self) -> faust.App:
+        servers = self._kafka.bootstrap_servers.split(",")
+        app = faust.App(
+            self._kafka.group,
+            broker=[f"kafka://{server.strip()}" for server in servers],
+            loop=asyncio.get_running_loop(),
+            store="memory://",
+            web_enabled=False,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            agent_supervisor=CrashingSupervisor,
+            processing_guarantee="at_least_once",
+            stream_wait_empty=False,
+            stream_buffer_maxsize=8 * self._stream.batch_documents,
+            consumer_auto_offset_reset="earliest",
+            broker_commit_interval=1.0,
+            broker_max_poll_records=min(1000, 2 * self._stream.batch_documents),
+            broker_max_poll_interval=300.0,
+            broker_session_timeout=45.0,
+            broker_heartbeat_interval=3.0,
+            broker_request_timeout=90.0,
+            broker_rebalance_timeout=60.0,
+        )
+        channel = app.topic(
+            *self._kafka.kinds,
+            key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw",
+        )  # fmt: skip
+        app.on_partitions_assigned.connect(self._on_assigned)
+        app.agent(channel, name="documents", concurrency=1)(self._agent)
+        return app
+
+    async def _agent(self, stream: StreamT[bytes]) -> None:
+        loop = asyncio.get_running_loop()
+        async for events in stream.noack_take(
+            self._stream.batch_documents, within=self._stream.batch_seconds
+        ):
+            if self._draining.is_set():
+                await asyncio.Event().wait()  # nothing is begun any more; the app stops us
+            self._idle.clear()
+            try:
+                await loop.run_in_executor(self._pool, self._process, _records(events))
+                for event in events:
+                    await stream.ack(event)
+                self.last_batch_at = time.monotonic()
+            finally:
+                self._idle.set()
+
+    async def _drain(self, app: faust.App) -> None:
+        self._draining.set()
+        try:
+            await asyncio.wait_for(self._idle.wait(), DRAIN_SECONDS)
+            await app.consumer.commit()
+        except TimeoutError:
+            log.warning("the batch in hand did not finish in %g s; Kafka sends it again", DRAIN_SECONDS)
+
+    async def _on_assigned(self, _app: object, assigned: object, **_: object) -> None:
+        self.joined_at = time.monotonic()
+        log.info("partitions assigned: %s", ", ".join(sorted(f"{t.topic}[{t.partition}]" for t in assigned)))  # type: ignore[attr-defined]
+
+
+def _records(events: Sequence[EventT[bytes]]) -> list[Record]:
+    return [
+        Record(event.message.topic, event.message.partition, event.message.offset, event.message.value)
+        for event in events
+    ]

