@@ -23,19 +23,13 @@ def step(alert: Alert | None, rule: Rule, topic: str, seen: Observation, now: da
         return alert
     alert = replace(alert, value=seen.value, n=seen.n, uncertainty=seen.uncertainty, summary=seen.summary)
     if alert.state == PENDING:
-        if not seen.breached:
-            return None
-        return _maybe_fire(alert, rule, now)
+        return _maybe_fire(alert, rule, now) if seen.breached else None
     if not seen.calm:
         return replace(alert, clear_since=None)
-    since = alert.clear_since or now
-    if now - since < rule.keep_firing_for:
-        return replace(alert, clear_since=since)
-    return replace(alert, state=RESOLVED, clear_since=since, resolved_at=now)
+    return _maybe_resolve(alert, rule, now)
 
 
 def _begin(rule: Rule, topic: str, seen: Observation, now: datetime) -> Alert:
-    assert seen.value is not None
     alert = Alert(
         id=episode_id(rule.name, topic, now),
         rule=rule.name,
@@ -43,7 +37,7 @@ def _begin(rule: Rule, topic: str, seen: Observation, now: datetime) -> Alert:
         severity=rule.severity,
         state=PENDING,
         since=now,
-        value=seen.value,
+        value=seen.value or 0.0,
         threshold=seen.threshold,
         n=seen.n,
         uncertainty=seen.uncertainty,
@@ -56,6 +50,13 @@ def _maybe_fire(alert: Alert, rule: Rule, now: datetime) -> Alert:
     if now - alert.since < rule.hold:
         return alert
     return replace(alert, state=FIRING, fired_at=now)
+
+
+def _maybe_resolve(alert: Alert, rule: Rule, now: datetime) -> Alert:
+    since = alert.clear_since or now
+    if now - since < rule.keep_firing_for:
+        return replace(alert, clear_since=since)
+    return replace(alert, state=RESOLVED, clear_since=since, resolved_at=now)
 
 
 def episode_id(rule: str, topic: str, since: datetime) -> str:

@@ -26,7 +26,7 @@ def read_rows(paths: Iterable[Path], columns: Mapping[str, str] | None = None) -
     names to the file's own.  A row with `entities` (name to sentiment) instead of a sentiment counts
     where all its entities agree and is left out where they do not.  Raises DataError.
     """
-    rows = []
+    rows: list[Row] = []
     for path in paths:
         before = len(rows)
         for where, record in _records(path):

@@ -132,9 +132,9 @@ class Engine:
         return [
             Judged(
                 {task: values[row] for task, values in probabilities.items()},
-                {task: values[row] for task, values in attention.items()},
+                {task: values[row, : len(item.encoding.ids)] for task, values in attention.items()},
             )
-            for row in range(len(batch))
+            for row, item in enumerate(batch)
         ]
 
     def finish(self, item: Prepared, judged: Judged) -> Prediction:

@@ -10,6 +10,8 @@ from models.dataset import Row
 from models.engine import Engine
 from stream.nouns import Prediction
 
+UNKNOWN, NONE_GIVEN = -2, -1
+
 
 @dataclass(frozen=True)
 class ClassReport:
@@ -57,21 +59,16 @@ def _task_report(
         if task in row.labels
     ]
     index = {name: i for i, name in enumerate(names)}
-    truth = np.array([index.get(true, -2) for true, _ in pairs])
-    given = np.array([index.get(said, -1) for _, said in pairs])
-    return TaskReport(
-        task=task,
-        n=len(pairs),
-        unsupported=sum(said is None for _, said in pairs),
-        **scores(truth, given, names),
-    )
+    truth = np.array([index.get(true, UNKNOWN) for true, _ in pairs])
+    given = np.array([index.get(said, NONE_GIVEN) for _, said in pairs])
+    return score(task, truth, given, names)
 
 
-def scores(truth: np.ndarray, given: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    """Accuracy, macro-F1 and the per-class table of label positions [n] against [n].
+def score(task: str, truth: np.ndarray, given: np.ndarray, names: Sequence[str]) -> TaskReport:
+    """Compare label positions, [n] with [n]; `names` are the labels in order.
 
-    Macro-F1 is the plain mean of F1 over the classes that occur in `truth`.  A position outside
-    `names` is a label the model does not have, or none given: always wrong.
+    Macro-F1 is the plain mean of F1 over the classes that occur in `truth`.  UNKNOWN (a label the
+    model does not have) and NONE_GIVEN are always wrong.
     """
     classes = []
     for i, name in enumerate(names):
@@ -81,8 +78,11 @@ def scores(truth: np.ndarray, given: np.ndarray, names: Sequence[str]) -> dict[s
         f1 = 2 * hit / (said + support) if said + support else 0.0
         classes.append(ClassReport(name, precision, recall, f1, support))
     seen = [c.f1 for c in classes if c.support]
-    return {
-        "accuracy": float((truth == given).mean()) if len(truth) else 0.0,
-        "macro_f1": float(np.mean(seen)) if seen else 0.0,
-        "classes": tuple(classes),
-    }
+    return TaskReport(
+        task=task,
+        n=len(truth),
+        unsupported=int((given == NONE_GIVEN).sum()),
+        accuracy=float((truth == given).mean()) if len(truth) else 0.0,
+        macro_f1=float(np.mean(seen)) if seen else 0.0,
+        classes=tuple(classes),
+    )

@@ -21,7 +21,7 @@ from models.classifier import Classifier, pad
 from models.dataset import Row
 from models.device import compute_device, compute_dtype
 from models.errors import DataError, WeightsError
-from models.evaluation import scores
+from models.evaluation import TaskReport, score
 from stream.nouns import SENTIMENTS, TASKS
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Example:
 @dataclass(frozen=True)
 class TrainingResult:
     info: weights.ModelInfo
-    held_out: Mapping[str, Mapping[str, Any]]
+    held_out: Sequence[TaskReport]
     seconds: float
 
 
@@ -145,7 +145,7 @@ def _start(
     except (OSError, ValueError) as error:
         raise WeightsError(f"base encoder {options.base!r} cannot be loaded: {error}") from error
     encoder = weights.drop_pooler(encoder.float())
-    width = encoder.config.hidden_size
+    width = int(encoder.config.hidden_size)
     if options.lora_rank:
         encoder = _with_lora(encoder, options.lora_rank)
     fast = tokenizer.backend_tokenizer
@@ -161,14 +161,14 @@ def _without_links(normalizer: normalizers.Normalizer | None) -> normalizers.Nor
     return normalizers.Sequence(steps)
 
 
-def _with_lora(encoder: nn.Module, rank: int) -> nn.Module:
+def _with_lora(encoder: Any, rank: int) -> Any:
     """Low-rank adapters on every linear layer (Hu et al. 2021); the heads train in full."""
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
         raise WeightsError("LoRA needs the package peft: pip install '.[train]'") from error
     config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules="all-linear")
-    return get_peft_model(encoder, config)  # type: ignore[arg-type,return-value]
+    return get_peft_model(encoder, config)
 
 
 def _examples(
@@ -206,23 +206,24 @@ class _Fit:
             ignore_index=NO_LABEL, reduction="sum", label_smoothing=options.label_smoothing
         )
 
-    def run(self, examples: Sequence[Example], valid: Sequence[Example]) -> dict[str, dict[str, Any]]:
+    def run(self, examples: Sequence[Example], valid: Sequence[Example]) -> list[TaskReport]:
+        """Train, and leave the classifier in its best epoch's state; that epoch's reports."""
         per_epoch = math.ceil(len(examples) / self.options.batch_size)
         steps = per_epoch * self.options.epochs
         optimizer, schedule = self._optimizer(steps)
-        best: dict[str, dict[str, Any]] = {}
-        best_score, best_state, stale, step = -1.0, {}, 0, 0
+        best: list[TaskReport] = []
+        best_mean, best_state, stale, step = -1.0, {}, 0, 0
         for epoch in range(1, self.options.epochs + 1):
             self.classifier.train()
             for batch in self._shuffled(examples):
                 loss = self._step(batch, optimizer, schedule)
                 step += 1
                 self.progress(step, steps, f"epoch {epoch} loss {loss:.3f}")
-            reports = self.score(valid)
-            mean = float(np.mean([report["macro_f1"] for report in reports.values()]))
+            reports = self.evaluate(valid)
+            mean = float(np.mean([report.macro_f1 for report in reports]))
             log.info("epoch %d: %s", epoch, _summary(reports))
-            if mean > best_score:
-                best, best_score, stale = reports, mean, 0
+            if mean > best_mean:
+                best, best_mean, stale = reports, mean, 0
                 state = self.classifier.state_dict()
                 best_state = {key: value.detach().cpu().clone() for key, value in state.items()}
             elif (stale := stale + 1) >= self.options.patience:
@@ -268,7 +269,7 @@ class _Fit:
                 losses.append(self.loss(logits[task], target[:, i]) / labelled)
         loss = torch.stack(losses).sum()
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.classifier.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -283,8 +284,8 @@ class _Fit:
             return {task: logits for task, (logits, _) in self.classifier(ids, attend, words).items()}
 
     @torch.no_grad()
-    def score(self, examples: Sequence[Example]) -> dict[str, dict[str, Any]]:
-        """Accuracy and macro-F1 of each task on the examples that carry its label."""
+    def evaluate(self, examples: Sequence[Example]) -> list[TaskReport]:
+        """Score each task on the examples that carry its label."""
         self.classifier.eval()
         order = sorted(examples, key=lambda example: len(example.ids))
         given: dict[str, list[np.ndarray]] = {task: [] for task in self.labels}
@@ -292,16 +293,15 @@ class _Fit:
             for task, logits in self._forward(order[at : at + 64]).items():
                 given[task].append(logits.argmax(-1).cpu().numpy())
         truth = np.array([example.labels for example in order])
-        reports = {}
+        reports = []
         for i, (task, names) in enumerate(self.labels.items()):
             known = truth[:, i] != NO_LABEL
             if known.any():
-                reports[task] = scores(truth[known, i], np.concatenate(given[task])[known], names)
+                reports.append(score(task, truth[known, i], np.concatenate(given[task])[known], names))
         return reports
 
 
-def _summary(reports: Mapping[str, Mapping[str, Any]]) -> str:
+def _summary(reports: Sequence[TaskReport]) -> str:
     return ", ".join(
-        f"{task} accuracy {report['accuracy']:.3f} macro-F1 {report['macro_f1']:.3f}"
-        for task, report in reports.items()
+        f"{report.task} accuracy {report.accuracy:.3f} macro-F1 {report.macro_f1:.3f}" for report in reports
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
@@ -28,6 +28,9 @@ from models.errors import ModelError
 from monitor import log, settings
 from monitor.settings import Settings, SettingsError
 from stream.errors import StreamError
+
+if TYPE_CHECKING:
+    from models.evaluation import TaskReport
 
 F = TypeVar("F", bound=Callable[..., Any])
 EXISTING = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
@@ -221,7 +224,8 @@ def feed(
 
     unknown = sorted(set(columns) - set(feeding.FIELDS))
     if unknown:
-        raise click.BadParameter(f"--map: no field {unknown[0]!r}; allowed: {', '.join(feeding.FIELDS)}")
+        allowed = ", ".join(feeding.FIELDS)
+        raise click.BadParameter(f"--map: no field {unknown[0]!r}; allowed: {allowed}")
     chosen = settings.load(config)
     log.set_up(chosen.log)
     topic = {each.value: name for name, each in chosen.kafka.kinds.items()}[kind]
@@ -287,7 +291,7 @@ def classify(file: Path, config: Path | None, as_json: bool) -> None:
     sys.exit(1 if failed else 0)
 
 
-def _text_lines(stream: BinaryIO, advance: Callable[[int], None]) -> Iterator[str]:
+def _text_lines(stream: Iterable[bytes], advance: Callable[[int], None]) -> Iterator[str]:
     for line in stream:
         advance(len(line))
         yield line.decode("utf-8", "replace")
@@ -361,13 +365,12 @@ def train(
             lambda step, steps, note: bar.update(task, completed=step, total=steps, description=note),
         )
     if as_json:
-        held = {task: report | {"classes": [vars(c) for c in report["classes"]]}
-                for task, report in result.held_out.items()}  # fmt: skip
+        held = [report.as_dict() for report in result.held_out]
         click.echo(json.dumps({"version": result.info.version, "seconds": result.seconds, "held_out": held}))
         return
     click.echo(f"{result.info.version} written to {options['out']} in {result.seconds:.0f} s")
-    for name, report in result.held_out.items():
-        _show_report(name, report)
+    for report in result.held_out:
+        _show_report(report)
 
 
 @main.command(
@@ -400,18 +403,18 @@ def evaluate(files: tuple[Path, ...], config: Path | None, columns: Mapping[str,
     for file, found in reports.items():
         click.echo(f"{file}  (model {engine.info.version})")
         for report in found:
-            _show_report(report.task, report.as_dict())
+            _show_report(report)
 
 
-def _show_report(task: str, report: Mapping[str, Any]) -> None:
-    table = Table(title=f"{task}: accuracy {report['accuracy']:.4f}, macro-F1 {report['macro_f1']:.4f}",
-                  title_justify="left")  # fmt: skip
+def _show_report(report: "TaskReport") -> None:
+    scores = f"accuracy {report.accuracy:.4f}, macro-F1 {report.macro_f1:.4f}, {report.n} rows"
+    unlabelled = f", {report.unsupported} of them unsupported" if report.unsupported else ""
+    table = Table(title=f"{report.task}: {scores}{unlabelled}", title_justify="left")
     for heading in ("class", "precision", "recall", "F1", "rows"):
         table.add_column(heading, justify="left" if heading == "class" else "right")
-    for item in report["classes"]:
-        row = item if isinstance(item, dict) else vars(item)
-        table.add_row(row["label"], f"{row['precision']:.3f}", f"{row['recall']:.3f}",
-                      f"{row['f1']:.3f}", str(row["support"]))  # fmt: skip
+    for item in report.classes:
+        numbers = (f"{item.precision:.3f}", f"{item.recall:.3f}", f"{item.f1:.3f}", str(item.support))
+        table.add_row(item.label, *numbers)
     Console().print(table)
 
 

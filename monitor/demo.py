@@ -81,7 +81,7 @@ class Demo:
             for sample in feed.history(utc_now(), HISTORY, PER_SECOND):
                 send(sample)
             producer.flush(timeout=10)
-            self._wait_for(lambda: self._caught_up(), "history")
+            self._wait_for(self._caught_up, "history")
             self._live(feed, send)
         except KafkaError as error:
             log.error("the sample feed ended: %s", error)

@@ -45,7 +45,8 @@ class Endpoint:
     def _serve(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path == "/metrics":
-            return self._metrics(environ, start)
+            body: Iterable[bytes] = self._metrics(environ, start)
+            return body
         if path == "/healthz":
             return _answer(start, "200 OK", {"status": "alive"})
         if path == "/readyz":

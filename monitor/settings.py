@@ -168,7 +168,8 @@ def _siblings(parts: list[str]) -> list[str]:
     model: type[BaseModel] = Settings
     for part in parts[:-1]:
         annotation = model.model_fields[part].annotation
-        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
         model = annotation
     return list(model.model_fields)
 

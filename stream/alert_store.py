@@ -113,7 +113,7 @@ class SqlAlertStore:
 
 
 def _row(alert: Alert) -> dict[str, Any]:
-    fields = {name: getattr(alert, name) for name in schema.alerts.columns.keys()}
+    fields = {name: getattr(alert, name) for name in schema.alerts.columns.keys()}  # noqa: SIM118
     return fields | {"evidence": msgspec.to_builtins(alert.evidence)}
 
 

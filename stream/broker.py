@@ -3,7 +3,6 @@
 import logging
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from typing import Any
 
 from kafka import KafkaProducer
@@ -115,25 +114,25 @@ class KafkaSender:
         try:
             if self._producer is None:
                 self._producer = producer(self._settings, linger_ms=5)
-            sent = {entry.id: self._send(entry) for entry in entries}
+            sent = {entry.id: _enqueue(self._producer, entry) for entry in entries}
             self._producer.flush(timeout=ANSWER_SECONDS)
             return {id_: _failure(futures) for id_, futures in sent.items()}
         except (KafkaError, BrokerError) as error:
             self.close()
             return {entry.id: str(error) for entry in entries}
 
-    def _send(self, entry: Entry) -> list[Future[Any]]:
-        assert self._producer is not None
-        topic = entry.target.removeprefix(KAFKA)
-        return [
-            self._producer.send(topic, key=message.key.encode(), value=bytes(message.value))
-            for message in decode_messages(entry.body)
-        ]
-
     def close(self) -> None:
         if self._producer is not None:
             self._producer.close(timeout=2)
             self._producer = None
+
+
+def _enqueue(producer: KafkaProducer, entry: Entry) -> list[Any]:
+    topic = entry.target.removeprefix(KAFKA)
+    return [
+        producer.send(topic, key=message.key.encode(), value=bytes(message.value))
+        for message in decode_messages(entry.body)
+    ]
 
 
 def _failure(futures: Iterable[Any]) -> str | None:

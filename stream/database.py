@@ -112,9 +112,7 @@ def upgrade(settings: DatabaseSettings) -> str:
 
 def head() -> str:
     """The revision this version works with."""
-    revision = ScriptDirectory.from_config(_alembic()).get_current_head()
-    assert revision is not None
-    return revision
+    return str(ScriptDirectory.from_config(_alembic()).get_current_head())
 
 
 def check_schema(engine: Engine) -> None:

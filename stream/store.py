@@ -164,7 +164,10 @@ class Store:
         """The earliest window with data that starts in [start, end)."""
         column = schema.aggregates.c.window_start
         with reading(self.engine) as connection:
-            return connection.scalar(select(func.min(column)).where(column >= start, column < end))
+            found: datetime | None = connection.scalar(
+                select(func.min(column)).where(column >= start, column < end)
+            )
+            return found
 
     def most_negative(self, topic: str | None, start: datetime, end: datetime, limit: int) -> list[Exhibit]:
         """The lowest-scored documents published in [start, end), on `topic` or on all of them."""

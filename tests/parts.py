@@ -56,7 +56,7 @@ def java() -> str:
 
 
 def _java_major(path: str) -> int:
-    text = subprocess.run([path, "-version"], capture_output=True, text=True).stderr
+    text = subprocess.run([path, "-version"], check=False, capture_output=True, text=True).stderr
     version = text.split('"')[1] if '"' in text else "0"
     return int(version.split(".")[0].split("-")[0])
 
@@ -70,7 +70,7 @@ def kafka_jars() -> Path:
     done = subprocess.run(
         ["mvn", "-q", "-B", "-f", str(HERE / "kafka" / "pom.xml"), "dependency:copy-dependencies",
          f"-DoutputDirectory={JARS}"],
-        capture_output=True, text=True,
+        check=False, capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
         raise PartMissing(f"Maven could not fetch the Kafka jars: {done.stdout[-2000:]}")
@@ -135,7 +135,7 @@ class Kafka:
                 "-cp", f"{self._jars}/*", *words]  # fmt: skip
 
     def _run(self, *words: str) -> None:
-        done = subprocess.run(self._command(*words), capture_output=True, text=True)
+        done = subprocess.run(self._command(*words), check=False, capture_output=True, text=True)
         if done.returncode:
             raise AssertionError(f"{words[0]}: {done.stdout}{done.stderr}")
 
