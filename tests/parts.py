@@ -100,11 +100,12 @@ class Kafka:
         return self
 
     def start(self) -> None:
-        self._process = subprocess.Popen(
-            self._command("kafka.Kafka", str(self.folder / "server.properties")),
-            stdout=(self.folder / "kafka.log").open("ab"),
-            stderr=subprocess.STDOUT,
-        )
+        with (self.folder / "kafka.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command("kafka.Kafka", str(self.folder / "server.properties")),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
         wait_until(self._ready, 60, f"Kafka on {self.bootstrap}")
 
     def stop(self, sig: signal.Signals = signal.SIGKILL) -> None:

@@ -1,0 +1,206 @@
+"""Fixtures over the real parts.  A part that is missing skips its tests, and under CI fails them."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from stream import database
+from stream.settings import DatabaseSettings, KafkaSettings
+from stream.store import Store
+from tests.parts import Kafka, PartMissing, Postgres, free_port, temporary_folder, wait_until
+
+T = TypeVar("T")
+ROOT = Path(__file__).parent.parent
+
+
+def need(make: Callable[[], T]) -> T:
+    try:
+        return make()
+    except PartMissing as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"under CI every part must be there: {error}")
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    folder = temporary_folder("kafka-")
+    with need(lambda: Kafka(folder)) as broker:
+        yield broker
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    folder = temporary_folder("pg-")
+    server = need(lambda: Postgres(folder))
+    yield server
+    server.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_settings(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseSettings:
+    """An empty, upgraded database of each kind."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'test.db'}"
+    else:
+        url = request.getfixturevalue("postgres").create_database()
+    settings = DatabaseSettings(url=url)
+    database.upgrade(settings)
+    return settings
+
+
+@pytest.fixture
+def store(database_settings: DatabaseSettings) -> Iterator[Store]:
+    engine = database.connect(database_settings)
+    yield Store(engine, window_seconds=60)
+    engine.dispose()
+
+
+@dataclass
+class Scene:
+    """A monitor's surroundings: its own topics on the real broker, its own database, its processes."""
+
+    kafka: KafkaSettings
+    database_url: str
+    folder: Path
+    environ: dict[str, str] = field(default_factory=dict)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("MONITOR_")}
+        own = {f"MONITOR_KAFKA__{k.upper()}": str(v) for k, v in self.kafka.model_dump().items() if v}
+        self.environ = kept | own | {"MONITOR_DATABASE__URL": self.database_url} | self.environ
+
+    def command(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """Run `monitor ...` to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "monitor", *words],
+            input=stdin, capture_output=True, env=self.environ, cwd=ROOT, timeout=170, check=False,
+        )  # fmt: skip
+
+    def prepare(self) -> None:
+        """Topics and tables."""
+        for words in (("topics", "create"), ("db", "upgrade")):
+            done = self.command(*words)
+            assert done.returncode == 0, done.stderr.decode()
+
+    def start(self, **environ: str) -> "Running":
+        """Start `monitor run` and wait until it is ready."""
+        port = free_port()
+        log = self.folder / f"monitor-{len(self.processes)}.log"
+        with log.open("ab") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "monitor", "run"],
+                env=self.environ | {"MONITOR_HTTP__PORT": str(port)} | environ,
+                cwd=ROOT, stdout=out, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        self.processes.append(process)
+        running = Running(process, f"http://127.0.0.1:{port}", log)
+        wait_until(running.is_ready, 60, "the monitor is ready")
+        return running
+
+    def close(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait(10)
+
+
+@dataclass
+class Running:
+    """A `monitor run` process."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def is_ready(self) -> bool:
+        if self.process.poll() is not None:
+            raise AssertionError(f"the monitor ended: {self.log.read_text()[-3000:]}")
+        return self.get("/readyz")[0] == 200
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        """The sum of the samples of `name` that carry `labels`; None without any."""
+        from prometheus_client.parser import text_string_to_metric_families
+
+        samples = [
+            sample.value
+            for family in text_string_to_metric_families(self.get("/metrics")[1])
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+        return sum(samples) if samples else None
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(45)
+
+
+@pytest.fixture
+def scene(kafka: Kafka, postgres: Postgres, tmp_path: Path) -> Iterator[Scene]:
+    """Fresh topics on Apache Kafka and a fresh database on PostgreSQL."""
+    tag = uuid.uuid4().hex[:8]
+    names = {n: f"{n}-{tag}" for n in ("group", "news", "comments", "dead_letters", "predictions", "alerts")}
+    made = Scene(
+        KafkaSettings(bootstrap_servers=kafka.bootstrap, partitions=3, **names),
+        postgres.create_database(),
+        tmp_path,
+    )
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sent(scene: Scene) -> Callable[[str, list[Any]], None]:
+    """Send messages to a topic by hand, with a plain client: dicts as JSON, bytes and None as they are."""
+    from kafka import KafkaProducer
+
+    def send(topic: str, messages: list[Any]) -> None:
+        producer = KafkaProducer(bootstrap_servers=scene.kafka.bootstrap_servers)
+        for number, message in enumerate(messages):
+            value = json.dumps(message).encode() if isinstance(message, dict) else message
+            producer.send(topic, value=value, key=str(number).encode())
+        producer.flush()
+        producer.close()
+
+    return send
+
+
+def read_topic(bootstrap: str, topic: str, count: int, seconds: float = 20) -> list[tuple[str, Any]]:
+    """The first `count` messages of a topic, (key, JSON value) each."""
+    from kafka import KafkaConsumer
+
+    consumer = KafkaConsumer(
+        topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest", group_id=None,
+        consumer_timeout_ms=int(seconds * 1000),
+    )  # fmt: skip
+    found = []
+    for message in consumer:
+        found.append((message.key.decode(), json.loads(message.value)))
+        if len(found) == count:
+            break
+    consumer.close()
+    return found

@@ -1,0 +1,183 @@
+"""The whole way on real parts: Apache Kafka, the shipped model, PostgreSQL, processes of their own."""
+
+import json
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import create_engine, select
+
+from models.engine import Engine
+from models.settings import ModelSettings
+from monitor.sample import SampleFeed
+from stream import schema
+from stream.nouns import SCORE_SCALE, Kind, window_start
+from tests.conftest import Scene, read_topic
+from tests.parts import wait_until
+
+NOW = datetime.now(UTC)
+STAMP = "2024-03-01T12:00:00Z"
+
+BROKEN: dict[str, Any] = {
+    "empty": b"",
+    "not_utf8": b'{"id": "\xff"}',
+    "not_json": b'{"id": "1", ',
+    "not_an_object": b"[1, 2]",
+    "missing_field": {"id": "1", "text": "no stamp"},
+    "invalid_field": {"id": 17, "text": "a number for an id", "published_at": STAMP},
+    "invalid_time": {"id": "1", "text": "half a stamp", "published_at": "2024-03-01"},
+    "far_future": {"id": "1", "text": "from 2090", "published_at": "2090-01-01T00:00:00Z"},
+    "no_text": {"id": "1", "title": " ", "published_at": STAMP},
+    "nul": {"id": "1", "text": "a \0 b", "published_at": STAMP},
+}
+
+
+def rows(scene: Scene, table: Any) -> list[Any]:
+    engine = create_engine(scene.database_url)
+    with engine.connect() as connection:
+        found = connection.execute(select(table)).all()
+    engine.dispose()
+    return list(found)
+
+
+def stream_of_documents(count: int) -> dict[Kind, list[dict[str, Any]]]:
+    """`count` documents with stamps in the last three hours, every tenth sent twice."""
+    feed, draw = SampleFeed("e2e"), random.Random(3)
+    messages: dict[Kind, list[dict[str, Any]]] = defaultdict(list)
+    for _ in range(count):
+        sample = feed.calm(NOW - timedelta(seconds=draw.randrange(3 * 3600)))
+        messages[sample.kind].append(sample.message)
+        if draw.random() < 0.1:
+            messages[sample.kind].append(sample.message)
+    return messages
+
+
+def straight_aggregates(documents: list[tuple[Kind, dict[str, Any]]]) -> dict[Any, list[int]]:
+    """The aggregates by a plain loop over the documents, one after another, in this process."""
+    engine = Engine.load(ModelSettings())
+    texts = [message.get("title") or message["text"] for _, message in documents]
+    sums: dict[Any, list[int]] = defaultdict(lambda: [0] * 6)
+    for (kind, message), prediction in zip(documents, engine.classify(texts), strict=True):
+        assert prediction.sentiment and prediction.score is not None
+        stamp = datetime.fromisoformat(message["published_at"])
+        cell = sums[window_start(stamp, timedelta(minutes=1)), prediction.topic, kind.value]
+        score = round(prediction.score * SCORE_SCALE)
+        moods = [int(prediction.sentiment == m) for m in ("positive", "neutral", "negative")]
+        for i, amount in enumerate([1, *moods, score, score * score]):
+            cell[i] += amount
+    return sums
+
+
+def stored_aggregates(scene: Scene) -> dict[Any, list[int]]:
+    sums: dict[Any, list[int]] = defaultdict(lambda: [0] * 6)
+    for row in rows(scene, schema.aggregates):
+        numbers = (row.n, row.positive, row.neutral, row.negative, row.score_sum, row.score_squares)
+        for i, amount in enumerate(numbers):
+            sums[row.window_start, row.topic, row.kind][i] += amount
+    return sums
+
+
+def recount(scene: Scene) -> dict[Any, list[int]]:
+    """The aggregates as the documents table tells them."""
+    sums: dict[Any, list[int]] = defaultdict(lambda: [0] * 6)
+    for row in rows(scene, schema.documents):
+        if row.status == "ok":
+            cell = sums[window_start(row.published_at, timedelta(minutes=1)), row.topic, row.kind]
+            moods = [int(row.sentiment == m) for m in ("positive", "neutral", "negative")]
+            for i, amount in enumerate([1, *moods, row.score, row.score**2]):
+                cell[i] += amount
+    return sums
+
+
+def test_a_stream_with_repeats_and_broken_messages_gives_exactly_the_straight_computation(
+    scene: Scene, sent: Callable[[str, list[Any]], None]
+) -> None:
+    scene.prepare()
+    messages = stream_of_documents(1000)
+    mixed = list(messages[Kind.NEWS])
+    for position, broken in enumerate(BROKEN.values()):
+        mixed.insert(37 * position, broken)
+    sent(scene.kafka.news, [*mixed, None])
+    sent(scene.kafka.comments, messages[Kind.COMMENT])
+
+    monitor = scene.start()
+    unique = {
+        (m["source"], m["id"]): (kind, m) for kind, sent_ in messages.items() for m in sent_
+    }
+    wait_until(lambda: len(rows(scene, schema.documents)) == len(unique), 90, "all documents in SQL")
+    total = sum(map(len, messages.values())) + len(BROKEN) + 1
+    wait_until(
+        lambda: sum(row.next_offset for row in rows(scene, schema.offsets)) == total, 30, "all offsets"
+    )
+
+    expected = straight_aggregates(list(unique.values()))
+    stored = stored_aggregates(scene)
+    assert stored == recount(scene)
+    assert sum(cell[0] for cell in stored.values()) == len(unique) == 1000
+    # Batches are cut differently here and there, and rounding may turn a text on the fence.
+    cells = expected.keys() | stored.keys()
+    differing = sum(abs(expected[cell][0] - stored[cell][0]) for cell in cells)
+    assert differing <= 4
+    score_gap = sum(expected[c][4] for c in cells) - sum(stored[c][4] for c in cells)
+    assert abs(score_gap) <= 0.005 * SCORE_SCALE * len(unique)
+
+    reasons = Counter(row.reason for row in rows(scene, schema.dead_letters))
+    assert reasons == Counter({reason: 1 for reason in BROKEN}) + Counter(empty=1)
+    assert monitor.metric("sentiment_documents_total", outcome="ok") == 1000
+    assert monitor.metric("sentiment_dead_letters_total", reason="nul") == 1
+    repeats = total - len(BROKEN) - 1 - 1000
+    assert monitor.metric("sentiment_documents_total", outcome="repeat") == repeats
+
+    letters = read_topic(scene.kafka.bootstrap_servers, scene.kafka.dead_letters, len(BROKEN) + 1)
+    assert Counter(value["reason"] for _, value in letters) == reasons
+    predictions = read_topic(scene.kafka.bootstrap_servers, scene.kafka.predictions, 1000)
+    assert {key for key, _ in predictions} == {f"{source}/{id_}" for source, id_ in unique}
+    assert {"topic", "sentiment", "score", "evidence", "model"} <= predictions[0][1].keys()
+    assert monitor.stop() == 0
+
+
+def test_the_same_feed_a_second_time_changes_nothing(scene: Scene) -> None:
+    scene.prepare()
+    feed = SampleFeed("twice")
+    lines = [feed.calm(NOW - timedelta(minutes=i)).message for i in range(300)]
+    file = scene.folder / "feed.jsonl"
+    file.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+    monitor = scene.start()
+    for expected in (300, 600):
+        done = scene.command("feed", str(file), "--speed", "max", "--json")
+        assert done.returncode == 0, done.stderr.decode()
+        assert json.loads(done.stdout)["sent"] == 300
+        wait_until(
+            lambda n=expected: sum(r.next_offset for r in rows(scene, schema.offsets)) == n, 30, "offsets"
+        )
+        assert len(rows(scene, schema.documents)) == 300
+        assert stored_aggregates(scene) == recount(scene)
+    assert monitor.metric("sentiment_documents_total", outcome="repeat") == 300
+    assert monitor.stop() == 0
+
+
+def test_killed_in_mid_feed_nothing_is_lost_and_nothing_counts_twice(
+    scene: Scene, sent: Callable[[str, list[Any]], None]
+) -> None:
+    scene.prepare()
+    feed = SampleFeed("kill")
+    messages = [feed.calm(NOW - timedelta(seconds=i)).message for i in range(1500)]
+    sent(scene.kafka.news, messages)
+    killed_at = []
+    for already in (1, 400):
+        monitor = scene.start(MONITOR_STREAM__BATCH_DOCUMENTS="64")
+        wait_until(lambda n=already: len(rows(scene, schema.documents)) >= n, 60, "some documents")
+        monitor.process.kill()
+        monitor.process.wait(10)
+        killed_at.append(len(rows(scene, schema.documents)))
+    assert killed_at[0] < 1500, "the first kill came too late to mean anything"
+    monitor = scene.start()
+    wait_until(lambda: len(rows(scene, schema.documents)) == 1500, 90, "all documents")
+    wait_until(
+        lambda: sum(row.next_offset for row in rows(scene, schema.offsets)) == 1500, 30, "all offsets"
+    )
+    assert stored_aggregates(scene) == recount(scene)
+    assert sum(cell[0] for cell in stored_aggregates(scene).values()) == 1500
+    assert monitor.stop() == 0
