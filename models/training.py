@@ -43,7 +43,8 @@ class TrainingOptions:
     learning_rate: float = 1e-4
     weight_decay: float = 0.01
     warmup: float = 0.06
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.1
+    averaging: float = 0.999
     max_tokens: int = 128
     lora_rank: int = 0
     holdout: float = 0.04
@@ -105,7 +106,29 @@ def train(
         languages=options.languages,
         max_tokens=options.max_tokens,
     )
-    return TrainingResult(info, best, time.monotonic() - started)
+    result = TrainingResult(info, best, time.monotonic() - started)
+    (options.out / "README.md").write_text(model_card(options, result, len(rows)), encoding="utf-8")
+    return result
+
+
+def model_card(options: TrainingOptions, result: TrainingResult, rows: int) -> str:
+    """What was trained, how, and how well it does on the rows that were held out, as Markdown."""
+    how = f"LoRA of rank {options.lora_rank}" if options.lora_rank else "the whole encoder"
+    lines = [
+        f"# {result.info.version}",
+        "",
+        f"Base `{Path(options.base).name}`, {how}, {rows} rows, up to {options.epochs} epochs, "
+        f"learning rate {options.learning_rate:g}, batch size {options.batch_size}, seed {options.seed}, "
+        f"{result.seconds:.0f} s.  Languages: {', '.join(result.info.languages)}.",
+        "",
+        "Scores of the best epoch on rows that were not trained on:",
+        "",
+        "| task | rows | accuracy | macro-F1 |",
+        "|---|---|---|---|",
+    ]
+    for report in result.held_out:
+        lines.append(f"| {report.task} | {report.n} | {report.accuracy:.3f} | {report.macro_f1:.3f} |")
+    return "\n".join(lines) + "\n"
 
 
 def label_names(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
@@ -202,6 +225,8 @@ class _Fit:
         self.dtype = compute_dtype(options.dtype, self.device)
         self.classifier = classifier.to(self.device)
         self.progress = progress or (lambda step, steps, note: None)
+        self.trained = [p for p in self.classifier.parameters() if p.requires_grad]
+        self.average = [p.detach().clone() for p in self.trained]
         self.loss = nn.CrossEntropyLoss(
             ignore_index=NO_LABEL, reduction="sum", label_smoothing=options.label_smoothing
         )
@@ -218,7 +243,9 @@ class _Fit:
             for batch in self._shuffled(examples):
                 loss = self._step(batch, optimizer, schedule)
                 step += 1
+                self._average(step)
                 self.progress(step, steps, f"epoch {epoch} loss {loss:.3f}")
+            self._swap()
             reports = self.evaluate(valid)
             mean = float(np.mean([report.macro_f1 for report in reports]))
             log.info("epoch %d: %s", epoch, _summary(reports))
@@ -229,13 +256,27 @@ class _Fit:
             elif (stale := stale + 1) >= self.options.patience:
                 log.info("no gain in %d epochs: stopping early", stale)
                 break
+            self._swap()
         self.classifier.load_state_dict(best_state)
         return best
 
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        """Keep a running mean of the weights, over ever more steps (Polyak and Juditsky 1992)."""
+        keep = min(self.options.averaging, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.average, self.trained, 1 - keep)
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        """Exchange the weights that are being trained and their mean, which is what gets scored."""
+        for weight, mean in zip(self.trained, self.average, strict=True):
+            kept = weight.clone()
+            weight.copy_(mean)
+            mean.copy_(kept)
+
     def _optimizer(self, steps: int) -> tuple[torch.optim.Optimizer, Any]:
-        trained = [p for p in self.classifier.parameters() if p.requires_grad]
-        decay = [p for p in trained if p.ndim > 1]
-        plain = [p for p in trained if p.ndim <= 1]
+        decay = [p for p in self.trained if p.ndim > 1]
+        plain = [p for p in self.trained if p.ndim <= 1]
         optimizer = torch.optim.AdamW(
             [{"params": decay, "weight_decay": self.options.weight_decay},
              {"params": plain, "weight_decay": 0.0}],

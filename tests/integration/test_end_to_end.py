@@ -103,9 +103,7 @@ def test_a_stream_with_repeats_and_broken_messages_gives_exactly_the_straight_co
     sent(scene.kafka.comments, messages[Kind.COMMENT])
 
     monitor = scene.start()
-    unique = {
-        (m["source"], m["id"]): (kind, m) for kind, sent_ in messages.items() for m in sent_
-    }
+    unique = {(m["source"], m["id"]): (kind, m) for kind, sent_ in messages.items() for m in sent_}
     wait_until(lambda: len(rows(scene, schema.documents)) == len(unique), 90, "all documents in SQL")
     total = sum(map(len, messages.values())) + len(BROKEN) + 1
     wait_until(
@@ -175,9 +173,7 @@ def test_killed_in_mid_feed_nothing_is_lost_and_nothing_counts_twice(
     assert killed_at[0] < 1500, "the first kill came too late to mean anything"
     monitor = scene.start()
     wait_until(lambda: len(rows(scene, schema.documents)) == 1500, 90, "all documents")
-    wait_until(
-        lambda: sum(row.next_offset for row in rows(scene, schema.offsets)) == 1500, 30, "all offsets"
-    )
+    wait_until(lambda: sum(row.next_offset for row in rows(scene, schema.offsets)) == 1500, 30, "all offsets")
     assert stored_aggregates(scene) == recount(scene)
     assert sum(cell[0] for cell in stored_aggregates(scene).values()) == 1500
     assert monitor.stop() == 0

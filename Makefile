@@ -1,0 +1,41 @@
+# Everything happens in .venv; `make help` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	@echo "Installing; torch is large, this takes a few minutes the first time ..."
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,train,dev]'
+	@touch $@
+
+install: .venv/installed ## make .venv and install into it
+
+run: install ## the whole monitor in one process, with a sample feed (options: ARGS=--plain)
+	@$(BIN)/monitor demo $(ARGS)
+
+test: install ## the whole test suite, against real parts (options: ARGS="-k store")
+	$(BIN)/pytest $(ARGS)
+
+check: install ## formatting, lint, strict types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: install ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove everything that was made
+	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info tests/kafka/target
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: install run test check fmt clean help

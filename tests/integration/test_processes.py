@@ -1,0 +1,167 @@
+"""What an operator does by hand: the demo, the doctor, the feed; and a worker joining another."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, func, select
+
+from models.settings import SHIPPED_WEIGHTS
+from monitor.sample import SampleFeed
+from stream import schema
+from tests.conftest import ROOT, Scene
+from tests.parts import free_port, wait_until
+
+
+def documents(scene: Scene) -> int:
+    engine = create_engine(scene.database_url)
+    with engine.connect() as connection:
+        found = connection.execute(select(func.count()).select_from(schema.documents)).scalar_one()
+    engine.dispose()
+    return int(found)
+
+
+def findings(scene: Scene, **environ: str) -> dict[str, tuple[bool, str]]:
+    scene.environ |= environ
+    done = scene.command("doctor", "--json")
+    found = {f["check"]: (f["ok"], f["detail"]) for f in json.loads(done.stdout)}
+    assert done.returncode == (0 if all(ok for ok, _ in found.values()) else 1)
+    assert b"Traceback" not in done.stderr
+    return found
+
+
+def test_the_doctor_finds_nothing_wrong_with_a_prepared_scene(scene: Scene) -> None:
+    assert "run `monitor topics create`" in findings(scene)["broker"][1]
+    assert "run `monitor db upgrade`" in findings(scene)["database"][1]
+    scene.prepare()
+    found = findings(scene)
+    assert all(ok for ok, _ in found.values()), found
+    assert found.keys() == {"settings", "model", "rules", "database", "clock", "broker"}
+
+
+def test_the_doctor_names_what_is_down_wrong_or_damaged(scene: Scene) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    damaged = Path(shutil.copytree(SHIPPED_WEIGHTS, scene.folder / "weights"))
+    (damaged / "model.safetensors").write_bytes(b"\0" * 1000)
+    found = findings(
+        scene,
+        MONITOR_KAFKA__BOOTSTRAP_SERVERS=nobody,
+        MONITOR_DATABASE__URL=f"postgresql+psycopg://me:hunter2@{nobody}/x",
+        MONITOR_MODELS__WEIGHTS=str(damaged),
+    )
+    assert not found["broker"][0] and f"no broker answers at {nobody}" in found["broker"][1]
+    assert not found["database"][0] and "database.url" in found["database"][1]
+    assert not found["model"][0] and "model.safetensors is damaged" in found["model"][1]
+    assert "hunter2" not in str(found)
+    wrong = findings(scene, MONITOR_DATABASE__URL="postgres://nonsense")
+    assert list(wrong) == ["settings"]
+    assert "MONITOR_DATABASE__URL" in wrong["settings"][1] and "allowed" in wrong["settings"][1]
+
+
+def test_run_says_what_to_do_when_tables_or_topics_are_missing(scene: Scene) -> None:
+    done = scene.command("run")
+    assert done.returncode == 1
+    assert b"run `monitor db upgrade`" in done.stderr
+    assert scene.command("db", "upgrade").returncode == 0
+    done = scene.command("run")
+    assert done.returncode == 1
+    assert b"run `monitor topics create`" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_feed_reports_bad_rows_by_line_and_sends_the_others(scene: Scene) -> None:
+    scene.prepare()
+    lines = [
+        {"ts": 1653070860, "headline": "Rates rise"},
+        {"headline": "No stamp"},
+        {"ts": 1653070861.5, "headline": "Rates fall"},
+    ]
+    text = "\n".join(map(json.dumps, lines)).encode()
+    words = ("feed", "-", "--speed", "max", "--map", "title=headline,published_at=ts", "--source", "test")
+    done = scene.command(*words, stdin=text)
+    assert done.returncode == 1
+    assert b"-:2: no published_at" in done.stderr
+    assert done.stdout.startswith(f"2 sent to {scene.kafka.news}, 1 refused".encode())
+
+
+def test_sigterm_under_load_drains_and_a_second_worker_takes_over_without_a_repeat(
+    scene: Scene, sent: Callable[[str, list[Any]], None]
+) -> None:
+    scene.prepare()
+    feed, now = SampleFeed("two"), datetime.now(UTC)
+    first = scene.start(MONITOR_STREAM__BATCH_DOCUMENTS="32")
+    second = scene.start(MONITOR_STREAM__BATCH_DOCUMENTS="32")
+    sent(scene.kafka.news, [feed.calm(now - timedelta(seconds=i)).message for i in range(600)])
+    wait_until(lambda: documents(scene) >= 100, 60, "some documents")
+    assert first.stop() == 0
+    assert "did not finish" not in first.log.read_text()
+    wait_until(lambda: documents(scene) == 600, 60, "all documents")
+    wait_until(lambda: second.metric("sentiment_consumer_lag_messages") == 0, 20, "no lag")
+    holders = {first.url, second.url}
+    assert len(holders) == 2
+    wait_until(lambda: second.metric("sentiment_mean_score") is not None, 40, "the second runs the alerts")
+    assert second.stop() == 0
+
+
+def test_the_database_may_go_away_and_come_back(scene: Scene, sent: Callable[[str, list[Any]], None]) -> None:
+    """A lock on the offsets stands in for a database that does not answer in time."""
+    scene.environ["MONITOR_DATABASE__LOCK_SECONDS"] = "1"
+    scene.prepare()
+    feed, now = SampleFeed("away"), datetime.now(UTC)
+    monitor = scene.start()
+    sent(scene.kafka.news, [feed.calm(now).message for _ in range(20)])
+    wait_until(lambda: documents(scene) == 20, 60, "the first documents")
+    engine = create_engine(scene.database_url)
+    with engine.begin() as connection:
+        connection.execute(select(schema.offsets).with_for_update())
+        sent(scene.kafka.news, [feed.calm(now).message for _ in range(20)])
+        wait_until(lambda: monitor.get("/readyz")[0] == 503, 30, "not ready")
+        assert documents(scene) == 20
+    engine.dispose()
+    wait_until(lambda: documents(scene) == 40, 30, "the documents after it is back")
+    wait_until(monitor.is_ready, 10, "ready again")
+    assert (monitor.metric("sentiment_store_retries_total") or 0) >= 1
+    assert monitor.stop() == 0
+
+
+@pytest.mark.timeout(240)
+def test_the_demo_fires_within_a_minute_and_resolves_within_three(tmp_path: Path) -> None:
+    port = free_port()
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "monitor", "demo", "--plain", "--state", str(tmp_path)],
+        stderr=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | {"MONITOR_HTTP__PORT": str(port)},
+    )  # fmt: skip
+    seen: dict[str, float] = {}
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            for event in ("FIRING", "RESOLVED"):
+                if f"alert {event}" in line and event not in seen:
+                    seen[event] = time.monotonic() - started
+                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+                        metrics = answer.read().decode()
+                    on = re.findall(r'sentiment_alert_state\{.*state="firing".*\} 1\.0', metrics)
+                    assert bool(on) or event == "RESOLVED"
+            if "RESOLVED" in seen or time.monotonic() - started > 200:
+                break
+        process.send_signal(signal.SIGINT)
+        asked = time.monotonic()
+        process.communicate(timeout=30)
+        assert time.monotonic() - asked < 10
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert seen["FIRING"] < 90, "a minute from its start, and a slow machine's allowance"
+    assert seen["RESOLVED"] < 200

@@ -1,0 +1,74 @@
+"""Each case: what is seen at which minute, and the state it leads to."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from alerts.evaluate import Observation
+from alerts.lifecycle import episode_id, step
+from alerts.rules import ThresholdRule
+from stream.nouns import Alert
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+RULE = ThresholdRule.model_validate({
+    "name": "share", "type": "threshold", "watch": "negative_share", "threshold": 0.6,
+    "for": "2m", "keep_firing_for": "3m",
+})  # fmt: skip
+BAD = Observation(50, 0.8, 0.6, breached=True, calm=False, uncertainty="u", summary="s")
+BETWEEN = Observation(50, 0.6, 0.6, breached=False, calm=False, uncertainty="u", summary="s")
+CALM = Observation(50, 0.2, 0.6, breached=False, calm=True, uncertainty="u", summary="s")
+NONE = Observation(3, None, 0.6, breached=False, calm=False, uncertainty="few", summary="few")
+SEEN = {"b": BAD, "m": BETWEEN, "c": CALM, "-": NONE}
+
+CASES = [
+    ("a calm topic has no episode", "ccc", "..."),
+    ("a breach that does not last never fires", "bbc", "pp."),
+    ("a breach that lasts fires", "bbb", "ppf"),
+    ("missing data does not start an episode", "---", "..."),
+    ("missing data does not end a pending one", "b-b", "ppf"),
+    ("missing data does not resolve", "bbb------", "ppfffffff"),
+    ("calm must last before it resolves", "bbbccccc", "ppffffR."),
+    ("a relapse starts the calm anew", "bbbccbcccc", "ppfffffffR"),
+    ("between the thresholds it goes on firing", "bbbmmmmmm", "ppfffffff"),
+    ("after a resolve a new episode is possible", "bbbccccbbb", "ppffffRppf"),
+]
+
+
+def run(seen: str) -> tuple[str, list[Alert | None]]:
+    alert: Alert | None = None
+    states, alerts = "", []
+    for minute, letter in enumerate(seen):
+        if alert is not None and alert.state == "resolved":
+            alert = None
+        alert = step(alert, RULE, "Earnings", SEEN[letter], START + timedelta(minutes=minute))
+        states += "." if alert is None else {"pending": "p", "firing": "f", "resolved": "R"}[alert.state]
+        alerts.append(alert)
+    return states, alerts
+
+
+@pytest.mark.parametrize(("sentence", "seen", "states"), CASES, ids=[case[0] for case in CASES])
+def test_states(sentence: str, seen: str, states: str) -> None:
+    assert run(seen)[0] == states
+
+
+def test_an_episode_keeps_its_key_and_the_next_one_has_another() -> None:
+    _, alerts = run("bbbccccbbb")
+    assert len({alert.id for alert in alerts[:7] if alert}) == 1
+    assert alerts[0] and alerts[9] and alerts[0].id != alerts[9].id
+    assert alerts[0].id == episode_id("share", "Earnings", START)
+
+
+def test_times_are_those_of_the_transitions() -> None:
+    _, alerts = run("bbbcccc")
+    last = alerts[-1]
+    assert last
+    assert last.since == START
+    assert last.fired_at == START + timedelta(minutes=2)
+    assert last.resolved_at == START + timedelta(minutes=6)
+    assert (last.value, last.n) == (0.2, 50)
+
+
+def test_without_a_wait_it_fires_at_once() -> None:
+    rule = RULE.model_copy(update={"hold": timedelta(0)})
+    alert = step(None, rule, "Earnings", BAD, START)
+    assert alert and alert.state == "firing"

@@ -1,0 +1,83 @@
+"""Webhooks against a real HTTP server on loopback."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from pydantic import SecretStr
+
+from alerts.notify import Webhooks
+
+
+class Receiver(ThreadingHTTPServer):
+    """Keeps what it is sent and answers with `status`."""
+
+    status = 200
+
+    def __init__(self) -> None:
+        self.bodies: list[object] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/secret-token"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        receiver = self.server
+        assert isinstance(receiver, Receiver)
+        receiver.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(receiver.status)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    server = Receiver()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def webhooks(receiver: Receiver) -> Iterator[Webhooks]:
+    urls = {"desk": SecretStr(receiver.url), "gone": SecretStr("http://127.0.0.1:1/secret-token")}
+    made = Webhooks(urls, 2)
+    yield made
+    made.close()
+
+
+def test_a_page_arrives_as_json(receiver: Receiver, webhooks: Webhooks) -> None:
+    assert webhooks.send("desk", b'{"key": "abc"}') is None
+    assert receiver.bodies == [{"key": "abc"}]
+
+
+@pytest.mark.parametrize(
+    ("status", "recoverable"), [(500, True), (503, True), (429, True), (404, False), (302, False)]
+)
+def test_a_bad_answer_says_whether_another_try_can_help(
+    receiver: Receiver, webhooks: Webhooks, status: int, recoverable: bool
+) -> None:
+    receiver.status = status
+    failure = webhooks.send("desk", b"{}")
+    assert failure and failure.recoverable is recoverable
+    assert str(status) in failure.reason
+
+
+def test_a_receiver_that_is_down_is_tried_again_and_its_url_is_not_told(webhooks: Webhooks) -> None:
+    failure = webhooks.send("gone", b"{}")
+    assert failure and failure.recoverable
+    assert "secret" not in failure.reason
+
+
+def test_a_receiver_that_was_taken_out_of_the_settings_is_given_up(webhooks: Webhooks) -> None:
+    failure = webhooks.send("nobody", b"{}")
+    assert failure and not failure.recoverable

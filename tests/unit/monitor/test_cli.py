@@ -1,0 +1,137 @@
+"""The command line as a script or a person calls it."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from monitor.cli import main
+from tests.parts import free_port
+
+
+def call(*words: str, stdin: str | bytes | None = None, **environ: str) -> Result:
+    clean = {"MONITOR_CONFIG": None, **environ}
+    return CliRunner().invoke(main, list(words), input=stdin, env=clean, catch_exceptions=False)
+
+
+def commands() -> list[tuple[str, ...]]:
+    return [(), *[(name,) for name in main.commands], ("topics", "create"), ("db", "upgrade")]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
+    result = call(*words, "--help")
+    assert result.exit_code == 0
+    assert len(result.output) > 100
+    if words not in (("topics",), ("db",)):
+        assert "Examples:" in result.output
+
+
+def answers(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_classify_answers_every_line_in_order_by_its_contract() -> None:
+    lines = [
+        "Alderbrook Foods shares plunge 20% after profit warning",
+        '{"id": "b", "title": "Brightmoor Energy posts record profit", "text": "Outlook raised."}',
+        "苹果公司股价上涨",
+        '{"id": 7, "text": "Oil climbs 3% as producers extend output cuts", "other": 1}',
+        "",
+    ]
+    result = call("classify", "--json", "-", stdin="\n".join(lines) + "\n")
+    assert result.exit_code == 0, result.stderr
+    found = answers(result)
+    assert [a["id"] for a in found] == [None, "b", None, "7", None]
+    assert [a["status"] for a in found] == ["ok", "ok", "unsupported", "ok", "unsupported"]
+    assert [a["sentiment"] and a["sentiment"]["label"] for a in found[:3]] == ["negative", "positive", None]
+    keys = {"id", "lang", "topic", "sentiment", "score", "probabilities", "evidence", "status", "model"}
+    for answer in found:
+        assert answer.keys() == keys
+    assert found[2]["lang"] == "zh" and found[2]["topic"] is None and found[2]["score"] is None
+    titled = "Brightmoor Energy posts record profit\nOutlook raised."
+    for text, answer in ((lines[0], found[0]), (titled, found[1])):
+        assert answer["evidence"]
+        for span in answer["evidence"]:
+            assert span.keys() == {"task", "text", "start", "end", "weight"}
+            assert text[span["start"] : span["end"]] == span["text"]
+    probabilities = found[0]["probabilities"]
+    assert found[0]["sentiment"]["probability"] == max(probabilities["sentiment"].values())
+    assert found[0]["topic"]["probability"] == probabilities["topic"][found[0]["topic"]["label"]]
+
+
+def test_a_line_that_cannot_be_read_is_reported_and_its_neighbours_answered() -> None:
+    lines = ["Shares rise", '{"text": ', '{"id": "x"}', '{"text": 5}', "Shares fall"]
+    result = call("classify", "--json", "-", stdin="\n".join(lines))
+    assert result.exit_code == 1
+    found = answers(result)
+    assert [a["status"] for a in found] == ["ok", "unsupported", "unsupported", "unsupported", "ok"]
+    assert "-:2: not JSON" in result.stderr
+    assert "-:3: text or title is required" in result.stderr
+    assert "-:4: text must be a string" in result.stderr
+
+
+def test_bytes_that_are_no_utf_8_harm_only_themselves() -> None:
+    result = call("classify", "--json", "-", stdin=b"Shares \xff rise\nShares fall\n")
+    assert result.exit_code == 0
+    assert len(answers(result)) == 2
+
+
+def test_without_json_it_answers_for_people() -> None:
+    result = call("classify", "-", stdin="Alderbrook Foods shares plunge 20% after profit warning\n")
+    assert result.stdout.startswith("negative 0.")
+
+
+def test_a_wrong_setting_ends_with_2_and_one_line() -> None:
+    result = call("topics", "create", MONITOR_KAFKA__PARTITIONS="none")
+    assert result.exit_code == 2
+    assert "MONITOR_KAFKA__PARTITIONS: 'none' is not allowed" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_broker_that_is_not_there_ends_with_1_and_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "f.jsonl"
+    file.write_text("{}")
+    address = f"127.0.0.1:{free_port()}"
+    for words in (("topics", "create"), ("feed", str(file))):
+        result = call(*words, MONITOR_KAFKA__BOOTSTRAP_SERVERS=address)
+        assert result.exit_code == 1
+        assert f"no broker answers at {address}" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--speed", "fast"), "a number above 0, or max"),
+        (("--speed", "-1"), "a number above 0, or max"),
+        (("--map", "title"), "FIELD=COLUMN was expected"),
+        (("--map", "headline=title"), "no field 'headline'; allowed: id, source"),
+        (("--kind", "rumour"), "'news', 'comment'"),
+    ],
+)
+def test_wrong_usage_of_feed_is_explained(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    file = tmp_path / "f.jsonl"
+    file.write_text("{}")
+    result = call("feed", str(file), *words)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_settings_are_shown_without_secrets() -> None:
+    url = "postgresql+psycopg://me:hunter2@db/x"
+    result = call("settings", "--json", MONITOR_DATABASE__URL=url)
+    assert json.loads(result.stdout)["database.url"] == "(secret)"
+    assert "hunter2" not in call("settings", MONITOR_DATABASE__URL=url).output
+
+
+def test_run_says_when_its_port_is_taken() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        result = call("run", MONITOR_HTTP__PORT=port)
+    assert result.exit_code == 2
+    assert f"http.port: {port} on 127.0.0.1 cannot be used" in result.stderr

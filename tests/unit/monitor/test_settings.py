@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+
+from monitor.settings import Settings, SettingsError, describe, load
+
+
+def test_everything_has_a_default_and_a_meaning() -> None:
+    rows = list(describe(load(None, {})))
+    assert len(rows) > 30
+    assert all(field.description for _, _, field in rows)
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "monitor.toml"
+    file.write_text('[kafka]\nbootstrap_servers = "a:1"\ngroup = "file"\n[stream]\nbatch_documents = 7\n')
+    found = load(file, {"MONITOR_KAFKA__GROUP": "environment", "HOME": "/"})
+    assert (found.kafka.bootstrap_servers, found.kafka.group) == ("a:1", "environment")
+    assert found.stream.batch_documents == 7
+    assert load(None, {"MONITOR_CONFIG": str(file)}).kafka.group == "file"
+
+
+def test_a_secret_may_come_from_a_file_and_is_never_shown(tmp_path: Path) -> None:
+    secret = tmp_path / "url"
+    secret.write_text("postgresql+psycopg://me:hunter2@db/x\n")
+    found = load(None, {"MONITOR_DATABASE__URL_FILE": str(secret)})
+    assert found.database.url.get_secret_value().endswith("hunter2@db/x")
+    assert "hunter2" not in repr(found)
+    assert "hunter2" not in str([value for _, value, _ in describe(found)])
+    hooks = load(None, {"MONITOR_ALERTS__WEBHOOKS": '{"desk": "https://example.org/hunter2"}'})
+    assert "hunter2" not in str([value for _, value, _ in describe(hooks)])
+
+
+WRONG = [
+    ({"MONITOR_STREAM__BATCH_DOCUMENTS": "0"}, ["MONITOR_STREAM__BATCH_DOCUMENTS", "'0'", "greater than"]),
+    ({"MONITOR_STREAM__BATCH_DOCUMENTS": "many"}, ["'many'", "valid integer"]),
+    ({"MONITOR_KAFKA__BOOTSTRAP": "x"}, ["MONITOR_KAFKA__BOOTSTRAP", "unknown", "bootstrap_servers"]),
+    ({"MONITOR_TYPO__X": "1"}, ["unknown setting", "kafka, database"]),
+    ({"MONITOR_TYPO": "1"}, ["MONITOR_TYPO", "MONITOR_PART__NAME"]),
+    ({"MONITOR_LOG__LEVEL": "loud"}, ["'loud'", "'debug', 'info', 'warning' or 'error'"]),
+    ({"MONITOR_DATABASE__URL": "mysql://me:hunter2@db"}, ["MONITOR_DATABASE__URL", "sqlite, postgresql"]),
+    ({"MONITOR_DATABASE__URL_FILE": "/nowhere"}, ["MONITOR_DATABASE__URL_FILE", "/nowhere"]),
+    ({"MONITOR_ALERTS__WEBHOOKS": '{"desk": "ftp://hunter2"}'}, ["'desk'", "https://"]),
+    ({"MONITOR_STREAM__WINDOW_SECONDS": "7"}, ["divide an hour"]),
+    ({"MONITOR_CONFIG": "/nowhere.toml"}, ["/nowhere.toml: cannot be read"]),
+]
+
+
+@pytest.mark.parametrize(("environ", "said"), WRONG)
+def test_a_wrong_setting_is_refused_by_name_value_and_what_is_allowed(
+    environ: dict[str, str], said: list[str]
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(None, environ)
+    for part in said:
+        assert part in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[kafka]\ngroop = 'x'\n", "kafka.groop: unknown setting; allowed here: bootstrap_servers, group"),
+        ("[http]\nport = 99999\n", "http.port: 99999 is not allowed"),
+        ("[http\n", "not TOML"),
+        ("[logging]\nlevel = 'info'\n", "logging: unknown setting; allowed here: kafka"),
+    ],
+)
+def test_a_wrong_line_in_the_file_is_named_with_the_file(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "monitor.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load(file, {})
+    assert str(file) in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().kafka.group = "x"  # type: ignore[misc]

@@ -1,0 +1,107 @@
+import json
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from stream.errors import FeedError
+from stream.feed import FeedOptions, lines_of, parse_stamp, replay, to_message
+
+
+class Answer:
+    """What a producer's send gives back."""
+
+    def add_errback(self, _callback: Any) -> None:
+        pass
+
+
+class KeepingProducer:
+    """A producer that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, bytes, dict[str, Any]]] = []
+        self.flushed: Future[None] = Future()
+
+    def send(self, topic: str, key: bytes, value: bytes) -> Answer:
+        self.sent.append((topic, key, json.loads(value)))
+        return Answer()
+
+    def flush(self) -> None:
+        self.flushed.set_result(None)
+
+
+def row(**fields: Any) -> bytes:
+    return json.dumps(fields).encode()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1653070860, datetime(2022, 5, 20, 18, 21, tzinfo=UTC)),
+        (1653070860.5, datetime(2022, 5, 20, 18, 21, 0, 500_000, tzinfo=UTC)),
+        (1653070860000, datetime(2022, 5, 20, 18, 21, tzinfo=UTC)),
+        ("2022-05-20T20:21:00+02:00", datetime(2022, 5, 20, 18, 21, tzinfo=UTC)),
+        ("2022-05-20T18:21:00Z", datetime(2022, 5, 20, 18, 21, tzinfo=UTC)),
+    ],
+)
+def test_stamps_are_read_as_seconds_milliseconds_or_rfc_3339(value: object, expected: datetime) -> None:
+    assert parse_stamp(value) == expected
+
+
+@pytest.mark.parametrize("value", ["2022-05-20T18:21:00", "noon", True, [], 1e300, None])
+def test_what_is_no_stamp_is_refused(value: object) -> None:
+    with pytest.raises(FeedError):
+        parse_stamp(value)
+
+
+def test_columns_are_mapped_and_a_row_without_an_id_gets_the_same_one_every_time() -> None:
+    options = FeedOptions(columns={"published_at": "ts", "text": "body"}, source="archive")
+    line = row(ts=1653070860, title="Rates rise", body="They did.", extra=1)
+    message, _ = to_message(line, options)
+    assert message["text"] == "They did."
+    assert message["source"] == "archive"
+    assert message["published_at"] == "2022-05-20T18:21:00Z"
+    assert len(message["id"]) == 32
+    assert message["id"] == to_message(line, options)[0]["id"]
+    assert message["id"] != to_message(row(ts=1653070860, title="Rates fall"), options)[0]["id"]
+
+
+def test_a_bad_row_is_reported_with_its_line_and_its_neighbours_are_sent() -> None:
+    lines = [
+        row(id="1", text="a", published_at=1),
+        b"{",
+        b"[]",
+        b"\n",
+        row(id="2", text="b"),
+        row(id="3", text="c", published_at=2),
+    ]
+    producer = KeepingProducer()
+    report = replay(lines, "file.jsonl", "news", producer, FeedOptions())
+    assert [message["id"] for _, _, message in producer.sent] == ["1", "3"]
+    assert report.sent == 2
+    assert report.refused_rows == 3
+    assert [line.split(": ")[0] for line in report.refused] == [
+        "file.jsonl:2",
+        "file.jsonl:3",
+        "file.jsonl:5",
+    ]
+    assert producer.flushed.done()
+
+
+def test_stamps_pass_at_the_speed_asked_for_and_a_step_back_waits_for_nothing() -> None:
+    waits: list[float] = []
+    lines = [row(id=str(i), text="a", published_at=stamp) for i, stamp in enumerate([1000, 4600, 900])]
+    replay(lines, "f", "news", KeepingProducer(), FeedOptions(speed=3600), sleep=waits.append)
+    assert len(waits) == 1
+    assert waits[0] == pytest.approx(1.0, abs=0.2)
+
+
+def test_shifted_to_now_a_text_is_stamped_when_it_is_sent() -> None:
+    producer, before = KeepingProducer(), datetime.now(UTC)
+    replay([row(id="1", text="a", published_at=5)], "f", "news", producer, FeedOptions(shift_to_now=True))
+    assert datetime.fromisoformat(producer.sent[0][2]["published_at"]) >= before
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_row() -> None:
+    assert list(lines_of([b"\xef\xbb\xbf{}\n", b"x"])) == [b"{}\n", b"x"]

@@ -1,0 +1,151 @@
+"""The life of one batch, over SQLite and a classifier that needs no network."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from models.errors import InferenceError
+from stream import database, schema
+from stream.codec import Codec
+from stream.errors import StoreRefused, StoreUnavailable
+from stream.metrics import StreamMetrics
+from stream.nouns import Kind, Prediction
+from stream.outbox import BatchOutbound
+from stream.pipeline import Pipeline, Record, Stopping
+from stream.settings import DatabaseSettings, KafkaSettings
+from stream.store import Batch, Judged, Outbound, Store, Written
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def record(offset: int, text: str = "calm", value: bytes | None = None) -> Record:
+    body = f'{{"id": "{offset}", "text": "{text}", "published_at": "2026-03-01T11:00:00Z"}}'
+    return Record("news", 0, offset, body.encode() if value is None else value)
+
+
+def classify(texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
+    """Calls everything neutral; a batch with the word `poison` in it fails as a whole."""
+    if any("poison" in text for text in texts):
+        raise InferenceError("logits are not finite")
+    probabilities = {"topic": {"Macro": 1.0}, "sentiment": {"neutral": 1.0}}
+    return [Prediction("null", "en", "Macro", "neutral", 0.0, probabilities) for _ in texts]
+
+
+class TroubledStore(Store):
+    """A store that is away or refuses on demand."""
+
+    away = 0
+    refuses = ""
+
+    def write(self, batch: Batch, outbound: Outbound, now: datetime) -> Written:
+        if self.away:
+            self.away -= 1
+            raise StoreUnavailable("connection refused")
+        texts = [item.document.text for item in batch.outcomes if isinstance(item, Judged)]
+        if self.refuses and any(self.refuses in text for text in texts):
+            raise StoreRefused("value too long")
+        return super().write(batch, outbound, now)
+
+
+class Rig:
+    """A pipeline with everything around it."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        settings = DatabaseSettings(url=f"sqlite:///{tmp_path / 'p.db'}")
+        database.upgrade(settings)
+        self.store = TroubledStore(database.connect(settings), 60)
+        self.metrics, self.stopping = StreamMetrics(), threading.Event()
+        self.pipeline = Pipeline(
+            codec=Codec(timedelta(minutes=5), 10_000),
+            classify=classify,
+            store=self.store,
+            outbound=BatchOutbound(KafkaSettings()),
+            kinds={"news": Kind.NEWS},
+            incarnations={"news": "c/t"},
+            late=timedelta(minutes=5),
+            metrics=self.metrics,
+            clock=lambda: NOW,
+            stopping=self.stopping,
+        )
+
+    def ids(self) -> list[str]:
+        return self._column(schema.documents.c.id)
+
+    def reasons(self) -> list[str]:
+        return self._column(schema.dead_letters.c.reason)
+
+    def _column(self, column: object) -> list[str]:
+        with database.reading(self.store.engine) as connection:
+            return sorted(connection.scalars(select(column)))
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def test_bad_messages_become_dead_letters_and_their_neighbours_documents(rig: Rig) -> None:
+    rig.pipeline.process([record(0), record(1, value=b"{"), record(2), record(3, value=b"")])
+    assert rig.ids() == ["0", "2"]
+    assert rig.reasons() == ["empty", "not_json"]
+    assert rig.store.next_offsets({"news": "c/t"}) == {("news", 0): 4}
+
+
+def test_a_text_the_classifier_fails_on_is_found_by_halving(rig: Rig) -> None:
+    rig.pipeline.process([record(i, "poison" if i == 13 else "calm") for i in range(20)])
+    assert rig.ids() == sorted(str(i) for i in range(20) if i != 13)
+    assert rig.reasons() == ["inference"]
+
+
+def test_values_the_database_refuses_are_found_by_halving(rig: Rig) -> None:
+    rig.store.refuses = "odd"
+    rig.pipeline.process([record(i, "odd" if i in (3, 4) else "calm") for i in range(10)])
+    assert len(rig.ids()) == 8
+    assert rig.reasons() == ["storage", "storage"]
+    assert rig.store.next_offsets({"news": "c/t"}) == {("news", 0): 10}
+
+
+def test_a_database_that_is_away_is_waited_for(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    rig.store.away = 2
+    rig.pipeline.process([record(0)])
+    assert rig.ids() == ["0"]
+    assert rig.pipeline.trouble is None
+    said = [line.message for line in caplog.records]
+    assert sum("database away" in line for line in said) == 1
+    assert sum("database back" in line for line in said) == 1
+
+
+def test_a_stop_ends_the_waiting_and_nothing_is_written(rig: Rig) -> None:
+    rig.store.away = 1000
+    rig.stopping.set()
+    with pytest.raises(Stopping):
+        rig.pipeline.process([record(0)])
+    assert rig.pipeline.trouble
+    assert rig.ids() == []
+
+
+def test_a_batch_of_bad_messages_is_one_line_in_the_log(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.pipeline.process([record(i, value=b"[]") for i in range(50)])
+    (line,) = [line.message for line in caplog.records if "dead letter" in line.message]
+    assert "50 dead letter(s): not_an_object 50; the first: news[0]@0" in line
+
+
+def test_old_texts_update_their_window_and_are_counted_as_late(rig: Rig) -> None:
+    rig.pipeline.process([record(0)])
+    assert rig.metrics.late.labels("news")._value.get() == 1
+    assert rig.store.sums(NOW - timedelta(hours=1), NOW)[0].n == 1
+
+
+def test_an_unexpected_error_is_not_swallowed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(rig.store, "write", broken)
+    with pytest.raises(ZeroDivisionError):
+        rig.pipeline.process([record(0)])

@@ -1,0 +1,234 @@
+"""The store on both databases: each test runs on SQLite and on PostgreSQL."""
+
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import func, select, text, update
+
+from stream import database, schema
+from stream.alert_store import Lease, LeaseLost, SqlAlertStore
+from stream.errors import SchemaError, StoreRefused, StoreUnavailable
+from stream.nouns import Alert, Document, Exhibit, Kind, Prediction
+from stream.outbox import BatchOutbound, Outbox, decode_messages
+from stream.settings import DatabaseSettings, KafkaSettings
+from stream.store import Batch, DeadLetter, Judged, Outgoing, Partition, Place, Store, put_outbox
+
+NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
+NEWS_0, NEWS_1 = Partition("cluster/a", "news", 0), Partition("cluster/a", "news", 1)
+
+
+def nothing(_new: Sequence[Judged], _dead: Sequence[DeadLetter]) -> list[Outgoing]:
+    return []
+
+
+def judged(
+    id_: str, offset: int, partition: Partition = NEWS_0, score: float = -0.5, at: datetime = NOW,
+    sentiment: str = "negative", text_: str = "Shares fall",
+) -> Judged:  # fmt: skip
+    document = Document(id_, Kind.NEWS, "wire", at, title=text_)
+    probabilities = {"topic": {"Earnings": 1.0}, "sentiment": {sentiment: 0.7}}
+    prediction = Prediction("m-1", "en", "Earnings", sentiment, score, probabilities)
+    return Judged(Place(Kind.NEWS, partition, offset, b"{}"), document, prediction)
+
+
+def dead(offset: int, partition: Partition = NEWS_0) -> DeadLetter:
+    return DeadLetter(Place(Kind.NEWS, partition, offset, b"\xff"), "not_utf8", "bad \0 bytes")
+
+
+def count(store: Store, table: object) -> int:
+    with database.reading(store.engine) as connection:
+        return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def write(store: Store, *outcomes: Judged | DeadLetter) -> object:
+    return store.write(Batch(outcomes), nothing, NOW)
+
+
+def test_a_batch_is_written_once_however_often_it_is_delivered(store: Store) -> None:
+    batch = [judged("a", 0), judged("b", 1, score=0.25, sentiment="positive"), dead(2)]
+    first = store.write(Batch(batch), nothing, NOW)
+    again = store.write(Batch(batch), nothing, NOW)
+    assert (len(first.judged), len(first.dead), first.repeated) == (2, 1, {})
+    assert (len(again.judged), len(again.dead), again.repeated) == (0, 0, {("news", "redelivered"): 3})
+    (total,) = store.sums(NOW - timedelta(minutes=1), NOW)
+    assert (total.n, total.negative, total.positive, total.score_sum) == (2, 1, 1, -2500)
+    assert total.score_squares == 5000**2 + 2500**2
+    assert count(store, schema.documents) == 2
+    assert count(store, schema.dead_letters) == 1
+    assert store.next_offsets({"news": "cluster/a"}) == {("news", 0): 3}
+
+
+def test_a_document_that_comes_again_under_another_offset_or_partition_counts_once(store: Store) -> None:
+    write(store, judged("a", 0), judged("a", 1))
+    again = store.write(Batch([judged("a", 7, NEWS_1)]), nothing, NOW)
+    assert again.repeated == {("news", "repeat"): 1}
+    assert store.sums(NOW - timedelta(hours=1), NOW)[0].n == 1
+    assert store.next_offsets({"news": "cluster/a"}) == {("news", 0): 2, ("news", 1): 8}
+
+
+def test_holes_in_the_offsets_are_normal_and_offsets_never_go_back(store: Store) -> None:
+    write(store, judged("a", 100))
+    write(store, judged("b", 40))
+    assert store.next_offsets({"news": "cluster/a"}) == {("news", 0): 101}
+    assert count(store, schema.documents) == 1
+
+
+def test_a_new_incarnation_of_a_topic_starts_again_at_zero(store: Store) -> None:
+    write(store, judged("a", 50))
+    write(store, judged("b", 0, Partition("cluster/b", "news", 0)))
+    assert count(store, schema.documents) == 2
+    assert store.next_offsets({"news": "cluster/b"}) == {("news", 0): 1}
+
+
+def test_partitions_add_up_for_the_reader(store: Store) -> None:
+    write(store, judged("a", 0, NEWS_0), judged("b", 0, NEWS_1))
+    assert count(store, schema.aggregates) == 2
+    (total,) = store.sums(NOW - timedelta(hours=1), NOW)
+    assert (total.n, total.score_sum) == (2, -10_000)
+
+
+def test_two_workers_writing_the_same_documents_count_each_once(store: Store) -> None:
+    batches = [
+        [judged(str(i), i, partition) for i in order]
+        for partition, order in ((NEWS_0, range(200)), (NEWS_1, reversed(range(200))))
+    ]
+    errors: list[BaseException] = []
+
+    def work(batch: list[Judged]) -> None:
+        try:
+            for at in range(0, 200, 20):
+                write(store, *batch[at : at + 20])
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(batch,)) for batch in batches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert sum(part.n for part in store.sums(NOW - timedelta(hours=1), NOW)) == 200
+    assert count(store, schema.documents) == 200
+
+
+@pytest.mark.parametrize("database_settings", ["postgresql"], indirect=True)
+def test_values_the_database_cannot_hold_are_refused_whole(store: Store) -> None:
+    with pytest.raises(StoreRefused):
+        write(store, judged("a", 0), judged("b", 1, text_="a \0 b"))
+    assert count(store, schema.documents) == 0
+    assert store.next_offsets({"news": "cluster/a"}) == {}
+
+
+def test_a_database_that_is_away_is_unavailable_not_refused() -> None:
+    engine = database.connect(DatabaseSettings(url="postgresql+psycopg://u:secret@127.0.0.1:1/x"))
+    with pytest.raises(StoreUnavailable) as caught:
+        write(Store(engine, 60), judged("a", 0))
+    assert "secret" not in str(caught.value)
+    engine.dispose()
+
+
+def test_the_evidence_is_the_lowest_scores_of_the_period(store: Store) -> None:
+    write(
+        store,
+        judged("mild", 0, score=-0.1),
+        judged("worst", 1, score=-0.9),
+        judged("old", 2, score=-1.0, at=NOW - timedelta(hours=3)),
+    )
+    found = store.most_negative("Earnings", NOW - timedelta(hours=1), NOW + timedelta(seconds=1), 5)
+    assert [exhibit.id for exhibit in found] == ["worst", "mild"]
+    assert store.most_negative("IPO", NOW - timedelta(hours=1), NOW + timedelta(seconds=1), 5) == []
+    assert store.first_window(NOW - timedelta(days=1), NOW) == NOW.replace(second=0) - timedelta(hours=3)
+    assert store.first_window(NOW + timedelta(days=1), NOW + timedelta(days=2)) is None
+
+
+def test_what_leaves_is_queued_with_the_batch_and_only_for_what_is_new(store: Store) -> None:
+    outbound = BatchOutbound(KafkaSettings())
+    for _ in range(2):
+        store.write(Batch([judged("a", 0), dead(1)]), outbound, NOW)
+    outbox = Outbox(store)
+    entries = outbox.due("kafka:", NOW, 10)
+    assert [entry.target for entry in entries] == ["kafka:predictions", "kafka:dead-letters"]
+    (prediction,) = decode_messages(entries[0].body)
+    assert prediction.key == "wire/a"
+    (letter,) = decode_messages(entries[1].body)
+    assert letter.key == "news[0]@1"
+    assert b"payload_base64" in bytes(letter.value)
+    outbox.sent([entry.id for entry in entries])
+    assert outbox.pending() == 0
+
+
+def test_a_failed_delivery_waits_and_keeps_its_targets_order(store: Store) -> None:
+    with database.writing(store.engine) as connection:
+        put_outbox(connection, [Outgoing("webhook:a", b"1"), Outgoing("webhook:a", b"2")], NOW)
+        put_outbox(connection, [Outgoing("webhook:b", b"3")], NOW)
+    outbox = Outbox(store)
+    first = outbox.due("webhook:", NOW, 10)[0]
+    outbox.failed(first, "HTTP 500", NOW)
+    assert [entry.body for entry in outbox.due("webhook:", NOW, 10)] == [b"3"]
+    later = NOW + timedelta(minutes=5)
+    assert [entry.body for entry in outbox.due("webhook:", later, 10)] == [b"1", b"2", b"3"]
+    assert outbox.due("kafka:", later, 10) == []
+
+
+def alert(state: str = "firing", **changes: object) -> Alert:
+    fields = {
+        "id": "abc", "rule": "r", "topic": "Earnings", "severity": "page", "state": state, "since": NOW,
+        "value": 4.5, "threshold": 3.0, "n": 40, "uncertainty": "u", "summary": "s", "fired_at": NOW,
+        "evidence": (Exhibit("wire", "a", NOW, "Shares fall", -0.5),),
+    }  # fmt: skip
+    return Alert(**(fields | changes))  # type: ignore[arg-type]
+
+
+def test_alerts_come_back_as_they_were_saved_until_they_are_resolved(store: Store) -> None:
+    alerts = SqlAlertStore(store, Lease(store, "alerts", "me", 20), "alerts")
+    page = ("webhook:desk", {"key": "abc:firing"})
+    alerts.save([alert()], [], [("abc:firing", {"state": "firing"})], [page], NOW)
+    assert alerts.open_alerts() == [alert()]
+    assert [entry.target for entry in Outbox(store).due("", NOW, 9)] == ["webhook:desk", "kafka:alerts"]
+    alerts.save([alert("resolved", resolved_at=NOW)], [], [], [], NOW)
+    assert alerts.open_alerts() == []
+    assert [a.state for a in alerts.recent_alerts(5)] == ["resolved"]
+
+
+def test_only_one_monitor_holds_the_lease_and_a_late_one_writes_nothing(store: Store) -> None:
+    mine, theirs = Lease(store, "alerts", "me", 20), Lease(store, "alerts", "they", 20)
+    assert mine.hold(NOW)
+    assert not theirs.hold(NOW + timedelta(seconds=19))
+    assert theirs.hold(NOW + timedelta(seconds=21))
+    with pytest.raises(LeaseLost):
+        SqlAlertStore(store, mine, "alerts").save([alert()], [], [], [], NOW + timedelta(seconds=22))
+    assert SqlAlertStore(store, theirs, "alerts").open_alerts() == []
+    theirs.release()
+    assert mine.hold(NOW + timedelta(seconds=23))
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_schema(store: Store) -> None:
+    with database.reading(store.engine) as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, schema.metadata) == []
+
+
+def test_a_schema_that_is_not_this_versions_is_refused_with_what_to_do(store: Store) -> None:
+    database.check_schema(store.engine)
+    with database.writing(store.engine) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SchemaError, match="9999, which this version does not know"):
+        database.check_schema(store.engine)
+    with database.writing(store.engine) as connection:
+        connection.execute(text("DELETE FROM alembic_version"))
+    with pytest.raises(SchemaError, match="monitor db upgrade"):
+        database.check_schema(store.engine)
+
+
+def test_times_come_back_aware_and_in_utc(store: Store) -> None:
+    write(store, judged("a", 0))
+    with database.writing(store.engine) as connection:
+        east = NOW.astimezone().replace(microsecond=0)
+        connection.execute(update(schema.documents).values(published_at=east))
+        found = connection.execute(select(schema.documents.c.published_at)).scalar_one()
+    assert found == east
+    assert found.utcoffset() == timedelta(0)
