@@ -225,7 +225,7 @@ class _Fit:
         self.dtype = compute_dtype(options.dtype, self.device)
         self.classifier = classifier.to(self.device)
         self.progress = progress or (lambda step, steps, note: None)
-        self.trained = [p for p in self.classifier.parameters() if p.requires_grad]
+        self.trained: list[Tensor] = [p for p in self.classifier.parameters() if p.requires_grad]
         self.average = [p.detach().clone() for p in self.trained]
         self.loss = nn.CrossEntropyLoss(
             ignore_index=NO_LABEL, reduction="sum", label_smoothing=options.label_smoothing
