@@ -244,8 +244,10 @@ def feed(
         click.echo(json.dumps({"sent": report.sent, "refused": report.refused_rows,
                                "seconds": round(report.seconds, 3), "per_second": round(rate, 1)}))  # fmt: skip
     else:
-        click.echo(f"{report.sent} sent to {topic}, {report.refused_rows} refused, "
-                   f"{report.seconds:.1f} s, {rate:.0f} documents/s")  # fmt: skip
+        refused = f"{report.refused_rows} refused"
+        click.echo(
+            f"{report.sent} sent to {topic}, {refused}, {report.seconds:.1f} s, {rate:.0f} documents/s"
+        )
     sys.exit(1 if report.refused_rows else 0)
 
 

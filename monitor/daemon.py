@@ -92,13 +92,12 @@ class Daemon:
 
     def troubles(self) -> list[str]:
         """Why the monitor is not ready; empty when it is."""
-        worker, pipeline = getattr(self, "worker", None), getattr(self, "pipeline", None)
-        if worker is None or pipeline is None:
+        if not hasattr(self, "watchdog"):
             return ["starting"]
-        found = [] if worker.joined_at else ["the consumer group is not joined yet"]
-        if pipeline.trouble:
-            found.append(pipeline.trouble)
-        if not broker.answers(self.settings.kafka):
+        found = [] if self.worker.joined_at else ["the consumer group is not joined yet"]
+        if self.pipeline.trouble:
+            found.append(self.pipeline.trouble)
+        if self.watchdog.broker_away:
             found.append(f"no broker answers at {self.settings.kafka.bootstrap_servers}")
         if self._stopping.is_set():
             found.append("stopping")

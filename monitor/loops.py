@@ -176,22 +176,41 @@ class Watchdog:
         self._incarnations, self._metrics, self._stuck = incarnations, metrics, stuck_seconds
         self._moved_at = time.monotonic()
         self.lag: dict[tuple[str, int], int] = {}
+        self.broker_away = False
 
     def once(self) -> None:
-        committed = self._store.next_offsets(self._incarnations)
-        lag = self._worker.lag(committed)
-        for gone in self.lag.keys() - lag.keys():
-            self._metrics.lag.remove(gone[0], str(gone[1]))
+        self._look_for_broker()
+        try:
+            committed = self._store.next_offsets(self._incarnations)
+        except StoreUnavailable:
+            self._metrics.dependency_up.labels("database").set(0)
+            self._moved_at = time.monotonic()
+            raise
+        self._metrics.dependency_up.labels("database").set(1)
+        self._show_lag(self._worker.lag(committed))
+        self._watch()
+
+    def _look_for_broker(self) -> None:
+        away = not broker.answers(self._kafka)
+        if away and not self.broker_away:
+            log.error("no broker answers at %s, waiting", self._kafka.bootstrap_servers)
+        if self.broker_away and not away:
+            log.info("a broker answers at %s again", self._kafka.bootstrap_servers)
+        self.broker_away = away
+        self._metrics.dependency_up.labels("broker").set(int(not away))
+
+    def _show_lag(self, lag: dict[tuple[str, int], int]) -> None:
+        for topic, partition in self.lag.keys() - lag.keys():
+            self._metrics.lag.remove(topic, str(partition))
         for (topic, partition), messages in lag.items():
             self._metrics.lag.labels(topic, str(partition)).set(messages)
         self.lag = lag
-        self._watch()
 
     def _watch(self) -> None:
         """Raises RuntimeError, which ends the process, when waiting any longer cannot help."""
         joined, batch = self._worker.joined_at, self._worker.last_batch_at
         resting = joined is not None and not any(self.lag.values())
-        if resting or self._pipeline.trouble is not None or not broker.answers(self._kafka):
+        if resting or self._pipeline.trouble is not None or self.broker_away:
             self._moved_at = time.monotonic()
             return
         still = time.monotonic() - max(self._moved_at, batch or 0.0)

@@ -11,7 +11,14 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NotSupportedError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from stream.errors import SchemaError, StoreRefused, StoreUnavailable
@@ -80,6 +87,8 @@ def reading(engine: Engine) -> Iterator[Connection]:
 def _named_errors() -> Iterator[None]:
     try:
         yield
+    except (ProgrammingError, NotSupportedError):
+        raise  # our own mistake, or a missing right: no waiting can mend it
     except (DBAPIError, PoolTimeout) as error:
         if isinstance(error, DataError | IntegrityError) or _sql_class(error) in REFUSALS:
             raise StoreRefused(_brief(error)) from error

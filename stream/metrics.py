@@ -54,6 +54,10 @@ class StreamMetrics:
             "sentiment_consumer_lag_messages", "Messages in Kafka that are not in SQL yet",
             ["kafka_topic", "partition"], registry=registry,
         )  # fmt: skip
+        self.dependency_up = Gauge(
+            "sentiment_dependency_up", "1 while the broker or the database answers", ["dependency"],
+            registry=registry,
+        )  # fmt: skip
         self.retries = Counter(
             "sentiment_store_retries", "Transactions tried again because the database was away",
             registry=registry,

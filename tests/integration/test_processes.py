@@ -20,8 +20,9 @@ from sqlalchemy import create_engine, func, select
 from models.settings import SHIPPED_WEIGHTS
 from monitor.sample import SampleFeed
 from stream import schema
-from tests.conftest import ROOT, Scene
-from tests.parts import free_port, wait_until
+from stream.settings import KafkaSettings
+from tests.conftest import ROOT, Scene, need
+from tests.parts import Kafka, Postgres, free_port, wait_until
 
 
 def documents(scene: Scene) -> int:
@@ -133,6 +134,32 @@ def test_the_database_may_go_away_and_come_back(scene: Scene, sent: Callable[[st
     wait_until(monitor.is_ready, 10, "ready again")
     assert (monitor.metric("sentiment_store_retries_total") or 0) >= 1
     assert monitor.stop() == 0
+
+
+def test_the_broker_may_go_away_and_come_back(postgres: Postgres, tmp_path: Path) -> None:
+    with need(lambda: Kafka(tmp_path / "kafka")) as broker:
+        own = Scene(
+            KafkaSettings(bootstrap_servers=broker.bootstrap, partitions=2),
+            postgres.create_database(),
+            tmp_path,
+        )
+        own.prepare()
+        monitor, feed = own.start(), SampleFeed("broker")
+        try:
+            for count, outage in ((20, False), (40, True)):
+                if outage:
+                    broker.stop()
+                    wait_until(lambda: monitor.get("/readyz")[0] == 503, 20, "not ready")
+                    time.sleep(5)
+                    broker.start()
+                rows = [json.dumps(feed.calm(datetime.now(UTC)).message) for _ in range(20)]
+                done = own.command("feed", "-", "--speed", "max", stdin="\n".join(rows).encode())
+                assert done.returncode == 0, done.stderr.decode()
+                wait_until(lambda n=count: documents(own) == n, 90, f"{count} documents")
+            wait_until(monitor.is_ready, 10, "ready again")
+            assert monitor.stop() == 0
+        finally:
+            own.close()
 
 
 @pytest.mark.timeout(240)
