@@ -241,13 +241,12 @@ def feed(
         click.echo(complaint, err=True)
     rate = report.sent / report.seconds if report.seconds else 0.0
     if as_json:
-        click.echo(json.dumps({"sent": report.sent, "refused": report.refused_rows,
-                               "seconds": round(report.seconds, 3), "per_second": round(rate, 1)}))  # fmt: skip
+        summary = {"sent": report.sent, "refused": report.refused_rows}
+        summary |= {"seconds": round(report.seconds, 3), "per_second": round(rate, 1)}
+        click.echo(json.dumps(summary))
     else:
-        refused = f"{report.refused_rows} refused"
-        click.echo(
-            f"{report.sent} sent to {topic}, {refused}, {report.seconds:.1f} s, {rate:.0f} documents/s"
-        )
+        done = f"{report.sent} sent to {topic}, {report.refused_rows} refused"
+        click.echo(f"{done}, {report.seconds:.1f} s, {rate:.0f} documents/s")
     sys.exit(1 if report.refused_rows else 0)
 
 

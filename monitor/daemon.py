@@ -79,7 +79,9 @@ class Daemon:
         self.store = Store(database.connect(settings.database), settings.stream.window_seconds)
         _patiently(lambda: database.check_schema(self.store.engine))
         kinds = settings.kafka.kinds
-        self._incarnations = _patiently(lambda: broker.incarnations(settings.kafka, kinds))
+        topics = (*kinds, *settings.kafka.written)
+        found = _patiently(lambda: broker.incarnations(settings.kafka, topics))
+        self._incarnations = {topic: found[topic] for topic in kinds}
         self.pipeline = self._make_pipeline()
         self.worker = Worker(settings.kafka, settings.stream, self.pipeline.process)
         self.watchdog = Watchdog(

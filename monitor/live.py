@@ -91,12 +91,16 @@ class LiveTable:
                     Text(f"{at:%H:%M:%S} FIRING {alert.rule}: {alert.summary}", style="bold red")
                 )
                 for exhibit in alert.evidence[:3]:
-                    self._events.append(
-                        Text(f"   {exhibit.score:+.2f} {exhibit.source}: {exhibit.content}", style="red")
-                    )
+                    story = printable(f"{exhibit.source}: {exhibit.content}")
+                    self._events.append(Text(f"   {exhibit.score:+.2f} {story}", style="red"))
             if alert.state == "resolved" and alert.resolved_at:
                 text = f"{alert.resolved_at:%H:%M:%S} resolved {alert.rule}: {alert.topic}"
                 self._events.append(Text(text, style="green"))
+
+
+def printable(text: str) -> str:
+    """Without control characters: a headline must not steer the terminal."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _by_topic(parts: list[Aggregate]) -> dict[str, Aggregate]:

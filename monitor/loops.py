@@ -106,11 +106,11 @@ class OutboxRunner:
         self._lease, self._send, self._clock = lease, send, clock
 
     def once(self) -> None:
-        while self._lease.hold(self._clock()):
-            due = self._outbox.due(self._prefix, self._clock(), self._limit)
-            if not due:
-                return
-            self._send(due)
+        while self._due(1) and self._lease.hold(self._clock()):
+            self._send(self._due(self._limit))
+
+    def _due(self, limit: int) -> list[Entry]:
+        return self._outbox.due(self._prefix, self._clock(), limit)
 
 
 class KafkaDelivery:

@@ -3,16 +3,20 @@
 A part that cannot be had raises `PartMissing`; the fixtures skip on it, and fail under CI.
 """
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 JARS = HERE / "kafka" / "target" / "jars"
@@ -188,6 +192,43 @@ class Postgres:
 
     def close(self) -> None:
         self._server.cleanup()
+
+
+class Receiver(ThreadingHTTPServer):
+    """A receiver of pages on loopback: keeps what it is sent, and answers with `status`."""
+
+    def __init__(self, status: int = 200) -> None:
+        self.status = status
+        self.taken: list[dict[str, Any]] = []
+        self.refused: list[dict[str, Any]] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self._thread = threading.Thread(target=self.serve_forever, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/secret-token"
+
+    def __enter__(self) -> "Receiver":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+        self._thread.join(5)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        receiver = self.server
+        assert isinstance(receiver, Receiver)
+        page = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        (receiver.taken if receiver.status == 200 else receiver.refused).append(page)
+        self.send_response(receiver.status)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """No line for every page."""
 
 
 def temporary_folder(prefix: str) -> Path:

@@ -1,10 +1,8 @@
 """From a surge in Kafka to the receiver's webhook, through a restart of the monitor in between."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -12,7 +10,7 @@ import pytest
 from monitor.sample import SampleFeed
 from stream.nouns import Kind
 from tests.conftest import Scene, read_topic
-from tests.parts import wait_until
+from tests.parts import Receiver, wait_until
 
 RULES = """
 rules:
@@ -26,40 +24,11 @@ rules:
 """
 
 
-class Receiver(ThreadingHTTPServer):
-    """A desk's webhook: keeps pages; while `down` it answers 503."""
-
-    def __init__(self) -> None:
-        self.pages: list[dict[str, Any]] = []
-        self.refused = 0
-        self.down = True
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        receiver = self.server
-        assert isinstance(receiver, Receiver)
-        page = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if receiver.down:
-            receiver.refused += 1
-        else:
-            receiver.pages.append(page)
-        self.send_response(503 if receiver.down else 200)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    server = Receiver()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    """A desk's webhook that is down at first."""
+    with Receiver(status=503) as server:
+        yield server
 
 
 def test_a_surge_is_paged_once_and_resolved_once_though_receiver_and_monitor_fail_in_between(
@@ -71,7 +40,7 @@ def test_a_surge_is_paged_once_and_resolved_once_though_receiver_and_monitor_fai
         "MONITOR_STREAM__WINDOW_SECONDS": "10",
         "MONITOR_ALERTS__RULES": str(rules),
         "MONITOR_ALERTS__INTERVAL_SECONDS": "0.5",
-        "MONITOR_ALERTS__WEBHOOKS": json.dumps({"desk": f"http://127.0.0.1:{receiver.server_port}/x"}),
+        "MONITOR_ALERTS__WEBHOOKS": json.dumps({"desk": receiver.url}),
     }
     scene.prepare()
     feed, now = SampleFeed("surge"), datetime.now(UTC)
@@ -90,23 +59,23 @@ def test_a_surge_is_paged_once_and_resolved_once_though_receiver_and_monitor_fai
     monitor.process.kill()
     monitor.process.wait(10)
 
-    receiver.down = False
+    receiver.status = 200
     monitor = scene.start()
-    wait_until(lambda: receiver.pages, 60, "the page after the restart")
+    wait_until(lambda: receiver.taken, 60, "the page after the restart")
 
     # Calm texts go on, so that the end of the surge is seen and not a silent feed.
     def resolved() -> bool:
         sent(scene.kafka.comments, [feed.calm(datetime.now(UTC)).message for _ in range(3)])
-        return {page["id"] for page in receiver.pages} == {
-            page["id"] for page in receiver.pages if page["state"] == "resolved"
+        return {page["id"] for page in receiver.taken} == {
+            page["id"] for page in receiver.taken if page["state"] == "resolved"
         }
 
     wait_until(resolved, 90, "every page is resolved")
     assert monitor.stop() == 0
 
-    keys = [page["key"] for page in receiver.pages]
+    keys = [page["key"] for page in receiver.taken]
     assert len(keys) == len(set(keys)), "a page came twice"
-    firing = next(page for page in receiver.pages if page["state"] == "firing")
+    firing = next(page for page in receiver.taken if page["state"] == "firing")
     assert firing["value"] >= firing["threshold"] == 3
     assert firing["n"] >= 10 and "chance" in firing["uncertainty"]
     assert any("Northgate Bank" in exhibit["content"] for exhibit in firing["evidence"])

@@ -1,50 +1,18 @@
 """Webhooks against a real HTTP server on loopback."""
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from pydantic import SecretStr
 
 from alerts.notify import Webhooks
-
-
-class Receiver(ThreadingHTTPServer):
-    """Keeps what it is sent and answers with `status`."""
-
-    status = 200
-
-    def __init__(self) -> None:
-        self.bodies: list[object] = []
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/secret-token"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        receiver = self.server
-        assert isinstance(receiver, Receiver)
-        receiver.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(receiver.status)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+from tests.parts import Receiver
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    server = Receiver()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with Receiver() as server:
+        yield server
 
 
 @pytest.fixture
@@ -57,7 +25,7 @@ def webhooks(receiver: Receiver) -> Iterator[Webhooks]:
 
 def test_a_page_arrives_as_json(receiver: Receiver, webhooks: Webhooks) -> None:
     assert webhooks.send("desk", b'{"key": "abc"}') is None
-    assert receiver.bodies == [{"key": "abc"}]
+    assert receiver.taken == [{"key": "abc"}]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from monitor.http import Endpoint
+from monitor.live import printable
 from monitor.log import JsonFormatter
 from monitor.loops import Loop
 from monitor.sample import COMMENTS, NEWS, SampleFeed
@@ -66,6 +67,10 @@ def test_the_sample_feed_is_varied_stamped_and_tells_the_same_story_twice() -> N
     assert NOW - timedelta(minutes=15) <= stamps[0] and stamps[-1] <= NOW
     assert len({m.get("title") or m.get("text") for m in messages}) > 700
     assert len(NEWS) + len(COMMENTS) >= 70
+
+
+def test_a_headline_cannot_steer_the_terminal() -> None:
+    assert printable("up\x1b[2J \x07 5%\n[bold]") == "up [2J   5% [bold]"
 
 
 class Steps:
