@@ -241,7 +241,7 @@ def feed(
         click.echo(complaint, err=True)
     rate = report.sent / report.seconds if report.seconds else 0.0
     if as_json:
-        summary = {"sent": report.sent, "refused": report.refused_rows}
+        summary: dict[str, float] = {"sent": report.sent, "refused": report.refused_rows}
         summary |= {"seconds": round(report.seconds, 3), "per_second": round(rate, 1)}
         click.echo(json.dumps(summary))
     else:
