@@ -85,9 +85,13 @@ class Daemon:
         self.pipeline = self._make_pipeline()
         self.worker = Worker(settings.kafka, settings.stream, self.pipeline.process)
         self.watchdog = Watchdog(
-            self.worker, self.pipeline, self.store, settings.kafka, self._incarnations,
-            self.stream_metrics, settings.stream.stuck_seconds,
-        )  # fmt: skip
+            self.worker,
+            self.pipeline,
+            self.store,
+            settings.kafka,
+            self.stream_metrics,
+            settings.stream.stuck_seconds,
+        )
         self._leases: list[Lease] = []
         self._alert_lease = self._lease("alerts")
         self._alert_store = SqlAlertStore(self.store, self._alert_lease, settings.kafka.alerts)
@@ -99,6 +103,8 @@ class Daemon:
         found = [] if self.worker.joined_at else ["the consumer group is not joined yet"]
         if self.pipeline.trouble:
             found.append(self.pipeline.trouble)
+        if self.watchdog.database_away:
+            found.append("the database does not answer")
         if self.watchdog.broker_away:
             found.append(f"no broker answers at {self.settings.kafka.bootstrap_servers}")
         if self._stopping.is_set():

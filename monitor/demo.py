@@ -93,7 +93,7 @@ class Demo:
         started = time.monotonic()
         calm = surge = 0
         while not self._stopping.wait(0.1):
-            if sum(self.daemon.watchdog.lag.values()) > MOST_LAG:
+            if sum(self.daemon.worker.waiting.values()) > MOST_LAG:
                 continue
             elapsed = time.monotonic() - started
             surging = min(max(0.0, elapsed - SURGE_AFTER), SURGE_LASTS)

@@ -72,7 +72,7 @@ class LiveTable:
             count("sentiment_documents_total", {"kind": kind, "outcome": "ok"}) or 0
             for kind in ("news", "comment")
         )
-        lag = sum(self._daemon.watchdog.lag.values())
+        lag = sum(self._daemon.worker.waiting.values())
         return Text(
             f"{stored:.0f} texts judged, {lag} waiting in Kafka   metrics: {self._daemon.http.url}/metrics"
             "   Ctrl-C ends",

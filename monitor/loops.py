@@ -168,55 +168,63 @@ class Watchdog:
         pipeline: Pipeline,
         store: Store,
         kafka: KafkaSettings,
-        incarnations: dict[str, str],
         metrics: StreamMetrics,
         stuck_seconds: float,
     ) -> None:
         self._worker, self._pipeline, self._store, self._kafka = worker, pipeline, store, kafka
-        self._incarnations, self._metrics, self._stuck = incarnations, metrics, stuck_seconds
+        self._metrics, self._stuck = metrics, stuck_seconds
         self._moved_at = time.monotonic()
-        self.lag: dict[tuple[str, int], int] = {}
+        self._shown: set[tuple[str, int]] = set()
         self.broker_away = False
+        self.database_away = False
 
     def once(self) -> None:
-        self._look_for_broker()
-        try:
-            committed = self._store.next_offsets(self._incarnations)
-        except StoreUnavailable:
-            self._metrics.dependency_up.labels("database").set(0)
-            self._moved_at = time.monotonic()
-            raise
-        self._metrics.dependency_up.labels("database").set(1)
-        self._show_lag(self._worker.lag(committed))
+        self.broker_away = self._look("broker", self.broker_away, self._ask_broker)
+        self.database_away = self._look("database", self.database_away, self._store.ping)
+        self._show_lag(dict(self._worker.waiting))
         self._watch()
 
-    def _look_for_broker(self) -> None:
-        away = not broker.answers(self._kafka)
-        if away and not self.broker_away:
-            log.error("no broker answers at %s, waiting", self._kafka.bootstrap_servers)
-        if self.broker_away and not away:
-            log.info("a broker answers at %s again", self._kafka.bootstrap_servers)
-        self.broker_away = away
-        self._metrics.dependency_up.labels("broker").set(int(not away))
+    def _look(self, name: str, was_away: bool, ask: Callable[[], None]) -> bool:
+        """Whether it is away now; said once when it goes and once when it comes back."""
+        try:
+            ask()
+        except (StoreUnavailable, BrokerError) as error:
+            if not was_away:
+                log.error("%s away, waiting: %s", name, error)
+            self._metrics.dependency_up.labels(name).set(0)
+            return True
+        if was_away:
+            log.info("%s back", name)
+        self._metrics.dependency_up.labels(name).set(1)
+        return False
 
-    def _show_lag(self, lag: dict[tuple[str, int], int]) -> None:
-        for topic, partition in self.lag.keys() - lag.keys():
+    def _ask_broker(self) -> None:
+        if not broker.answers(self._kafka):
+            raise BrokerError(f"no broker answers at {self._kafka.bootstrap_servers}")
+
+    def _show_lag(self, waiting: dict[tuple[str, int], int]) -> None:
+        for topic, partition in self._shown - waiting.keys():
             self._metrics.lag.remove(topic, str(partition))
-        for (topic, partition), messages in lag.items():
+        for (topic, partition), messages in waiting.items():
             self._metrics.lag.labels(topic, str(partition)).set(messages)
-        self.lag = lag
+        self._shown = set(waiting)
 
     def _watch(self) -> None:
         """Raises RuntimeError, which ends the process, when waiting any longer cannot help."""
-        joined, batch = self._worker.joined_at, self._worker.last_batch_at
-        resting = joined is not None and not any(self.lag.values())
-        if resting or self._pipeline.trouble is not None or self.broker_away:
-            self._moved_at = time.monotonic()
+        worker, now = self._worker, time.monotonic()
+        observed = worker.observed_at is not None and now - worker.observed_at < self._stuck
+        resting = observed and worker.joined_at is not None and not any(worker.waiting.values())
+        if resting or self.broker_away or self.database_away or self._pipeline.trouble is not None:
+            self._moved_at = now
             return
-        still = time.monotonic() - max(self._moved_at, batch or 0.0)
+        still = now - max(self._moved_at, worker.last_batch_at or 0.0)
         if still > self._stuck:
-            what = "the consumer group was not joined" if joined is None else "no batch was committed"
             raise RuntimeError(
-                f"{what} for {still:.0f} s although broker and database answer: "
+                f"{self._stuck_at()} for {still:.0f} s although broker and database answer: "
                 "the process ends, so that a supervisor starts it anew"
             )
+
+    def _stuck_at(self) -> str:
+        if self._worker.joined_at is None:
+            return "the consumer group was not joined"
+        return f"{sum(self._worker.waiting.values())} messages wait and no batch was committed"

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import msgspec
-from sqlalchemy import Connection, Engine, Table, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Table, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from stream import schema
@@ -134,19 +134,10 @@ class Store:
             self._move(connection, ends, fences, now)
         return Written(new, dead, _repeated(batch.outcomes, passed, judged, new))
 
-    def next_offsets(self, incarnations: Mapping[str, str]) -> dict[tuple[str, int], int]:
-        """The committed next offset of each (topic, partition) of the given incarnations by topic."""
-        table = schema.offsets
+    def ping(self) -> None:
+        """Raises StoreUnavailable where the database does not answer."""
         with reading(self.engine) as connection:
-            rows = connection.execute(
-                select(table.c.kafka_topic, table.c.kafka_partition, table.c.next_offset).where(
-                    or_(*[
-                        and_(table.c.kafka_topic == topic, table.c.incarnation == incarnation)
-                        for topic, incarnation in incarnations.items()
-                    ])
-                )
-            )  # fmt: skip
-            return {(topic, number): offset for topic, number, offset in rows}
+            connection.execute(select(1))
 
     def sums(self, start: datetime, end: datetime) -> list[Aggregate]:
         """For each topic and kind, the sum of the windows that start in [start, end)."""

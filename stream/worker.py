@@ -9,11 +9,14 @@ Kafka only say where to start reading.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import faust
-from faust.types import EventT, StreamT
+from aiokafka.errors import KafkaError
+from faust.types import TP, EventT, StreamT
+from faust.types.transports import ConsumerT
 from mode import CrashingSupervisor
 
 from stream.errors import BrokerError
@@ -23,12 +26,15 @@ from stream.settings import KafkaSettings, StreamSettings
 log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 25.0
+OBSERVE_SECONDS = 2.0
 
 
 class Worker:
     """Reads both topics and calls `process` with one batch at a time, in its own thread.
 
-    `joined_at` and `last_batch_at` are monotonic seconds, for the watchdog.
+    For the watchdog it keeps, in monotonic seconds, when it joined the group, ended its last batch and
+    last looked at itself, and `waiting`: for each (topic, partition) in hand how many messages are not
+    in SQL yet.
     """
 
     def __init__(
@@ -38,20 +44,22 @@ class Worker:
         process: Callable[[Sequence[Record]], None],
     ) -> None:
         self._kafka, self._stream, self._process = kafka, stream, process
-        self._app: faust.App | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="batch")
         self._draining, self._idle = asyncio.Event(), asyncio.Event()
         self._idle.set()
         self.joined_at: float | None = None
         self.last_batch_at: float | None = None
+        self.observed_at: float | None = None
+        self.waiting: dict[tuple[str, int], int] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish the batch in hand and leave the group.
 
         Raises BrokerError where the group cannot be joined, and what the pipeline raised.
         """
-        app = self._app = self._make_app()
+        app = self._make_app()
         await app.start()
+        observing = asyncio.create_task(self._observe(app.consumer))
         crashed = asyncio.create_task(app._crashed.wait())
         stopped = asyncio.create_task(stop.wait())
         try:
@@ -59,24 +67,34 @@ class Worker:
             if not crashed.done():
                 await self._drain(app)
         finally:
-            crashed.cancel()
-            stopped.cancel()
+            for task in (observing, crashed, stopped):
+                task.cancel()
             await app.stop()
             self._pool.shutdown(wait=True)
         if app.crashed and not isinstance(app._crash_reason, Stopping):
             raise app._crash_reason or BrokerError("the stream ended without a reason")
 
-    def lag(self, committed: dict[tuple[str, int], int]) -> dict[tuple[str, int], int]:
-        """Messages not in SQL yet for each partition in hand; `committed` are SQL's next offsets."""
-        if self._app is None:
-            return {}
-        consumer = self._app.consumer
-        highwaters = {tp: consumer.highwater(tp) for tp in consumer.assignment()}
-        return {
-            (tp.topic, tp.partition): max(0, high - committed.get((tp.topic, tp.partition), 0))
-            for tp, high in highwaters.items()
-            if high is not None
-        }
+    async def _observe(self, consumer: ConsumerT) -> None:
+        """Keep `waiting` and `observed_at` fresh."""
+        while True:
+            unacked = Counter((message.topic, message.partition) for message in consumer.unacked)
+            waiting = {}
+            for tp in consumer.assignment():
+                unread = await self._unread(consumer, tp)
+                if unread is not None:
+                    waiting[tp.topic, tp.partition] = unread + unacked[tp.topic, tp.partition]
+            self.waiting = waiting
+            self.observed_at = time.monotonic()
+            await asyncio.sleep(OBSERVE_SECONDS)
+
+    async def _unread(self, consumer: ConsumerT, tp: TP) -> int | None:
+        """Messages of the partition that were not fetched yet; markers of transactions are none."""
+        try:
+            position = await asyncio.wait_for(consumer.position(tp), OBSERVE_SECONDS)
+        except (TimeoutError, KafkaError):
+            return None  # taken from us just now, or not looked up yet
+        high = consumer.highwater(tp)
+        return None if high is None or position is None else max(0, high - position)
 
     def _make_app(self) -> faust.App:
         servers = self._kafka.bootstrap_servers.split(",")

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from sqlalchemy import select
 
-from stream import database
+from stream import database, schema
 from stream.settings import DatabaseSettings, KafkaSettings
 from stream.store import Store
 from tests.parts import Kafka, PartMissing, Postgres, free_port, temporary_folder, wait_until
@@ -187,6 +188,13 @@ def sent(scene: Scene) -> Callable[[str, list[Any]], None]:
         producer.close()
 
     return send
+
+
+def next_offsets(store: Store, incarnation: str) -> dict[tuple[str, int], int]:
+    """SQL's next offset of each (topic, partition) of one incarnation."""
+    with database.reading(store.engine) as connection:
+        found = connection.execute(select(schema.offsets).filter_by(incarnation=incarnation))
+        return {(row.kafka_topic, row.kafka_partition): row.next_offset for row in found}
 
 
 def read_topic(bootstrap: str, topic: str, count: int, seconds: float = 20) -> list[tuple[str, Any]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import KafkaProducer
 from sqlalchemy import create_engine, func, select
 
 from models.settings import SHIPPED_WEIGHTS
@@ -113,6 +114,27 @@ def test_sigterm_under_load_drains_and_a_second_worker_takes_over_without_a_repe
     assert len(holders) == 2
     wait_until(lambda: second.metric("sentiment_mean_score") is not None, 40, "the second runs the alerts")
     assert second.stop() == 0
+
+
+def test_the_markers_of_a_transaction_are_no_lag(scene: Scene) -> None:
+    """They take offsets that no message ever fills."""
+    scene.prepare()
+    monitor, feed = scene.start(), SampleFeed("transaction")
+    producer = KafkaProducer(
+        bootstrap_servers=scene.kafka.bootstrap_servers, transactional_id=scene.kafka.news
+    )
+    producer.init_transactions()
+    for _ in range(3):
+        producer.begin_transaction()
+        for _ in range(5):
+            producer.send(
+                scene.kafka.news, json.dumps(feed.calm(datetime.now(UTC)).message).encode(), partition=0
+            )
+        producer.commit_transaction()
+    producer.close()
+    wait_until(lambda: documents(scene) == 15, 60, "the documents")
+    wait_until(lambda: monitor.metric("sentiment_consumer_lag_messages") == 0, 20, "no lag")
+    assert monitor.stop() == 0
 
 
 def test_the_database_may_go_away_and_come_back(scene: Scene, sent: Callable[[str, list[Any]], None]) -> None:

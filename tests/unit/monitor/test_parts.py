@@ -2,10 +2,15 @@
 
 import json
 import logging
+import socket
 import threading
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
@@ -13,10 +18,12 @@ from prometheus_client import CollectorRegistry, Counter
 from monitor.http import Endpoint
 from monitor.live import printable
 from monitor.log import JsonFormatter
-from monitor.loops import Loop
+from monitor.loops import Loop, Watchdog
 from monitor.sample import COMMENTS, NEWS, SampleFeed
 from monitor.settings import HttpSettings, SettingsError
 from stream.errors import StoreUnavailable
+from stream.metrics import StreamMetrics
+from stream.settings import KafkaSettings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -112,3 +119,89 @@ def test_any_other_error_of_a_loop_ends_the_monitor() -> None:
     loop.start()
     loop.join(5)
     assert failures == [error]
+
+
+@dataclass
+class SeenWorker:
+    """What the watchdog sees of a worker: joined and last moved so many seconds ago."""
+
+    joined_at: float | None = 0.0
+    last_batch_at: float | None = None
+    observed_at: float | None = field(default_factory=time.monotonic)
+    waiting: dict[tuple[str, int], int] = field(default_factory=dict)
+
+
+class SeenStore:
+    away = False
+
+    def ping(self) -> None:
+        if self.away:
+            raise StoreUnavailable("connection refused")
+
+
+class SeenPipeline:
+    trouble: str | None = None
+
+
+BACKLOG = {("news", 0): 5, ("news", 1): 0}
+
+
+@pytest.fixture
+def listening() -> Iterator[KafkaSettings]:
+    """A broker as far as a probe can tell."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield KafkaSettings(bootstrap_servers=f"127.0.0.1:{server.getsockname()[1]}")
+
+
+def watchdog(
+    worker: SeenWorker, kafka: KafkaSettings, store: object = None, pipeline: object = None
+) -> Watchdog:
+    made: Any = Watchdog
+    return cast(
+        Watchdog, made(worker, pipeline or SeenPipeline(), store or SeenStore(), kafka, StreamMetrics(), 0.05)
+    )
+
+
+def look_twice(dog: Watchdog) -> None:
+    dog.once()
+    time.sleep(0.1)
+    dog.once()
+
+
+STUCK = [
+    ("messages wait and no batch ends", SeenWorker(waiting=BACKLOG), "5 messages wait and no batch"),
+    ("the group is never joined", SeenWorker(joined_at=None), "was not joined"),
+    ("the worker stopped looking at itself", SeenWorker(observed_at=0.0), "no batch was committed"),
+]
+
+
+@pytest.mark.parametrize(("what", "worker", "said"), STUCK, ids=[case[0] for case in STUCK])
+def test_the_watchdog_ends_what_is_stuck(
+    what: str, worker: SeenWorker, said: str, listening: KafkaSettings
+) -> None:
+    worker.observed_at = worker.observed_at and time.monotonic() + 1000
+    with pytest.raises(RuntimeError, match=said):
+        look_twice(watchdog(worker, listening))
+
+
+def test_the_watchdog_lets_rest_and_wait(listening: KafkaSettings) -> None:
+    nobody = KafkaSettings(bootstrap_servers="127.0.0.1:1")
+    fresh = time.monotonic() + 1000
+    store, pipeline = SeenStore(), SeenPipeline()
+    store.away, pipeline.trouble = True, "database: gone"
+    look_twice(watchdog(SeenWorker(observed_at=fresh), listening))
+    look_twice(watchdog(SeenWorker(observed_at=fresh, waiting=BACKLOG, last_batch_at=fresh), listening))
+    look_twice(watchdog(SeenWorker(waiting=BACKLOG), nobody))
+    look_twice(watchdog(SeenWorker(waiting=BACKLOG), listening, store=store))
+    look_twice(watchdog(SeenWorker(waiting=BACKLOG), listening, pipeline=pipeline))
+
+
+def test_the_lag_of_a_partition_that_was_given_away_is_no_longer_shown(listening: KafkaSettings) -> None:
+    worker = SeenWorker(observed_at=time.monotonic() + 1000, last_batch_at=time.monotonic() + 1000)
+    dog = watchdog(worker, listening)
+    for worker.waiting, shown in ((BACKLOG, {"0", "1"}), ({("news", 1): 3}, {"1"})):
+        dog.once()
+        (family,) = dog._metrics.lag.collect()
+        assert {sample.labels["partition"] for sample in family.samples} == shown

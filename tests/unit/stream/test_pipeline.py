@@ -19,6 +19,7 @@ from stream.outbox import BatchOutbound
 from stream.pipeline import Pipeline, Record, Stopping
 from stream.settings import DatabaseSettings, KafkaSettings
 from stream.store import Batch, Judged, Outbound, Store, Written
+from tests.conftest import next_offsets
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -93,7 +94,7 @@ def test_bad_messages_become_dead_letters_and_their_neighbours_documents(rig: Ri
     rig.pipeline.process([record(0), record(1, value=b"{"), record(2), record(3, value=b"")])
     assert rig.ids() == ["0", "2"]
     assert rig.reasons() == ["empty", "not_json"]
-    assert rig.store.next_offsets({"news": "c/t"}) == {("news", 0): 4}
+    assert next_offsets(rig.store, "c/t") == {("news", 0): 4}
 
 
 def test_a_text_the_classifier_fails_on_is_found_by_halving(rig: Rig) -> None:
@@ -107,7 +108,7 @@ def test_values_the_database_refuses_are_found_by_halving(rig: Rig) -> None:
     rig.pipeline.process([record(i, "odd" if i in (3, 4) else "calm") for i in range(10)])
     assert len(rig.ids()) == 8
     assert rig.reasons() == ["storage", "storage"]
-    assert rig.store.next_offsets({"news": "c/t"}) == {("news", 0): 10}
+    assert next_offsets(rig.store, "c/t") == {("news", 0): 10}
 
 
 def test_a_database_that_is_away_is_waited_for(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
