@@ -1,20 +1,22 @@
 """`monitor doctor`: is everything there that a run needs, and if not, what to do."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import Engine, func, select
+from sqlalchemy.engine import make_url
 
 from alerts.errors import AlertError
 from alerts.rules import load_rules
-from models.engine import Engine
+from models.engine import Engine as Classifier
 from models.errors import ModelError
 from monitor import settings as settings_module
 from monitor.settings import Settings, SettingsError
 from stream import broker, database
-from stream.errors import StreamError
+from stream.errors import BrokerError, SchemaError, StoreUnavailable, StreamError
 
 # A text whose sentiment no working classifier gets wrong.
 CANARY = ("Company shares plunge after huge loss and fraud inquiry", "negative")
@@ -53,7 +55,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
 
 
 def _model(settings: Settings) -> str:
-    engine = Engine.load(settings.models)
+    engine = Classifier.load(settings.models)
     (prediction,) = engine.classify([CANARY[0]], ["en"])
     if prediction.sentiment != CANARY[1]:
         raise ModelError(
@@ -70,43 +72,47 @@ def _rules(settings: Settings) -> str:
 
 
 def _database(settings: Settings) -> str:
-    engine = database.connect(settings.database)
+    url = make_url(settings.database.url.get_secret_value())
+    shown = url.render_as_string(hide_password=True)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        raise SchemaError(f"{shown}: no such file yet: run `monitor db upgrade`")
     try:
-        database.check_schema(engine)
-        return f"{engine.dialect.name} answers, schema at {database.head()}"
-    except StreamError as error:
-        hint = "" if "monitor db upgrade" in str(error) else "; check database.url and that it is running"
-        raise type(error)(f"{engine.url.render_as_string(hide_password=True)}: {error}{hint}") from error
-    finally:
-        engine.dispose()
+        with _connected(settings) as engine:
+            database.check_schema(engine)
+            return f"{engine.dialect.name} answers, schema at {database.head()}"
+    except StoreUnavailable as error:
+        raise StoreUnavailable(f"{shown}: {error}; check database.url and that it is running") from error
 
 
 def _clock(settings: Settings) -> str:
     """The database's clock stands in for everyone else's; SQLite has none but this machine's."""
-    engine = database.connect(settings.database)
+    if settings.database.url.get_secret_value().startswith("sqlite"):
+        return "this machine's own (SQLite has no other)"
     try:
-        if engine.dialect.name == "sqlite":
-            return "this machine's own (SQLite has no other)"
-        with database.reading(engine) as connection:
+        with _connected(settings) as engine, database.reading(engine) as connection:
             before = datetime.now(UTC)
             theirs = connection.execute(select(func.clock_timestamp())).scalar_one()
-        skew = (theirs - before).total_seconds()
-    finally:
-        engine.dispose()
+    except StoreUnavailable as error:
+        raise StoreUnavailable("not compared, since the database does not answer") from error
+    skew = (theirs - before).total_seconds()
     if abs(skew) > MOST_SKEW_SECONDS:
         raise StreamError(f"this clock and the database's differ by {skew:+.1f} s: set both by NTP")
     return f"within {abs(skew):.1f} s of the database's"
+
+
+@contextmanager
+def _connected(settings: Settings) -> Iterator[Engine]:
+    engine = database.connect(settings.database)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def _broker(settings: Settings) -> str:
     kafka = settings.kafka
     try:
         found = broker.incarnations(kafka, (*kafka.kinds, *kafka.written))
-    except StreamError as error:
-        hint = (
-            ""
-            if "monitor topics create" in str(error)
-            else "; check kafka.bootstrap_servers and that it is running"
-        )
-        raise type(error)(f"{error}{hint}") from error
+    except BrokerError as error:
+        raise BrokerError(f"{error}; check kafka.bootstrap_servers and that it is running") from error
     return f"{kafka.bootstrap_servers} answers, topics {', '.join(found)}"

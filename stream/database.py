@@ -34,12 +34,13 @@ def connect(settings: DatabaseSettings) -> Engine:
     """An engine for the settings' URL; nothing is opened yet.
 
     A process that stops in mid-transaction must not block its successor: PostgreSQL ends idle
-    transactions and long waits for locks, SQLite waits for its write lock and then gives up.
+    transactions and long waits for locks, SQLite waits for its write lock and then gives up.  Raises
+    StoreUnavailable where SQLite's folder cannot be made.
     """
     url = make_url(settings.url.get_secret_value())
     if url.get_backend_name() == "sqlite":
         if url.database and url.database != ":memory:":
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(Path(url.database).parent)
         engine = create_engine(url, connect_args={"timeout": settings.lock_seconds})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -53,6 +54,13 @@ def connect(settings: DatabaseSettings) -> Engine:
         "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
     }  # fmt: skip
     return create_engine(url, connect_args=arguments, pool_pre_ping=True, pool_size=4)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(f"the folder {folder} cannot be made: {error.strerror}") from error
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
