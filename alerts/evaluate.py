@@ -1,6 +1,9 @@
 """What a rule sees in the numbers it is handed: pure, without a clock."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
 
 from alerts.rules import NegativeSurgeRule, Rule, ThresholdRule
 from alerts.statistics import standard_error, surge_probability, wilson_interval
@@ -26,7 +29,7 @@ class Watched:
 class Observation:
     """What a rule sees: `breached` asks for an alert, `calm` for its end; neither is possible too.
 
-    Without enough data both are false and `value` is None.
+    Without data both are false and `value` is None.  Too few texts on a feed that is alive are calm.
     """
 
     n: int
@@ -38,9 +41,19 @@ class Observation:
     summary: str
 
 
+def covered_seconds(starts: Sequence[datetime], end: datetime, longest_gap: timedelta) -> float:
+    """How much of the time from the first of `starts` (in order) to `end` has data.
+
+    Gaps up to `longest_gap` are quiet stretches and count; longer ones are a feed that was away.
+    """
+    moments = [*starts, end] if starts else []
+    gaps = [later - earlier for earlier, later in pairwise(moments)]
+    return sum((gap for gap in gaps if gap <= longest_gap), timedelta(0)).total_seconds()
+
+
 def observe(rule: Rule, topic: str, watched: Watched) -> Observation:
     if isinstance(rule, ThresholdRule):
-        return _threshold(rule, topic, watched.window)
+        return _threshold(rule, topic, watched)
     return _surge(rule, topic, watched)
 
 
@@ -48,11 +61,16 @@ def _missing(threshold: float, n: int, why: str) -> Observation:
     return Observation(n, None, threshold, breached=False, calm=False, uncertainty=why, summary=why)
 
 
-def _threshold(rule: ThresholdRule, topic: str, window: Aggregate) -> Observation:
-    value = window.mean if rule.watch == "mean_score" else window.negative_share
-    if value is None or window.n < rule.min_documents:
-        why = f"{window.n} documents, {rule.min_documents} are needed"
-        return _missing(rule.threshold, window.n, why)
+def _threshold(rule: ThresholdRule, topic: str, watched: Watched) -> Observation:
+    window = watched.window
+    value = (window.mean if rule.watch == "mean_score" else window.negative_share) or 0.0
+    if not watched.alive:
+        return _missing(rule.threshold, window.n, "no documents on any topic")
+    if window.n < rule.min_documents:
+        why = f"{topic}: {window.n} documents, {rule.min_documents} are needed"
+        return Observation(
+            window.n, value, rule.threshold, breached=False, calm=True, uncertainty=why, summary=why
+        )
     if rule.watch == "mean_score":
         error = standard_error(
             window.n, window.score_sum / SCORE_SCALE, window.score_squares / SCORE_SCALE**2

@@ -14,13 +14,13 @@ PENDING, FIRING, RESOLVED = "pending", "firing", "resolved"
 def step(alert: Alert | None, rule: Rule, topic: str, seen: Observation, now: datetime) -> Alert | None:
     """The episode after one observation; None where there is none (or a pending one is over).
 
-    Missing data changes nothing: it neither starts nor resolves an episode.  A clock that steps back
-    only makes the waits longer.
+    Missing data neither starts nor resolves an episode: a pending one is dropped, and the calm that a
+    firing one waits for begins anew.  A clock that steps back only makes the waits longer.
     """
     if alert is None:
         return _begin(rule, topic, seen, now) if seen.breached else None
     if seen.value is None:
-        return alert
+        return None if alert.state == PENDING else replace(alert, clear_since=None)
     alert = replace(alert, value=seen.value, n=seen.n, uncertainty=seen.uncertainty, summary=seen.summary)
     if alert.state == PENDING:
         return _maybe_fire(alert, rule, now) if seen.breached else None

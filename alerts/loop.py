@@ -6,15 +6,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from alerts.evaluate import Watched, observe
+from alerts.evaluate import Watched, covered_seconds, observe
 from alerts.lifecycle import FIRING, PENDING, RESOLVED, step
 from alerts.metrics import AlertMetrics
 from alerts.rules import ALL, NegativeSurgeRule, Rule, topics_of
-from stream.nouns import Aggregate, Alert, Exhibit, window_start
+from stream.nouns import Aggregate, Alert, Exhibit, printable, window_start
 
 log = logging.getLogger(__name__)
 
 EVIDENCE = 5
+# A longer silence in the baseline is a feed that was away, and no part of the usual rate.
+LONGEST_GAP = timedelta(hours=1)
 # Many copies of one story must not push the others out of the evidence.
 LOOKED_AT = 50
 
@@ -25,8 +27,8 @@ class AlertStore(Protocol):
     def sums(self, start: datetime, end: datetime) -> list[Aggregate]:
         """For each topic and kind, the sum of the windows that start in [start, end)."""
 
-    def first_window(self, start: datetime, end: datetime) -> datetime | None:
-        """The earliest window with data that starts in [start, end)."""
+    def windows(self, start: datetime, end: datetime) -> list[datetime]:
+        """The starts of the windows with data in [start, end), in order."""
 
     def most_negative(self, topic: str | None, start: datetime, end: datetime, limit: int) -> list[Exhibit]:
         """The lowest-scored documents published in [start, end), on `topic` or on all of them."""
@@ -104,8 +106,8 @@ class AlertLoop:
         base_seconds = 0.0
         if period.base_start is not None:
             base = self._store.sums(period.base_start, period.start)
-            first = self._store.first_window(period.base_start, period.start)
-            base_seconds = (period.start - first).total_seconds() if first else 0.0
+            starts = self._store.windows(period.base_start, period.start)
+            base_seconds = covered_seconds(starts, period.start, max(LONGEST_GAP, 4 * rule.window))
         for topic in topics_of(rule, self._topics):
             yield (
                 topic,
@@ -153,7 +155,7 @@ class AlertLoop:
         self._store.save(
             [*changed, *orphans],
             [alert.id for alert in gone],
-            [(page_key(alert), alert_message(alert)) for alert in turned],
+            [(page_key(alert), alert_message(alert)) for alert in paged],
             [(f"webhook:{name}", alert_message(alert)) for alert in paged for name in self._receivers],
             now,
         )
@@ -198,5 +200,5 @@ def _log(alert: Alert) -> None:
     log.log(level, "alert %s [%s] %s (%s)", alert.state.upper(), alert.rule, alert.summary, alert.uncertainty)
     if alert.state == FIRING:
         for exhibit in alert.evidence:
-            log.warning("  evidence %s/%s %+.2f %r", exhibit.source, exhibit.id, exhibit.score,
-                        exhibit.content[:120])  # fmt: skip
+            story = printable(f"{exhibit.source}/{exhibit.id} {exhibit.score:+.2f} {exhibit.content[:120]}")
+            log.warning("  evidence %s", story)

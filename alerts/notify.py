@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import httpx
 from pydantic import SecretStr
 
-# Answers that may be different the next time.
-RECOVERABLE = {408, 425, 429}
+# Answers that say the page itself cannot be taken; every other failure may pass.
+REFUSALS = {400, 413, 422}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +27,17 @@ class Webhooks:
 
     def send(self, receiver: str, body: bytes) -> Failure | None:
         """One attempt.  The URL, which may hold a secret, is in no reason."""
-        url = self._urls.get(receiver)
-        if url is None:
-            return Failure(f"receiver {receiver!r} is not in alerts.webhooks any more", False)
+        url = self._urls[receiver].get_secret_value()
+        headers = {"Content-Type": "application/json"}
         try:
-            answer = self._client.post(
-                url.get_secret_value(), content=body, headers={"Content-Type": "application/json"}
-            )
-        except httpx.HTTPError as error:
+            # Only the status counts: a body is not waited for.
+            with self._client.stream("POST", url, content=body, headers=headers) as answer:
+                status = answer.status_code
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             return Failure(type(error).__name__, True)
-        except httpx.InvalidURL:
-            return Failure("its URL cannot be used", False)
         if answer.is_success:
             return None
-        status = answer.status_code
-        return Failure(f"HTTP {status}", status in RECOVERABLE or status >= 500)
+        return Failure(f"HTTP {status}", status not in REFUSALS)
 
     def close(self) -> None:
         self._client.close()

@@ -14,6 +14,7 @@ from stream.nouns import Kind
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 ALL = "all"
+LONGEST = 366 * 86_400
 
 
 def parse_duration(value: object) -> object:
@@ -23,7 +24,10 @@ def parse_duration(value: object) -> object:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value).strip())
     if not match:
         raise ValueError("a duration is a number and a unit: 90s, 15m, 24h or 7d")
-    return timedelta(seconds=float(match[1]) * UNITS[match[2]])
+    seconds = float(match[1]) * UNITS[match[2]]
+    if seconds > LONGEST:
+        raise ValueError("at most 366d")
+    return timedelta(seconds=seconds)
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
@@ -42,7 +46,7 @@ class _Rule(BaseModel):
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$")
     topics: Literal["each", "all"] | tuple[str, ...] = "each"
-    kinds: tuple[Kind, ...] = tuple(Kind)
+    kinds: tuple[Kind, ...] = Field(tuple(Kind), min_length=1)
     window: Duration = timedelta(minutes=15)
     min_documents: int = Field(20, ge=1)
     hold: Duration = Field(NO_TIME, alias="for")
@@ -54,6 +58,8 @@ class _Rule(BaseModel):
     def _positive_window(self) -> "_Rule":
         if self.window <= NO_TIME:
             raise ValueError("window must be longer than nothing")
+        if not self.topics or (len(set(self.topics)) < len(self.topics) and isinstance(self.topics, tuple)):
+            raise ValueError("topics must be each, all, or a list that names each topic once")
         return self
 
 
@@ -147,7 +153,7 @@ def load_rules(path: Path, topics: Sequence[str] = ()) -> tuple[Rule, ...]:
 
 def _rule_nodes(path: Path, root: yaml.Node | None) -> list[yaml.Node]:
     if isinstance(root, yaml.MappingNode):
-        keys = {key.value: value for key, value in root.value}
+        keys = {str(key.value): value for key, value in root.value}
         rules = keys.pop("rules", None)
         if keys:
             raise RuleError(f"{path}:1: unknown key {next(iter(keys))!r}; allowed: rules")
@@ -159,7 +165,7 @@ def _rule_nodes(path: Path, root: yaml.Node | None) -> list[yaml.Node]:
 def _rule(path: Path, node: yaml.Node, topics: Sequence[str], complaints: list[str]) -> Rule | None:
     try:
         data = _plain(node)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError) as error:
         raise RuleError(f"{path}:{node.start_mark.line + 1}: {error}") from error
     name = data.get("name", "(unnamed)") if isinstance(data, dict) else "(unnamed)"
 

@@ -40,7 +40,7 @@ def read_rows(paths: Iterable[Path], columns: Mapping[str, str] | None = None) -
 
 def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix == ".csv":
                 reader = csv.DictReader(file)
                 for record in reader:
@@ -56,7 +56,7 @@ def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _json_object(line: str, where: str) -> Mapping[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not JSON: {error}") from error
     if not isinstance(record, dict):
         raise DataError(f"{where}: an object was expected, not {type(record).__name__}")
@@ -73,7 +73,7 @@ def _row(record: Mapping[str, Any], columns: Mapping[str, str], where: str) -> R
         raise DataError(f"{where}: no text; name its column with --map text=COLUMN")
     labels = {task: str(get[task]) for task in TASKS if get[task]}
     if "sentiment" not in labels and isinstance(get["entities"], dict):
-        moods = set(get["entities"].values())
+        moods = {str(mood) for mood in get["entities"].values()}
         if len(moods) == 1:
             labels["sentiment"] = str(moods.pop())
     if labels.get("sentiment", SENTIMENTS[0]) not in SENTIMENTS:

@@ -22,17 +22,20 @@ from stream.nouns import Prediction, Span
 log = logging.getLogger(__name__)
 
 HAS_WORD = re.compile(r"\w")
+# More of a text than this for each token the model reads is not even looked at.
+CHARACTERS_PER_TOKEN = 40
 LINK = re.compile(r"https?://\S+")
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One tokenised text: its place in the call, language and encoding."""
+    """One tokenised text: its place in the call, its language, and whether some of it was cut off."""
 
     at: int
     text: str
     lang: str | None
     encoding: Encoding
+    truncated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +100,18 @@ class Engine:
     ) -> list[Prepared]:
         """Tokenise what the model can read; what it cannot gets its prediction here."""
         known = []
-        for at, (text, claimed) in enumerate(zip(texts, languages, strict=True)):
+        longest = CHARACTERS_PER_TOKEN * self.info.max_tokens
+        for at, (whole, claimed) in enumerate(zip(texts, languages, strict=True)):
+            text = whole[:longest]
             lang = language.detect(text, claimed)
             if lang in self.info.languages:
-                known.append((at, text, lang))
+                known.append((at, text, lang, len(whole) > longest))
             else:
                 predictions[at] = Prediction(model=self.info.version, lang=lang)
-        encodings = self._tokenizer.encode_batch([text for _, text, _ in known])
+        encodings = self._tokenizer.encode_batch([text for _, text, _, _ in known])
         return [
-            Prepared(at, text, lang, encoding)
-            for (at, text, lang), encoding in zip(known, encodings, strict=True)
+            Prepared(at, text, lang, encoding, cut or bool(encoding.overflowing))
+            for (at, text, lang, cut), encoding in zip(known, encodings, strict=True)
         ]
 
     @torch.inference_mode()
@@ -156,7 +161,7 @@ class Engine:
                 for task, values in judged.attention.items()
                 for span in evidence(task, item, values, self.settings.evidence_words)
             ),
-            truncated=bool(item.encoding.overflowing),
+            truncated=item.truncated,
         )
 
 

@@ -90,6 +90,9 @@ def train(
     started = time.monotonic()
     seed_everything(options.seed)
     labels = label_names(rows)
+    if valid and not any(row.labels.get(task) in names for row in valid for task, names in labels.items()):
+        raise DataError("no validation row has a label that the training rows have")
+    options.out.mkdir(parents=True, exist_ok=True)
     if not valid:
         rows, valid = split(rows, options.holdout, options.seed)
     classifier, tokenizer, pad_id = _start(options, labels)

@@ -79,7 +79,7 @@ def save(
 
 def load(folder: Path) -> LoadedModel:
     """Read a folder that `save` wrote.  Raises WeightsError with what is wrong and what to do."""
-    info = _read_info(folder)
+    info = read_info(folder)
     path = folder / "model.safetensors"
     if not path.is_file():
         raise WeightsError(f"{path} is missing: restore the folder or set models.weights to another")
@@ -139,7 +139,8 @@ def quiet_libraries() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
-def _read_info(folder: Path) -> ModelInfo:
+def read_info(folder: Path) -> ModelInfo:
+    """What the folder says of itself, without the weights.  Raises WeightsError."""
     path = folder / "model.json"
     try:
         return msgspec.json.decode(path.read_bytes(), type=ModelInfo)

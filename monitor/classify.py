@@ -32,7 +32,8 @@ def parse_line(line: str) -> Line:
         return Line(None, line)
     try:
         row = json.loads(line)
-    except ValueError as error:
+        json.dumps(row, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
         return Line(None, "", error=f"not JSON: {error}")
     fields = {name: row.get(name) for name in ("title", "text", "lang")}
     id_ = row.get("id")

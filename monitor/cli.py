@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -28,6 +29,7 @@ from models.errors import ModelError
 from monitor import log, settings
 from monitor.settings import Settings, SettingsError
 from stream.errors import StreamError
+from stream.nouns import printable
 
 if TYPE_CHECKING:
     from models.evaluation import TaskReport
@@ -288,7 +290,7 @@ def classify(file: Path, config: Path | None, as_json: bool) -> None:
             if "error" in answer:
                 failed += 1
                 click.echo(f"{file}:{number}: {answer['error']}", err=True)
-            click.echo(json.dumps(answer, ensure_ascii=False) if as_json else _for_people(answer))
+            click.echo(json.dumps(answer, ensure_ascii=False) if as_json else printable(_for_people(answer)))
     sys.exit(1 if failed else 0)
 
 
@@ -453,7 +455,7 @@ def show_settings(config: Path | None, as_json: bool) -> None:
     for heading in ("setting", "value", "meaning"):
         table.add_column(heading, overflow="fold")
     for name, value, meaning in rows:
-        table.add_row(name, str(value), meaning or "")
+        table.add_row(name, escape(str(value)), meaning or "")
     Console().print(table)
 
 

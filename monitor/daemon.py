@@ -28,6 +28,7 @@ from monitor.loops import (
     Loop,
     OutboxRunner,
     PageDelivery,
+    TopicWatch,
     Watchdog,
 )
 from monitor.settings import Settings
@@ -38,7 +39,7 @@ from stream.codec import Codec
 from stream.errors import BrokerError, StoreUnavailable
 from stream.metrics import StreamMetrics
 from stream.nouns import Alert
-from stream.outbox import KAFKA, BatchOutbound, Outbox
+from stream.outbox import KAFKA, BatchOutbound, Entry, Outbox
 from stream.pipeline import Pipeline
 from stream.store import Store
 from stream.worker import Worker
@@ -83,7 +84,7 @@ class Daemon:
         found = _patiently(lambda: broker.incarnations(settings.kafka, topics))
         self._incarnations = {topic: found[topic] for topic in kinds}
         self.pipeline = self._make_pipeline()
-        self.worker = Worker(settings.kafka, settings.stream, self.pipeline.process)
+        self.worker = Worker(settings.kafka, settings.stream, self.pipeline.process, self._stopping)
         self.watchdog = Watchdog(
             self.worker,
             self.pipeline,
@@ -128,6 +129,7 @@ class Daemon:
         if not self._deadline.is_alive():
             log.info("stopping: finishing the batch in hand")
             self._deadline.start()
+        self._stopping.set()
         self._wake()
 
     def recent_alerts(self) -> list[Alert]:
@@ -176,19 +178,30 @@ class Daemon:
             Webhooks(alerts.webhooks, alerts.webhook_seconds), outbox, self.alert_metrics, utc_now
         )
         events = KafkaDelivery(KafkaSender(kafka), outbox, self.stream_metrics, utc_now)
+        topics = [KAFKA + name for name in kafka.written]
+        receivers = [WEBHOOK + name for name in alerts.webhooks]
+        watch = TopicWatch(kafka, self._incarnations)
         runners = {
             "alerts": (alerts.interval_seconds, self._alert_runner().once),
-            "outbox": (
-                0.5, OutboxRunner(KAFKA, 20, outbox, self._lease("outbox"), events, utc_now).once,
-            ),
-            "pages": (
-                0.5, OutboxRunner(WEBHOOK, 5, outbox, self._lease("pages"), pages, utc_now).once,
-            ),
+            "outbox": (0.5, self._outbox_runner("outbox", topics, 20, outbox, events).once),
+            "pages": (0.5, self._outbox_runner("pages", receivers, 5, outbox, pages).once),
+            "database": (2.0, self.watchdog.ask_database),
+            "topics": (30.0, watch.once),
             "watchdog": (2.0, self.watchdog.once),
-        }  # fmt: skip
+        }
         return [
             Loop(name, seconds, once, self._stopping, self._fail) for name, (seconds, once) in runners.items()
         ]
+
+    def _outbox_runner(
+        self,
+        name: str,
+        targets: list[str],
+        limit: int,
+        outbox: Outbox,
+        send: Callable[[list[Entry]], None],
+    ) -> OutboxRunner:
+        return OutboxRunner(targets, limit, outbox, self._lease(name), send, utc_now, self._stopping)
 
     def _alert_runner(self) -> AlertRunner:
         settings = self.settings

@@ -1,7 +1,6 @@
 """The embedded default: broker, database, feed and monitor in one process, for a first look."""
 
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -28,28 +27,33 @@ SURGE_AFTER, SURGE_LASTS, SURGE_PER_SECOND = 30.0, 25.0, 5.0
 MOST_LAG = 4000
 
 
-def demo_settings(settings: Settings, state: Path, bootstrap: str) -> Settings:
-    """The settings of the demo: its own broker, database, rules and short windows; the rest as given."""
+def demo_settings(settings: Settings, file: Path, bootstrap: str) -> Settings:
+    """The settings of the demo: its own broker, database, rules and short windows; the rest as given.
+
+    No page leaves: the news is invented, the desk is not.
+    """
     return settings.model_validate(
         settings.model_dump()
         | {
             "kafka": settings.kafka.model_dump()
             | {"bootstrap_servers": bootstrap, "api_version": API_VERSION},
-            "database": {"url": f"sqlite:///{state / 'monitor.db'}"},
+            "database": {"url": f"sqlite:///{file}"},
             "stream": settings.stream.model_dump() | {"window_seconds": 10, "mood_seconds": 60},
-            "alerts": settings.alerts.model_dump() | {"rules": RULES, "interval_seconds": 1.0},
+            "alerts": settings.alerts.model_dump()
+            | {"rules": RULES, "interval_seconds": 1.0, "webhooks": {}},
         }
     )
 
 
 class Demo:
-    """Runs the whole monitor on a state folder, which starts empty every time."""
+    """Runs the whole monitor on a folder for its database, which starts empty every time."""
 
     def __init__(self, settings: Settings, state: Path) -> None:
-        shutil.rmtree(state / "db", ignore_errors=True)
-        (state / "db").mkdir(parents=True)
+        state.mkdir(parents=True, exist_ok=True)
+        for name in ("demo.db", "demo.db-wal", "demo.db-shm"):
+            (state / name).unlink(missing_ok=True)
         self._broker = EmbeddedBroker()
-        self.settings = demo_settings(settings, state / "db", self._broker.bootstrap)
+        self.settings = demo_settings(settings, state / "demo.db", self._broker.bootstrap)
         kafka = self.settings.kafka
         self._broker.create((*kafka.kinds, *kafka.written))
         database.upgrade(self.settings.database)

@@ -13,6 +13,7 @@ from alerts.errors import AlertError
 from alerts.rules import load_rules
 from models.engine import Engine as Classifier
 from models.errors import ModelError
+from models.weights import read_info
 from monitor import settings as settings_module
 from monitor.settings import Settings, SettingsError
 from stream import broker, database
@@ -67,7 +68,7 @@ def _model(settings: Settings) -> str:
 
 
 def _rules(settings: Settings) -> str:
-    rules = load_rules(settings.alerts.rules)
+    rules = load_rules(settings.alerts.rules, read_info(settings.models.weights).labels["topic"])
     return f"{len(rules)} in {settings.alerts.rules}"
 
 

@@ -1,6 +1,7 @@
 """/metrics, /healthz and /readyz, in their own thread."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,7 +15,17 @@ from monitor.settings import HttpSettings, SettingsError
 Troubles = Callable[[], list[str]]
 
 
+class _Server(ThreadingWSGIServer):
+    daemon_threads = True
+
+
+class _ServerV6(_Server):
+    address_family = socket.AF_INET6
+
+
 class _Quiet(WSGIRequestHandler):
+    timeout = 10  # a connection that says nothing must not keep its thread
+
     def log_message(self, format: str, *args: Any) -> None:
         """No line for every scrape."""
 
@@ -25,16 +36,18 @@ class Endpoint:
     def __init__(self, settings: HttpSettings, registry: CollectorRegistry, troubles: Troubles) -> None:
         """`troubles` says why the monitor is not ready; empty when it is."""
         self._metrics, self._troubles = make_wsgi_app(registry), troubles
+        server = _ServerV6 if ":" in settings.host else _Server
         try:
             self._server = make_server(
-                settings.host, settings.port, self._serve, ThreadingWSGIServer, handler_class=_Quiet
+                settings.host, settings.port, self._serve, server, handler_class=_Quiet
             )
         except OSError as error:
             raise SettingsError(
                 f"http.port: {settings.port} on {settings.host} cannot be used: {error.strerror}; "
                 "set http.port (MONITOR_HTTP__PORT) to another"
             ) from error
-        self.url = f"http://{settings.host}:{self._server.server_port}"
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        self.url = f"http://{host}:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
         self._thread.start()
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from monitor.daemon import Daemon, utc_now
 from stream.errors import StoreUnavailable
-from stream.nouns import Aggregate, Alert
+from stream.nouns import Aggregate, Alert, printable
 
 TREND = ((0.1, "↑", "green"), (-0.1, "↓", "red"))
 REFRESH_SECONDS = 0.5
@@ -96,11 +96,6 @@ class LiveTable:
             if alert.state == "resolved" and alert.resolved_at:
                 text = f"{alert.resolved_at:%H:%M:%S} resolved {alert.rule}: {alert.topic}"
                 self._events.append(Text(text, style="green"))
-
-
-def printable(text: str) -> str:
-    """Without control characters: a headline must not steer the terminal."""
-    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _by_topic(parts: list[Aggregate]) -> dict[str, Aggregate]:

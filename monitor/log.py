@@ -13,6 +13,8 @@ TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 # Libraries that cry over every lost connection; the monitor says it once, in its own words.
 LOUD = {"kafka": "CRITICAL", "aiokafka": "CRITICAL", "faust": "ERROR", "mode": "ERROR",
         "alembic": "WARNING", "httpx": "WARNING", "httpcore": "WARNING"}  # fmt: skip
+# These would log the receivers' URLs, at whatever level.
+SECRETIVE = ("httpx", "httpcore")
 
 
 class JsonFormatter(logging.Formatter):
@@ -38,8 +40,8 @@ def set_up(settings: LogSettings, file: Path | None = None) -> None:
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
     warnings.simplefilter("default" if settings.level == "debug" else "ignore")
-    if settings.level != "debug":
-        for name, level in LOUD.items():
+    for name, level in LOUD.items():
+        if settings.level != "debug" or name in SECRETIVE:
             logging.getLogger(name).setLevel(level)
 
 

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from alerts.loop import AlertLoop
@@ -23,6 +23,7 @@ from stream.worker import Worker
 log = logging.getLogger(__name__)
 
 WEBHOOK = "webhook:"
+AWAY_SECONDS = 8.0
 Clock = Callable[[], datetime]
 
 
@@ -86,31 +87,40 @@ class AlertRunner:
             self._loop.evaluate(now)
             self._stream_metrics.show_mood(self._store.sums(self._mood(now), now))
         except LeaseLost:
-            self._stream_metrics.hide_mood()
-            self._alert_metrics.hide()
+            self._hide()
+        except StoreUnavailable:
+            self._hide()
+            raise
+
+    def _hide(self) -> None:
+        """What is not known now is absent, not what it was."""
+        self._stream_metrics.hide_mood()
+        self._alert_metrics.hide()
 
 
 class OutboxRunner:
-    """Sends what waits in the outbox for one kind of target, where this monitor holds the lease."""
+    """Sends what waits in the outbox for some targets, where this monitor holds the lease."""
 
     def __init__(
         self,
-        prefix: str,
+        targets: Sequence[str],
         limit: int,
         outbox: Outbox,
         lease: Lease,
         send: Callable[[list[Entry]], None],
         clock: Clock,
+        stopping: threading.Event,
     ) -> None:
-        self._prefix, self._limit, self._outbox = prefix, limit, outbox
-        self._lease, self._send, self._clock = lease, send, clock
+        """`targets` are those this monitor knows; what waits for others is left to others."""
+        self._targets, self._limit, self._outbox = targets, limit, outbox
+        self._lease, self._send, self._clock, self._stopping = lease, send, clock, stopping
 
     def once(self) -> None:
-        while self._due(1) and self._lease.hold(self._clock()):
+        while not self._stopping.is_set() and self._due(1) and self._lease.hold(self._clock()):
             self._send(self._due(self._limit))
 
     def _due(self, limit: int) -> list[Entry]:
-        return self._outbox.due(self._prefix, self._clock(), limit)
+        return self._outbox.due(self._targets, self._clock(), limit)
 
 
 class KafkaDelivery:
@@ -159,6 +169,22 @@ class PageDelivery:
                 log.error("page to receiver %s %s: %s", receiver, again, failure.reason)
 
 
+class TopicWatch:
+    """Ends the process when a topic was deleted and made anew: its offsets begin again at 0.
+
+    A start reads the topics' incarnations again; going on would take new messages for known ones.
+    """
+
+    def __init__(self, kafka: KafkaSettings, incarnations: Mapping[str, str]) -> None:
+        self._kafka, self._incarnations = kafka, incarnations
+
+    def once(self) -> None:
+        found = broker.incarnations(self._kafka, self._incarnations)
+        for topic, incarnation in self._incarnations.items():
+            if found[topic] != incarnation:
+                raise RuntimeError(f"the topic {topic!r} was deleted and created anew: start again")
+
+
 class Watchdog:
     """Shows the lag, and ends the process when everything answers and nothing moves."""
 
@@ -175,32 +201,33 @@ class Watchdog:
         self._metrics, self._stuck = metrics, stuck_seconds
         self._moved_at = time.monotonic()
         self._shown: set[tuple[str, int]] = set()
+        self._answered_at = time.monotonic()
         self.broker_away = False
-        self.database_away = False
+
+    @property
+    def database_away(self) -> bool:
+        """Whether the database has not answered for a while; one that froze gives no error either."""
+        return time.monotonic() - self._answered_at > AWAY_SECONDS
 
     def once(self) -> None:
-        self.broker_away = self._look("broker", self.broker_away, self._ask_broker)
-        self.database_away = self._look("database", self.database_away, self._store.ping)
+        self._look_for_broker()
+        self._metrics.dependency_up.labels("database").set(int(not self.database_away))
         self._show_lag(dict(self._worker.waiting))
         self._watch()
 
-    def _look(self, name: str, was_away: bool, ask: Callable[[], None]) -> bool:
-        """Whether it is away now; said once when it goes and once when it comes back."""
-        try:
-            ask()
-        except (StoreUnavailable, BrokerError) as error:
-            if not was_away:
-                log.error("%s away, waiting: %s", name, error)
-            self._metrics.dependency_up.labels(name).set(0)
-            return True
-        if was_away:
-            log.info("%s back", name)
-        self._metrics.dependency_up.labels(name).set(1)
-        return False
+    def ask_database(self) -> None:
+        """To be called from a thread of its own, since it may hang."""
+        self._store.ping()
+        self._answered_at = time.monotonic()
 
-    def _ask_broker(self) -> None:
-        if not broker.answers(self._kafka):
-            raise BrokerError(f"no broker answers at {self._kafka.bootstrap_servers}")
+    def _look_for_broker(self) -> None:
+        away = not broker.answers(self._kafka)
+        if away and not self.broker_away:
+            log.error("no broker answers at %s, waiting", self._kafka.bootstrap_servers)
+        if self.broker_away and not away:
+            log.info("a broker answers at %s again", self._kafka.bootstrap_servers)
+        self.broker_away = away
+        self._metrics.dependency_up.labels("broker").set(int(not away))
 
     def _show_lag(self, waiting: dict[tuple[str, int], int]) -> None:
         for topic, partition in self._shown - waiting.keys():

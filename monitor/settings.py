@@ -138,7 +138,8 @@ def _read_secret(variable: str, name: str) -> str:
     try:
         return Path(name).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{variable}: {name} cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise SettingsError(f"{variable}: the file it names cannot be read: {reason}") from error
 
 
 def _value(text: str) -> Any:
@@ -175,4 +176,4 @@ def _siblings(parts: list[str]) -> list[str]:
 
 
 def _holds_secret(parts: list[str]) -> bool:
-    return parts[:2] in (["database", "url"], ["alerts", "webhooks"])
+    return parts[:1] == ["database"] or parts[:2] == ["alerts", "webhooks"] or parts == ["alerts"]

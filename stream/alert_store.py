@@ -65,8 +65,8 @@ class SqlAlertStore:
     def sums(self, start: datetime, end: datetime) -> list[Aggregate]:
         return self._store.sums(start, end)
 
-    def first_window(self, start: datetime, end: datetime) -> datetime | None:
-        return self._store.first_window(start, end)
+    def windows(self, start: datetime, end: datetime) -> list[datetime]:
+        return self._store.windows(start, end)
 
     def most_negative(self, topic: str | None, start: datetime, end: datetime, limit: int) -> list[Exhibit]:
         return self._store.most_negative(topic, start, end, limit)

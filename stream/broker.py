@@ -114,9 +114,9 @@ class KafkaSender:
         try:
             if self._producer is None:
                 self._producer = producer(self._settings, linger_ms=5)
-            sent = {entry.id: _enqueue(self._producer, entry) for entry in entries}
+            sent = [(entry.id, *_enqueue(self._producer, entry)) for entry in entries]
             self._producer.flush(timeout=ANSWER_SECONDS)
-            return {id_: _failure(futures) for id_, futures in sent.items()}
+            return {id_: refusal or _failure(futures) for id_, futures, refusal in sent}
         except (KafkaError, BrokerError) as error:
             self.close()
             return {entry.id: str(error) for entry in entries}
@@ -127,12 +127,15 @@ class KafkaSender:
             self._producer = None
 
 
-def _enqueue(producer: KafkaProducer, entry: Entry) -> list[Any]:
-    topic = entry.target.removeprefix(KAFKA)
-    return [
-        producer.send(topic, key=message.key.encode(), value=bytes(message.value))
-        for message in decode_messages(entry.body)
-    ]
+def _enqueue(producer: KafkaProducer, entry: Entry) -> tuple[list[Any], str | None]:
+    """The futures of the entry's messages, and why the producer took no more of them."""
+    topic, futures = entry.target.removeprefix(KAFKA), []
+    for message in decode_messages(entry.body):
+        try:
+            futures.append(producer.send(topic, key=message.key.encode(), value=bytes(message.value)))
+        except KafkaError as error:
+            return futures, str(error) or type(error).__name__
+    return futures, None
 
 
 def _failure(futures: Iterable[Any]) -> str | None:

@@ -43,7 +43,7 @@ class Message(msgspec.Struct, frozen=True):
     source: Source | None = None
     author: ShortText | None = None
     url: str | None = None
-    symbols: list[ShortText] | None = None
+    symbols: Annotated[list[ShortText], msgspec.Meta(max_length=100)] | None = None
     lang: Annotated[str, msgspec.Meta(max_length=35)] | None = None
 
 

@@ -9,6 +9,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
@@ -41,7 +42,7 @@ def connect(settings: DatabaseSettings) -> Engine:
     if url.get_backend_name() == "sqlite":
         if url.database and url.database != ":memory:":
             _make_folder(Path(url.database).parent)
-        engine = create_engine(url, connect_args={"timeout": settings.lock_seconds})
+        engine = create_engine(url, connect_args={"timeout": settings.lock_seconds}, hide_parameters=True)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -53,7 +54,7 @@ def connect(settings: DatabaseSettings) -> Engine:
         "options": waits, "connect_timeout": 5, "application_name": "sentiment-monitor",
         "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
     }  # fmt: skip
-    return create_engine(url, connect_args=arguments, pool_pre_ping=True, pool_size=4)
+    return create_engine(url, connect_args=arguments, pool_pre_ping=True, pool_size=6, hide_parameters=True)
 
 
 def _make_folder(folder: Path) -> None:
@@ -121,7 +122,10 @@ def upgrade(settings: DatabaseSettings) -> str:
         with _named_errors(), engine.begin() as connection:
             config = _alembic()
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:
+                raise SchemaError(f"the database cannot be upgraded by this version: {error}") from error
     finally:
         engine.dispose()
     return head()

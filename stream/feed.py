@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -78,7 +79,7 @@ def replay(
         if options.shift_to_now:
             message["published_at"] = _rfc3339(datetime.now(UTC))
         key = f"{message.get('source', '')}/{message['id']}".encode()
-        value = json.dumps(message, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        value = json.dumps(message, ensure_ascii=False).encode()
         try:
             producer.send(topic, key=key, value=value).add_errback(failed.append)
         except KafkaError as error:
@@ -95,7 +96,7 @@ def to_message(line: bytes, options: FeedOptions) -> tuple[dict[str, Any], datet
     """One row as a message of the contract, and its stamp.  Raises FeedError."""
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FeedError(f"not JSON: {error}") from error
     if not isinstance(row, dict):
         raise FeedError(f"an object was expected, not {type(row).__name__}")
@@ -110,7 +111,11 @@ def to_message(line: bytes, options: FeedOptions) -> tuple[dict[str, Any], datet
         raise FeedError("no published_at; name its column with --map published_at=COLUMN")
     stamp = parse_stamp(message["published_at"])
     message["published_at"] = _rfc3339(stamp)
-    message.setdefault("id", content_id(message))
+    message["id"] = str(message.get("id") or content_id(message))
+    try:
+        json.dumps(message, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise FeedError(f"a lone surrogate, which no UTF-8 can hold: {error}") from error
     return message, stamp
 
 
@@ -155,7 +160,7 @@ class _Pace:
         due = started + (stamp - first).total_seconds() / self._speed
         wait = due - time.monotonic()
         if wait > 0:
-            self._sleep(wait)
+            self._sleep(min(wait, threading.TIMEOUT_MAX))
 
 
 def lines_of(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -38,6 +38,10 @@ class StreamMetrics:
         self.dead_letters = Counter(
             "sentiment_dead_letters", "Messages refused", ["reason"], registry=registry
         )
+        self.holes = Counter(
+            "sentiment_missing_offsets", "Offsets no message came for: markers, compaction, retention",
+            registry=registry,
+        )  # fmt: skip
         self.batch = Histogram(
             "sentiment_batch_documents", "Messages of one batch",
             buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096), registry=registry,
@@ -77,6 +81,7 @@ class StreamMetrics:
             "sentiment_negative_share", "Share of negatives of the latest texts; absent without any",
             ["topic", "kind"], registry=registry,
         )  # fmt: skip
+        self._mood: set[tuple[str, str]] = set()
         self._create_labels(topics)
 
     def _create_labels(self, topics: Iterable[str]) -> None:
@@ -112,17 +117,24 @@ class StreamMetrics:
         for kind, n in Tally(d.kind.value for d in judged if d.published_at < now - late).items():
             self.late.labels(kind).inc(n)
         self.truncated.inc(sum(item.prediction.truncated for item in written.judged))
+        self.holes.inc(written.holes)
         self.last_commit.set(now.timestamp())
 
     def show_mood(self, aggregates: Iterable[Aggregate]) -> None:
         """Set the gauges of the latest windows; what has no data is absent, never 0."""
-        self.hide_mood()
+        shown = set()
         for aggregate in aggregates:
             if aggregate.mean is not None and aggregate.negative_share is not None:
                 labels = (aggregate.topic, aggregate.kind)
                 self.mean_score.labels(*labels).set(aggregate.mean)
                 self.negative_share.labels(*labels).set(aggregate.negative_share)
+                shown.add(labels)
+        for labels in self._mood - shown:
+            self.mean_score.remove(*labels)
+            self.negative_share.remove(*labels)
+        self._mood = shown
 
     def hide_mood(self) -> None:
         self.mean_score.clear()
         self.negative_share.clear()
+        self._mood = set()

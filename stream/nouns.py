@@ -49,6 +49,11 @@ def join_content(title: str, text: str) -> str:
     return f"{title}\n{text}" if title and text else title or text
 
 
+def printable(text: str) -> str:
+    """Without control characters: a headline must not steer a terminal or forge a log line."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """A stretch of the judged text and the share of a task's attention that fell on it (0 to 1)."""

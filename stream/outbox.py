@@ -17,6 +17,7 @@ from stream.store import DeadLetter, Judged, Outgoing, Store
 
 KAFKA = "kafka:"
 PAYLOAD_BYTES = 100_000
+MOST_ATTEMPTS = 30_000  # what the column holds; the waiting goes on
 LONGEST_WAIT = timedelta(minutes=5)
 
 
@@ -119,24 +120,24 @@ class Outbox:
     def __init__(self, store: Store) -> None:
         self._engine = store.engine
 
-    def due(self, prefix: str, now: datetime, limit: int) -> list[Entry]:
-        """The oldest entries of the targets that start with `prefix` and may be tried now.
+    def due(self, targets: Sequence[str], now: datetime, limit: int) -> list[Entry]:
+        """The oldest entries of those of `targets` that may be tried now.
 
         A target whose oldest entry waits for its retry is left alone: order within a target stays.
         """
         table = schema.outbox
         oldest = (
             select(func.min(table.c.id).label("id"))
-            .where(table.c.target.startswith(prefix, autoescape=True))
+            .where(table.c.target.in_(targets))
             .group_by(table.c.target)
             .subquery()
         )
         with reading(self._engine) as connection:
             ready = select(table.c.target).join(oldest, table.c.id == oldest.c.id)
-            targets = list(connection.scalars(ready.where(table.c.retry_at <= now)))
+            open_targets = list(connection.scalars(ready.where(table.c.retry_at <= now)))
             rows = connection.execute(
                 select(table.c.id, table.c.target, table.c.body, table.c.attempts)
-                .where(table.c.target.in_(targets))
+                .where(table.c.target.in_(open_targets))
                 .order_by(table.c.id)
                 .limit(limit)
             )
@@ -158,7 +159,11 @@ class Outbox:
             connection.execute(
                 update(table)
                 .where(table.c.id == entry.id)
-                .values(attempts=entry.attempts + 1, retry_at=now + wait, last_error=error[:500])
+                .values(
+                    attempts=min(entry.attempts + 1, MOST_ATTEMPTS),
+                    retry_at=now + wait,
+                    last_error=error[:500],
+                )
             )
 
 

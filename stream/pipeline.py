@@ -20,6 +20,7 @@ from stream.store import Batch, DeadLetter, Judged, Outbound, Partition, Place, 
 log = logging.getLogger(__name__)
 
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
+PLAIN_TEXT = "Company reports quarterly results"
 
 
 class Classify(Protocol):
@@ -93,7 +94,7 @@ class Pipeline:
 
     def _judge(self, decoded: Sequence[tuple[Place, Document] | DeadLetter]) -> list[Judged | DeadLetter]:
         documents = [item[1] for item in decoded if not isinstance(item, DeadLetter)]
-        answers = iter(self._predict(documents))
+        answers = iter(self._answers(documents))
         outcomes: list[Judged | DeadLetter] = []
         for item in decoded:
             if isinstance(item, DeadLetter):
@@ -105,6 +106,16 @@ class Pipeline:
             else:
                 outcomes.append(Judged(place, document, answer))
         return outcomes
+
+    def _answers(self, documents: Sequence[Document]) -> list[Prediction | InferenceError]:
+        """Predictions; where every text failed, the classifier itself must still pass a plain one.
+
+        Raises InferenceError where it does not: then it is broken, and no text is to blame.
+        """
+        answers = self._predict(documents)
+        if answers and all(isinstance(answer, InferenceError) for answer in answers):
+            self._classify([PLAIN_TEXT], ["en"])
+        return answers
 
     def _predict(self, documents: Sequence[Document]) -> list[Prediction | InferenceError]:
         """Classify all together; where that fails, by halves, until the culprit stands alone."""

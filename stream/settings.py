@@ -1,11 +1,12 @@
 """What can be set about Kafka, the database and the stream between them."""
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from stream.nouns import Kind
 
+YEAR = 366 * 86_400
 DIALECTS = ("sqlite", "postgresql+psycopg")
 
 
@@ -29,6 +30,13 @@ class KafkaSettings(BaseModel):
         None,
         description="protocol version spoken by the admin and producer clients; unset: asked of the broker",
     )
+
+    @model_validator(mode="after")
+    def _topics_differ(self) -> "KafkaSettings":
+        names = [*self.kinds, *self.written]
+        if self.news == self.comments or len(set(names)) < len(names):
+            raise ValueError("news, comments, dead_letters, predictions and alerts must be five topics")
+        return self
 
     @property
     def kinds(self) -> dict[str, Kind]:
@@ -76,10 +84,10 @@ class StreamSettings(BaseModel):
         60, ge=1, le=3600, description="width of the event-time windows; not to be changed over stored data"
     )
     late_seconds: int = Field(
-        300, ge=1, description="a text older than this when it is read is counted as late"
+        300, ge=1, le=YEAR, description="a text older than this when it is read is counted as late"
     )
     future_seconds: int = Field(
-        300, ge=0, description="a text stamped further ahead than this is refused as far_future"
+        300, ge=0, le=YEAR, description="a text stamped further ahead than this is refused as far_future"
     )
     max_message_bytes: int = Field(
         1_000_000, ge=1000, le=100_000_000, description="a longer message is refused as too_large"
@@ -88,7 +96,7 @@ class StreamSettings(BaseModel):
         True, description="send every prediction to the predictions topic as well"
     )
     mood_seconds: int = Field(
-        900, ge=10, description="how much of the latest event time the mood gauges on /metrics cover"
+        900, ge=10, le=YEAR, description="how much of the latest event time the mood gauges on /metrics cover"
     )
     stuck_seconds: int = Field(
         120, ge=30, le=3600,

@@ -82,6 +82,14 @@ class Batch:
     outcomes: Sequence[Judged | DeadLetter]
 
     @property
+    def starts(self) -> dict[Partition, int]:
+        """The offset of the first message of each partition."""
+        starts: dict[Partition, int] = {}
+        for place in (outcome.place for outcome in self.outcomes):
+            starts[place.partition] = min(starts.get(place.partition, place.offset), place.offset)
+        return starts
+
+    @property
     def ends(self) -> dict[Partition, int]:
         """The offset after the last message of each partition."""
         ends: dict[Partition, int] = {}
@@ -94,12 +102,15 @@ class Batch:
 class Written:
     """What of a batch was new, and how much of it was not, by kind and outcome.
 
-    A repeat is a known document under a new offset; what was redelivered is a known offset.
+    A repeat is a known document under a new offset; what was redelivered is a known offset.  `holes`
+    are offsets between the last batch and this one that no message came for: normal after compaction
+    or transactions, and a loss where Kafka's retention overtook the reader.
     """
 
     judged: Sequence[Judged]
     dead: Sequence[DeadLetter]
     repeated: Mapping[tuple[str, str], int]
+    holes: int
 
 
 class Outbound(Protocol):
@@ -132,7 +143,10 @@ class Store:
             self._insert_dead(connection, dead, now)
             put_outbox(connection, outbound(new, dead), now)
             self._move(connection, ends, fences, now)
-        return Written(new, dead, _repeated(batch.outcomes, passed, judged, new))
+        # A partition without a row yet begins wherever Kafka still has it.
+        jumps = [start - fences[partition] for partition, start in batch.starts.items() if fences[partition]]
+        holes = sum(jump for jump in jumps if jump > 0)
+        return Written(new, dead, _repeated(batch.outcomes, passed, judged, new), holes)
 
     def ping(self) -> None:
         """Raises StoreUnavailable where the database does not answer."""
@@ -151,14 +165,15 @@ class Store:
             )
             return [Aggregate(start, topic, kind, *map(int, sums)) for topic, kind, *sums in rows]
 
-    def first_window(self, start: datetime, end: datetime) -> datetime | None:
-        """The earliest window with data that starts in [start, end)."""
+    def windows(self, start: datetime, end: datetime) -> list[datetime]:
+        """The starts of the windows with data in [start, end), in order."""
         column = schema.aggregates.c.window_start
         with reading(self.engine) as connection:
-            found: datetime | None = connection.scalar(
-                select(func.min(column)).where(column >= start, column < end)
+            return list(
+                connection.scalars(
+                    select(column).where(column >= start, column < end).distinct().order_by(column)
+                )
             )
-            return found
 
     def most_negative(self, topic: str | None, start: datetime, end: datetime, limit: int) -> list[Exhibit]:
         """The lowest-scored documents published in [start, end), on `topic` or on all of them."""

@@ -8,9 +8,11 @@ Kafka only say where to start reading.
 
 import asyncio
 import logging
+import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import faust
@@ -26,6 +28,7 @@ from stream.settings import KafkaSettings, StreamSettings
 log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 25.0
+LEAVE_SECONDS = 5.0
 OBSERVE_SECONDS = 2.0
 
 
@@ -42,8 +45,13 @@ class Worker:
         kafka: KafkaSettings,
         stream: StreamSettings,
         process: Callable[[Sequence[Record]], None],
+        stopping: threading.Event,
     ) -> None:
+        """`stopping` is set when the end begins, so that `process` waits for nothing any more."""
         self._kafka, self._stream, self._process = kafka, stream, process
+        self._stopping = stopping
+        # Faust makes this folder at its start, although nothing here is kept in it.
+        self._datadir = tempfile.TemporaryDirectory(prefix="sentiment-monitor-")
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="batch")
         self._draining, self._idle = asyncio.Event(), asyncio.Event()
         self._idle.set()
@@ -69,8 +77,10 @@ class Worker:
         finally:
             for task in (observing, crashed, stopped):
                 task.cancel()
-            await app.stop()
-            self._pool.shutdown(wait=True)
+            self._stopping.set()
+            await self._within(LEAVE_SECONDS, app.stop(), "leaving the group")
+            await asyncio.to_thread(self._pool.shutdown)
+            self._datadir.cleanup()
         if app.crashed and not isinstance(app._crash_reason, Stopping):
             raise app._crash_reason or BrokerError("the stream ended without a reason")
 
@@ -91,9 +101,9 @@ class Worker:
         """Messages of the partition that were not fetched yet; markers of transactions are none."""
         try:
             position = await asyncio.wait_for(consumer.position(tp), OBSERVE_SECONDS)
-        except (TimeoutError, KafkaError):
+            high = consumer.highwater(tp)
+        except (TimeoutError, KafkaError, AssertionError):
             return None  # taken from us just now, or not looked up yet
-        high = consumer.highwater(tp)
         return None if high is None or position is None else max(0, high - position)
 
     def _make_app(self) -> faust.App:
@@ -103,6 +113,7 @@ class Worker:
             broker=[f"kafka://{server.strip()}" for server in servers],
             loop=asyncio.get_running_loop(),
             store="memory://",
+            datadir=self._datadir.name,
             web_enabled=False,
             topic_allow_declare=False,
             topic_disable_leader=True,
@@ -113,7 +124,8 @@ class Worker:
             consumer_auto_offset_reset="earliest",
             broker_commit_interval=1.0,
             broker_max_poll_records=min(1000, 2 * self._stream.batch_documents),
-            broker_max_poll_interval=300.0,
+            # A database may be away for hours: the watchdog, not the broker, ends what is stuck.
+            broker_max_poll_interval=86_400.0,
             broker_session_timeout=45.0,
             broker_heartbeat_interval=3.0,
             broker_request_timeout=90.0,
@@ -136,7 +148,11 @@ class Worker:
                 await asyncio.Event().wait()  # nothing is begun any more; the app stops us
             self._idle.clear()
             try:
-                await loop.run_in_executor(self._pool, self._process, _records(events))
+                try:
+                    await loop.run_in_executor(self._pool, self._process, _records(events))
+                except Stopping as error:
+                    log.info("%s; Kafka sends the batch again", error)
+                    continue
                 for event in events:
                     await stream.ack(event)
                 self.last_batch_at = time.monotonic()
@@ -147,9 +163,17 @@ class Worker:
         self._draining.set()
         try:
             await asyncio.wait_for(self._idle.wait(), DRAIN_SECONDS)
-            await app.consumer.commit()
         except TimeoutError:
             log.warning("the batch in hand did not finish in %g s; Kafka sends it again", DRAIN_SECONDS)
+            return
+        await self._within(LEAVE_SECONDS, app.consumer.commit(), "committing to Kafka")
+
+    async def _within(self, seconds: float, work: Awaitable[object], what: str) -> None:
+        """What cannot be done in time is left: the offsets in SQL are what counts."""
+        try:
+            await asyncio.wait_for(work, seconds)
+        except TimeoutError:
+            log.warning("%s took more than %g s and was left", what, seconds)
 
     async def _on_assigned(self, _app: object, assigned: object, **_: object) -> None:
         self.joined_at = time.monotonic()

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from kafka import KafkaProducer
+from kafka.admin import KafkaAdminClient, NewTopic
 from sqlalchemy import create_engine, func, select
 
 from models.settings import SHIPPED_WEIGHTS
@@ -155,6 +156,50 @@ def test_the_database_may_go_away_and_come_back(scene: Scene, sent: Callable[[st
     wait_until(lambda: documents(scene) == 40, 30, "the documents after it is back")
     wait_until(monitor.is_ready, 10, "ready again")
     assert (monitor.metric("sentiment_store_retries_total") or 0) >= 1
+    assert monitor.stop() == 0
+
+
+def test_a_stop_while_the_database_is_away_takes_seconds(
+    scene: Scene, sent: Callable[[str, list[Any]], None]
+) -> None:
+    scene.environ["MONITOR_DATABASE__LOCK_SECONDS"] = "1"
+    scene.prepare()
+    feed, monitor = SampleFeed("stop"), scene.start()
+    sent(scene.kafka.news, [feed.calm(datetime.now(UTC)).message for _ in range(5)])
+    wait_until(lambda: documents(scene) == 5, 60, "the first documents")
+    engine = create_engine(scene.database_url)
+    with engine.begin() as connection:
+        connection.execute(select(schema.offsets).with_for_update())
+        sent(scene.kafka.news, [feed.calm(datetime.now(UTC)).message for _ in range(5)])
+        wait_until(lambda: monitor.get("/readyz")[0] == 503, 30, "not ready")
+        asked = time.monotonic()
+        assert monitor.stop() == 0
+        assert time.monotonic() - asked < 15
+    engine.dispose()
+    assert "Traceback" not in monitor.log.read_text()
+    assert documents(scene) == 5
+    monitor = scene.start()
+    wait_until(lambda: documents(scene) == 10, 60, "the others after the next start")
+    assert monitor.stop() == 0
+
+
+def test_a_topic_made_anew_ends_the_process_and_the_next_start_reads_it_whole(
+    scene: Scene, sent: Callable[[str, list[Any]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.prepare()
+    feed, monitor = SampleFeed("anew"), scene.start()
+    sent(scene.kafka.news, [feed.calm(datetime.now(UTC)).message for _ in range(5)])
+    wait_until(lambda: documents(scene) == 5, 60, "the first documents")
+    admin = KafkaAdminClient(bootstrap_servers=scene.kafka.bootstrap_servers)
+    admin.delete_topics([scene.kafka.news])
+    time.sleep(1)
+    admin.create_topics([NewTopic(scene.kafka.news, 3, 1)])
+    admin.close()
+    assert monitor.process.wait(90) == 1
+    assert "was deleted and created anew" in monitor.log.read_text()
+    sent(scene.kafka.news, [feed.calm(datetime.now(UTC)).message for _ in range(5)])
+    monitor = scene.start()
+    wait_until(lambda: documents(scene) == 10, 60, "the new topic's documents")
     assert monitor.stop() == 0
 
 

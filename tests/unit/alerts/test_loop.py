@@ -44,9 +44,9 @@ class MemoryStore:
                 parts[topic, kind] = part + Aggregate.of(start, topic, kind, sentiment, score)
         return list(parts.values())
 
-    def first_window(self, start: datetime, end: datetime) -> datetime | None:
-        starts = [window_start(stamp, MINUTE) for stamp, *_ in self.documents]
-        return min((s for s in starts if start <= s < end), default=None)
+    def windows(self, start: datetime, end: datetime) -> list[datetime]:
+        starts = {window_start(stamp, MINUTE) for stamp, *_ in self.documents}
+        return sorted(s for s in starts if start <= s < end)
 
     def most_negative(self, topic: str | None, start: datetime, end: datetime, limit: int) -> list[Exhibit]:
         stories = [
@@ -136,6 +136,26 @@ def test_a_steady_stream_of_bad_news_is_no_surge() -> None:
     store = MemoryStore()
     store.add(600, NOW - timedelta(hours=2), NOW, "negative")
     assert loop(store, SURGE).evaluate(NOW) == []
+
+
+def test_a_feed_that_was_away_for_hours_does_not_make_its_return_a_surge() -> None:
+    rule = SURGE.model_copy(update={"baseline": timedelta(hours=24)})
+    store = MemoryStore()
+    store.add(60, NOW - timedelta(hours=24), NOW - timedelta(hours=23), "negative")
+    store.add(35, NOW - timedelta(minutes=35), NOW, "negative")
+    assert loop(store, rule).evaluate(NOW) == []
+
+
+def test_a_threshold_alert_ends_when_its_topic_falls_quiet_on_a_live_feed() -> None:
+    rule = SHARE.model_copy(update={"topics": "each", "keep_firing_for": MINUTE})
+    store = MemoryStore()
+    store.add(20, NOW - timedelta(minutes=3), NOW, "negative")
+    assert [alert.state for alert in loop(store, rule).evaluate(NOW)] == ["firing"]
+    store.add(40, NOW, NOW + timedelta(minutes=20), "neutral", "Macro")
+    for minute in (10, 12):
+        left = loop(store, rule).evaluate(NOW + timedelta(minutes=minute))
+    assert left == []
+    assert [value["state"] for _, value in store.pages] == ["firing", "resolved"]
 
 
 def test_all_topics_together_share_one_alert() -> None:

@@ -29,7 +29,8 @@ def test_a_page_arrives_as_json(receiver: Receiver, webhooks: Webhooks) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "recoverable"), [(500, True), (503, True), (429, True), (404, False), (302, False)]
+    ("status", "recoverable"),
+    [(500, True), (503, True), (429, True), (404, True), (302, True), (400, False), (413, False)],
 )
 def test_a_bad_answer_says_whether_another_try_can_help(
     receiver: Receiver, webhooks: Webhooks, status: int, recoverable: bool
@@ -44,8 +45,3 @@ def test_a_receiver_that_is_down_is_tried_again_and_its_url_is_not_told(webhooks
     failure = webhooks.send("gone", b"{}")
     assert failure and failure.recoverable
     assert "secret" not in failure.reason
-
-
-def test_a_receiver_that_was_taken_out_of_the_settings_is_given_up(webhooks: Webhooks) -> None:
-    failure = webhooks.send("nobody", b"{}")
-    assert failure and not failure.recoverable

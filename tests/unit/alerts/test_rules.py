@@ -62,6 +62,11 @@ BROKEN = [
     ("another key", "rule: []", "rules.yaml:1: unknown key 'rule'"),
     ("no YAML", "rules:\n  - name: [", "rules.yaml:"),
     ("a tag that would make an object", "rules: [!!python/object/apply:os.system [ls]]", "rules.yaml:1:"),
+    ("a duration beyond reason", GOOD.replace("90s", "99999999999999d"), "window is '99999999999999d': at most 366d"),
+    ("a topic twice", GOOD.replace("[Earnings, IPO]", "[IPO, IPO]"), "a list that names each topic once"),
+    ("no kind at all", GOOD.replace("window: 90s", "kinds: []"), "rules.yaml:6: rule 'share': kinds is []"),
+    ("a name that YAML takes for a date", GOOD.replace("name: share", "name: 2024-13-45"), "rules.yaml:2:"),
+    ("a key that is no word", "? [a]\n: 1\n", "rules.yaml:1: unknown key"),
     ("a rule that is no mapping", "rules: [5]", "rules.yaml:1: rule '(unnamed)'"),
 ]  # fmt: skip
 

@@ -109,6 +109,13 @@ def test_a_text_longer_than_the_model_reads_says_so(engine: Engine) -> None:
     assert long.truncated
 
 
+def test_a_huge_text_is_read_only_as_far_as_it_matters(engine: Engine) -> None:
+    (prediction,) = engine.classify(["Shares plunge after huge loss. " + "x" * 5_000_000])
+    assert prediction.truncated
+    assert prediction.sentiment == "negative"
+    assert all(len(span.text) < 6000 for span in prediction.evidence)
+
+
 def test_answers_that_are_not_finite_are_no_labels() -> None:
     model = weights.load(SHIPPED_WEIGHTS)
     with torch.no_grad():

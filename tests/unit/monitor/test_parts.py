@@ -16,13 +16,13 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from monitor.http import Endpoint
-from monitor.live import printable
 from monitor.log import JsonFormatter
 from monitor.loops import Loop, Watchdog
 from monitor.sample import COMMENTS, NEWS, SampleFeed
 from monitor.settings import HttpSettings, SettingsError
 from stream.errors import StoreUnavailable
 from stream.metrics import StreamMetrics
+from stream.nouns import printable
 from stream.settings import KafkaSettings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -132,11 +132,8 @@ class SeenWorker:
 
 
 class SeenStore:
-    away = False
-
     def ping(self) -> None:
-        if self.away:
-            raise StoreUnavailable("connection refused")
+        """Answers at once."""
 
 
 class SeenPipeline:
@@ -155,13 +152,10 @@ def listening() -> Iterator[KafkaSettings]:
         yield KafkaSettings(bootstrap_servers=f"127.0.0.1:{server.getsockname()[1]}")
 
 
-def watchdog(
-    worker: SeenWorker, kafka: KafkaSettings, store: object = None, pipeline: object = None
-) -> Watchdog:
+def watchdog(worker: SeenWorker, kafka: KafkaSettings, pipeline: object = None) -> Watchdog:
     made: Any = Watchdog
-    return cast(
-        Watchdog, made(worker, pipeline or SeenPipeline(), store or SeenStore(), kafka, StreamMetrics(), 0.05)
-    )
+    parts = (worker, pipeline or SeenPipeline(), SeenStore(), kafka, StreamMetrics(), 0.05)
+    return cast(Watchdog, made(*parts))
 
 
 def look_twice(dog: Watchdog) -> None:
@@ -188,14 +182,21 @@ def test_the_watchdog_ends_what_is_stuck(
 
 def test_the_watchdog_lets_rest_and_wait(listening: KafkaSettings) -> None:
     nobody = KafkaSettings(bootstrap_servers="127.0.0.1:1")
-    fresh = time.monotonic() + 1000
-    store, pipeline = SeenStore(), SeenPipeline()
-    store.away, pipeline.trouble = True, "database: gone"
+    fresh, pipeline = time.monotonic() + 1000, SeenPipeline()
+    pipeline.trouble = "database: gone"
     look_twice(watchdog(SeenWorker(observed_at=fresh), listening))
     look_twice(watchdog(SeenWorker(observed_at=fresh, waiting=BACKLOG, last_batch_at=fresh), listening))
     look_twice(watchdog(SeenWorker(waiting=BACKLOG), nobody))
-    look_twice(watchdog(SeenWorker(waiting=BACKLOG), listening, store=store))
-    look_twice(watchdog(SeenWorker(waiting=BACKLOG), listening, pipeline=pipeline))
+    look_twice(watchdog(SeenWorker(waiting=BACKLOG), listening, pipeline))
+
+
+def test_a_database_that_froze_is_away_until_it_answers(listening: KafkaSettings) -> None:
+    dog = watchdog(SeenWorker(waiting=BACKLOG), listening)
+    dog._answered_at = time.monotonic() - 60
+    look_twice(dog)
+    assert dog.database_away
+    dog.ask_database()
+    assert not dog.database_away
 
 
 def test_the_lag_of_a_partition_that_was_given_away_is_no_longer_shown(listening: KafkaSettings) -> None:

@@ -39,8 +39,11 @@ WRONG = [
     ({"MONITOR_TYPO": "1"}, ["MONITOR_TYPO", "MONITOR_PART__NAME"]),
     ({"MONITOR_LOG__LEVEL": "loud"}, ["'loud'", "'debug', 'info', 'warning' or 'error'"]),
     ({"MONITOR_DATABASE__URL": "mysql://me:hunter2@db"}, ["MONITOR_DATABASE__URL", "sqlite, postgresql"]),
-    ({"MONITOR_DATABASE__URL_FILE": "/nowhere"}, ["MONITOR_DATABASE__URL_FILE", "/nowhere"]),
+    ({"MONITOR_DATABASE__URL_FILE": "/hunter2"}, ["MONITOR_DATABASE__URL_FILE", "cannot be read"]),
     ({"MONITOR_ALERTS__WEBHOOKS": '{"desk": "ftp://hunter2"}'}, ["'desk'", "https://"]),
+    ({"MONITOR_KAFKA__PREDICTIONS": "news"}, ["must be five topics"]),
+    ({"MONITOR_KAFKA__COMMENTS": "news"}, ["must be five topics"]),
+    ({"MONITOR_STREAM__LATE_SECONDS": "999999999999"}, ["MONITOR_STREAM__LATE_SECONDS", "less than"]),
     ({"MONITOR_STREAM__WINDOW_SECONDS": "7"}, ["divide an hour"]),
     ({"MONITOR_CONFIG": "/nowhere.toml"}, ["/nowhere.toml: cannot be read"]),
 ]
@@ -63,6 +66,7 @@ def test_a_wrong_setting_is_refused_by_name_value_and_what_is_allowed(
         ("[kafka]\ngroop = 'x'\n", "kafka.groop: unknown setting; allowed here: bootstrap_servers, group"),
         ("[http]\nport = 99999\n", "http.port: 99999 is not allowed"),
         ("[http\n", "not TOML"),
+        ("database = 'postgresql://me:hunter2@db'\n", "database: a value that is not shown"),
         ("[logging]\nlevel = 'info'\n", "logging: unknown setting; allowed here: kafka"),
     ],
 )
@@ -72,6 +76,7 @@ def test_a_wrong_line_in_the_file_is_named_with_the_file(tmp_path: Path, text: s
     with pytest.raises(SettingsError) as caught:
         load(file, {})
     assert str(file) in str(caught.value)
+    assert "hunter2" not in str(caught.value)
     assert said in str(caught.value)
 
 

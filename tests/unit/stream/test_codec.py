@@ -37,6 +37,7 @@ BROKEN: list[tuple[str, bytes | None, str]] = [
     ("an id too long for an index", encode(id="x" * 513), "invalid_field"),
     ("an object for a text", encode(text={}), "invalid_field"),
     ("a string for symbols", encode(symbols="AAPL"), "invalid_field"),
+    ("more symbols than any text has", encode(symbols=["A"] * 101), "invalid_field"),
     ("a stamp without a zone", encode(published_at="2026-03-01T11:59:00"), "invalid_time"),
     ("a stamp in seconds", encode(published_at=1_772_366_340), "invalid_time"),
     ("a stamp before the calendar", encode(published_at="0001-01-01T00:00:00+14:00"), "invalid_time"),

@@ -71,7 +71,8 @@ def test_a_bad_row_is_reported_with_its_line_and_its_neighbours_are_sent() -> No
     lines = [
         row(id="1", text="a", published_at=1),
         b"{",
-        b"[]",
+        b"[" * 100_000,
+        rb'{"id": "\ud800", "text": "x", "published_at": 1}',
         b"\n",
         row(id="2", text="b"),
         row(id="3", text="c", published_at=2),
@@ -80,13 +81,13 @@ def test_a_bad_row_is_reported_with_its_line_and_its_neighbours_are_sent() -> No
     report = replay(lines, "file.jsonl", "news", producer, FeedOptions())
     assert [message["id"] for _, _, message in producer.sent] == ["1", "3"]
     assert report.sent == 2
-    assert report.refused_rows == 3
-    assert [line.split(": ")[0] for line in report.refused] == [
-        "file.jsonl:2",
-        "file.jsonl:3",
-        "file.jsonl:5",
-    ]
+    assert report.refused_rows == 4
+    assert [line.split(": ")[0] for line in report.refused] == [f"file.jsonl:{n}" for n in (2, 3, 4, 6)]
     assert producer.flushed.done()
+
+
+def test_an_id_that_is_a_number_is_sent_as_the_string_the_contract_wants() -> None:
+    assert to_message(row(id=17, text="a", published_at=1), FeedOptions())[0]["id"] == "17"
 
 
 def test_stamps_pass_at_the_speed_asked_for_and_a_step_back_waits_for_nothing() -> None:

@@ -103,6 +103,19 @@ def test_a_text_the_classifier_fails_on_is_found_by_halving(rig: Rig) -> None:
     assert rig.reasons() == ["inference"]
 
 
+def test_a_classifier_that_fails_on_everything_makes_no_dead_letters(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
+        raise InferenceError("CUDA error")
+
+    monkeypatch.setattr(rig.pipeline, "_classify", broken)
+    with pytest.raises(InferenceError, match="CUDA error"):
+        rig.pipeline.process([record(i) for i in range(4)])
+    assert rig.reasons() == []
+    assert next_offsets(rig.store, "c/t") == {}
+
+
 def test_values_the_database_refuses_are_found_by_halving(rig: Rig) -> None:
     rig.store.refuses = "odd"
     rig.pipeline.process([record(i, "odd" if i in (3, 4) else "calm") for i in range(10)])

@@ -22,6 +22,9 @@ NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 NEWS_0, NEWS_1 = Partition("cluster/a", "news", 0), Partition("cluster/a", "news", 1)
 
 
+HOOKS = ["webhook:a", "webhook:b"]
+
+
 def nothing(_new: Sequence[Judged], _dead: Sequence[DeadLetter]) -> list[Outgoing]:
     return []
 
@@ -71,11 +74,13 @@ def test_a_document_that_comes_again_under_another_offset_or_partition_counts_on
     assert next_offsets(store, "cluster/a") == {("news", 0): 2, ("news", 1): 8}
 
 
-def test_holes_in_the_offsets_are_normal_and_offsets_never_go_back(store: Store) -> None:
-    write(store, judged("a", 100))
-    write(store, judged("b", 40))
+def test_holes_in_the_offsets_are_counted_and_offsets_never_go_back(store: Store) -> None:
+    first = store.write(Batch([judged("a", 90)]), nothing, NOW)
+    second = store.write(Batch([judged("c", 100)]), nothing, NOW)
+    third = store.write(Batch([judged("b", 40)]), nothing, NOW)
+    assert (first.holes, second.holes, third.holes) == (0, 9, 0)
     assert next_offsets(store, "cluster/a") == {("news", 0): 101}
-    assert count(store, schema.documents) == 1
+    assert count(store, schema.documents) == 2
 
 
 def test_a_new_incarnation_of_a_topic_starts_again_at_zero(store: Store) -> None:
@@ -142,8 +147,9 @@ def test_the_evidence_is_the_lowest_scores_of_the_period(store: Store) -> None:
     found = store.most_negative("Earnings", NOW - timedelta(hours=1), NOW + timedelta(seconds=1), 5)
     assert [exhibit.id for exhibit in found] == ["worst", "mild"]
     assert store.most_negative("IPO", NOW - timedelta(hours=1), NOW + timedelta(seconds=1), 5) == []
-    assert store.first_window(NOW - timedelta(days=1), NOW) == NOW.replace(second=0) - timedelta(hours=3)
-    assert store.first_window(NOW + timedelta(days=1), NOW + timedelta(days=2)) is None
+    minute = NOW.replace(second=0)
+    assert store.windows(NOW - timedelta(days=1), NOW) == [minute - timedelta(hours=3), minute]
+    assert store.windows(NOW + timedelta(days=1), NOW + timedelta(days=2)) == []
 
 
 def test_what_leaves_is_queued_with_the_batch_and_only_for_what_is_new(store: Store) -> None:
@@ -151,7 +157,7 @@ def test_what_leaves_is_queued_with_the_batch_and_only_for_what_is_new(store: St
     for _ in range(2):
         store.write(Batch([judged("a", 0), dead(1)]), outbound, NOW)
     outbox = Outbox(store)
-    entries = outbox.due("kafka:", NOW, 10)
+    entries = outbox.due(["kafka:predictions", "kafka:dead-letters"], NOW, 10)
     assert [entry.target for entry in entries] == ["kafka:predictions", "kafka:dead-letters"]
     (prediction,) = decode_messages(entries[0].body)
     assert prediction.key == "wire/a"
@@ -167,12 +173,21 @@ def test_a_failed_delivery_waits_and_keeps_its_targets_order(store: Store) -> No
         put_outbox(connection, [Outgoing("webhook:a", b"1"), Outgoing("webhook:a", b"2")], NOW)
         put_outbox(connection, [Outgoing("webhook:b", b"3")], NOW)
     outbox = Outbox(store)
-    first = outbox.due("webhook:", NOW, 10)[0]
+    first = outbox.due(HOOKS, NOW, 10)[0]
     outbox.failed(first, "HTTP 500", NOW)
-    assert [entry.body for entry in outbox.due("webhook:", NOW, 10)] == [b"3"]
+    assert [entry.body for entry in outbox.due(HOOKS, NOW, 10)] == [b"3"]
     later = NOW + timedelta(minutes=5)
-    assert [entry.body for entry in outbox.due("webhook:", later, 10)] == [b"1", b"2", b"3"]
-    assert outbox.due("kafka:", later, 10) == []
+    assert [entry.body for entry in outbox.due(HOOKS, later, 10)] == [b"1", b"2", b"3"]
+    assert outbox.due(["kafka:alerts"], later, 10) == []
+
+
+def test_the_attempts_of_months_do_not_overflow(store: Store) -> None:
+    with database.writing(store.engine) as connection:
+        put_outbox(connection, [Outgoing("webhook:a", b"1")], NOW)
+        connection.execute(update(schema.outbox).values(attempts=30_000))
+    (entry,) = Outbox(store).due(HOOKS, NOW, 1)
+    Outbox(store).failed(entry, "HTTP 503", NOW)
+    assert Outbox(store).due(HOOKS, NOW + timedelta(minutes=5), 1)[0].attempts == 30_000
 
 
 def alert(state: str = "firing", **changes: object) -> Alert:
@@ -189,7 +204,10 @@ def test_alerts_come_back_as_they_were_saved_until_they_are_resolved(store: Stor
     page = ("webhook:desk", {"key": "abc:firing"})
     alerts.save([alert()], [], [("abc:firing", {"state": "firing"})], [page], NOW)
     assert alerts.open_alerts() == [alert()]
-    assert [entry.target for entry in Outbox(store).due("", NOW, 9)] == ["webhook:desk", "kafka:alerts"]
+    assert [entry.target for entry in Outbox(store).due(["webhook:desk", "kafka:alerts"], NOW, 9)] == [
+        "webhook:desk",
+        "kafka:alerts",
+    ]
     alerts.save([alert("resolved", resolved_at=NOW)], [], [], [], NOW)
     assert alerts.open_alerts() == []
     assert [a.state for a in alerts.recent_alerts(5)] == ["resolved"]
