@@ -71,13 +71,13 @@ def test_a_surge_is_paged_once_and_resolved_once_though_receiver_and_monitor_fai
         }
 
     wait_until(resolved, 90, "every page is resolved")
+    keys = [page["key"] for page in receiver.taken]
+    events = read_topic(scene.kafka.bootstrap_servers, scene.kafka.alerts, len(keys))
+    assert {key for key, _ in events} == set(keys)
     assert monitor.stop() == 0
 
-    keys = [page["key"] for page in receiver.taken]
     assert len(keys) == len(set(keys)), "a page came twice"
     firing = next(page for page in receiver.taken if page["state"] == "firing")
     assert firing["value"] >= firing["threshold"] == 3
     assert firing["n"] >= 10 and "chance" in firing["uncertainty"]
     assert any("Northgate Bank" in exhibit["content"] for exhibit in firing["evidence"])
-    events = read_topic(scene.kafka.bootstrap_servers, scene.kafka.alerts, len(keys))
-    assert {key for key, _ in events} == set(keys)
