@@ -11,7 +11,6 @@ import logging
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -59,6 +58,7 @@ class Worker:
         self.last_batch_at: float | None = None
         self.observed_at: float | None = None
         self.waiting: dict[tuple[str, int], int] = {}
+        self._done: dict[TP, int] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish the batch in hand and leave the group.
@@ -87,24 +87,28 @@ class Worker:
     async def _observe(self, consumer: ConsumerT) -> None:
         """Keep `waiting` and `observed_at` fresh."""
         while True:
-            unacked = Counter((message.topic, message.partition) for message in consumer.unacked)
-            waiting = {}
-            for tp in consumer.assignment():
-                unread = await self._unread(consumer, tp)
-                if unread is not None:
-                    waiting[tp.topic, tp.partition] = unread + unacked[tp.topic, tp.partition]
-            self.waiting = waiting
+            counts = {tp: await self._not_done(consumer, tp) for tp in consumer.assignment()}
+            self.waiting = {(tp.topic, tp.partition): n for tp, n in counts.items() if n is not None}
             self.observed_at = time.monotonic()
             await asyncio.sleep(OBSERVE_SECONDS)
 
-    async def _unread(self, consumer: ConsumerT, tp: TP) -> int | None:
-        """Messages of the partition that were not fetched yet; markers of transactions are none."""
+    async def _not_done(self, consumer: ConsumerT, tp: TP) -> int | None:
+        """Messages of the partition that are not in SQL yet; None where that is not known just now.
+
+        Where all was fetched, and all that Faust read is done, what is left are markers of
+        transactions: offsets that no message ever fills.
+        """
         try:
             position = await asyncio.wait_for(consumer.position(tp), OBSERVE_SECONDS)
             high = consumer.highwater(tp)
         except (TimeoutError, KafkaError, AssertionError):
             return None  # taken from us just now, or not looked up yet
-        return None if high is None or position is None else max(0, high - position)
+        if position is None or high is None:
+            return None
+        done, read = self._done.setdefault(tp, position), consumer._read_offset.get(tp)
+        if position >= high and (read is None or read < done):
+            return 0
+        return int(max(0, high - done))
 
     def _make_app(self) -> faust.App:
         servers = self._kafka.bootstrap_servers.split(",")
@@ -155,6 +159,7 @@ class Worker:
                     continue
                 for event in events:
                     await stream.ack(event)
+                    self._done[event.message.tp] = event.message.offset + 1
                 self.last_batch_at = time.monotonic()
             finally:
                 self._idle.set()
@@ -177,6 +182,7 @@ class Worker:
 
     async def _on_assigned(self, _app: object, assigned: object, **_: object) -> None:
         self.joined_at = time.monotonic()
+        self._done.clear()
         log.info("partitions assigned: %s", ", ".join(sorted(f"{t.topic}[{t.partition}]" for t in assigned)))  # type: ignore[attr-defined]
 
 
