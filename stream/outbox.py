@@ -143,10 +143,6 @@ class Outbox:
             )
             return [Entry(*row) for row in rows]
 
-    def pending(self) -> int:
-        with reading(self._engine) as connection:
-            return connection.execute(select(func.count()).select_from(schema.outbox)).scalar_one()
-
     def sent(self, ids: Sequence[int]) -> None:
         with writing(self._engine) as connection:
             connection.execute(delete(schema.outbox).where(schema.outbox.c.id.in_(ids)))
