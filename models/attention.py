@@ -1,29 +1,141 @@
-"""Attention pooling: from the vectors of a text's tokens to one vector, with weights one can show."""
+"""Attention pooling: from the vectors of a text's tokens to one vector, with weights one can show.
+
+Every pooling here is the same three steps, a score for each token, a softmax over the tokens that
+count, and a weighted sum of values, and differs in where the scores come from.  That makes a text
+of several windows no special case: its tokens are pooled together, whichever window they were in.
+"""
+
+import math
 
 import torch
 from torch import Tensor, nn
 
 
-class AdditivePooling(nn.Module):
-    """Additive attention with a learned query (Yang et al. 2016, "Hierarchical Attention Networks").
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the last dimension of `scores` [..., tokens] where `mask` (broadcast) is true.
 
-    u_t = tanh(W h_t + b);  a = softmax(v . u);  pooled = sum over t of a_t h_t.
+    Computed in float32 whatever comes in.  Sums to one over the mask; where the mask is empty all
+    weights are zero, never NaN.
+    """
+    lowest = torch.finfo(torch.float32).min
+    weights = torch.softmax(scores.float().masked_fill(~mask, lowest), dim=-1)
+    return weights * mask
+
+
+def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """softmax(Q K' / sqrt(d)) V (Vaswani et al. 2017, "Attention Is All You Need", equation 1).
+
+    query [..., queries, d], key [..., tokens, d], value [..., tokens, width], mask [..., tokens].
+    Returns [..., queries, width] and the weights [..., queries, tokens] in float32.
+    """
+    scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+    weights = masked_softmax(scores, mask.unsqueeze(-2))
+    return weights.to(value.dtype) @ value, weights
+
+
+def weighted_sum(weights: Tensor, hidden: Tensor) -> Tensor:
+    """weights [batch, tokens] over hidden [batch, tokens, width]: [batch, width]."""
+    return torch.bmm(weights.to(hidden.dtype).unsqueeze(1), hidden).squeeze(1)
+
+
+class Pooling(nn.Module):
+    """What all poolings share: `forward(hidden, words, first)`.
+
+    hidden [batch, tokens, width]; words bool [batch, tokens], true for the text's own tokens;
+    first bool [batch, tokens], true for the token that opens a window ([CLS]).
+    Returns pooled [batch, width] and weights [batch, tokens] in float32.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.width = width
+
+
+class MeanPooling(Pooling):
+    """The plain mean over the text's own tokens: attention that cannot choose."""
+
+    def forward(self, hidden: Tensor, words: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        weights = masked_softmax(hidden.new_zeros(words.shape), words)
+        return weighted_sum(weights, hidden), weights
+
+
+class FirstPooling(Pooling):
+    """The vector of the first token, as BERT's own classifier takes it (Devlin et al. 2019)."""
+
+    def forward(self, hidden: Tensor, words: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        weights = masked_softmax(hidden.new_zeros(first.shape), first)
+        return weighted_sum(weights, hidden), weights
+
+
+class AdditivePooling(Pooling):
+    """Additive attention with a learned query (Yang et al. 2016, "Hierarchical Attention Networks").
+
+    u_t = tanh(W h_t + b);  a = softmax(v . u);  pooled = sum over t of a_t h_t.
+    The form of the score is that of Bahdanau et al. 2015.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
         self.key = nn.Linear(width, width)
         self.query = nn.Linear(width, 1, bias=False)
 
-    def forward(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Pool `hidden` [batch, tokens, width] over the tokens where `mask` [batch, tokens] is true.
+    def forward(self, hidden: Tensor, words: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        weights = masked_softmax(self.query(torch.tanh(self.key(hidden))).squeeze(-1), words)
+        return weighted_sum(weights, hidden), weights
 
-        Returns pooled [batch, width] and weights [batch, tokens], which sum to one over the mask.
-        A row whose mask is empty pools to zeros with zero weights, never to NaN.  The softmax runs
-        in float32 whatever the type of `hidden`.
-        """
-        scores = self.query(torch.tanh(self.key(hidden))).squeeze(-1).float()
-        scores = scores.masked_fill(~mask, torch.finfo(torch.float32).min)
-        weights = torch.softmax(scores, dim=-1) * mask
-        pooled = torch.bmm(weights.to(hidden.dtype).unsqueeze(1), hidden).squeeze(1)
-        return pooled, weights
+
+class ScaledDotProductPooling(Pooling):
+    """A learned query against projected keys: a = softmax(q . W h_t / sqrt(width)); values are h."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.key = nn.Linear(width, width)
+        self.query = nn.Parameter(torch.randn(1, width))
+
+    def forward(self, hidden: Tensor, words: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        query = self.query.to(hidden.dtype).expand(hidden.shape[0], 1, -1)
+        pooled, weights = scaled_dot_product(query, self.key(hidden), hidden, words)
+        return pooled.squeeze(1), weights.squeeze(1)
+
+
+class MultiHeadPooling(Pooling):
+    """Several learned queries, each over its own part of keys and values (Vaswani et al. 2017).
+
+    pooled = norm(mean(h) + W_o concat(head_1 ... head_k)): the mean is the residual that the heads
+    correct.  The weights shown are the mean over the heads.
+    """
+
+    def __init__(self, width: int, heads: int = 4) -> None:
+        super().__init__(width)
+        if width % heads:
+            raise ValueError(f"width {width} does not divide into {heads} heads")
+        self.heads = heads
+        self.query = nn.Parameter(torch.randn(heads, 1, width // heads))
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.output = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+
+    def attend(self, hidden: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        """The heads alone: [batch, width] and weights [batch, heads, tokens]."""
+        batch, tokens, width = hidden.shape
+        parts = (batch, tokens, self.heads, width // self.heads)
+        key = self.key(hidden).view(parts).transpose(1, 2)
+        value = self.value(hidden).view(parts).transpose(1, 2)
+        query = self.query.to(hidden.dtype).expand(batch, -1, -1, -1)
+        pooled, weights = scaled_dot_product(query, key, value, words.unsqueeze(1))
+        return self.output(pooled.reshape(batch, width)), weights.squeeze(2)
+
+    def forward(self, hidden: Tensor, words: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        pooled, weights = self.attend(hidden, words)
+        mean = weighted_sum(masked_softmax(hidden.new_zeros(words.shape), words), hidden)
+        return self.norm(mean + pooled), weights.mean(dim=1)
+
+
+POOLINGS: dict[str, type[Pooling]] = {
+    "mean": MeanPooling,
+    "first": FirstPooling,
+    "additive": AdditivePooling,
+    "dot": ScaledDotProductPooling,
+    "multihead": MultiHeadPooling,
+}  # fmt: skip

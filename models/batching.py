@@ -3,17 +3,22 @@
 from collections.abc import Sequence
 
 
-def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Positions of `lengths`, longest first, in groups whose padded size fits `budget` tokens.
+def token_batches(shapes: Sequence[tuple[int, int]], budget: int) -> list[list[int]]:
+    """Positions of `shapes`, largest first, in groups whose padded size fits `budget` tokens.
 
-    Sorting keeps padding small, and the longest group first means that a batch too big for the
-    memory fails at once and not at the end.  A text longer than the budget is a group of its own.
+    A shape is (windows, tokens of the longest window); a group's padded size is all its windows
+    times its longest.  Sorting keeps padding small, and the largest first means that a batch too big
+    for the memory fails at once and not at the end.  A text over the budget is a group of its own.
     """
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    order = sorted(range(len(shapes)), key=lambda i: (-shapes[i][0] * shapes[i][1], -shapes[i][1], i))
     batches: list[list[int]] = []
+    windows = longest = 0
     for i in order:
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= budget:
+        own, tokens = shapes[i]
+        if batches and (windows + own) * max(longest, tokens) <= budget:
             batches[-1].append(i)
+            windows, longest = windows + own, max(longest, tokens)
         else:
             batches.append([i])
+            windows, longest = own, tokens
     return batches

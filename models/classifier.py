@@ -1,49 +1,147 @@
-"""The classifier: one shared encoder, one attention-pooling head for each task."""
+"""The classifier: one shared encoder, one attention-pooling head for each task, one for targets."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from models.attention import AdditivePooling
+from models.attention import POOLINGS, masked_softmax, scaled_dot_product, weighted_sum
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A batch of texts as the network reads them.
+
+    `ids`, `attend` and `words` are [windows, tokens]: token ids (int64), 1 where there is a token
+    (int64), true for the text's own tokens (special tokens and padding take no attention).
+    `windows` [texts] counts the windows of each text, in order; None means one each.
+    """
+
+    ids: Tensor
+    attend: Tensor
+    words: Tensor
+    windows: Sequence[int] | None = None
+
+    def to(self, device: torch.device) -> "Inputs":
+        return Inputs(self.ids.to(device), self.attend.to(device), self.words.to(device), self.windows)
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """Token vectors of a batch, the windows of a text side by side.
+
+    `vectors` [texts, tokens, width]; `words` and `first` bool [texts, tokens].
+    """
+
+    vectors: Tensor
+    words: Tensor
+    first: Tensor
 
 
 class Head(nn.Module):
     """Pools the tokens with its own attention and names one of `labels` classes."""
 
-    def __init__(self, width: int, labels: int, dropout: float = 0.1) -> None:
+    def __init__(self, width: int, labels: int, pooling: str = "additive", dropout: float = 0.1) -> None:
         super().__init__()
-        self.pooling = AdditivePooling(width)
+        self.kind = pooling
+        self.pooling = POOLINGS[pooling](width)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(width, labels)
 
-    def forward(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [batch, labels] in float32 and attention weights [batch, tokens]."""
-        pooled, weights = self.pooling(hidden, mask)
+    def forward(self, hidden: Hidden) -> tuple[Tensor, Tensor]:
+        """Logits [texts, labels] and attention weights [texts, tokens], both float32."""
+        pooled, weights = self.pooling(hidden.vectors, hidden.words, hidden.first)
         return self.output(self.dropout(pooled)).float(), weights
+
+    def carried(self, hidden: Hidden, logits: Tensor, weights: Tensor) -> Tensor:
+        """What each token did for the label that won, [texts, tokens] in float32.
+
+        The logits are linear in the pooled vector, which is a weighted sum of token vectors; so the
+        winner's lead over the mean of all labels (weighted by probability) is the sum of a_t (w - w') h_t
+        and each token's term is its part of it.  Multi-head pooling is not linear: there it is the attention.
+        """
+        if self.kind == "multihead":
+            return weights
+        matrix = self.output.weight
+        share = torch.softmax(logits, dim=-1).to(matrix.dtype)
+        lead = matrix[logits.argmax(-1)] - share @ matrix
+        return weights * torch.einsum("btw,bw->bt", hidden.vectors, lead).float()
+
+
+class TargetHead(nn.Module):
+    """The sentiment towards one stretch of a text: what the text says, asked from there.
+
+    The mean vector t of the target's tokens asks all tokens by scaled dot-product attention
+    (query W_q t, keys W_k h); context and t together name the label.
+    """
+
+    def __init__(self, width: int, labels: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(2 * width, labels)
+
+    def forward(self, hidden: Hidden, text: Tensor, spans: Tensor) -> tuple[Tensor, Tensor]:
+        """One answer a target: logits [targets, labels], weights [targets, tokens].
+
+        `text` int64 [targets] says which text of `hidden`; `spans` bool [targets, tokens] where the
+        target stands.
+        """
+        vectors = hidden.vectors[text]
+        target = weighted_sum(masked_softmax(vectors.new_zeros(spans.shape), spans), vectors)
+        query = self.query(target).unsqueeze(1)
+        context, weights = scaled_dot_product(query, self.key(vectors), vectors, hidden.words[text])
+        both = torch.cat([context.squeeze(1), target], dim=-1)
+        return self.output(self.dropout(both)).float(), weights.squeeze(1)
 
 
 class Classifier(nn.Module):
-    """One pass of the encoder serves every task.
+    """One pass of the encoder serves every task and every target.
 
     `encoder` is any Hugging Face encoder whose output has `last_hidden_state` of `width`.
     """
 
-    def __init__(self, encoder: nn.Module, width: int, labels: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, encoder: nn.Module, width: int, labels: Mapping[str, Sequence[str]], pooling: str = "additive"
+    ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.heads = nn.ModuleDict({task: Head(width, len(names)) for task, names in labels.items()})
+        self.heads = nn.ModuleDict({task: Head(width, len(names), pooling) for task, names in labels.items()})
+        self.target = TargetHead(width, len(labels["sentiment"]))
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, words: Tensor
-    ) -> dict[str, tuple[Tensor, Tensor]]:
-        """For each task: logits [batch, labels] and attention weights [batch, tokens].
+    def encode(self, inputs: Inputs, embeddings: Tensor | None = None) -> Hidden:
+        """Run the encoder; `embeddings` [windows, tokens, width] stand in for the ids where given."""
+        given = {"input_ids": inputs.ids} if embeddings is None else {"inputs_embeds": embeddings}
+        vectors = self.encoder(**given, attention_mask=inputs.attend).last_hidden_state
+        first = torch.zeros_like(inputs.words)
+        first[:, 0] = True
+        if inputs.windows is None:
+            return Hidden(vectors, inputs.words, first)
+        return Hidden(*(side_by_side(part, inputs.windows) for part in (vectors, inputs.words, first)))
 
-        `input_ids` and `attention_mask` are int64 [batch, tokens]; `words` is bool [batch, tokens],
-        true for tokens of the text itself: special tokens and padding take no attention.
-        """
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return {task: head(hidden, words) for task, head in self.heads.items()}
+    def forward(self, inputs: Inputs) -> dict[str, tuple[Tensor, Tensor]]:
+        """For each task: logits [texts, labels] and attention weights [texts, tokens]."""
+        return self.judge(self.encode(inputs))
+
+    def judge(self, hidden: Hidden) -> dict[str, tuple[Tensor, Tensor]]:
+        return {task: head(hidden) for task, head in self.heads.items()}
+
+    def carried(self, hidden: Hidden, judged: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        """For each task, what each token did for the label that won, [texts, tokens]."""
+        return {task: self.heads[task].carried(hidden, *answer) for task, answer in judged.items()}  # type: ignore[operator]
+
+
+def side_by_side(values: Tensor, windows: Sequence[int]) -> Tensor:
+    """[windows, tokens, ...] to [texts, most windows x tokens, ...], zeros where a text has fewer."""
+    most, tokens = max(windows), values.shape[1]
+    out = values.new_zeros((len(windows), most, *values.shape[1:]))
+    at = 0
+    for text, count in enumerate(windows):
+        out[text, :count] = values[at : at + count]
+        at += count
+    return out.view(len(windows), most * tokens, *values.shape[2:])
 
 
 def pad(rows: Sequence[Sequence[int]], filler: int) -> Tensor:

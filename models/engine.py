@@ -1,49 +1,74 @@
 """Texts in, predictions out: prepare (tokenise), forward (the network), finish (labels, evidence)."""
 
 import logging
-import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from tokenizers import Encoding
+from torch import Tensor
 
 from models import language, weights
 from models.batching import token_batches
-from models.classifier import pad
+from models.calibration import softmax
+from models.classifier import Hidden, Inputs, pad
 from models.device import compute_device, compute_dtype
-from models.errors import InferenceError
+from models.drift import Profiler, drift
+from models.errors import InferenceError, WeightsError
+from models.evidence import spans
 from models.metrics import ModelMetrics
+from models.registry import resolve
+from models.runtimes import ENCODER, OnnxEncoder
 from models.settings import ModelSettings
-from stream.nouns import Prediction, Span
+from stream.nouns import Prediction
 
 log = logging.getLogger(__name__)
 
-HAS_WORD = re.compile(r"\w")
-# More of a text than this for each token the model reads is not even looked at.
+# More of a text than this for each token the model may read is not even looked at.
 CHARACTERS_PER_TOKEN = 40
-LINK = re.compile(r"https?://\S+")
+# Neighbouring windows of a long text share this part of their tokens, so that no phrase is torn.
+OVERLAP = 4
+# Drift is told from about so many texts, and not before a tenth of them came.
+DRIFT_MEMORY = 5000
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One tokenised text: its place in the call, its language, and whether some of it was cut off."""
+    """One tokenised text: its place in the call, its language and part, and its windows.
+
+    `truncated` says that even all windows together did not hold the whole text.
+    """
 
     at: int
     text: str
-    lang: str | None
-    encoding: Encoding
+    lang: str
+    part: weights.Part
+    windows: tuple[Encoding, ...]
     truncated: bool
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(window.ids) for window in self.windows)
+
+    @property
+    def unknown(self) -> int:
+        """How many tokens the vocabulary could not spell."""
+        return sum(window.ids.count(self.part.unknown_id) for window in self.windows)
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What the network said of one text: per task probabilities [labels] and attention [tokens]."""
+    """What the network said of one text: per task probabilities [labels], attention, and what carried it.
+
+    `attention` and `carried` are one array [tokens] for each window, padding cut off; attention sums to
+    one over all windows, `carried` is what each token did for the label that won (Head.carried).
+    """
 
     probabilities: dict[str, np.ndarray]
-    attention: dict[str, np.ndarray]
+    attention: dict[str, list[np.ndarray]]
+    carried: dict[str, list[np.ndarray]]
 
 
 class Engine:
@@ -59,21 +84,50 @@ class Engine:
         self.settings = settings
         self.device = compute_device(settings.device)
         self.dtype = compute_dtype(settings.dtype, self.device)
-        self._classifier = model.classifier.to(self.device, self.dtype).eval()
-        self._tokenizer = model.tokenizer
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(model.info.max_tokens)
-        self._pad_id = model.pad_id
+        self._parts: dict[str, weights.Part] = {}
+        for part in model.parts:
+            part.classifier.to(self.device, self.dtype).eval()
+            part.tokenizer.no_padding()
+            part.tokenizer.enable_truncation(part.info.max_tokens, stride=part.info.max_tokens // OVERLAP)
+            self._parts |= dict.fromkeys(part.info.languages, part)
         self._metrics = metrics or ModelMetrics()
         self._metrics.describe(self.info, self.device.type, str(self.dtype).removeprefix("torch."))
+        self._lately = {
+            part.info.folder: Profiler(self.info.labels, DRIFT_MEMORY)
+            for part in model.parts
+            if part.info.reference is not None
+        }
         if settings.threads:
             torch.set_num_threads(settings.threads)
 
     @classmethod
     def load(cls, settings: ModelSettings, metrics: ModelMetrics | None = None) -> "Engine":
-        """Raises WeightsError where the folder of `settings.weights` cannot be used."""
+        """Raises WeightsError where the folder of `settings.weights` cannot be used, or its canaries fail."""
         weights.quiet_libraries()
-        return cls(weights.load(settings.weights), settings, metrics)
+        folder = resolve(settings.weights)
+        model = weights.load(folder)
+        if settings.backend != "torch":
+            for part in model.parts:
+                path = folder / part.info.folder / ENCODER
+                part.classifier.encoder = OnnxEncoder(path, settings.backend, settings.threads)
+            settings = settings.model_copy(update={"dtype": "float32", "device": "cpu"})
+        engine = cls(model, settings, metrics)
+        engine.check_canaries()
+        return engine
+
+    def check_canaries(self) -> None:
+        """Judge the model's own plain sentences.  Raises WeightsError where a label is not the known one."""
+        for part in self.info.parts:
+            texts = [canary.text for canary in part.canaries]
+            answers = self._classify(texts, [part.languages[0]] * len(texts), observed=False)
+            for canary, given in zip(part.canaries, answers, strict=True):
+                for task, wanted in canary.labels.items():
+                    if getattr(given, task) != wanted:
+                        raise WeightsError(
+                            f"{self.settings.weights}: {self.info.version} calls the {task} of its canary "
+                            f"{canary.text!r} {getattr(given, task)}, not {wanted}: weights and labels do "
+                            "not belong together; restore the folder or promote another version"
+                        )
 
     def classify(
         self, texts: Sequence[str], languages: Sequence[str | None] | None = None
@@ -83,13 +137,18 @@ class Engine:
         `languages` are the feeds' own claims (ISO 639-1, None where unknown).  Raises InferenceError
         where the network's answer for some text is not finite: no label is invented.
         """
+        return self._classify(texts, languages or [None] * len(texts), observed=True)
+
+    def _classify(
+        self, texts: Sequence[str], languages: Sequence[str | None], observed: bool
+    ) -> list[Prediction]:
         predictions: list[Prediction | None] = [None] * len(texts)
-        prepared = self.prepare(texts, languages or [None] * len(texts), predictions)
-        lengths = [len(item.encoding.ids) for item in prepared]
-        for positions in token_batches(lengths, self.settings.max_batch_tokens):
-            batch = [prepared[i] for i in positions]
+        prepared = self.prepare(texts, languages, predictions)
+        for batch in self.batches(prepared):
             for item, judged in zip(batch, self.forward(batch), strict=True):
                 predictions[item.at] = self.finish(item, judged)
+        if observed:
+            self._observe(prepared, predictions)
         return [prediction for prediction in predictions if prediction is not None]
 
     def prepare(
@@ -99,51 +158,87 @@ class Engine:
         predictions: list[Prediction | None],
     ) -> list[Prepared]:
         """Tokenise what the model can read; what it cannot gets its prediction here."""
-        known = []
-        longest = CHARACTERS_PER_TOKEN * self.info.max_tokens
+        known: dict[str, list[tuple[int, str, bool]]] = {}
         for at, (whole, claimed) in enumerate(zip(texts, languages, strict=True)):
-            text = whole[:longest]
-            lang = language.detect(text, claimed)
-            if lang in self.info.languages:
-                known.append((at, text, lang, len(whole) > longest))
-            else:
+            lang = language.detect(whole, claimed)
+            part = self._parts.get(lang or "")
+            if lang is None or part is None:
                 predictions[at] = Prediction(model=self.info.version, lang=lang)
-        encodings = self._tokenizer.encode_batch([text for _, text, _, _ in known])
-        return [
-            Prepared(at, text, lang, encoding, cut or bool(encoding.overflowing))
-            for (at, text, lang, cut), encoding in zip(known, encodings, strict=True)
-        ]
+                continue
+            longest = CHARACTERS_PER_TOKEN * part.info.max_tokens * self.settings.max_windows
+            known.setdefault(lang, []).append((at, whole[:longest], len(whole) > longest))
+        prepared = []
+        for lang, items in known.items():
+            part = self._parts[lang]
+            encodings = part.tokenizer.encode_batch([text for _, text, _ in items])
+            for (at, text, cut), encoding in zip(items, encodings, strict=True):
+                windows = (encoding, *encoding.overflowing)
+                kept = windows[: self.settings.max_windows]
+                prepared.append(Prepared(at, text, lang, part, kept, cut or len(kept) < len(windows)))
+        return prepared
+
+    def batches(self, prepared: Sequence[Prepared]) -> list[list[Prepared]]:
+        """Texts of one part that go through the network together."""
+        found = []
+        for part in dict.fromkeys(item.part.info.folder for item in prepared):
+            own = [item for item in prepared if item.part.info.folder == part]
+            shapes = [(len(item.windows), len(item.windows[0].ids)) for item in own]
+            groups = token_batches(shapes, self.settings.max_batch_tokens)
+            found += [[own[i] for i in group] for group in groups]
+        return found
+
+    def inputs(self, batch: Sequence[Prepared]) -> Inputs:
+        """The windows of a batch as the network reads them, on its device."""
+        windows = [window for item in batch for window in item.windows]
+        special = pad([window.special_tokens_mask for window in windows], 1)
+        counts = [len(item.windows) for item in batch]
+        return Inputs(
+            pad([window.ids for window in windows], batch[0].part.pad_id),
+            pad([window.attention_mask for window in windows], 0),
+            special == 0,
+            None if max(counts) == 1 else counts,
+        ).to(self.device)
 
     @torch.inference_mode()
     def forward(self, batch: Sequence[Prepared]) -> list[Judged]:
         """One pass of the network over texts that share a batch."""
         started = time.perf_counter()
-        ids = pad([item.encoding.ids for item in batch], self._pad_id)
-        attend = pad([item.encoding.attention_mask for item in batch], 0)
-        special = pad([item.encoding.special_tokens_mask for item in batch], 1)
+        inputs = self.inputs(batch)
         try:
-            output = self._classifier(
-                ids.to(self.device), attend.to(self.device), (special == 0).to(self.device)
-            )
+            hidden = batch[0].part.classifier.encode(inputs)
+            output = batch[0].part.classifier.judge(hidden)
+            carried = batch[0].part.classifier.carried(hidden, output)
         except RuntimeError as error:  # out of memory among them
             raise InferenceError(f"{self.info.version}: {error}") from error
-        probabilities, attention = {}, {}
-        for task, (logits, pooling) in output.items():
-            probabilities[task] = torch.softmax(logits.double(), dim=-1).cpu().numpy()
-            attention[task] = pooling.float().cpu().numpy()
-            if not np.isfinite(probabilities[task]).all():
-                raise InferenceError(f"{self.info.version}: {task} logits are not finite")
-        self._metrics.observe_forward(len(batch), ids.numel(), time.perf_counter() - started)
+        probabilities = {
+            task: self._probabilities(task, logits, batch) for task, (logits, _) in output.items()
+        }
+        attention = {task: pooling.float().cpu().numpy() for task, (_, pooling) in output.items()}
+        parts = {task: values.float().cpu().numpy() for task, values in carried.items()}
+        width = inputs.ids.shape[1]
+        self._metrics.observe_forward(
+            len(batch), len(inputs.ids), inputs.ids.numel(), time.perf_counter() - started
+        )
         return [
             Judged(
                 {task: values[row] for task, values in probabilities.items()},
-                {task: values[row, : len(item.encoding.ids)] for task, values in attention.items()},
+                {task: by_window(values[row], item, width) for task, values in attention.items()},
+                {task: by_window(values[row], item, width) for task, values in parts.items()},
             )
             for row, item in enumerate(batch)
         ]
 
+    def _probabilities(self, task: str, logits: Tensor, batch: Sequence[Prepared]) -> np.ndarray:
+        """Calibrated probabilities [texts, labels].  Raises InferenceError where they are not finite."""
+        temperature = batch[0].part.info.temperature.get(task, 1.0)
+        with np.errstate(invalid="ignore", over="ignore"):
+            probabilities = softmax(logits.double().cpu().numpy() / temperature)
+        if not np.isfinite(probabilities).all():
+            raise InferenceError(f"{self.info.version}: {task} logits are not finite")
+        return probabilities
+
     def finish(self, item: Prepared, judged: Judged) -> Prediction:
-        """Name the labels and the words that the attention fell on."""
+        """Name the labels and the words that carried them."""
         named = {
             task: dict(zip(self.info.labels[task], values.tolist(), strict=True))
             for task, values in judged.probabilities.items()
@@ -158,32 +253,96 @@ class Engine:
             probabilities=named,
             evidence=tuple(
                 span
-                for task, values in judged.attention.items()
-                for span in evidence(task, item, values, self.settings.evidence_words)
+                for task, values in judged.carried.items()
+                for span in spans(task, item.text, item.windows, values, self.settings.evidence_words)
             ),
             truncated=item.truncated,
+            windows=len(item.windows),
+            certain=all(self._is_certain(item.part, task, named[task]) for task in named),
         )
 
+    def _is_certain(self, part: weights.Part, task: str, named: Mapping[str, float]) -> bool:
+        wanted = self.settings.certain_from
+        threshold = part.info.certain_from.get(task, 0.0) if wanted is None else wanted
+        return max(named.values()) >= threshold
 
-def evidence(task: str, item: Prepared, attention: np.ndarray, count: int) -> list[Span]:
-    """The `count` words with the largest share of `attention` [tokens], largest first.
+    def judge_targets(
+        self, text: str, targets: Sequence[tuple[int, int]], claimed: str | None = None
+    ) -> list[Prediction]:
+        """The sentiment towards each stretch (start, end) of the text, all from one encoder pass.
 
-    A word's share is the sum over its tokens; spans are offsets into the judged text.  Links and
-    punctuation take attention too, but are no evidence.
-    """
-    shares: dict[int, float] = {}
-    places: dict[int, tuple[int, int]] = {}
-    offsets = item.encoding.offsets
-    for word, (start, end), weight in zip(item.encoding.word_ids, offsets, attention, strict=True):
-        if word is not None:
-            shares[word] = shares.get(word, 0.0) + float(weight)
-            places[word] = (places.get(word, (start, end))[0], end)
-    links = [match.span() for match in LINK.finditer(item.text)]
-    spans: list[Span] = []
-    for word in sorted(shares, key=lambda word: (-shares[word], places[word])):
-        start, end = places[word]
-        if len(spans) == count:
-            break
-        if HAS_WORD.search(item.text, start, end) and not any(a <= start < b for a, b in links):
-            spans.append(Span(task, item.text[start:end], start, end, round(shares[word], 4)))
-    return spans
+        A target outside what the model can read, or without a word in it, is unsupported: no label.
+        """
+        nothing: list[Prediction | None] = [None]
+        prepared = self.prepare([text], [claimed], nothing)
+        empty = Prediction(model=self.info.version, lang=prepared[0].lang if prepared else None)
+        if not prepared or not targets:
+            return [empty] * len(targets)
+        item = prepared[0]
+        hidden, answers = self._encode(item), []
+        width = hidden.words.shape[1] // len(item.windows)
+        for start, end in targets:
+            mask = [inside for window in item.windows for inside in _inside(window, start, end, width)]
+            if any(mask):
+                answers.append(self._judge_target(item, hidden, mask, text[start:end]))
+            else:
+                answers.append(empty)
+        return answers
+
+    @torch.inference_mode()
+    def _encode(self, item: Prepared) -> Hidden:
+        return item.part.classifier.encode(self.inputs([item]))
+
+    @torch.inference_mode()
+    def _judge_target(self, item: Prepared, hidden: Hidden, mask: Sequence[bool], name: str) -> Prediction:
+        which = torch.zeros(1, dtype=torch.long, device=self.device)
+        logits, weight = item.part.classifier.target(hidden, which, torch.tensor([mask], device=self.device))
+        values = self._probabilities("sentiment", logits, [item])[0]
+        named = dict(zip(self.info.labels["sentiment"], values.tolist(), strict=True))
+        width = hidden.words.shape[1] // len(item.windows)
+        attention = by_window(weight.float().cpu().numpy()[0], item, width)
+        return Prediction(
+            model=self.info.version,
+            lang=item.lang,
+            sentiment=max(named, key=named.__getitem__),
+            score=named["positive"] - named["negative"],
+            probabilities={"sentiment": named},
+            evidence=tuple(
+                spans("sentiment", item.text, item.windows, attention, self.settings.evidence_words)
+            ),
+            truncated=item.truncated,
+            windows=len(item.windows),
+            certain=self._is_certain(item.part, "sentiment", named),
+            target=name,
+        )
+
+    def _observe(self, prepared: Sequence[Prepared], predictions: Sequence[Prediction | None]) -> None:
+        """Tell the metrics how far what arrives has drifted from what the model was trained on."""
+        for folder, profiler in self._lately.items():
+            own = [(item, predictions[item.at]) for item in prepared if item.part.info.folder == folder]
+            if not own:
+                continue
+            part = own[0][0].part
+            sizes = [(item.tokens, item.unknown) for item, _ in own]
+            answers = {
+                task: [
+                    (getattr(given, task), max(given.probabilities[task].values()))
+                    for _, given in own
+                    if given is not None
+                ]
+                for task in self.info.labels
+            }
+            profiler.add(sizes, answers)
+            if part.info.reference is not None and profiler.texts >= DRIFT_MEMORY / 10:
+                self._metrics.observe_drift(folder, drift(part.info.reference, profiler.profile()))
+
+
+def by_window(values: np.ndarray, item: Prepared, width: int) -> list[np.ndarray]:
+    """Attention [windows x width] of one text as one array a window, without padding."""
+    return [values[i * width : i * width + len(window.ids)] for i, window in enumerate(item.windows)]
+
+
+def _inside(window: Encoding, start: int, end: int, width: int) -> list[bool]:
+    own = zip(window.offsets, window.special_tokens_mask, strict=True)
+    mask = [not special and a < end and b > start for (a, b), special in own]
+    return mask + [False] * (width - len(mask))

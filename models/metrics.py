@@ -1,6 +1,9 @@
 """What the classifier tells Prometheus."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Info
+import math
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from models.weights import ModelInfo
 
@@ -15,6 +18,16 @@ class ModelMetrics:
             "sentiment_inference_tokens", "Tokens through the network, padding included",
             registry=registry,
         )  # fmt: skip
+        self.windows = Counter(
+            "sentiment_inference_windows", "Windows through the network; a long text has several",
+            registry=registry,
+        )  # fmt: skip
+        self.drift = Gauge(
+            "sentiment_input_drift_ratio",
+            "Population stability index of recent texts against the training reference; "
+            "below 0.1 is calm, above 0.25 look",
+            ("language", "feature"), registry=registry,
+        )  # fmt: skip
         self.texts = Histogram(
             "sentiment_inference_batch_texts", "Texts of one forward pass",
             buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024), registry=registry,
@@ -26,8 +39,21 @@ class ModelMetrics:
 
     def describe(self, info: ModelInfo, device: str, dtype: str) -> None:
         self.info.info({"name": info.name, "version": info.version, "device": device, "dtype": dtype})
+        features = (
+            "tokens",
+            "unknown",
+            *(f"{t}_{of}" for t in info.labels for of in ("label", "confidence")),
+        )
+        for part in info.parts:
+            for feature in features:
+                self.drift.labels(part.folder, feature).set(math.nan)
 
-    def observe_forward(self, texts: int, tokens: int, seconds: float) -> None:
+    def observe_drift(self, language: str, features: Mapping[str, float]) -> None:
+        for feature, value in features.items():
+            self.drift.labels(language, feature).set(value)
+
+    def observe_forward(self, texts: int, windows: int, tokens: int, seconds: float) -> None:
         self.texts.observe(texts)
+        self.windows.inc(windows)
         self.tokens.inc(tokens)
         self.seconds.observe(seconds)

@@ -115,15 +115,15 @@ def _brief(error: SQLAlchemyError) -> str:
     return " ".join(str(cause).split()) or type(cause).__name__
 
 
-def upgrade(settings: DatabaseSettings) -> str:
-    """Bring the schema to the newest revision, which is returned."""
+def upgrade(settings: DatabaseSettings, revision: str = "head") -> str:
+    """Bring the schema to a revision, the newest by default; the newest is returned."""
     engine = connect(settings)
     try:
         with _named_errors(), engine.begin() as connection:
             config = _alembic()
             config.attributes["connection"] = connection
             try:
-                command.upgrade(config, "head")
+                command.upgrade(config, revision)
             except CommandError as error:
                 raise SchemaError(f"the database cannot be upgraded by this version: {error}") from error
     finally:

@@ -10,7 +10,7 @@ from stream.codec import REASONS
 from stream.nouns import SENTIMENTS, Aggregate, Kind
 from stream.store import Written
 
-OUTCOMES = ("ok", "unsupported", "repeat", "redelivered", "dead_letter")
+OUTCOMES = ("ok", "uncertain", "unsupported", "repeat", "redelivered", "dead_letter")
 KINDS = tuple(kind.value for kind in Kind)
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -101,9 +101,9 @@ class StreamMetrics:
         predictions: Tally[tuple[str, str, str]] = Tally()
         for item in written.judged:
             kind, prediction = item.place.kind.value, item.prediction
-            documents[kind, prediction.status] += 1
-            if prediction.topic and prediction.sentiment:
-                predictions[prediction.topic, kind, prediction.sentiment] += 1
+            documents[kind, prediction.outcome] += 1
+            if prediction.topic and prediction.counted:
+                predictions[prediction.topic, kind, prediction.counted] += 1
         for letter in written.dead:
             documents[letter.place.kind.value, "dead_letter"] += 1
         documents.update(written.repeated)

@@ -56,7 +56,8 @@ def printable(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of the judged text and the share of a task's attention that fell on it (0 to 1)."""
+    """A stretch of the judged text and its weight: as evidence, its share (0 to 1) of what spoke for the
+    label of a task."""
 
     task: str
     text: str
@@ -70,7 +71,9 @@ class Prediction:
     """What the classifier says of one text.
 
     An unsupported text (a language the model was not trained for, or no words at all) has no
-    labels: `topic`, `sentiment` and `score` are None and `probabilities` is empty.
+    labels: `topic`, `sentiment` and `score` are None and `probabilities` is empty.  Where the model
+    is not `certain` the labels are its most probable ones, and nothing should be built on them.
+    `windows` is how many windows the text was read in, `target` the stretch of it that was asked about.
     """
 
     model: str
@@ -81,10 +84,23 @@ class Prediction:
     probabilities: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     evidence: tuple[Span, ...] = ()
     truncated: bool = False
+    certain: bool = True
+    windows: int = 1
+    target: str | None = None
+
+    @property
+    def counted(self) -> str | None:
+        """The sentiment that counts: None where the model is not certain."""
+        return self.sentiment if self.certain else None
 
     @property
     def status(self) -> str:
         return "ok" if self.sentiment is not None else "unsupported"
+
+    @property
+    def outcome(self) -> str:
+        """How the document counts: as ok, uncertain or unsupported."""
+        return self.status if self.certain else "uncertain"
 
 
 def window_start(stamp: datetime, width: timedelta) -> datetime:
@@ -97,8 +113,9 @@ class Aggregate:
     """Sums over the judged documents of one topic and kind in one event-time window.
 
     `score_sum` is in units of 1 / SCORE_SCALE, `score_squares` in units of 1 / SCORE_SCALE squared.
-    Aggregates add up: over windows, over kinds, over partitions.  A sum keeps the start, topic and
-    kind of its first part.
+    `n` counts all of them, and positive, neutral, negative and uncertain add up to it: an uncertain
+    document has a score and no sentiment.  Aggregates add up: over windows, over kinds, over
+    partitions.  A sum keeps the start, topic and kind of its first part.
     """
 
     start: datetime
@@ -108,14 +125,15 @@ class Aggregate:
     positive: int = 0
     neutral: int = 0
     negative: int = 0
+    uncertain: int = 0
     score_sum: int = 0
     score_squares: int = 0
 
     @classmethod
-    def of(cls, start: datetime, topic: str, kind: str, sentiment: str, score: int) -> "Aggregate":
-        """A single judged document; `score` is in fixed point."""
-        positive, neutral, negative = (int(sentiment == name) for name in SENTIMENTS)
-        return cls(start, topic, kind, 1, positive, neutral, negative, score, score * score)
+    def of(cls, start: datetime, topic: str, kind: str, sentiment: str | None, score: int) -> "Aggregate":
+        """A single judged document; no sentiment is an uncertain one, `score` is in fixed point."""
+        positive, neutral, negative, uncertain = (int(sentiment == name) for name in (*SENTIMENTS, None))
+        return cls(start, topic, kind, 1, positive, neutral, negative, uncertain, score, score * score)
 
     def __add__(self, other: "Aggregate") -> "Aggregate":
         return Aggregate(
@@ -126,6 +144,7 @@ class Aggregate:
             positive=self.positive + other.positive,
             neutral=self.neutral + other.neutral,
             negative=self.negative + other.negative,
+            uncertain=self.uncertain + other.uncertain,
             score_sum=self.score_sum + other.score_sum,
             score_squares=self.score_squares + other.score_squares,
         )

@@ -85,6 +85,8 @@ def prediction_fields(prediction: Prediction) -> dict[str, Any]:
         "probabilities": prediction.probabilities,
         "evidence": prediction.evidence,
         "status": prediction.status,
+        "certain": prediction.certain,
+        "windows": prediction.windows,
         "model": prediction.model,
     }
 

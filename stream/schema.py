@@ -50,7 +50,8 @@ def _column(name: str, type_: Any, **options: Any) -> Column[Any]:
     return Column(name, type_, nullable=options.pop("nullable", False), **options)
 
 
-# Every document that counts, with its prediction.  `score` is in units of 1/10,000.
+# Every document that counts, with its prediction.  `score` is in units of 1/10,000.  Where the
+# status is uncertain there is a score and the most probable topic, and no sentiment.
 documents = Table(
     "documents",
     metadata,
@@ -93,6 +94,7 @@ aggregates = Table(
     _column("positive", BigInteger),
     _column("neutral", BigInteger),
     _column("negative", BigInteger),
+    _column("uncertain", BigInteger, server_default="0"),
     _column("score_sum", BigInteger),
     _column("score_squares", BigInteger),
 )

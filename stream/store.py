@@ -14,7 +14,7 @@ from stream import schema
 from stream.database import reading, writing
 from stream.nouns import SCORE_SCALE, Aggregate, Document, Exhibit, Kind, Prediction, window_start
 
-SUMS = ("n", "positive", "neutral", "negative", "score_sum", "score_squares")
+SUMS = ("n", "positive", "neutral", "negative", "uncertain", "score_sum", "score_squares")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -251,11 +251,11 @@ class Store:
         sums: dict[tuple[datetime, str, str, int], Aggregate] = {}
         for item in judged:
             prediction, score = item.prediction, item.score
-            if prediction.topic is None or prediction.sentiment is None or score is None:
+            if prediction.topic is None or score is None:
                 continue
             start = window_start(item.document.published_at, self.width)
             key = (start, prediction.topic, item.place.kind.value, item.place.partition.number)
-            single = Aggregate.of(*key[:3], prediction.sentiment, score)
+            single = Aggregate.of(*key[:3], prediction.counted, score)
             sums[key] = sums[key] + single if key in sums else single
         if not sums:
             return
@@ -333,11 +333,11 @@ def _document_row(item: Judged, now: datetime) -> dict[str, Any]:
         "url": document.url,
         "symbols": list(document.symbols),
         "lang": prediction.lang,
-        "status": prediction.status,
+        "status": prediction.outcome,
         "topic": prediction.topic,
         "topic_probability": topics.get(prediction.topic or ""),
-        "sentiment": prediction.sentiment,
-        "sentiment_probability": moods.get(prediction.sentiment or ""),
+        "sentiment": prediction.counted,
+        "sentiment_probability": moods.get(prediction.counted or ""),
         "score": item.score,
         "evidence": msgspec.to_builtins(prediction.evidence),
         "model": prediction.model,

@@ -49,7 +49,7 @@ def test_a_surge_is_paged_once_and_resolved_once_though_receiver_and_monitor_fai
     monitor = scene.start()
     baseline = sum(sample.kind is Kind.NEWS for sample in calm)
     wait_until(
-        lambda: monitor.metric("sentiment_documents_total", outcome="ok") == baseline, 60, "the baseline"
+        lambda: monitor.metric("sentiment_documents_total", kind="news") == baseline, 60, "the baseline"
     )
 
     surge = [feed.surge(datetime.now(UTC)) for _ in range(60)]

@@ -21,6 +21,12 @@ TEXTS = [
     "$KSTR calls loaded 🚀 https://example.org/very/long/link",
 ]
 
+ZH_TEXTS = [
+    "公司业绩爆雷，股价一字跌停，投资者损失惨重",
+    "公司全年净利润同比大增五成，创历史新高",
+    "国际油价大涨，欧佩克宣布延长减产",
+]
+
 
 def labels(predictions: list[Prediction]) -> list[str | None]:
     return [prediction.sentiment for prediction in predictions]
@@ -67,7 +73,6 @@ def test_the_answer_does_not_depend_on_the_company_it_keeps(engine: Engine) -> N
 @pytest.mark.parametrize(
     ("text", "lang"),
     [
-        ("苹果公司股价上涨", "zh"),
         ("トヨタの株価が下落した", "ja"),
         ("Les actions européennes reculent après la décision de la BCE", "fr"),
         ("Газпром отчитался о рекордной прибыли за год", "ru"),
@@ -84,8 +89,15 @@ def test_what_it_was_not_trained_for_gets_no_label(engine: Engine, text: str, la
 
 
 def test_unsupported_texts_keep_their_place_among_the_others(engine: Engine) -> None:
-    predictions = engine.classify(["苹果公司股价上涨", TEXTS[0], "", TEXTS[1]])
-    assert labels(predictions) == [None, "negative", None, "positive"]
+    predictions = engine.classify(["トヨタの株価が下落した", TEXTS[0], "", ZH_TEXTS[0], TEXTS[1]])
+    assert labels(predictions) == [None, "negative", None, "negative", "positive"]
+
+
+def test_chinese_is_read_by_its_own_part(engine: Engine) -> None:
+    falling, rising, oil = engine.classify(ZH_TEXTS)
+    assert [p.lang for p in (falling, rising, oil)] == ["zh"] * 3
+    assert (falling.sentiment, rising.sentiment) == ("negative", "positive")
+    assert oil.topic == "Energy | Oil"
 
 
 @pytest.mark.parametrize(
@@ -94,6 +106,10 @@ def test_unsupported_texts_keep_their_place_among_the_others(engine: Engine) -> 
         ("BASF Umsatz sinkt", "de", "de"),
         ("Apple", "en-US", "en"),
         ("苹果公司股价上涨", "en", "zh"),
+        ("钼已成粥", None, "zh"),
+        ("iPhone 17 Pro Max首周销量大增", None, "zh"),
+        ("Shares of Alibaba (阿里巴巴) rise in Hong Kong trading", None, "en"),
+        ("삼성전자 주가 하락", None, "ko"),
         ("AAPL up", None, "en"),
     ],
 )
@@ -103,25 +119,60 @@ def test_the_feeds_word_on_the_language_counts_within_latin_script(
     assert language.detect(text, claimed) == expected
 
 
-def test_a_text_longer_than_the_model_reads_says_so(engine: Engine) -> None:
-    short, long = engine.classify(["Shares rise", "Shares rise again and again. " * 200])
-    assert not short.truncated
-    assert long.truncated
+def test_a_long_text_is_read_whole_in_windows(engine: Engine) -> None:
+    short, long = engine.classify(["Shares rise", "The meeting was held. " * 100 + TEXTS[0] + "."])
+    assert (short.windows, short.truncated) == (1, False)
+    assert long.windows > 1 and not long.truncated
+    last = [span for span in long.evidence if span.start > 2000]
+    assert last, "the only news stands at the end, and no evidence is from there"
+
+
+def test_more_windows_than_allowed_are_cut_and_said_so() -> None:
+    engine = Engine.load(ModelSettings(max_windows=2))
+    (long,) = engine.classify(["Shares rise again and again. " * 200])
+    assert (long.windows, long.truncated) == (2, True)
+
+
+def test_a_long_text_does_not_disturb_the_short_ones_in_its_batch(engine: Engine) -> None:
+    alone = engine.classify(TEXTS)
+    together = engine.classify([*TEXTS, "The meeting was held. " * 100])
+    assert labels(alone) == labels(together)[:-1]
+    for one, other in zip(alone, together, strict=False):
+        assert one.score == pytest.approx(other.score, abs=0.03)
 
 
 def test_a_huge_text_is_read_only_as_far_as_it_matters(engine: Engine) -> None:
     (prediction,) = engine.classify(["Shares plunge after huge loss. " + "x" * 5_000_000])
     assert prediction.truncated
     assert prediction.sentiment == "negative"
-    assert all(len(span.text) < 6000 for span in prediction.evidence)
+
+
+def test_below_its_threshold_a_label_is_not_certain() -> None:
+    sure, unsure = (Engine.load(ModelSettings(certain_from=at)) for at in (0.0, 1.0))
+    assert [p.outcome for p in sure.classify(TEXTS)] == ["ok"] * 4
+    for given in unsure.classify(TEXTS):
+        assert (given.outcome, given.certain, given.counted) == ("uncertain", False, None)
+        assert given.sentiment is not None
+
+
+def test_the_sentiment_towards_each_name_comes_from_one_text(engine: Engine) -> None:
+    text = "Brightmoor shares soar on record profit while rival Alderbrook plunges on fraud probe"
+    places = [(text.index(name), text.index(name) + len(name)) for name in ("Brightmoor", "Alderbrook")]
+    good, bad = engine.judge_targets(text, places)
+    assert good.score is not None and bad.score is not None and good.score > bad.score
+    assert (good.target, bad.target) == ("Brightmoor", "Alderbrook")
+    (none,) = engine.judge_targets(text, [(0, 0)])
+    assert none.status == "unsupported"
 
 
 def test_answers_that_are_not_finite_are_no_labels() -> None:
-    model = weights.load(SHIPPED_WEIGHTS)
-    with torch.no_grad():
-        model.classifier.heads["topic"].output.bias[0] = float("nan")  # type: ignore[union-attr,operator,index]
-    with pytest.raises(InferenceError, match="not finite"):
-        Engine(model, ModelSettings()).classify(TEXTS)
+    for bad in (float("nan"), float("inf")):
+        model = weights.load(SHIPPED_WEIGHTS)
+        head = model.parts[0].classifier.heads["topic"]
+        with torch.no_grad():
+            head.output.bias[0] = bad  # type: ignore[union-attr,operator,index]
+        with pytest.raises(InferenceError, match="not finite"):
+            Engine(model, ModelSettings()).classify(TEXTS)
 
 
 @pytest.fixture
@@ -130,7 +181,7 @@ def copied(tmp_path: Path) -> Path:
 
 
 def test_damaged_weights_are_refused(copied: Path) -> None:
-    path = copied / "model.safetensors"
+    path = copied / "en" / "model.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -138,7 +189,9 @@ def test_damaged_weights_are_refused(copied: Path) -> None:
         weights.load(copied)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "model.json", "config.json", "tokenizer.json"])
+@pytest.mark.parametrize(
+    "name", ["en/model.safetensors", "model.json", "en/config.json", "zh/tokenizer.json"]
+)
 def test_a_missing_file_is_named(copied: Path, name: str) -> None:
     (copied / name).unlink()
     with pytest.raises(WeightsError, match=str(copied)):
@@ -152,6 +205,15 @@ def test_a_description_that_does_not_fit_the_weights_is_refused(copied: Path) ->
     path.write_text(json.dumps(info))
     with pytest.raises(WeightsError, match="cannot be loaded"):
         weights.load(copied)
+
+
+def test_mislabelled_weights_fail_their_canaries(copied: Path) -> None:
+    path = copied / "model.json"
+    info = json.loads(path.read_text())
+    info["labels"]["sentiment"].reverse()
+    path.write_text(json.dumps(info))
+    with pytest.raises(WeightsError, match="calls the sentiment of its canary"):
+        Engine.load(ModelSettings(weights=copied))
 
 
 def test_a_folder_that_is_no_classifier_is_refused(tmp_path: Path) -> None:

@@ -1,50 +1,154 @@
-"""Attention pooling, batching and quantisation, against their formulas."""
+"""Attention pooling, batching and quantisation, against their formulas and torch's own functions."""
+
+import math
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
-from models.attention import AdditivePooling
+from models.attention import (
+    POOLINGS,
+    AdditivePooling,
+    MultiHeadPooling,
+    ScaledDotProductPooling,
+    masked_softmax,
+    scaled_dot_product,
+)
 from models.batching import token_batches
-from models.classifier import pad
-from models.weights import pack, unpack
+from models.classifier import Hidden, TargetHead, pad, side_by_side
+from models.weights import LARGE, pack, unpack
+
+MASK = torch.tensor([[False, True, True, False], [False, True, True, True]])
+FIRST = torch.tensor([[True, False, False, False]] * 2)
+
+
+def test_masked_softmax_is_torchs_where_the_mask_is_true() -> None:
+    scores = torch.randn(2, 4)
+    weights = masked_softmax(scores, MASK)
+    expected = functional.softmax(scores.masked_fill(~MASK, -math.inf), dim=-1)
+    torch.testing.assert_close(weights, expected)
+    assert (weights[~MASK] == 0).all()
+
+
+def test_scaled_dot_product_is_torchs_own() -> None:
+    query, key, value = torch.randn(2, 3, 8), torch.randn(2, 4, 8), torch.randn(2, 4, 5)
+    given, weights = scaled_dot_product(query, key, value, MASK)
+    expected = functional.scaled_dot_product_attention(query, key, value, attn_mask=MASK.unsqueeze(1))
+    torch.testing.assert_close(given, expected)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3))
 
 
 def test_additive_pooling_is_its_formula() -> None:
     torch.manual_seed(1)
     pooling, hidden = AdditivePooling(6), torch.randn(2, 4, 6)
-    mask = torch.tensor([[True, True, True, False], [False, True, True, True]])
-    pooled, weights = pooling(hidden, mask)
+    pooled, weights = pooling(hidden, MASK, FIRST)
     for row in range(2):
-        kept = hidden[row][mask[row]]
+        kept = hidden[row][MASK[row]]
         scores = torch.tanh(kept @ pooling.key.weight.T + pooling.key.bias) @ pooling.query.weight[0]
         share = torch.exp(scores) / torch.exp(scores).sum()
-        torch.testing.assert_close(weights[row][mask[row]], share)
+        torch.testing.assert_close(weights[row][MASK[row]], share)
         torch.testing.assert_close(pooled[row], (share[:, None] * kept).sum(0))
-    assert (weights[~mask] == 0).all()
+    assert (weights[~MASK] == 0).all()
 
 
-def test_a_row_without_tokens_pools_to_zeros_and_large_scores_stay_finite() -> None:
-    pooling = AdditivePooling(3)
+def test_dot_product_pooling_is_its_formula() -> None:
+    pooling, hidden = ScaledDotProductPooling(6), torch.randn(2, 4, 6)
+    pooled, weights = pooling(hidden, MASK, FIRST)
+    kept = hidden[1][MASK[1]]
+    share = torch.softmax(
+        (kept @ pooling.key.weight.T + pooling.key.bias) @ pooling.query[0] / math.sqrt(6), 0
+    )
+    torch.testing.assert_close(weights[1][MASK[1]], share)
+    torch.testing.assert_close(pooled[1], (share[:, None] * kept).sum(0))
+
+
+def test_the_heads_of_multi_head_pooling_are_torchs_multi_head_attention() -> None:
+    torch.manual_seed(2)
+    pooling, hidden = MultiHeadPooling(8, heads=2), torch.randn(2, 4, 8)
+    theirs = nn.MultiheadAttention(8, 2, batch_first=True)
     with torch.no_grad():
-        pooling.query.weight.fill_(1e30)
-    pooled, weights = pooling(torch.randn(2, 5, 3), torch.tensor([[False] * 5, [True] * 5]))
+        # Our queries are learned as they are, so theirs must pass them through.
+        theirs.in_proj_weight.copy_(torch.cat([torch.eye(8), pooling.key.weight, pooling.value.weight]))
+        theirs.in_proj_bias.copy_(torch.cat([torch.zeros(8), pooling.key.bias, pooling.value.bias]))
+        theirs.out_proj.weight.copy_(pooling.output.weight)
+        theirs.out_proj.bias.copy_(pooling.output.bias)
+    query = pooling.query.reshape(1, 1, 8).expand(2, 1, 8)
+    expected, shares = theirs(query, hidden, hidden, key_padding_mask=~MASK, average_attn_weights=False)
+    pooled, weights = pooling.attend(hidden, MASK)
+    torch.testing.assert_close(pooled, expected.squeeze(1))
+    torch.testing.assert_close(weights, shares.squeeze(2))
+    whole, _ = pooling(hidden, MASK, FIRST)
+    mean = torch.stack([hidden[row][MASK[row]].mean(0) for row in range(2)])
+    torch.testing.assert_close(whole, pooling.norm(mean + pooled))
+
+
+def test_mean_and_first_are_what_they_say() -> None:
+    hidden = torch.randn(2, 4, 6)
+    mean, _ = POOLINGS["mean"](6)(hidden, MASK, FIRST)
+    torch.testing.assert_close(mean[0], hidden[0, 1:3].mean(0))
+    first, weights = POOLINGS["first"](6)(hidden, MASK, FIRST)
+    torch.testing.assert_close(first, hidden[:, 0])
+    assert weights[0].tolist() == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", POOLINGS)
+def test_a_row_without_tokens_stays_finite_and_so_do_large_scores(kind: str) -> None:
+    pooling = POOLINGS[kind](4)
+    none = torch.zeros(2, 5, dtype=torch.bool)
+    pooled, weights = pooling(torch.randn(2, 5, 4) * 1e15, none, none)
     assert torch.isfinite(pooled).all()
-    assert (weights[0] == 0).all() and (pooled[0] == 0).all()
-    assert weights[1].sum().item() == pytest.approx(1)
+    assert (weights == 0).all()
 
 
-def test_the_gradient_of_the_pooling_is_right() -> None:
-    pooling = AdditivePooling(3).double()
+@pytest.mark.parametrize("kind", POOLINGS)
+def test_weights_sum_to_one_over_the_mask_and_half_precision_is_kept(kind: str) -> None:
+    pooling = POOLINGS[kind](8).bfloat16()
+    pooled, weights = pooling(torch.randn(2, 4, 8).bfloat16(), MASK, FIRST)
+    assert pooled.dtype is torch.bfloat16 and weights.dtype is torch.float32
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2))
+
+
+@pytest.mark.parametrize("kind", POOLINGS)
+def test_the_gradient_of_the_pooling_is_right(kind: str) -> None:
+    torch.manual_seed(3)
+    pooling = POOLINGS[kind](4).double()
     # The softmax runs in float32, so the check needs a coarser step than usual.
-    hidden = torch.randn(1, 3, 3, dtype=torch.float64, requires_grad=True)
-    mask = torch.ones(1, 3, dtype=torch.bool)
-    assert torch.autograd.gradcheck(lambda h: pooling(h, mask)[0], hidden, eps=1e-2, atol=2e-2)
+    hidden = torch.randn(1, 3, 4, dtype=torch.float64, requires_grad=True)
+    words, first = torch.ones(1, 3, dtype=torch.bool), torch.tensor([[True, False, False]])
+
+    def pooled(vectors: Tensor) -> Tensor:
+        return pooling(vectors, words, first)[0]
+
+    assert torch.autograd.gradcheck(pooled, hidden, eps=1e-2, atol=3e-2)
 
 
-def test_batches_hold_every_text_once_longest_first_within_the_budget() -> None:
-    batches = token_batches([3, 50, 7, 7, 200, 1], budget=60)
-    assert batches == [[4], [1], [2, 3, 0, 5]]
+def test_the_target_head_asks_from_the_target() -> None:
+    torch.manual_seed(4)
+    head, vectors = TargetHead(6, 3).eval(), torch.randn(2, 4, 6)
+    spans = torch.tensor([[False, True, True, False]])
+    logits, weights = head(Hidden(vectors, MASK, FIRST), torch.tensor([1]), spans)
+    target = vectors[1, 1:3].mean(0)
+    kept = vectors[1][MASK[1]]
+    scores = head.key(kept) @ head.query(target) / math.sqrt(6)
+    context = (torch.softmax(scores, 0)[:, None] * kept).sum(0)
+    torch.testing.assert_close(logits[0], head.output(torch.cat([context, target])))
+    torch.testing.assert_close(weights[0].sum(), torch.tensor(1.0))
+
+
+def test_windows_of_a_text_stand_side_by_side() -> None:
+    windows = torch.arange(12).view(3, 4)
+    assert side_by_side(windows, [2, 1]).tolist() == [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 10, 11, 0, 0, 0, 0]]
+
+
+def test_batches_hold_every_text_once_largest_first_within_the_budget() -> None:
+    shapes = [(1, 3), (1, 50), (1, 7), (1, 7), (1, 200), (1, 1)]
+    assert token_batches(shapes, budget=60) == [[4], [1], [2, 3, 0, 5]]
     assert token_batches([], 60) == []
+
+
+def test_the_windows_of_a_long_text_count_in_its_batch() -> None:
+    assert token_batches([(1, 10), (3, 10), (1, 10)], budget=40) == [[1, 0], [2]]
 
 
 def test_padding_fills_to_the_longest() -> None:
@@ -53,9 +157,10 @@ def test_padding_fills_to_the_longest() -> None:
 
 def test_int8_with_a_scale_a_row_is_off_by_half_a_step_at_most() -> None:
     torch.manual_seed(1)
+    large = torch.randn(20, LARGE // 20 + 1) * torch.logspace(-4, 4, 20)[:, None]
     state = {
-        "encoder.dense.weight": torch.randn(20, 30) * torch.logspace(-4, 4, 20)[:, None],
-        "encoder.zero.weight": torch.zeros(2, 3),
+        "encoder.dense.weight": large,
+        "encoder.zero.weight": torch.zeros_like(large),
         "encoder.norm.weight": torch.randn(30),
         "heads.topic.output.weight": torch.randn(4, 30),
     }

@@ -18,7 +18,13 @@ def call(*words: str, stdin: str | bytes | None = None, **environ: str) -> Resul
 
 
 def commands() -> list[tuple[str, ...]]:
-    return [(), *[(name,) for name in main.commands], ("topics", "create"), ("db", "upgrade")]
+    return [
+        (),
+        *[(name,) for name in main.commands],
+        ("topics", "create"),
+        ("db", "upgrade"),
+        ("models", "promote"),
+    ]
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
@@ -26,7 +32,7 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
     result = call(*words, "--help")
     assert result.exit_code == 0
     assert len(result.output) > 100
-    if words not in (("topics",), ("db",)):
+    if words not in (("topics",), ("db",), ("models",)):
         assert "Examples:" in result.output
 
 
@@ -38,7 +44,7 @@ def test_classify_answers_every_line_in_order_by_its_contract() -> None:
     lines = [
         "Alderbrook Foods shares plunge 20% after profit warning",
         '{"id": "b", "title": "Brightmoor Energy posts record profit", "text": "Outlook raised."}',
-        "苹果公司股价上涨",
+        "トヨタの株価が下落した",
         '{"id": 7, "text": "Oil climbs 3% as producers extend output cuts", "other": 1}',
         "",
     ]
@@ -49,9 +55,10 @@ def test_classify_answers_every_line_in_order_by_its_contract() -> None:
     assert [a["status"] for a in found] == ["ok", "ok", "unsupported", "ok", "unsupported"]
     assert [a["sentiment"] and a["sentiment"]["label"] for a in found[:3]] == ["negative", "positive", None]
     keys = {"id", "lang", "topic", "sentiment", "score", "probabilities", "evidence", "status", "model"}
+    keys |= {"certain", "windows"}
     for answer in found:
         assert answer.keys() == keys
-    assert found[2]["lang"] == "zh" and found[2]["topic"] is None and found[2]["score"] is None
+    assert found[2]["lang"] == "ja" and found[2]["topic"] is None and found[2]["score"] is None
     titled = "Brightmoor Energy posts record profit\nOutlook raised."
     for text, answer in ((lines[0], found[0]), (titled, found[1])):
         assert answer["evidence"]
@@ -83,6 +90,70 @@ def test_bytes_that_are_no_utf_8_harm_only_themselves() -> None:
 def test_without_json_it_answers_for_people() -> None:
     result = call("classify", "-", stdin="Alderbrook Foods shares plunge 20% after profit warning\n")
     assert result.stdout.startswith("negative 0.")
+
+
+def test_a_label_below_its_threshold_is_shown_as_uncertain() -> None:
+    result = call("classify", "-", stdin="Shares\n", MONITOR_MODELS__CERTAIN_FROM="1")
+    assert result.stdout.rstrip().endswith("uncertain")
+    result = call("classify", "--json", "-", stdin="Shares\n", MONITOR_MODELS__CERTAIN_FROM="1")
+    (answer,) = answers(result)
+    assert (answer["status"], answer["certain"]) == ("ok", False)
+    assert answer["sentiment"]["label"]
+
+
+def test_explain_weighs_the_words_and_escapes_what_it_shows(tmp_path: Path) -> None:
+    text = "Brightmoor <b>soars</b> on record profit while Alderbrook plunges"
+    page = tmp_path / "why.html"
+    result = call(
+        "explain", "--json", "--html", str(page), "--target", "Alderbrook", "--target", "Nobody", text
+    )
+    (answer,) = answers(result)
+    assert answer["method"] == "integrated"
+    assert "".join(word["text"] for word in answer["words"]) == text.replace(" ", "")
+    assert answer["targets"]["Alderbrook"]["sentiment"]["label"] == "negative"
+    assert answer["targets"]["Nobody"]["sentiment"] is None
+    assert "<b>soars" not in page.read_text() and "soars" in page.read_text()
+    shown = call("explain", "--method", "attention", text)
+    assert text in shown.stdout.replace("\n", " ")
+
+
+def test_house_rows_become_a_version_that_can_be_promoted(tmp_path: Path) -> None:
+    rows = [
+        {"text": f"{company} {said}", "mood": mood}
+        for company in ("Acme", "Brightmoor", "Alderbrook", "Northgate", "Kestrel", "Orwell", "Tamar", "Vesta")
+        for said, mood in (
+            ("wins a large order from the navy", "positive"), ("loses its largest customer", "negative"),
+            ("moves its office to Leeds", "neutral"), ("pays a special dividend", "positive"),
+            ("recalls ten thousand cars", "negative"), ("names a new head of marketing", "neutral"),
+        )
+    ]  # fmt: skip
+    file, registry = tmp_path / "rows.jsonl", tmp_path / "registry"
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    result = call(
+        "train", "--json", "--train", str(file), "--valid", str(file), "--map", "sentiment=mood",
+        "--epochs", "1", "--registry", str(registry),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    (told,) = answers(result)
+    assert told["leaks"] == len(rows)
+    assert "nearly repeat training rows" in result.stderr
+    version = told["version"]
+    assert call("models", "promote", version, "--registry", str(registry)).exit_code == 0
+    listed = call("models", "list", "--registry", str(registry)).stdout
+    assert listed.startswith(f"* {version}")
+    assert version in call("models", "show", version, "--registry", str(registry)).stdout
+    page = tmp_path / "report.html"
+    scored = call(
+        "evaluate", "--json", "--checks", "--html", str(page), "--against", str(registry / version),
+        "--map", "sentiment=mood", str(file), MONITOR_MODELS__WEIGHTS=str(registry),
+    )  # fmt: skip
+    (report,) = answers(scored)
+    (task,) = report["files"][str(file)]
+    assert task["accuracy"] > 0.8
+    (comparison,) = report["comparisons"][str(file)]
+    assert (comparison["only_first"], comparison["only_second"], comparison["p_value"]) == (0, 0, 1.0)
+    assert {check["name"] for check in report["robustness"]["en"]["flips"]} >= {"company", "typo", "all"}
+    assert "<svg" in page.read_text() and "<script" not in page.read_text()
 
 
 def test_a_wrong_setting_ends_with_2_and_one_line() -> None:

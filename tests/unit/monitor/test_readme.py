@@ -27,7 +27,7 @@ def blocks(language: str) -> list[str]:
 
 
 def commands() -> list[str]:
-    lines = [line for text in blocks("sh") for line in text.splitlines()]
+    lines = [line for text in blocks("sh") for line in text.replace("\\\n", " ").splitlines()]
     found = [line.split("#")[0].strip() for line in lines if re.search(r"(^|\s)monitor [a-z]", line)]
     return [re.sub(r"^.*?(?=monitor [a-z])", "", line) for line in found]
 
@@ -36,9 +36,13 @@ def commands() -> list[str]:
 def test_every_monitor_command_is_one(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = shlex.split(line)[1:]
+    Path("registry").mkdir()
     for word in words:
-        if word.endswith((".jsonl", ".csv", ".toml")):
+        if word.endswith((".jsonl", ".csv", ".toml", ".yaml")):
+            Path(word).parent.mkdir(parents=True, exist_ok=True)
             Path(word).write_text("")
+        elif word.startswith("./"):
+            Path(word).mkdir(exist_ok=True)
     command: click.Command = main
     while isinstance(command, click.Group):
         command = command.commands[words.pop(0)]

@@ -2,11 +2,14 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from pydantic import SecretStr
 from sqlalchemy import func, select, text, update
 
 from stream import database, schema
@@ -229,6 +232,38 @@ def test_the_migrations_make_exactly_the_tables_of_the_schema(store: Store) -> N
     with database.reading(store.engine) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, schema.metadata) == []
+
+
+def test_a_database_of_the_first_schema_keeps_its_data(tmp_path: Path) -> None:
+    settings = DatabaseSettings(url=SecretStr(f"sqlite:///{tmp_path / 'old.db'}"))
+    database.upgrade(settings, "0001")
+    engine = database.connect(settings)
+    row = "'2026-03-01 00:00:00', 'Macro', 'news', 0, 3, 1, 1, 1, 500, 900"
+    with database.writing(engine) as connection:
+        names = "window_start, topic, kind, kafka_partition, n, positive, neutral, negative"
+        connection.execute(text(f"INSERT INTO aggregates ({names}, score_sum, score_squares) VALUES ({row})"))
+    with pytest.raises(SchemaError, match="monitor db upgrade"):
+        database.check_schema(engine)
+    database.upgrade(settings)
+    database.check_schema(engine)
+    with database.reading(engine) as connection:
+        found = connection.execute(text("SELECT n, negative, uncertain FROM aggregates")).one()
+    assert tuple(found) == (3, 1, 0)
+    engine.dispose()
+
+
+def test_an_uncertain_document_counts_in_a_column_of_its_own(store: Store) -> None:
+    sure, unsure = judged("a", 0), judged("b", 1)
+    unsure = replace(unsure, prediction=replace(unsure.prediction, certain=False))
+    write(store, sure, unsure)
+    (total,) = store.sums(NOW - timedelta(days=1), NOW + timedelta(days=1))
+    assert (total.n, total.uncertain) == (2, 1)
+    assert total.positive + total.neutral + total.negative == 1
+    with database.reading(store.engine) as connection:
+        table = schema.documents
+        rows = connection.execute(select(table.c.status, table.c.sentiment).order_by(table.c.id)).all()
+    assert rows[1] == ("uncertain", None)
+    assert rows[0].status == "ok" and rows[0].sentiment is not None
 
 
 def test_a_schema_that_is_not_this_versions_is_refused_with_what_to_do(store: Store) -> None:

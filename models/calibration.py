@@ -1,0 +1,68 @@
+"""Probabilities that mean what they say: temperature scaling, and how to tell whether they do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+COARSE = np.geomspace(0.25, 8.0, 60)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Over the last axis, in float64."""
+    shifted = np.asarray(logits, float) - np.max(logits, axis=-1, keepdims=True)
+    powers: np.ndarray = np.exp(shifted)
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def fit_temperature(logits: np.ndarray, allowed: np.ndarray) -> float:
+    """The T that makes softmax(logits / T) most likely to say what is true (Guo et al. 2017).
+
+    logits [n, labels], allowed bool [n, labels], true for the right label or for each that may be.
+    Dividing by T never changes which label is largest.
+    """
+
+    def loss(temperature: float) -> float:
+        chosen = (softmax(logits / temperature) * allowed).sum(-1)
+        return float(-np.log(np.maximum(chosen, 1e-12)).mean())
+
+    best = min(COARSE, key=loss)
+    return float(min(np.geomspace(best / 1.05, best * 1.05, 21), key=loss))
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Predictions of like confidence: how sure they were, and how often right."""
+
+    n: int
+    confidence: float
+    accuracy: float
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> tuple[Bin, ...]:
+    """The filled ones of `bins` equal stretches of confidence; both arrays are [n]."""
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    return tuple(
+        Bin(int(inside.sum()), float(confidence[inside].mean()), float(right[inside].mean()))
+        for inside in (place == i for i in range(bins))
+        if inside.any()
+    )
+
+
+def expected_calibration_error(bins: Sequence[Bin]) -> float:
+    """Mean gap between confidence and accuracy, weighted by how many (Naeini et al. 2015)."""
+    total = sum(item.n for item in bins)
+    return sum(item.n * abs(item.confidence - item.accuracy) for item in bins) / total if total else 0.0
+
+
+def threshold_for(confidence: np.ndarray, right: np.ndarray, wanted: float, floor: float) -> float:
+    """The lowest confidence from which a label is more likely right than `wanted`.
+
+    Looks at predictions in bins of 0.05 from `floor` up and returns the start of the first whose
+    accuracy reaches `wanted`; bins with under 10 predictions decide nothing.
+    """
+    for low in np.arange(floor, 0.9, 0.05):
+        inside = (confidence >= low) & (confidence < low + 0.05)
+        if inside.sum() >= 10 and right[inside].mean() >= wanted:
+            return round(float(low), 2)
+    return round(floor, 2)

@@ -1,0 +1,156 @@
+"""Why a label: the weights of words, and whether they are worth anything."""
+
+import random
+
+import pytest
+
+from models.augment import EMOJI, augment
+from models.drift import Profiler, drift, stability_index
+from models.drills import drills, lessons
+from models.engine import Engine
+from models.explain import carrying, explain
+from models.robustness import CHECKS, _read, faithfulness, robustness, without
+from stream.nouns import SENTIMENTS, Prediction, Span
+
+TEXT = "Alderbrook Foods shares plunge 20% after profit warning"
+
+
+@pytest.mark.parametrize("method", ["attention", "gradient", "integrated"])
+@pytest.mark.parametrize("task", ["sentiment", "topic"])
+def test_every_word_gets_a_weight_in_the_order_of_the_text(engine: Engine, method: str, task: str) -> None:
+    found = explain(engine, TEXT, task, method)  # type: ignore[arg-type]
+    assert "".join(span.text for span in found.words) == TEXT.replace(" ", "")
+    assert [span.start for span in found.words] == sorted(span.start for span in found.words)
+    assert all(TEXT[span.start : span.end] == span.text for span in found.words)
+    assert found.prediction.sentiment == "negative"
+
+
+def test_integrated_gradients_add_up_to_the_change_in_log_probability(engine: Engine) -> None:
+    """Completeness, within what the steps and bfloat16 leave open."""
+    import math
+
+    found = explain(engine, "Profit falls at Alderbrook as costs rise", method="integrated")
+    total = sum(span.weight for span in found.words)
+    reached = math.log(found.prediction.probabilities["sentiment"]["negative"])
+    assert 0.2 < total < 8
+    assert total > reached
+
+
+def test_the_word_that_decides_weighs_most(engine: Engine) -> None:
+    found = explain(engine, "Alderbrook Foods shares plunge on Monday", method="integrated")
+    assert "plunge" in [span.text for span in carrying(found.words, 2)]
+
+
+def test_an_unsupported_text_has_no_words(engine: Engine) -> None:
+    found = explain(engine, "トヨタの株価が下落した")
+    assert (found.words, found.prediction.status) == ((), "unsupported")
+
+
+def test_chinese_words_are_the_pieces_of_the_tokenizer(engine: Engine) -> None:
+    found = explain(engine, "公司股价暴跌，投资者损失惨重")
+    assert len(found.words) > 4
+    assert "".join(span.text for span in found.words) == "公司股价暴跌，投资者损失惨重"
+
+
+def test_deleting_takes_out_what_was_named() -> None:
+    assert without("shares plunge today", [(7, 14), (0, 7)]) == "today"
+
+
+class Keyword:
+    """A classifier that says negative with certainty where "bad" stands, and shows what it is told to."""
+
+    def __init__(self, shows: str) -> None:
+        self.shows = shows
+
+    def classify(self, texts: list[str], languages: list[str | None] | None = None) -> list[Prediction]:
+        return [self.judge(text) for text in texts]
+
+    def judge(self, text: str) -> Prediction:
+        share = 0.9 if "bad" in text else 0.1
+        moods = {"positive": 0.0, "neutral": 1 - share, "negative": share}
+        at = text.find(self.shows)
+        evidence = (Span("sentiment", self.shows, at, at + len(self.shows), 1.0),) if at >= 0 else ()
+        return Prediction(
+            "m", "en", "Macro", max(moods, key=lambda m: moods[m]), 0.0, {"sentiment": moods}, evidence
+        )
+
+
+def test_faithfulness_tells_evidence_from_decoration() -> None:
+    texts = ["one two bad three four", "five bad six seven"]
+    honest = faithfulness(Keyword("bad"), texts, words=1)  # type: ignore[arg-type]
+    assert (honest.n, honest.shown, honest.chance) == (2, pytest.approx(0.8), 0.0)
+    false = faithfulness(Keyword("four"), texts, words=1)  # type: ignore[arg-type]
+    assert (false.n, false.shown) == (1, 0.0)
+
+
+@pytest.mark.parametrize(("language", "least"), [("en", 300), ("zh", 150)])
+def test_there_are_enough_pairs_and_no_text_twice(language: str, least: int) -> None:
+    same, directions = _read(f"same_{language}.csv"), _read(f"directions_{language}.csv")
+    assert len(same) + len(directions) >= least
+    texts = [pair[side] for pair in same + directions for side in "ab"]
+    assert len(texts) == len(set(texts))
+    for pair in directions:
+        assert pair["a_sentiment"] != pair["b_sentiment"]
+        assert {pair["a_sentiment"], pair["b_sentiment"]} <= set(SENTIMENTS)
+    assert CHECKS.is_dir()
+
+
+def test_nothing_that_is_checked_was_trained_on() -> None:
+    for language in ("en", "zh"):
+        trained = {text for text, _ in drills(language, 4000, seed=1)}
+        pairs = _read(f"same_{language}.csv") + _read(f"directions_{language}.csv")
+        trained |= {text for text, _ in lessons(language)}
+        assert not trained & {pair[side] for pair in pairs for side in "ab"}
+
+
+def test_robustness_of_a_language_without_pairs_is_empty(engine: Engine) -> None:
+    found = robustness(engine, "xx")
+    assert all(check.n == 0 and check.rate == 0 for check in found.flips + found.directions)
+
+
+def test_edits_keep_the_words_that_matter() -> None:
+    dice = random.Random(3)
+    text = "$ACME shares plunge 20.5% after earnings"
+    edited = {augment(text, dice, rate=0.5) for _ in range(200)}
+    assert len(edited) > 50
+    assert augment(text, dice, rate=0.0) == text
+    assert any("https://" in one for one in edited) and any(sign in one for one in edited for sign in EMOJI)
+    assert all("%" in one and "$" in one for one in edited)
+
+
+def test_drills_are_distinct_balanced_and_repeatable() -> None:
+    for language in ("en", "zh"):
+        found = drills(language, 900, seed=2)
+        assert found == drills(language, 900, seed=2)
+        assert len({text for text, _ in found}) == 900
+        moods = [labels["sentiment"] for _, labels in found]
+        assert all(moods.count(mood) == 300 for mood in SENTIMENTS)
+        assert len({labels["topic"] for _, labels in found}) == 20
+    with pytest.raises(ValueError, match="xx"):
+        drills("xx", 10, seed=1)
+
+
+def profiled(share: float, memory: int | None = None, n: int = 2000) -> Profiler:
+    profiler = Profiler({"sentiment": SENTIMENTS}, memory)
+    dice = random.Random(1)
+    for _ in range(n // 10):
+        labels = [("negative" if dice.random() < share else "neutral", 0.9) for _ in range(10)]
+        profiler.add([(20, 0)] * 10, {"sentiment": labels})
+    return profiler
+
+
+def test_drift_is_small_for_the_same_and_large_for_another_mix() -> None:
+    reference = profiled(0.2).profile()
+    same = drift(reference, profiled(0.22).profile())
+    other = drift(reference, profiled(0.7).profile())
+    assert all(value < 0.05 for value in same.values())
+    assert other["sentiment_label"] > 0.25
+    assert other["tokens"] == 0
+    assert stability_index([1, 0], [0, 1]) < 20
+
+
+def test_old_texts_fade() -> None:
+    profiler = profiled(1.0, memory=100, n=1000)
+    profiler.add([(20, 0)] * 1000, {"sentiment": [("neutral", 0.9)] * 1000})
+    assert profiler.profile().labels["sentiment"]["neutral"] > 0.99
+    assert 900 < profiler.texts < 1100
