@@ -43,12 +43,11 @@ class Pooling(nn.Module):
 
     hidden [batch, tokens, width]; words bool [batch, tokens], true for the text's own tokens;
     first bool [batch, tokens], true for the token that opens a window ([CLS]).
-    Returns pooled [batch, width] and weights [batch, tokens] in float32.
+    Returns pooled [batch, width] and weights [batch, tokens] in float32.  Built from the width alone.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.width = width
 
 
 class MeanPooling(Pooling):

@@ -1,27 +1,85 @@
-"""Edits that keep what a text says: other tickers, numbers, links, emoji, case, a typo."""
+"""Edits that keep what a text says: other names, tickers, numbers, links, emoji, case, a typo."""
 
 import random
 import re
 
 TICKER = re.compile(r"\$[A-Za-z]{1,6}\b")
 LETTERS = "ABCDEFGHIKLMNOPRSTVWXZ"
-LONG_WORD = re.compile(r"\b[a-z]{6,}\b")
+LONG_WORD = re.compile(r"\b[A-Za-z][a-z]{4,}\b")
 EMOJI = ("📊", "📰", "🔔", "👀", "🧐", "🏦")
+# Companies of one trade: which of them does a thing says neither whether it is good nor what it is about.
+PEERS = tuple(
+    tuple(names.split(", "))
+    for names in (
+        "Apple, Microsoft, Google, Amazon, Meta, Nvidia, Intel, AMD, IBM, Oracle, Cisco, Dell, Salesforce, "
+        "Adobe, Netflix, Spotify, Uber, Lyft, Airbnb, Shopify, Zoom, Snap, Twitter, Qualcomm, Broadcom",
+        "Tesla, Ford, General Motors, Toyota, Honda, Volkswagen, BMW, Nio, Rivian, Nissan, Stellantis, Volvo",
+        "JPMorgan, Goldman Sachs, Morgan Stanley, Citigroup, Wells Fargo, Barclays, HSBC, UBS, "
+        "Deutsche Bank, BNP Paribas, Santander, Nomura",
+        "Delta, United, Lufthansa, Ryanair, Southwest, Air France, EasyJet, JetBlue, Qantas",
+        "Exxon, Chevron, Shell, BP, Equinor, Orsted, ConocoPhillips, Eni, Repsol, Petrobras",
+        "Pfizer, Moderna, Merck, Novartis, Roche, AstraZeneca, Bayer, Sanofi, Biogen, Gilead",
+        "Walmart, Target, Costco, Macy's, Nike, Adidas, H&M, Zara, Starbucks, McDonald's, PepsiCo, Nestle, "
+        "Unilever, Danone, Kellogg, Home Depot, Lowe's, Best Buy",
+        "Boeing, Airbus, Lockheed Martin, Siemens, Caterpillar, Honeywell, Ericsson, Nokia, ABB, 3M, "
+        "FedEx, UPS",
+        "Bitcoin, Ethereum, Solana, Cardano, Dogecoin",
+        "腾讯, 阿里巴巴, 百度, 京东, 美团, 网易, 小米, 拼多多",
+        "贵州茅台, 五粮液, 泸州老窖, 洋河股份, 山西汾酒",
+        "比亚迪, 长城汽车, 吉利汽车, 长安汽车, 上汽集团, 蔚来, 理想汽车",
+        "招商银行, 平安银行, 工商银行, 兴业银行, 宁波银行, 中国银行",
+        "中信证券, 东方财富, 华泰证券, 国泰君安, 海通证券",
+        "万科, 保利发展, 碧桂园, 龙湖集团, 金地集团",
+        "宁德时代, 隆基绿能, 通威股份, 阳光电源, 亿纬锂能",
+    )
+)  # fmt: skip
+PEER = {name: names for names in PEERS for name in names}
+NAME = re.compile("|".join(rf"(?<![A-Za-z]){re.escape(name)}(?![A-Za-z])" for name in PEER))
+# The same amount, written in another way.
+AMOUNTS = (
+    (re.compile(r"(?<=\d) ?%"), (" percent", " pct", "%")),
+    (re.compile(r"(?<=\d) (?:percent|pct)\b"), ("%", " per cent")),
+    (re.compile(r"(?<=\d) (?:bps|basis points)\b"), (" bps", " basis points", "bp")),
+    (re.compile(r"(?<=\d) ?(?:bn|billion|B)\b"), ("bn", " billion", " bn", "B")),
+    (re.compile(r"(?<=\d) ?(?:mn|mln|million|M)\b"), ("m", " million", " mln", "M")),
+    (re.compile(r"\$(?=\d)"), ("USD ", "US$", "$")),
+    (re.compile(r"(?<=\d),(?=\d{3}\b)"), ("", ",")),
+)
 
 
 def augment(text: str, dice: random.Random, rate: float = 0.15) -> str:
     """Apply each edit with probability `rate`, independently."""
-    for edit in (other_ticker, other_digits, add_emoji, add_link, change_case, typo):
+    for edit in EDITS:
         if dice.random() < rate:
             text = edit(text, dice)
     return text
 
 
+def other_name(text: str, dice: random.Random) -> str:
+    """Every well-known company becomes another of its trade, the same one wherever it stands."""
+    swapped: dict[str, str] = {}
+
+    def other(found: re.Match[str]) -> str:
+        name = found[0]
+        return swapped.setdefault(name, dice.choice([peer for peer in PEER[name] if peer != name]))
+
+    return NAME.sub(other, text)
+
+
 def other_ticker(text: str, dice: random.Random) -> str:
     """Every cashtag becomes another, invented one."""
-    return TICKER.sub(
-        lambda _: "$" + "".join(dice.choices("ABCDEFGHIKLMNOPRSTVWXZ", k=dice.randint(2, 4))), text
-    )
+    return TICKER.sub(lambda _: _cashtag(dice), text)
+
+
+def add_ticker(text: str, dice: random.Random) -> str:
+    """A cashtag before or behind a text that has none."""
+    if TICKER.search(text):
+        return text
+    return f"{_cashtag(dice)} {text}" if dice.random() < 0.3 else f"{text} {_cashtag(dice)}"
+
+
+def _cashtag(dice: random.Random) -> str:
+    return "$" + "".join(dice.choices(LETTERS, k=dice.randint(2, 4)))
 
 
 def other_digits(text: str, dice: random.Random) -> str:
@@ -33,16 +91,16 @@ def other_digits(text: str, dice: random.Random) -> str:
     return text[:at] + str(dice.randint(0, 9)) + text[at + 1 :]
 
 
+def other_amounts(text: str, dice: random.Random) -> str:
+    """Amounts are written in another of the usual ways."""
+    for pattern, forms in AMOUNTS:
+        text = pattern.sub(dice.choice(forms), text)
+    return text
+
+
 def add_emoji(text: str, dice: random.Random) -> str:
-    return f"{text} {dice.choice(EMOJI)}"
-
-
-def add_link(text: str, dice: random.Random) -> str:
-    return f"{text} https://example.com/{dice.randrange(1 << 24):x}"
-
-
-def change_case(text: str, dice: random.Random) -> str:
-    return dice.choice((str.upper, str.lower, str.title))(text)
+    emoji = dice.choice(EMOJI)
+    return f"{emoji} {text}" if dice.random() < 0.3 else f"{text} {emoji}"
 
 
 def typo(text: str, dice: random.Random) -> str:
@@ -54,3 +112,6 @@ def typo(text: str, dice: random.Random) -> str:
     at = dice.randrange(word.start() + 1, word.end() - 1)
     middle = dice.choice((text[at + 1] + text[at], text[at + 1], text[at] * 2 + text[at + 1]))
     return text[:at] + middle + text[at + 2 :]
+
+
+EDITS = (other_name, other_ticker, add_ticker, other_digits, other_amounts, add_emoji, typo)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from tokenizers import Encoding
 from torch import Tensor, nn
 
 from models.attention import POOLINGS, masked_softmax, scaled_dot_product, weighted_sum
@@ -22,6 +23,13 @@ class Inputs:
     attend: Tensor
     words: Tensor
     windows: Sequence[int] | None = None
+
+    @classmethod
+    def of(cls, encodings: Sequence[Encoding], pad_id: int, windows: Sequence[int] | None = None) -> "Inputs":
+        """From tokenised windows."""
+        special = pad([encoding.special_tokens_mask for encoding in encodings], 1)
+        attend = pad([encoding.attention_mask for encoding in encodings], 0)
+        return cls(pad([encoding.ids for encoding in encodings], pad_id), attend, special == 0, windows)
 
     def to(self, device: torch.device) -> "Inputs":
         return Inputs(self.ids.to(device), self.attend.to(device), self.words.to(device), self.windows)
@@ -148,3 +156,9 @@ def pad(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
     """Rows of unequal length as one int64 tensor [rows, longest]."""
     longest = max(len(row) for row in rows)
     return torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows])
+
+
+def span_mask(window: Encoding, start: int, end: int) -> list[bool]:
+    """Which tokens of a window overlap the characters from `start` to `end` of its text."""
+    own = zip(window.offsets, window.special_tokens_mask, strict=True)
+    return [not special and a < end and b > start for (a, b), special in own]

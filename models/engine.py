@@ -13,7 +13,7 @@ from torch import Tensor
 from models import language, weights
 from models.batching import token_batches
 from models.calibration import softmax
-from models.classifier import Hidden, Inputs, pad
+from models.classifier import Inputs, span_mask
 from models.device import compute_device, compute_dtype
 from models.drift import Profiler, drift
 from models.errors import InferenceError, WeightsError
@@ -190,14 +190,9 @@ class Engine:
     def inputs(self, batch: Sequence[Prepared]) -> Inputs:
         """The windows of a batch as the network reads them, on its device."""
         windows = [window for item in batch for window in item.windows]
-        special = pad([window.special_tokens_mask for window in windows], 1)
         counts = [len(item.windows) for item in batch]
-        return Inputs(
-            pad([window.ids for window in windows], batch[0].part.pad_id),
-            pad([window.attention_mask for window in windows], 0),
-            special == 0,
-            None if max(counts) == 1 else counts,
-        ).to(self.device)
+        several = None if max(counts) == 1 else counts
+        return Inputs.of(windows, batch[0].part.pad_id, several).to(self.device)
 
     @torch.inference_mode()
     def forward(self, batch: Sequence[Prepared]) -> list[Judged]:
@@ -239,26 +234,36 @@ class Engine:
 
     def finish(self, item: Prepared, judged: Judged) -> Prediction:
         """Name the labels and the words that carried them."""
+        return self._prediction(item, judged.probabilities, judged.carried)
+
+    def _prediction(
+        self,
+        item: Prepared,
+        probabilities: Mapping[str, np.ndarray],
+        carried: Mapping[str, Sequence[np.ndarray]],
+        target: str | None = None,
+    ) -> Prediction:
         named = {
             task: dict(zip(self.info.labels[task], values.tolist(), strict=True))
-            for task, values in judged.probabilities.items()
+            for task, values in probabilities.items()
         }
-        sentiment = named["sentiment"]
+        best = {task: max(values, key=values.__getitem__) for task, values in named.items()}
         return Prediction(
             model=self.info.version,
             lang=item.lang,
-            topic=max(named["topic"], key=named["topic"].__getitem__),
-            sentiment=max(sentiment, key=sentiment.__getitem__),
-            score=sentiment["positive"] - sentiment["negative"],
+            topic=best.get("topic"),
+            sentiment=best["sentiment"],
+            score=named["sentiment"]["positive"] - named["sentiment"]["negative"],
             probabilities=named,
             evidence=tuple(
                 span
-                for task, values in judged.carried.items()
+                for task, values in carried.items()
                 for span in spans(task, item.text, item.windows, values, self.settings.evidence_words)
             ),
             truncated=item.truncated,
             windows=len(item.windows),
             certain=all(self._is_certain(item.part, task, named[task]) for task in named),
+            target=target,
         )
 
     def _is_certain(self, part: weights.Part, task: str, named: Mapping[str, float]) -> bool:
@@ -279,42 +284,31 @@ class Engine:
         if not prepared or not targets:
             return [empty] * len(targets)
         item = prepared[0]
-        hidden, answers = self._encode(item), []
-        width = hidden.words.shape[1] // len(item.windows)
-        for start, end in targets:
-            mask = [inside for window in item.windows for inside in _inside(window, start, end, width)]
-            if any(mask):
-                answers.append(self._judge_target(item, hidden, mask, text[start:end]))
-            else:
-                answers.append(empty)
+        width = max(len(window.ids) for window in item.windows)
+        masks = [
+            [inside for window in item.windows for inside in _padded(span_mask(window, *target), width)]
+            for target in targets
+        ]
+        found = [at for at, mask in enumerate(masks) if any(mask)]
+        answers = [empty] * len(targets)
+        if found:
+            values, attention = self._forward_targets(item, [masks[at] for at in found])
+            for row, at in enumerate(found):
+                start, end = targets[at]
+                carried = {"sentiment": by_window(attention[row], item, width)}
+                answers[at] = self._prediction(item, {"sentiment": values[row]}, carried, text[start:end])
         return answers
 
     @torch.inference_mode()
-    def _encode(self, item: Prepared) -> Hidden:
-        return item.part.classifier.encode(self.inputs([item]))
-
-    @torch.inference_mode()
-    def _judge_target(self, item: Prepared, hidden: Hidden, mask: Sequence[bool], name: str) -> Prediction:
-        which = torch.zeros(1, dtype=torch.long, device=self.device)
-        logits, weight = item.part.classifier.target(hidden, which, torch.tensor([mask], device=self.device))
-        values = self._probabilities("sentiment", logits, [item])[0]
-        named = dict(zip(self.info.labels["sentiment"], values.tolist(), strict=True))
-        width = hidden.words.shape[1] // len(item.windows)
-        attention = by_window(weight.float().cpu().numpy()[0], item, width)
-        return Prediction(
-            model=self.info.version,
-            lang=item.lang,
-            sentiment=max(named, key=named.__getitem__),
-            score=named["positive"] - named["negative"],
-            probabilities={"sentiment": named},
-            evidence=tuple(
-                spans("sentiment", item.text, item.windows, attention, self.settings.evidence_words)
-            ),
-            truncated=item.truncated,
-            windows=len(item.windows),
-            certain=self._is_certain(item.part, "sentiment", named),
-            target=name,
-        )
+    def _forward_targets(
+        self, item: Prepared, masks: Sequence[Sequence[bool]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities [targets, sentiments] and attention [targets, tokens] from one pass."""
+        classifier = item.part.classifier
+        hidden = classifier.encode(self.inputs([item]))
+        which = torch.zeros(len(masks), dtype=torch.long, device=self.device)
+        logits, weight = classifier.target(hidden, which, torch.tensor(masks, device=self.device))
+        return self._probabilities("sentiment", logits, [item]), weight.float().cpu().numpy()
 
     def _observe(self, prepared: Sequence[Prepared], predictions: Sequence[Prediction | None]) -> None:
         """Tell the metrics how far what arrives has drifted from what the model was trained on."""
@@ -342,7 +336,5 @@ def by_window(values: np.ndarray, item: Prepared, width: int) -> list[np.ndarray
     return [values[i * width : i * width + len(window.ids)] for i, window in enumerate(item.windows)]
 
 
-def _inside(window: Encoding, start: int, end: int, width: int) -> list[bool]:
-    own = zip(window.offsets, window.special_tokens_mask, strict=True)
-    mask = [not special and a < end and b > start for (a, b), special in own]
+def _padded(mask: list[bool], width: int) -> list[bool]:
     return mask + [False] * (width - len(mask))

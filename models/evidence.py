@@ -8,7 +8,7 @@ from tokenizers import Encoding
 
 from stream.nouns import Span
 
-HAS_WORD = re.compile(r"\w")
+HAS_WORD = re.compile(r"[\w\U0001f300-\U0001faff]")  # an emoji says something too
 LINK = re.compile(r"https?://\S+")
 HAN = re.compile(r"[\u3400-\u9fff]")
 PLAIN = re.compile(r"[\u3400-\u9fff]{1,2}|[^\W\u3400-\u9fff]+")

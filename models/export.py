@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from models import weights
 from models.dataset import Row
 from models.errors import WeightsError
+from models.release import INT8_LOSS, costs_too_much
 from models.runtimes import ENCODER, OnnxEncoder
-from models.training import INT8_LOSS, costs_too_much, network_logits, task_figures
+from models.scoring import network_logits, task_figures
 
 
 class EncoderOnly(nn.Module):

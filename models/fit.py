@@ -15,7 +15,7 @@ from tokenizers import Encoding, Tokenizer
 from torch import Tensor, nn
 
 from models.augment import augment
-from models.classifier import Classifier, Hidden, Inputs, pad
+from models.classifier import Classifier, Hidden, Inputs, span_mask
 from models.dataset import Label, Row
 from models.device import compute_device, compute_dtype
 from models.errors import WeightsError
@@ -59,7 +59,7 @@ class FitOptions:
 class Batch:
     """Tokenised rows.  For each task, `allowed` and `among` are bool [rows, labels] and `known` [rows].
 
-    `soft` [rows, labels] are a teacher's probabilities, where there is a teacher.
+    `soft` [rows, labels] are a teacher's probabilities, where there is a teacher; NaN for a row it left.
     `target_text` [targets], `target_spans` [targets, tokens], `target_allowed` [targets, sentiments].
     """
 
@@ -71,13 +71,6 @@ class Batch:
     target_text: Tensor
     target_spans: Tensor
     target_allowed: Tensor
-
-
-def read(encodings: Sequence[Encoding], pad_id: int, windows: Sequence[int] | None = None) -> Inputs:
-    """Tokenised windows as the network reads them."""
-    special = pad([encoding.special_tokens_mask for encoding in encodings], 1)
-    attend = pad([encoding.attention_mask for encoding in encodings], 0)
-    return Inputs(pad([encoding.ids for encoding in encodings], pad_id), attend, special == 0, windows)
 
 
 def allowed_loss(logits: Tensor, allowed: Tensor, among: Tensor, smoothing: float) -> Tensor:
@@ -204,19 +197,22 @@ class Fit:
         return torch.stack(losses).sum()
 
     def _task_loss(self, task: str, logits: Tensor, batch: Batch) -> Tensor:
-        """Hard labels and the teacher's, each as a mean over the rows that have one."""
-        known, soft = batch.known[task], batch.soft.get(task)
-        share = self.options.teacher_share if soft is not None else 0.0
-        loss = logits.new_zeros(())
+        """Hard labels and the teacher's, each as a mean over the rows that have one.
+
+        Where the teacher said nothing the hard label counts in full.
+        """
+        known, share, loss = batch.known[task], self.options.teacher_share, logits.new_zeros(())
+        soft = batch.soft.get(task, logits.new_full(logits.shape, float("nan")))
+        taught = soft[:, 0].isfinite()
         if known.any():
             allowed, among = batch.allowed[task][known], batch.among[task][known]
             each = allowed_loss(logits[known], allowed, among, self.options.label_smoothing)
             if task in self.weights:
-                weight = (allowed * self.weights[task]).sum(-1) / allowed.sum(-1)
-                each = each * weight
-            loss = loss + (1 - share) * each.mean()
-        if soft is not None:
-            loss = loss + share * distil_loss(logits, soft, self.options.teacher_temperature).mean()
+                each = each * (allowed * self.weights[task]).sum(-1) / allowed.sum(-1)
+            loss = loss + (each * torch.where(taught[known], 1 - share, 1.0)).mean()
+        if taught.any():
+            temperature = self.options.teacher_temperature
+            loss = loss + share * distil_loss(logits[taught], soft[taught], temperature).mean()
         return loss
 
     def _forward(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
@@ -234,7 +230,7 @@ class Fit:
         edit = self.options.augmentation
         texts = [augment(row.text, self.dice, edit) if edit and not row.targets else row.text for row in rows]
         encodings = self.tokenizer.encode_batch(texts)
-        inputs = read(encodings, self.pad_id).to(self.device)
+        inputs = Inputs.of(encodings, self.pad_id).to(self.device)
         allowed, among, known, soft = {}, {}, {}, {}
         for task, names in self.labels.items():
             given = [row.labels.get(task) for row in rows]
@@ -370,12 +366,6 @@ def symmetric(one: Tensor, other: Tensor) -> Tensor:
     p, q = torch.log_softmax(one, -1), torch.log_softmax(other, -1)
     both = (p.exp() * (p - q)).sum(-1) + (q.exp() * (q - p)).sum(-1)
     return 0.5 * both.mean()
-
-
-def span_mask(encoding: Encoding, start: int, end: int) -> list[bool]:
-    """Which tokens of the encoding overlap the characters from `start` to `end`."""
-    own = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
-    return [not special and a < end and b > start for (a, b), special in own]
 
 
 def _sentiments(labels: Sequence[Label]) -> Tensor:

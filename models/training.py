@@ -12,7 +12,6 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,40 +19,26 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from tokenizers import Regex, Tokenizer, normalizers
+from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer
 
 from models import weights
 from models.adapters import Method, adapt, merge
-from models.calibration import (
-    expected_calibration_error,
-    fit_temperature,
-    reliability,
-    softmax,
-    threshold_for,
-)
+from models.calibration import softmax
 from models.classifier import Classifier
 from models.dataset import Row, Source, fingerprint, near_duplicates
 from models.device import compute_device, compute_dtype
-from models.drift import Profiler
 from models.drills import drills, lessons
 from models.errors import DataError, WeightsError
-from models.evaluation import macro_f1
-from models.fit import Fit, FitOptions, Progress, read
+from models.fit import Fit, FitOptions, Progress
+from models.normal_form import normal_form
+from models.release import store
+from models.scoring import held_out_score, network_logits
 from models.settings import SHIPPED_WEIGHTS
 from models.trimming import drop_layers, trim_vocabulary
 from stream.nouns import SENTIMENTS, TASKS
 
 log = logging.getLogger(__name__)
-
-LINK = r"https?://\S+"
-INT8_LOSS = 0.005
-# So few rows may turn by chance, and on a small set they are points of macro-F1.
-FEW = 3
-CANARIES = 8
-ENOUGH = 100
-# Below these a label is close to a guess between three sentiments, or among twenty topics.
-FLOOR = {"sentiment": 0.4, "topic": 0.25}
 
 
 @dataclass(frozen=True)
@@ -131,7 +116,10 @@ def train(
     fit.run(lambda classifier: held_out_score(fit, classifier, valid), progress, options.out / "logs")
     classifier = fit.classifier.cpu()
     classifier.encoder = merge(classifier.encoder, options.method)
-    part = store(options, start, classifier, valid)
+    part = store(
+        options.out, options.languages, options.max_tokens,
+        classifier, start.tokenizer, start.pad_id, start.labels, valid,
+    )  # fmt: skip
     part = msgspec.structs.replace(
         part, data={source.file.name: fingerprint(source.file) for source in sources}
     )
@@ -249,7 +237,7 @@ def _bare(options: TrainingOptions, rows: Sequence[Row]) -> Start:
         raise WeightsError(f"base encoder {options.base!r} cannot be loaded: {error}") from error
     encoder = weights.drop_pooler(encoder.float())
     fast = tokenizer.backend_tokenizer
-    fast.normalizer = _without_links(fast.normalizer)
+    fast.normalizer = normal_form(fast)
     known = [weights.read_info(folder).labels for folder in (*options.teachers, options.join) if folder]
     labels = {task: label_names(rows, task, known[0][task] if known else ()) for task in TASKS}
     classifier = Classifier(encoder, int(encoder.config.hidden_size), labels, options.pooling)
@@ -272,58 +260,36 @@ def label_names(rows: Sequence[Row], task: str, known: Sequence[str]) -> tuple[s
     return topics
 
 
-def _without_links(normalizer: normalizers.Normalizer | None) -> normalizers.Normalizer:
-    """A link is one word to the tokenizer: its letters say nothing and cost a dozen tokens."""
-    steps = [normalizers.Replace(Regex(LINK), "http"), *([normalizer] if normalizer else [])]
-    return normalizers.Sequence(steps)
-
-
-def network_logits(
-    classifier: Classifier, tokenizer: Tokenizer, pad_id: int, texts: Sequence[str],
-    device: torch.device, half: bool, progress: Progress | None = None, note: str = "",
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """For each task, logits [texts, labels] in float32; the tokenizer says how long a text may be."""
-    encodings = tokenizer.encode_batch(list(texts))
-    order = sorted(range(len(texts)), key=lambda i: len(encodings[i].ids))
-    found: dict[str, Any] = {}
-    with torch.inference_mode():
-        for at in range(0, len(order), 64):
-            chosen = order[at : at + 64]
-            inputs = read([encodings[i] for i in chosen], pad_id).to(device)
-            with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
-                answers = classifier(inputs)
-            for task, (logits, _) in answers.items():
-                whole = found.setdefault(task, np.zeros((len(texts), logits.shape[1]), np.float32))
-                whole[chosen] = logits.float().cpu().numpy()
-            if progress is not None:
-                progress(at + len(chosen), len(order), note)
-    return found
-
-
 def teach(
     options: TrainingOptions,
     labels: Mapping[str, Sequence[str]],
     rows: Sequence[Row],
     progress: Progress | None,
 ) -> dict[str, np.ndarray]:
-    """Mean probabilities of the teachers for every row, [rows, labels] a task; empty without teachers."""
-    summed: dict[str, np.ndarray] = {}
-    for folder in options.teachers:
-        answers = _cached_answers(options, folder, labels, rows, progress)
-        for task, probabilities in answers.items():
-            summed[task] = summed.get(task, 0) + probabilities / len(options.teachers)
-    return summed
+    """Mean probabilities of the teachers, [rows, labels] a task; empty without teachers.
+
+    A row whose label is known for every task has nothing to ask a teacher: its probabilities are NaN.
+    """
+    if not options.teachers:
+        return {}
+    asked = [i for i, row in enumerate(rows) if set(labels) - set(row.labels)]
+    found = {task: np.full((len(rows), len(names)), np.nan, np.float32) for task, names in labels.items()}
+    texts = [rows[i].text for i in asked]
+    answers = [_cached_answers(options, folder, labels, texts, progress) for folder in options.teachers]
+    for task, whole in found.items():
+        whole[asked] = np.mean([answer[task] for answer in answers], axis=0)
+    return found
 
 
 def _cached_answers(
     options: TrainingOptions,
     folder: Path,
     labels: Mapping[str, Sequence[str]],
-    rows: Sequence[Row],
+    texts: Sequence[str],
     progress: Progress | None,
 ) -> dict[str, np.ndarray]:
     info = weights.read_info(folder)
-    digest = hashlib.sha256("\0".join(row.text for row in rows).encode()).hexdigest()
+    digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
     cache = options.out / f"teacher-{info.version}-{digest[:12]}.npz"
     if cache.is_file():
         with np.load(cache) as stored:
@@ -331,19 +297,19 @@ def _cached_answers(
     part_info = next((part for part in info.parts if set(options.languages) & set(part.languages)), None)
     if part_info is None:
         raise WeightsError(f"teacher {folder} does not read {', '.join(options.languages)}")
+    for task, names in labels.items():
+        if tuple(names) != info.labels[task]:
+            raise WeightsError(f"teacher {folder} has other {task} labels than the rows and the base")
     part = weights.load_part(folder, part_info, info.labels)
     part.tokenizer.no_padding()
     part.tokenizer.enable_truncation(part_info.max_tokens)
     device, half = compute(options)
     logits = network_logits(
-        part.classifier.to(device), part.tokenizer, part.pad_id, [row.text for row in rows],
+        part.classifier.to(device), part.tokenizer, part.pad_id, texts,
         device, half, progress, f"teacher {info.version}",
     )  # fmt: skip
-    found = {}
-    for task, names in labels.items():
-        if tuple(names) != info.labels[task]:
-            raise WeightsError(f"teacher {folder} has other {task} labels than the rows and the base")
-        found[task] = softmax(logits[task] / part_info.temperature.get(task, 1.0)).astype(np.float32)
+    temperature = part_info.temperature
+    found = {t: softmax(logits[t] / temperature.get(t, 1.0)).astype(np.float32) for t in labels}
     np.savez_compressed(cache, **found)  # type: ignore[arg-type]
     return found
 
@@ -352,146 +318,6 @@ def compute(options: TrainingOptions) -> tuple[torch.device, bool]:
     """The device, and whether it computes in bfloat16."""
     device = compute_device(options.fit.device)
     return device, compute_dtype(options.fit.dtype, device) is torch.bfloat16
-
-
-def held_out_score(fit: Fit, classifier: Classifier, valid: Sequence[Row]) -> float:
-    """Mean over the tasks of `task_figures`' score."""
-    logits = network_logits(
-        classifier, fit.tokenizer, fit.pad_id, [row.text for row in valid], fit.device, fit.half
-    )
-    figures = [task_figures(task, logits[task], valid, names) for task, names in fit.labels.items()]
-    return float(np.mean([found["score"] for found in figures if found]))
-
-
-def task_figures(
-    task: str, logits: np.ndarray, rows: Sequence[Row], names: Sequence[str]
-) -> dict[str, float]:
-    """Macro-F1 and accuracy where one label is right, accuracy where one of several is; their mean is
-    the score.  Empty without labels."""
-    given = logits.argmax(-1)
-    single, several = _by_kind_of_label(task, rows)
-    found: dict[str, float] = {}
-    if single:
-        truth = np.array([names.index(rows[i].labels[task].names[0]) for i in single])
-        accuracy = float((truth == given[single]).mean())
-        found |= {"n": len(single), "accuracy": accuracy, "wrong": float((truth != given[single]).sum())}
-        found |= {"macro_f1": macro_f1(truth, given[single], len(names))}
-    if several:
-        right = [names[given[i]] in rows[i].labels[task].names for i in several]
-        found |= {"n_of_several": len(several), "accuracy_of_several": float(np.mean(right))}
-        found["wrong"] = found.get("wrong", 0) + right.count(False)
-    scores = [found[key] for key in ("macro_f1", "accuracy_of_several") if key in found]
-    return found | {"score": float(np.mean(scores))} if scores else {}
-
-
-def _by_kind_of_label(task: str, rows: Sequence[Row]) -> tuple[list[int], list[int]]:
-    """Positions of rows with one label for the task out of all, and of rows with several it may be."""
-    single: list[int] = []
-    several: list[int] = []
-    for i, row in enumerate(rows):
-        label = row.labels.get(task)
-        if label is not None:
-            (single if label.only and not label.among else several).append(i)
-    return single, several
-
-
-def store(
-    options: TrainingOptions, start: Start, classifier: Classifier, valid: Sequence[Row]
-) -> weights.PartInfo:
-    """Write the part as int8, refuse it where that costs too much, calibrate and describe it."""
-    pad_id, tokenizer, labels = start.pad_id, start.tokenizer, start.labels
-    texts = [row.text for row in valid]
-    device = torch.device("cpu")
-    exact = network_logits(classifier, tokenizer, pad_id, texts, device, half=False)
-    info = weights.save_part(
-        options.out / "-".join(options.languages), classifier, tokenizer,
-        languages=options.languages, max_tokens=options.max_tokens,
-        pooling=next(iter(classifier.heads.values())).kind,  # type: ignore[arg-type]
-    )  # fmt: skip
-    part = weights.load_part(options.out, info, labels)
-    part.tokenizer.enable_truncation(options.max_tokens)
-    logits = network_logits(part.classifier, part.tokenizer, part.pad_id, texts, device, half=False)
-    scores, temperature, certain = {}, {}, {}
-    for task, names in labels.items():
-        before, after = (task_figures(task, found[task], valid, names) for found in (exact, logits))
-        if not after:
-            continue
-        if costs_too_much(before, after):
-            raise WeightsError(
-                f"int8 costs {task} {100 * (before['score'] - after['score']):.1f} points of macro-F1, more "
-                f"than {100 * INT8_LOSS:.1f}: train with a lower learning rate or more weight decay"
-            )
-        allowed = np.array([[name in _names(row, task) for name in names] for row in valid])
-        known = allowed.sum(-1) == 1
-        if known.sum() < ENOUGH:  # a row that may be several says less about how sure is sure enough
-            known = allowed.any(-1)
-        temperature[task] = round(fit_temperature(logits[task][known], allowed[known]), 4)
-        probabilities = softmax(logits[task][known] / temperature[task])
-        confidence = probabilities.max(-1)
-        right = allowed[known][np.arange(known.sum()), probabilities.argmax(-1)]
-        certain[task] = threshold_for(confidence, right, 0.5, FLOOR[task])
-        error = expected_calibration_error(reliability(confidence, right))
-        scores[task] = {key: round(value, 4) for key, value in after.items()} | {"ece": round(error, 4)}
-    return msgspec.structs.replace(
-        info, temperature=temperature, certain_from=certain, scores=scores,
-        reference=reference_profile(part, temperature, labels, texts, logits),
-        canaries=canaries(part, temperature, labels),
-    )  # fmt: skip
-
-
-def costs_too_much(before: Mapping[str, float], after: Mapping[str, float]) -> bool:
-    """Whether figures fell by more than INT8_LOSS, and by more than FEW rows that turned."""
-    fallen = before["score"] - after["score"] > INT8_LOSS
-    return fallen and after["wrong"] - before["wrong"] > FEW
-
-
-def _names(row: Row, task: str) -> tuple[str, ...]:
-    label = row.labels.get(task)
-    return label.names if label is not None and not label.among else ()
-
-
-def reference_profile(
-    part: weights.Part,
-    temperature: Mapping[str, float],
-    labels: Mapping[str, Sequence[str]],
-    texts: Sequence[str],
-    logits: Mapping[str, np.ndarray],
-) -> Any:
-    profiler = Profiler(labels)
-    encodings = part.tokenizer.encode_batch(list(texts))
-    answers = {}
-    for task, names in labels.items():
-        probabilities = softmax(logits[task] / temperature.get(task, 1.0))
-        answers[task] = [(names[row.argmax()], float(row.max())) for row in probabilities]
-    profiler.add([(len(e.ids), e.ids.count(part.unknown_id)) for e in encodings], answers)
-    return profiler.profile()
-
-
-def canaries(
-    part: weights.Part, temperature: Mapping[str, float], labels: Mapping[str, Sequence[str]]
-) -> tuple[weights.Canary, ...]:
-    """Drill sentences that the model is right and sure about: it must be so wherever it is loaded."""
-    language = part.info.languages[0]
-    try:
-        pairs = drills(language, 200, seed=11)
-    except ValueError:
-        log.info("no canaries: there are no drills in %s", language)
-        return ()
-    logits = network_logits(
-        part.classifier, part.tokenizer, part.pad_id, [text for text, _ in pairs], torch.device("cpu"), False
-    )
-    chosen: list[weights.Canary] = []
-    seen: Counter[str] = Counter()
-    for i, (text, wanted) in enumerate(pairs):
-        sure = {}
-        for task, names in labels.items():
-            probabilities = softmax(logits[task][i] / temperature.get(task, 1.0))
-            if probabilities.max() > 0.8 and names[int(probabilities.argmax())] == wanted[task]:
-                sure[task] = wanted[task]
-        if sure == wanted and seen[wanted["sentiment"]] < CANARIES // 2 and len(chosen) < CANARIES:
-            seen[wanted["sentiment"]] += 1
-            chosen.append(weights.Canary(text, wanted))
-    return tuple(chosen)
 
 
 def with_others(options: TrainingOptions, start: Start) -> tuple[weights.PartInfo, ...]:

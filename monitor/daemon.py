@@ -37,7 +37,7 @@ from stream.alert_store import Lease, SqlAlertStore
 from stream.broker import KafkaSender
 from stream.codec import Codec
 from stream.errors import BrokerError, StoreUnavailable
-from stream.metrics import StreamMetrics
+from stream.metrics import KINDS, StreamMetrics
 from stream.nouns import Alert
 from stream.outbox import KAFKA, BatchOutbound, Entry, Outbox
 from stream.pipeline import Pipeline
@@ -131,6 +131,13 @@ class Daemon:
             self._deadline.start()
         self._stopping.set()
         self._wake()
+
+    @property
+    def judged(self) -> int:
+        """How many documents got their labels, sure ones or not, since the start."""
+        outcomes = ({"kind": kind, "outcome": outcome} for kind in KINDS for outcome in ("ok", "uncertain"))
+        counted = (self.registry.get_sample_value("sentiment_documents_total", labels) for labels in outcomes)
+        return int(sum(count or 0 for count in counted))
 
     def recent_alerts(self) -> list[Alert]:
         """The latest episodes, oldest first, as the live table shows them."""

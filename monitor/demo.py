@@ -15,7 +15,6 @@ from monitor.embedded import API_VERSION, EmbeddedBroker
 from monitor.sample import Sample, SampleFeed
 from monitor.settings import Settings
 from stream import broker, database
-from stream.nouns import Kind
 
 log = logging.getLogger(__name__)
 
@@ -110,11 +109,7 @@ class Demo:
                 send(feed.surge(utc_now()))
 
     def _caught_up(self) -> bool:
-        counted = self.daemon.registry.get_sample_value
-        done = sum(
-            counted("sentiment_documents_total", {"kind": kind.value, "outcome": "ok"}) or 0 for kind in Kind
-        )
-        return done >= 0.95 * HISTORY.total_seconds() * PER_SECOND
+        return self.daemon.judged >= 0.95 * HISTORY.total_seconds() * PER_SECOND
 
     def _wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds

@@ -67,15 +67,10 @@ class LiveTable:
         return Text.assemble(("sentiment monitor  ", "bold"), str(getattr(self._feed, "phase", "")))
 
     def _foot(self) -> Text:
-        count = self._daemon.registry.get_sample_value
-        stored = sum(
-            count("sentiment_documents_total", {"kind": kind, "outcome": "ok"}) or 0
-            for kind in ("news", "comment")
-        )
         lag = sum(self._daemon.worker.waiting.values())
         return Text(
-            f"{stored:.0f} texts judged, {lag} waiting in Kafka   metrics: {self._daemon.http.url}/metrics"
-            "   Ctrl-C ends",
+            f"{self._daemon.judged} texts judged, {lag} waiting in Kafka   "
+            f"metrics: {self._daemon.http.url}/metrics   Ctrl-C ends",
             style="dim",
         )
 

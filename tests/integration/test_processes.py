@@ -56,7 +56,7 @@ def test_the_doctor_finds_nothing_wrong_with_a_prepared_scene(scene: Scene) -> N
 def test_the_doctor_names_what_is_down_wrong_or_damaged(scene: Scene) -> None:
     nobody = f"127.0.0.1:{free_port()}"
     damaged = Path(shutil.copytree(SHIPPED_WEIGHTS, scene.folder / "weights"))
-    (damaged / "model.safetensors").write_bytes(b"\0" * 1000)
+    (damaged / "en" / "model.safetensors").write_bytes(b"\0" * 1000)
     found = findings(
         scene,
         MONITOR_KAFKA__BOOTSTRAP_SERVERS=nobody,

@@ -3,12 +3,15 @@
 import random
 
 import pytest
+from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers.models import WordLevel
 
-from models.augment import EMOJI, augment
+from models.augment import EMOJI, augment, other_name
 from models.drift import Profiler, drift, stability_index
 from models.drills import drills, lessons
 from models.engine import Engine
 from models.explain import carrying, explain
+from models.normal_form import normal_form
 from models.robustness import CHECKS, _read, faithfulness, robustness, without
 from stream.nouns import SENTIMENTS, Prediction, Span
 
@@ -110,12 +113,32 @@ def test_robustness_of_a_language_without_pairs_is_empty(engine: Engine) -> None
 
 def test_edits_keep_the_words_that_matter() -> None:
     dice = random.Random(3)
-    text = "$ACME shares plunge 20.5% after earnings"
+    text = "Tesla $TSLA shares plunge 20.5% after $2bn loss"
     edited = {augment(text, dice, rate=0.5) for _ in range(200)}
     assert len(edited) > 50
     assert augment(text, dice, rate=0.0) == text
-    assert any("https://" in one for one in edited) and any(sign in one for one in edited for sign in EMOJI)
-    assert all("%" in one and "$" in one for one in edited)
+    assert any(sign in one for one in edited for sign in EMOJI)
+    assert all("$" in one or "USD" in one for one in edited)
+    assert {one for one in edited if "Tesla" not in one}, "names are swapped"
+    assert not any("Pfizer" in one for one in edited), "for others of their trade"
+    assert any(amount in one for one in edited for amount in ("5 percent", "2 billion", "USD 2"))
+
+
+def test_a_name_is_swapped_for_the_same_one_everywhere_and_only_as_a_word() -> None:
+    swapped = other_name("Ford recalls; Ford says Fordham is unaffected", random.Random(1))
+    first, second = swapped.split("; ")
+    name = first.removesuffix(" recalls")
+    assert name != "Ford" and second == f"{name} says Fordham is unaffected"
+    assert other_name("贵州茅台涨停", random.Random(1)) != "贵州茅台涨停"
+
+
+def test_links_case_and_wide_letters_are_not_read_and_emoji_are_words() -> None:
+    plain = Tokenizer(WordLevel({"[UNK]": 0, "ai": 1, "rocket": 2, "moon": 3}, unk_token="[UNK]"))
+    plain.pre_tokenizer = pre_tokenizers.Whitespace()
+    plain.normalizer = normal_form(plain)
+    found = plain.encode("ＡＩ🚀🚀 MOON\U0001f3fd https://t.example/x?y=1")
+    assert found.tokens == ["ai", "rocket", "rocket", "moon"]
+    assert found.offsets[1] == (2, 3)
 
 
 def test_drills_are_distinct_balanced_and_repeatable() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
@@ -19,7 +20,7 @@ from models.engine import Engine
 from models.errors import DataError, WeightsError
 from models.fit import FitOptions
 from models.settings import ModelSettings
-from models.training import TrainingOptions, TrainingResult, report_leaks, split, train
+from models.training import TrainingOptions, TrainingResult, report_leaks, split, teach, train
 
 FILLERS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "mnrst"]
 WORDS = ["profit", "loss", "oil", "bank", "rises", "falls", "flat", "http", *FILLERS]
@@ -181,6 +182,21 @@ def test_a_student_with_fewer_layers_learns_from_its_teacher_alone(base: Path, t
     assert accuracies(tmp_path / "student", rows(40))["sentiment"] > 0.9
     assert "Teachers:" in (tmp_path / "student" / "README.md").read_text()
     assert result.part.folder == "xx"
+
+
+def test_a_teacher_is_not_asked_for_what_is_known(base: Path, tmp_path: Path) -> None:
+    run(base, tmp_path / "teacher", rows(10), fit=replace(FAST, epochs=1))
+    labels = weights.read_info(tmp_path / "teacher").labels
+    whole, text = rows(1)[0], "oil rises"
+    half = Row(text, {"sentiment": Label(("positive",))})
+    asked = [whole, Row(text), half]
+    (tmp_path / "student").mkdir()
+    options = TrainingOptions(
+        out=tmp_path / "student", languages=("xx",), teachers=(tmp_path / "teacher",), fit=FAST
+    )
+    for task, soft in teach(options, labels, asked, None).items():
+        assert np.isnan(soft[0]).all() and soft.shape == (3, len(labels[task]))
+        assert np.allclose(soft[1:].sum(-1), 1)
 
 
 def test_house_rows_go_on_from_a_model_and_other_languages_come_along(base: Path, tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""What the tokenizer sees of a text: no links, no case, plain forms of letters, and words for emoji."""
+
+from tokenizers import Regex, Tokenizer, normalizers
+
+from models.evidence import LINK
+
+# Said by a word that the vocabulary has, where it has no vector for the sign itself.
+EMOJI = {
+    "🚀": "rocket", "📈": "rising", "📉": "falling", "🐂": "bull", "🐻": "bear", "🌕": "moon", "🌙": "moon",
+    "💎": "diamond", "🙌": "hands up", "🤲": "hands", "💰": "money", "🤑": "rich", "💵": "cash",
+    "💸": "losing money", "🔥": "fire", "💥": "boom", "💀": "dead", "☠": "dead", "⚰": "dead", "🩸": "blood",
+    "🔪": "knife", "💩": "shit", "🗑": "trash", "🤡": "clown", "🎉": "party", "🥳": "party", "🏆": "winner",
+    "👍": "good", "👎": "bad", "👏": "applause", "💪": "strong", "🙏": "please", "🤞": "hope", "✅": "yes",
+    "❌": "no", "❗": "!", "❓": "?", "🚨": "alert", "⚠": "warning", "😂": "laughing", "🤣": "laughing",
+    "😆": "laughing", "😁": "happy", "😀": "happy", "😊": "happy", "🙂": "happy", "😍": "love", "❤": "love",
+    "😎": "cool", "💯": "sure", "😭": "crying", "😢": "crying", "😡": "angry", "🤬": "angry", "😱": "scared",
+    "😨": "scared", "😬": "nervous", "😳": "shocked", "🤯": "shocked", "🤮": "sick", "🤢": "sick",
+    "🤔": "thinking", "🧐": "looking", "👀": "looking", "🤷": "unsure", "🤦": "stupid", "🙄": "annoyed",
+    "😅": "phew", "😉": "wink", "😜": "joking", "🤪": "crazy", "🟢": "green", "🔴": "red", "🟩": "green",
+    "🟥": "red", "⬆": "up", "⬇": "down", "💚": "green", "🐳": "whale", "🌈": "rainbow", "🔔": "bell",
+}  # fmt: skip
+# Skin, sex, joiners and presentation of the sign before.
+SHADES = "[\U0001f3fb-\U0001f3ff\u200d\ufe0e\ufe0f\u2640\u2642]"
+
+
+def normal_form(tokenizer: Tokenizer) -> normalizers.Normalizer:
+    """The tokenizer's own normalizer behind one that drops what says nothing of mood or topic.
+
+    Links are not read at all, letters in lower case, compatibility forms (full-width letters and digits)
+    as their plain ones; a vocabulary without emoji gets a word for each common one.
+    """
+    steps: list[normalizers.Normalizer] = [normalizers.Replace(Regex(LINK.pattern), "")]
+    if tokenizer.token_to_id("🚀") is None:
+        steps += [normalizers.Replace(Regex(SHADES), "")]
+        steps += [normalizers.Replace(sign, f" {word} ") for sign, word in EMOJI.items()]
+    steps += [normalizers.NFKC(), normalizers.Lowercase()]
+    return normalizers.Sequence([*steps, *([tokenizer.normalizer] if tokenizer.normalizer else [])])

@@ -1,0 +1,145 @@
+"""From a trained network to a part that can be shipped: int8, held against full precision, calibrated,
+with sentences to know it by and the looks of its data to tell drift from."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from models import weights
+from models.calibration import (
+    expected_calibration_error,
+    fit_temperature,
+    reliability,
+    softmax,
+    threshold_for,
+)
+from models.classifier import Classifier
+from models.dataset import Row
+from models.drift import Profiler
+from models.drills import drills
+from models.errors import WeightsError
+from models.scoring import network_logits, task_figures
+
+log = logging.getLogger(__name__)
+
+INT8_LOSS = 0.005
+# So few rows may turn by chance, and on a small set they are points of macro-F1.
+FEW = 3
+CANARIES = 8
+ENOUGH = 100
+# A label counts from the confidence at which it is right so often, but never from less than the floor:
+# there it is close to a guess between three sentiments, or among twenty topics.
+WANTED = {"sentiment": 0.5, "topic": 0.4}
+FLOOR = {"sentiment": 0.4, "topic": 0.25}
+
+
+def store(
+    out: Path,
+    languages: tuple[str, ...],
+    max_tokens: int,
+    classifier: Classifier,
+    tokenizer: Tokenizer,
+    pad_id: int,
+    labels: Mapping[str, tuple[str, ...]],
+    valid: Sequence[Row],
+) -> weights.PartInfo:
+    """Write the part as int8, refuse it where that costs too much, calibrate and describe it."""
+    texts = [row.text for row in valid]
+    device = torch.device("cpu")
+    exact = network_logits(classifier, tokenizer, pad_id, texts, device, half=False)
+    info = weights.save_part(
+        out / "-".join(languages), classifier, tokenizer,
+        languages=languages, max_tokens=max_tokens,
+        pooling=next(iter(classifier.heads.values())).kind,  # type: ignore[arg-type]
+    )  # fmt: skip
+    part = weights.load_part(out, info, labels)
+    part.tokenizer.enable_truncation(max_tokens)
+    logits = network_logits(part.classifier, part.tokenizer, part.pad_id, texts, device, half=False)
+    scores, temperature, certain = {}, {}, {}
+    for task, names in labels.items():
+        before, after = (task_figures(task, found[task], valid, names) for found in (exact, logits))
+        if not after:
+            continue
+        if costs_too_much(before, after):
+            raise WeightsError(
+                f"int8 costs {task} {100 * (before['score'] - after['score']):.1f} points of macro-F1, more "
+                f"than {100 * INT8_LOSS:.1f}: train with a lower learning rate or more weight decay"
+            )
+        allowed = np.array([[name in _names(row, task) for name in names] for row in valid])
+        known = allowed.sum(-1) == 1
+        if known.sum() < ENOUGH:  # a row that may be several says less about how sure is sure enough
+            known = allowed.any(-1)
+        temperature[task] = round(fit_temperature(logits[task][known], allowed[known]), 4)
+        probabilities = softmax(logits[task][known] / temperature[task])
+        confidence = probabilities.max(-1)
+        right = allowed[known][np.arange(known.sum()), probabilities.argmax(-1)]
+        certain[task] = threshold_for(confidence, right, WANTED[task], FLOOR[task])
+        error = expected_calibration_error(reliability(confidence, right))
+        scores[task] = {key: round(value, 4) for key, value in after.items()} | {"ece": round(error, 4)}
+    return msgspec.structs.replace(
+        info, temperature=temperature, certain_from=certain, scores=scores,
+        reference=reference_profile(part, temperature, labels, texts, logits),
+        canaries=canaries(part, temperature, labels),
+    )  # fmt: skip
+
+
+def costs_too_much(before: Mapping[str, float], after: Mapping[str, float]) -> bool:
+    """Whether figures fell by more than INT8_LOSS, and by more than FEW rows that turned."""
+    fallen = before["score"] - after["score"] > INT8_LOSS
+    return fallen and after["wrong"] - before["wrong"] > FEW
+
+
+def _names(row: Row, task: str) -> tuple[str, ...]:
+    label = row.labels.get(task)
+    return label.names if label is not None and not label.among else ()
+
+
+def reference_profile(
+    part: weights.Part,
+    temperature: Mapping[str, float],
+    labels: Mapping[str, Sequence[str]],
+    texts: Sequence[str],
+    logits: Mapping[str, np.ndarray],
+) -> Any:
+    profiler = Profiler(labels)
+    encodings = part.tokenizer.encode_batch(list(texts))
+    answers = {}
+    for task, names in labels.items():
+        probabilities = softmax(logits[task] / temperature.get(task, 1.0))
+        answers[task] = [(names[row.argmax()], float(row.max())) for row in probabilities]
+    profiler.add([(len(e.ids), e.ids.count(part.unknown_id)) for e in encodings], answers)
+    return profiler.profile()
+
+
+def canaries(
+    part: weights.Part, temperature: Mapping[str, float], labels: Mapping[str, Sequence[str]]
+) -> tuple[weights.Canary, ...]:
+    """Drill sentences that the model is right and sure about: it must be so wherever it is loaded."""
+    language = part.info.languages[0]
+    try:
+        pairs = drills(language, 200, seed=11)
+    except ValueError:
+        log.info("no canaries: there are no drills in %s", language)
+        return ()
+    logits = network_logits(
+        part.classifier, part.tokenizer, part.pad_id, [text for text, _ in pairs], torch.device("cpu"), False
+    )
+    chosen: list[weights.Canary] = []
+    seen: Counter[str] = Counter()
+    for i, (text, wanted) in enumerate(pairs):
+        sure = {}
+        for task, names in labels.items():
+            probabilities = softmax(logits[task][i] / temperature.get(task, 1.0))
+            if probabilities.max() > 0.8 and names[int(probabilities.argmax())] == wanted[task]:
+                sure[task] = wanted[task]
+        if sure == wanted and seen[wanted["sentiment"]] < CANARIES // 2 and len(chosen) < CANARIES:
+            seen[wanted["sentiment"]] += 1
+            chosen.append(weights.Canary(text, wanted))
+    return tuple(chosen)
