@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from models import weights
 from models.dataset import Row
 from models.errors import WeightsError
-from models.release import INT8_LOSS, costs_too_much
+from models.release import refuse_loss
 from models.runtimes import ENCODER, OnnxEncoder
-from models.scoring import network_logits, task_figures
+from models.scoring import network_logits
 
 
 class EncoderOnly(nn.Module):
@@ -82,10 +82,4 @@ def _hold_against(
     part.classifier.encoder = other
     after = network_logits(part.classifier, part.tokenizer, part.pad_id, texts, device, half=False)
     part.classifier.encoder = exact
-    for task, names in labels.items():
-        was, now = (task_figures(task, found[task], rows, names) for found in (before, after))
-        if was and costs_too_much(was, now):
-            raise WeightsError(
-                f"{path}: the export costs {task} {100 * (was['score'] - now['score']):.1f} points of "
-                f"macro-F1, more than {100 * INT8_LOSS:.1f}; it was removed"
-            )
+    refuse_loss(f"{path}: the export, which is removed,", labels, rows, before, after)

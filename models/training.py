@@ -12,7 +12,8 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from models.drills import drills, lessons
 from models.errors import DataError, WeightsError
 from models.fit import Fit, FitOptions, Progress
 from models.normal_form import normal_form
-from models.release import store
+from models.release import MAX_LOSS, refuse_loss, store
 from models.scoring import held_out_score, network_logits
 from models.settings import SHIPPED_WEIGHTS
 from models.trimming import drop_layers, trim_vocabulary
@@ -59,17 +60,30 @@ class TrainingOptions:
     rank: int = 8
     max_tokens: int = 128
     holdout: float = 0.05
+    seeds: int = 1
+    max_loss: float = MAX_LOSS
     fit: FitOptions = field(default_factory=FitOptions)
 
 
 @dataclass(frozen=True)
+class Run:
+    """What one seed came to: its score on the rows held out, after its best epoch and after each."""
+
+    name: str
+    score: float
+    curve: tuple[float, ...]
+    state: Mapping[str, torch.Tensor] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class TrainingResult:
-    """What came out: the model, its figures on the rows held out, leaks found, the learning curve."""
+    """What came out: the model, its figures on the rows held out, leaks found, and every run."""
 
     info: weights.ModelInfo
     part: weights.PartInfo
     leaks: int
-    curve: Sequence[float]
+    runs: Sequence[Run]
+    best: Run
     seconds: float
 
 
@@ -96,29 +110,24 @@ def train(
     """Train on `rows` and write a model to options.out; `sources` are named in its card.
 
     The best epoch is chosen on `valid`, or on a part of `rows` held out.  Raises DataError and
-    WeightsError, the latter also where int8 costs more than half a point of macro-F1.
+    WeightsError, the latter also where int8, bfloat16 or fewer layers cost more than options.max_loss points.
     """
     started = time.monotonic()
-    seed_everything(options.fit.seed)
     labelled = [row for row in rows if row.labels or row.targets]
     if not valid:
         labelled, valid = split(labelled, options.holdout, options.fit.seed)
     leaks = near_duplicates(labelled, valid)
     report_leaks(leaks)
-    start = begin(options, [*labelled, *valid])
     seen = labelled + [row for row in rows if not row.labels and not row.targets]
     options.out.mkdir(parents=True, exist_ok=True)
-    soft = teach(options, start.labels, seen, progress)
-    fit = Fit(
-        options.fit, start.classifier, start.tokenizer, start.pad_id, start.labels,
-        seen, soft, options.out / "checkpoint.pt",
-    )  # fmt: skip
-    fit.run(lambda classifier: held_out_score(fit, classifier, valid), progress, options.out / "logs")
-    classifier = fit.classifier.cpu()
-    classifier.encoder = merge(classifier.encoder, options.method)
+    start, runs = run_seeds(options, [*labelled, *valid], seen, valid, progress)
+    best = max(runs, key=lambda run: run.score)
+    start.classifier.load_state_dict(best.state)
+    if options.layers and options.teachers:
+        hold_against_teachers(options, start, valid, progress)
     part = store(
         options.out, options.languages, options.max_tokens,
-        classifier, start.tokenizer, start.pad_id, start.labels, valid,
+        start.classifier, start.tokenizer, start.pad_id, start.labels, valid, options.max_loss,
     )  # fmt: skip
     part = msgspec.structs.replace(
         part, data={source.file.name: fingerprint(source.file) for source in sources}
@@ -126,12 +135,50 @@ def train(
     info = weights.save_info(
         options.out, weights.ModelInfo(options.name, "", start.labels, (part, *with_others(options, start)))
     )
-    result = TrainingResult(info, part, len(leaks), fit.curve, time.monotonic() - started)
+    result = TrainingResult(info, part, len(leaks), runs, best, time.monotonic() - started)
     card = model_card(options, result, seen, sources, start.kept)
     (options.out / "README.md").write_text(card, encoding="utf-8")
-    for path in (options.out / "checkpoint.pt", *options.out.glob("teacher-*.npz")):
+    for path in (*options.out.glob("checkpoint-*.pt"), *options.out.glob("teacher-*.npz")):
         path.unlink(missing_ok=True)
     return result
+
+
+def run_seeds(
+    options: TrainingOptions,
+    known: Sequence[Row],
+    seen: Sequence[Row],
+    valid: Sequence[Row],
+    progress: Progress | None,
+) -> tuple[Start, list[Run]]:
+    """Train on `seen` once a seed; of several, the mean of their weights is one more candidate.
+
+    Runs from one trained model often lie in one basin, where the mean does better than each (Wortsman et
+    al. 2022, "Model soups"); runs with new heads do not, and their mean then loses.  `known` are all rows
+    with labels: they say which labels there are.
+    """
+    soft: dict[str, np.ndarray] | None = None
+    runs: list[Run] = []
+    for seed in range(options.fit.seed, options.fit.seed + options.seeds):
+        seed_everything(seed)
+        start = begin(options, known)
+        if soft is None:
+            soft = teach(options, start.labels, seen, progress)
+        fit = Fit(
+            replace(options.fit, seed=seed), start.classifier, start.tokenizer, start.pad_id, start.labels,
+            seen, soft, options.out / f"checkpoint-{seed}.pt",
+        )  # fmt: skip
+        score = partial(held_out_score, fit, valid=valid)
+        fit.run(score, progress, options.out / "logs" / f"seed-{seed}")
+        start.classifier = fit.classifier.cpu()
+        start.classifier.encoder = merge(start.classifier.encoder, options.method)
+        state = {key: value.clone() for key, value in start.classifier.state_dict().items()}
+        runs.append(Run(f"seed {seed}", fit.best, tuple(fit.curve), state))
+    if len(runs) > 1:
+        mean = {key: torch.stack([run.state[key].float() for run in runs]).mean(0) for key in runs[0].state}
+        start.classifier.load_state_dict(mean)
+        runs.append(Run("their mean", score(start.classifier.to(fit.device)), (), mean))
+        start.classifier.cpu()
+    return start, runs
 
 
 def seed_everything(seed: int) -> None:
@@ -281,6 +328,19 @@ def teach(
     return found
 
 
+def hold_against_teachers(
+    options: TrainingOptions, start: Start, valid: Sequence[Row], progress: Progress | None
+) -> None:
+    """Refuse a network with fewer layers that is worse than the whole ones by more than options.max_loss."""
+    texts = [row.text for row in valid]
+    whole = [_cached_answers(options, folder, start.labels, texts, progress) for folder in options.teachers]
+    full = {task: np.mean([answers[task] for answers in whole], axis=0) for task in start.labels}
+    device, half = compute(options)
+    given = network_logits(start.classifier.to(device), start.tokenizer, start.pad_id, texts, device, half)
+    start.classifier.cpu()
+    refuse_loss(f"keeping {options.layers} layers", start.labels, valid, full, given, options.max_loss)
+
+
 def _cached_answers(
     options: TrainingOptions,
     folder: Path,
@@ -347,7 +407,7 @@ def model_card(
         "",
         f"Languages: {', '.join(result.info.languages)}.  This run trained {', '.join(options.languages)}: "
         f"base `{Path(options.base).name}` ({kept}), {how}, {options.pooling} pooling, up to {fit.epochs} "
-        f"epochs, learning rate {fit.learning_rate:g}, batch size {fit.batch_size}, seed {fit.seed}, "
+        f"epochs, learning rate {fit.learning_rate:g}, batch size {fit.batch_size}, "
         f"{result.seconds:.0f} s.",
         "",
         "| source | rows | licence as stated |",
@@ -371,10 +431,16 @@ def model_card(
         accuracy = found.get("accuracy", found.get("accuracy_of_several", float("nan")))
         macro = f"{found['macro_f1']:.3f}" if "macro_f1" in found else "-"
         lines.append(f"| {task} | {n:.0f} | {accuracy:.3f} | {macro} | {found['ece']:.3f} |")
-    curve = ", ".join(f"{value:.3f}" for value in result.curve)
     lines += [
         "",
-        f"Score after each epoch: {curve}.  Validation rows that nearly repeat training rows: "
-        f"{result.leaks}.",
+        "Score on the rows held out, after each epoch:",
+        "",
+        "| run | best | epochs |",
+        "|---|---|---|",
     ]
+    for run in result.runs:
+        curve = ", ".join(f"{value:.3f}" for value in run.curve)
+        kept_mark = " (kept)" if run is result.best else ""
+        lines.append(f"| {run.name}{kept_mark} | {run.score:.3f} | {curve} |")
+    lines += ["", f"Validation rows that nearly repeat training rows: {result.leaks}."]
     return "\n".join(lines) + "\n"

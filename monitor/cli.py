@@ -387,6 +387,8 @@ def explain(
               help="Model to learn from as well; several are averaged.")  # fmt: skip
 @click.option("--layers", type=click.IntRange(0), default=0, help="Keep so many layers; 0 keeps all.")
 @click.option("--vocabulary", type=click.IntRange(0), default=0, help="Keep so many word vectors; 0: all.")
+@click.option("--max-loss", type=click.FloatRange(0), default=0.5, show_default=True,
+              help="Points of macro-F1 that int8, bfloat16 or fewer layers may cost.")  # fmt: skip
 @click.option("--frozen", type=click.IntRange(0), default=0, help="Lowest layers that do not learn.")
 @click.option("--max-tokens", type=click.IntRange(8, 512), default=128, show_default=True)
 @click.option("--epochs", type=click.IntRange(1), default=4, show_default=True)
@@ -402,6 +404,8 @@ def explain(
 @click.option("--patience", type=click.IntRange(1), default=2, show_default=True,
               help="Stop after so many epochs without gain.")  # fmt: skip
 @click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True,
+              help="Train so many times; the best run or the mean of their weights is kept.")  # fmt: skip
 @map_option("text, title, topic, sentiment, entities")
 @json_option
 @plain_errors
@@ -423,7 +427,8 @@ def train(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
             lambda step, steps, note: bar.update(task, completed=step, total=steps, description=note),
         )
     if as_json:
-        held = {"scores": result.part.scores, "leaks": result.leaks, "curve": list(result.curve)}
+        runs = {run.name: {"score": run.score, "curve": run.curve} for run in result.runs}
+        held = {"scores": result.part.scores, "leaks": result.leaks, "kept": result.best.name, "runs": runs}
         answer = {"version": result.info.version, "folder": str(folder), "seconds": result.seconds}
         click.echo(json.dumps(answer | held))
         return

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
@@ -104,7 +105,7 @@ def test_it_learns_what_the_rows_say_and_writes_what_the_engine_reads(
     assert info.labels["topic"] == ("Energy", "Financials")
     assert info.version in (tmp_path / "out" / "README.md").read_text()
     assert result.part.scores["sentiment"]["macro_f1"] > 0.8
-    assert not (tmp_path / "out" / "checkpoint.pt").exists()
+    assert not list((tmp_path / "out").glob("checkpoint*"))
 
 
 @pytest.mark.parametrize("pooling", ["mean", "first", "dot", "multihead"])
@@ -133,7 +134,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(base: Path, tmp_path: Pa
     options = TrainingOptions(base=str(base), out=tmp_path / "cut", languages=("xx",), holdout=0.2, fit=fit)
     with pytest.raises(Stopped):
         train(options, rows(10), progress=stop)
-    assert (tmp_path / "cut" / "checkpoint.pt").is_file()
+    assert (tmp_path / "cut" / "checkpoint-1.pt").is_file()
     with pytest.raises(WeightsError, match="is of a run with other options"):
         train(replace(options, fit=replace(fit, learning_rate=1e-5)), rows(10))
     first: list[str] = []
@@ -182,6 +183,19 @@ def test_a_student_with_fewer_layers_learns_from_its_teacher_alone(base: Path, t
     assert accuracies(tmp_path / "student", rows(40))["sentiment"] > 0.9
     assert "Teachers:" in (tmp_path / "student" / "README.md").read_text()
     assert result.part.folder == "xx"
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_of_several_seeds_the_best_or_their_mean_is_kept(base: Path, tmp_path: Path, method: Method) -> None:
+    fit = replace(FAST, learning_rate=5e-3, epochs=3)
+    result = run(base, tmp_path, rows(20), fit=fit, seeds=2, method=method)
+    assert [one.name for one in result.runs] == ["seed 1", "seed 2", "their mean"]
+    one, two, mean = (one.state for one in result.runs)
+    assert any(not torch.equal(one[key], two[key]) for key in one)
+    assert all(torch.allclose(mean[key], (one[key].float() + two[key].float()) / 2) for key in one)
+    assert result.best.score == max(one.score for one in result.runs)
+    card = (tmp_path / "README.md").read_text()
+    assert f"{result.best.name} (kept)" in card and card.count("(kept)") == 1
 
 
 def test_a_teacher_is_not_asked_for_what_is_known(base: Path, tmp_path: Path) -> None:
@@ -246,6 +260,17 @@ def test_near_copies_across_the_split_are_found(caplog: pytest.LogCaptureFixture
     report_leaks(pairs)
     assert "v.csv:3 nearly repeats" in caplog.text
     assert "2 validation rows nearly repeat training rows" in caplog.text
+
+
+def test_fewer_layers_that_cost_too_much_are_refused(base: Path, tmp_path: Path) -> None:
+    run(base, tmp_path / "teacher", rows(35), fit=replace(FAST, epochs=16))
+    options: dict[str, Any] = {
+        "layers": 1, "teachers": (tmp_path / "teacher",), "fit": replace(FAST, learning_rate=1e-7, epochs=1)
+    }  # fmt: skip
+    with pytest.raises(WeightsError, match=r"keeping 1 layers costs .* points .* --max-loss"):
+        run(base, tmp_path / "student", rows(35), **options)
+    assert not (tmp_path / "student" / "model.json").exists()
+    run(base, tmp_path / "student", rows(35), **options, max_loss=100)
 
 
 def test_int8_that_costs_too_much_is_refused(
