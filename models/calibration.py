@@ -53,16 +53,3 @@ def expected_calibration_error(bins: Sequence[Bin]) -> float:
     """Mean gap between confidence and accuracy, weighted by how many (Naeini et al. 2015)."""
     total = sum(item.n for item in bins)
     return sum(item.n * abs(item.confidence - item.accuracy) for item in bins) / total if total else 0.0
-
-
-def threshold_for(confidence: np.ndarray, right: np.ndarray, wanted: float, floor: float) -> float:
-    """The lowest confidence from which a label is more likely right than `wanted`.
-
-    Looks at predictions in bins of 0.05 from `floor` up and returns the start of the first whose
-    accuracy reaches `wanted`; bins with under 10 predictions decide nothing.
-    """
-    for low in np.arange(floor, 0.9, 0.05):
-        inside = (confidence >= low) & (confidence < low + 0.05)
-        if inside.sum() >= 10 and right[inside].mean() >= wanted:
-            return round(float(low), 2)
-    return round(floor, 2)

@@ -43,6 +43,9 @@ TOPICS = (
     "Stock Movement",
 )
 
+# How rows made of them name their source.
+WRITTEN = ("lessons", "drills")
+
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)(\d*)\}")
 _TRIES = 40  # draws of one template that may repeat known sentences before it counts as used up
 

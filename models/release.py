@@ -18,12 +18,11 @@ from models.calibration import (
     fit_temperature,
     reliability,
     softmax,
-    threshold_for,
 )
 from models.classifier import Classifier
 from models.dataset import Row
 from models.drift import Profiler
-from models.drills import drills
+from models.drills import WRITTEN, drills
 from models.errors import WeightsError
 from models.scoring import network_logits, task_figures
 
@@ -35,10 +34,9 @@ MAX_LOSS = 0.5
 FEW = 3
 CANARIES = 8
 ENOUGH = 100
-# A label counts from the confidence at which it is right so often, but never from less than the floor:
-# there it is close to a guess between three sentiments, or among twenty topics.
-WANTED = {"sentiment": 0.5, "topic": 0.4}
-FLOOR = {"sentiment": 0.4, "topic": 0.25}
+# Calibrated confidences from which a label counts: below, a sentiment is more likely wrong than right, and a
+# topic is a guess among the nearest of the twenty.
+CERTAIN_FROM = {"sentiment": 0.5, "topic": 0.25}
 
 
 def store(
@@ -73,24 +71,27 @@ def store(
     halved.classifier.to(torch.bfloat16)
     in_half = network_logits(halved.classifier, halved.tokenizer, halved.pad_id, texts, device, half=False)
     refuse_loss("int8 computed in bfloat16", labels, valid, exact, in_half, max_loss)
-    scores, temperature, certain = {}, {}, {}
+    scores, temperature = {}, {}
     for task, names in labels.items():
         figures = task_figures(task, logits[task], valid, names)
         if not figures:
             continue
         allowed = np.array([[name in _names(row, task) for name in names] for row in valid])
-        known = allowed.sum(-1) == 1
+        # The project's own plain sentences would make it look surer of the world's than it may be.
+        real = np.array([row.source not in WRITTEN for row in valid])
+        known = (allowed.sum(-1) == 1) & real
         if known.sum() < ENOUGH:  # a row that may be several says less about how sure is sure enough
+            known = allowed.any(-1) & real
+        if not known.any():
             known = allowed.any(-1)
         temperature[task] = round(fit_temperature(logits[task][known], allowed[known]), 4)
         probabilities = softmax(logits[task][known] / temperature[task])
         confidence = probabilities.max(-1)
         right = allowed[known][np.arange(known.sum()), probabilities.argmax(-1)]
-        certain[task] = threshold_for(confidence, right, WANTED[task], FLOOR[task])
         error = expected_calibration_error(reliability(confidence, right))
         scores[task] = {key: round(value, 4) for key, value in figures.items()} | {"ece": round(error, 4)}
     return msgspec.structs.replace(
-        info, temperature=temperature, certain_from=certain, scores=scores,
+        info, temperature=temperature, certain_from=CERTAIN_FROM, scores=scores,
         reference=reference_profile(part, temperature, labels, texts, logits),
         canaries=canaries(part, temperature, labels),
     )  # fmt: skip

@@ -29,7 +29,7 @@ from models.calibration import softmax
 from models.classifier import Classifier
 from models.dataset import Row, Source, fingerprint, near_duplicates
 from models.device import compute_device, compute_dtype
-from models.drills import drills, lessons
+from models.drills import WRITTEN, drills, lessons
 from models.errors import DataError, WeightsError
 from models.fit import Fit, FitOptions, Progress
 from models.normal_form import normal_form
@@ -192,7 +192,7 @@ def drill_rows(counts: Mapping[str, int], seed: int) -> list[Row]:
     return [
         Row(text, Row.of(text, **labels).labels, source=source)
         for language, count in counts.items()
-        for source, pairs in (("lessons", lessons(language)), ("drills", drills(language, count, seed)))
+        for source, pairs in zip(WRITTEN, (lessons(language), drills(language, count, seed)), strict=True)
         for text, labels in pairs
     ]
 

@@ -9,7 +9,6 @@ from models.calibration import (
     fit_temperature,
     reliability,
     softmax,
-    threshold_for,
 )
 from models.dataset import Label, Row
 from models.evaluation import (
@@ -108,10 +107,3 @@ def test_temperature_undoes_overconfidence_and_keeps_every_label() -> None:
 def test_calibration_error_is_the_weighted_gap() -> None:
     assert expected_calibration_error([Bin(3, 0.9, 0.8), Bin(1, 0.5, 0.9)]) == pytest.approx(0.175)
     assert expected_calibration_error([]) == 0.0
-
-
-def test_the_threshold_is_where_labels_become_more_right_than_wrong() -> None:
-    confidence = np.repeat([0.42, 0.47, 0.52, 0.57], 20)
-    right = np.concatenate([np.arange(20) < n for n in (5, 8, 12, 18)])
-    assert threshold_for(confidence, right, 0.5, 0.4) == 0.5
-    assert threshold_for(confidence[:5], right[:5], 0.5, 0.4) == 0.4

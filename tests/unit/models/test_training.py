@@ -201,7 +201,8 @@ def test_of_several_seeds_the_best_or_their_mean_is_kept(base: Path, tmp_path: P
 def test_a_teacher_is_not_asked_for_what_is_known(base: Path, tmp_path: Path) -> None:
     run(base, tmp_path / "teacher", rows(10), fit=replace(FAST, epochs=1))
     labels = weights.read_info(tmp_path / "teacher").labels
-    whole, text = rows(1)[0], "oil rises"
+    text = "oil rises"
+    whole = Row.of(text, topic="Energy", sentiment="positive")
     half = Row(text, {"sentiment": Label(("positive",))})
     asked = [whole, Row(text), half]
     (tmp_path / "student").mkdir()
