@@ -6,6 +6,9 @@ import re
 TICKER = re.compile(r"\$[A-Za-z]{1,6}\b")
 LETTERS = "ABCDEFGHIKLMNOPRSTVWXZ"
 LONG_WORD = re.compile(r"\b[A-Za-z][a-z]{4,}\b")
+# Chinese signs that a slip may hit: not those that alone turn a sentence.
+SIGN = re.compile(r"[\u4e00-\u9fff](?<![不没无未非别勿莫涨跌升降增减盈亏利损上下高低多少好坏强弱])")
+SHORTEST = 10
 EMOJI = ("📊", "📰", "🔔", "👀", "🧐", "🏦")
 # Companies of one trade: which of them does a thing says neither whether it is good nor what it is about.
 PEERS = tuple(
@@ -104,14 +107,17 @@ def add_emoji(text: str, dice: random.Random) -> str:
 
 
 def typo(text: str, dice: random.Random) -> str:
-    """One long word loses a letter, doubles one or swaps two."""
-    words = list(LONG_WORD.finditer(text))
-    if not words:
-        return text
-    word = dice.choice(words)
-    at = dice.randrange(word.start() + 1, word.end() - 1)
-    middle = dice.choice((text[at + 1] + text[at], text[at + 1], text[at] * 2 + text[at + 1]))
-    return text[:at] + middle + text[at + 2 :]
+    """A slip in one word of ten: it loses a letter, doubles one or swaps two; in Chinese the signs do."""
+    words = list(LONG_WORD.finditer(text)) or (list(SIGN.finditer(text)) if len(text) >= SHORTEST else [])
+    for word in sorted(
+        dice.sample(words, min(len(words), 1 + len(words) // 10)), key=re.Match.start, reverse=True
+    ):
+        # Of a word the first and the last letter stay: readers, and the eye of the writer, go by them.
+        at = word.start() if len(word[0]) == 1 else dice.randrange(word.start() + 1, word.end() - 1)
+        after = text[at + 1 : at + 2]
+        middle = dice.choice((after + text[at], after, text[at] * 2 + after))
+        text = text[:at] + middle + text[at + 2 :]
+    return text
 
 
 EDITS = (other_name, other_ticker, add_ticker, other_digits, other_amounts, add_emoji, typo)

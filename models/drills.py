@@ -1,11 +1,11 @@
 """Sentences of the project's own that teach by contrast which word turns the mood.
 
 Lessons (`lessons/<language>_*.csv`) were written one by one, in pairs that differ in the words that
-matter.  Drills come from a small grammar, as many as are wanted: `drills_<language>.yaml` has `slots` (a
-name and its fillers) and `patterns` (a topic, a sentiment and the templates that carry both).  A template
-names its slots in braces: `{company}` draws a filler; the same slot written twice draws two different
-ones; a numbered slot (`{company1}`) keeps its filler wherever that number returns; a capital first letter
-(`{Metal}`) capitalises the filler.
+matter; what they say is invented, whatever names occur.  Drills come from a small grammar, as many as are
+wanted: `drills_<language>.yaml` has `slots` (a name and its fillers) and `patterns` (a topic, a sentiment
+and the templates that carry both).  A template names its slots in braces: `{company}` draws a filler; the
+same slot written twice draws two different ones; a numbered slot (`{company1}`) keeps its filler wherever
+that number returns; a capital first letter (`{Metal}`) capitalises the filler.
 """
 
 import csv

@@ -118,7 +118,9 @@ def train(
         labelled, valid = split(labelled, options.holdout, options.fit.seed)
     leaks = near_duplicates(labelled, valid)
     report_leaks(leaks)
-    seen = labelled + [row for row in rows if not row.labels and not row.targets]
+    seen = labelled
+    if options.teachers:  # who alone can say something about rows without labels
+        seen = labelled + [row for row in rows if not row.labels and not row.targets]
     options.out.mkdir(parents=True, exist_ok=True)
     start, runs = run_seeds(options, [*labelled, *valid], seen, valid, progress)
     best = max(runs, key=lambda run: run.score)
