@@ -1,28 +1,84 @@
 """What a rule sees in the numbers it is handed: pure, without a clock."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
 
-from alerts.rules import NegativeSurgeRule, Rule, ThresholdRule
-from alerts.statistics import standard_error, surge_probability, wilson_interval
+from alerts.baseline import Baseline, Count, negatives, texts
+from alerts.rules import (
+    BaselineRule,
+    MoodShiftRule,
+    NegativeSurgeRule,
+    Rule,
+    SilenceRule,
+    ThresholdRule,
+)
+from alerts.statistics import (
+    chance_allowed,
+    count_tail,
+    mean_tail,
+    share_tail,
+    standard_error,
+    wilson_interval,
+)
 from stream.nouns import SCORE_SCALE, Aggregate
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
-    """The numbers of one topic: the latest window, and the baseline before it.
+class Usual:
+    """What a baseline leads a rule to expect: worked out once, used for many windows.
 
-    Lengths are in seconds of event time.  `base_seconds` is how much of the baseline has data.
+    `rates` are events a second in each hour of the week, of negatives or (volume, silence) of all texts;
+    `variation` is how restless and uncertain they are together, `correlation` the same for the share of
+    negatives `share`; `mean`, `deviation` and `shift` are those of the scores.
+    """
+
+    baseline: Baseline
+    rates: tuple[float, ...]
+    variation: float
+    share: float
+    correlation: float
+    mean: float
+    deviation: float
+    shift: float
+
+    @classmethod
+    def of(cls, rule: BaselineRule, baseline: Baseline) -> "Usual":
+        count = counted(rule)
+        rates, total = baseline.rates(count), baseline.total
+        mean, deviation, shift = baseline.scores(rule.window)
+        return cls(
+            baseline,
+            tuple(rates),
+            # Known from so many events only: the rate's posterior is a gamma distribution of that shape.
+            baseline.variation(count, rates, rule.window) + 1 / (count(total) + 0.5),
+            (total.negative + 0.5) / (total.n + 1),
+            min(0.9, baseline.correlation(rule.window) + 1 / (total.n + 2)),
+            mean,
+            deviation,
+            shift + deviation**2 / max(total.n, 1),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The numbers of one topic: the window from `start` to `end`, and what is usual.
+
     `alive` is whether any topic at all had a document in the window: a silent feed is not a calm one.
+    `usual` works out what is usual, which is asked for only where it matters; `topics` is how many the rule
+    watches one by one.
     """
 
     window: Aggregate
-    seconds: float
-    base: Aggregate
-    base_seconds: float
+    start: datetime
+    end: datetime
     alive: bool
+    usual: Callable[[], Usual] | None = None
+    topics: int = 1
+
+    @property
+    def length(self) -> timedelta:
+        return self.end - self.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +97,54 @@ class Observation:
     summary: str
 
 
-def covered_seconds(starts: Sequence[datetime], end: datetime, longest_gap: timedelta) -> float:
-    """How much of the time from the first of `starts` (in order) to `end` has data.
-
-    Gaps up to `longest_gap` are quiet stretches and count; longer ones are a feed that was away.
-    """
-    moments = [*starts, end] if starts else []
-    gaps = [later - earlier for earlier, later in pairwise(moments)]
-    return sum((gap for gap in gaps if gap <= longest_gap), timedelta(0)).total_seconds()
+def counted(rule: BaselineRule) -> Count:
+    """Which texts a rule counts."""
+    return negatives if isinstance(rule, NegativeSurgeRule | MoodShiftRule) else texts
 
 
 def observe(rule: Rule, topic: str, watched: Watched) -> Observation:
+    """Look at one topic through one rule."""
     if isinstance(rule, ThresholdRule):
         return _threshold(rule, topic, watched)
-    return _surge(rule, topic, watched)
+    plain = _plain(rule, topic, watched)
+    if plain is not None:
+        return plain
+    usual = watched.usual() if watched.usual else None
+    if usual is None or usual.baseline.seconds < rule.min_baseline.total_seconds():
+        seconds = usual.baseline.seconds if usual else 0.0
+        return _missing(rule.factor, watched.window.n, f"the baseline covers {seconds:.0f} s only")
+    if isinstance(rule, SilenceRule):
+        return _silence(rule, topic, watched, usual)
+    if isinstance(rule, MoodShiftRule):
+        return (_share if rule.watch == "negative_share" else _score)(rule, topic, watched, usual)
+    return _surge(rule, topic, watched, usual)
+
+
+def _plain(rule: BaselineRule, topic: str, watched: Watched) -> Observation | None:
+    """What can be said without knowing what is usual, if anything."""
+    window, length = watched.window, _length(watched.length)
+    if isinstance(rule, SilenceRule):
+        told = f"{topic}: {window.n} texts in {length}"
+        return _calm(window.n, rule.min_expected, "it speaks", told) if window.n else None
+    if not watched.alive:
+        return _missing(rule.factor, window.n, "no documents on any topic")
+    if window.n < rule.min_documents or window.negative < fewest(rule):
+        told = f"{topic}: {window.negative} of {window.n} texts negative in {length}"
+        return _calm(window.n, rule.factor, "too few to tell", told)
+    return None
+
+
+def fewest(rule: BaselineRule) -> int:
+    """Fewer negatives than these are no matter for the rule."""
+    return rule.min_negative if isinstance(rule, NegativeSurgeRule | MoodShiftRule) else 0
 
 
 def _missing(threshold: float, n: int, why: str) -> Observation:
     return Observation(n, None, threshold, breached=False, calm=False, uncertainty=why, summary=why)
+
+
+def _calm(n: int, threshold: float, why: str, told: str) -> Observation:
+    return Observation(n, 0.0, threshold, breached=False, calm=True, uncertainty=why, summary=told)
 
 
 def _threshold(rule: ThresholdRule, topic: str, watched: Watched) -> Observation:
@@ -77,8 +163,7 @@ def _threshold(rule: ThresholdRule, topic: str, watched: Watched) -> Observation
         )
         what, uncertainty = "mean score", f"standard error {error:.3f}"
     else:
-        low, high = wilson_interval(window.negative, window.n)
-        what, uncertainty = "share of negatives", f"95% interval {low:.2f} to {high:.2f}"
+        what, uncertainty = "share of negatives", _interval(window)
     side = "above" if rule.direction > 0 else "below"
     return Observation(
         n=window.n,
@@ -91,27 +176,92 @@ def _threshold(rule: ThresholdRule, topic: str, watched: Watched) -> Observation
     )
 
 
-def _surge(rule: NegativeSurgeRule, topic: str, watched: Watched) -> Observation:
-    window, base = watched.window, watched.base
-    if not watched.alive:
-        return _missing(rule.factor, window.n, "no documents on any topic")
-    if watched.base_seconds < rule.min_baseline.total_seconds():
-        why = f"the baseline covers {watched.base_seconds:.0f} s only"
-        return _missing(rule.factor, window.n, why)
-    # Half an event keeps the ratio finite over a baseline without any.
-    expected = (base.negative + 0.5) * watched.seconds / watched.base_seconds
-    ratio = window.negative / expected
-    chance = surge_probability(window.negative, watched.seconds, base.negative, watched.base_seconds)
-    enough = window.negative >= rule.min_negative and window.n >= rule.min_documents
+def _surge(rule: BaselineRule, topic: str, watched: Watched, usual: Usual) -> Observation:
+    window, count = watched.window, counted(rule)
+    seen = count(window)
+    expected = usual.baseline.expected(usual.rates, watched.start, watched.end)
+    chance, allowed = count_tail(seen, expected, usual.variation), _allowed(rule, watched)
+    what = "negative texts" if isinstance(rule, NegativeSurgeRule) else "texts"
     return Observation(
         n=window.n,
-        value=ratio,
+        value=seen / expected,
         threshold=rule.factor,
-        breached=enough and ratio >= rule.factor and chance <= rule.p_value,
-        calm=ratio <= rule.resolve_factor or window.negative < rule.min_negative,
-        uncertainty=f"chance {chance:.1e} at the baseline's rate",
+        breached=seen >= rule.factor * expected and chance <= allowed,
+        calm=seen <= rule.resolve_factor * expected,
+        uncertainty=_odds(chance, allowed),
         summary=(
-            f"{topic}: {window.negative} negative texts in {watched.seconds / 60:.0f} min, "
-            f"{ratio:.1f} times the usual {expected:.1f} ({window.n} documents)"
+            f"{topic}: {seen} {what} in {_length(watched.length)}, "
+            f"{seen / expected:.1f} times the usual {expected:.1f} ({window.n} documents)"
         ),
     )
+
+
+def _share(rule: MoodShiftRule, topic: str, watched: Watched, usual: Usual) -> Observation:
+    window = watched.window
+    share = window.negative_share or 0.0
+    chance = share_tail(window.negative, window.n, usual.share, usual.correlation)
+    allowed = _allowed(rule, watched)
+    return Observation(
+        n=window.n,
+        value=share,
+        threshold=min(1.0, usual.share * rule.factor),
+        breached=share >= usual.share * rule.factor and chance <= allowed,
+        calm=share <= usual.share * rule.resolve_factor,
+        uncertainty=f"{_odds(chance, allowed)}, {_interval(window)}",
+        summary=(
+            f"{topic}: {window.negative} of {window.n} texts negative in {_length(watched.length)} "
+            f"({share:.0%}, usual {usual.share:.0%})"
+        ),
+    )
+
+
+def _score(rule: MoodShiftRule, topic: str, watched: Watched, usual: Usual) -> Observation:
+    window, mean = watched.window, watched.window.mean or 0.0
+    chance = mean_tail(mean, window.n, usual.mean, usual.deviation, usual.shift)
+    allowed, fires_at = _allowed(rule, watched), usual.mean - rule.min_shift
+    error = standard_error(window.n, window.score_sum / SCORE_SCALE, window.score_squares / SCORE_SCALE**2)
+    return Observation(
+        n=window.n,
+        value=mean,
+        threshold=fires_at,
+        breached=mean <= fires_at and chance <= allowed,
+        calm=mean >= usual.mean - rule.min_shift * rule.resolve_factor / rule.factor,
+        uncertainty=f"{_odds(chance, allowed)}, standard error {error:.3f}",
+        summary=(
+            f"{topic}: mean score {mean:.2f} in {_length(watched.length)}, usual {usual.mean:.2f} "
+            f"({window.n} documents)"
+        ),
+    )
+
+
+def _silence(rule: SilenceRule, topic: str, watched: Watched, usual: Usual) -> Observation:
+    n, expected = watched.window.n, usual.baseline.expected(usual.rates, watched.start, watched.end)
+    chance = 1 - count_tail(1, expected, usual.variation)
+    allowed = _allowed(rule, watched)
+    return Observation(
+        n=n,
+        value=expected,
+        threshold=rule.min_expected,
+        breached=expected >= rule.min_expected and chance <= allowed,
+        calm=False,
+        uncertainty=_odds(chance, allowed),
+        summary=f"{topic}: {n} texts in {_length(watched.length)}, {expected:.1f} are usual",
+    )
+
+
+def _allowed(rule: BaselineRule, watched: Watched) -> float:
+    return chance_allowed(rule.false_pages_per_month, rule.window.total_seconds(), watched.topics)
+
+
+def _odds(chance: float, allowed: float) -> str:
+    return f"chance {chance:.1e} where up to {allowed:.1e} fires"
+
+
+def _interval(window: Aggregate) -> str:
+    low, high = wilson_interval(window.negative, window.n)
+    return f"95% interval {low:.2f} to {high:.2f}"
+
+
+def _length(length: timedelta) -> str:
+    minutes = length.total_seconds() / 60
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"

@@ -11,14 +11,24 @@ from stream.nouns import Alert
 PENDING, FIRING, RESOLVED = "pending", "firing", "resolved"
 
 
-def step(alert: Alert | None, rule: Rule, topic: str, seen: Observation, now: datetime) -> Alert | None:
+def step(
+    alert: Alert | None,
+    rule: Rule,
+    topic: str,
+    seen: Observation,
+    now: datetime,
+    quiet_until: datetime | None = None,
+) -> Alert | None:
     """The episode after one observation; None where there is none (or a pending one is over).
+
+    After its last episode a rule cools down: until `quiet_until` none begins.
 
     Missing data neither starts nor resolves an episode: a pending one is dropped, and the calm that a
     firing one waits for begins anew.  A clock that steps back only makes the waits longer.
     """
     if alert is None:
-        return _begin(rule, topic, seen, now) if seen.breached else None
+        cooling = quiet_until is not None and now < quiet_until
+        return _begin(rule, topic, seen, now) if seen.breached and not cooling else None
     if seen.value is None:
         return None if alert.state == PENDING else replace(alert, clear_since=None)
     alert = replace(alert, value=seen.value, n=seen.n, uncertainty=seen.uncertainty, summary=seen.summary)

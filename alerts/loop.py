@@ -2,39 +2,61 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
+from itertools import groupby
 from typing import Any, Protocol
 
-from alerts.evaluate import Watched, covered_seconds, observe
+from alerts.baseline import Baseline, Stretch, live_stretches, without
+from alerts.evaluate import Observation, Usual, Watched, observe
 from alerts.lifecycle import FIRING, PENDING, RESOLVED, step
 from alerts.metrics import AlertMetrics
-from alerts.rules import ALL, NegativeSurgeRule, Rule, topics_of
-from stream.nouns import Aggregate, Alert, Exhibit, printable, window_start
+from alerts.rules import ALL, BaselineRule, Rule, SilenceRule, topics_of
+from stream.nouns import Aggregate, Alert, Exhibit, Selection, printable, window_start
 
 log = logging.getLogger(__name__)
 
 EVIDENCE = 5
+HOUR = timedelta(hours=1)
 # A longer silence in the baseline is a feed that was away, and no part of the usual rate.
-LONGEST_GAP = timedelta(hours=1)
+LONGEST_GAP = HOUR
 # Many copies of one story must not push the others out of the evidence.
 LOOKED_AT = 50
 
 
 class AlertStore(Protocol):
-    """What the loop needs of a store."""
+    """What the loop needs of a store.  An empty selection is every document."""
 
-    def sums(self, start: datetime, end: datetime) -> list[Aggregate]:
+    def sums(self, start: datetime, end: datetime, selection: Selection) -> list[Aggregate]:
         """For each topic and kind, the sum of the windows that start in [start, end)."""
 
-    def windows(self, start: datetime, end: datetime) -> list[datetime]:
-        """The starts of the windows with data in [start, end), in order."""
+    def cells(
+        self, start: datetime, end: datetime, width: timedelta, selection: Selection
+    ) -> list[Aggregate]:
+        """The same by stretches of `width`, counted from the epoch: those with data, in order."""
 
-    def most_negative(self, topic: str | None, start: datetime, end: datetime, limit: int) -> list[Exhibit]:
+    def most_negative(
+        self,
+        topic: str | None,
+        kinds: Sequence[str],
+        start: datetime,
+        end: datetime,
+        selection: Selection,
+        limit: int,
+    ) -> list[Exhibit]:
         """The lowest-scored documents published in [start, end), on `topic` or on all of them."""
+
+    def writers(
+        self, topic: str | None, kinds: Sequence[str], start: datetime, end: datetime, selection: Selection
+    ) -> tuple[int, int]:
+        """How many sources, and how many authors, wrote negative documents there."""
 
     def open_alerts(self) -> list[Alert]:
         """The episodes that are pending or firing."""
+
+    def past_alerts(self, since: datetime) -> list[Alert]:
+        """The episodes that fired and were resolved at `since` or later."""
 
     def save(
         self,
@@ -49,15 +71,36 @@ class AlertStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A rule's window and baseline in event time, at one moment."""
+    """A rule's window in event time, at one moment."""
 
     start: datetime
     end: datetime
-    base_start: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What was before a rule's window: cells of every topic, and what was learned from them by topic."""
+
+    end: datetime
+    width: timedelta
+    cells: Sequence[Aggregate]
+    live: Sequence[Stretch]
+    past: Sequence[Alert]
+    usual: dict[str, Usual] = field(default_factory=dict)
+
+    def learn(self, rule: BaselineRule, topic: str) -> Usual:
+        """What is usual on one topic, the rule's own past alerts left out."""
+        alerted = [
+            (alert.since - rule.window, alert.resolved_at)
+            for alert in self.past
+            if alert.topic == topic and alert.resolved_at is not None
+        ]
+        kept = [cell for cell in _by_cell(self.cells, rule, topic) if not _inside(cell.start, alerted)]
+        return Usual.of(rule, Baseline(kept, without(self.live, alerted), self.width))
 
 
 class AlertLoop:
-    """Evaluates every rule on every topic; it keeps no state of its own between two calls."""
+    """Evaluates every rule on every topic.  Between two calls it keeps only what is usual, for a while."""
 
     def __init__(
         self,
@@ -71,17 +114,22 @@ class AlertLoop:
         """`width` is that of the stored windows; `receivers` are the names of the webhooks."""
         self.rules, self._topics, self._store = rules, topics, store
         self._receivers, self._width, self._metrics = receivers, width, metrics
+        self._histories: dict[str, History] = {}
 
     def evaluate(self, now: datetime) -> list[Alert]:
         """Evaluate everything once, write what changed; the episodes that are open afterwards."""
         before = {(alert.rule, alert.topic): alert for alert in self._store.open_alerts()}
+        past = self._store.past_alerts(now - max((r.cool_down for r in self.rules), default=timedelta(0)))
+        ended_at = {(alert.rule, alert.topic): alert.resolved_at for alert in past}
         after: list[Alert] = []
         ended = set(before)
         for rule in self.rules:
             period = self._period(rule, now)
             for topic, watched in self._watched(rule, period):
                 alert = before.get((rule.name, topic))
-                stepped = step(alert, rule, topic, observe(rule, topic, watched), now)
+                seen = self._with_writers(rule, topic, period, observe(rule, topic, watched))
+                last = ended_at.get((rule.name, topic))
+                stepped = step(alert, rule, topic, seen, now, last + rule.cool_down if last else None)
                 if stepped is not None:
                     ended.discard((rule.name, topic))
                     after.append(self._with_evidence(alert, stepped, rule, period))
@@ -93,39 +141,57 @@ class AlertLoop:
     def _period(self, rule: Rule, now: datetime) -> Period:
         """The window ends now and holds whole stored windows; its last one is still filling."""
         start = window_start(now, self._width) - rule.window + self._width
-        base = rule.baseline if isinstance(rule, NegativeSurgeRule) else None
-        return Period(
-            start=min(start, window_start(now, self._width)),
-            end=now,
-            base_start=window_start(now - base, self._width) if base else None,
-        )
+        return Period(min(start, window_start(now, self._width)), now)
 
     def _watched(self, rule: Rule, period: Period) -> Iterable[tuple[str, Watched]]:
-        window = self._store.sums(period.start, period.end)
-        base: list[Aggregate] = []
-        base_seconds = 0.0
-        if period.base_start is not None:
-            base = self._store.sums(period.base_start, period.start)
-            starts = self._store.windows(period.base_start, period.start)
-            base_seconds = covered_seconds(starts, period.start, max(LONGEST_GAP, 4 * rule.window))
-        for topic in topics_of(rule, self._topics):
-            yield (
-                topic,
-                Watched(
-                    window=_total(window, rule, topic, period.start),
-                    seconds=max(1.0, (period.end - period.start).total_seconds()),
-                    base=_total(base, rule, topic, period.start),
-                    base_seconds=base_seconds,
-                    alive=bool(window),
-                ),
+        window = self._store.sums(period.start, period.end, rule.selection)
+        topics = topics_of(rule, self._topics)
+        for topic in topics:
+            usual = (
+                partial(self._usual, rule, topic, period.start) if isinstance(rule, BaselineRule) else None
             )
+            total = _total(window, rule, topic, period.start)
+            yield topic, Watched(total, period.start, period.end, bool(window), usual, len(topics))
+
+    def _usual(self, rule: BaselineRule, topic: str, before: datetime) -> Usual:
+        """What is usual on a topic, learned anew a few times a window, and once an hour at least."""
+        refresh = min(HOUR, max(rule.window / 4, rule.baseline / 100))
+        end = window_start(before, max(self._width, refresh))
+        history = self._histories.get(rule.name)
+        if history is None or history.end != end:
+            history = self._histories[rule.name] = self._history(rule, end)
+        if topic not in history.usual:
+            history.usual[topic] = history.learn(rule, topic)
+        return history.usual[topic]
+
+    def _history(self, rule: BaselineRule, end: datetime) -> "History":
+        width = max(min(HOUR, rule.window) // self._width, 1) * self._width
+        start = window_start(end - rule.baseline, width)
+        cells = self._store.cells(start, end, width, rule.selection)
+        starts = sorted({cell.start for cell in cells})
+        live = live_stretches(starts, width, end, max(LONGEST_GAP, 4 * rule.window))
+        past = [alert for alert in self._store.past_alerts(start) if alert.rule == rule.name]
+        return History(end, width, cells, live, past)
+
+    def _with_writers(self, rule: Rule, topic: str, period: Period, seen: Observation) -> Observation:
+        """A breach that too few sources or authors speak of is none."""
+        if not seen.breached or (rule.min_sources <= 1 and rule.min_authors < 1):
+            return seen
+        sources, authors = self._store.writers(
+            None if topic == ALL else topic, rule.kinds, period.start, period.end, rule.selection
+        )
+        if sources >= rule.min_sources and authors >= rule.min_authors:
+            return seen
+        return replace(seen, breached=False)
 
     def _with_evidence(self, before: Alert | None, alert: Alert, rule: Rule, period: Period) -> Alert:
         """Evidence is gathered once, when the episode begins to fire, and stays with it."""
-        if alert.state != FIRING or (before and before.state == FIRING):
+        if alert.state != FIRING or (before and before.state == FIRING) or isinstance(rule, SilenceRule):
             return alert
         topic = None if alert.topic == ALL else alert.topic
-        found = self._store.most_negative(topic, period.start, period.end, LOOKED_AT)
+        found = self._store.most_negative(
+            topic, rule.kinds, period.start, period.end, rule.selection, LOOKED_AT
+        )
         stories = {exhibit.content.casefold(): exhibit for exhibit in reversed(found)}
         worst = sorted(stories.values(), key=lambda exhibit: exhibit.score)
         return replace(alert, evidence=tuple(worst[:EVIDENCE]))
@@ -167,6 +233,18 @@ class AlertLoop:
 def _total(parts: Iterable[Aggregate], rule: Rule, topic: str, start: datetime) -> Aggregate:
     chosen = (part for part in parts if topic in (ALL, part.topic) and part.kind in rule.kinds)
     return sum(chosen, Aggregate(start, topic, ALL))
+
+
+def _by_cell(cells: Sequence[Aggregate], rule: BaselineRule, topic: str) -> list[Aggregate]:
+    """The cells of one topic, its kinds added up; `cells` come in order of time."""
+    chosen = [cell for cell in cells if topic in (ALL, cell.topic) and cell.kind in rule.kinds]
+    return [
+        sum(same, Aggregate(start, topic, ALL)) for start, same in groupby(chosen, lambda cell: cell.start)
+    ]
+
+
+def _inside(moment: datetime, periods: Iterable[Stretch]) -> bool:
+    return any(start <= moment < end for start, end in periods)
 
 
 def page_key(alert: Alert) -> str:

@@ -1,16 +1,25 @@
 """The rules: what a YAML file may say, and errors that name its file, line and rule."""
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from alerts.errors import RuleError
-from stream.nouns import Kind
+from stream.nouns import Kind, Selection
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 ALL = "all"
@@ -30,16 +39,24 @@ def parse_duration(value: object) -> object:
     return timedelta(seconds=seconds)
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^\d+(\.\d+)?[smhd]$", "examples": ["90s", "15m", "24h", "7d"]}
+    ),
+]
 NO_TIME = timedelta(0)
 
 
 class _Rule(BaseModel):
     """What every rule has.
 
-    `topics` is `each` (every topic by itself), `all` (all of them together) or a list of names.  The
-    window is the latest stretch of event time, up to now.  `for` is how long a breach must last
-    before it fires, `keep_firing_for` how long it must be over before it resolves.
+    `topics` is `each` (every topic by itself), `all` (all of them together) or a list of names; `sources`,
+    `symbols` and `languages` leave out all other texts where they are given.  The window is the latest
+    stretch of event time, up to now.  `for` is how long a breach must last before it fires,
+    `keep_firing_for` how long it must be over before it resolves, and `cool_down` how long it then stays
+    quiet.  `min_sources` and `min_authors` are how many must have written the negative texts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -47,11 +64,18 @@ class _Rule(BaseModel):
     name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$")
     topics: Literal["each", "all"] | tuple[str, ...] = "each"
     kinds: tuple[Kind, ...] = Field(tuple(Kind), min_length=1)
+    sources: tuple[str, ...] = ()
+    symbols: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
     window: Duration = timedelta(minutes=15)
     min_documents: int = Field(20, ge=1)
+    min_sources: int = Field(1, ge=1)
+    min_authors: int = Field(0, ge=0)
     hold: Duration = Field(NO_TIME, alias="for")
     keep_firing_for: Duration = timedelta(minutes=5)
+    cool_down: Duration = NO_TIME
     severity: Literal["page", "ticket", "info"] = "page"
+    labels: dict[str, str] = {}
     runbook: str | None = None
 
     @model_validator(mode="after")
@@ -61,6 +85,10 @@ class _Rule(BaseModel):
         if not self.topics or (len(set(self.topics)) < len(self.topics) and isinstance(self.topics, tuple)):
             raise ValueError("topics must be each, all, or a list that names each topic once")
         return self
+
+    @property
+    def selection(self) -> Selection:
+        return Selection(self.sources, self.symbols, self.languages)
 
 
 class ThresholdRule(_Rule):
@@ -87,23 +115,22 @@ class ThresholdRule(_Rule):
         return self
 
 
-class NegativeSurgeRule(_Rule):
-    """Fires when negatives come at many times their rate in the baseline before the window.
+class BaselineRule(_Rule):
+    """Holds the window against what is usual at its hours of the week.
 
-    Both must hold: the rate is at least `factor` times the baseline's, and so many negatives would
-    come by chance with a probability of at most `p_value`.
+    `false_pages_per_month` is how often all the rule's topics together may page by chance alone; from it
+    follows how improbable a window must be.  The baseline ends where the window begins and leaves out the
+    rule's own past alerts; at least `min_baseline` of it must have data.
     """
 
-    type: Literal["negative_surge"]
-    baseline: Duration = timedelta(hours=24)
+    baseline: Duration = timedelta(days=28)
     min_baseline: Duration = timedelta(hours=1)
-    min_negative: int = Field(10, ge=1)
-    factor: float = Field(3.0, gt=1)
+    false_pages_per_month: float = Field(0.25, gt=0, le=1000)
+    factor: float = Field(2.0, gt=1)
     resolve_factor: float = Field(1.5, gt=0)
-    p_value: float = Field(1e-6, gt=0, lt=0.5)
 
     @model_validator(mode="after")
-    def _ordered(self) -> "NegativeSurgeRule":
+    def _ordered(self) -> "BaselineRule":
         if self.resolve_factor > self.factor:
             raise ValueError("resolve_factor must not be above factor")
         if self.baseline <= self.window:
@@ -111,10 +138,48 @@ class NegativeSurgeRule(_Rule):
         return self
 
 
-Rule = ThresholdRule | NegativeSurgeRule
-BY_TYPE: dict[str, type[ThresholdRule] | type[NegativeSurgeRule]] = {
+class NegativeSurgeRule(BaselineRule):
+    """Fires when negatives come at `factor` times their usual rate or more, improbably so by chance."""
+
+    type: Literal["negative_surge"]
+    min_negative: int = Field(10, ge=1)
+
+
+class VolumeSurgeRule(BaselineRule):
+    """Fires when texts of any sentiment come at `factor` times their usual rate, improbably so by chance."""
+
+    type: Literal["volume_surge"]
+    factor: float = Field(3.0, gt=1)
+
+
+class MoodShiftRule(BaselineRule):
+    """Fires when the texts of the window, however many, are of another mood than usual.
+
+    `negative_share`: the share of negatives is `factor` times the usual one or more; exact for few texts.
+    `mean_score`: the mean score lies lower by `min_shift` or more; for windows of some dozens of texts.
+    """
+
+    type: Literal["mood_shift"]
+    watch: Literal["negative_share", "mean_score"] = "negative_share"
+    min_negative: int = Field(4, ge=1)
+    min_shift: float = Field(0.15, gt=0, le=2)
+
+
+class SilenceRule(BaselineRule):
+    """Fires when nothing comes where `min_expected` texts or more are usual, improbably so by chance."""
+
+    type: Literal["silence"]
+    topics: Literal["each", "all"] | tuple[str, ...] = "all"
+    min_expected: float = Field(5.0, gt=0)
+
+
+Rule = ThresholdRule | NegativeSurgeRule | VolumeSurgeRule | MoodShiftRule | SilenceRule
+BY_TYPE: dict[str, type[Rule]] = {
     "threshold": ThresholdRule,
     "negative_surge": NegativeSurgeRule,
+    "volume_surge": VolumeSurgeRule,
+    "mood_shift": MoodShiftRule,
+    "silence": SilenceRule,
 }
 
 
@@ -175,7 +240,7 @@ def _rule(path: Path, node: yaml.Node, topics: Sequence[str], complaints: list[s
     kind = data.pop("type", None) if isinstance(data, dict) else None
     model = BY_TYPE.get(str(kind))
     if model is None:
-        complain(("type",), f"type is {kind!r}; allowed: {', '.join(BY_TYPE)}")
+        complain(("type",), f"type is {kind!r}{_perhaps(str(kind), BY_TYPE)}; allowed: {', '.join(BY_TYPE)}")
         return None
     try:
         rule = model.model_validate({**data, "type": kind})
@@ -185,7 +250,10 @@ def _rule(path: Path, node: yaml.Node, topics: Sequence[str], complaints: list[s
         return None
     unknown = [t for t in topics_of(rule, topics) if topics and t != ALL and t not in topics]
     if unknown:
-        complain(("topics",), f"unknown topic {unknown[0]!r}; known: {', '.join(topics)}")
+        complain(
+            ("topics",),
+            f"unknown topic {unknown[0]!r}{_perhaps(unknown[0], topics)}; known: {', '.join(topics)}",
+        )
         return None
     return rule
 
@@ -203,10 +271,30 @@ def _message(model: type[BaseModel], detail: Any) -> str:
     field = ".".join(str(part) for part in detail["loc"]) or "the rule"
     if detail["type"] == "extra_forbidden":
         known = sorted(info.alias or name for name, info in model.model_fields.items())
-        return f"unknown key {field!r}; allowed: {', '.join(known)}"
+        return f"unknown key {field!r}{_perhaps(field, known)}; allowed: {', '.join(known)}"
     if detail["type"] == "missing":
         return f"{field} is required"
     return f"{field} is {detail['input']!r}: {detail['msg'].removeprefix('Value error, ')}"
+
+
+def _perhaps(word: str, known: Iterable[str]) -> str:
+    """A suggestion for a word that is nearly a known one."""
+    near = difflib.get_close_matches(word, known, 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a rule file, for editors."""
+
+    class RuleFile(BaseModel):
+        """Alert rules."""
+
+        model_config = ConfigDict(extra="forbid")
+        rules: list[Annotated[Rule, Field(discriminator="type")]]
+
+    found = RuleFile.model_json_schema(by_alias=True)
+    found["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return found
 
 
 def _line(node: yaml.Node, place: Sequence[object]) -> int:

@@ -2,31 +2,61 @@
 
 import math
 
+import numpy as np
+from scipy.special import betainc, betaln, gammaln
 
-def surge_probability(count: int, exposure: float, base_count: int, base_exposure: float) -> float:
-    """The probability of at least `count` events in `exposure`, given the baseline's rate.
+# How many windows' worth of chances a window has that is looked at again and again while it slides, measured
+# on simulated streams: `tests/unit/alerts/test_calm.py` holds the false pages against the budget.
+LOOKS = 4.0
+MONTH = 30 * 86_400.0
 
-    Exposures are lengths of time in the same unit.  The rate is not taken as known: with Jeffreys'
-    prior its posterior after `base_count` events in `base_exposure` is Gamma(base_count + 1/2), so
-    that the count ahead is negative-binomial (Gelman et al., Bayesian Data Analysis, section 2.6).
+
+def count_tail(count: int, mean: float, variation: float) -> float:
+    """The probability of at least `count` events where `mean` (above 0) are expected.
+
+    `variation` is the squared coefficient of variation of the rate itself, that is how uncertain and how
+    restless it is: the count is then negative-binomial with the shape 1 / variation, its variance
+    mean + variation * mean² (Hilbe, Negative Binomial Regression, 2011); at 0 it is Poisson.
     """
     if count <= 0:
         return 1.0
-    shape, share = base_count + 0.5, exposure / (exposure + base_exposure)
-    mean = shape * exposure / base_exposure
+    variation = max(variation, 1e-9)
+    return float(betainc(count, 1 / variation, variation * mean / (1 + variation * mean)))
 
-    def log_mass(k: int) -> float:
-        ways = math.lgamma(shape + k) - math.lgamma(shape) - math.lgamma(k + 1)
-        return ways + shape * math.log1p(-share) + k * math.log(share)
 
-    if count <= mean:
-        return max(0.0, 1.0 - sum(math.exp(log_mass(k)) for k in range(count)))
-    tail, k, mass = 0.0, count, math.exp(log_mass(count))
-    while mass > tail * 1e-15:
-        tail += mass
-        mass *= (shape + k) / (k + 1) * share
-        k += 1
-    return min(1.0, tail)
+def share_tail(hits: int, n: int, share: float, correlation: float) -> float:
+    """The probability of at least `hits` among `n` texts where `share` (0 to 1, exclusive) is usual.
+
+    Texts of one window resemble one another: `correlation` (0 to below 1) is the intra-class correlation of
+    the beta-binomial distribution (Skellam 1948); at 0 it is binomial.
+    """
+    if hits <= 0:
+        return 1.0
+    concentration = 1 / max(correlation, 1e-9) - 1
+    a, b = share * concentration, (1 - share) * concentration
+    k = np.arange(hits, n + 1)
+    ways = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    return float(min(1.0, np.exp(ways + betaln(k + a, n - k + b) - betaln(a, b)).sum()))
+
+
+def mean_tail(mean: float, n: int, usual: float, deviation: float, variation: float) -> float:
+    """The probability that `n` scores have a mean as low as `mean`, where `usual` with the standard
+    deviation `deviation` is normal; `variation` is the variance of the windows' own means around it.
+
+    A two-sample test in its normal approximation (Welch 1947), so only for windows of some dozens.
+    """
+    error = math.sqrt(deviation**2 / max(n, 1) + variation)
+    return 0.5 * math.erfc((usual - mean) / (error * math.sqrt(2))) if error > 0 else float(mean >= usual)
+
+
+def chance_allowed(false_pages_per_month: float, window_seconds: float, topics: int) -> float:
+    """How improbable a window must be, so that all `topics` together page so often by chance alone.
+
+    A month has MONTH / window_seconds windows side by side, and LOOKS times as many chances in a sliding
+    one; the topics share the budget (Bonferroni).
+    """
+    chances = MONTH / window_seconds * LOOKS * topics
+    return min(0.05, false_pages_per_month / chances)
 
 
 def wilson_interval(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:

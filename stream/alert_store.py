@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select, update
 from stream import schema
 from stream.database import reading, writing
 from stream.errors import StreamError
-from stream.nouns import Aggregate, Alert, Exhibit
+from stream.nouns import Aggregate, Alert, Exhibit, Selection
 from stream.outbox import to_kafka
 from stream.store import Outgoing, Store, insert_or, put_outbox
 
@@ -62,14 +62,35 @@ class SqlAlertStore:
     def __init__(self, store: Store, lease: Lease, alerts_topic: str) -> None:
         self._store, self._lease, self._topic = store, lease, alerts_topic
 
-    def sums(self, start: datetime, end: datetime) -> list[Aggregate]:
-        return self._store.sums(start, end)
+    def sums(self, start: datetime, end: datetime, selection: Selection) -> list[Aggregate]:
+        return self._store.sums(start, end, selection)
 
-    def windows(self, start: datetime, end: datetime) -> list[datetime]:
-        return self._store.windows(start, end)
+    def cells(
+        self, start: datetime, end: datetime, width: timedelta, selection: Selection
+    ) -> list[Aggregate]:
+        return self._store.cells(start, end, width, selection)
 
-    def most_negative(self, topic: str | None, start: datetime, end: datetime, limit: int) -> list[Exhibit]:
-        return self._store.most_negative(topic, start, end, limit)
+    def most_negative(
+        self,
+        topic: str | None,
+        kinds: Sequence[str],
+        start: datetime,
+        end: datetime,
+        selection: Selection,
+        limit: int,
+    ) -> list[Exhibit]:
+        return self._store.most_negative(topic, kinds, start, end, selection, limit)
+
+    def writers(
+        self, topic: str | None, kinds: Sequence[str], start: datetime, end: datetime, selection: Selection
+    ) -> tuple[int, int]:
+        return self._store.writers(topic, kinds, start, end, selection)
+
+    def past_alerts(self, since: datetime) -> list[Alert]:
+        table = schema.alerts
+        query = select(table).where(table.c.resolved_at >= since, table.c.fired_at.is_not(None))
+        with reading(self._store.engine) as connection:
+            return [_alert(row) for row in connection.execute(query.order_by(table.c.resolved_at))]
 
     def open_alerts(self) -> list[Alert]:
         table = schema.alerts

@@ -109,6 +109,18 @@ def window_start(stamp: datetime, width: timedelta) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """Documents of these sources, about these symbols, in these languages; empty is any."""
+
+    sources: tuple[str, ...] = ()
+    symbols: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.sources or self.symbols or self.languages)
+
+
+@dataclass(frozen=True, slots=True)
 class Aggregate:
     """Sums over the judged documents of one topic and kind in one event-time window.
 

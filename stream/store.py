@@ -1,5 +1,6 @@
 """The store: what SQL holds of the stream, written one batch in one transaction."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,14 +8,41 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import msgspec
-from sqlalchemy import Connection, Engine, Table, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Engine,
+    Integer,
+    String,
+    Table,
+    cast,
+    extract,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from stream import schema
 from stream.database import reading, writing
-from stream.nouns import SCORE_SCALE, Aggregate, Document, Exhibit, Kind, Prediction, window_start
+from stream.nouns import (
+    EPOCH,
+    SCORE_SCALE,
+    SENTIMENTS,
+    Aggregate,
+    Document,
+    Exhibit,
+    Kind,
+    Prediction,
+    Selection,
+    window_start,
+)
 
 SUMS = ("n", "positive", "neutral", "negative", "uncertain", "score_sum", "score_squares")
+ANY = Selection()
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -153,36 +181,51 @@ class Store:
         with reading(self.engine) as connection:
             connection.execute(select(1))
 
-    def sums(self, start: datetime, end: datetime) -> list[Aggregate]:
+    def sums(self, start: datetime, end: datetime, selection: Selection = ANY) -> list[Aggregate]:
         """For each topic and kind, the sum of the windows that start in [start, end)."""
-        table = schema.aggregates
-        with reading(self.engine) as connection:
-            rows = connection.execute(
-                select(table.c.topic, table.c.kind, *[func.sum(table.c[name]) for name in SUMS])
-                .where(table.c.window_start >= start, table.c.window_start < end)
-                .group_by(table.c.topic, table.c.kind)
-                .order_by(table.c.topic, table.c.kind)
-            )
-            return [Aggregate(start, topic, kind, *map(int, sums)) for topic, kind, *sums in rows]
+        return self._added(start, end, None, selection)
 
-    def windows(self, start: datetime, end: datetime) -> list[datetime]:
-        """The starts of the windows with data in [start, end), in order."""
-        column = schema.aggregates.c.window_start
+    def cells(
+        self, start: datetime, end: datetime, width: timedelta, selection: Selection = ANY
+    ) -> list[Aggregate]:
+        """The same by stretches of `width`, whole seconds counted from the epoch: those with data, in
+        order."""
+        return self._added(start, end, int(width.total_seconds()), selection)
+
+    def _added(
+        self, start: datetime, end: datetime, width: int | None, selection: Selection
+    ) -> list[Aggregate]:
+        """A selection by anything but topic and kind is counted from the documents themselves."""
+        table: Any = _selected(selection) if selection else schema.aggregates
+        stamp = table.c.window_start
+        cell: Any = literal(0) if width is None else cast(extract("epoch", stamp), BigInteger) // width
+        query = (
+            select(cell.label("cell"), table.c.topic, table.c.kind, *[func.sum(table.c[n]) for n in SUMS])
+            .where(stamp >= start, stamp < end)
+            .group_by("cell", table.c.topic, table.c.kind)
+            .order_by("cell", table.c.topic, table.c.kind)
+        )
         with reading(self.engine) as connection:
-            return list(
-                connection.scalars(
-                    select(column).where(column >= start, column < end).distinct().order_by(column)
+            return [
+                Aggregate(
+                    start if width is None else EPOCH + timedelta(seconds=int(at) * width),
+                    topic, kind, *map(int, sums),
                 )
-            )
+                for at, topic, kind, *sums in connection.execute(query)
+            ]  # fmt: skip
 
-    def most_negative(self, topic: str | None, start: datetime, end: datetime, limit: int) -> list[Exhibit]:
+    def most_negative(
+        self,
+        topic: str | None,
+        kinds: Sequence[str],
+        start: datetime,
+        end: datetime,
+        selection: Selection,
+        limit: int,
+    ) -> list[Exhibit]:
         """The lowest-scored documents published in [start, end), on `topic` or on all of them."""
         table = schema.documents
-        query = select(table).where(
-            table.c.published_at >= start, table.c.published_at < end, table.c.status == "ok"
-        )
-        if topic is not None:
-            query = query.where(table.c.topic == topic)
+        query = select(table).where(*_among(topic, kinds, start, end, selection), table.c.status == "ok")
         query = query.order_by(table.c.score, table.c.published_at, table.c.source, table.c.id)
         with reading(self.engine) as connection:
             return [
@@ -195,6 +238,18 @@ class Store:
                 )
                 for row in connection.execute(query.limit(limit))
             ]
+
+    def writers(
+        self, topic: str | None, kinds: Sequence[str], start: datetime, end: datetime, selection: Selection
+    ) -> tuple[int, int]:
+        """How many sources, and how many authors, wrote negative documents there."""
+        table = schema.documents
+        query = select(func.count(table.c.source.distinct()), func.count(table.c.author.distinct())).where(
+            *_among(topic, kinds, start, end, selection), table.c.sentiment == "negative"
+        )
+        with reading(self.engine) as connection:
+            sources, authors = connection.execute(query).one()
+            return int(sources), int(authors)
 
     def _lock(
         self, connection: Connection, ends: Mapping[Partition, int], now: datetime
@@ -279,6 +334,50 @@ class Store:
         ]
         if rows:
             connection.execute(insert(schema.dead_letters), rows)
+
+
+def _among(
+    topic: str | None, kinds: Sequence[str], start: datetime, end: datetime, selection: Selection
+) -> list[Any]:
+    """The conditions for documents published in [start, end) on a topic, of these kinds, as selected."""
+    table = schema.documents
+    found: list[Any] = [table.c.published_at >= start, table.c.published_at < end, table.c.kind.in_(kinds)]
+    return found + ([table.c.topic == topic] if topic is not None else []) + _chosen(selection)
+
+
+def _chosen(selection: Selection) -> list[Any]:
+    table = schema.documents
+    found: list[Any] = []
+    if selection.sources:
+        found.append(table.c.source.in_(selection.sources))
+    if selection.languages:
+        found.append(table.c.lang.in_(selection.languages))
+    if selection.symbols:
+        listed = cast(table.c.symbols, String)
+        # The list is stored as JSON, so a symbol stands in it between quotation marks.
+        found.append(or_(*[listed.contains(json.dumps(name), autoescape=True) for name in selection.symbols]))
+    return found
+
+
+def _selected(selection: Selection) -> Any:
+    """Documents that count, as if each were a row of the aggregates."""
+    table = schema.documents
+    is_one = {name: cast(table.c.sentiment == name, Integer) for name in SENTIMENTS}
+    counts = {name: func.coalesce(one, 0) for name, one in is_one.items()}
+    return (
+        select(
+            table.c.published_at.label("window_start"),
+            table.c.topic,
+            table.c.kind,
+            literal(1).label("n"),
+            *[value.label(name) for name, value in counts.items()],
+            cast(table.c.sentiment.is_(None), Integer).label("uncertain"),
+            table.c.score.label("score_sum"),
+            (cast(table.c.score, BigInteger) * table.c.score).label("score_squares"),
+        )
+        .where(table.c.score.is_not(None), *_chosen(selection))
+        .subquery()
+    )
 
 
 def put_outbox(connection: Connection, outgoing: Sequence[Outgoing], now: datetime) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 from alerts.loop import AlertLoop
 from alerts.metrics import AlertMetrics
 from alerts.rules import NegativeSurgeRule, Rule, ThresholdRule
-from stream.nouns import Aggregate, Alert, Exhibit, window_start
+from stream.nouns import Aggregate, Alert, Exhibit, Selection, window_start
 
 MINUTE = timedelta(minutes=1)
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 SURGE = NegativeSurgeRule.model_validate({
     "name": "surge", "type": "negative_surge", "window": "5m", "baseline": "2h", "min_baseline": "30m",
-    "min_documents": 5, "min_negative": 5, "keep_firing_for": "1m",
+    "min_documents": 5, "min_negative": 5, "keep_firing_for": "1m", "factor": 3,
 })  # fmt: skip
 SHARE = ThresholdRule.model_validate({
     "name": "share", "type": "threshold", "watch": "negative_share", "threshold": 0.6, "topics": "all",
@@ -30,12 +30,13 @@ class MemoryStore:
     alerts: dict[str, Alert] = field(default_factory=dict)
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     pages: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    sources: int = 1
 
     def add(self, count: int, start: datetime, end: datetime, sentiment: str, topic: str = "IPO") -> None:
         gap = (end - start) / count
         self.documents += [(start + i * gap, topic, "news", sentiment) for i in range(count)]
 
-    def sums(self, start: datetime, end: datetime) -> list[Aggregate]:
+    def sums(self, start: datetime, end: datetime, selection: Selection) -> list[Aggregate]:
         parts: dict[tuple[str, str], Aggregate] = {}
         for stamp, topic, kind, sentiment in self.documents:
             if start <= window_start(stamp, MINUTE) < end:
@@ -44,15 +45,33 @@ class MemoryStore:
                 parts[topic, kind] = part + Aggregate.of(start, topic, kind, sentiment, score)
         return list(parts.values())
 
-    def windows(self, start: datetime, end: datetime) -> list[datetime]:
-        starts = {window_start(stamp, MINUTE) for stamp, *_ in self.documents}
-        return sorted(s for s in starts if start <= s < end)
+    def cells(
+        self, start: datetime, end: datetime, width: timedelta, selection: Selection
+    ) -> list[Aggregate]:
+        starts = sorted({window_start(stamp, width) for stamp, *_ in self.documents if start <= stamp < end})
+        return [part for at in starts for part in self.sums(at, min(at + width, end), selection)]
 
-    def most_negative(self, topic: str | None, start: datetime, end: datetime, limit: int) -> list[Exhibit]:
+    def most_negative(
+        self,
+        topic: str | None,
+        kinds: Sequence[str],
+        start: datetime,
+        end: datetime,
+        selection: Selection,
+        limit: int,
+    ) -> list[Exhibit]:
         stories = [
             Exhibit("wire", str(i), NOW, "Bank Falls" if i % 2 else "bank falls", -0.9) for i in range(9)
         ]
         return [*stories, Exhibit("wire", "x", NOW, "Another story", -0.5)]
+
+    def writers(
+        self, topic: str | None, kinds: Sequence[str], start: datetime, end: datetime, selection: Selection
+    ) -> tuple[int, int]:
+        return self.sources, 0
+
+    def past_alerts(self, since: datetime) -> list[Alert]:
+        return [alert for alert in self.alerts.values() if alert.resolved_at and alert.resolved_at >= since]
 
     def open_alerts(self) -> list[Alert]:
         return [alert for alert in self.alerts.values() if alert.state in ("pending", "firing")]

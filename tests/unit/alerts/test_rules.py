@@ -47,8 +47,8 @@ def test_the_shipped_rules_are_valid(path: Path) -> None:
 
 
 BROKEN = [
-    ("an unknown key", GOOD.replace("window: 90s", "windw: 90s"), "rules.yaml:6: rule 'share': unknown key 'windw'"),
-    ("a wrong type", GOOD.replace("type: threshold", "type: treshold"), "rules.yaml:3: rule 'share': type is 'treshold'; allowed: threshold, negative_surge"),
+    ("an unknown key", GOOD.replace("window: 90s", "windw: 90s"), "rules.yaml:6: rule 'share': unknown key 'windw' (did you mean 'window'?)"),
+    ("a wrong type", GOOD.replace("type: threshold", "type: treshold"), "rules.yaml:3: rule 'share': type is 'treshold' (did you mean 'threshold'?); allowed: threshold, negative_surge"),
     ("a number as text", GOOD.replace("0.6", "high"), "rules.yaml:5: rule 'share': threshold is 'high'"),
     ("out of range", GOOD.replace("0.6", "60"), "rules.yaml:5: rule 'share': threshold is 60"),
     ("a duration without a unit", GOOD.replace("90s", "90"), "rules.yaml:6: rule 'share': window is 90: a duration"),

@@ -1,57 +1,83 @@
 import math
-import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from alerts.statistics import standard_error, surge_probability, wilson_interval
+from alerts.statistics import (
+    chance_allowed,
+    count_tail,
+    mean_tail,
+    share_tail,
+    standard_error,
+    wilson_interval,
+)
 
 
-def exact_tail(count: int, exposure: float, base: int, base_exposure: float) -> float:
-    """The same probability by direct summation of the other side, in the textbook form."""
-    shape, p = base + 0.5, base_exposure / (base_exposure + exposure)
-    below = sum(
+def negative_binomial(count: int, mean: float, variation: float) -> float:
+    """The tail by direct summation of the other side, in the textbook form."""
+    shape, p = 1 / variation, 1 / (1 + variation * mean)
+    return 1 - sum(
         math.exp(math.lgamma(shape + k) - math.lgamma(shape) - math.lgamma(k + 1)) * p**shape * (1 - p) ** k
         for k in range(count)
     )
-    return 1 - below
 
 
 @pytest.mark.parametrize(
-    ("count", "exposure", "base", "base_exposure"),
-    [(1, 1, 10, 100), (5, 900, 20, 86_400), (30, 60, 0, 600), (3, 1, 300, 100), (40, 10, 200, 60)],
-)
-def test_the_tail_is_the_negative_binomials(
-    count: int, exposure: float, base: int, base_exposure: float
-) -> None:
-    expected = exact_tail(count, exposure, base, base_exposure)
-    assert surge_probability(count, exposure, base, base_exposure) == pytest.approx(expected, abs=1e-9)
+    ("count", "mean", "variation"), [(1, 0.1, 0.1), (5, 0.4, 2.0), (30, 12.0, 0.05), (3, 3.0, 0.01), (40, 33.0, 1.0)]
+)  # fmt: skip
+def test_the_tail_of_a_count_is_the_negative_binomials(count: int, mean: float, variation: float) -> None:
+    assert count_tail(count, mean, variation) == pytest.approx(
+        negative_binomial(count, mean, variation), abs=1e-9
+    )
 
 
-def test_with_a_long_baseline_it_comes_to_poisson() -> None:
+def test_with_a_rate_that_is_known_and_steady_it_comes_to_poisson() -> None:
     poisson = 1 - sum(math.exp(-2) * 2**k / math.factorial(k) for k in range(8))
-    assert surge_probability(8, 1.0, 2_000_000, 1_000_000.0) == pytest.approx(poisson, rel=1e-3)
+    assert count_tail(8, 2.0, 0.0) == pytest.approx(poisson, rel=1e-6)
 
 
 def test_tiny_probabilities_keep_their_size() -> None:
-    assert 0 < surge_probability(100, 60, 10, 3600) < 1e-100
-    assert surge_probability(0, 60, 10, 3600) == 1.0
+    assert 0 < count_tail(100, 0.17, 0.1) < 1e-60
+    assert count_tail(0, 0.17, 0.1) == 1.0
 
 
-def test_on_a_steady_stream_false_alarms_are_as_rare_as_promised() -> None:
-    draw = random.Random(5)
+def test_the_tail_of_a_share_is_binomial_where_texts_do_not_resemble_one_another() -> None:
+    exact = sum(math.comb(7, k) * 0.18**k * 0.82 ** (7 - k) for k in (6, 7))
+    assert share_tail(6, 7, 0.18, 0.0) == pytest.approx(exact, rel=1e-4)
 
-    def events(mean: float) -> int:
-        level, count, product = math.exp(-mean), 0, draw.random()
-        while product > level:
-            count, product = count + 1, product * draw.random()
-        return count
 
-    tries, alarms = 20_000, 0
-    for _ in range(tries):
-        rate = 0.5
-        base = sum(events(rate * 10) for _ in range(4))
-        alarms += surge_probability(events(rate * 8), 8, base, 40) <= 0.01
-    assert alarms / tries <= 0.013
+def test_the_tail_of_a_share_is_beta_binomial_where_they_do() -> None:
+    # With a = b = 1 every number of hits is as likely: concentration 2, correlation 1/3.
+    for hits in range(1, 10):
+        assert share_tail(hits, 9, 0.5, 1 / 3) == pytest.approx((10 - hits) / 10)
+
+
+@given(st.integers(1, 200), st.floats(0.01, 100), st.floats(0, 3))
+def test_more_events_are_less_likely(count: int, mean: float, variation: float) -> None:
+    here, more = count_tail(count, mean, variation), count_tail(count + 1, mean, variation)
+    assert 0 <= more <= here <= 1
+
+
+@given(st.integers(1, 80), st.integers(0, 80), st.floats(0.01, 0.99), st.floats(0, 0.5))
+def test_more_hits_are_less_likely(hits: int, others: int, share: float, correlation: float) -> None:
+    n = hits + others
+    here = share_tail(hits, n, share, correlation)
+    assert 0 <= here <= 1
+    assert hits == n or share_tail(hits + 1, n, share, correlation) <= here + 1e-12
+
+
+def test_a_mean_is_held_against_what_is_usual() -> None:
+    assert mean_tail(-0.1, 100, 0.0, 0.5, 0.0) == pytest.approx(0.02275, abs=1e-4)  # two standard errors
+    assert mean_tail(-0.1, 100, 0.0, 0.5, 0.0025) > mean_tail(-0.1, 100, 0.0, 0.5, 0.0)
+    assert mean_tail(0.2, 100, 0.0, 0.5, 0.0) > 0.99
+
+
+def test_a_smaller_budget_more_topics_and_shorter_windows_ask_for_more() -> None:
+    known = chance_allowed(1, 3600, 1)
+    assert chance_allowed(0.5, 3600, 1) == pytest.approx(known / 2)
+    assert chance_allowed(1, 3600, 20) == pytest.approx(known / 20)
+    assert chance_allowed(1, 900, 1) == pytest.approx(known / 4)
 
 
 def test_wilson_knows_small_samples() -> None:

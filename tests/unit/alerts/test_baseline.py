@@ -1,0 +1,145 @@
+"""What is usual: hours of the week, gaps, restlessness; and how often a calm stream pages."""
+
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import numpy as np
+import pytest
+
+from alerts.baseline import Baseline, live_stretches, negatives, texts, without
+from alerts.evaluate import Usual, Watched, observe
+from alerts.rules import MoodShiftRule, NegativeSurgeRule
+from stream.nouns import Aggregate
+
+HOUR = timedelta(hours=1)
+DAY = 24 * HOUR
+MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def cell(start: datetime, n: int, negative: int) -> Aggregate:
+    score = -9000 * negative
+    return Aggregate(start, "", "", n, 0, n - negative, negative, 0, score, 8100_0000 * negative)
+
+
+def history(counts: list[tuple[int, int]], start: datetime = MONDAY) -> Baseline:
+    """Hourly cells of (texts, negatives)."""
+    cells = [cell(start + i * HOUR, n, k) for i, (n, k) in enumerate(counts) if n]
+    return Baseline(cells, [(start, start + len(counts) * HOUR)], HOUR)
+
+
+def test_a_silence_longer_than_the_gap_is_left_out() -> None:
+    starts = [MONDAY, MONDAY + HOUR, MONDAY + 10 * HOUR]
+    end = MONDAY + 11 * HOUR
+    assert live_stretches(starts, HOUR, end, 2 * HOUR) == [
+        (MONDAY, MONDAY + 2 * HOUR),
+        (MONDAY + 10 * HOUR, end),
+    ]
+    assert live_stretches(starts, HOUR, end, 12 * HOUR) == [(MONDAY, end)]
+    assert live_stretches([], HOUR, end, HOUR) == []
+
+
+def test_periods_are_cut_out_of_stretches() -> None:
+    stretch = (MONDAY, MONDAY + 10 * HOUR)
+    cut = (MONDAY + 2 * HOUR, MONDAY + 3 * HOUR)
+    assert without([stretch], [cut]) == [(MONDAY, cut[0]), (cut[1], stretch[1])]
+    assert without([stretch], [(MONDAY - HOUR, MONDAY + 20 * HOUR)]) == []
+    assert without([stretch], [(MONDAY - HOUR, MONDAY)]) == [stretch]
+
+
+def test_with_much_to_go_by_every_hour_of_the_week_has_its_own_rate() -> None:
+    week = [(1000, 0) if 9 <= hour % 24 < 17 and hour < 120 else (10, 0) for hour in range(168)]
+    usual = history(week * 4)
+    rates = usual.rates(texts)
+    open_hour, night = MONDAY + 4 * 7 * DAY + 10 * HOUR, MONDAY + 4 * 7 * DAY + 3 * HOUR
+    assert usual.expected(rates, open_hour, open_hour + HOUR) == pytest.approx(1000, rel=0.05)
+    assert usual.expected(rates, night, night + HOUR) == pytest.approx(10, rel=0.2)
+    assert usual.expected(rates, open_hour, open_hour + 15 * timedelta(minutes=1)) == pytest.approx(
+        250, rel=0.05
+    )
+
+
+def test_with_little_to_go_by_it_is_the_rate_of_all() -> None:
+    usual = history([(1, 0)] * 6)
+    assert usual.expected(usual.rates(texts), MONDAY + DAY, MONDAY + DAY + HOUR) == pytest.approx(
+        1.1, abs=0.2
+    )
+
+
+def test_a_window_over_two_hours_takes_its_part_of_each() -> None:
+    usual = history([(600, 0) if hour % 24 == 0 else (60, 0) for hour in range(168 * 4)])
+    rates = usual.rates(texts)
+    half = timedelta(minutes=30)
+    both = usual.expected(rates, MONDAY + half, MONDAY + HOUR + half)
+    assert both == pytest.approx(300 + 30, rel=0.1)
+
+
+def test_a_restless_stream_is_known_for_it() -> None:
+    draw = np.random.default_rng(3)
+    calm = history([(int(k) + 1, int(k)) for k in draw.poisson(20, 672)])
+    level = np.repeat(draw.gamma(4, 1 / 4, 168), 4)
+    restless = history([(int(k) + 1, int(k)) for k in draw.poisson(20 * level)])
+    window = 4 * HOUR
+    assert calm.variation(negatives, calm.rates(negatives), window) < 0.02
+    assert restless.variation(negatives, restless.rates(negatives), window) == pytest.approx(0.25, abs=0.12)
+
+
+def test_texts_that_resemble_one_another_are_known_for_it() -> None:
+    draw = np.random.default_rng(4)
+    alike = [(40, int(draw.binomial(40, draw.beta(2, 8)))) for _ in range(672)]
+    apart = [(40, int(draw.binomial(40, 0.2))) for _ in range(672)]
+    assert history(alike).correlation(HOUR) == pytest.approx(1 / 11, abs=0.02)
+    assert history(apart).correlation(HOUR) < 0.005
+
+
+def _same(usual: Usual) -> Usual:
+    return usual
+
+
+def calm_year(rate: float, share: float, seed: int) -> list[tuple[int, int]]:
+    """Hourly (texts, negatives) of a year without events: busy days, quiet nights and weekends, restless by
+    the day."""
+    draw = np.random.default_rng(seed)
+    hours = np.arange(365 * 24)
+    season = (1 + 0.8 * np.sin((hours % 24 - 8) / 24 * 2 * np.pi)) * np.where(hours // 24 % 7 < 5, 1.2, 0.4)
+    restless = np.repeat(draw.gamma(25, 1 / 25, 365), 24)
+    n = draw.poisson(rate * season * restless)
+    mood = np.repeat(draw.beta(share * 60, (1 - share) * 60, 365 * 2), 12)
+    return [(int(a), int(b)) for a, b in zip(n, draw.binomial(n, mood), strict=True)]
+
+
+def pages(rule: NegativeSurgeRule | MoodShiftRule, year: list[tuple[int, int]]) -> int:
+    """How many episodes the rule would have had in the last eleven months, a day's calm between two."""
+    hours = rule.window // HOUR
+    found, quiet_until, usual = 0, 0, None
+    for at in range(28 * 24, len(year)):
+        if at % 24 == 0 or usual is None:
+            past = at - 28 * 24
+            usual = Usual.of(rule, history(year[past : at - hours], MONDAY + past * HOUR))
+        n, k = np.sum(year[at - hours : at], axis=0)
+        end = MONDAY + at * HOUR
+        watched = Watched(
+            cell(end - rule.window, int(n), int(k)), end - rule.window, end, True, partial(_same, usual)
+        )
+        if observe(rule, "all", watched).breached:
+            found += at >= quiet_until
+            quiet_until = at + 24
+    return found
+
+
+@pytest.mark.parametrize("rate", [2.0, 60.0])
+@pytest.mark.parametrize("budget", [0.25, 1.0, 4.0])
+def test_a_calm_year_pages_no_oftener_than_its_budget(rate: float, budget: float) -> None:
+    year = calm_year(rate, 0.2, seed=7)
+    common = {"topics": "all", "factor": 1.2, "resolve_factor": 1.1, "min_documents": 1, "min_negative": 2}
+    rules = [
+        NegativeSurgeRule.model_validate(
+            {"name": "surge", "type": "negative_surge", "window": "3h", "false_pages_per_month": budget}
+            | common
+        ),
+        MoodShiftRule.model_validate(
+            {"name": "mood", "type": "mood_shift", "window": "12h", "false_pages_per_month": budget} | common
+        ),
+    ]
+    for rule in rules:
+        # Eleven months; twice the budget is beyond chance for a count of this size, one page is not.
+        assert pages(rule, year) <= max(2, 2 * 11 * budget), rule.name
