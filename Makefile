@@ -10,7 +10,7 @@ ARGS ?=
 		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	@echo "Installing; torch is large, this takes a few minutes the first time ..."
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,train,export,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,train,export,plots,dev]'
 	@touch $@
 
 install: .venv/installed ## make .venv and install into it

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -238,6 +238,16 @@ class Store:
                 )
                 for row in connection.execute(query.limit(limit))
             ]
+
+    def scored(self, start: datetime, end: datetime) -> Iterator[Any]:
+        """The rows of documents with a score that were published in [start, end), in order of time."""
+        table = schema.documents
+        query = select(table).where(
+            table.c.published_at >= start, table.c.published_at < end, table.c.score.is_not(None)
+        )
+        with reading(self.engine) as connection:
+            rows = connection.execution_options(yield_per=1000).execute(query.order_by(table.c.published_at))
+            yield from rows
 
     def writers(
         self, topic: str | None, kinds: Sequence[str], start: datetime, end: datetime, selection: Selection

@@ -12,10 +12,11 @@ from alembic.runtime.migration import MigrationContext
 from pydantic import SecretStr
 from sqlalchemy import func, select, text, update
 
+from alerts.replay import MemoryStore, Text
 from stream import database, schema
 from stream.alert_store import Lease, LeaseLost, SqlAlertStore
 from stream.errors import SchemaError, StoreRefused, StoreUnavailable
-from stream.nouns import Alert, Document, Exhibit, Kind, Prediction
+from stream.nouns import SCORE_SCALE, Alert, Document, Exhibit, Kind, Prediction, Selection
 from stream.outbox import BatchOutbound, Outbox, decode_messages
 from stream.settings import DatabaseSettings, KafkaSettings
 from stream.store import Batch, DeadLetter, Judged, Outgoing, Partition, Place, Store, put_outbox
@@ -147,12 +148,55 @@ def test_the_evidence_is_the_lowest_scores_of_the_period(store: Store) -> None:
         judged("worst", 1, score=-0.9),
         judged("old", 2, score=-1.0, at=NOW - timedelta(hours=3)),
     )
-    found = store.most_negative("Earnings", NOW - timedelta(hours=1), NOW + timedelta(seconds=1), 5)
+    near = (NOW - timedelta(hours=1), NOW + timedelta(seconds=1), Selection())
+    found = store.most_negative("Earnings", ["news"], *near, 5)
     assert [exhibit.id for exhibit in found] == ["worst", "mild"]
-    assert store.most_negative("IPO", NOW - timedelta(hours=1), NOW + timedelta(seconds=1), 5) == []
+    assert store.most_negative("IPO", ["news"], *near, 5) == []
+    assert store.most_negative("Earnings", ["comment"], *near, 5) == []
+
+
+def test_what_the_rules_read_is_the_same_in_sql_and_in_memory(store: Store) -> None:
     minute = NOW.replace(second=0)
-    assert store.windows(NOW - timedelta(days=1), NOW) == [minute - timedelta(hours=3), minute]
-    assert store.windows(NOW + timedelta(days=1), NOW + timedelta(days=2)) == []
+    moods = ["negative", "neutral", "positive", "negative", "negative"]
+    texts = [
+        Text(
+            f"d{i}", f"wire{i % 3}", "news", minute - i * timedelta(minutes=7), "Shares fall", "Earnings",
+            mood, -5000 + i, f"author{i % 2}", ("AAPL", 'A"B%') if i % 2 else (), "zh" if i == 4 else "en",
+        )
+        for i, mood in enumerate(moods * 4)
+    ]  # fmt: skip
+    for offset, text_ in enumerate(texts):
+        document = Document(
+            text_.id, Kind.NEWS, text_.source, text_.published_at, title=text_.content, author=text_.author,
+            symbols=text_.symbols,
+        )  # fmt: skip
+        said = Prediction(
+            "m-1", text_.lang, "Earnings", text_.sentiment, text_.score / SCORE_SCALE,
+            {"topic": {"Earnings": 1.0}, "sentiment": {str(text_.sentiment): 0.7}},
+        )  # fmt: skip
+        write(store, Judged(Place(Kind.NEWS, NEWS_0, offset, b"{}"), document, said))
+    memory = MemoryStore(texts)
+    start, end = minute - timedelta(hours=2), minute + timedelta(minutes=1)
+    selections = [
+        Selection(),
+        Selection(sources=("wire1", "wire2")),
+        Selection(symbols=("AAPL",)),
+        Selection(symbols=('A"B%', "MSFT")),
+        Selection(languages=("zh",)),
+        Selection(sources=("wire1",), languages=("zh",)),
+    ]
+    for selection in selections:
+        assert store.sums(start, end, selection) == memory.sums(start, end, selection)
+        cells = store.cells(start, end, timedelta(minutes=15), selection)
+        assert cells == memory.cells(start, end, timedelta(minutes=15), selection)
+        assert cells or selection.languages
+        where = ("Earnings", ["news"], start, end, selection)
+        assert store.writers(*where) == memory.writers(*where)
+        assert store.most_negative(*where, 3) == memory.most_negative(*where, 3)
+    assert store.writers(None, ["news"], start, end, Selection()) == (3, 2)
+    assert [row.id for row in store.scored(start, end)] == [
+        t.id for t in memory.texts if t.published_at >= start
+    ]
 
 
 def test_what_leaves_is_queued_with_the_batch_and_only_for_what_is_new(store: Store) -> None:

@@ -1,0 +1,146 @@
+"""`monitor backtest`: history in, pages out, as a person or a script calls it."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from monitor.cli import main
+
+START = datetime(2026, 3, 2, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+RULES = """\
+rules:
+  - name: mood
+    type: mood_shift
+    topics: all
+    window: 6h
+    min_documents: 4
+    min_baseline: 3d
+    false_pages_per_month: 1
+"""
+DULL = "The company will hold its annual general meeting on {} March in <b>Leeds</b>"
+BAD = "Profit plunges {} percent as orders collapse, <script>alert(1)</script> shares slump"
+
+
+def headlines(path: Path) -> Path:
+    """Ten days of dull news, and a night of bad news on the tenth."""
+    rows = [{"when": (START + h * HOUR).timestamp(), "headline": DULL.format(h)} for h in range(0, 240, 2)]
+    crash = START + 217 * HOUR
+    rows += [{"when": (crash + i * HOUR / 2).timestamp(), "headline": BAD.format(i + 20)} for i in range(10)]
+    lines = [json.dumps(row) for row in rows]
+    path.write_text("\n".join([*lines[:50], "no json", *lines[50:], lines[0], '{"headline": "x"}']) + "\n")
+    return path
+
+
+@pytest.fixture
+def backtest(tmp_path: Path) -> Callable[..., Result]:
+    data = headlines(tmp_path / "news.jsonl")
+    (tmp_path / "rules.yaml").write_text(RULES)
+
+    def call(*words: str) -> Result:
+        arguments = ["backtest", "--rules", str(tmp_path / "rules.yaml"), "--data", str(data)]
+        arguments += ["--map", "published_at=when,title=headline", *words]
+        clean = {"MONITOR_CONFIG": None, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        return CliRunner().invoke(main, arguments, env=clean, catch_exceptions=False)
+
+    return call
+
+
+def test_it_says_when_it_would_have_paged_and_on_what(
+    backtest: Callable[..., Result], tmp_path: Path
+) -> None:
+    result = backtest("--json")
+    assert result.exit_code == 0, result.output
+    answer: dict[str, Any] = json.loads(result.stdout)
+    (page,) = answer["pages"]
+    assert answer["documents"] == 130  # the repeat counts once
+    assert "news.jsonl:51: not JSON" in result.stderr
+    assert "no published_at" in result.stderr
+    assert (page["rule"], page["topic"], page["severity"]) == ("mood", "all", "page")
+    fired = datetime.fromisoformat(page["fired_at"])
+    assert START + 218 * HOUR <= fired <= START + 221 * HOUR
+    assert page["value"] > page["threshold"]
+    assert page["n"] >= 4
+    assert page["evidence"][0]["content"].startswith("Profit plunges")
+    assert len(list((tmp_path / "cache" / "sentiment-monitor").glob("*.json"))) == 1
+    assert json.loads(backtest("--json").stdout) == answer  # from the cache
+
+
+def test_known_events_give_delay_recall_and_false_pages(
+    backtest: Callable[..., Result], tmp_path: Path
+) -> None:
+    events = tmp_path / "events.csv"
+    events.write_text(
+        "name,start,end\nCrash,2026-03-11T01:00:00Z,2026-03-11T12:00:00Z\nOther,2026-03-05T00:00:00Z,\n"
+    )
+    answer = json.loads(backtest("--json", "--labels", str(events)).stdout)
+    assert [event["name"] for event in answer["events"]] == ["Crash", "Other"]
+    assert 0 < answer["events"][0]["delay_seconds"] <= 4 * 3600
+    assert answer["events"][1]["fired_at"] is None
+    assert (answer["recall"], answer["false_pages"]) == (0.5, 0)
+    shown = backtest("--labels", str(events)).stdout
+    assert "Crash: paged after" in shown
+    assert "Other: MISSED" in shown
+
+
+def test_two_rule_files_are_held_against_each_other_on_a_page_that_escapes(
+    backtest: Callable[..., Result], tmp_path: Path
+) -> None:
+    strict, page, picture = tmp_path / "strict.yaml", tmp_path / "pages.html", tmp_path / "pages.png"
+    strict.write_text(RULES.replace("per_month: 1", "per_month: 0.00000001"))
+    result = backtest("--against", str(strict), "--html", str(page), "--png", str(picture), "--json")
+    answer = json.loads(result.stdout)
+    assert (len(answer["pages"]), len(answer["against"]["pages"])) == (1, 0)
+    html = page.read_text()
+    assert "&lt;script&gt;" in html
+    assert "<script>" not in html
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_only_the_time_asked_for_pages(backtest: Callable[..., Result]) -> None:
+    assert json.loads(backtest("--json", "--to", "2026-03-10").stdout)["pages"] == []
+    assert json.loads(backtest("--json", "--from", "2026-03-11T12:00:00Z").stdout)["pages"] == []
+    assert backtest("--to", "2020-01-01").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("name,start\nx,soon\n", "events.csv:2: start or end 'soon' is no time"),
+        (
+            "name,start,end\nx,2026-03-02T00:00:00Z,2026-03-01T00:00:00Z\n",
+            "events.csv:2: the end lies before",
+        ),
+        ("name,start\n", "events.csv: no events"),
+    ],
+)
+def test_a_wrong_event_is_named(
+    backtest: Callable[..., Result], tmp_path: Path, text: str, complaint: str
+) -> None:
+    (tmp_path / "events.csv").write_text(text)
+    result = backtest("--labels", str(tmp_path / "events.csv"))
+    assert result.exit_code == 1
+    assert complaint in result.output
+
+
+def test_a_rule_file_is_checked_with_a_guess(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text(RULES)
+    bad.write_text(RULES.replace("topics: all", "topics: [Earning]").replace("window", "windw"))
+    told = CliRunner().invoke(main, ["rules", "check", str(good)], env={"MONITOR_CONFIG": None})
+    assert told.exit_code == 0
+    assert "1 rules; by chance alone they fire 1 times a month at most" in told.output
+    told = CliRunner().invoke(main, ["rules", "check", str(bad)], env={"MONITOR_CONFIG": None})
+    assert told.exit_code == 1
+    assert "unknown key 'windw' (did you mean 'window'?)" in told.output
+
+
+def test_the_schema_is_one_and_knows_the_rules() -> None:
+    schema = json.loads(CliRunner().invoke(main, ["rules", "schema"]).stdout)
+    assert "mood_shift" in json.dumps(schema)
+    assert schema["$schema"].startswith("https://json-schema.org/")
