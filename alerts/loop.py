@@ -116,6 +116,11 @@ class AlertLoop:
         self._receivers, self._width, self._metrics = receivers, width, metrics
         self._histories: dict[str, History] = {}
 
+    def use(self, rules: Sequence[Rule]) -> None:
+        """Go on with other rules; episodes of rules that are gone are resolved at the next evaluation."""
+        self.rules = rules
+        self._histories.clear()
+
     def evaluate(self, now: datetime) -> list[Alert]:
         """Evaluate everything once, write what changed; the episodes that are open afterwards."""
         before = {(alert.rule, alert.topic): alert for alert in self._store.open_alerts()}

@@ -26,6 +26,11 @@ class AlertMetrics:
             registry=registry,
         )  # fmt: skip
         self.evaluated.set(float("nan"))
+        self.rules_usable = Gauge(
+            "sentiment_alert_rules_usable", "0 while the rule file has errors and its last good rules run",
+            registry=registry,
+        )  # fmt: skip
+        self.rules_usable.set(1)
         self.pages = Counter(
             "sentiment_pages", "Pages by receiver and outcome", ["receiver", "outcome"], registry=registry
         )
@@ -40,6 +45,7 @@ class AlertMetrics:
 
     def show(self, rules: Iterable[Rule], topics: Sequence[str], alerts: Iterable[Alert]) -> None:
         """Set every rule's and topic's state."""
+        self.state.clear()  # no series of a rule that is gone
         open_states = {(alert.rule, alert.topic): alert.state for alert in alerts}
         for rule in rules:
             for topic in topics_of(rule, topics):

@@ -216,6 +216,34 @@ def load_rules(path: Path, topics: Sequence[str] = ()) -> tuple[Rule, ...]:
     return tuple(rules)
 
 
+class RuleFile:
+    """The rules of a file, read again when it changes; one that cannot be used leaves the old rules."""
+
+    def __init__(self, path: Path, topics: Sequence[str] = ()) -> None:
+        """Raises RuleError."""
+        self.path, self._topics = path, topics
+        self._seen = _stamp(path)
+        self.rules = load_rules(path, topics)
+
+    def changed(self) -> bool:
+        """Whether there are other rules now.  Raises RuleError, once for each change that cannot be used."""
+        stamp = _stamp(self.path)
+        if stamp == self._seen:
+            return False
+        self._seen = stamp
+        self.rules = load_rules(self.path, self._topics)
+        return True
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What tells one state of a file from another; empty where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 def _rule_nodes(path: Path, root: yaml.Node | None) -> list[yaml.Node]:
     if isinstance(root, yaml.MappingNode):
         keys = {str(key.value): value for key, value in root.value}

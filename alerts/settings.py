@@ -20,9 +20,15 @@ class AlertSettings(BaseModel):
     webhooks: dict[str, SecretStr] = Field(
         default_factory=dict, description="receivers of pages by name: each a URL that takes JSON by POST"
     )
+    alertmanagers: dict[str, SecretStr] = Field(
+        default_factory=dict, description="Prometheus Alertmanagers by name: each the URL it answers at"
+    )
+    resend_seconds: float = Field(
+        30.0, ge=1, le=600, description="how often Alertmanager is told again what fires"
+    )
     webhook_seconds: float = Field(5.0, gt=0, le=60, description="longest wait for a receiver's answer")
 
-    @field_validator("webhooks")
+    @field_validator("webhooks", "alertmanagers")
     @classmethod
     def _http(cls, webhooks: dict[str, SecretStr]) -> dict[str, SecretStr]:
         for name, url in webhooks.items():

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import betainc, betaln, gammaln
 
 # How many windows' worth of chances a window has that is looked at again and again while it slides, measured
-# on simulated streams: `tests/unit/alerts/test_calm.py` holds the false pages against the budget.
+# on simulated streams: `tests/unit/alerts/test_baseline.py` holds the false pages against the budget.
 LOOKS = 4.0
 MONTH = 30 * 86_400.0
 

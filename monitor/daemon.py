@@ -14,15 +14,17 @@ from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 
+from alerts.alertmanager import Alertmanagers
 from alerts.loop import AlertLoop
 from alerts.metrics import AlertMetrics
 from alerts.notify import Webhooks
-from alerts.rules import load_rules
+from alerts.rules import RuleFile
 from models.engine import Engine
 from models.metrics import ModelMetrics
 from monitor.http import Endpoint
 from monitor.loops import (
     WEBHOOK,
+    AlertmanagerRunner,
     AlertRunner,
     KafkaDelivery,
     Loop,
@@ -73,10 +75,12 @@ class Daemon:
         model_metrics = ModelMetrics(self.registry)
         self.engine = Engine.load(settings.models, model_metrics)
         self.topics = self.engine.info.labels["topic"]
-        self.rules = load_rules(settings.alerts.rules, self.topics)
+        self.rules = RuleFile(settings.alerts.rules, self.topics)
         self.stream_metrics = StreamMetrics(self.registry, self.topics)
         self.alert_metrics = AlertMetrics(self.registry)
-        self.alert_metrics.create_labels(self.rules, settings.alerts.webhooks)
+        self.alert_metrics.create_labels(
+            self.rules.rules, (*settings.alerts.webhooks, *settings.alerts.alertmanagers)
+        )
         self.store = Store(database.connect(settings.database), settings.stream.window_seconds)
         _patiently(lambda: database.check_schema(self.store.engine))
         kinds = settings.kafka.kinds
@@ -192,6 +196,7 @@ class Daemon:
             "alerts": (alerts.interval_seconds, self._alert_runner().once),
             "outbox": (0.5, self._outbox_runner("outbox", topics, 20, outbox, events).once),
             "pages": (0.5, self._outbox_runner("pages", receivers, 5, outbox, pages).once),
+            "alertmanager": (1.0, self._alertmanager_runner().once),
             "database": (2.0, self.watchdog.ask_database),
             "topics": (30.0, watch.once),
             "watchdog": (2.0, self.watchdog.once),
@@ -213,7 +218,7 @@ class Daemon:
     def _alert_runner(self) -> AlertRunner:
         settings = self.settings
         loop = AlertLoop(
-            self.rules,
+            self.rules.rules,
             self.topics,
             self._alert_store,
             tuple(settings.alerts.webhooks),
@@ -222,8 +227,16 @@ class Daemon:
         )
         mood = timedelta(seconds=settings.stream.mood_seconds)
         return AlertRunner(
-            loop, self._alert_lease, self.store, lambda now: now - mood,
+            self.rules, loop, self._alert_lease, self.store, lambda now: now - mood,
             self.stream_metrics, self.alert_metrics, utc_now,
+        )  # fmt: skip
+
+    def _alertmanager_runner(self) -> AlertmanagerRunner:
+        alerts = self.settings.alerts
+        return AlertmanagerRunner(
+            Alertmanagers(alerts.alertmanagers, alerts.webhook_seconds), self._alert_store, self.rules,
+            self._lease("alertmanager"), self.alert_metrics, timedelta(seconds=alerts.resend_seconds),
+            utc_now,
         )  # fmt: skip
 
     def _lease(self, name: str) -> Lease:

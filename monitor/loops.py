@@ -4,13 +4,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from alerts.alertmanager import Alertmanagers, as_alert
+from alerts.errors import RuleError
 from alerts.loop import AlertLoop
 from alerts.metrics import AlertMetrics
 from alerts.notify import Webhooks
+from alerts.rules import RuleFile
 from stream import broker
-from stream.alert_store import Lease, LeaseLost
+from stream.alert_store import Lease, LeaseLost, SqlAlertStore
 from stream.broker import KafkaSender
 from stream.errors import BrokerError, StoreUnavailable
 from stream.metrics import StreamMetrics
@@ -68,6 +71,7 @@ class AlertRunner:
 
     def __init__(
         self,
+        rules: RuleFile,
         loop: AlertLoop,
         lease: Lease,
         store: Store,
@@ -76,11 +80,12 @@ class AlertRunner:
         alert_metrics: AlertMetrics,
         clock: Clock,
     ) -> None:
-        self._loop, self._lease, self._store, self._mood = loop, lease, store, mood
+        self._rules, self._loop, self._lease, self._store, self._mood = rules, loop, lease, store, mood
         self._stream_metrics, self._alert_metrics, self._clock = stream_metrics, alert_metrics, clock
 
     def once(self) -> None:
         now = self._clock()
+        self._read_rules()
         try:
             if not self._lease.hold(now):
                 raise LeaseLost("another monitor holds it")
@@ -91,6 +96,17 @@ class AlertRunner:
         except StoreUnavailable:
             self._hide()
             raise
+
+    def _read_rules(self) -> None:
+        """A rule file that was changed for the worse never stops the monitor."""
+        try:
+            if self._rules.changed():
+                self._loop.use(self._rules.rules)
+                self._alert_metrics.rules_usable.set(1)
+                log.info("%d rules of %s from now on", len(self._rules.rules), self._rules.path)
+        except RuleError as error:
+            self._alert_metrics.rules_usable.set(0)
+            log.error("the rules stay as they were: %s", error)
 
     def _hide(self) -> None:
         """What is not known now is absent, not what it was."""
@@ -167,6 +183,55 @@ class PageDelivery:
             if failure is not None:
                 again = "tried again later" if failure.recoverable else "given up"
                 log.error("page to receiver %s %s: %s", receiver, again, failure.reason)
+
+
+class AlertmanagerRunner:
+    """Tells Alertmanager what fires and what ended, from SQL, where this monitor runs the alerts.
+
+    Told again and again while it fires, as Prometheus does, so that a restart of either side loses nothing;
+    at once where something changed.
+    """
+
+    def __init__(
+        self,
+        managers: Alertmanagers,
+        alerts: SqlAlertStore,
+        rules: RuleFile,
+        lease: Lease,
+        metrics: AlertMetrics,
+        resend: timedelta,
+        clock: Clock,
+    ) -> None:
+        self._managers, self._alerts, self._rules, self._lease = managers, alerts, rules, lease
+        self._metrics, self._resend, self._clock = metrics, resend, clock
+        self._told: dict[str, tuple[datetime, set[str]]] = {}
+
+    def once(self) -> None:
+        now = self._clock()
+        if not self._managers.names:
+            return
+        found = [alert for alert in self._alerts.open_alerts() if alert.fired_at]
+        found += self._alerts.past_alerts(now - 4 * self._resend)
+        keys = {f"{alert.id}:{alert.state}" for alert in found}
+        by_name = {rule.name: rule for rule in self._rules.rules}
+        body = [as_alert(alert, by_name.get(alert.rule), now + 4 * self._resend) for alert in found]
+        due = [name for name in self._managers.names if body and self._is_due(name, keys, now)]
+        if not due or not self._lease.hold(now):
+            return
+        for name in due:
+            failure = self._managers.send(name, body)
+            outcome = "sent" if failure is None else "failed" if failure.recoverable else "refused"
+            self._metrics.pages.labels(name, outcome).inc()
+            if failure is None or not failure.recoverable:
+                self._told[name] = (now, keys)
+            if failure is not None:
+                log.error("alerts not told to %s: %s", name, failure.reason)
+
+    def _is_due(self, name: str, keys: set[str], now: datetime) -> bool:
+        if name not in self._told:
+            return True
+        at, known = self._told[name]
+        return now - at >= self._resend or not keys <= known
 
 
 class TopicWatch:

@@ -176,4 +176,8 @@ def _siblings(parts: list[str]) -> list[str]:
 
 
 def _holds_secret(parts: list[str]) -> bool:
-    return parts[:1] == ["database"] or parts[:2] == ["alerts", "webhooks"] or parts == ["alerts"]
+    return (
+        parts[:1] == ["database"]
+        or parts[:2] in (["alerts", "webhooks"], ["alerts", "alertmanagers"])
+        or parts == ["alerts"]
+    )

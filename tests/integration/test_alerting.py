@@ -20,6 +20,7 @@ rules:
     baseline: 1h
     min_baseline: 10m
     min_documents: 10
+    factor: 3
     keep_firing_for: 2s
 """
 

@@ -1,0 +1,59 @@
+"""Alerts for Prometheus Alertmanager: its API version 2, where grouping, silences and receivers live."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+
+from alerts.notify import Failure, post
+from alerts.rules import Rule
+from stream.nouns import Alert, printable
+
+PATH = "/api/v2/alerts"
+
+
+class Alertmanagers:
+    """The Alertmanagers of a cluster; each is told everything, as its own documentation asks for."""
+
+    def __init__(self, urls: Mapping[str, SecretStr], seconds: float) -> None:
+        self._urls = urls
+        self._client = httpx.Client(timeout=seconds, follow_redirects=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._urls)
+
+    def send(self, name: str, alerts: Sequence[Mapping[str, Any]]) -> Failure | None:
+        """One attempt; None where it was taken."""
+        url = self._urls[name].get_secret_value().rstrip("/") + PATH
+        return post(self._client, url, json.dumps(alerts).encode())
+
+
+def as_alert(alert: Alert, rule: Rule | None, ends_at: datetime) -> dict[str, Any]:
+    """An episode as Alertmanager takes it.
+
+    Its labels are its identity there: they stay the same from firing to resolved.  One that fires ends by
+    itself at `ends_at` unless it is told again.
+    """
+    said = {
+        "summary": alert.summary,
+        "uncertainty": alert.uncertainty,
+        "value": f"{alert.value:g}",
+        "threshold": f"{alert.threshold:g}",
+        "documents": str(alert.n),
+        "id": alert.id,
+        "evidence": "\n".join(
+            printable(f"{e.score:+.2f} {e.source}/{e.id}: {e.content[:200]}") for e in alert.evidence
+        ),
+        "runbook_url": (rule.runbook if rule else None) or "",
+    }
+    labels = {"alertname": alert.rule, "topic": alert.topic, "severity": alert.severity}
+    return {
+        "labels": {**(rule.labels if rule else {}), **labels},
+        "annotations": {name: text for name, text in said.items() if text},
+        "startsAt": (alert.fired_at or alert.since).isoformat(),
+        "endsAt": (alert.resolved_at or ends_at).isoformat(),
+    }
