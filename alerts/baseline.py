@@ -55,7 +55,16 @@ class Baseline:
         return sum(self.cells, Aggregate(EPOCH, "", ""))
 
     def rates(self, count: Count) -> list[float]:
-        """Events a second in each hour of the week."""
+        """Events a second in each hour of the week.
+
+        Negatives are few: their week is first taken to have the shape of all texts' week.
+        """
+        total = self.total
+        if count is texts:
+            usual = [(total.n + 0.5) / max(self.seconds, 1.0)] * WEEK_HOURS
+        else:
+            share = (count(total) + 0.5) / (total.n + 1)
+            usual = [rate * share for rate in self.rates(texts)]
         seen, spent = [0.0] * WEEK_HOURS, [0.0] * WEEK_HOURS
         for cell in self.cells:
             for slot, share in _slots(cell.start, cell.start + self.width):
@@ -63,7 +72,7 @@ class Baseline:
         for start, end in self.live:
             for slot, seconds in _slots(start, end):
                 spent[slot] += seconds
-        return _smoothed(seen, spent)
+        return _smoothed(usual, seen, spent)
 
     def expected(self, rates: Sequence[float], start: datetime, end: datetime) -> float:
         """How many events are usual in [start, end)."""
@@ -165,10 +174,11 @@ def _slots(start: datetime, end: datetime) -> Iterable[tuple[int, float]]:
         start = until
 
 
-def _smoothed(seen: Sequence[float], spent: Sequence[float]) -> list[float]:
-    """Rates from events and seconds a slot: of all, then day, then hour of the day, then the slot itself."""
-    rate = (sum(seen) + 0.5) / max(sum(spent), 1.0)
-    rates = [rate] * WEEK_HOURS
+def _smoothed(rates: list[float], seen: Sequence[float], spent: Sequence[float]) -> list[float]:
+    """Rates drawn towards what was seen: by the day, by the hour of the day, then by each hour of the week.
+
+    `seen` are events and `spent` seconds, by hour of the week.
+    """
     groups: tuple[Callable[[int], int], ...] = (lambda s: s // 24, lambda s: s % 24, lambda s: s)
     for group, prior in zip(groups, (FACTOR_PRIOR, FACTOR_PRIOR, SLOT_PRIOR), strict=True):
         events: dict[int, float] = {}

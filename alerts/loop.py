@@ -159,8 +159,8 @@ class AlertLoop:
             yield topic, Watched(total, period.start, period.end, bool(window), usual, len(topics))
 
     def _usual(self, rule: BaselineRule, topic: str, before: datetime) -> Usual:
-        """What is usual on a topic, learned anew a few times a window, and once an hour at least."""
-        refresh = min(HOUR, max(rule.window / 4, rule.baseline / 100))
+        """What is usual on a topic, learned anew a few times a window but no oftener than it can matter."""
+        refresh = max(rule.window / 4, rule.baseline / 1000)
         end = window_start(before, max(self._width, refresh))
         history = self._histories.get(rule.name)
         if history is None or history.end != end:

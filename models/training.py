@@ -189,14 +189,21 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def lesson_rows(language: str) -> list[Row]:
+    """The written lessons of a language, as rows; none where there are none."""
+    return _written(WRITTEN[0], lessons(language))
+
+
 def drill_rows(counts: Mapping[str, int], seed: int) -> list[Row]:
     """The written lessons and so many drill sentences of each language, as rows."""
-    return [
-        Row(text, Row.of(text, **labels).labels, source=source)
-        for language, count in counts.items()
-        for source, pairs in zip(WRITTEN, (lessons(language), drills(language, count, seed)), strict=True)
-        for text, labels in pairs
-    ]
+    found: list[Row] = []
+    for language, count in counts.items():
+        found += lesson_rows(language) + _written(WRITTEN[1], drills(language, count, seed))
+    return found
+
+
+def _written(source: str, pairs: Sequence[tuple[str, dict[str, str]]]) -> list[Row]:
+    return [Row(text, Row.of(text, **labels).labels, source=source) for text, labels in pairs]
 
 
 def split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:

@@ -340,7 +340,7 @@ def timeline(texts: Sequence[Text]) -> list[Bar]:
 def html(results: Sequence[Result], texts: Sequence[Text]) -> str:
     """The timeline and the pages as one page without scripts; everything from outside is escaped."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters["length"] = _length
+    environment.filters["lasting"] = _length
     bars = timeline(texts)
     return environment.from_string(PAGE.read_text(encoding="utf-8")).render(
         results=results, bars=bars, first=bars[0].day, most=max(bar.texts for bar in bars),

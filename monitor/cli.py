@@ -403,6 +403,11 @@ def explain(
 @click.option("--augmentation", type=click.FloatRange(0, 1), default=0.0, show_default=True,
               help="Chance of each edit that keeps the meaning.")  # fmt: skip
 @click.option("--r-drop", type=click.FloatRange(0), default=0.0, show_default=True)
+@click.option(
+    "--rehearsal",
+    type=click.IntRange(0),
+    help="So many of the project's lessons go along, against forgetting.  [default: as many as own rows]",
+)
 @click.option("--patience", type=click.IntRange(1), default=2, show_default=True,
               help="Stop after so many epochs without gain.")  # fmt: skip
 @click.option("--seed", type=int, default=1, show_default=True)

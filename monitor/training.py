@@ -1,7 +1,9 @@
 """`monitor train`: rows of files or of a recipe in, a model folder or a new version out."""
 
+import logging
+import random
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,10 @@ from models.dataset import Recipe, Row, Source, read_recipe, read_rows, read_sou
 from models.errors import DataError
 from models.fit import FitOptions, Progress
 from models.settings import SHIPPED_WEIGHTS
-from models.training import TrainingOptions, TrainingResult, drill_rows, train
+from models.training import TrainingOptions, TrainingResult, drill_rows, lesson_rows, train
+from stream.nouns import SENTIMENTS
+
+log = logging.getLogger(__name__)
 
 UNFINISHED = "unfinished"
 
@@ -42,5 +47,38 @@ def _rows(files: Sequence[Path], options: Mapping[str, Any]) -> tuple[list[Sourc
         sources = [source for source in sources if source.licence or source.file in files]
     if not sources:
         raise DataError("nothing to train on: give files of labelled rows, or a recipe")
-    rows = [row for source in sources for row in read_source(source)]
-    return sources, rows + drill_rows(recipe.drills, options["seed"])
+    own = [only_asked(read_source(source)) for source in sources]
+    rows = [row for rows in own for row in rows]
+    return sources, rows + drill_rows(recipe.drills, options["seed"]) + _rehearsed(len(rows), options)
+
+
+def only_asked(rows: list[Row]) -> list[Row]:
+    """Sentiments that no row of a file has were never asked for there: not that its texts are never so.
+
+    Posts marked bullish or bearish by their authors would else teach that nothing is neutral.
+    """
+    said = [row.labels["sentiment"] for row in rows if "sentiment" in row.labels]
+    found = tuple(name for name in SENTIMENTS if any(name in label.names for label in said))
+    if not found or len(found) == len(SENTIMENTS) or any(label.among for label in said):
+        return rows
+    log.warning(
+        "%s: no row is %s: taken as never asked for",
+        rows[0].source, " or ".join(name for name in SENTIMENTS if name not in found),
+    )  # fmt: skip
+    return [
+        replace(row, labels={**row.labels, "sentiment": replace(row.labels["sentiment"], among=found)})
+        if "sentiment" in row.labels
+        else row
+        for row in rows
+    ]
+
+
+def _rehearsed(rows: int, options: Mapping[str, Any]) -> list[Row]:
+    """So many of the project's written lessons that a trained model does not forget over a house's own rows
+    what they do not show: as many as there are rows, where a recipe brings no lessons of its own."""
+    wanted = rows if options["rehearsal"] is None else options["rehearsal"]
+    bare = options["base"] is not None and not (Path(options["base"]) / "model.json").is_file()
+    if options["recipe"] or bare or not wanted:
+        return []
+    known = [row for language in options["languages"] for row in lesson_rows(language)]
+    return random.Random(options["seed"]).sample(known, min(wanted, len(known)))

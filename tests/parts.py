@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.request
 import uuid
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -192,6 +193,48 @@ class Postgres:
 
     def close(self) -> None:
         self._server.cleanup()
+
+
+def program(*names: str) -> str:
+    """The first of these that is installed."""
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    if found is None:
+        raise PartMissing(f"{names[0]} is not installed")
+    return found
+
+
+class Alertmanager:
+    """Prometheus Alertmanager on a free loopback port, with the shipped configuration."""
+
+    def __init__(self, folder: Path, config: Path) -> None:
+        self._program = program("prometheus-alertmanager", "alertmanager")
+        self.folder, self._config, self._port = folder, config, free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Alertmanager":
+        with (self.folder / "alertmanager.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._program, f"--config.file={self._config}", f"--storage.path={self.folder}/alertmanager",
+                 f"--web.listen-address=127.0.0.1:{self._port}", "--cluster.listen-address="],
+                stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        wait_until(lambda: self.get("/-/ready") is not None, 30, f"Alertmanager on {self.url}")
+        return self
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(20)
+            self._process = None
+
+    def get(self, path: str) -> bytes:
+        with urllib.request.urlopen(self.url + path, timeout=5) as answer:
+            return bytes(answer.read())
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """What it holds now."""
+        return list(json.loads(self.get("/api/v2/alerts")))
 
 
 class Receiver(ThreadingHTTPServer):

@@ -92,7 +92,7 @@ def test_two_rule_files_are_held_against_each_other_on_a_page_that_escapes(
     backtest: Callable[..., Result], tmp_path: Path
 ) -> None:
     strict, page, picture = tmp_path / "strict.yaml", tmp_path / "pages.html", tmp_path / "pages.png"
-    strict.write_text(RULES.replace("per_month: 1", "per_month: 0.00000001"))
+    strict.write_text(RULES.replace("min_documents: 4", "min_documents: 40"))
     result = backtest("--against", str(strict), "--html", str(page), "--png", str(picture), "--json")
     answer = json.loads(result.stdout)
     assert (len(answer["pages"]), len(answer["against"]["pages"])) == (1, 0)

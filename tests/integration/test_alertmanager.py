@@ -1,0 +1,133 @@
+"""From a surge in Kafka through the real Alertmanager, with the shipped configuration, to its receiver."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.sample import SampleFeed
+from stream.nouns import Kind
+from tests.conftest import ROOT, Scene, need
+from tests.parts import Alertmanager, Receiver, program, wait_until
+
+RULES = """
+rules:
+  - name: surge
+    type: negative_surge
+    window: 20s
+    baseline: 1h
+    min_baseline: 10m
+    min_documents: 10
+    factor: 3
+    keep_firing_for: 2s
+    labels: {desk: banks}
+    runbook: https://runbook.example/surge
+"""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as server:
+        yield server
+
+
+@pytest.fixture
+def alertmanager(tmp_path: Path, receiver: Receiver) -> Iterator[Alertmanager]:
+    """The shipped configuration, its receiver on loopback, its group interval short enough for a test."""
+    token = tmp_path / "token"
+    token.write_text("secret")
+    shipped = (ROOT / "docker" / "alertmanager.yaml").read_text()
+    config = tmp_path / "alertmanager.yaml"
+    config.write_text(
+        shipped.replace("http://127.0.0.1:5001/", receiver.url)
+        .replace("/run/secrets/desk_token", str(token))
+        .replace("group_interval: 1m", "group_interval: 2s")
+    )
+    server = need(lambda: Alertmanager(tmp_path, config))
+    yield server.start()
+    server.stop()
+
+
+def test_alertmanager_gets_a_surge_and_its_end_though_it_and_the_monitor_are_restarted(
+    scene: Scene, sent: Callable[[str, list[Any]], None], receiver: Receiver, alertmanager: Alertmanager
+) -> None:
+    rules = scene.folder / "rules.yaml"
+    rules.write_text(RULES)
+    scene.environ |= {
+        "MONITOR_STREAM__WINDOW_SECONDS": "10",
+        "MONITOR_ALERTS__RULES": str(rules),
+        "MONITOR_ALERTS__INTERVAL_SECONDS": "0.5",
+        "MONITOR_ALERTS__RESEND_SECONDS": "2",
+        "MONITOR_ALERTS__ALERTMANAGERS": json.dumps({"main": alertmanager.url}),
+    }
+    scene.prepare()
+    feed, now = SampleFeed("surge"), datetime.now(UTC)
+    calm = list(feed.history(now - timedelta(minutes=1), timedelta(minutes=30), 0.2))
+    sent(scene.kafka.news, [sample.message for sample in calm if sample.kind is Kind.NEWS])
+    monitor = scene.start()
+    baseline = sum(sample.kind is Kind.NEWS for sample in calm)
+    wait_until(
+        lambda: monitor.metric("sentiment_documents_total", kind="news") == baseline, 60, "the baseline"
+    )
+    surge = [feed.surge(datetime.now(UTC)) for _ in range(60)]
+    sent(scene.kafka.news, [sample.message for sample in surge if sample.kind is Kind.NEWS])
+    wait_until(lambda: receiver.taken, 60, "the notification")
+    firing = receiver.taken[0]
+    assert firing["status"] == "firing"
+    labels, said = firing["alerts"][0]["labels"], firing["alerts"][0]["annotations"]
+    assert labels["alertname"] == "surge" and labels["desk"] == "banks"
+    assert said["runbook_url"] == "https://runbook.example/surge"
+    assert "Northgate Bank" in said["evidence"] and "chance" in said["uncertainty"]
+
+    # Neither restart loses the alarm or sends the page again.
+    alertmanager.stop()
+    monitor.process.kill()
+    monitor.process.wait(10)
+    alertmanager.start()
+    monitor = scene.start()
+    wait_until(alertmanager.alerts, 60, "Alertmanager is told again")
+
+    # A rule file that is broken meanwhile changes nothing.
+    rules.write_text("rules: [")
+    wait_until(lambda: monitor.metric("sentiment_alert_rules_usable") == 0, 20, "the broken file is noticed")
+    assert "the rules stay as they were" in monitor.log.read_text()
+
+    def ended() -> bool:
+        sent(scene.kafka.comments, [feed.calm(datetime.now(UTC)).message for _ in range(3)])
+        return receiver.taken[-1]["status"] == "resolved"
+
+    wait_until(ended, 90, "it is resolved")
+    rules.write_text(RULES)
+    wait_until(lambda: monitor.metric("sentiment_alert_rules_usable") == 1, 20, "the mended file is used")
+    assert [page["status"] for page in receiver.taken].count("resolved") == 1
+    assert {page["groupKey"] for page in receiver.taken} == {firing["groupKey"]}
+    assert monitor.stop() == 0
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "docker" / "prometheus").glob("*.rules.yaml")), ids=lambda p: p.stem
+)
+def test_every_prometheus_rule_is_tested_and_every_test_passes(file: Path) -> None:
+    promtool = need(lambda: program("promtool"))
+    tests = file.parent / "tests" / file.name.replace(".rules.", ".test.")
+    for words in (["check", "rules", str(file)], ["test", "rules", str(tests)]):
+        done = subprocess.run([promtool, *words], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    alerts = [line.split("alert: ")[1] for line in file.read_text().splitlines() if "- alert: " in line]
+    for alert in alerts:
+        assert f"alertname: {alert}" in tests.read_text(), f"{alert} is not tested"
+
+
+def test_a_rule_that_never_fires_is_noticed(tmp_path: Path) -> None:
+    promtool = need(lambda: program("promtool"))
+    folder = ROOT / "docker" / "prometheus"
+    shutil.copytree(folder / "tests", tmp_path / "tests")
+    text = (folder / "monitor.rules.yaml").read_text()
+    (tmp_path / "monitor.rules.yaml").write_text(text.replace("for: 10m", "for: 10h"))
+    words = [promtool, "test", "rules", str(tmp_path / "tests" / "monitor.test.yaml")]
+    assert subprocess.run(words, check=False, capture_output=True).returncode != 0
