@@ -109,6 +109,13 @@ class Baseline:
             pairs += n * (n - 1) * spread
         return min(0.9, max(0.0, excess / pairs))
 
+    @property
+    def doubt(self) -> float:
+        """A variance seen over so many days may be so much larger in truth: one standard error of it, since
+        what makes a stream restless lasts for hours."""
+        days = max(self.seconds / 86_400, 1e-9)
+        return 1 + min(1.0, (2 / days) ** 0.5)
+
     def scores(self, window: timedelta) -> tuple[float, float, float]:
         """(mean score, its standard deviation, variance of the windows' means beyond what chance makes)."""
         total = self.total

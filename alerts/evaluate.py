@@ -51,9 +51,9 @@ class Usual:
             baseline,
             tuple(rates),
             # Known from so many events only: the rate's posterior is a gamma distribution of that shape.
-            baseline.variation(count, rates, rule.window) + 1 / (count(total) + 0.5),
+            baseline.variation(count, rates, rule.window) * baseline.doubt + 1 / (count(total) + 0.5),
             (total.negative + 0.5) / (total.n + 1),
-            min(0.9, baseline.correlation(rule.window) + 1 / (total.n + 2)),
+            min(0.9, baseline.correlation(rule.window) * baseline.doubt + 1 / (total.n + 2)),
             mean,
             deviation,
             shift + deviation**2 / max(total.n, 1),
