@@ -22,7 +22,7 @@ UNFINISHED = "unfinished"
 
 def run(files: Sequence[Path], options: Mapping[str, Any], progress: Progress) -> tuple[Path, TrainingResult]:
     """Train as the command line said; the folder of the model and what came out."""
-    sources, rows = _rows(files, options)
+    sources, rows = sources_and_rows(files, options)
     valid = read_rows(options["valid_files"], options["columns"])
     root, out = options["registry"], options["out"]
     if out is None:
@@ -39,7 +39,8 @@ def run(files: Sequence[Path], options: Mapping[str, Any], progress: Progress) -
     return out or registry.add(root, chosen.out, result.info), result
 
 
-def _rows(files: Sequence[Path], options: Mapping[str, Any]) -> tuple[list[Source], list[Row]]:
+def sources_and_rows(files: Sequence[Path], options: Mapping[str, Any]) -> tuple[list[Source], list[Row]]:
+    """What to train on: files, a recipe's sources, drills, and lessons against forgetting."""
     sources = [Source.plain(file, options["columns"]) for file in files]
     recipe = read_recipe(options["recipe"], options["root"]) if options["recipe"] else Recipe(sources=[])
     sources += recipe.sources
