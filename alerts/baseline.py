@@ -6,6 +6,7 @@ long as there is little to go by: a gamma prior worth some events (Gelman et al.
 section 2.6).
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -114,7 +115,7 @@ class Baseline:
         """A variance seen over so many days may be so much larger in truth: one standard error of it, since
         what makes a stream restless lasts for hours."""
         days = max(self.seconds / 86_400, 1e-9)
-        return 1 + min(1.0, (2 / days) ** 0.5)
+        return 1.0 + min(1.0, math.sqrt(2 / days))
 
     def scores(self, window: timedelta) -> tuple[float, float, float]:
         """(mean score, its standard deviation, variance of the windows' means beyond what chance makes)."""

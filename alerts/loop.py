@@ -13,7 +13,7 @@ from alerts.evaluate import Observation, Usual, Watched, observe
 from alerts.lifecycle import FIRING, PENDING, RESOLVED, step
 from alerts.metrics import AlertMetrics
 from alerts.rules import ALL, BaselineRule, Rule, SilenceRule, topics_of
-from stream.nouns import Aggregate, Alert, Exhibit, Selection, printable, window_start
+from stream.nouns import Aggregate, Alert, Exhibit, Scope, Selection, printable, window_start
 
 log = logging.getLogger(__name__)
 
@@ -36,21 +36,11 @@ class AlertStore(Protocol):
     ) -> list[Aggregate]:
         """The same by stretches of `width`, counted from the epoch: those with data, in order."""
 
-    def most_negative(
-        self,
-        topic: str | None,
-        kinds: Sequence[str],
-        start: datetime,
-        end: datetime,
-        selection: Selection,
-        limit: int,
-    ) -> list[Exhibit]:
-        """The lowest-scored documents published in [start, end), on `topic` or on all of them."""
+    def most_negative(self, scope: Scope, limit: int) -> list[Exhibit]:
+        """The lowest-scored documents."""
 
-    def writers(
-        self, topic: str | None, kinds: Sequence[str], start: datetime, end: datetime, selection: Selection
-    ) -> tuple[int, int]:
-        """How many sources, and how many authors, wrote negative documents there."""
+    def writers(self, scope: Scope) -> tuple[int, int]:
+        """How many sources, and how many authors, wrote the negative documents."""
 
     def open_alerts(self) -> list[Alert]:
         """The episodes that are pending or firing."""
@@ -182,9 +172,7 @@ class AlertLoop:
         """A breach that too few sources or authors speak of is none."""
         if not seen.breached or (rule.min_sources <= 1 and rule.min_authors < 1):
             return seen
-        sources, authors = self._store.writers(
-            None if topic == ALL else topic, rule.kinds, period.start, period.end, rule.selection
-        )
+        sources, authors = self._store.writers(_scope(rule, topic, period))
         if sources >= rule.min_sources and authors >= rule.min_authors:
             return seen
         return replace(seen, breached=False)
@@ -193,10 +181,7 @@ class AlertLoop:
         """Evidence is gathered once, when the episode begins to fire, and stays with it."""
         if alert.state != FIRING or (before and before.state == FIRING) or isinstance(rule, SilenceRule):
             return alert
-        topic = None if alert.topic == ALL else alert.topic
-        found = self._store.most_negative(
-            topic, rule.kinds, period.start, period.end, rule.selection, LOOKED_AT
-        )
+        found = self._store.most_negative(_scope(rule, alert.topic, period), LOOKED_AT)
         stories = {exhibit.content.casefold(): exhibit for exhibit in reversed(found)}
         worst = sorted(stories.values(), key=lambda exhibit: exhibit.score)
         return replace(alert, evidence=tuple(worst[:EVIDENCE]))
@@ -238,6 +223,11 @@ class AlertLoop:
 def _total(parts: Iterable[Aggregate], rule: Rule, topic: str, start: datetime) -> Aggregate:
     chosen = (part for part in parts if topic in (ALL, part.topic) and part.kind in rule.kinds)
     return sum(chosen, Aggregate(start, topic, ALL))
+
+
+def _scope(rule: Rule, topic: str, period: Period) -> Scope:
+    """The documents that a rule's window holds."""
+    return Scope(None if topic == ALL else topic, rule.kinds, period.start, period.end, rule.selection)
 
 
 def _by_cell(cells: Sequence[Aggregate], rule: BaselineRule, topic: str) -> list[Aggregate]:

@@ -13,7 +13,17 @@ from alerts.lifecycle import FIRING, PENDING, RESOLVED
 from alerts.loop import AlertLoop
 from alerts.metrics import AlertMetrics
 from alerts.rules import Rule
-from stream.nouns import EPOCH, SCORE_SCALE, SENTIMENTS, Aggregate, Alert, Exhibit, Selection, window_start
+from stream.nouns import (
+    EPOCH,
+    SCORE_SCALE,
+    SENTIMENTS,
+    Aggregate,
+    Alert,
+    Exhibit,
+    Scope,
+    Selection,
+    window_start,
+)
 
 MINUTE = timedelta(minutes=1)
 # How often the past is looked at where no text asks for it: while an alert is open, and otherwise.
@@ -77,12 +87,11 @@ class MemoryStore:
             self._selected[selection] = MemoryStore([t for t in self.texts if _chosen(t, selection)])
         return self._selected[selection]
 
-    def _between(
-        self, topic: str | None, kinds: Sequence[str], start: datetime, end: datetime, selection: Selection
-    ) -> list[Text]:
-        own = self._of(selection)
-        first, last = np.searchsorted(own.stamps, [_micros(start), _micros(end)])
-        return [t for t in own.texts[first:last] if topic in (None, t.topic) and t.kind in kinds]
+    def _within(self, scope: Scope) -> list[Text]:
+        own = self._of(scope.selection)
+        first, last = np.searchsorted(own.stamps, [_micros(scope.start), _micros(scope.end)])
+        found = own.texts[first:last]
+        return [t for t in found if scope.topic in (None, t.topic) and t.kind in scope.kinds]
 
     def sums(self, start: datetime, end: datetime, selection: Selection) -> list[Aggregate]:
         found = []
@@ -107,25 +116,15 @@ class MemoryStore:
                     found.append(Aggregate(at, topic, kind, *map(int, totals[b] - totals[a])))
         return sorted(found, key=lambda cell: cell.start)
 
-    def most_negative(
-        self,
-        topic: str | None,
-        kinds: Sequence[str],
-        start: datetime,
-        end: datetime,
-        selection: Selection,
-        limit: int,
-    ) -> list[Exhibit]:
-        found = [t for t in self._between(topic, kinds, start, end, selection) if t.sentiment is not None]
+    def most_negative(self, scope: Scope, limit: int) -> list[Exhibit]:
+        found = [t for t in self._within(scope) if t.sentiment is not None]
         found.sort(key=lambda t: (t.score, t.published_at, t.source, t.id))
         return [
             Exhibit(t.source, t.id, t.published_at, t.content, t.score / SCORE_SCALE) for t in found[:limit]
         ]
 
-    def writers(
-        self, topic: str | None, kinds: Sequence[str], start: datetime, end: datetime, selection: Selection
-    ) -> tuple[int, int]:
-        found = [t for t in self._between(topic, kinds, start, end, selection) if t.sentiment == "negative"]
+    def writers(self, scope: Scope) -> tuple[int, int]:
+        found = [t for t in self._within(scope) if t.sentiment == "negative"]
         return len({t.source for t in found}), len({t.author for t in found if t.author})
 
     def open_alerts(self) -> list[Alert]:

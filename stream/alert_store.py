@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select, update
 from stream import schema
 from stream.database import reading, writing
 from stream.errors import StreamError
-from stream.nouns import Aggregate, Alert, Exhibit, Selection
+from stream.nouns import Aggregate, Alert, Exhibit, Scope, Selection
 from stream.outbox import to_kafka
 from stream.store import Outgoing, Store, insert_or, put_outbox
 
@@ -70,21 +70,11 @@ class SqlAlertStore:
     ) -> list[Aggregate]:
         return self._store.cells(start, end, width, selection)
 
-    def most_negative(
-        self,
-        topic: str | None,
-        kinds: Sequence[str],
-        start: datetime,
-        end: datetime,
-        selection: Selection,
-        limit: int,
-    ) -> list[Exhibit]:
-        return self._store.most_negative(topic, kinds, start, end, selection, limit)
+    def most_negative(self, scope: Scope, limit: int) -> list[Exhibit]:
+        return self._store.most_negative(scope, limit)
 
-    def writers(
-        self, topic: str | None, kinds: Sequence[str], start: datetime, end: datetime, selection: Selection
-    ) -> tuple[int, int]:
-        return self._store.writers(topic, kinds, start, end, selection)
+    def writers(self, scope: Scope) -> tuple[int, int]:
+        return self._store.writers(scope)
 
     def past_alerts(self, since: datetime) -> list[Alert]:
         table = schema.alerts

@@ -121,6 +121,17 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """The documents published in [start, end), on `topic` or (None) on all of them, of these kinds."""
+
+    topic: str | None
+    kinds: tuple[str, ...]
+    start: datetime
+    end: datetime
+    selection: Selection = Selection()
+
+
+@dataclass(frozen=True, slots=True)
 class Aggregate:
     """Sums over the judged documents of one topic and kind in one event-time window.
 

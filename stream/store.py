@@ -37,6 +37,7 @@ from stream.nouns import (
     Exhibit,
     Kind,
     Prediction,
+    Scope,
     Selection,
     window_start,
 )
@@ -214,18 +215,10 @@ class Store:
                 for at, topic, kind, *sums in connection.execute(query)
             ]  # fmt: skip
 
-    def most_negative(
-        self,
-        topic: str | None,
-        kinds: Sequence[str],
-        start: datetime,
-        end: datetime,
-        selection: Selection,
-        limit: int,
-    ) -> list[Exhibit]:
-        """The lowest-scored documents published in [start, end), on `topic` or on all of them."""
+    def most_negative(self, scope: Scope, limit: int) -> list[Exhibit]:
+        """The lowest-scored documents."""
         table = schema.documents
-        query = select(table).where(*_among(topic, kinds, start, end, selection), table.c.status == "ok")
+        query = select(table).where(*_among(scope), table.c.status == "ok")
         query = query.order_by(table.c.score, table.c.published_at, table.c.source, table.c.id)
         with reading(self.engine) as connection:
             return [
@@ -249,13 +242,11 @@ class Store:
             rows = connection.execution_options(yield_per=1000).execute(query.order_by(table.c.published_at))
             yield from rows
 
-    def writers(
-        self, topic: str | None, kinds: Sequence[str], start: datetime, end: datetime, selection: Selection
-    ) -> tuple[int, int]:
-        """How many sources, and how many authors, wrote negative documents there."""
+    def writers(self, scope: Scope) -> tuple[int, int]:
+        """How many sources, and how many authors, wrote the negative documents."""
         table = schema.documents
         query = select(func.count(table.c.source.distinct()), func.count(table.c.author.distinct())).where(
-            *_among(topic, kinds, start, end, selection), table.c.sentiment == "negative"
+            *_among(scope), table.c.sentiment == "negative"
         )
         with reading(self.engine) as connection:
             sources, authors = connection.execute(query).one()
@@ -346,13 +337,14 @@ class Store:
             connection.execute(insert(schema.dead_letters), rows)
 
 
-def _among(
-    topic: str | None, kinds: Sequence[str], start: datetime, end: datetime, selection: Selection
-) -> list[Any]:
-    """The conditions for documents published in [start, end) on a topic, of these kinds, as selected."""
-    table = schema.documents
-    found: list[Any] = [table.c.published_at >= start, table.c.published_at < end, table.c.kind.in_(kinds)]
-    return found + ([table.c.topic == topic] if topic is not None else []) + _chosen(selection)
+def _among(scope: Scope) -> list[Any]:
+    """The conditions for its documents."""
+    columns = schema.documents.c
+    found: list[Any] = [columns.published_at >= scope.start, columns.published_at < scope.end]
+    found.append(columns.kind.in_(scope.kinds))
+    return (
+        found + ([columns.topic == scope.topic] if scope.topic is not None else []) + _chosen(scope.selection)
+    )
 
 
 def _chosen(selection: Selection) -> list[Any]:

@@ -9,15 +9,18 @@ import sys
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import select
 
+from monitor.sample import SampleFeed
 from stream import database, schema
+from stream.nouns import Kind
 from stream.settings import DatabaseSettings, KafkaSettings
 from stream.store import Store
 from tests.parts import Kafka, PartMissing, Postgres, free_port, temporary_folder, wait_until
@@ -188,6 +191,52 @@ def sent(scene: Scene) -> Callable[[str, list[Any]], None]:
         producer.close()
 
     return send
+
+
+@dataclass
+class Desk:
+    """A monitor that has read half an hour of calm news, and can be sent a surge."""
+
+    scene: Scene
+    send: Callable[[str, list[Any]], None]
+    feed: SampleFeed
+    monitor: "Running"
+
+    def surge(self) -> None:
+        messages = [self.feed.surge(datetime.now(UTC)) for _ in range(60)]
+        self.send(self.scene.kafka.news, [m.message for m in messages if m.kind is Kind.NEWS])
+
+    def calm(self) -> None:
+        """Calm comments, so that the end of a surge is seen and not a silent feed."""
+        messages = [self.feed.calm(datetime.now(UTC)).message for _ in range(3)]
+        self.send(self.scene.kafka.comments, messages)
+
+
+@pytest.fixture
+def desk(scene: Scene, sent: Callable[[str, list[Any]], None]) -> Callable[[str, Mapping[str, str]], Desk]:
+    """Start a monitor with a rule file's text and further variables, and let it read what is usual."""
+
+    def make(rules: str, environ: Mapping[str, str]) -> Desk:
+        file = scene.folder / "rules.yaml"
+        file.write_text(rules)
+        scene.environ |= {
+            "MONITOR_STREAM__WINDOW_SECONDS": "10",
+            "MONITOR_ALERTS__RULES": str(file),
+            "MONITOR_ALERTS__INTERVAL_SECONDS": "0.5",
+            **environ,
+        }
+        scene.prepare()
+        feed, now = SampleFeed("surge"), datetime.now(UTC)
+        history = feed.history(now - timedelta(minutes=1), timedelta(minutes=30), 0.2)
+        calm = [sample.message for sample in history if sample.kind is Kind.NEWS]
+        sent(scene.kafka.news, calm)
+        monitor = scene.start()
+        wait_until(
+            lambda: monitor.metric("sentiment_documents_total", kind="news") == len(calm), 60, "the baseline"
+        )
+        return Desk(scene, sent, feed, monitor)
+
+    return make
 
 
 def next_offsets(store: Store, incarnation: str) -> dict[tuple[str, int], int]:

@@ -3,16 +3,12 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from monitor.sample import SampleFeed
-from stream.nouns import Kind
-from tests.conftest import ROOT, Scene, need
+from tests.conftest import ROOT, Desk, need
 from tests.parts import Alertmanager, Receiver, program, wait_until
 
 RULES = """
@@ -54,28 +50,12 @@ def alertmanager(tmp_path: Path, receiver: Receiver) -> Iterator[Alertmanager]:
 
 
 def test_alertmanager_gets_a_surge_and_its_end_though_it_and_the_monitor_are_restarted(
-    scene: Scene, sent: Callable[[str, list[Any]], None], receiver: Receiver, alertmanager: Alertmanager
+    desk: Callable[[str, Mapping[str, str]], Desk], receiver: Receiver, alertmanager: Alertmanager
 ) -> None:
-    rules = scene.folder / "rules.yaml"
-    rules.write_text(RULES)
-    scene.environ |= {
-        "MONITOR_STREAM__WINDOW_SECONDS": "10",
-        "MONITOR_ALERTS__RULES": str(rules),
-        "MONITOR_ALERTS__INTERVAL_SECONDS": "0.5",
-        "MONITOR_ALERTS__RESEND_SECONDS": "2",
-        "MONITOR_ALERTS__ALERTMANAGERS": json.dumps({"main": alertmanager.url}),
-    }
-    scene.prepare()
-    feed, now = SampleFeed("surge"), datetime.now(UTC)
-    calm = list(feed.history(now - timedelta(minutes=1), timedelta(minutes=30), 0.2))
-    sent(scene.kafka.news, [sample.message for sample in calm if sample.kind is Kind.NEWS])
-    monitor = scene.start()
-    baseline = sum(sample.kind is Kind.NEWS for sample in calm)
-    wait_until(
-        lambda: monitor.metric("sentiment_documents_total", kind="news") == baseline, 60, "the baseline"
-    )
-    surge = [feed.surge(datetime.now(UTC)) for _ in range(60)]
-    sent(scene.kafka.news, [sample.message for sample in surge if sample.kind is Kind.NEWS])
+    managers = json.dumps({"main": alertmanager.url})
+    room = desk(RULES, {"MONITOR_ALERTS__RESEND_SECONDS": "2", "MONITOR_ALERTS__ALERTMANAGERS": managers})
+    monitor, rules = room.monitor, room.scene.folder / "rules.yaml"
+    room.surge()
     wait_until(lambda: receiver.taken, 60, "the notification")
     firing = receiver.taken[0]
     assert firing["status"] == "firing"
@@ -89,7 +69,7 @@ def test_alertmanager_gets_a_surge_and_its_end_though_it_and_the_monitor_are_res
     monitor.process.kill()
     monitor.process.wait(10)
     alertmanager.start()
-    monitor = scene.start()
+    monitor = room.scene.start()
     wait_until(alertmanager.alerts, 60, "Alertmanager is told again")
 
     # A rule file that is broken meanwhile changes nothing.
@@ -98,7 +78,7 @@ def test_alertmanager_gets_a_surge_and_its_end_though_it_and_the_monitor_are_res
     assert "the rules stay as they were" in monitor.log.read_text()
 
     def ended() -> bool:
-        sent(scene.kafka.comments, [feed.calm(datetime.now(UTC)).message for _ in range(3)])
+        room.calm()
         return receiver.taken[-1]["status"] == "resolved"
 
     wait_until(ended, 90, "it is resolved")

@@ -8,7 +8,7 @@ from typing import Any
 from alerts.loop import AlertLoop
 from alerts.metrics import AlertMetrics
 from alerts.rules import NegativeSurgeRule, Rule, ThresholdRule
-from stream.nouns import Aggregate, Alert, Exhibit, Selection, window_start
+from stream.nouns import Aggregate, Alert, Exhibit, Scope, Selection, window_start
 
 MINUTE = timedelta(minutes=1)
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
@@ -51,23 +51,13 @@ class MemoryStore:
         starts = sorted({window_start(stamp, width) for stamp, *_ in self.documents if start <= stamp < end})
         return [part for at in starts for part in self.sums(at, min(at + width, end), selection)]
 
-    def most_negative(
-        self,
-        topic: str | None,
-        kinds: Sequence[str],
-        start: datetime,
-        end: datetime,
-        selection: Selection,
-        limit: int,
-    ) -> list[Exhibit]:
+    def most_negative(self, scope: Scope, limit: int) -> list[Exhibit]:
         stories = [
             Exhibit("wire", str(i), NOW, "Bank Falls" if i % 2 else "bank falls", -0.9) for i in range(9)
         ]
         return [*stories, Exhibit("wire", "x", NOW, "Another story", -0.5)]
 
-    def writers(
-        self, topic: str | None, kinds: Sequence[str], start: datetime, end: datetime, selection: Selection
-    ) -> tuple[int, int]:
+    def writers(self, scope: Scope) -> tuple[int, int]:
         return self.sources, 0
 
     def past_alerts(self, since: datetime) -> list[Alert]:

@@ -16,7 +16,7 @@ from alerts.replay import MemoryStore, Text
 from stream import database, schema
 from stream.alert_store import Lease, LeaseLost, SqlAlertStore
 from stream.errors import SchemaError, StoreRefused, StoreUnavailable
-from stream.nouns import SCORE_SCALE, Alert, Document, Exhibit, Kind, Prediction, Selection
+from stream.nouns import SCORE_SCALE, Alert, Document, Exhibit, Kind, Prediction, Scope, Selection
 from stream.outbox import BatchOutbound, Outbox, decode_messages
 from stream.settings import DatabaseSettings, KafkaSettings
 from stream.store import Batch, DeadLetter, Judged, Outgoing, Partition, Place, Store, put_outbox
@@ -148,11 +148,11 @@ def test_the_evidence_is_the_lowest_scores_of_the_period(store: Store) -> None:
         judged("worst", 1, score=-0.9),
         judged("old", 2, score=-1.0, at=NOW - timedelta(hours=3)),
     )
-    near = (NOW - timedelta(hours=1), NOW + timedelta(seconds=1), Selection())
-    found = store.most_negative("Earnings", ["news"], *near, 5)
+    near = Scope("Earnings", ("news",), NOW - timedelta(hours=1), NOW + timedelta(seconds=1))
+    found = store.most_negative(near, 5)
     assert [exhibit.id for exhibit in found] == ["worst", "mild"]
-    assert store.most_negative("IPO", ["news"], *near, 5) == []
-    assert store.most_negative("Earnings", ["comment"], *near, 5) == []
+    assert store.most_negative(replace(near, topic="IPO"), 5) == []
+    assert store.most_negative(replace(near, kinds=("comment",)), 5) == []
 
 
 def test_what_the_rules_read_is_the_same_in_sql_and_in_memory(store: Store) -> None:
@@ -190,10 +190,10 @@ def test_what_the_rules_read_is_the_same_in_sql_and_in_memory(store: Store) -> N
         cells = store.cells(start, end, timedelta(minutes=15), selection)
         assert cells == memory.cells(start, end, timedelta(minutes=15), selection)
         assert cells or selection.languages
-        where = ("Earnings", ["news"], start, end, selection)
-        assert store.writers(*where) == memory.writers(*where)
-        assert store.most_negative(*where, 3) == memory.most_negative(*where, 3)
-    assert store.writers(None, ["news"], start, end, Selection()) == (3, 2)
+        where = Scope("Earnings", ("news",), start, end, selection)
+        assert store.writers(where) == memory.writers(where)
+        assert store.most_negative(where, 3) == memory.most_negative(where, 3)
+    assert store.writers(Scope(None, ("news",), start, end)) == (3, 2)
     assert [row.id for row in store.scored(start, end)] == [
         t.id for t in memory.texts if t.published_at >= start
     ]
