@@ -393,7 +393,7 @@ def explain(
               help="Points of macro-F1 that int8, bfloat16 or fewer layers may cost.")  # fmt: skip
 @click.option("--frozen", type=click.IntRange(0), default=0, help="Lowest layers that do not learn.")
 @click.option("--max-tokens", type=click.IntRange(8, 512), default=128, show_default=True)
-@click.option("--epochs", type=click.IntRange(1), default=4, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True)
 @click.option("--label-smoothing", type=click.FloatRange(0, 0.5), default=0.1, show_default=True)
