@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from alerts.baseline import Baseline, Stretch, live_stretches, without
 from alerts.evaluate import Observation, Usual, Watched, observe
+from alerts.evidence import stories
 from alerts.lifecycle import FIRING, PENDING, RESOLVED, step
 from alerts.metrics import AlertMetrics
 from alerts.rules import ALL, BaselineRule, Rule, SilenceRule, topics_of
@@ -182,9 +183,7 @@ class AlertLoop:
         if alert.state != FIRING or (before and before.state == FIRING) or isinstance(rule, SilenceRule):
             return alert
         found = self._store.most_negative(_scope(rule, alert.topic, period), LOOKED_AT)
-        stories = {exhibit.content.casefold(): exhibit for exhibit in reversed(found)}
-        worst = sorted(stories.values(), key=lambda exhibit: exhibit.score)
-        return replace(alert, evidence=tuple(worst[:EVIDENCE]))
+        return replace(alert, evidence=stories(found, EVIDENCE))
 
     def _write(
         self,

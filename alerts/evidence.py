@@ -1,0 +1,34 @@
+"""Which documents stand for an alert: the worst ones, one of each story."""
+
+from collections.abc import Iterable
+
+from stream.nouns import Exhibit
+
+# Texts that share so much of their words, of all that both have, tell the same story (Jaccard).
+SAME_STORY = 0.5
+
+
+def stories(found: Iterable[Exhibit], limit: int) -> tuple[Exhibit, ...]:
+    """The first `limit` of them that do not tell what an earlier one tells, in their order."""
+    kept: list[tuple[set[str], Exhibit]] = []
+    for exhibit in found:
+        said = words(exhibit.content)
+        if all(len(said & other) < SAME_STORY * len(said | other) for other, _ in kept):
+            kept.append((said, exhibit))
+        if len(kept) == limit:
+            break
+    return tuple(exhibit for _, exhibit in kept)
+
+
+def words(text: str) -> set[str]:
+    """Its words without links, marks and case; in Chinese pairs of signs, since there are no spaces."""
+    found: set[str] = set()
+    for word in text.casefold().split():
+        if "://" in word:
+            continue
+        letters = "".join(char for char in word if char.isalnum())
+        if any("\u3400" <= char <= "\u9fff" for char in letters):
+            found |= {letters[i : i + 2] for i in range(max(1, len(letters) - 1))}
+        elif letters:
+            found.add(letters)
+    return found

@@ -1,0 +1,41 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from alerts.evidence import stories
+from stream.nouns import Exhibit
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def shown(*texts: str, limit: int = 5) -> list[str]:
+    found = [Exhibit("wire", str(i), NOW, text, -0.9) for i, text in enumerate(texts)]
+    return [exhibit.content for exhibit in stories(found, limit)]
+
+
+@pytest.mark.parametrize(
+    ("what", "one", "other"),
+    [
+        ("case and marks", "Northgate Bank falls!", "NORTHGATE BANK FALLS"),
+        (
+            "another link",
+            "Bank halts withdrawals https://a.example/1",
+            "Bank halts withdrawals https://b.example/2",
+        ),
+        ("a word more", "Bank halts all withdrawals today", "BREAKING: Bank halts all withdrawals"),
+        ("Chinese", "某银行暂停客户提款，股价大跌", "某银行暂停客户提款，股价大跌8%"),
+    ],
+    ids=lambda value: value if " " not in value else None,
+)
+def test_copies_of_one_story_are_shown_once(what: str, one: str, other: str) -> None:
+    assert shown(one, other) == [one]
+
+
+def test_different_stories_are_all_shown_in_their_order_up_to_the_limit() -> None:
+    texts = ["Bank halts withdrawals", "Retailer issues profit warning", "矿难致停产", "央行意外加息"]
+    assert shown(*texts) == texts
+    assert shown(*texts, limit=2) == texts[:2]
+
+
+def test_texts_without_words_are_one_story() -> None:
+    assert shown("!!!", "Bank falls", "🚀") == ["!!!", "Bank falls"]
