@@ -85,7 +85,8 @@ class Watched:
 class Observation:
     """What a rule sees: `breached` asks for an alert, `calm` for its end; neither is possible too.
 
-    Without data both are false and `value` is None.  Too few texts on a feed that is alive are calm.
+    Without data both are false and `value` is None.  Too few texts on a feed that is alive are calm and have
+    no value either: an episode keeps its last one.
     """
 
     n: int
@@ -144,7 +145,7 @@ def _missing(threshold: float, n: int, why: str) -> Observation:
 
 
 def _calm(n: int, threshold: float, why: str, told: str) -> Observation:
-    return Observation(n, 0.0, threshold, breached=False, calm=True, uncertainty=why, summary=told)
+    return Observation(n, None, threshold, breached=False, calm=True, uncertainty=why, summary=told)
 
 
 def _threshold(rule: ThresholdRule, topic: str, watched: Watched) -> Observation:

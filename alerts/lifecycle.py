@@ -29,9 +29,10 @@ def step(
     if alert is None:
         cooling = quiet_until is not None and now < quiet_until
         return _begin(rule, topic, seen, now) if seen.breached and not cooling else None
-    if seen.value is None:
+    if seen.value is None and not seen.calm:
         return None if alert.state == PENDING else replace(alert, clear_since=None)
-    alert = replace(alert, value=seen.value, n=seen.n, uncertainty=seen.uncertainty, summary=seen.summary)
+    if seen.value is not None:
+        alert = replace(alert, value=seen.value, n=seen.n, uncertainty=seen.uncertainty, summary=seen.summary)
     if alert.state == PENDING:
         return _maybe_fire(alert, rule, now) if seen.breached else None
     if not seen.calm:

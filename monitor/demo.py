@@ -39,7 +39,7 @@ def demo_settings(settings: Settings, file: Path, bootstrap: str) -> Settings:
             "database": {"url": f"sqlite:///{file}"},
             "stream": settings.stream.model_dump() | {"window_seconds": 10, "mood_seconds": 60},
             "alerts": settings.alerts.model_dump()
-            | {"rules": RULES, "interval_seconds": 1.0, "webhooks": {}},
+            | {"rules": RULES, "interval_seconds": 1.0, "webhooks": {}, "alertmanagers": {}},
         }
     )
 
