@@ -1,35 +1,23 @@
 """Alerts for Prometheus Alertmanager: its API version 2, where grouping, silences and receivers live."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-import httpx
 from pydantic import SecretStr
 
-from alerts.notify import Failure, post
+from alerts.notify import Webhooks
 from alerts.rules import Rule
 from stream.nouns import Alert, printable
 
 PATH = "/api/v2/alerts"
 
 
-class Alertmanagers:
-    """The Alertmanagers of a cluster; each is told everything, as its own documentation asks for."""
-
-    def __init__(self, urls: Mapping[str, SecretStr], seconds: float) -> None:
-        self._urls = urls
-        self._client = httpx.Client(timeout=seconds, follow_redirects=False)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._urls)
-
-    def send(self, name: str, alerts: Sequence[Mapping[str, Any]]) -> Failure | None:
-        """One attempt; None where it was taken."""
-        url = self._urls[name].get_secret_value().rstrip("/") + PATH
-        return post(self._client, url, json.dumps(alerts).encode())
+def alertmanagers(urls: Mapping[str, SecretStr], seconds: float) -> Webhooks:
+    """The Alertmanagers of a cluster, by name; each takes a list of alerts as JSON and is told everything."""
+    return Webhooks(
+        {name: SecretStr(url.get_secret_value().rstrip("/") + PATH) for name, url in urls.items()}, seconds
+    )
 
 
 def as_alert(alert: Alert, rule: Rule | None, ends_at: datetime) -> dict[str, Any]:

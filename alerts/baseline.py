@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import groupby, pairwise
 
 from stream.nouns import EPOCH, SCORE_SCALE, Aggregate, window_start
@@ -46,34 +47,43 @@ class Baseline:
     live: Sequence[Stretch]
     width: timedelta
 
-    @property
+    @cached_property
     def seconds(self) -> float:
         """How much of the history has data, or is a quiet stretch between data."""
         return sum((end - start).total_seconds() for start, end in self.live)
 
-    @property
+    @cached_property
     def total(self) -> Aggregate:
         return sum(self.cells, Aggregate(EPOCH, "", ""))
+
+    @property
+    def share(self) -> float:
+        """The usual share of negatives, between 0 and 1."""
+        return (self.total.negative + 0.5) / (self.total.n + 1)
+
+    @cached_property
+    def spent(self) -> list[float]:
+        """Live seconds in each hour of the week."""
+        spent = [0.0] * WEEK_HOURS
+        for start, end in self.live:
+            for slot, seconds in _slots(start, end):
+                spent[slot] += seconds
+        return spent
 
     def rates(self, count: Count) -> list[float]:
         """Events a second in each hour of the week.
 
         Negatives are few: their week is first taken to have the shape of all texts' week.
         """
-        total = self.total
         if count is texts:
-            usual = [(total.n + 0.5) / max(self.seconds, 1.0)] * WEEK_HOURS
+            usual = [(self.total.n + 0.5) / max(self.seconds, 1.0)] * WEEK_HOURS
         else:
-            share = (count(total) + 0.5) / (total.n + 1)
-            usual = [rate * share for rate in self.rates(texts)]
-        seen, spent = [0.0] * WEEK_HOURS, [0.0] * WEEK_HOURS
+            usual = [rate * self.share for rate in self.rates(texts)]
+        seen = [0.0] * WEEK_HOURS
         for cell in self.cells:
-            for slot, share in _slots(cell.start, cell.start + self.width):
-                seen[slot] += count(cell) * share / self.width.total_seconds()
-        for start, end in self.live:
-            for slot, seconds in _slots(start, end):
-                spent[slot] += seconds
-        return _smoothed(usual, seen, spent)
+            for slot, seconds in _slots(cell.start, cell.start + self.width):
+                seen[slot] += count(cell) * seconds / self.width.total_seconds()
+        return _smoothed(usual, seen, self.spent)
 
     def expected(self, rates: Sequence[float], start: datetime, end: datetime) -> float:
         """How many events are usual in [start, end)."""
@@ -100,8 +110,7 @@ class Baseline:
 
     def correlation(self, window: timedelta) -> float:
         """The intra-class correlation of being negative among the texts of one window, by moments."""
-        total = self.total
-        share = (total.negative + 0.5) / (total.n + 1)
+        share = self.share
         spread = share * (1 - share)
         excess, pairs = CORRELATION_PRIOR * CORRELATION_WORTH * spread, CORRELATION_WORTH * spread
         for _, _, cells in self._blocks(window):

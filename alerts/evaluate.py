@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from alerts.baseline import Baseline, Count, negatives, texts
 from alerts.rules import (
@@ -24,40 +25,38 @@ from alerts.statistics import (
 from stream.nouns import SCORE_SCALE, Aggregate
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Usual:
-    """What a baseline leads a rule to expect: worked out once, used for many windows.
+    """What a baseline leads a rule to expect: each figure worked out when first asked for, used for many
+    windows."""
 
-    `rates` are events a second in each hour of the week, of negatives or (volume, silence) of all texts;
-    `variation` is how restless and uncertain they are together, `correlation` the same for the share of
-    negatives `share`; `mean`, `deviation` and `shift` are those of the scores.
-    """
-
+    rule: BaselineRule
     baseline: Baseline
-    rates: tuple[float, ...]
-    variation: float
-    share: float
-    correlation: float
-    mean: float
-    deviation: float
-    shift: float
 
-    @classmethod
-    def of(cls, rule: BaselineRule, baseline: Baseline) -> "Usual":
-        count = counted(rule)
-        rates, total = baseline.rates(count), baseline.total
-        mean, deviation, shift = baseline.scores(rule.window)
-        return cls(
-            baseline,
-            tuple(rates),
-            # Known from so many events only: the rate's posterior is a gamma distribution of that shape.
-            baseline.variation(count, rates, rule.window) * baseline.doubt + 1 / (count(total) + 0.5),
-            (total.negative + 0.5) / (total.n + 1),
-            min(0.9, baseline.correlation(rule.window) * baseline.doubt + 1 / (total.n + 2)),
-            mean,
-            deviation,
-            shift + deviation**2 / max(total.n, 1),
-        )
+    @cached_property
+    def rates(self) -> list[float]:
+        """Events a second in each hour of the week: negatives, or (volume, silence) all texts."""
+        return self.baseline.rates(counted(self.rule))
+
+    @cached_property
+    def variation(self) -> float:
+        """How restless and how uncertain the rates are together."""
+        count, baseline = counted(self.rule), self.baseline
+        restless = baseline.variation(count, self.rates, self.rule.window) * baseline.doubt
+        # Known from so many events only: the rate's posterior is a gamma distribution of that shape.
+        return restless + 1 / (count(baseline.total) + 0.5)
+
+    @cached_property
+    def correlation(self) -> float:
+        """The same for the share of negatives."""
+        alike = self.baseline.correlation(self.rule.window) * self.baseline.doubt
+        return min(0.9, alike + 1 / (self.baseline.total.n + 2))
+
+    @cached_property
+    def scores(self) -> tuple[float, float, float]:
+        """(mean score, its standard deviation, variance of the windows' means and of what is known of it)."""
+        mean, deviation, shift = self.baseline.scores(self.rule.window)
+        return mean, deviation, shift + deviation**2 / max(self.baseline.total.n, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +158,7 @@ def _threshold(rule: ThresholdRule, topic: str, watched: Watched) -> Observation
             window.n, value, rule.threshold, breached=False, calm=True, uncertainty=why, summary=why
         )
     if rule.watch == "mean_score":
-        error = standard_error(
-            window.n, window.score_sum / SCORE_SCALE, window.score_squares / SCORE_SCALE**2
-        )
-        what, uncertainty = "mean score", f"standard error {error:.3f}"
+        what, uncertainty = "mean score", _error(window)
     else:
         what, uncertainty = "share of negatives", _interval(window)
     side = "above" if rule.direction > 0 else "below"
@@ -200,36 +196,36 @@ def _surge(rule: BaselineRule, topic: str, watched: Watched, usual: Usual) -> Ob
 def _share(rule: MoodShiftRule, topic: str, watched: Watched, usual: Usual) -> Observation:
     window = watched.window
     share = window.negative_share or 0.0
-    chance = share_tail(window.negative, window.n, usual.share, usual.correlation)
+    chance = share_tail(window.negative, window.n, usual.baseline.share, usual.correlation)
     allowed = _allowed(rule, watched)
     return Observation(
         n=window.n,
         value=share,
-        threshold=min(1.0, usual.share * rule.factor),
-        breached=share >= usual.share * rule.factor and chance <= allowed,
-        calm=share <= usual.share * rule.resolve_factor,
+        threshold=min(1.0, usual.baseline.share * rule.factor),
+        breached=share >= usual.baseline.share * rule.factor and chance <= allowed,
+        calm=share <= usual.baseline.share * rule.resolve_factor,
         uncertainty=f"{_odds(chance, allowed)}, {_interval(window)}",
         summary=(
             f"{topic}: {window.negative} of {window.n} texts negative in {_length(watched.length)} "
-            f"({share:.0%}, usual {usual.share:.0%})"
+            f"({share:.0%}, usual {usual.baseline.share:.0%})"
         ),
     )
 
 
 def _score(rule: MoodShiftRule, topic: str, watched: Watched, usual: Usual) -> Observation:
     window, mean = watched.window, watched.window.mean or 0.0
-    chance = mean_tail(mean, window.n, usual.mean, usual.deviation, usual.shift)
-    allowed, fires_at = _allowed(rule, watched), usual.mean - rule.min_shift
-    error = standard_error(window.n, window.score_sum / SCORE_SCALE, window.score_squares / SCORE_SCALE**2)
+    usual_mean, deviation, shift = usual.scores
+    chance = mean_tail(mean, window.n, usual_mean, deviation, shift)
+    allowed, fires_at = _allowed(rule, watched), usual_mean - rule.min_shift
     return Observation(
         n=window.n,
         value=mean,
         threshold=fires_at,
         breached=mean <= fires_at and chance <= allowed,
-        calm=mean >= usual.mean - rule.min_shift * rule.resolve_factor / rule.factor,
-        uncertainty=f"{_odds(chance, allowed)}, standard error {error:.3f}",
+        calm=mean >= usual_mean - rule.min_shift * rule.resolve_factor / rule.factor,
+        uncertainty=f"{_odds(chance, allowed)}, {_error(window)}",
         summary=(
-            f"{topic}: mean score {mean:.2f} in {_length(watched.length)}, usual {usual.mean:.2f} "
+            f"{topic}: mean score {mean:.2f} in {_length(watched.length)}, usual {usual_mean:.2f} "
             f"({window.n} documents)"
         ),
     )
@@ -256,6 +252,11 @@ def _allowed(rule: BaselineRule, watched: Watched) -> float:
 
 def _odds(chance: float, allowed: float) -> str:
     return f"chance {chance:.1e} where up to {allowed:.1e} fires"
+
+
+def _error(window: Aggregate) -> str:
+    squares = window.score_squares / SCORE_SCALE**2
+    return f"standard error {standard_error(window.n, window.score_sum / SCORE_SCALE, squares):.3f}"
 
 
 def _interval(window: Aggregate) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any, Protocol
 
-from alerts.baseline import Baseline, Stretch, live_stretches, without
+from alerts.baseline import HOUR, Baseline, Stretch, live_stretches, without
 from alerts.evaluate import Observation, Usual, Watched, observe
 from alerts.evidence import stories
 from alerts.lifecycle import FIRING, PENDING, RESOLVED, step
@@ -19,7 +19,6 @@ from stream.nouns import Aggregate, Alert, Exhibit, Scope, Selection, printable,
 log = logging.getLogger(__name__)
 
 EVIDENCE = 5
-HOUR = timedelta(hours=1)
 # A longer silence in the baseline is a feed that was away, and no part of the usual rate.
 LONGEST_GAP = HOUR
 # Many copies of one story must not push the others out of the evidence.
@@ -87,7 +86,7 @@ class History:
             if alert.topic == topic and alert.resolved_at is not None
         ]
         kept = [cell for cell in _by_cell(self.cells, rule, topic) if not _inside(cell.start, alerted)]
-        return Usual.of(rule, Baseline(kept, without(self.live, alerted), self.width))
+        return Usual(rule, Baseline(kept, without(self.live, alerted), self.width))
 
 
 class AlertLoop:
@@ -111,6 +110,7 @@ class AlertLoop:
         """Go on with other rules; episodes of rules that are gone are resolved at the next evaluation."""
         self.rules = rules
         self._histories.clear()
+        self._metrics.state.clear()  # no series of a rule that is gone
 
     def evaluate(self, now: datetime) -> list[Alert]:
         """Evaluate everything once, write what changed; the episodes that are open afterwards."""

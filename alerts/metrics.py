@@ -45,7 +45,6 @@ class AlertMetrics:
 
     def show(self, rules: Iterable[Rule], topics: Sequence[str], alerts: Iterable[Alert]) -> None:
         """Set every rule's and topic's state."""
-        self.state.clear()  # no series of a rule that is gone
         open_states = {(alert.rule, alert.topic): alert.state for alert in alerts}
         for rule in rules:
             for topic in topics_of(rule, topics):

@@ -27,20 +27,24 @@ class Webhooks:
 
     def send(self, receiver: str, body: bytes) -> Failure | None:
         """One attempt.  The URL, which may hold a secret, is in no reason."""
-        return post(self._client, self._urls[receiver].get_secret_value(), body)
+        url = self._urls[receiver].get_secret_value()
+        headers = {"Content-Type": "application/json"}
+        try:
+            # Only the status counts: a body is not waited for.
+            with self._client.stream("POST", url, content=body, headers=headers) as answer:
+                status = answer.status_code
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return Failure(type(error).__name__, True)
+        if answer.is_success:
+            return None
+        return Failure(f"HTTP {status}", status not in REFUSALS)
 
     def close(self) -> None:
         self._client.close()
 
 
-def post(client: httpx.Client, url: str, body: bytes) -> Failure | None:
-    """One attempt to deliver JSON; None where it was taken."""
-    try:
-        # Only the status counts: a body is not waited for.
-        with client.stream("POST", url, content=body, headers={"Content-Type": "application/json"}) as answer:
-            status = answer.status_code
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return Failure(type(error).__name__, True)
-    if answer.is_success:
-        return None
-    return Failure(f"HTTP {status}", status not in REFUSALS)
+def outcome(failure: Failure | None) -> str:
+    """What became of an attempt, as the metrics call it."""
+    if failure is None:
+        return "sent"
+    return "failed" if failure.recoverable else "refused"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from alerts.lifecycle import FIRING, PENDING, RESOLVED
+from alerts.lifecycle import FIRING, PENDING
 from alerts.loop import AlertLoop
 from alerts.metrics import AlertMetrics
 from alerts.rules import Rule
@@ -28,7 +28,6 @@ from stream.nouns import (
 MINUTE = timedelta(minutes=1)
 # How often the past is looked at where no text asks for it: while an alert is open, and otherwise.
 OPEN_STEP, QUIET_STEP = timedelta(minutes=5), timedelta(hours=1)
-DESK = "desk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,10 @@ class Page:
 
     fired: Alert
     now: Alert
+
+    @property
+    def fired_at(self) -> datetime:
+        return self.fired.fired_at or self.fired.since
 
 
 class MemoryStore:
@@ -143,7 +146,7 @@ class MemoryStore:
     ) -> None:
         for alert in changed:
             self.alerts[alert.id] = alert
-            if alert.state in (FIRING, RESOLVED) and alert.fired_at == now:
+            if alert.fired_at == now:
                 self.fired.setdefault(alert.id, alert)
         for id_ in dropped:
             self.alerts.pop(id_, None)
@@ -163,7 +166,7 @@ def replay(
     store = MemoryStore(texts)
     if not store.texts:
         return []
-    loop = AlertLoop(rules, topics, store, (DESK,), MINUTE, AlertMetrics())
+    loop = AlertLoop(rules, topics, store, (), MINUTE, AlertMetrics())
     moments = _moments(store, start)
     first, last = moments[0], moments[-1]
     before: datetime | None = None
@@ -175,7 +178,7 @@ def replay(
         before = moment
         progress((moment - first) / (last - first) if last > first else 1.0)
     pages = [Page(alert, store.alerts.get(id_, alert)) for id_, alert in store.fired.items()]
-    return sorted(pages, key=lambda page: (page.fired.fired_at or page.fired.since, page.fired.rule))
+    return sorted(pages, key=lambda page: (page.fired_at, page.fired.rule))
 
 
 def _moments(store: MemoryStore, start: datetime | None) -> list[datetime]:

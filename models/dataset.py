@@ -150,7 +150,7 @@ def read_source(source: Source, kept_back: bool = False) -> list[Row]:
     unless the source is `unlabelled`.
     """
     rows = []
-    for where, record in _records(source.file):
+    for where, record in records(source.file):
         row = _row(record, source, where)
         wanted = row.text.strip() if source.unlabelled else row.labels or row.targets
         if wanted and _is_kept_back(row.text, source.keep_back) == kept_back:
@@ -173,7 +173,8 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(file and line, what stands there) for each record of a .csv or JSON lines file.  Raises DataError."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix == ".csv":

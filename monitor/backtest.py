@@ -1,11 +1,9 @@
 """`monitor backtest`: rules over history, and how many pages they would have sent."""
 
-import csv
 import hashlib
-import io
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +17,7 @@ from rich.table import Table
 
 from alerts.replay import Page, Text, replay
 from alerts.rules import BaselineRule, Rule
+from models.dataset import fingerprint, records
 from models.engine import Engine
 from models.errors import DataError
 from models.settings import ModelSettings
@@ -26,7 +25,7 @@ from monitor.settings import Settings
 from stream import database
 from stream.codec import Codec
 from stream.errors import FeedError, Rejected
-from stream.feed import FIELDS, FeedOptions, parse_stamp, to_message
+from stream.feed import FeedOptions, parse_stamp, to_message, unknown_field
 from stream.nouns import EPOCH, SCORE_SCALE, Document, Kind, printable, window_start
 from stream.store import Store
 
@@ -51,11 +50,15 @@ class Event:
 
 @dataclass(frozen=True)
 class Caught:
-    """An event and the first page for it, if any; `delay` is from its start."""
+    """An event and the first page for it, if any."""
 
     event: Event
     page: Page | None
-    delay: timedelta | None
+
+    @property
+    def delay(self) -> timedelta | None:
+        """From the start of the event to the page."""
+        return self.page.fired_at - self.event.start if self.page else None
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,8 @@ def judge(
 
     What a model said of a file is kept in the cache.  Raises DataError.
     """
-    unknown = sorted(set(columns) - set(FIELDS))
-    if unknown:
-        raise DataError(f"--map: no field {unknown[0]!r}; allowed: {', '.join(FIELDS)}")
+    if complaint := unknown_field(columns):
+        raise DataError(complaint)
     documents, complaints = _documents(file, FeedOptions(columns), kind)
     engine = Engine.load(models)
     known = _cache_file(file, [engine.info.version, sorted(columns.items()), kind])
@@ -113,9 +115,7 @@ def _classified(engine: Engine, documents: Sequence[Document], progress: Progres
 
 def _cache_file(file: Path, made_from: object) -> Path:
     """Where what a model said of a file is kept: named by the model and by what the file says."""
-    digest = hashlib.sha256(json.dumps(made_from).encode())
-    with file.open("rb") as data:
-        digest.update(hashlib.file_digest(data, "sha256").digest())
+    digest = hashlib.sha256(json.dumps([made_from, fingerprint(file)]).encode())
     base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     return Path(base) / "sentiment-monitor" / f"{digest.hexdigest()[:24]}.json"
 
@@ -184,28 +184,21 @@ def run(
     pages = replay(rules, topics, texts, start, lambda share: progress(f"replaying {name}", share))
     paging = [page for page in pages if page.fired.severity == "page"]
     others = [page for page in pages if page.fired.severity != "page"]
-    caught = [_caught(event, paging) for event in events]
+    caught = [
+        Caught(event, next((page for page in paging if _is_for(page, event)), None)) for event in events
+    ]
     false = [page for page in paging if not any(_is_for(page, event) for event in events)]
     return Result(name, paging, others, caught, false if events else ())
 
 
 def _is_for(page: Page, event: Event) -> bool:
-    return event.start - SLACK <= fired_at(page) <= event.end + SLACK
-
-
-def _caught(event: Event, pages: Iterable[Page]) -> Caught:
-    first = next((page for page in pages if _is_for(page, event)), None)
-    return Caught(event, first, fired_at(first) - event.start if first else None)
-
-
-def fired_at(page: Page) -> datetime:
-    return page.fired.fired_at or page.fired.since
+    return event.start - SLACK <= page.fired_at <= event.end + SLACK
 
 
 def read_events(path: Path) -> list[Event]:
     """Known events of a .csv or .jsonl file: `name`, `start` and perhaps `end`.  Raises DataError."""
     events: list[Event] = []
-    for where, row in _rows(path):
+    for where, row in records(path):
         try:
             start = parse_stamp(row.get("start"))
             end = parse_stamp(row["end"]) if row.get("end") else start + LASTS
@@ -218,21 +211,6 @@ def read_events(path: Path) -> list[Event]:
     if not events:
         raise DataError(f"{path}: no events; each line needs start, and may have name and end")
     return events
-
-
-def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    text = path.read_text(encoding="utf-8-sig")
-    if path.suffix == ".csv":
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        for row in reader:
-            yield f"{path}:{reader.line_num}", row
-        return
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            try:
-                yield f"{path}:{number}", dict(json.loads(line))
-            except (ValueError, TypeError) as error:
-                raise DataError(f"{path}:{number}: no JSON object: {error}") from error
 
 
 def as_answer(results: Sequence[Result], documents: int) -> dict[str, Any]:
@@ -254,7 +232,7 @@ def _answer(result: Result) -> dict[str, Any]:
             {
                 "name": caught.event.name,
                 "start": caught.event.start,
-                "fired_at": fired_at(caught.page) if caught.page else None,
+                "fired_at": caught.page.fired_at if caught.page else None,
                 "delay_seconds": caught.delay.total_seconds() if caught.delay is not None else None,
             }
             for caught in result.caught
@@ -270,7 +248,7 @@ def _page(page: Page) -> dict[str, Any]:
         "rule": fired.rule,
         "topic": fired.topic,
         "severity": fired.severity,
-        "fired_at": fired_at(page),
+        "fired_at": page.fired_at,
         "resolved_at": page.now.resolved_at,
         "value": fired.value,
         "threshold": fired.threshold,
@@ -294,11 +272,11 @@ def show(results: Sequence[Result], texts: Sequence[Text], console: Console) -> 
             highlight=False,
         )
         table = Table("fired (UTC)", "for", "rule", "severity", "what", "worst text")
-        for page in sorted((*result.pages, *result.others), key=fired_at):
+        for page in sorted((*result.pages, *result.others), key=lambda page: page.fired_at):
             fired, ended = page.fired, page.now.resolved_at
             worst = printable(fired.evidence[0].content) if fired.evidence else ""
             table.add_row(
-                f"{fired_at(page):%Y-%m-%d %H:%M}", _length(ended - fired_at(page)) if ended else "open",
+                f"{page.fired_at:%Y-%m-%d %H:%M}", _length(ended - page.fired_at) if ended else "open",
                 fired.rule, fired.severity, escape(f"{fired.summary}; {fired.uncertainty}"), escape(worst),
             )  # fmt: skip
         if table.row_count:
@@ -344,7 +322,7 @@ def html(results: Sequence[Result], texts: Sequence[Text]) -> str:
     bars = timeline(texts)
     return environment.from_string(PAGE.read_text(encoding="utf-8")).render(
         results=results, bars=bars, first=bars[0].day, most=max(bar.texts for bar in bars),
-        documents=len(texts), fired_at=fired_at, day=DAY,
+        documents=len(texts), day=DAY,
     )  # fmt: skip
 
 
@@ -363,7 +341,7 @@ def png(path: Path, results: Sequence[Result], texts: Sequence[Text]) -> None:
     axes.bar(days, [bar.texts for bar in bars], color="#c9d3df", label="texts a day")
     axes.bar(days, [bar.negative for bar in bars], color="#c0392b", label="negative")
     for number, result in enumerate(results):
-        stamps: list[float] = [date2num(fired_at(p)) for p in result.pages]  # type: ignore[no-untyped-call]
+        stamps: list[float] = [date2num(p.fired_at) for p in result.pages]  # type: ignore[no-untyped-call]
         height = -(number + 1) * 0.08 * max(bar.texts for bar in bars)
         axes.plot(stamps, [height] * len(stamps), "v", label=f"pages of {result.rules}")
     axes.xaxis_date()

@@ -223,10 +223,8 @@ def feed(
     from stream import broker
     from stream import feed as feeding
 
-    unknown = sorted(set(columns) - set(feeding.FIELDS))
-    if unknown:
-        allowed = ", ".join(feeding.FIELDS)
-        raise click.BadParameter(f"--map: no field {unknown[0]!r}; allowed: {allowed}")
+    if complaint := feeding.unknown_field(columns):
+        raise click.BadParameter(complaint)
     chosen = settings.load(config)
     log.set_up(chosen.log)
     topic = {each.value: name for name, each in chosen.kafka.kinds.items()}[kind]

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 
-from alerts.alertmanager import Alertmanagers
+from alerts.alertmanager import alertmanagers
 from alerts.loop import AlertLoop
 from alerts.metrics import AlertMetrics
 from alerts.notify import Webhooks
@@ -234,9 +234,9 @@ class Daemon:
     def _alertmanager_runner(self) -> AlertmanagerRunner:
         alerts = self.settings.alerts
         return AlertmanagerRunner(
-            Alertmanagers(alerts.alertmanagers, alerts.webhook_seconds), self._alert_store, self.rules,
-            self._lease("alertmanager"), self.alert_metrics, timedelta(seconds=alerts.resend_seconds),
-            utc_now,
+            tuple(alerts.alertmanagers), alertmanagers(alerts.alertmanagers, alerts.webhook_seconds),
+            self._alert_store, self.rules, self._lease("alertmanager"), self.alert_metrics,
+            timedelta(seconds=alerts.resend_seconds), utc_now,
         )  # fmt: skip
 
     def _lease(self, name: str) -> Lease:

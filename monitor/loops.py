@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from alerts.alertmanager import Alertmanagers, as_alert
+import msgspec
+
+from alerts.alertmanager import as_alert
 from alerts.errors import RuleError
-from alerts.loop import AlertLoop
+from alerts.loop import AlertLoop, page_key
 from alerts.metrics import AlertMetrics
-from alerts.notify import Webhooks
+from alerts.notify import Webhooks, outcome
 from alerts.rules import RuleFile
 from stream import broker
 from stream.alert_store import Lease, LeaseLost, SqlAlertStore
@@ -178,8 +180,7 @@ class PageDelivery:
             else:
                 blocked.add(entry.target)
                 self._outbox.failed(entry, failure.reason, self._clock())
-            outcome = "sent" if failure is None else "failed" if failure.recoverable else "refused"
-            self._metrics.pages.labels(receiver, outcome).inc()
+            self._metrics.pages.labels(receiver, outcome(failure)).inc()
             if failure is not None:
                 again = "tried again later" if failure.recoverable else "given up"
                 log.error("page to receiver %s %s: %s", receiver, again, failure.reason)
@@ -194,7 +195,8 @@ class AlertmanagerRunner:
 
     def __init__(
         self,
-        managers: Alertmanagers,
+        names: Sequence[str],
+        managers: Webhooks,
         alerts: SqlAlertStore,
         rules: RuleFile,
         lease: Lease,
@@ -202,26 +204,27 @@ class AlertmanagerRunner:
         resend: timedelta,
         clock: Clock,
     ) -> None:
-        self._managers, self._alerts, self._rules, self._lease = managers, alerts, rules, lease
+        self._names, self._managers, self._alerts = names, managers, alerts
+        self._rules, self._lease = rules, lease
         self._metrics, self._resend, self._clock = metrics, resend, clock
         self._told: dict[str, tuple[datetime, set[str]]] = {}
 
     def once(self) -> None:
         now = self._clock()
-        if not self._managers.names:
+        if not self._names:
             return
         found = [alert for alert in self._alerts.open_alerts() if alert.fired_at]
         found += self._alerts.past_alerts(now - 4 * self._resend)
-        keys = {f"{alert.id}:{alert.state}" for alert in found}
-        by_name = {rule.name: rule for rule in self._rules.rules}
-        body = [as_alert(alert, by_name.get(alert.rule), now + 4 * self._resend) for alert in found]
-        due = [name for name in self._managers.names if body and self._is_due(name, keys, now)]
+        keys = {page_key(alert) for alert in found}
+        due = [name for name in self._names if found and self._is_due(name, keys, now)]
         if not due or not self._lease.hold(now):
             return
+        by_name = {rule.name: rule for rule in self._rules.rules}
+        ends_at = now + 4 * self._resend
+        body = msgspec.json.encode([as_alert(alert, by_name.get(alert.rule), ends_at) for alert in found])
         for name in due:
             failure = self._managers.send(name, body)
-            outcome = "sent" if failure is None else "failed" if failure.recoverable else "refused"
-            self._metrics.pages.labels(name, outcome).inc()
+            self._metrics.pages.labels(name, outcome(failure)).inc()
             if failure is None or not failure.recoverable:
                 self._told[name] = (now, keys)
             if failure is not None:

@@ -119,6 +119,12 @@ def to_message(line: bytes, options: FeedOptions) -> tuple[dict[str, Any], datet
     return message, stamp
 
 
+def unknown_field(columns: Mapping[str, str]) -> str | None:
+    """A complaint about a field that a message does not have; None where all are known."""
+    unknown = sorted(set(columns) - set(FIELDS))
+    return f"--map: no field {unknown[0]!r}; allowed: {', '.join(FIELDS)}" if unknown else None
+
+
 def parse_stamp(value: object) -> datetime:
     """RFC 3339 text, or seconds or milliseconds since 1970, as aware UTC.  Raises FeedError."""
     try:

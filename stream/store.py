@@ -341,10 +341,8 @@ def _among(scope: Scope) -> list[Any]:
     """The conditions for its documents."""
     columns = schema.documents.c
     found: list[Any] = [columns.published_at >= scope.start, columns.published_at < scope.end]
-    found.append(columns.kind.in_(scope.kinds))
-    return (
-        found + ([columns.topic == scope.topic] if scope.topic is not None else []) + _chosen(scope.selection)
-    )
+    found += [columns.kind.in_(scope.kinds), *_chosen(scope.selection)]
+    return found if scope.topic is None else [*found, columns.topic == scope.topic]
 
 
 def _chosen(selection: Selection) -> list[Any]:
@@ -364,15 +362,13 @@ def _chosen(selection: Selection) -> list[Any]:
 def _selected(selection: Selection) -> Any:
     """Documents that count, as if each were a row of the aggregates."""
     table = schema.documents
-    is_one = {name: cast(table.c.sentiment == name, Integer) for name in SENTIMENTS}
-    counts = {name: func.coalesce(one, 0) for name, one in is_one.items()}
     return (
         select(
             table.c.published_at.label("window_start"),
             table.c.topic,
             table.c.kind,
             literal(1).label("n"),
-            *[value.label(name) for name, value in counts.items()],
+            *[func.coalesce(cast(table.c.sentiment == n, Integer), 0).label(n) for n in SENTIMENTS],
             cast(table.c.sentiment.is_(None), Integer).label("uncertain"),
             table.c.score.label("score_sum"),
             (cast(table.c.score, BigInteger) * table.c.score).label("score_squares"),

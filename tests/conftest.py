@@ -193,6 +193,19 @@ def sent(scene: Scene) -> Callable[[str, list[Any]], None]:
     return send
 
 
+SURGE_RULES = """
+rules:
+  - name: surge
+    type: negative_surge
+    window: 20s
+    baseline: 1h
+    min_baseline: 10m
+    min_documents: 10
+    factor: 3
+    keep_firing_for: 2s
+"""
+
+
 @dataclass
 class Desk:
     """A monitor that has read half an hour of calm news, and can be sent a surge."""

@@ -5,20 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from tests.conftest import Desk, read_topic
+from tests.conftest import SURGE_RULES, Desk, read_topic
 from tests.parts import Receiver, wait_until
-
-RULES = """
-rules:
-  - name: surge
-    type: negative_surge
-    window: 20s
-    baseline: 1h
-    min_baseline: 10m
-    min_documents: 10
-    factor: 3
-    keep_firing_for: 2s
-"""
 
 
 @pytest.fixture
@@ -31,7 +19,7 @@ def receiver() -> Iterator[Receiver]:
 def test_a_surge_is_paged_once_and_resolved_once_though_receiver_and_monitor_fail_in_between(
     desk: Callable[[str, Mapping[str, str]], Desk], receiver: Receiver
 ) -> None:
-    room = desk(RULES, {"MONITOR_ALERTS__WEBHOOKS": json.dumps({"desk": receiver.url})})
+    room = desk(SURGE_RULES, {"MONITOR_ALERTS__WEBHOOKS": json.dumps({"desk": receiver.url})})
     monitor = room.monitor
     room.surge()
     wait_until(lambda: receiver.refused, 20, "the first try of the page")

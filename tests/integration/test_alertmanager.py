@@ -8,22 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Desk, need
+from tests.conftest import ROOT, SURGE_RULES, Desk, need
 from tests.parts import Alertmanager, Receiver, program, wait_until
 
-RULES = """
-rules:
-  - name: surge
-    type: negative_surge
-    window: 20s
-    baseline: 1h
-    min_baseline: 10m
-    min_documents: 10
-    factor: 3
-    keep_firing_for: 2s
+RULES = (
+    SURGE_RULES
+    + """\
     labels: {desk: banks}
     runbook: https://runbook.example/surge
 """
+)
 
 
 @pytest.fixture

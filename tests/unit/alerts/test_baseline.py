@@ -123,7 +123,7 @@ def pages(rules: Sequence[NegativeSurgeRule | MoodShiftRule], year: list[tuple[i
     for at in range(28 * 24, len(year)):
         if at % 24 == 0 or usual is None:
             past = at - 28 * 24
-            usual = Usual.of(rules[0], history(year[past : at - hours], MONDAY + past * HOUR))
+            usual = Usual(rules[0], history(year[past : at - hours], MONDAY + past * HOUR))
         n, k = np.sum(year[at - hours : at], axis=0)
         end = MONDAY + at * HOUR
         watched = Watched(cell(end - window, int(n), int(k)), end - window, end, True, partial(_same, usual))
