@@ -20,21 +20,24 @@ def alertmanagers(urls: Mapping[str, SecretStr], seconds: float) -> Webhooks:
     )
 
 
-def as_alert(alert: Alert, rule: Rule | None, ends_at: datetime) -> dict[str, Any]:
-    """An episode as Alertmanager takes it.
+def as_alert(alert: Alert, rule: Rule | None, ends_at: datetime, link: str = "") -> dict[str, Any]:
+    """An episode as Alertmanager takes it; `link` opens its evidence.
 
     Its labels are its identity there: they stay the same from firing to resolved.  One that fires ends by
     itself at `ends_at` unless it is told again.
     """
     said = {
-        "summary": alert.summary,
+        "summary": alert.message or alert.summary,
         "uncertainty": alert.uncertainty,
         "value": f"{alert.value:g}",
         "threshold": f"{alert.threshold:g}",
+        "usual": "" if alert.usual is None else f"{alert.usual:g}",
         "documents": str(alert.n),
         "id": alert.id,
+        "sources": ", ".join(printable(f"{source} {n}") for source, n in alert.sources.items()),
         "evidence": "\n".join(
-            printable(f"{e.score:+.2f} {e.source}/{e.id}: {e.content[:200]}") for e in alert.evidence
+            printable(f"{e.score:+.2f} {e.source}/{e.id}: {e.content[:200]} [{', '.join(e.words)}]")
+            for e in alert.evidence
         ),
         "runbook_url": (rule.runbook if rule else None) or "",
     }
@@ -44,4 +47,5 @@ def as_alert(alert: Alert, rule: Rule | None, ends_at: datetime) -> dict[str, An
         "annotations": {name: text for name, text in said.items() if text},
         "startsAt": (alert.fired_at or alert.since).isoformat(),
         "endsAt": (alert.resolved_at or ends_at).isoformat(),
+        **({"generatorURL": link} if link else {}),
     }

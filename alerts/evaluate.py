@@ -1,28 +1,35 @@
 """What a rule sees in the numbers it is handed: pure, without a clock."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 
 from alerts.baseline import Baseline, Count, negatives, texts
 from alerts.rules import (
     BaselineRule,
+    HeartbeatRule,
     MoodShiftRule,
     NegativeSurgeRule,
     Rule,
     SilenceRule,
+    SlowDriftRule,
     ThresholdRule,
 )
 from alerts.statistics import (
     chance_allowed,
     count_tail,
+    cusum,
+    cusum_limit,
     mean_tail,
     share_tail,
     standard_error,
     wilson_interval,
 )
-from stream.nouns import SCORE_SCALE, Aggregate
+from stream.nouns import EPOCH, SCORE_SCALE, Aggregate
+
+# What a CUSUM lets pass at each step: half of the shift, in standard deviations, that it is best at finding.
+DRIFT = 0.5
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,11 @@ class Usual:
     rule: BaselineRule
     baseline: Baseline
 
+    @property
+    def length(self) -> timedelta:
+        """What is held against it: windows of this length."""
+        return self.rule.step if isinstance(self.rule, SlowDriftRule) else self.rule.window
+
     @cached_property
     def rates(self) -> list[float]:
         """Events a second in each hour of the week: negatives, or (volume, silence) all texts."""
@@ -42,20 +54,20 @@ class Usual:
     def variation(self) -> float:
         """How restless and how uncertain the rates are together."""
         count, baseline = counted(self.rule), self.baseline
-        restless = baseline.variation(count, self.rates, self.rule.window) * baseline.doubt
+        restless = baseline.variation(count, self.rates, self.length) * baseline.doubt
         # Known from so many events only: the rate's posterior is a gamma distribution of that shape.
         return restless + 1 / (count(baseline.total) + 0.5)
 
     @cached_property
     def correlation(self) -> float:
         """The same for the share of negatives."""
-        alike = self.baseline.correlation(self.rule.window) * self.baseline.doubt
+        alike = self.baseline.correlation(self.length) * self.baseline.doubt
         return min(0.9, alike + 1 / (self.baseline.total.n + 2))
 
     @cached_property
     def scores(self) -> tuple[float, float, float]:
         """(mean score, its standard deviation, variance of the windows' means and of what is known of it)."""
-        mean, deviation, shift = self.baseline.scores(self.rule.window)
+        mean, deviation, shift = self.baseline.scores(self.length)
         return mean, deviation, shift + deviation**2 / max(self.baseline.total.n, 1)
 
 
@@ -65,7 +77,8 @@ class Watched:
 
     `alive` is whether any topic at all had a document in the window: a silent feed is not a calm one.
     `usual` works out what is usual, which is asked for only where it matters; `topics` is how many the rule
-    watches one by one.
+    watches one by one.  `steps` gives the whole steps of the window, for a slow drift; `heard` says when each
+    of a heartbeat's sources last spoke in it.
     """
 
     window: Aggregate
@@ -74,6 +87,8 @@ class Watched:
     alive: bool
     usual: Callable[[], Usual] | None = None
     topics: int = 1
+    steps: Callable[[], Sequence[Aggregate]] = tuple
+    heard: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
     def length(self) -> timedelta:
@@ -95,26 +110,32 @@ class Observation:
     calm: bool
     uncertainty: str
     summary: str
+    usual: float | None = None
 
 
 def counted(rule: BaselineRule) -> Count:
     """Which texts a rule counts."""
-    return negatives if isinstance(rule, NegativeSurgeRule | MoodShiftRule) else texts
+    return negatives if isinstance(rule, NegativeSurgeRule | MoodShiftRule | SlowDriftRule) else texts
 
 
 def observe(rule: Rule, topic: str, watched: Watched) -> Observation:
     """Look at one topic through one rule."""
     if isinstance(rule, ThresholdRule):
         return _threshold(rule, topic, watched)
-    plain = _plain(rule, topic, watched)
-    if plain is not None:
-        return plain
+    if isinstance(rule, HeartbeatRule):
+        return _heartbeat(rule, watched)
+    return _plain(rule, topic, watched) or _against_usual(rule, topic, watched)
+
+
+def _against_usual(rule: BaselineRule, topic: str, watched: Watched) -> Observation:
     usual = watched.usual() if watched.usual else None
     if usual is None or usual.baseline.seconds < rule.min_baseline.total_seconds():
         seconds = usual.baseline.seconds if usual else 0.0
         return _missing(rule.factor, watched.window.n, f"the baseline covers {seconds:.0f} s only")
     if isinstance(rule, SilenceRule):
         return _silence(rule, topic, watched, usual)
+    if isinstance(rule, SlowDriftRule):
+        return _drift(rule, topic, watched, usual)
     if isinstance(rule, MoodShiftRule):
         return (_share if rule.watch == "negative_share" else _score)(rule, topic, watched, usual)
     return _surge(rule, topic, watched, usual)
@@ -157,10 +178,6 @@ def _threshold(rule: ThresholdRule, topic: str, watched: Watched) -> Observation
         return Observation(
             window.n, value, rule.threshold, breached=False, calm=True, uncertainty=why, summary=why
         )
-    if rule.watch == "mean_score":
-        what, uncertainty = "mean score", _error(window)
-    else:
-        what, uncertainty = "share of negatives", _interval(window)
     side = "above" if rule.direction > 0 else "below"
     return Observation(
         n=window.n,
@@ -168,8 +185,11 @@ def _threshold(rule: ThresholdRule, topic: str, watched: Watched) -> Observation
         threshold=rule.threshold,
         breached=(value - rule.threshold) * rule.direction > 0,
         calm=(value - rule.clear_at) * rule.direction <= 0,
-        uncertainty=uncertainty,
-        summary=f"{topic}: {what} {value:.2f}, fires {side} {rule.threshold:g} ({window.n} documents)",
+        uncertainty=_error(window) if rule.watch == "mean_score" else _interval(window),
+        summary=(
+            f"{topic}: {_watched_name(rule.watch)} {value:.2f}, fires {side} {rule.threshold:g} "
+            f"({window.n} documents)"
+        ),
     )
 
 
@@ -190,6 +210,7 @@ def _surge(rule: BaselineRule, topic: str, watched: Watched, usual: Usual) -> Ob
             f"{topic}: {seen} {what} in {_length(watched.length)}, "
             f"{seen / expected:.1f} times the usual {expected:.1f} ({window.n} documents)"
         ),
+        usual=expected,
     )
 
 
@@ -209,6 +230,7 @@ def _share(rule: MoodShiftRule, topic: str, watched: Watched, usual: Usual) -> O
             f"{topic}: {window.negative} of {window.n} texts negative in {_length(watched.length)} "
             f"({share:.0%}, usual {usual.baseline.share:.0%})"
         ),
+        usual=usual.baseline.share,
     )
 
 
@@ -228,6 +250,70 @@ def _score(rule: MoodShiftRule, topic: str, watched: Watched, usual: Usual) -> O
             f"{topic}: mean score {mean:.2f} in {_length(watched.length)}, usual {usual_mean:.2f} "
             f"({window.n} documents)"
         ),
+        usual=usual_mean,
+    )
+
+
+def _drift(rule: SlowDriftRule, topic: str, watched: Watched, usual: Usual) -> Observation:
+    """By how many standard deviations each step is worse than usual, added up by a CUSUM."""
+    steps = [step for step in watched.steps() if step.n >= rule.min_documents]
+    if not steps:
+        return _missing(rule.factor, watched.window.n, f"{topic}: no step has {rule.min_documents} texts")
+    expected, worse = _worse(rule, steps, usual)
+    # What is usual is itself known from so many steps only, and an error in it is in every term.
+    slack = DRIFT + (rule.step.total_seconds() / usual.baseline.seconds) ** 0.5
+    total, first = cusum(worse, slack)
+    month = timedelta(days=30) / rule.step
+    limit = cusum_limit(slack, month * watched.topics / rule.false_pages_per_month)
+    since = steps[min(first, len(steps) - 1) :]
+    n, value = sum(step.n for step in since), _watched_value(rule.watch, since)
+    return Observation(
+        n=n,
+        value=total,
+        threshold=limit,
+        breached=total > limit,
+        calm=total <= limit / 2,
+        uncertainty=f"CUSUM {total:.1f} standard deviations where {limit:.1f} fires",
+        summary=(
+            f"{topic}: {_watched_name(rule.watch)} {value:.2f} since {since[0].start:%Y-%m-%d %H:%M}, "
+            f"usual {expected:.2f} ({n} documents)"
+        ),
+        usual=expected,
+    )
+
+
+def _worse(rule: SlowDriftRule, steps: Sequence[Aggregate], usual: Usual) -> tuple[float, list[float]]:
+    """What is usual, and by how many standard deviations each step is worse."""
+    if rule.watch == "mean_score":
+        expected, deviation, shift = usual.scores
+        means = [(step.n, step.mean or 0.0) for step in steps]
+        return expected, [(expected - mean) / (deviation**2 / n + shift) ** 0.5 for n, mean in means]
+    expected, alike = usual.baseline.share, usual.correlation
+    spread = expected * (1 - expected)
+    shares = [(step.n, step.negative_share or 0.0) for step in steps]
+    return expected, [(s - expected) / (spread * (1 + (n - 1) * alike) / n) ** 0.5 for n, s in shares]
+
+
+def _watched_name(watch: str) -> str:
+    return "mean score" if watch == "mean_score" else "share of negatives"
+
+
+def _watched_value(watch: str, steps: Sequence[Aggregate]) -> float:
+    total = sum(steps, Aggregate(EPOCH, "", ""))
+    return (total.mean if watch == "mean_score" else total.negative_share) or 0.0
+
+
+def _heartbeat(rule: HeartbeatRule, watched: Watched) -> Observation:
+    missing = [source for source in rule.sources if source not in watched.heard]
+    told = f"nothing from {', '.join(missing)}" if missing else f"{len(rule.sources)} sources spoke"
+    return Observation(
+        n=len(watched.heard),
+        value=float(len(missing)),
+        threshold=1.0,
+        breached=bool(missing),
+        calm=not missing,
+        uncertainty="counted by the stamps of what was read",
+        summary=f"{told} in {_length(watched.length)}",
     )
 
 
@@ -243,6 +329,7 @@ def _silence(rule: SilenceRule, topic: str, watched: Watched, usual: Usual) -> O
         calm=False,
         uncertainty=_odds(chance, allowed),
         summary=f"{topic}: {n} texts in {_length(watched.length)}, {expected:.1f} are usual",
+        usual=expected,
     )
 
 

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from alerts.lifecycle import STATES
 from alerts.rules import Rule, topics_of
 from stream.nouns import Alert
 
-SHOWN = ("pending", "firing")
+SHOWN = ("pending", "firing", "flapping")
 
 
 class AlertMetrics:
@@ -37,7 +38,7 @@ class AlertMetrics:
 
     def create_labels(self, rules: Iterable[Rule], receivers: Iterable[str]) -> None:
         for rule in rules:
-            for state in (*SHOWN, "resolved"):
+            for state in STATES:
                 self.transitions.labels(rule.name, state)
         for receiver in receivers:
             for outcome in ("sent", "failed", "refused"):

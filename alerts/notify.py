@@ -43,6 +43,31 @@ class Webhooks:
         self._client.close()
 
 
+class Channels:
+    """Sends pages as plain text through Apprise: e-mail, Slack, Teams, PagerDuty, Telegram and many more."""
+
+    def __init__(self, urls: Mapping[str, SecretStr]) -> None:
+        import apprise  # slow to load, and not needed for a webhook
+
+        self._channels = {}
+        for name, url in urls.items():
+            self._channels[name] = apprise.Apprise()
+            self._channels[name].add(url.get_secret_value())
+
+    def send(self, channel: str, title: str, body: str) -> Failure | None:
+        """One attempt.  Apprise does not say why one failed, so each may be worth another try."""
+        if self._channels[channel].notify(body=body, title=title, body_format="text"):
+            return None
+        return Failure("the channel did not take it", True)
+
+
+def is_channel(url: str) -> bool:
+    """Whether Apprise knows how to send to such a URL."""
+    import apprise
+
+    return bool(apprise.Apprise.instantiate(url, suppress_exceptions=True))
+
+
 def outcome(failure: Failure | None) -> str:
     """What became of an attempt, as the metrics call it."""
     if failure is None:

@@ -1,17 +1,17 @@
 """Rules over history: the alert loop itself, driven through the past over texts held in memory."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from alerts.lifecycle import FIRING, PENDING
+from alerts.lifecycle import LOUD, PENDING
 from alerts.loop import AlertLoop
 from alerts.metrics import AlertMetrics
+from alerts.pages import Delivery
 from alerts.rules import Rule
 from stream.nouns import (
     EPOCH,
@@ -20,8 +20,10 @@ from stream.nouns import (
     Aggregate,
     Alert,
     Exhibit,
+    Notice,
     Scope,
     Selection,
+    Turn,
     window_start,
 )
 
@@ -46,6 +48,8 @@ class Text:
     author: str | None = None
     symbols: tuple[str, ...] = ()
     lang: str | None = None
+    words: tuple[str, ...] = ()
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,25 +127,35 @@ class MemoryStore:
         found = [t for t in self._within(scope) if t.sentiment is not None]
         found.sort(key=lambda t: (t.score, t.published_at, t.source, t.id))
         return [
-            Exhibit(t.source, t.id, t.published_at, t.content, t.score / SCORE_SCALE) for t in found[:limit]
+            Exhibit(t.source, t.id, t.published_at, t.content, t.score / SCORE_SCALE, t.words, t.url)
+            for t in found[:limit]
         ]
 
-    def writers(self, scope: Scope) -> tuple[int, int]:
+    def writers(self, scope: Scope) -> tuple[dict[str, int], int]:
         found = [t for t in self._within(scope) if t.sentiment == "negative"]
-        return len({t.source for t in found}), len({t.author for t in found if t.author})
+        tally = Counter(t.source for t in found)
+        sources = dict(sorted(tally.items(), key=lambda item: (-item[1], item[0])))
+        return sources, len({t.author for t in found if t.author})
+
+    def heard(self, scope: Scope) -> dict[str, datetime]:
+        return {t.source: t.published_at for t in self._within(scope)}
+
+    def late(self, since: datetime, before: datetime) -> tuple[datetime, datetime] | None:
+        return None  # a file's texts came when they were published
 
     def open_alerts(self) -> list[Alert]:
-        return [alert for alert in self.alerts.values() if alert.state in (PENDING, FIRING)]
+        return [alert for alert in self.alerts.values() if alert.state in (PENDING, *LOUD)]
 
     def past_alerts(self, since: datetime) -> list[Alert]:
-        return [a for a in self.alerts.values() if a.fired_at and a.resolved_at and a.resolved_at >= since]
+        ended = [(a.resolved_at, a) for a in self.alerts.values() if a.fired_at and a.resolved_at]
+        return [alert for at, alert in sorted(ended, key=lambda pair: pair[0]) if at >= since]
 
     def save(
         self,
         changed: Sequence[Alert],
         dropped: Sequence[str],
-        events: Sequence[tuple[str, dict[str, Any]]],
-        pages: Sequence[tuple[str, dict[str, Any]]],
+        turns: Sequence[Turn],
+        notices: Sequence[Notice],
         now: datetime,
     ) -> None:
         for alert in changed:
@@ -166,7 +180,7 @@ def replay(
     store = MemoryStore(texts)
     if not store.texts:
         return []
-    loop = AlertLoop(rules, topics, store, (), MINUTE, AlertMetrics())
+    loop = AlertLoop(rules, topics, store, Delivery(), MINUTE, AlertMetrics())
     moments = _moments(store, start)
     first, last = moments[0], moments[-1]
     before: datetime | None = None

@@ -15,9 +15,11 @@ from pydantic import (
     Field,
     ValidationError,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
+from alerts import message
 from alerts.errors import RuleError
 from stream.nouns import Kind, Selection
 
@@ -56,7 +58,10 @@ class _Rule(BaseModel):
     `symbols` and `languages` leave out all other texts where they are given.  The window is the latest
     stretch of event time, up to now.  `for` is how long a breach must last before it fires,
     `keep_firing_for` how long it must be over before it resolves, and `cool_down` how long it then stays
-    quiet.  `min_sources` and `min_authors` are how many must have written the negative texts.
+    quiet.  `min_sources` and `min_authors` are how many must have written the negative texts.  What fired
+    `flap_count` times within `flap_window` and fires again is flapping: it pages once, and resolves after a
+    calm of that length.  `message` is a template of what a page says: {{ topic }}, {{ value }}, {{ n }} and
+    the alert's other fields.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -74,9 +79,19 @@ class _Rule(BaseModel):
     hold: Duration = Field(NO_TIME, alias="for")
     keep_firing_for: Duration = timedelta(minutes=5)
     cool_down: Duration = NO_TIME
+    flap_count: int = Field(3, ge=1)
+    flap_window: Duration = timedelta(hours=3)
+    message: str | None = Field(None, max_length=4000)
     severity: Literal["page", "ticket", "info"] = "page"
     labels: dict[str, str] = {}
     runbook: str | None = None
+
+    @field_validator("message")
+    @classmethod
+    def _renders(cls, template: str | None) -> str | None:
+        if template is not None:
+            message.render(template, message.EXAMPLE)
+        return template
 
     @model_validator(mode="after")
     def _positive_window(self) -> "_Rule":
@@ -173,13 +188,54 @@ class SilenceRule(BaselineRule):
     min_expected: float = Field(5.0, gt=0)
 
 
-Rule = ThresholdRule | NegativeSurgeRule | VolumeSurgeRule | MoodShiftRule | SilenceRule
+class SlowDriftRule(BaselineRule):
+    """Fires when the mood has gone down little by little: no single stretch stands out, their sum does.
+
+    The window is cut into stretches of `step`, each is held against what is usual, and a CUSUM adds up by how
+    much they fell short.  Stretches with fewer than `min_documents` texts say nothing.
+    """
+
+    type: Literal["slow_drift"]
+    watch: Literal["negative_share", "mean_score"] = "mean_score"
+    window: Duration = timedelta(days=7)
+    step: Duration = timedelta(hours=12)
+    min_documents: int = Field(10, ge=2)
+    min_baseline: Duration = timedelta(days=7)
+
+    @model_validator(mode="after")
+    def _some_steps(self) -> "SlowDriftRule":
+        if self.step <= NO_TIME or self.window < 2 * self.step:
+            raise ValueError("window must hold two steps or more")
+        return self
+
+
+class HeartbeatRule(_Rule):
+    """Fires when one of its `sources` has had no text published within the window, of any sort or language,
+    whatever is usual."""
+
+    type: Literal["heartbeat"]
+    topics: Literal["all"] = "all"
+    sources: tuple[str, ...] = Field(min_length=1)
+    keep_firing_for: Duration = NO_TIME
+
+
+Rule = (
+    ThresholdRule
+    | NegativeSurgeRule
+    | VolumeSurgeRule
+    | MoodShiftRule
+    | SilenceRule
+    | SlowDriftRule
+    | HeartbeatRule
+)
 BY_TYPE: dict[str, type[Rule]] = {
     "threshold": ThresholdRule,
     "negative_surge": NegativeSurgeRule,
     "volume_surge": VolumeSurgeRule,
     "mood_shift": MoodShiftRule,
     "silence": SilenceRule,
+    "slow_drift": SlowDriftRule,
+    "heartbeat": HeartbeatRule,
 }
 
 

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from alerts.notify import is_channel
+from alerts.pages import CHANNEL, WEBHOOK, QuietHours
 
 SHIPPED_RULES = Path(__file__).parent / "rules.yaml"
 
@@ -26,7 +29,40 @@ class AlertSettings(BaseModel):
     resend_seconds: float = Field(
         30.0, ge=1, le=600, description="how often Alertmanager is told again what fires"
     )
+    channels: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="e-mail, Slack, Teams, PagerDuty, Telegram ... by name: each a URL as Apprise takes it",
+    )
+    group_seconds: float = Field(
+        30.0, ge=0, le=3600, description="what follows a rule's page within so long comes together"
+    )
+    quiet_hours: str = Field(
+        "", description="such as 22:00-07:00: in them only severity page leaves, the rest waits; empty: none"
+    )
+    time_zone: str = Field("UTC", description="of quiet_hours, such as Europe/Berlin")
     webhook_seconds: float = Field(5.0, gt=0, le=60, description="longest wait for a receiver's answer")
+
+    @property
+    def quiet(self) -> QuietHours | None:
+        return QuietHours.parse(self.quiet_hours, self.time_zone) if self.quiet_hours else None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The receivers as the outbox calls them."""
+        return (*(WEBHOOK + name for name in self.webhooks), *(CHANNEL + name for name in self.channels))
+
+    @model_validator(mode="after")
+    def _quiet_hours(self) -> "AlertSettings":
+        _ = self.quiet
+        return self
+
+    @field_validator("channels")
+    @classmethod
+    def _known(cls, channels: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, url in channels.items():
+            if not is_channel(url.get_secret_value()):
+                raise ValueError(f"channel {name!r}: Apprise does not know such a URL")
+        return channels
 
     @field_validator("webhooks", "alertmanagers")
     @classmethod

@@ -1,6 +1,7 @@
 """Statistics for small counts: pure functions with their sources."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import betainc, betaln, gammaln
@@ -57,6 +58,31 @@ def chance_allowed(false_pages_per_month: float, window_seconds: float, topics: 
     """
     chances = MONTH / window_seconds * LOOKS * topics
     return min(0.05, false_pages_per_month / chances)
+
+
+def cusum(worse: Sequence[float], slack: float) -> tuple[float, int]:
+    """The one-sided cumulative sum of standardized values, each less `slack` and never below 0 (Page 1954),
+    and where its last rise from 0 began."""
+    total, since = 0.0, 0
+    for at, value in enumerate(worse):
+        total = max(0.0, total + value - slack)
+        if total == 0.0:
+            since = at + 1
+    return total, since
+
+
+def cusum_limit(slack: float, length: float) -> float:
+    """The limit that a CUSUM of standard normal values passes once in `length` of them on average.
+
+    Siegmund's approximation (Sequential Analysis, 1985, equation 2.57), solved by bisection.
+    """
+    low, high = 0.0, 100.0
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        reach = 2 * slack * (middle + 1.166)
+        run = (math.exp(min(reach, 700.0)) - reach - 1) / (2 * slack**2)
+        low, high = (middle, high) if run < length else (low, middle)
+    return high
 
 
 def wilson_interval(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:

@@ -26,8 +26,8 @@ from stream import database
 from stream.codec import Codec
 from stream.errors import FeedError, Rejected
 from stream.feed import FeedOptions, parse_stamp, to_message, unknown_field
-from stream.nouns import EPOCH, SCORE_SCALE, Document, Kind, printable, window_start
-from stream.store import Store
+from stream.nouns import EPOCH, SCORE_SCALE, Document, Kind, Prediction, printable, window_start
+from stream.store import Store, carrying_words
 
 PAGE = Path(__file__).with_suffix(".html")
 CHUNK = 512
@@ -91,7 +91,7 @@ def judge(
         raise DataError(complaint)
     documents, complaints = _documents(file, FeedOptions(columns), kind)
     engine = Engine.load(models)
-    known = _cache_file(file, [engine.info.version, sorted(columns.items()), kind])
+    known = _cache_file(file, [Text.__slots__, engine.info.version, sorted(columns.items()), kind])
     if known.is_file():
         texts = msgspec.json.decode(known.read_bytes(), type=list[Text])
     else:
@@ -109,7 +109,7 @@ def _classified(engine: Engine, documents: Sequence[Document], progress: Progres
         given = engine.classify([d.content for d in part], [d.lang for d in part])
         for document, said in zip(part, given, strict=True):
             if said.topic is not None and said.score is not None:
-                yield _text(document, said.topic, said.counted, round(said.score * SCORE_SCALE), said.lang)
+                yield _text(document, said)
         progress("classifying", (at + len(part)) / len(documents))
 
 
@@ -145,10 +145,12 @@ def _documents(file: Path, options: FeedOptions, kind: Kind) -> tuple[list[Docum
     return list(found.values()), complaints
 
 
-def _text(document: Document, topic: str, sentiment: str | None, score: int, lang: str | None) -> Text:
+def _text(document: Document, said: Prediction) -> Text:
     return Text(
         document.id, document.source, document.kind.value, document.published_at,
-        document.title or document.text, topic, sentiment, score, document.author, document.symbols, lang,
+        document.title or document.text, said.topic or "", said.counted,
+        round((said.score or 0.0) * SCORE_SCALE), document.author, document.symbols, said.lang,
+        carrying_words(msgspec.to_builtins(said.evidence)), document.url,
     )  # fmt: skip
 
 
@@ -165,6 +167,7 @@ def stored(
             Text(
                 row.id, row.source, row.kind, row.published_at, row.title or row.text, row.topic,
                 row.sentiment, row.score, row.author, tuple(row.symbols), row.lang,
+                carrying_words(row.evidence), row.url,
             )
             for row in store.scored(since, end or datetime.max.replace(tzinfo=UTC))
         ]

@@ -17,13 +17,14 @@ from prometheus_client import CollectorRegistry
 from alerts.alertmanager import alertmanagers
 from alerts.loop import AlertLoop
 from alerts.metrics import AlertMetrics
-from alerts.notify import Webhooks
+from alerts.notify import Channels, Webhooks
+from alerts.pages import Delivery
 from alerts.rules import RuleFile
 from models.engine import Engine
 from models.metrics import ModelMetrics
+from monitor.alert_pages import AlertPages
 from monitor.http import Endpoint
 from monitor.loops import (
-    WEBHOOK,
     AlertmanagerRunner,
     AlertRunner,
     KafkaDelivery,
@@ -71,16 +72,15 @@ class Daemon:
         self._wake: Callable[[], object] = self._stopping.set
         self._deadline = threading.Timer(STOP_SECONDS, _give_up)
         self._deadline.daemon = True
-        self.http = Endpoint(settings.http, self.registry, self.troubles)
+        self.http = Endpoint(settings.http, self.registry, self.troubles, self.page)
         model_metrics = ModelMetrics(self.registry)
         self.engine = Engine.load(settings.models, model_metrics)
         self.topics = self.engine.info.labels["topic"]
         self.rules = RuleFile(settings.alerts.rules, self.topics)
         self.stream_metrics = StreamMetrics(self.registry, self.topics)
         self.alert_metrics = AlertMetrics(self.registry)
-        self.alert_metrics.create_labels(
-            self.rules.rules, (*settings.alerts.webhooks, *settings.alerts.alertmanagers)
-        )
+        receivers = (*settings.alerts.webhooks, *settings.alerts.channels, *settings.alerts.alertmanagers)
+        self.alert_metrics.create_labels(self.rules.rules, receivers)
         self.store = Store(database.connect(settings.database), settings.stream.window_seconds)
         _patiently(lambda: database.check_schema(self.store.engine))
         kinds = settings.kafka.kinds
@@ -100,6 +100,12 @@ class Daemon:
         self._leases: list[Lease] = []
         self._alert_lease = self._lease("alerts")
         self._alert_store = SqlAlertStore(self.store, self._alert_lease, settings.kafka.alerts)
+        self._alert_pages = AlertPages(self._alert_store, self.store, utc_now)
+        alerts = settings.alerts
+        self._delivery = Delivery(
+            alerts.targets, timedelta(seconds=alerts.group_seconds), alerts.quiet,
+            settings.http.public_url.rstrip("/") or self.http.url,
+        )  # fmt: skip
 
     def troubles(self) -> list[str]:
         """Why the monitor is not ready; empty when it is."""
@@ -115,6 +121,10 @@ class Daemon:
         if self._stopping.is_set():
             found.append("stopping")
         return found
+
+    def page(self, path: str) -> str | None:
+        """The HTML of a page for people; None where there is none."""
+        return self._alert_pages.get(path) if hasattr(self, "_alert_pages") else None
 
     def run(self) -> None:
         """Work until SIGINT or SIGTERM, or until `stop`; then drain.  Raises what ended it otherwise."""
@@ -186,19 +196,24 @@ class Daemon:
         kafka, alerts = self.settings.kafka, self.settings.alerts
         outbox = Outbox(self.store)
         pages = PageDelivery(
-            Webhooks(alerts.webhooks, alerts.webhook_seconds), outbox, self.alert_metrics, utc_now
-        )
+            Webhooks(alerts.webhooks, alerts.webhook_seconds), Channels(alerts.channels),
+            outbox, self.alert_metrics, utc_now,
+        )  # fmt: skip
         events = KafkaDelivery(KafkaSender(kafka), outbox, self.stream_metrics, utc_now)
         topics = [KAFKA + name for name in kafka.written]
-        receivers = [WEBHOOK + name for name in alerts.webhooks]
         watch = TopicWatch(kafka, self._incarnations)
         runners = {
             "alerts": (alerts.interval_seconds, self._alert_runner().once),
             "outbox": (0.5, self._outbox_runner("outbox", topics, 20, outbox, events).once),
-            "pages": (0.5, self._outbox_runner("pages", receivers, 5, outbox, pages).once),
+            # A slow receiver must not hold up another.
+            **{
+                target: (0.5, self._outbox_runner(target, [target], 50, outbox, pages).once)
+                for target in alerts.targets
+            },
             "alertmanager": (1.0, self._alertmanager_runner().once),
             "database": (2.0, self.watchdog.ask_database),
             "topics": (30.0, watch.once),
+            "depth": (5.0, lambda: self.stream_metrics.show_outbox(*outbox.depth())),
             "watchdog": (2.0, self.watchdog.once),
         }
         return [
@@ -221,7 +236,7 @@ class Daemon:
             self.rules.rules,
             self.topics,
             self._alert_store,
-            tuple(settings.alerts.webhooks),
+            self._delivery,
             self.store.width,
             self.alert_metrics,
         )
@@ -235,8 +250,8 @@ class Daemon:
         alerts = self.settings.alerts
         return AlertmanagerRunner(
             tuple(alerts.alertmanagers), alertmanagers(alerts.alertmanagers, alerts.webhook_seconds),
-            self._alert_store, self.rules, self._lease("alertmanager"), self.alert_metrics,
-            timedelta(seconds=alerts.resend_seconds), utc_now,
+            self._alert_store, self.rules, self._delivery, self._lease("alertmanager"),
+            self.alert_metrics, timedelta(seconds=alerts.resend_seconds), utc_now,
         )  # fmt: skip
 
     def _lease(self, name: str) -> Lease:

@@ -12,9 +12,10 @@ from monitor.settings import LogSettings
 TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 # Libraries that cry over every lost connection; the monitor says it once, in its own words.
 LOUD = {"kafka": "CRITICAL", "aiokafka": "CRITICAL", "faust": "ERROR", "mode": "ERROR",
-        "alembic": "WARNING", "httpx": "WARNING", "httpcore": "WARNING"}  # fmt: skip
+        "alembic": "WARNING", "httpx": "WARNING", "httpcore": "WARNING", "urllib3": "WARNING",
+        "apprise": "CRITICAL"}  # fmt: skip
 # These would log the receivers' URLs, at whatever level.
-SECRETIVE = ("httpx", "httpcore")
+SECRETIVE = ("httpx", "httpcore", "urllib3", "apprise")
 
 
 class JsonFormatter(logging.Formatter):

@@ -5,14 +5,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any
 
 import msgspec
 
 from alerts.alertmanager import as_alert
 from alerts.errors import RuleError
-from alerts.loop import AlertLoop, page_key
+from alerts.loop import AlertLoop
 from alerts.metrics import AlertMetrics
-from alerts.notify import Webhooks, outcome
+from alerts.notify import Channels, Failure, Webhooks, outcome
+from alerts.pages import CHANNEL, WEBHOOK, Delivery, as_text, grouped, page_key
 from alerts.rules import RuleFile
 from stream import broker
 from stream.alert_store import Lease, LeaseLost, SqlAlertStore
@@ -27,7 +30,6 @@ from stream.worker import Worker
 
 log = logging.getLogger(__name__)
 
-WEBHOOK = "webhook:"
 AWAY_SECONDS = 8.0
 Clock = Callable[[], datetime]
 
@@ -151,7 +153,7 @@ class KafkaDelivery:
         results = self._sender.send(entries)
         delivered = [entry for entry in entries if results[entry.id] is None]
         if delivered:
-            self._outbox.sent([entry.id for entry in delivered])
+            self._outbox.settled(delivered, "sent", self._clock())
         for entry in delivered:
             self._metrics.outbox_sent.labels(entry.target.removeprefix(KAFKA)).inc()
         for entry in entries:
@@ -163,27 +165,43 @@ class KafkaDelivery:
 
 
 class PageDelivery:
-    """Pages to webhook receivers, one at a time, in order for each."""
+    """Pages to webhooks and channels; what waits in one lane and says the same of a rule goes as one."""
 
-    def __init__(self, webhooks: Webhooks, outbox: Outbox, metrics: AlertMetrics, clock: Clock) -> None:
-        self._webhooks, self._outbox, self._metrics, self._clock = webhooks, outbox, metrics, clock
+    def __init__(
+        self, webhooks: Webhooks, channels: Channels, outbox: Outbox, metrics: AlertMetrics, clock: Clock
+    ) -> None:
+        self._webhooks, self._channels = webhooks, channels
+        self._outbox, self._metrics, self._clock = outbox, metrics, clock
 
     def __call__(self, entries: list[Entry]) -> None:
-        blocked: set[str] = set()
+        lanes: dict[tuple[str, str], list[Entry]] = {}
         for entry in entries:
-            if entry.target in blocked:
-                continue
-            receiver = entry.target.removeprefix(WEBHOOK)
-            failure = self._webhooks.send(receiver, entry.body)
-            if failure is None or not failure.recoverable:
-                self._outbox.sent([entry.id])
-            else:
-                blocked.add(entry.target)
-                self._outbox.failed(entry, failure.reason, self._clock())
-            self._metrics.pages.labels(receiver, outcome(failure)).inc()
-            if failure is not None:
-                again = "tried again later" if failure.recoverable else "given up"
-                log.error("page to receiver %s %s: %s", receiver, again, failure.reason)
+            lanes.setdefault((entry.target, entry.lane), []).append(entry)
+        for (target, _), waiting in lanes.items():
+            for state, same in groupby(waiting, lambda entry: msgspec.json.decode(entry.body)["state"]):
+                if not self._deliver(target, state, list(same)):
+                    break  # what comes after it waits for it
+
+    def _deliver(self, target: str, state: str, entries: list[Entry]) -> bool:
+        """Whether these are settled, sent or refused."""
+        page = grouped([msgspec.json.decode(entry.body) for entry in entries])
+        failure = self._send(target, page)
+        settled = failure is None or not failure.recoverable
+        if settled:
+            self._outbox.settled(entries, outcome(failure), self._clock())
+        elif failure is not None:
+            self._outbox.failed(entries[0], failure.reason, self._clock())
+        receiver = target.partition(":")[2]
+        self._metrics.pages.labels(receiver, outcome(failure)).inc()
+        if failure is not None:
+            again = "given up" if settled else "tried again later"
+            log.error("%s page to receiver %s %s: %s", state, receiver, again, failure.reason)
+        return settled
+
+    def _send(self, target: str, page: dict[str, Any]) -> Failure | None:
+        if target.startswith(CHANNEL):
+            return self._channels.send(target.removeprefix(CHANNEL), *as_text(page))
+        return self._webhooks.send(target.removeprefix(WEBHOOK), msgspec.json.encode(page))
 
 
 class AlertmanagerRunner:
@@ -199,13 +217,14 @@ class AlertmanagerRunner:
         managers: Webhooks,
         alerts: SqlAlertStore,
         rules: RuleFile,
+        delivery: Delivery,
         lease: Lease,
         metrics: AlertMetrics,
         resend: timedelta,
         clock: Clock,
     ) -> None:
         self._names, self._managers, self._alerts = names, managers, alerts
-        self._rules, self._lease = rules, lease
+        self._rules, self._delivery, self._lease = rules, delivery, lease
         self._metrics, self._resend, self._clock = metrics, resend, clock
         self._told: dict[str, tuple[datetime, set[str]]] = {}
 
@@ -221,7 +240,9 @@ class AlertmanagerRunner:
             return
         by_name = {rule.name: rule for rule in self._rules.rules}
         ends_at = now + 4 * self._resend
-        body = msgspec.json.encode([as_alert(alert, by_name.get(alert.rule), ends_at) for alert in found])
+        body = msgspec.json.encode(
+            [as_alert(a, by_name.get(a.rule), ends_at, self._delivery.link(a)) for a in found]
+        )
         for name in due:
             failure = self._managers.send(name, body)
             self._metrics.pages.labels(name, outcome(failure)).inc()

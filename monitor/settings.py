@@ -34,7 +34,19 @@ class HttpSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = Field("127.0.0.1", description="address to listen on; loopback unless told otherwise")
-    port: int = Field(9108, ge=0, le=65535, description="port of /metrics, /healthz, /readyz; 0: a free one")
+    port: int = Field(
+        9108, ge=0, le=65535, description="port of /metrics, /alerts, /healthz, /readyz; 0: a free one"
+    )
+    public_url: str = Field(
+        "", description="where people open /alerts from an alert's link; empty: host and port"
+    )
+
+    @field_validator("public_url")
+    @classmethod
+    def _web(cls, url: str) -> str:
+        if url and not url.startswith(("http://", "https://")):
+            raise ValueError("a URL that starts with http:// or https:// is needed")
+        return url
 
     @field_validator("host")
     @classmethod

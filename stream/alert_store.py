@@ -10,11 +10,11 @@ from sqlalchemy import Connection, select, update
 from stream import schema
 from stream.database import reading, writing
 from stream.errors import StreamError
-from stream.nouns import Aggregate, Alert, Exhibit, Scope, Selection
+from stream.nouns import Aggregate, Alert, Exhibit, Notice, Scope, Selection, Turn
 from stream.outbox import to_kafka
 from stream.store import Outgoing, Store, insert_or, put_outbox
 
-OPEN = ("pending", "firing")
+OPEN = ("pending", "firing", "flapping")
 
 
 class LeaseLost(StreamError):
@@ -73,8 +73,14 @@ class SqlAlertStore:
     def most_negative(self, scope: Scope, limit: int) -> list[Exhibit]:
         return self._store.most_negative(scope, limit)
 
-    def writers(self, scope: Scope) -> tuple[int, int]:
+    def writers(self, scope: Scope) -> tuple[dict[str, int], int]:
         return self._store.writers(scope)
+
+    def heard(self, scope: Scope) -> dict[str, datetime]:
+        return self._store.heard(scope)
+
+    def late(self, since: datetime, before: datetime) -> tuple[datetime, datetime] | None:
+        return self._store.late(since, before)
 
     def past_alerts(self, since: datetime) -> list[Alert]:
         table = schema.alerts
@@ -95,16 +101,37 @@ class SqlAlertStore:
             rows = connection.execute(select(table).order_by(table.c.since.desc()).limit(limit))
             return [_alert(row) for row in rows][::-1]
 
+    def find(self, id_: str) -> Alert | None:
+        """The episode of that id."""
+        table = schema.alerts
+        with reading(self._store.engine) as connection:
+            row = connection.execute(select(table).where(table.c.id == id_)).one_or_none()
+            return None if row is None else _alert(row)
+
+    def turns(self, alert_id: str) -> list[Any]:
+        """The rows of an episode's transitions, in order."""
+        table = schema.alert_transitions
+        with reading(self._store.engine) as connection:
+            found = select(table).where(table.c.alert_id == alert_id).order_by(table.c.id)
+            return list(connection.execute(found))
+
+    def deliveries(self, alert_id: str) -> list[Any]:
+        """The rows of an episode's pages, in the order they were queued."""
+        table = schema.deliveries
+        with reading(self._store.engine) as connection:
+            found = select(table).where(table.c.alert_id == alert_id)
+            return list(connection.execute(found.order_by(table.c.queued_at, table.c.target)))
+
     def save(
         self,
         changed: Sequence[Alert],
         dropped: Sequence[str],
-        events: Sequence[tuple[str, dict[str, Any]]],
-        pages: Sequence[tuple[str, dict[str, Any]]],
+        turns: Sequence[Turn],
+        notices: Sequence[Notice],
         now: datetime,
     ) -> None:
-        """Write episodes, drop those that never fired, queue events (key, value) and pages (target,
-        value), all or nothing.  Raises LeaseLost."""
+        """Write episodes, drop those that never fired, note every transition and queue it as an event, and
+        queue pages, all or nothing.  Raises LeaseLost."""
         table = schema.alerts
         with writing(self._store.engine) as connection:
             if not self._lease.renew(connection, now):
@@ -117,10 +144,32 @@ class SqlAlertStore:
                     index_elements=["id"], set_={key: row[key] for key in row if key != "id"}
                 )
                 connection.execute(statement, row)
-            outgoing = [Outgoing(target, msgspec.json.encode(value)) for target, value in pages]
-            if events:
-                outgoing.append(to_kafka(self._topic, events))
-            put_outbox(connection, outgoing, now)
+            if turns:
+                connection.execute(schema.alert_transitions.insert(), [_turn_row(turn) for turn in turns])
+                events = [(f"{turn.alert.id}:{turn.alert.state}", dict(turn.message)) for turn in turns]
+                put_outbox(connection, [to_kafka(self._topic, events)], now)
+            put_outbox(connection, [_page(n) for n in notices if _is_new(connection, n, now)], now)
+
+
+def _is_new(connection: Connection, notice: Notice, now: datetime) -> bool:
+    """Note that a page is queued; false where it was before: none goes to a receiver twice."""
+    row = {
+        "target": notice.target, "key": notice.key, "alert_id": notice.message["id"], "queued_at": now,
+    }  # fmt: skip
+    statement = insert_or(connection, schema.deliveries).on_conflict_do_nothing()
+    return connection.scalar(statement.returning(schema.deliveries.c.key), row) is not None
+
+
+def _page(notice: Notice) -> Outgoing:
+    body = msgspec.json.encode(notice.message)
+    return Outgoing(notice.target, body, notice.lane, notice.key, notice.not_before)
+
+
+def _turn_row(turn: Turn) -> dict[str, Any]:
+    alert = turn.alert
+    names = ("rule", "topic", "state", "value", "threshold", "n", "uncertainty", "summary")
+    fields = {name: getattr(alert, name) for name in names}
+    return fields | {"alert_id": alert.id, "before": turn.before, "at": turn.at}
 
 
 def _row(alert: Alert) -> dict[str, Any]:

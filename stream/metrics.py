@@ -73,6 +73,17 @@ class StreamMetrics:
             "sentiment_outbox_failures", "Outbox deliveries that failed and are tried again",
             ["target"], registry=registry,
         )  # fmt: skip
+        self.outbox_waiting = Gauge(
+            "sentiment_outbox_entries", "Outbox entries that wait, pages held by quiet hours included",
+            registry=registry,
+        )  # fmt: skip
+        self.outbox_waiting.set(float("nan"))
+        self.outbox_failing = Gauge(
+            "sentiment_outbox_failing_timestamp_seconds",
+            "When the oldest outbox entry was queued that failed and is tried again; NaN without one",
+            registry=registry,
+        )  # fmt: skip
+        self.outbox_failing.set(float("nan"))
         self.mean_score = Gauge(
             "sentiment_mean_score", "Mean score of the latest texts; absent without any",
             ["topic", "kind"], registry=registry,
@@ -119,6 +130,10 @@ class StreamMetrics:
         self.truncated.inc(sum(item.prediction.truncated for item in written.judged))
         self.holes.inc(written.holes)
         self.last_commit.set(now.timestamp())
+
+    def show_outbox(self, waiting: int, failing_since: datetime | None) -> None:
+        self.outbox_waiting.set(waiting)
+        self.outbox_failing.set(failing_since.timestamp() if failing_since else float("nan"))
 
     def show_mood(self, aggregates: Iterable[Aggregate]) -> None:
         """Set the gauges of the latest windows; what has no data is absent, never 0."""

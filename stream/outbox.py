@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import and_, delete, func, select, update
 
 from stream import schema
 from stream.database import reading, writing
@@ -34,6 +34,8 @@ class Entry:
 
     id: int
     target: str
+    lane: str
+    key: str | None
     body: bytes
     attempts: int
 
@@ -117,7 +119,7 @@ def dead_letter_message(letter: DeadLetter) -> dict[str, Any]:
 
 
 class Outbox:
-    """The rows that wait to be sent, oldest first for each target."""
+    """The rows that wait to be sent, oldest first in each lane of a target."""
 
     def __init__(self, store: Store) -> None:
         self._engine = store.engine
@@ -125,29 +127,49 @@ class Outbox:
     def due(self, targets: Sequence[str], now: datetime, limit: int) -> list[Entry]:
         """The oldest entries of those of `targets` that may be tried now.
 
-        A target whose oldest entry waits for its retry is left alone: order within a target stays.
+        A lane whose oldest entry waits, for its time or its retry, is left alone: order within it stays.
         """
         table = schema.outbox
         oldest = (
             select(func.min(table.c.id).label("id"))
             .where(table.c.target.in_(targets))
-            .group_by(table.c.target)
+            .group_by(table.c.target, table.c.lane)
             .subquery()
         )
+        ready = (
+            select(table.c.target, table.c.lane)
+            .join(oldest, table.c.id == oldest.c.id)
+            .where(table.c.retry_at <= now)
+            .subquery()
+        )
+        in_lane = and_(table.c.target == ready.c.target, table.c.lane == ready.c.lane)
         with reading(self._engine) as connection:
-            ready = select(table.c.target).join(oldest, table.c.id == oldest.c.id)
-            open_targets = list(connection.scalars(ready.where(table.c.retry_at <= now)))
             rows = connection.execute(
-                select(table.c.id, table.c.target, table.c.body, table.c.attempts)
-                .where(table.c.target.in_(open_targets))
+                select(*[table.c[name] for name in Entry.__slots__])
+                .join(ready, in_lane)
                 .order_by(table.c.id)
                 .limit(limit)
             )
             return [Entry(*row) for row in rows]
 
-    def sent(self, ids: Sequence[int]) -> None:
+    def settled(self, entries: Sequence[Entry], outcome: str, now: datetime) -> None:
+        """They were sent, or are refused for good, and wait no longer."""
+        pages = schema.deliveries
         with writing(self._engine) as connection:
+            ids = [entry.id for entry in entries]
             connection.execute(delete(schema.outbox).where(schema.outbox.c.id.in_(ids)))
+            for entry in entries:
+                if entry.key is not None:
+                    found = (pages.c.target == entry.target) & (pages.c.key == entry.key)
+                    connection.execute(update(pages).where(found).values(settled_at=now, outcome=outcome))
+
+    def depth(self) -> tuple[int, datetime | None]:
+        """How many entries wait, and when the oldest one was queued that failed."""
+        table = schema.outbox
+        failing = select(func.min(table.c.created_at)).where(table.c.attempts > 0)
+        with reading(self._engine) as connection:
+            waiting = connection.scalar(select(func.count()).select_from(table)) or 0
+            return waiting, connection.scalar(failing)
 
     def failed(self, entry: Entry, error: str, now: datetime) -> None:
         """Note the failure; the next try comes ever later, up to five minutes."""

@@ -79,6 +79,7 @@ documents = Table(
     _column("kafka_offset", BigInteger),
     Index("ix_documents_topic_time", "topic", "published_at"),
     Index("ix_documents_time", "published_at"),
+    Index("ix_documents_received", "received_at"),
 )
 
 # Sums per event-time window, topic and kind.  One row a partition, so that workers never contend:
@@ -124,18 +125,21 @@ dead_letters = Table(
 )
 
 # What leaves, written in the transaction that decides it and sent from here.  `target` is
-# "kafka:TOPIC" or "webhook:NAME"; `body` is JSON.
+# "kafka:TOPIC", "webhook:NAME" or "channel:NAME"; `body` is JSON.  Order is kept within a target's lane;
+# `key` is that of a page in `deliveries`.
 outbox = Table(
     "outbox",
     metadata,
     _column("id", RowId, primary_key=True, autoincrement=True),
     _column("target", String(300)),
+    _column("lane", String(200), server_default=""),
+    _column("key", String(100), nullable=True),
     _column("body", LargeBinary),
     _column("created_at", UtcDateTime),
     _column("attempts", SmallInteger),
     _column("retry_at", UtcDateTime),
     _column("last_error", Text, nullable=True),
-    Index("ix_outbox_due", "target", "id"),
+    Index("ix_outbox_due", "target", "lane", "id"),
 )
 
 # One row for each episode of a rule on a topic, from pending to resolved.
@@ -153,11 +157,47 @@ alerts = Table(
     _column("n", BigInteger),
     _column("uncertainty", Text),
     _column("summary", Text),
+    _column("usual", Float, nullable=True),
+    _column("message", Text, server_default=""),
     _column("evidence", JSON),
+    _column("sources", JSON, server_default="{}"),
     _column("fired_at", UtcDateTime, nullable=True),
     _column("resolved_at", UtcDateTime, nullable=True),
     _column("clear_since", UtcDateTime, nullable=True),
     Index("ix_alerts_state", "state"),
+)
+
+# Every change of an episode's state, and that a pending one was dismissed: what was known at that moment.
+alert_transitions = Table(
+    "alert_transitions",
+    metadata,
+    _column("id", RowId, primary_key=True, autoincrement=True),
+    _column("alert_id", String(64)),
+    _column("rule", String(200)),
+    _column("topic", String(100)),
+    _column("before", String(16), nullable=True),
+    _column("state", String(16)),
+    _column("at", UtcDateTime),
+    _column("value", Float),
+    _column("threshold", Float),
+    _column("n", BigInteger),
+    _column("uncertainty", Text),
+    _column("summary", Text),
+    Index("ix_alert_transitions_alert", "alert_id"),
+    Index("ix_alert_transitions_at", "at"),
+)
+
+# Every page to every receiver, once by its key: `outcome` is null until it was sent or refused.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _column("target", String(300), primary_key=True),
+    _column("key", String(100), primary_key=True),
+    _column("alert_id", String(64)),
+    _column("queued_at", UtcDateTime),
+    _column("settled_at", UtcDateTime, nullable=True),
+    _column("outcome", String(16), nullable=True),
+    Index("ix_deliveries_alert", "alert_id"),
 )
 
 # Who may run what only one of several monitors may run.

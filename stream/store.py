@@ -98,10 +98,13 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """Something that leaves: where to, and its JSON."""
+    """Something that leaves: where to, and its JSON; a page has a lane, a key and a time to wait for."""
 
     target: str
     body: bytes
+    lane: str = ""
+    key: str | None = None
+    not_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,14 +226,11 @@ class Store:
         with reading(self.engine) as connection:
             return [
                 Exhibit(
-                    row.source,
-                    row.id,
-                    row.published_at,
-                    row.title or row.text,
-                    row.score / SCORE_SCALE,
+                    row.source, row.id, row.published_at, row.title or row.text, row.score / SCORE_SCALE,
+                    carrying_words(row.evidence), row.url,
                 )
                 for row in connection.execute(query.limit(limit))
-            ]
+            ]  # fmt: skip
 
     def scored(self, start: datetime, end: datetime) -> Iterator[Any]:
         """The rows of documents with a score that were published in [start, end), in order of time."""
@@ -242,15 +242,35 @@ class Store:
             rows = connection.execution_options(yield_per=1000).execute(query.order_by(table.c.published_at))
             yield from rows
 
-    def writers(self, scope: Scope) -> tuple[int, int]:
-        """How many sources, and how many authors, wrote the negative documents."""
+    def writers(self, scope: Scope) -> tuple[dict[str, int], int]:
+        """How many negative documents each source has, most first, and how many authors wrote them."""
         table = schema.documents
-        query = select(func.count(table.c.source.distinct()), func.count(table.c.author.distinct())).where(
-            *_among(scope), table.c.sentiment == "negative"
+        negative = [*_among(scope), table.c.sentiment == "negative"]
+        n = func.count().label("n")
+        by_source = select(table.c.source, n).where(*negative).group_by(table.c.source)
+        with reading(self.engine) as connection:
+            authors = connection.scalar(select(func.count(table.c.author.distinct())).where(*negative))
+            rows = connection.execute(by_source.order_by(n.desc(), table.c.source))
+            return {source: int(count) for source, count in rows}, int(authors or 0)
+
+    def heard(self, scope: Scope) -> dict[str, datetime]:
+        """When each source last published a document of whatever sort, those that did."""
+        table = schema.documents
+        query = select(table.c.source, func.max(table.c.published_at)).where(*_among(scope))
+        with reading(self.engine) as connection:
+            return {row.source: row[1] for row in connection.execute(query.group_by(table.c.source))}
+
+    def late(self, since: datetime, before: datetime) -> tuple[datetime, datetime] | None:
+        """The first and the last stamp of judged documents that were received at `since` or later and
+        published before `before`; None without any."""
+        table = schema.documents
+        stamp = table.c.published_at
+        query = select(func.min(stamp), func.max(stamp)).where(
+            table.c.received_at >= since, stamp < before, table.c.score.is_not(None)
         )
         with reading(self.engine) as connection:
-            sources, authors = connection.execute(query).one()
-            return int(sources), int(authors)
+            first, last = connection.execute(query).one()
+            return None if first is None else (first, last)
 
     def _lock(
         self, connection: Connection, ends: Mapping[Partition, int], now: datetime
@@ -337,6 +357,12 @@ class Store:
             connection.execute(insert(schema.dead_letters), rows)
 
 
+def carrying_words(evidence: Sequence[Mapping[str, Any]], most: int = 5) -> tuple[str, ...]:
+    """The words of a stored prediction that did most for its sentiment, most first."""
+    spans = [span for span in evidence if span["task"] == "sentiment"]
+    return tuple(span["text"] for span in sorted(spans, key=lambda span: -span["weight"])[:most])
+
+
 def _among(scope: Scope) -> list[Any]:
     """The conditions for its documents."""
     columns = schema.documents.c
@@ -381,9 +407,12 @@ def _selected(selection: Selection) -> Any:
 def put_outbox(connection: Connection, outgoing: Sequence[Outgoing], now: datetime) -> None:
     """Queue what leaves in the transaction that decided it."""
     rows = [
-        {"target": item.target, "body": item.body, "created_at": now, "attempts": 0, "retry_at": now}
+        {
+            "target": item.target, "lane": item.lane, "key": item.key, "body": item.body,
+            "created_at": now, "attempts": 0, "retry_at": item.not_before or now,
+        }
         for item in outgoing
-    ]
+    ]  # fmt: skip
     if rows:
         connection.execute(insert(schema.outbox), rows)
 

@@ -69,6 +69,20 @@ def test_times_are_those_of_the_transitions() -> None:
     assert (last.value, last.n) == (0.2, 50)
 
 
+@pytest.mark.parametrize(
+    ("recent", "state"), [(0, "firing"), (2, "firing"), (3, "flapping"), (9, "flapping")]
+)
+def test_what_fired_three_times_lately_is_flapping_and_needs_a_longer_calm(recent: int, state: str) -> None:
+    rule = RULE.model_copy(update={"hold": timedelta(0), "flap_window": timedelta(minutes=10)})
+    alert = step(None, rule, "Earnings", BAD, START, recent=recent)
+    assert alert and alert.state == state and alert.fired_at == START
+    lasted = 0
+    while alert and alert.state != "resolved":
+        lasted += 1
+        alert = step(alert, rule, "Earnings", CALM, START + lasted * timedelta(minutes=1))
+    assert lasted == (11 if state == "flapping" else 4)
+
+
 def test_without_a_wait_it_fires_at_once() -> None:
     rule = RULE.model_copy(update={"hold": timedelta(0)})
     alert = step(None, rule, "Earnings", BAD, START)

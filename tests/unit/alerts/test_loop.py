@@ -1,14 +1,15 @@
 """The shell: what is read, decided, written and sent, over a store that is a small class."""
 
+import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from alerts.loop import AlertLoop
 from alerts.metrics import AlertMetrics
-from alerts.rules import NegativeSurgeRule, Rule, ThresholdRule
-from stream.nouns import Aggregate, Alert, Exhibit, Scope, Selection, window_start
+from alerts.pages import Delivery
+from alerts.replay import MemoryStore, Text
+from alerts.rules import HeartbeatRule, NegativeSurgeRule, Rule, SlowDriftRule, ThresholdRule
+from stream.nouns import Alert, Notice, Turn
 
 MINUTE = timedelta(minutes=1)
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
@@ -22,66 +23,57 @@ SHARE = ThresholdRule.model_validate({
 })  # fmt: skip
 
 
-@dataclass
-class MemoryStore:
-    """The alert room's store in memory: documents as (stamp, topic, kind, sentiment)."""
+class Room(MemoryStore):
+    """The store of a backtest, to which texts can be added, and what would have left it."""
 
-    documents: list[tuple[datetime, str, str, str]] = field(default_factory=list)
-    alerts: dict[str, Alert] = field(default_factory=dict)
-    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    pages: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    sources: int = 1
+    def __init__(self, texts: Sequence[Text] = ()) -> None:
+        super().__init__(texts)
+        self.turns: list[Turn] = []
+        self.notices: list[Notice] = []
+        self.came_late: tuple[datetime, datetime] | None = None
 
     def add(self, count: int, start: datetime, end: datetime, sentiment: str, topic: str = "IPO") -> None:
+        score = {"positive": 9000, "neutral": 0, "negative": -9000}[sentiment]
         gap = (end - start) / count
-        self.documents += [(start + i * gap, topic, "news", sentiment) for i in range(count)]
-
-    def sums(self, start: datetime, end: datetime, selection: Selection) -> list[Aggregate]:
-        parts: dict[tuple[str, str], Aggregate] = {}
-        for stamp, topic, kind, sentiment in self.documents:
-            if start <= window_start(stamp, MINUTE) < end:
-                score = {"positive": 9000, "neutral": 0, "negative": -9000}[sentiment]
-                part = parts.get((topic, kind), Aggregate(start, topic, kind))
-                parts[topic, kind] = part + Aggregate.of(start, topic, kind, sentiment, score)
-        return list(parts.values())
-
-    def cells(
-        self, start: datetime, end: datetime, width: timedelta, selection: Selection
-    ) -> list[Aggregate]:
-        starts = sorted({window_start(stamp, width) for stamp, *_ in self.documents if start <= stamp < end})
-        return [part for at in starts for part in self.sums(at, min(at + width, end), selection)]
-
-    def most_negative(self, scope: Scope, limit: int) -> list[Exhibit]:
-        stories = [
-            Exhibit("wire", str(i), NOW, "Bank Falls" if i % 2 else "bank falls", -0.9) for i in range(9)
+        added = [
+            Text(
+                f"{len(self.texts) + i}",
+                "wire",
+                "news",
+                start + i * gap,
+                f"{sentiment} {topic}",
+                topic,
+                sentiment,
+                score,
+            )
+            for i in range(count)
         ]
-        return [*stories, Exhibit("wire", "x", NOW, "Another story", -0.5)]
+        kept = self.alerts
+        MemoryStore.__init__(self, [*self.texts, *added])
+        self.alerts = kept
 
-    def writers(self, scope: Scope) -> tuple[int, int]:
-        return self.sources, 0
-
-    def past_alerts(self, since: datetime) -> list[Alert]:
-        return [alert for alert in self.alerts.values() if alert.resolved_at and alert.resolved_at >= since]
-
-    def open_alerts(self) -> list[Alert]:
-        return [alert for alert in self.alerts.values() if alert.state in ("pending", "firing")]
+    def late(self, since: datetime, before: datetime) -> tuple[datetime, datetime] | None:
+        return self.came_late
 
     def save(
-        self, changed: Sequence[Alert], dropped: Sequence[str], events: Any, pages: Any, now: datetime
+        self,
+        changed: Sequence[Alert],
+        dropped: Sequence[str],
+        turns: Sequence[Turn],
+        notices: Sequence[Notice],
+        now: datetime,
     ) -> None:
-        self.alerts |= {alert.id: alert for alert in changed}
-        for id_ in dropped:
-            del self.alerts[id_]
-        self.events += events
-        self.pages += pages
+        super().save(changed, dropped, turns, notices, now)
+        self.turns += turns
+        self.notices += notices
 
 
-def loop(store: MemoryStore, *rules: Rule) -> AlertLoop:
-    return AlertLoop(rules, ("IPO", "Macro"), store, ("desk",), MINUTE, AlertMetrics())
+def loop(store: Room, *rules: Rule) -> AlertLoop:
+    return AlertLoop(rules, ("IPO", "Macro"), store, Delivery(("webhook:desk",)), MINUTE, AlertMetrics())
 
 
-def surging() -> MemoryStore:
-    store = MemoryStore()
+def surging() -> Room:
+    store = Room()
     store.add(40, NOW - timedelta(hours=1), NOW - timedelta(minutes=6), "neutral")
     store.add(6, NOW - timedelta(hours=1), NOW - timedelta(minutes=6), "negative")
     store.add(20, NOW - timedelta(minutes=3), NOW, "negative")
@@ -94,18 +86,19 @@ def test_a_surge_fires_on_its_topic_alone_with_distinct_evidence() -> None:
     assert (alert.topic, alert.state, alert.n) == ("IPO", "firing", 20)
     assert alert.value > alert.threshold == 3
     assert "chance" in alert.uncertainty
-    assert [exhibit.content for exhibit in alert.evidence] == ["bank falls", "Another story"]
-    (page,) = store.pages
-    assert page[0] == "webhook:desk"
-    assert page[1]["key"] == f"{alert.id}:firing"
-    assert {"value", "threshold", "n", "uncertainty", "evidence", "summary"} <= page[1].keys()
+    assert [exhibit.content for exhibit in alert.evidence] == ["negative IPO"]
+    assert alert.sources == {"wire": 20}
+    assert alert.usual and alert.usual < 1
+    (page,) = store.notices
+    assert (page.target, page.key, page.not_before) == ("webhook:desk", f"{alert.id}:firing", NOW)
+    assert {"value", "threshold", "usual", "n", "uncertainty", "evidence", "summary"} <= page.message.keys()
 
 
 def test_a_restart_forgets_no_page_and_repeats_none() -> None:
     store = surging()
     for _ in range(3):
         loop(store, SURGE).evaluate(NOW + timedelta(seconds=10))
-    assert len(store.pages) == len(store.events) == 1
+    assert len(store.notices) == len(store.turns) == 1
 
 
 def test_after_the_surge_it_resolves_once_with_the_same_id() -> None:
@@ -114,7 +107,7 @@ def test_after_the_surge_it_resolves_once_with_the_same_id() -> None:
     store.add(10, NOW, NOW + timedelta(minutes=8), "neutral", "Macro")
     for seconds in (480, 500, 560, 600):
         loop(store, SURGE).evaluate(NOW + timedelta(seconds=seconds))
-    keys = [value["key"].split(":") for _, value in store.pages]
+    keys = [notice.key.split(":") for notice in store.notices]
     assert [state for _, state in keys] == ["firing", "resolved"]
     assert keys[0][0] == keys[1][0]
 
@@ -128,13 +121,13 @@ def test_a_feed_that_falls_silent_is_not_calm() -> None:
 
 
 def test_without_a_baseline_nothing_fires() -> None:
-    store = MemoryStore()
+    store = Room()
     store.add(50, NOW - timedelta(minutes=4), NOW, "negative")
     assert loop(store, SURGE).evaluate(NOW) == []
 
 
 def test_the_current_window_is_no_part_of_its_baseline() -> None:
-    store = MemoryStore()
+    store = Room()
     store.add(60, NOW - timedelta(hours=1), NOW - timedelta(minutes=6), "neutral")
     store.add(30, NOW - timedelta(minutes=3), NOW, "negative")
     (alert,) = loop(store, SURGE).evaluate(NOW)
@@ -142,14 +135,14 @@ def test_the_current_window_is_no_part_of_its_baseline() -> None:
 
 
 def test_a_steady_stream_of_bad_news_is_no_surge() -> None:
-    store = MemoryStore()
+    store = Room()
     store.add(600, NOW - timedelta(hours=2), NOW, "negative")
     assert loop(store, SURGE).evaluate(NOW) == []
 
 
 def test_a_feed_that_was_away_for_hours_does_not_make_its_return_a_surge() -> None:
     rule = SURGE.model_copy(update={"baseline": timedelta(hours=24)})
-    store = MemoryStore()
+    store = Room()
     store.add(60, NOW - timedelta(hours=24), NOW - timedelta(hours=23), "negative")
     store.add(35, NOW - timedelta(minutes=35), NOW, "negative")
     assert loop(store, rule).evaluate(NOW) == []
@@ -157,18 +150,18 @@ def test_a_feed_that_was_away_for_hours_does_not_make_its_return_a_surge() -> No
 
 def test_a_threshold_alert_ends_when_its_topic_falls_quiet_on_a_live_feed() -> None:
     rule = SHARE.model_copy(update={"topics": "each", "keep_firing_for": MINUTE})
-    store = MemoryStore()
+    store = Room()
     store.add(20, NOW - timedelta(minutes=3), NOW, "negative")
     assert [alert.state for alert in loop(store, rule).evaluate(NOW)] == ["firing"]
     store.add(40, NOW, NOW + timedelta(minutes=20), "neutral", "Macro")
     for minute in (10, 12):
         left = loop(store, rule).evaluate(NOW + timedelta(minutes=minute))
     assert left == []
-    assert [value["state"] for _, value in store.pages] == ["firing", "resolved"]
+    assert [notice.message["state"] for notice in store.notices] == ["firing", "resolved"]
 
 
 def test_all_topics_together_share_one_alert() -> None:
-    store = MemoryStore()
+    store = Room()
     store.add(8, NOW - timedelta(minutes=3), NOW, "negative", "IPO")
     store.add(8, NOW - timedelta(minutes=3), NOW, "negative", "Macro")
     store.add(4, NOW - timedelta(minutes=3), NOW, "neutral", "Macro")
@@ -178,20 +171,20 @@ def test_all_topics_together_share_one_alert() -> None:
 
 
 def test_too_few_documents_do_not_fire() -> None:
-    store = MemoryStore()
+    store = Room()
     store.add(9, NOW - timedelta(minutes=3), NOW, "negative")
     assert loop(store, SHARE).evaluate(NOW) == []
 
 
 def test_states_are_shown_for_every_rule_and_topic() -> None:
     store, metrics = surging(), AlertMetrics()
-    AlertLoop((SURGE, SHARE), ("IPO", "Macro"), store, (), MINUTE, metrics).evaluate(NOW)
+    AlertLoop((SURGE, SHARE), ("IPO", "Macro"), store, Delivery(), MINUTE, metrics).evaluate(NOW)
     shown = {
         tuple(sample.labels.values()): sample.value
         for family in metrics.state.collect()
         for sample in family.samples
     }
-    assert len(shown) == 6
+    assert len(shown) == 9
     assert shown["surge", "IPO", "firing"] == 1
     assert shown["surge", "Macro", "firing"] == 0
     assert shown["share", "all", "pending"] == 0
@@ -201,4 +194,91 @@ def test_the_alerts_of_a_rule_that_is_gone_are_resolved() -> None:
     store = surging()
     loop(store, SURGE).evaluate(NOW)
     assert loop(store).evaluate(NOW + MINUTE) == []
-    assert [value["state"] for _, value in store.pages] == ["firing", "resolved"]
+    assert [notice.message["state"] for notice in store.notices] == ["firing", "resolved"]
+
+
+def test_documents_that_came_late_raise_what_their_window_would_have_and_rewrite_nothing() -> None:
+    store = surging()
+    kept = loop(store, SURGE)
+    later = NOW + timedelta(hours=2)
+    store.add(60, NOW, later, "neutral", "Macro")
+    # The surge of two hours ago is not looked at any more ...
+    assert kept.evaluate(later) == []
+    store.came_late = (NOW - timedelta(minutes=3), NOW)
+    (alert,) = kept.evaluate(later + timedelta(seconds=5))  # ... unless its documents have only just come
+    assert (alert.topic, alert.state) == ("IPO", "firing")
+    assert alert.summary.startswith("late, 11:55 to 12:00 UTC: IPO: ")
+    assert alert.evidence
+    sent = list(store.notices)
+    for minutes in (1, 2, 3, 20):
+        store.add(10, later, later + timedelta(minutes=minutes), "neutral", "Macro")
+        kept.evaluate(later + timedelta(minutes=minutes))
+    assert [notice.message["state"] for notice in store.notices] == ["firing", "resolved"]
+    assert store.notices[0] == sent[0]
+
+
+def test_what_was_paged_already_is_not_raised_again_by_what_comes_late() -> None:
+    store = surging()
+    kept = loop(store, SURGE)
+    kept.evaluate(NOW)
+    store.add(100, NOW, NOW + timedelta(minutes=30), "neutral", "Macro")
+    for minutes in (6, 8, 10):
+        kept.evaluate(NOW + timedelta(minutes=minutes))
+    store.came_late = (NOW - timedelta(minutes=3), NOW)
+    assert kept.evaluate(NOW + timedelta(minutes=30)) == []
+    assert len(store.notices) == 2
+
+
+def test_a_source_that_must_speak_and_does_not_is_named() -> None:
+    rule = HeartbeatRule.model_validate(
+        {"name": "beat", "type": "heartbeat", "sources": ["wire", "ticker"], "window": "10m"}
+    )
+    store = Room()
+    store.add(5, NOW - timedelta(minutes=8), NOW, "neutral")
+    (alert,) = loop(store, rule).evaluate(NOW)
+    assert (alert.topic, alert.value, alert.evidence) == ("all", 1, ())
+    assert alert.summary == "nothing from ticker in 10 min"
+    only = rule.model_copy(update={"sources": ("wire",)})
+    assert loop(store, only).evaluate(NOW + MINUTE) == []
+    assert [notice.message["state"] for notice in store.notices] == ["firing", "resolved"]
+
+
+def test_every_change_of_state_is_a_turn_a_dismissal_too() -> None:
+    waiting = SURGE.model_copy(update={"hold": timedelta(minutes=3)})
+    store = surging()
+    loop(store, waiting).evaluate(NOW)
+    store.add(10, NOW, NOW + timedelta(minutes=8), "neutral", "Macro")
+    loop(store, waiting).evaluate(NOW + timedelta(minutes=8))
+    assert [(turn.before, turn.alert.state) for turn in store.turns] == [
+        (None, "pending"), ("pending", "dismissed"),
+    ]  # fmt: skip
+    assert store.notices == []
+    assert store.turns[0].message["key"] == f"{store.turns[0].alert.id}:pending"
+
+
+def test_a_rules_own_words_are_told() -> None:
+    store = surging()
+    (alert,) = loop(store, SURGE.model_copy(update={"message": "{{ n }} on {{ topic }}"})).evaluate(NOW)
+    assert alert.message == "20 on IPO"
+    assert store.notices[0].message["message"] == "20 on IPO"
+
+
+def test_a_mood_that_goes_down_little_by_little_is_noticed_though_no_day_stands_out() -> None:
+    rule = SlowDriftRule.model_validate({
+        "name": "drift", "type": "slow_drift", "watch": "negative_share", "window": "7d", "step": "12h",
+        "topics": "all", "baseline": "28d",
+    })  # fmt: skip
+    draw, texts = random.Random(1), []
+    for day in range(42):
+        share = 0.2 if day < 35 else 0.3
+        for hour in range(0, 24, 2):
+            for i in range(4):
+                mood = "negative" if draw.random() < share else "neutral"
+                at = NOW - timedelta(days=42 - day, hours=-hour)
+                texts.append(Text(f"{day}-{hour}-{i}", "wire", "news", at, "x", "IPO", mood, 0))
+    store = Room(texts)
+    assert loop(store, rule).evaluate(NOW - timedelta(days=8)) == []
+    (alert,) = loop(store, rule).evaluate(NOW)
+    assert alert.value > alert.threshold and "share of negatives" in alert.summary
+    assert alert.uncertainty.startswith("CUSUM")
+    assert alert.evidence

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,11 +8,30 @@ from hypothesis import strategies as st
 from alerts.statistics import (
     chance_allowed,
     count_tail,
+    cusum,
+    cusum_limit,
     mean_tail,
     share_tail,
     standard_error,
     wilson_interval,
 )
+
+
+def test_a_cusum_adds_up_what_is_worse_than_its_slack_and_forgets_what_was_before() -> None:
+    assert cusum([2, -5, 1, 1, 1], 0.5) == (1.5, 2)
+    assert cusum([-1, -1], 0.5) == (0.0, 2)
+    assert cusum([], 0.5) == (0.0, 0)
+
+
+@pytest.mark.parametrize(("slack", "length"), [(0.5, 100), (0.5, 1000), (0.6, 300), (0.25, 500)])
+def test_a_cusum_of_chance_passes_its_limit_about_as_often_as_was_asked(slack: float, length: float) -> None:
+    draw, limit, total, passed = np.random.default_rng(1), cusum_limit(slack, length), 0.0, 0
+    steps = 300 * int(length)
+    for value in draw.standard_normal(steps):
+        total = max(0.0, total + value - slack)
+        if total > limit:
+            passed, total = passed + 1, 0.0
+    assert steps / passed == pytest.approx(length, rel=0.2)
 
 
 def negative_binomial(count: int, mean: float, variation: float) -> float:

@@ -40,7 +40,7 @@ def get(url: str) -> tuple[int, str]:
 def test_the_endpoint_serves_metrics_health_and_readiness() -> None:
     registry, troubles = CollectorRegistry(), ["no broker answers"]
     Counter("things", "Things", registry=registry).inc(3)
-    endpoint = Endpoint(HttpSettings(port=0), registry, lambda: troubles)
+    endpoint = Endpoint(HttpSettings(port=0), registry, lambda: troubles, lambda path: None)
     try:
         assert "things_total 3.0" in get(f"{endpoint.url}/metrics")[1]
         assert get(f"{endpoint.url}/healthz")[0] == 200
@@ -50,7 +50,7 @@ def test_the_endpoint_serves_metrics_health_and_readiness() -> None:
         assert get(f"{endpoint.url}/else")[0] == 404
         port = int(endpoint.url.rsplit(":", 1)[1])
         with pytest.raises(SettingsError, match="cannot be used"):
-            Endpoint(HttpSettings(port=port), registry, list)
+            Endpoint(HttpSettings(port=port), registry, list, lambda path: None)
     finally:
         endpoint.close()
 

@@ -16,7 +16,18 @@ from alerts.replay import MemoryStore, Text
 from stream import database, schema
 from stream.alert_store import Lease, LeaseLost, SqlAlertStore
 from stream.errors import SchemaError, StoreRefused, StoreUnavailable
-from stream.nouns import SCORE_SCALE, Alert, Document, Exhibit, Kind, Prediction, Scope, Selection
+from stream.nouns import (
+    SCORE_SCALE,
+    Alert,
+    Document,
+    Exhibit,
+    Kind,
+    Notice,
+    Prediction,
+    Scope,
+    Selection,
+    Turn,
+)
 from stream.outbox import BatchOutbound, Outbox, decode_messages
 from stream.settings import DatabaseSettings, KafkaSettings
 from stream.store import Batch, DeadLetter, Judged, Outgoing, Partition, Place, Store, put_outbox
@@ -193,7 +204,9 @@ def test_what_the_rules_read_is_the_same_in_sql_and_in_memory(store: Store) -> N
         where = Scope("Earnings", ("news",), start, end, selection)
         assert store.writers(where) == memory.writers(where)
         assert store.most_negative(where, 3) == memory.most_negative(where, 3)
-    assert store.writers(Scope(None, ("news",), start, end)) == (3, 2)
+        assert store.heard(where) == memory.heard(where)
+    sources, authors = store.writers(Scope(None, ("news",), start, end))
+    assert (len(sources), authors) == (3, 2)
     assert [row.id for row in store.scored(start, end)] == [
         t.id for t in memory.texts if t.published_at >= start
     ]
@@ -211,7 +224,7 @@ def test_what_leaves_is_queued_with_the_batch_and_only_for_what_is_new(store: St
     (letter,) = decode_messages(entries[1].body)
     assert letter.key == "news[0]@1"
     assert b"payload_base64" in bytes(letter.value)
-    outbox.sent([entry.id for entry in entries])
+    outbox.settled(entries, "sent", NOW)
     assert count(store, schema.outbox) == 0
 
 
@@ -226,6 +239,20 @@ def test_a_failed_delivery_waits_and_keeps_its_targets_order(store: Store) -> No
     later = NOW + timedelta(minutes=5)
     assert [entry.body for entry in outbox.due(HOOKS, later, 10)] == [b"1", b"2", b"3"]
     assert outbox.due(["kafka:alerts"], later, 10) == []
+
+
+def test_a_page_that_waits_for_its_time_holds_up_its_own_lane_alone(store: Store) -> None:
+    later = NOW + timedelta(minutes=5)
+    with database.writing(store.engine) as connection:
+        held = Outgoing("webhook:a", b"1", "ticket rule", None, later)
+        put_outbox(connection, [held, Outgoing("webhook:a", b"2", "ticket rule")], NOW)
+        put_outbox(connection, [Outgoing("webhook:a", b"3", "page rule")], NOW)
+    outbox = Outbox(store)
+    assert [entry.body for entry in outbox.due(HOOKS, NOW, 10)] == [b"3"]
+    assert [entry.body for entry in outbox.due(HOOKS, later, 10)] == [b"1", b"2", b"3"]
+    assert outbox.depth() == (3, None)
+    outbox.failed(outbox.due(HOOKS, NOW, 10)[0], "HTTP 500", NOW)
+    assert outbox.depth() == (3, NOW)
 
 
 def test_the_attempts_of_months_do_not_overflow(store: Store) -> None:
@@ -248,16 +275,46 @@ def alert(state: str = "firing", **changes: object) -> Alert:
 
 def test_alerts_come_back_as_they_were_saved_until_they_are_resolved(store: Store) -> None:
     alerts = SqlAlertStore(store, Lease(store, "alerts", "me", 20), "alerts")
-    page = ("webhook:desk", {"key": "abc:firing"})
-    alerts.save([alert()], [], [("abc:firing", {"state": "firing"})], [page], NOW)
-    assert alerts.open_alerts() == [alert()]
-    assert [entry.target for entry in Outbox(store).due(["webhook:desk", "kafka:alerts"], NOW, 9)] == [
-        "webhook:desk",
-        "kafka:alerts",
-    ]
+    message = {"id": "abc", "state": "firing"}
+    page = Notice("webhook:desk", "abc:firing", "r", message, NOW)
+    turn = Turn(alert(), "pending", NOW, message)
+    alerts.save([alert()], [], [turn], [page], NOW)
+    assert alerts.open_alerts() == [alert()] == [alerts.find("abc")]
+    entries = Outbox(store).due(["webhook:desk", "kafka:alerts"], NOW, 9)
+    assert [entry.target for entry in entries] == ["kafka:alerts", "webhook:desk"]
     alerts.save([alert("resolved", resolved_at=NOW)], [], [], [], NOW)
     assert alerts.open_alerts() == []
     assert [a.state for a in alerts.recent_alerts(5)] == ["resolved"]
+    assert alerts.find("abd") is None
+
+
+def test_every_transition_is_a_row_and_every_page_is_queued_once_and_followed_to_its_end(
+    store: Store,
+) -> None:
+    alerts = SqlAlertStore(store, Lease(store, "alerts", "me", 20), "alerts")
+    message = {"id": "abc", "state": "firing"}
+    page = Notice("webhook:desk", "abc:firing", "r", message, NOW)
+    for _ in range(2):  # the second time as a monitor that forgot would
+        alerts.save([alert()], [], [Turn(alert(), "pending", NOW, message)], [page], NOW)
+    (entry,) = Outbox(store).due(["webhook:desk"], NOW, 9)
+    assert (entry.lane, entry.key) == ("r", "abc:firing")
+    assert [(row.target, row.outcome) for row in alerts.deliveries("abc")] == [("webhook:desk", None)]
+    Outbox(store).settled([entry], "sent", NOW + timedelta(seconds=3))
+    (delivery,) = alerts.deliveries("abc")
+    assert (delivery.outcome, delivery.settled_at) == ("sent", NOW + timedelta(seconds=3))
+    first, _ = alerts.turns("abc")
+    assert (first.before, first.state, first.at, first.value, first.n) == ("pending", "firing", NOW, 4.5, 40)
+
+
+def test_what_came_late_and_who_was_heard_is_found(store: Store) -> None:
+    early = NOW - timedelta(hours=2)
+    for offset, (id_, stamp) in enumerate({"a": early, "b": NOW}.items()):
+        write(store, judged(id_, offset, at=stamp))
+    assert store.late(NOW, NOW - timedelta(hours=1)) == (early, early)
+    assert store.late(NOW + timedelta(seconds=1), NOW) is None
+    scope = Scope(None, ("news", "comment"), NOW - timedelta(hours=1), NOW + timedelta(hours=1))
+    assert store.heard(scope) == {"wire": NOW}
+    assert store.heard(replace(scope, selection=Selection(("other",)))) == {}
 
 
 def test_only_one_monitor_holds_the_lease_and_a_late_one_writes_nothing(store: Store) -> None:

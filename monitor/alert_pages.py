@@ -1,0 +1,103 @@
+"""The pages behind an alert's link: what fired, on what evidence, who was told.  Texts go in escaped."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from alerts.rules import ALL
+from stream.alert_store import SqlAlertStore
+from stream.nouns import Alert
+from stream.store import Store
+
+TEMPLATE = Path(__file__).with_suffix(".html")
+LISTED = 100
+AROUND = timedelta(hours=3)
+BARS = 72
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Texts and negatives of a stretch of time."""
+
+    start: datetime
+    texts: int
+    negative: int
+
+
+class AlertPages:
+    """/alerts lists the latest episodes, /alerts/ID shows one; read from SQL whenever asked for."""
+
+    def __init__(self, alerts: SqlAlertStore, store: Store, clock: Callable[[], datetime]) -> None:
+        self._alerts, self._store, self._clock = alerts, store, clock
+        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+        environment.filters |= {"marked": marked, "web": is_web, "stamp": _stamp, "number": _number}
+        self._template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+
+    def get(self, path: str) -> str | None:
+        """The HTML of a path; None where there is no such page.  Raises StoreUnavailable."""
+        if path.rstrip("/") == "/alerts":
+            return self._template.render(listed=self._alerts.recent_alerts(LISTED)[::-1], alert=None)
+        alert = self._alerts.find(path.removeprefix("/alerts/"))
+        if alert is None:
+            return None
+        bars = self._bars(alert)
+        return self._template.render(
+            alert=alert,
+            bars=bars,
+            most=max((bar.texts for bar in bars), default=0) or 1,
+            turns=self._alerts.turns(alert.id),
+            deliveries=self._alerts.deliveries(alert.id),
+        )
+
+    def _bars(self, alert: Alert) -> list[Bar]:
+        """The alert's topic around it, from some hours before it began."""
+        end = min(self._clock(), (alert.resolved_at or self._clock()) + AROUND)
+        start = alert.since - AROUND
+        width = max((end - start) / BARS // self._store.width, 1) * self._store.width
+        cells = self._store.cells(start, end, width)
+        found: dict[datetime, Bar] = {}
+        for cell in cells:
+            if alert.topic in (ALL, cell.topic):
+                bar = found.get(cell.start, Bar(cell.start, 0, 0))
+                found[cell.start] = Bar(cell.start, bar.texts + cell.n, bar.negative + cell.negative)
+        return _every(found, width)
+
+
+def _every(found: dict[datetime, Bar], width: timedelta) -> list[Bar]:
+    """In order, stretches without texts included."""
+    if not found:
+        return []
+    first, last = min(found), max(found)
+    starts = [first + i * width for i in range((last - first) // width + 1)]
+    return [found.get(start, Bar(start, 0, 0)) for start in starts]
+
+
+def marked(text: str, words: Sequence[str]) -> Markup:
+    """The text with the words that carried its sentiment marked; all of it escaped."""
+    if not words:
+        return escape(text)
+    found = re.compile("|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)))
+    marked_text, at = Markup(), 0
+    for match in found.finditer(text):
+        marked_text += escape(text[at : match.start()]) + Markup("<mark>{}</mark>").format(match.group())
+        at = match.end()
+    return marked_text + escape(text[at:])
+
+
+def is_web(url: str | None) -> bool:
+    """Whether a document's own address may be a link."""
+    return bool(url) and str(url).startswith(("https://", "http://"))
+
+
+def _stamp(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at else "-"
+
+
+def _number(value: Any) -> str:
+    return "-" if value is None else f"{value:.3g}"

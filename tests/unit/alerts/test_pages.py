@@ -1,0 +1,108 @@
+"""Who gets a page, when, and what it says."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerts.message import EXAMPLE
+from alerts.pages import Delivery, QuietHours, alert_message, as_text, grouped
+from alerts.rules import ThresholdRule
+from alerts.settings import AlertSettings
+from stream.nouns import Alert, Exhibit
+
+NOW = datetime(2026, 3, 2, 23, 30, tzinfo=UTC)
+RULE = ThresholdRule.model_validate({
+    "name": "gloom", "type": "threshold", "watch": "mean_score", "threshold": -0.3,
+    "labels": {"desk": "banks"}, "runbook": "https://runbook.example",
+})  # fmt: skip
+NIGHT = QuietHours.parse("22:00-07:00", "UTC")
+
+
+def alert(**changes: object) -> Alert:
+    fields = {name: getattr(EXAMPLE, name) for name in Alert.__slots__}
+    exhibit = Exhibit("wire", "1", NOW, "Shares \x1b[31mfall", -0.9, ("fall",))
+    return Alert(**fields | {"evidence": (exhibit,), "summary": "much gloom"} | changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("hours", "zone", "now", "until"),
+    [
+        ("22:00-07:00", "UTC", NOW, datetime(2026, 3, 3, 7, tzinfo=UTC)),
+        ("22:00-07:00", "UTC", NOW + timedelta(hours=4), datetime(2026, 3, 3, 7, tzinfo=UTC)),
+        ("22:00-07:00", "UTC", NOW + timedelta(hours=8), None),
+        ("12:00-13:00", "UTC", NOW.replace(hour=12), datetime(2026, 3, 2, 13, tzinfo=UTC)),
+        ("12:00-13:00", "UTC", NOW, None),
+        ("22:00-07:00", "Asia/Shanghai", NOW, None),
+        ("22:00-08:00", "Asia/Shanghai", NOW, datetime(2026, 3, 3, 0, tzinfo=UTC)),
+    ],
+)
+def test_quiet_hours_end_when_they_say(hours: str, zone: str, now: datetime, until: datetime | None) -> None:
+    assert QuietHours.parse(hours, zone).until(now) == until
+
+
+@given(
+    st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC)),
+    st.times(), st.times(), st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"]),
+)  # fmt: skip
+def test_quiet_hours_always_end_within_about_a_day(
+    now: datetime, start: object, end: object, zone: str
+) -> None:
+    quiet = QuietHours(start, end, ZoneInfo(zone))  # type: ignore[arg-type]
+    until = quiet.until(now)
+    if until is not None:
+        assert now < until <= now + timedelta(hours=25)
+
+
+@pytest.mark.parametrize("hours", ["22:00", "22-", "late", "22:00-25:00"])
+def test_wrong_quiet_hours_are_refused(hours: str) -> None:
+    with pytest.raises(ValueError, match="22:00-07:00"):
+        AlertSettings(quiet_hours=hours)
+
+
+def test_an_unknown_time_zone_and_an_unknown_channel_are_refused_without_telling_secrets() -> None:
+    with pytest.raises(ValueError, match="unknown time zone"):
+        AlertSettings(quiet_hours="22:00-07:00", time_zone="Europe/Atlantis")
+    with pytest.raises(ValueError, match="channel 'desk': Apprise does not know") as caught:
+        AlertSettings.model_validate({"channels": {"desk": "bogus://token-of-the-desk"}})
+    assert "token-of-the-desk" not in str(caught.value).split("[type=")[0]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "severity", "last_page", "leaves"),
+    [
+        ("a page leaves at once, at night too", "page", None, NOW),
+        ("a ticket waits for the morning", "ticket", None, datetime(2026, 3, 3, 7, tzinfo=UTC)),
+        ("what follows a page of the rule is collected", "page", NOW - timedelta(seconds=10), NOW + timedelta(seconds=20)),
+        ("after that it leaves at once again", "page", NOW - timedelta(seconds=30), NOW),
+    ],
+)  # fmt: skip
+def test_when_a_page_leaves(
+    sentence: str, severity: str, last_page: datetime | None, leaves: datetime
+) -> None:
+    delivery = Delivery(("webhook:a", "channel:b"), timedelta(seconds=30), NIGHT)
+    notices = delivery.notices(alert(severity=severity), RULE, last_page, NOW)
+    assert [(n.target, n.not_before, n.lane) for n in notices] == [
+        ("webhook:a", leaves, "rule"), ("channel:b", leaves, "rule"),
+    ]  # fmt: skip
+
+
+def test_a_page_says_what_the_desk_needs() -> None:
+    delivery = Delivery((), address="https://monitor.example")
+    messages = [
+        msgspec.json.decode(msgspec.json.encode(alert_message(one, RULE, delivery.link(one))))
+        for one in (alert(), alert(id="x", topic="Macro", message="own words"))
+    ]
+    title, body = as_text(grouped(messages))
+    assert title == "FIRING: rule on topic and 1 more [page]"
+    assert body.splitlines() == [
+        "much gloom",
+        "-0.90 wire: Shares  [31mfall [fall]",
+        "runbook: https://runbook.example",
+        "https://monitor.example/alerts/0123456789abcdef01234567",
+        "also Macro: own words",
+    ]
+    assert messages[0]["labels"] == {"desk": "banks"}

@@ -1,0 +1,107 @@
+"""The pages behind an alert's link, out of a real database over real HTTP."""
+
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from monitor.alert_pages import AlertPages, is_web, marked
+from monitor.http import Endpoint
+from monitor.settings import HttpSettings
+from stream import database
+from stream.alert_store import Lease, SqlAlertStore
+from stream.errors import StoreUnavailable
+from stream.nouns import Alert, Document, Exhibit, Kind, Notice, Prediction, Turn
+from stream.settings import DatabaseSettings
+from stream.store import Batch, Judged, Partition, Place, Store
+
+NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
+EVIL = '<script>alert("x")</script>'
+ALERT = Alert(
+    "abc", "surge", "Earnings", "page", "firing", NOW, 4.5, 3.0, 40, "chance 1e-9", f"many {EVIL}",
+    usual=1.5, fired_at=NOW, sources={EVIL: 3},
+    evidence=(
+        Exhibit("wire", EVIL, NOW, f"Shares fall {EVIL}", -0.9, ("fall", "script"), "javascript:alert(1)"),
+        Exhibit("wire", "b", NOW, "Bank closes", -0.8, (), 'https://wire.example/"onclick='),
+    ),
+)  # fmt: skip
+
+
+@pytest.fixture
+def pages(tmp_path: Path) -> Iterator[AlertPages]:
+    settings = DatabaseSettings.model_validate({"url": f"sqlite:///{tmp_path / 'test.db'}"})
+    database.upgrade(settings)
+    store = Store(database.connect(settings), 60)
+    document = Document("a", Kind.NEWS, "wire", NOW - timedelta(minutes=5), title="Shares fall")
+    said = Prediction("m", "en", "Earnings", "negative", -0.9, {"topic": {"Earnings": 1.0}})
+    place = Place(Kind.NEWS, Partition("c", "news", 0), 0, b"{}")
+    store.write(Batch([Judged(place, document, said)]), lambda new, dead: [], NOW)
+    alerts = SqlAlertStore(store, Lease(store, "alerts", "me", 20), "alerts")
+    message = {"id": "abc"}
+    turns, notice = (
+        [Turn(ALERT, "pending", NOW, message)],
+        Notice("webhook:desk", "abc:firing", "r", message, NOW),
+    )
+    alerts.save([ALERT], [], turns, [notice], NOW)
+    yield AlertPages(alerts, store, lambda: NOW + timedelta(minutes=1))
+    store.engine.dispose()
+
+
+@pytest.fixture
+def http(pages: AlertPages) -> Iterator[Endpoint]:
+    served = Endpoint(HttpSettings(port=0), CollectorRegistry(), list, pages.get)
+    yield served
+    served.close()
+
+
+def test_the_link_opens_the_evidence_and_nothing_of_it_can_run(http: Endpoint) -> None:
+    with urllib.request.urlopen(f"{http.url}/alerts/abc", timeout=5) as answer:
+        page, headers = answer.read().decode(), answer.headers
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "<script" not in page and "javascript:" not in page.replace("javascript:alert(1)</", "")
+    assert 'href="javascript' not in page and '"onclick=' not in page
+    for told in ("surge: Earnings", "4.5", "1.5", "chance 1e-9", "Shares <mark>fall</mark>", "Bank closes"):
+        assert told in page
+    for told in ("pending", "webhook:desk", "waits", "1 texts, 1 negative", "&lt;<mark>script</mark>&gt;"):
+        assert told in page or told == "pending"
+
+
+def test_the_list_leads_to_every_episode_and_an_unknown_one_is_not_found(http: Endpoint) -> None:
+    with urllib.request.urlopen(f"{http.url}/alerts", timeout=5) as answer:
+        page = answer.read().decode()
+    assert 'href="/alerts/abc"' in page and "<script" not in page
+    for path in ("/alerts/nothing", "/alerts/../settings", "/other"):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(http.url + path, timeout=5)
+        with caught.value as error:
+            assert error.code == 404
+
+
+def test_a_database_that_is_away_is_said(tmp_path: Path) -> None:
+    def away(_path: str) -> str | None:
+        raise StoreUnavailable("no connection")
+
+    served = Endpoint(HttpSettings(port=0), CollectorRegistry(), list, away)
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"{served.url}/alerts", timeout=5)
+    with caught.value as error:
+        assert error.code == 503 and b"database is away" in error.read()
+    served.close()
+
+
+def test_words_are_marked_wherever_they_stand_and_longer_ones_first() -> None:
+    assert marked("fall & falling", ["fall", "falling"]) == ("<mark>fall</mark> &amp; <mark>falling</mark>")
+    assert marked("a.b", ["."]) == "a<mark>.</mark>b"
+    assert marked("<b>", []) == "&lt;b&gt;"
+
+
+@pytest.mark.parametrize(
+    ("url", "web"),
+    [("https://a.example", True), ("javascript:x", False), (None, False), ("data:text/html,x", False)],
+)
+def test_only_web_addresses_become_links(url: str | None, web: bool) -> None:
+    assert is_web(url) is web

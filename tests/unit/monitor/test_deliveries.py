@@ -1,0 +1,124 @@
+"""Pages out of a real outbox to real receivers on loopback: grouped, in order, each followed to its end."""
+
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from alerts.lifecycle import FIRING, RESOLVED
+from alerts.message import EXAMPLE
+from alerts.metrics import AlertMetrics
+from alerts.notify import Channels, Webhooks
+from alerts.pages import Delivery, alert_message
+from alerts.rules import ThresholdRule
+from monitor.log import LOUD, SECRETIVE
+from monitor.loops import PageDelivery
+from stream import database
+from stream.alert_store import Lease, SqlAlertStore
+from stream.nouns import Alert, Turn
+from stream.outbox import Outbox
+from stream.settings import DatabaseSettings
+from stream.store import Store
+from tests.parts import Receiver
+
+NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
+RULE = ThresholdRule.model_validate(
+    {"name": "rule", "type": "threshold", "watch": "mean_score", "threshold": -0.3}
+)
+TARGETS = ("webhook:desk", "channel:chat")
+
+
+class Room:
+    """A store, an outbox and its delivery to one webhook and one channel."""
+
+    def __init__(self, folder: Path, desk: Receiver, chat: Receiver) -> None:
+        settings = DatabaseSettings.model_validate({"url": f"sqlite:///{folder / 'test.db'}"})
+        database.upgrade(settings)
+        self.store = Store(database.connect(settings), 60)
+        self.alerts = SqlAlertStore(self.store, Lease(self.store, "alerts", "me", 20), "alerts")
+        self.outbox = Outbox(self.store)
+        chat_url = chat.url.replace("http://", "json://")
+        self.deliver = PageDelivery(
+            Webhooks({"desk": SecretStr(desk.url)}, 2), Channels({"chat": SecretStr(chat_url)}),
+            self.outbox, AlertMetrics(), lambda: NOW,
+        )  # fmt: skip
+
+    def turn(self, state: str, *topics: str) -> None:
+        for topic in topics:
+            fields = {name: getattr(EXAMPLE, name) for name in Alert.__slots__}
+            alert = Alert(
+                **fields | {"id": topic, "topic": topic, "state": state, "summary": f"about {topic}"}
+            )
+            notices = Delivery(TARGETS).notices(alert, RULE, None, NOW)
+            turn = Turn(alert, None, NOW, alert_message(alert, RULE))
+            self.alerts.save([alert], [], [turn], notices, NOW)
+
+    def send(self) -> None:
+        self.deliver(self.outbox.due(TARGETS, NOW, 50))
+
+
+@pytest.fixture
+def desk() -> Iterator[Receiver]:
+    with Receiver() as server:
+        yield server
+
+
+@pytest.fixture
+def chat() -> Iterator[Receiver]:
+    with Receiver() as server:
+        yield server
+
+
+@pytest.fixture
+def room(tmp_path: Path, desk: Receiver, chat: Receiver) -> Iterator[Room]:
+    made = Room(tmp_path, desk, chat)
+    yield made
+    made.store.engine.dispose()
+
+
+def test_topics_of_one_rule_come_as_one_page_and_their_end_as_another(
+    room: Room, desk: Receiver, chat: Receiver
+) -> None:
+    room.turn(FIRING, "IPO", "Macro", "Fed")
+    room.turn(RESOLVED, "IPO", "Macro")
+    room.send()
+    firing, resolved = desk.taken
+    assert (firing["topic"], firing["state"]) == ("IPO", "firing")
+    assert [other["topic"] for other in firing["others"]] == ["Macro", "Fed"]
+    assert [other["key"] for other in resolved["others"]] == ["Macro:resolved"]
+    first, second = chat.taken
+    assert first["title"] == "FIRING: rule on IPO and 2 more [page]"
+    assert "also Macro: about Macro" in first["message"]
+    assert second["title"].startswith("RESOLVED: rule on IPO and 1 more")
+    assert room.outbox.due(TARGETS, NOW, 50) == []
+    assert {row.outcome for id_ in ("IPO", "Macro", "Fed") for row in room.alerts.deliveries(id_)} == {"sent"}
+
+
+def test_a_receiver_that_fails_keeps_its_order_and_holds_up_no_other(
+    room: Room, desk: Receiver, chat: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    for library in SECRETIVE:
+        caplog.set_level(LOUD[library], library)
+    caplog.set_level(logging.INFO)
+    desk.status = chat.status = 503
+    room.turn(FIRING, "IPO")
+    room.turn(RESOLVED, "IPO")
+    room.send()
+    assert [page["state"] for page in desk.refused] == ["firing"]
+    assert "secret-token" not in caplog.text
+    assert "tried again later" in caplog.text
+    desk.status = chat.status = 200
+    room.deliver(room.outbox.due(TARGETS, NOW + timedelta(minutes=1), 50))
+    assert [page["state"] for page in desk.taken] == ["firing", "resolved"]
+    assert len(chat.taken) == 2
+
+
+def test_a_page_that_is_refused_for_good_is_noted_as_such(room: Room, desk: Receiver) -> None:
+    desk.status = 400
+    room.turn(FIRING, "IPO")
+    room.send()
+    outcomes = {row.target: row.outcome for row in room.alerts.deliveries("IPO")}
+    assert outcomes == {"webhook:desk": "refused", "channel:chat": "sent"}
