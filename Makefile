@@ -18,6 +18,18 @@ install: .venv/installed ## make .venv and install into it
 run: install ## the whole monitor in one process, with a sample feed (options: ARGS=--plain)
 	@$(BIN)/monitor demo $(ARGS)
 
+up: ## Kafka, PostgreSQL, Prometheus, Alertmanager, Grafana and the monitor with a sample feed, in containers
+	docker/make-secrets
+	docker compose -f docker/compose.yaml --profile sample up --build --detach
+	@echo "Grafana: http://127.0.0.1:3000 (admin, password in docker/secrets/grafana_admin_password)"
+	@echo "Alerts:  http://127.0.0.1:9108/alerts   Alertmanager: http://127.0.0.1:9093   Prometheus: http://127.0.0.1:9090"
+
+down: ## stop the containers; the data stays
+	docker compose -f docker/compose.yaml --profile sample down
+
+dashboards: install ## write the Grafana dashboards anew
+	$(BIN)/python docker/grafana/build.py
+
 test: install ## the whole test suite, against real parts (options: ARGS="-k store")
 	$(BIN)/pytest $(ARGS)
 
@@ -38,4 +50,4 @@ clean: ## remove everything that was made
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: install run test check fmt clean help
+.PHONY: install run up down dashboards test check fmt clean help

@@ -177,7 +177,7 @@ class AlertLoop:
         self._store.save([*changed, *orphans], [alert.id for alert in gone], turns, notices, now)
         for turn in turns:
             self._metrics.transitions.labels(turn.alert.rule, turn.alert.state).inc()
-            _log(turn.alert)
+            _log(turn.alert, self._delivery.link(turn.alert))
 
     def _turn(self, before: Alert | None, alert: Alert, now: datetime) -> Turn | None:
         if before is not None and before.state == alert.state:
@@ -188,7 +188,7 @@ class AlertLoop:
         return Turn(alert, came_from, now, message | {"before": came_from, "at": now})
 
 
-def _log(alert: Alert) -> None:
+def _log(alert: Alert, link: str) -> None:
     level = logging.WARNING if alert.state in LOUD else logging.INFO
     log.log(level, "alert %s [%s] %s (%s)", alert.state.upper(), alert.rule,
             printable(alert.message or alert.summary), alert.uncertainty)  # fmt: skip
@@ -196,3 +196,5 @@ def _log(alert: Alert) -> None:
         for exhibit in alert.evidence:
             story = printable(f"{exhibit.source}/{exhibit.id} {exhibit.score:+.2f} {exhibit.content[:120]}")
             log.warning("  evidence %s", story)
+        if link:
+            log.warning("  %s", link)

@@ -2,10 +2,12 @@
 
 import json
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -123,6 +125,59 @@ def demo(config: Path | None, state: Path, plain: bool) -> None:
     else:
         click.echo(f"Metrics: {demo_.daemon.http.url}/metrics", err=True)
         demo_.run()
+
+
+@main.command(epilog=examples("monitor sample -c monitor.toml", "monitor sample --history 1 --rate 2"))
+@config_option
+@click.option("--history", type=click.FloatRange(0), default=26.0, show_default=True,
+              help="Hours of stamped texts sent first, so that there is a baseline.")  # fmt: skip
+@click.option("--rate", type=click.FloatRange(0, min_open=True), default=0.2, show_default=True,
+              help="Texts a second.")  # fmt: skip
+@click.option("--surge-every", type=click.FloatRange(1), default=60.0, show_default=True,
+              help="Minutes between two surges of bad news; the first comes after two.")  # fmt: skip
+@plain_errors
+def sample(config: Path | None, history: float, rate: float, surge_every: float) -> None:
+    """Send invented news and comments to Kafka, with a surge now and then, until interrupted."""
+    chosen = settings.load(config)
+    log.set_up(chosen.log)
+    from monitor.sample_run import Plan, SampleRun
+    from stream import broker
+
+    broker.incarnations(chosen.kafka, chosen.kafka.kinds)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    plan = Plan(timedelta(hours=history), rate, surge_after=120.0, surge_every=surge_every * 60)
+    SampleRun(chosen.kafka, plan, stopping).run()
+
+
+@main.command(epilog=examples("monitor healthy", "monitor healthy --ready"))
+@config_option
+@click.option("--ready", is_flag=True, help="Ready to work, not merely alive.")
+@plain_errors
+def healthy(config: Path | None, ready: bool) -> None:
+    """Ask the monitor that runs here how it is; status 1 where it does not answer well."""
+    import httpx
+
+    http = settings.load(config).http
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(http.host, http.host)  # noqa: S104
+    try:
+        answer = httpx.get(f"http://{host}:{http.port}/{'readyz' if ready else 'healthz'}", timeout=4)
+    except httpx.HTTPError as error:
+        click.echo(f"no answer on port {http.port}: {type(error).__name__}", err=True)
+        sys.exit(1)
+    click.echo(answer.text.strip())
+    sys.exit(0 if answer.is_success else 1)
+
+
+@main.command(epilog=examples("monitor listen --port 5001"))
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=5001, show_default=True)
+def listen(host: str, port: int) -> None:
+    """Print the pages that a webhook would get, to try receivers and Alertmanager out."""
+    from monitor.listen import serve
+
+    serve(host, port, click.echo)
 
 
 @main.group()

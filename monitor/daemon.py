@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from alerts.alertmanager import alertmanagers
 from alerts.loop import AlertLoop
@@ -27,6 +27,7 @@ from monitor.http import Endpoint
 from monitor.loops import (
     AlertmanagerRunner,
     AlertRunner,
+    HeartbeatRunner,
     KafkaDelivery,
     Loop,
     OutboxRunner,
@@ -72,6 +73,7 @@ class Daemon:
         self._wake: Callable[[], object] = self._stopping.set
         self._deadline = threading.Timer(STOP_SECONDS, _give_up)
         self._deadline.daemon = True
+        ProcessCollector(registry=self.registry)
         self.http = Endpoint(settings.http, self.registry, self.troubles, self.page)
         model_metrics = ModelMetrics(self.registry)
         self.engine = Engine.load(settings.models, model_metrics)
@@ -200,7 +202,7 @@ class Daemon:
             outbox, self.alert_metrics, utc_now,
         )  # fmt: skip
         events = KafkaDelivery(KafkaSender(kafka), outbox, self.stream_metrics, utc_now)
-        topics = [KAFKA + name for name in kafka.written]
+        topics = [KAFKA + name for name in (*kafka.written, kafka.news)]
         watch = TopicWatch(kafka, self._incarnations)
         runners = {
             "alerts": (alerts.interval_seconds, self._alert_runner().once),
@@ -216,6 +218,11 @@ class Daemon:
             "depth": (5.0, lambda: self.stream_metrics.show_outbox(*outbox.depth())),
             "watchdog": (2.0, self.watchdog.once),
         }
+        if every := self.settings.stream.heartbeat_seconds:
+            beat = HeartbeatRunner(
+                self.store, self._lease("heartbeat"), kafka.news, self.stream_metrics, utc_now
+            )
+            runners["heartbeat"] = (every, beat.once)
         return [
             Loop(name, seconds, once, self._stopping, self._fail) for name, (seconds, once) in runners.items()
         ]

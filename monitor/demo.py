@@ -1,27 +1,17 @@
 """The embedded default: broker, database, feed and monitor in one process, for a first look."""
 
-import logging
 import threading
-import time
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-import msgspec
-from kafka.errors import KafkaError
-
-from monitor.daemon import Daemon, utc_now
+from monitor.daemon import Daemon
 from monitor.embedded import API_VERSION, EmbeddedBroker
-from monitor.sample import Sample, SampleFeed
+from monitor.sample_run import Plan, SampleRun
 from monitor.settings import Settings
-from stream import broker, database
-
-log = logging.getLogger(__name__)
+from stream import database
 
 RULES = Path(__file__).parent / "demo_rules.yaml"
-HISTORY = timedelta(minutes=15)
-PER_SECOND = 2.0
-SURGE_AFTER, SURGE_LASTS, SURGE_PER_SECOND = 30.0, 25.0, 5.0
+PLAN = Plan(timedelta(minutes=15), per_second=2.0)
 # The embedded broker drops what lies more than some megabytes back: never run that far ahead.
 MOST_LAG = 4000
 
@@ -39,7 +29,7 @@ def demo_settings(settings: Settings, file: Path, bootstrap: str) -> Settings:
             "database": {"url": f"sqlite:///{file}"},
             "stream": settings.stream.model_dump() | {"window_seconds": 10, "mood_seconds": 60},
             "alerts": settings.alerts.model_dump()
-            | {"rules": RULES, "interval_seconds": 1.0, "webhooks": {}, "alertmanagers": {}},
+            | {"rules": RULES, "interval_seconds": 1.0, "webhooks": {}, "channels": {}, "alertmanagers": {}},
         }
     )
 
@@ -58,8 +48,8 @@ class Demo:
         database.upgrade(self.settings.database)
         self.daemon = Daemon(self.settings)
         self._stopping = threading.Event()
-        self._feeder = threading.Thread(target=self._feed, name="feed", daemon=True)
-        self.phase = "starting"
+        self._sample = SampleRun(kafka, PLAN, self._stopping, ahead=self._ahead, caught_up=self._caught_up)
+        self._feeder = threading.Thread(target=self._sample.run, name="feed", daemon=True)
 
     def run(self) -> None:
         """Work until interrupted; then everything is taken down."""
@@ -71,57 +61,13 @@ class Demo:
             self._feeder.join(5)
             self._broker.close()
 
-    def _feed(self) -> None:
-        feed = SampleFeed(run=format(int(time.time()), "x"))
-        producer = broker.producer(self.settings.kafka, linger_ms=20)
-        topics = {kind: topic for topic, kind in self.settings.kafka.kinds.items()}
+    @property
+    def phase(self) -> str:
+        """What the feed does just now."""
+        return self._sample.phase
 
-        def send(sample: Sample) -> None:
-            producer.send(topics[sample.kind], msgspec.json.encode(sample.message))
-
-        try:
-            self.phase = f"history: the last {HISTORY.total_seconds() / 60:.0f} minutes, stamped"
-            for sample in feed.history(utc_now(), HISTORY, PER_SECOND):
-                send(sample)
-            producer.flush(timeout=10)
-            self._wait_for(self._caught_up, "history")
-            self._live(feed, send)
-        except KafkaError as error:
-            log.error("the sample feed ended: %s", error)
-        finally:
-            producer.close(timeout=2)
-
-    def _live(self, feed: SampleFeed, send: Callable[[Sample], None]) -> None:
-        """Calm texts all the time, and after half a minute the surge for a while on top."""
-        started = time.monotonic()
-        calm = surge = 0
-        while not self._stopping.wait(0.1):
-            if sum(self.daemon.worker.waiting.values()) > MOST_LAG:
-                continue
-            elapsed = time.monotonic() - started
-            surging = min(max(0.0, elapsed - SURGE_AFTER), SURGE_LASTS)
-            self.phase = _phase(elapsed)
-            for _ in range(int(elapsed * PER_SECOND) - calm):
-                calm += 1
-                send(feed.calm(utc_now()))
-            for _ in range(int(surging * SURGE_PER_SECOND) - surge):
-                surge += 1
-                send(feed.surge(utc_now()))
+    def _ahead(self) -> bool:
+        return sum(self.daemon.worker.waiting.values()) > MOST_LAG
 
     def _caught_up(self) -> bool:
-        return self.daemon.judged >= 0.95 * HISTORY.total_seconds() * PER_SECOND
-
-    def _wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition() and not self._stopping.wait(0.2):
-            if time.monotonic() > deadline:
-                log.warning("going on although the %s is not through yet", what)
-                return
-
-
-def _phase(elapsed: float) -> str:
-    if elapsed < SURGE_AFTER:
-        return f"live, calm; bad news about a bank in {SURGE_AFTER - elapsed:.0f} s"
-    if elapsed < SURGE_AFTER + SURGE_LASTS:
-        return "live: bad news about a bank is breaking"
-    return "live, calm again"
+        return self.daemon.judged >= 0.95 * PLAN.history.total_seconds() * PLAN.per_second

@@ -20,17 +20,21 @@ from alerts.rules import RuleFile
 from stream import broker
 from stream.alert_store import Lease, LeaseLost, SqlAlertStore
 from stream.broker import KafkaSender
+from stream.database import writing
 from stream.errors import BrokerError, StoreUnavailable
 from stream.metrics import StreamMetrics
-from stream.outbox import KAFKA, Entry, Outbox
+from stream.nouns import Kind, Scope, Selection
+from stream.outbox import KAFKA, Entry, Outbox, to_kafka
 from stream.pipeline import Pipeline
 from stream.settings import KafkaSettings
-from stream.store import Store
+from stream.store import Store, put_outbox
 from stream.worker import Worker
 
 log = logging.getLogger(__name__)
 
 AWAY_SECONDS = 8.0
+HEARTBEAT = "monitor-heartbeat"
+REMEMBERED = timedelta(days=1)
 Clock = Callable[[], datetime]
 
 
@@ -256,6 +260,28 @@ class AlertmanagerRunner:
             return True
         at, known = self._told[name]
         return now - at >= self._resend or not keys <= known
+
+
+class HeartbeatRunner:
+    """Sends a document that says nothing, and looks when the latest of them arrived in SQL: outbox, Kafka,
+    classifier and store all work.  Without words it gets no label and counts in no aggregate."""
+
+    def __init__(self, store: Store, lease: Lease, topic: str, metrics: StreamMetrics, clock: Clock) -> None:
+        self._store, self._lease, self._topic = store, lease, topic
+        self._metrics, self._clock = metrics, clock
+        self._started = clock()
+
+    def once(self) -> None:
+        now = self._clock()
+        if self._lease.hold(now):
+            stamp = now.isoformat()
+            message = {"id": stamp, "source": HEARTBEAT, "published_at": stamp, "text": "-", "lang": "zxx"}
+            with writing(self._store.engine) as connection:
+                put_outbox(connection, [to_kafka(self._topic, [(f"{HEARTBEAT}/{stamp}", message)])], now)
+        scope = Scope(None, tuple(Kind), now - REMEMBERED, now, Selection((HEARTBEAT,)))
+        # One that never arrives must be missed too.
+        heard = self._store.heard(scope).get(HEARTBEAT, self._started)
+        self._metrics.heartbeat.set(heard.timestamp())
 
 
 class TopicWatch:

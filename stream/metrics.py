@@ -84,6 +84,12 @@ class StreamMetrics:
             registry=registry,
         )  # fmt: skip
         self.outbox_failing.set(float("nan"))
+        self.heartbeat = Gauge(
+            "sentiment_heartbeat_timestamp_seconds",
+            "When the latest heartbeat was sent that went the whole way into SQL; NaN where none is sent",
+            registry=registry,
+        )  # fmt: skip
+        self.heartbeat.set(float("nan"))
         self.mean_score = Gauge(
             "sentiment_mean_score", "Mean score of the latest texts; absent without any",
             ["topic", "kind"], registry=registry,

@@ -98,6 +98,10 @@ class StreamSettings(BaseModel):
     mood_seconds: int = Field(
         900, ge=10, le=YEAR, description="how much of the latest event time the mood gauges on /metrics cover"
     )
+    heartbeat_seconds: int = Field(
+        0, ge=0, le=3600,
+        description="send a document without words so often and see it arrive in SQL; 0: never",
+    )  # fmt: skip
     stuck_seconds: int = Field(
         120, ge=30, le=3600,
         description="without progress for so long, while broker and database answer, the process ends",

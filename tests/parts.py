@@ -12,12 +12,13 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 HERE = Path(__file__).parent
 JARS = HERE / "kafka" / "target" / "jars"
@@ -203,23 +204,28 @@ def program(*names: str) -> str:
     return found
 
 
-class Alertmanager:
-    """Prometheus Alertmanager on a free loopback port, with the shipped configuration."""
+class Served:
+    """A program of Prometheus's house on a free loopback port."""
+
+    names: tuple[str, ...]
 
     def __init__(self, folder: Path, config: Path) -> None:
-        self._program = program("prometheus-alertmanager", "alertmanager")
-        self.folder, self._config, self._port = folder, config, free_port()
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.program = program(*self.names)
+        self.folder, self.config, self.port = folder, config, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> "Alertmanager":
-        with (self.folder / "alertmanager.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [self._program, f"--config.file={self._config}", f"--storage.path={self.folder}/alertmanager",
-                 f"--web.listen-address=127.0.0.1:{self._port}", "--cluster.listen-address="],
-                stdout=log, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-        wait_until(lambda: self.get("/-/ready") is not None, 30, f"Alertmanager on {self.url}")
+    def words(self) -> list[str]:
+        raise NotImplementedError
+
+    def start(self) -> Self:
+        log_file = self.folder / f"{self.names[0]}.log"
+        with log_file.open("ab") as log:
+            self._process = subprocess.Popen(self.words(), stdout=log, stderr=subprocess.STDOUT)
+        try:
+            wait_until(lambda: self.get("/-/ready") is not None, 30, f"{self.names[0]} on {self.url}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{log_file.read_text()[-3000:]}") from error
         return self
 
     def stop(self) -> None:
@@ -228,23 +234,52 @@ class Alertmanager:
             self._process.wait(20)
             self._process = None
 
-    def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(self.url + path, timeout=5) as answer:
+    def get(self, path: str, **query: str) -> bytes:
+        asked = f"?{urllib.parse.urlencode(query)}" if query else ""
+        with urllib.request.urlopen(self.url + path + asked, timeout=10) as answer:
             return bytes(answer.read())
+
+
+class Alertmanager(Served):
+    names = ("prometheus-alertmanager", "alertmanager")
+
+    def words(self) -> list[str]:
+        return [self.program, f"--config.file={self.config}", f"--storage.path={self.folder}/alertmanager",
+                f"--web.listen-address=127.0.0.1:{self.port}", "--cluster.listen-address="]  # fmt: skip
 
     def alerts(self) -> list[dict[str, Any]]:
         """What it holds now."""
         return list(json.loads(self.get("/api/v2/alerts")))
 
 
+class Prometheus(Served):
+    names = ("prometheus",)
+
+    def words(self) -> list[str]:
+        return [self.program, f"--config.file={self.config}", f"--storage.tsdb.path={self.folder}/tsdb",
+                f"--web.listen-address=127.0.0.1:{self.port}"]  # fmt: skip
+
+    def query(self, expr: str, seconds: float = 0) -> list[dict[str, Any]]:
+        """The series that `expr` gives now, or over the latest `seconds`."""
+        if not seconds:
+            answer = self.get("/api/v1/query", query=expr)
+        else:
+            now = time.time()
+            answer = self.get(
+                "/api/v1/query_range", query=expr, start=str(now - seconds), end=str(now), step="1"
+            )
+        return list(json.loads(answer)["data"]["result"])
+
+
 class Receiver(ThreadingHTTPServer):
     """A receiver of pages on loopback: keeps what it is sent, and answers with `status`."""
 
-    def __init__(self, status: int = 200) -> None:
+    def __init__(self, status: int = 200, port: int = 0) -> None:
         self.status = status
         self.taken: list[dict[str, Any]] = []
         self.refused: list[dict[str, Any]] = []
-        super().__init__(("127.0.0.1", 0), _Handler)
+        self.times: list[float] = []
+        super().__init__(("127.0.0.1", port), _Handler)
         self._thread = threading.Thread(target=self.serve_forever, daemon=True)
 
     @property
@@ -267,6 +302,7 @@ class _Handler(BaseHTTPRequestHandler):
         assert isinstance(receiver, Receiver)
         page = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         (receiver.taken if receiver.status == 200 else receiver.refused).append(page)
+        receiver.times.append(time.time())
         self.send_response(receiver.status)
         self.end_headers()
 

@@ -1,6 +1,7 @@
 """From a surge in Kafka through the real Alertmanager, with the shipped configuration, to its receiver."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, SURGE_RULES, Desk, need
+from tests.conftest import ROOT, SURGE_RULES, Desk, alertmanager_config, need
 from tests.parts import Alertmanager, Receiver, program, wait_until
 
 RULES = (
@@ -28,22 +29,12 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def alertmanager(tmp_path: Path, receiver: Receiver) -> Iterator[Alertmanager]:
-    """The shipped configuration, its receiver on loopback, its group interval short enough for a test."""
-    token = tmp_path / "token"
-    token.write_text("secret")
-    shipped = (ROOT / "docker" / "alertmanager.yaml").read_text()
-    config = tmp_path / "alertmanager.yaml"
-    config.write_text(
-        shipped.replace("http://127.0.0.1:5001/", receiver.url)
-        .replace("/run/secrets/desk_token", str(token))
-        .replace("group_interval: 1m", "group_interval: 2s")
-    )
-    server = need(lambda: Alertmanager(tmp_path, config))
+    server = need(lambda: Alertmanager(tmp_path, alertmanager_config(tmp_path, receiver)))
     yield server.start()
     server.stop()
 
 
-def test_alertmanager_gets_a_surge_and_its_end_though_it_and_the_monitor_are_restarted(
+def test_one_page_and_one_resolve_though_alertmanager_monitor_and_receiver_are_restarted(
     desk: Callable[[str, Mapping[str, str]], Desk], receiver: Receiver, alertmanager: Alertmanager
 ) -> None:
     managers = json.dumps({"main": alertmanager.url})
@@ -56,9 +47,13 @@ def test_alertmanager_gets_a_surge_and_its_end_though_it_and_the_monitor_are_res
     labels, said = firing["alerts"][0]["labels"], firing["alerts"][0]["annotations"]
     assert labels["alertname"] == "surge" and labels["desk"] == "banks"
     assert said["runbook_url"] == "https://runbook.example/surge"
-    assert "Northgate Bank" in said["evidence"] and "chance" in said["uncertainty"]
+    assert "Northgate Bank" in said["evidence"] and "chance" in said["uncertainty"] and said["sources"]
+    path = firing["alerts"][0]["generatorURL"].removeprefix(monitor.url)
+    page = re.sub("</?mark>", "", monitor.get(path)[1])
+    assert path.startswith("/alerts/") and "Northgate Bank" in page
 
-    # Neither restart loses the alarm or sends the page again.
+    # No restart loses the alarm or sends the page again.
+    receiver.__exit__()
     alertmanager.stop()
     monitor.process.kill()
     monitor.process.wait(10)
@@ -71,15 +66,18 @@ def test_alertmanager_gets_a_surge_and_its_end_though_it_and_the_monitor_are_res
     wait_until(lambda: monitor.metric("sentiment_alert_rules_usable") == 0, 20, "the broken file is noticed")
     assert "the rules stay as they were" in monitor.log.read_text()
 
-    def ended() -> bool:
-        room.calm()
-        return receiver.taken[-1]["status"] == "resolved"
+    with Receiver(port=receiver.server_port) as again:
 
-    wait_until(ended, 90, "it is resolved")
-    rules.write_text(RULES)
-    wait_until(lambda: monitor.metric("sentiment_alert_rules_usable") == 1, 20, "the mended file is used")
-    assert [page["status"] for page in receiver.taken].count("resolved") == 1
-    assert {page["groupKey"] for page in receiver.taken} == {firing["groupKey"]}
+        def ended() -> bool:
+            room.calm()
+            return bool(again.taken) and again.taken[-1]["status"] == "resolved"
+
+        wait_until(ended, 90, "it is resolved")
+        rules.write_text(RULES)
+        wait_until(lambda: monitor.metric("sentiment_alert_rules_usable") == 1, 20, "the mended file is used")
+        pages = [*receiver.taken, *again.taken]
+    assert [page["status"] for page in pages].count("resolved") == 1
+    assert {page["groupKey"] for page in pages} == {firing["groupKey"]}
     assert monitor.stop() == 0
 
 

@@ -1,0 +1,163 @@
+"""Prometheus and Grafana: a real monitor, scraped by the real Prometheus, and every panel's query asked."""
+
+import importlib.util
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from sqlalchemy import create_engine, text
+
+from tests.conftest import ROOT, SURGE_RULES, Desk, alertmanager_config, need
+from tests.parts import Alertmanager, Prometheus, Receiver, wait_until
+
+DOCKER = ROOT / "docker"
+DASHBOARDS = sorted((DOCKER / "grafana" / "dashboards").glob("*.json"))
+# Grafana puts these in before it asks.
+TIME_FILTER = re.compile(r"\$__timeFilter\((\w+)\)")
+VARIABLES = {"$kind": "news|comment", "$__rate_interval": "1m", "$__interval": "5s"}
+
+
+def builder() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("build", DOCKER / "grafana" / "build.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def panels(file: Path) -> list[dict[str, Any]]:
+    return [panel for panel in json.loads(file.read_text())["panels"] if panel["type"] != "row"]
+
+
+def test_the_shipped_dashboards_are_those_that_the_builder_makes() -> None:
+    made = builder().files()
+    assert {file.name: file.read_text() for file in DASHBOARDS} == made
+
+
+@pytest.mark.parametrize("file", DASHBOARDS, ids=lambda file: file.stem)
+def test_every_panel_says_what_it_shows_and_in_what_unit(file: Path) -> None:
+    for panel in panels(file):
+        assert panel["title"] and panel["description"].endswith(".")
+        assert panel["fieldConfig"]["defaults"]["unit"]
+        assert panel["targets"] and panel["datasource"]["uid"] in ("prometheus", "postgres")
+
+
+def test_grafana_is_provisioned_with_the_sources_and_folder_that_the_dashboards_name() -> None:
+    folder = DOCKER / "grafana" / "provisioning"
+    sources = yaml.safe_load((folder / "datasources" / "sentiment.yaml").read_text())["datasources"]
+    by_uid = {source["uid"]: source for source in sources}
+    for file in DASHBOARDS:
+        for panel in panels(file):
+            assert by_uid[panel["datasource"]["uid"]]["type"] == panel["datasource"]["type"]
+    (provider,) = yaml.safe_load((folder / "dashboards" / "sentiment.yaml").read_text())["providers"]
+    compose = yaml.safe_load((DOCKER / "compose.yaml").read_text())
+    mounts = dict(volume.split(":")[:2] for volume in compose["services"]["grafana"]["volumes"])
+    assert mounts["./grafana/dashboards"] == provider["options"]["path"]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as server:
+        yield server
+
+
+@pytest.fixture
+def alertmanager(tmp_path: Path, receiver: Receiver) -> Iterator[Alertmanager]:
+    server = need(lambda: Alertmanager(tmp_path, alertmanager_config(tmp_path, receiver)))
+    yield server.start()
+    server.stop()
+
+
+def watch(folder: Path, monitor_url: str, alertmanager: Alertmanager) -> Prometheus:
+    """The shipped configuration and rules, at these addresses, and fast enough for a test."""
+    config = yaml.safe_load((DOCKER / "prometheus" / "prometheus.yaml").read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["alerting"]["alertmanagers"][0]["static_configs"] = [{"targets": [alertmanager.url[7:]]}]
+    job = next(job for job in config["scrape_configs"] if job["job_name"] == "sentiment-monitor")
+    del job["dns_sd_configs"]
+    job["static_configs"] = [{"targets": [monitor_url[7:]]}]
+    rules = (DOCKER / "prometheus" / "monitor.rules.yaml").read_text()
+    (folder / "monitor.rules.yaml").write_text(
+        rules.replace("for: 2m", "for: 2s").replace("for: 1m", "for: 2s")
+    )
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
+    return need(lambda: Prometheus(folder, folder / "prometheus.yaml"))
+
+
+def test_every_panel_has_data_after_a_real_run_and_a_monitor_that_is_gone_is_paged(
+    desk: Callable[[str, Mapping[str, str]], Desk],
+    receiver: Receiver,
+    alertmanager: Alertmanager,
+    tmp_path: Path,
+) -> None:
+    room = desk(
+        SURGE_RULES,
+        {
+            "MONITOR_ALERTS__WEBHOOKS": json.dumps({"desk": receiver.url}),
+            "MONITOR_STREAM__HEARTBEAT_SECONDS": "1",
+        },
+    )
+    prometheus = watch(tmp_path, room.monitor.url, alertmanager).start()
+    try:
+        room.calm()
+        room.send(room.scene.kafka.news, [b"no JSON"])
+        room.surge()
+        wait_until(lambda: receiver.taken, 60, "the page")
+        wait_until(
+            lambda: prometheus.query("time() - sentiment_heartbeat_timestamp_seconds < 5"), 30, "a heartbeat"
+        )
+        engine = create_engine(room.scene.database_url)
+        asked = [(file.stem, panel) for file in DASHBOARDS for panel in panels(file)]
+        assert len(asked) > 20
+
+        def silent() -> list[str]:
+            room.calm()
+            return [f"{name}: {p['title']}" for name, p in asked if not answers(prometheus, engine, p)]
+
+        wait_until(lambda: not silent(), 60, f"data in every panel, none in {silent()}")
+        engine.dispose()
+
+        room.monitor.stop()
+        wait_until(
+            lambda: paged(receiver, "SentimentMonitorDown", "firing"), 60, "the page about the monitor"
+        )
+    finally:
+        prometheus.stop()
+
+
+def paged(receiver: Receiver, name: str, status: str) -> bool:
+    return any(
+        page.get("status") == status and page["commonLabels"].get("alertname") == name
+        for page in receiver.taken
+    )
+
+
+def answers(prometheus: Prometheus, engine: Any, panel: dict[str, Any]) -> bool:
+    """Whether each of the panel's queries gives rows, or series with a number in them."""
+    return all(
+        rows(engine, target["rawSql"]) if "rawSql" in target else numbers(prometheus, target)
+        for target in panel["targets"]
+    )
+
+
+def rows(engine: Any, sql: str) -> bool:
+    asked = TIME_FILTER.sub(r"\1 BETWEEN now() - interval '6 hours' AND now() + interval '1 hour'", sql)
+    with engine.connect() as connection:
+        return connection.execute(text(asked.replace(":", r"\:"))).first() is not None
+
+
+def numbers(prometheus: Prometheus, target: dict[str, Any]) -> bool:
+    expr = target["expr"]
+    for name, value in VARIABLES.items():
+        expr = expr.replace(name, value)
+    if target.get("instant"):
+        found = [float(series["value"][1]) for series in prometheus.query(expr)]
+    else:
+        found = [float(value) for series in prometheus.query(expr, 30) for _, value in series["values"]]
+    return any(math.isfinite(value) for value in found) or ("drift" in expr and bool(found))
