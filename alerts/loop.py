@@ -12,15 +12,13 @@ from alerts.metrics import AlertMetrics
 from alerts.pages import Delivery, alert_message
 from alerts.rules import HeartbeatRule, Rule, SilenceRule, SlowDriftRule
 from alerts.store import AlertStore
-from alerts.watch import Period, Watcher
+from alerts.watch import LATEST, Period, Watcher
 from stream.nouns import Alert, Turn, printable
 
 log = logging.getLogger(__name__)
 
 # Documents that were received before the last evaluation may have been committed after it.
 OVERLAP = timedelta(seconds=15)
-# Later documents than these raise nothing: what they tell is over.
-LATEST = timedelta(hours=6)
 Key = tuple[str, str]
 
 

@@ -18,6 +18,8 @@ EVIDENCE = 5
 LONGEST_GAP = HOUR
 # Many copies of one story must not push the others out of the evidence.
 LOOKED_AT = 50
+# Later documents than these raise nothing and change no baseline that is known: what they tell is over.
+LATEST = timedelta(hours=6)
 # Of so many sources the alert names those with the most negative texts.
 NAMED_SOURCES = 10
 
@@ -109,15 +111,21 @@ class Watcher:
         key = (rule.name, late_from is not None)
         history = self._histories.get(key)
         if history is None or history.end != end:
-            history = self._histories[key] = self._history(rule, end)
+            history = self._histories[key] = self._history(rule, end, history)
         if topic not in history.usual:
             history.usual[topic] = history.learn(rule, topic)
         return history.usual[topic]
 
-    def _history(self, rule: BaselineRule, end: datetime) -> History:
+    def _history(self, rule: BaselineRule, end: datetime, known: History | None) -> History:
+        """Weeks of cells are many rows: of those that are `known` only the latest are read again."""
         width = max(min(HOUR, rule.window) // self._width, 1) * self._width
         start = window_start(end - rule.baseline, width)
-        cells = self._store.cells(start, end, width, rule.selection)
+        kept: list[Aggregate] = []
+        fresh = start
+        if known is not None and start < known.end <= end:
+            fresh = max(start, window_start(known.end - LATEST, width))
+            kept = [cell for cell in known.cells if start <= cell.start < fresh]
+        cells = [*kept, *self._store.cells(fresh, end, width, rule.selection)]
         starts = sorted({cell.start for cell in cells})
         length = rule.step if isinstance(rule, SlowDriftRule) else rule.window
         live = live_stretches(starts, width, end, max(LONGEST_GAP, 4 * length))

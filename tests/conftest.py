@@ -23,10 +23,44 @@ from stream import database, schema
 from stream.nouns import Kind
 from stream.settings import DatabaseSettings, KafkaSettings
 from stream.store import Store
+from tests.image import Image
 from tests.parts import Kafka, PartMissing, Postgres, Receiver, free_port, temporary_folder, wait_until
 
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
+
+
+IMAGE = pytest.StashKey[Image | PartMissing]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The image takes minutes to build: its tests come last."""
+    items.sort(key=lambda item: "image" in getattr(item, "fixturenames", ()))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """... and it is built meanwhile."""
+    wanted = any("image" in getattr(item, "fixturenames", ()) for item in session.items)
+    if wanted and not session.config.option.collectonly:
+        try:
+            session.config.stash[IMAGE] = Image()
+        except PartMissing as error:
+            session.config.stash[IMAGE] = error
+
+
+@pytest.fixture(scope="session")
+def image(request: pytest.FixtureRequest) -> Iterator[Image]:
+    found = request.config.stash[IMAGE]
+
+    def built() -> Image:
+        if isinstance(found, PartMissing):
+            raise found
+        return found
+
+    image = need(built)
+    image.wait()
+    yield image
+    image.close()
 
 
 def need(make: Callable[[], T]) -> T:

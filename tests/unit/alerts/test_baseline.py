@@ -9,7 +9,7 @@ import pytest
 
 from alerts.baseline import Baseline, live_stretches, negatives, texts, without
 from alerts.evaluate import Usual, Watched, observe
-from alerts.rules import MoodShiftRule, NegativeSurgeRule
+from alerts.rules import MoodShiftRule, NegativeSurgeRule, SlowDriftRule
 from stream.nouns import Aggregate
 
 HOUR = timedelta(hours=1)
@@ -154,3 +154,54 @@ def test_a_calm_year_pages_no_oftener_than_its_budget(
     # Eleven months; twice the budget is beyond chance for a count of this size, one page is not.
     assert all(n <= max(2, 2 * 11 * budget) for n, budget in zip(found, budgets, strict=True)), found
     assert found[-1] > 0, "a generous budget is used"
+
+
+@pytest.mark.parametrize("watch", ["negative_share", "mean_score"])
+def test_a_slow_drift_is_seen_in_a_calm_year_no_oftener_than_its_budget_and_soon_in_a_bad_one(
+    watch: str,
+) -> None:
+    budgets = (0.25, 1.0, 4.0)
+    rules = [
+        SlowDriftRule.model_validate(
+            {
+                "name": "drift",
+                "type": "slow_drift",
+                "watch": watch,
+                "topics": "all",
+                "false_pages_per_month": budget,
+            }
+        )
+        for budget in budgets
+    ]
+    calm = calm_year(20.0, 0.2, seed=3)
+    found = [len(first_drifts(rule, calm)) for rule in rules]
+    assert all(n <= max(2, 2 * 11 * budget) for n, budget in zip(found, budgets, strict=True)), found
+    # From day 200 on three in ten are negative instead of two.
+    worse = calm[: 200 * 24] + calm_year(20.0, 0.3, seed=4)[200 * 24 : 215 * 24]
+    noticed = [day for day in first_drifts(rules[0], worse) if day >= 200]
+    assert noticed and noticed[0] < 207
+
+
+def first_drifts(rule: SlowDriftRule, year: list[tuple[int, int]]) -> list[float]:
+    """The days on which episodes begin; one ends where the rule says that it is calm."""
+    hours, back = rule.window // HOUR, (rule.baseline + rule.window) // HOUR
+    step = rule.step // HOUR
+    found: list[float] = []
+    firing = False
+    for at in range(back, len(year), step):
+        usual = Usual(rule, history(year[at - back : at - hours], MONDAY + (at - back) * HOUR))
+        steps = [
+            cell(MONDAY + i * HOUR, *(int(x) for x in np.sum(year[i : i + step], axis=0)))
+            for i in range(at - hours, at, step)
+        ]
+        end = MONDAY + at * HOUR
+        whole = sum(steps[1:], steps[0])
+        seen = observe(
+            rule,
+            "all",
+            Watched(whole, end - rule.window, end, True, partial(_same, usual), 1, lambda: steps),  # noqa: B023
+        )
+        if seen.breached and not firing:
+            found.append(at / 24)
+        firing = (firing or seen.breached) and not seen.calm
+    return found

@@ -6,9 +6,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
+from alerts.settings import SHIPPED_RULES
 from monitor.cli import main
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -140,7 +143,11 @@ def test_a_rule_file_is_checked_with_a_guess(tmp_path: Path) -> None:
     assert "unknown key 'windw' (did you mean 'window'?)" in told.output
 
 
-def test_the_schema_is_one_and_knows_the_rules() -> None:
+def test_the_published_schema_is_the_current_one_and_accepts_the_shipped_rules_and_no_others() -> None:
     schema = json.loads(CliRunner().invoke(main, ["rules", "schema"]).stdout)
-    assert "mood_shift" in json.dumps(schema)
-    assert schema["$schema"].startswith("https://json-schema.org/")
+    assert schema == json.loads(SHIPPED_RULES.with_suffix(".schema.json").read_text())
+    rules = yaml.safe_load(SHIPPED_RULES.read_text())
+    jsonschema.validate(rules, schema)
+    rules["rules"][0]["windw"] = "5m"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(rules, schema)

