@@ -68,7 +68,7 @@ class Usual:
     def scores(self) -> tuple[float, float, float]:
         """(mean score, its standard deviation, variance of the windows' means and of what is known of it)."""
         mean, deviation, shift = self.baseline.scores(self.length)
-        return mean, deviation, shift + deviation**2 / max(self.baseline.total.n, 1)
+        return mean, deviation, shift * self.baseline.doubt + deviation**2 / max(self.baseline.total.n, 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,13 @@ from markupsafe import Markup, escape
 
 from alerts.rules import ALL
 from stream.alert_store import SqlAlertStore
-from stream.nouns import Alert
+from stream.nouns import Alert, window_start
 from stream.store import Store
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 LISTED = 100
-AROUND = timedelta(hours=3)
+# How much is shown before an alert began and after it ended: some times as long as its evidence spans.
+SPANS, SHORTEST, LONGEST = 5, timedelta(minutes=20), timedelta(days=3)
 BARS = 72
 
 
@@ -56,26 +57,19 @@ class AlertPages:
         )
 
     def _bars(self, alert: Alert) -> list[Bar]:
-        """The alert's topic around it, from some hours before it began."""
-        end = min(self._clock(), (alert.resolved_at or self._clock()) + AROUND)
-        start = alert.since - AROUND
-        width = max((end - start) / BARS // self._store.width, 1) * self._store.width
-        cells = self._store.cells(start, end, width)
-        found: dict[datetime, Bar] = {}
-        for cell in cells:
+        """The alert's topic around it, stretches without texts included."""
+        oldest = min((exhibit.published_at for exhibit in alert.evidence), default=alert.since)
+        around = min(max(SPANS * (alert.since - oldest), SHORTEST), LONGEST)
+        now = self._clock()
+        end = min(now, (alert.resolved_at or now) + around)
+        width = max((end - alert.since + around) / BARS // self._store.width, 1) * self._store.width
+        start = window_start(alert.since - around, width)
+        bars = {start + i * width: Bar(start + i * width, 0, 0) for i in range((end - start) // width + 1)}
+        for cell in self._store.cells(start, end, width):
             if alert.topic in (ALL, cell.topic):
-                bar = found.get(cell.start, Bar(cell.start, 0, 0))
-                found[cell.start] = Bar(cell.start, bar.texts + cell.n, bar.negative + cell.negative)
-        return _every(found, width)
-
-
-def _every(found: dict[datetime, Bar], width: timedelta) -> list[Bar]:
-    """In order, stretches without texts included."""
-    if not found:
-        return []
-    first, last = min(found), max(found)
-    starts = [first + i * width for i in range((last - first) // width + 1)]
-    return [found.get(start, Bar(start, 0, 0)) for start in starts]
+                bar = bars[cell.start]
+                bars[cell.start] = Bar(bar.start, bar.texts + cell.n, bar.negative + cell.negative)
+        return list(bars.values())
 
 
 def marked(text: str, words: Sequence[str]) -> Markup:
