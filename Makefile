@@ -20,7 +20,8 @@ run: install ## the whole monitor in one process, with a sample feed (options: A
 
 up: ## Kafka, PostgreSQL, Prometheus, Alertmanager, Grafana and the monitor with a sample feed, in containers
 	docker/make-secrets
-	docker compose -f docker/compose.yaml --profile sample up --build --detach
+	docker compose -f docker/compose.yaml build monitor
+	docker compose -f docker/compose.yaml --profile sample up --detach
 	@echo "Grafana: http://127.0.0.1:3000 (admin, password in docker/secrets/grafana_admin_password)"
 	@echo "Alerts:  http://127.0.0.1:9108/alerts   Alertmanager: http://127.0.0.1:9093   Prometheus: http://127.0.0.1:9090"
 

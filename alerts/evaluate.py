@@ -77,7 +77,7 @@ class Watched:
 
     `alive` is whether any topic at all had a document in the window: a silent feed is not a calm one.
     `usual` works out what is usual, which is asked for only where it matters; `topics` is how many the rule
-    watches one by one.  `steps` gives the whole steps of the window, for a slow drift; `heard` says when each
+    watches one by one.  `steps` are the whole steps of the window, for a slow drift; `heard` says when each
     of a heartbeat's sources last spoke in it.
     """
 
@@ -87,7 +87,7 @@ class Watched:
     alive: bool
     usual: Callable[[], Usual] | None = None
     topics: int = 1
-    steps: Callable[[], Sequence[Aggregate]] = tuple
+    steps: Sequence[Aggregate] = ()
     heard: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
@@ -256,12 +256,12 @@ def _score(rule: MoodShiftRule, topic: str, watched: Watched, usual: Usual) -> O
 
 def _drift(rule: SlowDriftRule, topic: str, watched: Watched, usual: Usual) -> Observation:
     """By how many standard deviations each step is worse than usual, added up by a CUSUM."""
-    steps = [step for step in watched.steps() if step.n >= rule.min_documents]
+    steps = [step for step in watched.steps if step.n >= rule.min_documents]
     if not steps:
         return _missing(rule.factor, watched.window.n, f"{topic}: no step has {rule.min_documents} texts")
     expected, worse = _worse(rule, steps, usual)
     # What is usual is itself known from so many steps only, and an error in it is in every term.
-    slack = DRIFT + (rule.step.total_seconds() / usual.baseline.seconds) ** 0.5
+    slack = DRIFT + (rule.step / max(timedelta(seconds=usual.baseline.seconds), rule.step)) ** 0.5
     total, first = cusum(worse, slack)
     month = timedelta(days=30) / rule.step
     limit = cusum_limit(slack, month * watched.topics / rule.false_pages_per_month)

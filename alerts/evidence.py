@@ -1,11 +1,14 @@
 """Which documents stand for an alert: the worst ones, one of each story."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from stream.nouns import Exhibit
 
 # Texts that share so much of their words, of all that both have, tell the same story (Jaccard).
 SAME_STORY = 0.5
+# An alert travels: of a whole article its beginning must do.
+SHOWN = 500
 
 
 def stories(found: Iterable[Exhibit], limit: int) -> tuple[Exhibit, ...]:
@@ -14,7 +17,7 @@ def stories(found: Iterable[Exhibit], limit: int) -> tuple[Exhibit, ...]:
     for exhibit in found:
         said = words(exhibit.content)
         if all(len(said & other) < SAME_STORY * len(said | other) for other, _ in kept):
-            kept.append((said, exhibit))
+            kept.append((said, replace(exhibit, content=exhibit.content[:SHOWN])))
         if len(kept) == limit:
             break
     return tuple(exhibit for _, exhibit in kept)

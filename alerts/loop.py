@@ -74,6 +74,10 @@ class AlertLoop:
         self._metrics.state.clear()  # no series of a rule that is gone
         self._metrics.create_labels(rules, ())
 
+    def rest(self) -> None:
+        """Another monitor evaluates: what comes meanwhile is not late when this one does again."""
+        self._looked_at = None
+
     def evaluate(self, now: datetime) -> list[Alert]:
         """Evaluate everything once, write what changed; the episodes that are open afterwards."""
         back = max((max(r.cool_down, r.flap_window) for r in self.rules), default=LATEST)
@@ -82,7 +86,8 @@ class AlertLoop:
             self._store.past_alerts(now - max(back, LATEST)),
         )
         after = [alert for rule in self.rules for alert in self._episodes(rule, known, now)]
-        after += self._raised_late(known, {(alert.rule, alert.topic) for alert in after}, now)
+        taken = known.open.keys() | {(alert.rule, alert.topic) for alert in after}
+        after += self._raised_late(known, taken, now)
         self._write(known, after, now)
         self._looked_at = now
         self._metrics.show(self.rules, self._topics, after)
@@ -105,29 +110,29 @@ class AlertLoop:
     def _raised_late(self, known: Known, taken: set[Key], now: datetime) -> list[Alert]:
         """Episodes for windows that are over and were a breach, as documents show that came late only.
 
-        They fire at once and then go the way of all others.  What was paged since such a window needs no
-        second page, and nothing that was sent is rewritten.
+        They fire at once, so only for rules that wait for nothing, and then go the way of all others.  What
+        was paged since such a window needs no second page, and nothing that was sent is rewritten.
         """
         since = self._looked_at
-        found = self._store.late(since - OVERLAP, now - OVERLAP) if since else None
-        if found is None:
+        stamps = self._store.late(since - OVERLAP, now - OVERLAP) if since else []
+        if not stamps:
             return []
-        first, last = max(found[0], now - LATEST), found[1]
+        self._watcher.came_late(stamps[0])
         raised: dict[Key, Alert] = {}
         for rule in self.rules:
-            if isinstance(rule, SilenceRule | HeartbeatRule | SlowDriftRule):
+            if rule.hold or isinstance(rule, SilenceRule | HeartbeatRule | SlowDriftRule):
                 continue
-            at_once = rule.model_copy(update={"hold": timedelta(0)})
-            for period in self._watcher.late_periods(rule, now, first, last):
-                for topic, watched in self._watcher.watched(rule, period, first):
+            for period in self._watcher.late_periods(rule, now, stamps):
+                for topic, watched in self._watcher.watched(rule, period, max(stamps[0], now - LATEST)):
                     key = (rule.name, topic)
                     ended = known.ended_at(key)
                     if key in taken or key in raised or (ended and ended + rule.cool_down > period.start):
                         continue
                     seen = self._watcher.with_writers(rule, topic, period, observe(rule, topic, watched))
-                    told = f"late, {period.start:%H:%M} to {period.end:%H:%M} UTC: {seen.summary}"
+                    until = period.start + rule.window
+                    told = f"late, {period.start:%H:%M} to {until:%H:%M} UTC: {seen.summary}"
                     recent = known.fired_since(key, now - rule.flap_window)
-                    alert = step(None, at_once, topic, replace(seen, summary=told), now, None, recent)
+                    alert = step(None, rule, topic, replace(seen, summary=told), now, None, recent)
                     if alert is not None:
                         raised[key] = self._told(None, alert, rule, period)
         return list(raised.values())

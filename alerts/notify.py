@@ -53,10 +53,16 @@ class Channels:
         for name, url in urls.items():
             self._channels[name] = apprise.Apprise()
             self._channels[name].add(url.get_secret_value())
+            for service in self._channels[name]:
+                service.overflow_mode = apprise.OverflowMode.SPLIT  # what is too long comes in parts
 
-    def send(self, channel: str, title: str, body: str) -> Failure | None:
-        """One attempt.  Apprise does not say why one failed, so each may be worth another try."""
-        if self._channels[channel].notify(body=body, title=title, body_format="text"):
+    def send(self, channel: str, title: str, body: str, *, ended: bool) -> Failure | None:
+        """One attempt; `ended` is that the alert is over, which services show or act on.
+
+        Apprise does not say why one failed, so each may be worth another try.
+        """
+        kind = "success" if ended else "failure"
+        if self._channels[channel].notify(body=body, title=title, body_format="text", notify_type=kind):
             return None
         return Failure("the channel did not take it", True)
 

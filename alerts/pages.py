@@ -1,5 +1,6 @@
 """What leaves when an episode turns: the message, who gets it, and when.  Pure: now is an argument."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
@@ -101,23 +102,35 @@ class Delivery:
         if last_page is not None and now < last_page + self.group:
             leaves = last_page + self.group
         if self.quiet is not None and alert.severity != "page":
-            leaves = max(leaves, self.quiet.until(now) or now)
+            leaves = self.quiet.until(leaves) or leaves
         message = alert_message(alert, rule, self.link(alert))
-        return [Notice(target, page_key(alert), alert.rule, message, leaves) for target in self.targets]
+        lane = f"{alert.rule}:{alert.severity}"
+        return [Notice(target, page_key(alert), lane, message, leaves) for target in self.targets]
 
 
 def grouped(messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Pages of one rule and state as one: the first, and the `others`."""
+    """Pages of one rule and state as one: the first, and the `others`.
+
+    With others it has a key of its own, made of all of theirs: what a receiver knows of one of them must not
+    make it drop the rest.
+    """
     first, *others = messages
-    return {**first, "others": others}
+    keys = [message["key"] for message in messages]
+    key = keys[0]
+    if others:
+        key = f"{hashlib.sha256(' '.join(keys).encode()).hexdigest()[:24]}:{first['state']}"
+    return {**first, "key": key, "keys": keys, "others": others}
 
 
 def as_text(page: Mapping[str, Any]) -> tuple[str, str]:
-    """A grouped page for people, as (title, body) in plain text."""
+    """A grouped page for people, as (title, body) in plain text.
+
+    The title is the same when it fires and when it ends: services tell by it that both are one incident.
+    """
     others = page["others"]
     more = f" and {len(others)} more" if others else ""
-    title = f"{page['state'].upper()}: {page['rule']} on {page['topic']}{more} [{page['severity']}]"
-    lines = [page["message"]]
+    title = f"{page['rule']} on {page['topic']}{more} [{page['severity']}]"
+    lines = [f"{page['state'].upper()}: {page['message']}"]
     if page["state"] == "resolved":
         lines += [f"resolved at {page['resolved_at']}"]
     else:

@@ -140,8 +140,8 @@ class MemoryStore:
     def heard(self, scope: Scope) -> dict[str, datetime]:
         return {t.source: t.published_at for t in self._within(scope)}
 
-    def late(self, since: datetime, before: datetime) -> tuple[datetime, datetime] | None:
-        return None  # a file's texts came when they were published
+    def late(self, since: datetime, before: datetime) -> list[datetime]:
+        return []  # a file's texts came when they were published
 
     def open_alerts(self) -> list[Alert]:
         return [alert for alert in self.alerts.values() if alert.state in (PENDING, *LOUD)]

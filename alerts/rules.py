@@ -216,6 +216,8 @@ class HeartbeatRule(_Rule):
     type: Literal["heartbeat"]
     topics: Literal["all"] = "all"
     sources: tuple[str, ...] = Field(min_length=1)
+    # A monitor that was away itself reads what waited first.
+    hold: Duration = Field(timedelta(minutes=2), alias="for")
     keep_firing_for: Duration = NO_TIME
 
 

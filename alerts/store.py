@@ -27,9 +27,9 @@ class AlertStore(Protocol):
     def heard(self, scope: Scope) -> dict[str, datetime]:
         """When each source last published a document of whatever sort, those that did."""
 
-    def late(self, since: datetime, before: datetime) -> tuple[datetime, datetime] | None:
-        """The first and the last stamp of judged documents that were received at `since` or later and
-        published before `before`; None without any."""
+    def late(self, since: datetime, before: datetime) -> list[datetime]:
+        """The windows that judged documents fall in which were received at `since` or later and published
+        before `before`, in order."""
 
     def open_alerts(self) -> list[Alert]:
         """The episodes that are pending, firing or flapping."""

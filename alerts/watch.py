@@ -18,7 +18,7 @@ EVIDENCE = 5
 LONGEST_GAP = HOUR
 # Many copies of one story must not push the others out of the evidence.
 LOOKED_AT = 50
-# Later documents than these raise nothing and change no baseline that is known: what they tell is over.
+# Later documents than these raise nothing: what they tell is over.
 LATEST = timedelta(hours=6)
 # Of so many sources the alert names those with the most negative texts.
 NAMED_SOURCES = 10
@@ -61,11 +61,13 @@ class Watcher:
         """`width` is that of the stored windows."""
         self._topics, self._store, self._width = topics, store, width
         self._histories: dict[tuple[str, bool], History] = {}
+        self._stale: dict[tuple[str, bool], datetime] = {}
         self._steps: dict[str, tuple[datetime, Sequence[Aggregate]]] = {}
 
     def forget(self) -> None:
         """What was learned for rules that may have changed."""
         self._histories.clear()
+        self._stale.clear()
         self._steps.clear()
 
     def period(self, rule: Rule, now: datetime) -> Period:
@@ -73,13 +75,16 @@ class Watcher:
         start = window_start(now, self._width) - rule.window + self._width
         return Period(min(start, window_start(now, self._width)), now)
 
-    def late_periods(self, rule: Rule, now: datetime, first: datetime, last: datetime) -> Iterable[Period]:
-        """The windows side by side before the current one that hold what lies between two stamps."""
+    def late_periods(self, rule: Rule, now: datetime, stamps: Iterable[datetime]) -> Iterable[Period]:
+        """Whole windows of the past, each ending with a text that came late and is before the current one."""
         current = self.period(rule, now).start
-        start = window_start(first, max(rule.window, self._width))
-        while start <= last and start < current:
-            yield Period(start, min(start + rule.window, current))
-            start += rule.window
+        last: dict[datetime, datetime] = {}
+        for stamp in sorted(stamps):
+            if now - LATEST <= stamp < current:
+                last[window_start(stamp, max(rule.window, self._width))] = stamp
+        for stamp in last.values():
+            end = window_start(stamp, self._width) + self._width
+            yield self.period(rule, end - timedelta.resolution)
 
     def watched(
         self, rule: Rule, period: Period, late_from: datetime | None = None
@@ -93,16 +98,24 @@ class Watcher:
             nothing = Aggregate(period.start, ALL, ALL)
             yield ALL, Watched(nothing, period.start, period.end, True, heard=heard)
             return
-        window = self._store.sums(period.start, period.end, rule.selection)
+        steps: Sequence[Aggregate] = ()
+        if isinstance(rule, SlowDriftRule):
+            window = steps = self._whole_steps(rule, period.end)
+        else:
+            window = self._store.sums(period.start, period.end, rule.selection)
         topics = topics_of(rule, self._topics)
         for topic in topics:
             total = _total(window, rule, topic, period.start)
             seen = Watched(total, period.start, period.end, bool(window), topics=len(topics))
             if isinstance(rule, BaselineRule):
                 seen = replace(seen, usual=partial(self._usual, rule, topic, period.start, late_from))
-            if isinstance(rule, SlowDriftRule):
-                seen = replace(seen, steps=partial(self._whole_steps, rule, topic, period.end))
-            yield topic, seen
+            yield topic, replace(seen, steps=_by_cell(steps, rule, topic))
+
+    def came_late(self, first: datetime) -> None:
+        """Texts of `first` and later have only just come: what is known from there on is read anew."""
+        for key, history in self._histories.items():
+            if first < history.end:
+                self._stale[key] = min(first, self._stale.get(key, first))
 
     def _usual(self, rule: BaselineRule, topic: str, before: datetime, late_from: datetime | None) -> Usual:
         """What is usual on a topic, learned anew a few times a window but no oftener than it can matter."""
@@ -111,19 +124,21 @@ class Watcher:
         key = (rule.name, late_from is not None)
         history = self._histories.get(key)
         if history is None or history.end != end:
-            history = self._histories[key] = self._history(rule, end, history)
+            stale = self._stale.pop(key, end)
+            history = self._histories[key] = self._history(rule, end, history, stale)
         if topic not in history.usual:
             history.usual[topic] = history.learn(rule, topic)
         return history.usual[topic]
 
-    def _history(self, rule: BaselineRule, end: datetime, known: History | None) -> History:
-        """Weeks of cells are many rows: of those that are `known` only the latest are read again."""
+    def _history(self, rule: BaselineRule, end: datetime, known: History | None, stale: datetime) -> History:
+        """Weeks of cells are many rows: of those that are `known` only the latest are read again, and those
+        from `stale` on."""
         width = max(min(HOUR, rule.window) // self._width, 1) * self._width
         start = window_start(end - rule.baseline, width)
         kept: list[Aggregate] = []
         fresh = start
         if known is not None and start < known.end <= end:
-            fresh = max(start, window_start(known.end - LATEST, width))
+            fresh = max(start, window_start(min(known.end - LATEST, stale), width))
             kept = [cell for cell in known.cells if start <= cell.start < fresh]
         cells = [*kept, *self._store.cells(fresh, end, width, rule.selection)]
         starts = sorted({cell.start for cell in cells})
@@ -132,7 +147,7 @@ class Watcher:
         past = [alert for alert in self._store.past_alerts(start) if alert.rule == rule.name]
         return History(end, width, cells, live, past)
 
-    def _whole_steps(self, rule: SlowDriftRule, topic: str, now: datetime) -> list[Aggregate]:
+    def _whole_steps(self, rule: SlowDriftRule, now: datetime) -> Sequence[Aggregate]:
         """The steps of the window that are over, read anew some times a step."""
         asked = window_start(now, max(rule.step / 12, self._width))
         known = self._steps.get(rule.name)
@@ -140,7 +155,7 @@ class Watcher:
             end = window_start(now, rule.step)
             cells = self._store.cells(end - rule.window, end, rule.step, rule.selection)
             known = self._steps[rule.name] = (asked, cells)
-        return _by_cell(known[1], rule, topic)
+        return known[1]
 
     def with_writers(self, rule: Rule, topic: str, period: Period, seen: Observation) -> Observation:
         """A breach that too few sources or authors speak of is none."""
@@ -171,7 +186,7 @@ def _scope(rule: Rule, topic: str, period: Period) -> Scope:
     return Scope(None if topic == ALL else topic, rule.kinds, period.start, period.end, rule.selection)
 
 
-def _by_cell(cells: Sequence[Aggregate], rule: BaselineRule, topic: str) -> list[Aggregate]:
+def _by_cell(cells: Sequence[Aggregate], rule: Rule | BaselineRule, topic: str) -> list[Aggregate]:
     """The cells of one topic, its kinds added up; `cells` come in order of time."""
     chosen = [cell for cell in cells if topic in (ALL, cell.topic) and cell.kind in rule.kinds]
     return [

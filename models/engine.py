@@ -100,6 +100,16 @@ class Engine:
         if settings.threads:
             torch.set_num_threads(settings.threads)
 
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics it tells apart."""
+        return self.info.labels["topic"]
+
+    @property
+    def described(self) -> str:
+        """Its version and where it runs."""
+        return f"{self.info.version} on {self.device.type}"
+
     @classmethod
     def load(cls, settings: ModelSettings, metrics: ModelMetrics | None = None) -> "Engine":
         """Raises WeightsError where the folder of `settings.weights` cannot be used, or its canaries fail."""

@@ -44,7 +44,8 @@ class AlertPages:
         """The HTML of a path; None where there is no such page.  Raises StoreUnavailable."""
         if path.rstrip("/") == "/alerts":
             return self._template.render(listed=self._alerts.recent_alerts(LISTED)[::-1], alert=None)
-        alert = self._alerts.find(path.removeprefix("/alerts/"))
+        id_ = path.removeprefix("/alerts/")
+        alert = self._alerts.find(id_) if id_.isascii() and id_.isalnum() else None
         if alert is None:
             return None
         bars = self._bars(alert)

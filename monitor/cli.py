@@ -130,10 +130,10 @@ def demo(config: Path | None, state: Path, plain: bool) -> None:
 @main.command(epilog=examples("monitor sample -c monitor.toml", "monitor sample --history 1 --rate 2"))
 @config_option
 @click.option("--history", type=click.FloatRange(0), default=26.0, show_default=True,
-              help="Hours of stamped texts sent first, so that there is a baseline.")  # fmt: skip
+              help="Hours of stamped texts, sent first where the topics are empty.")  # fmt: skip
 @click.option("--rate", type=click.FloatRange(0, min_open=True), default=0.2, show_default=True,
               help="Texts a second.")  # fmt: skip
-@click.option("--surge-every", type=click.FloatRange(1), default=60.0, show_default=True,
+@click.option("--surge-every", type=click.FloatRange(1), default=240.0, show_default=True,
               help="Minutes between two surges of bad news; the first comes after two.")  # fmt: skip
 @plain_errors
 def sample(config: Path | None, history: float, rate: float, surge_every: float) -> None:
@@ -144,6 +144,8 @@ def sample(config: Path | None, history: float, rate: float, surge_every: float)
     from stream import broker
 
     broker.incarnations(chosen.kafka, chosen.kafka.kinds)
+    if not broker.is_empty(chosen.kafka, chosen.kafka.kinds):
+        history = 0.0
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
@@ -160,7 +162,8 @@ def healthy(config: Path | None, ready: bool) -> None:
     import httpx
 
     http = settings.load(config).http
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(http.host, http.host)  # noqa: S104
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(http.host, http.host)  # noqa: S104
+    host = f"[{host}]" if ":" in host else host
     try:
         answer = httpx.get(f"http://{host}:{http.port}/{'readyz' if ready else 'healthz'}", timeout=4)
     except httpx.HTTPError as error:
@@ -198,6 +201,130 @@ def topics_create(config: Path | None) -> None:
     kafka = chosen.kafka
     for name in (*kafka.kinds, *kafka.written):
         click.echo(f"{name}: {'created' if name in created else 'was there'}")
+
+
+@main.command(epilog=examples("monitor purge --older-than 90", "monitor purge --older-than 90 --dry-run"))
+@config_option
+@click.option("--older-than", type=click.IntRange(1), required=True, help="Days since they were received.")
+@click.option("--dry-run", is_flag=True, help="Only say how many documents it would be.")
+@plain_errors
+def purge(config: Path | None, older_than: int, dry_run: bool) -> None:
+    """Erase old texts, authors and evidence; labels, scores, sums and identities stay."""
+    from stream import database, retention
+    from stream.store import Store
+
+    chosen = settings.load(config)
+    log.set_up(chosen.log)
+    store = Store(database.connect(chosen.database), chosen.stream.window_seconds)
+    now = datetime.now(UTC)
+    try:
+        database.check_schema(store.engine)
+        total = retention.purgeable(store, now - timedelta(days=older_than))
+        if dry_run:
+            click.echo(f"{total} documents would lose their texts")
+            return
+        console = Console(stderr=True)
+        with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+            task = bar.add_task("purging", total=total)
+            done = retention.purge(
+                store, now - timedelta(days=older_than), now, lambda rows: bar.advance(task, rows)
+            )
+    finally:
+        store.engine.dispose()
+    click.echo(
+        f"{done.documents} documents lost their texts, {done.alerts} alerts their evidence, "
+        f"{done.dead_letters} dead letters their details"
+    )
+
+
+@main.group()
+def offsets() -> None:
+    """How far Kafka was read, where the database was restored or is new."""
+
+
+@offsets.command("show", epilog=examples("monitor offsets show -c monitor.toml"))
+@config_option
+@json_option
+@plain_errors
+def offsets_show(config: Path | None, as_json: bool) -> None:
+    """Kafka's committed offsets beside those in SQL, which are the ones that count."""
+    from stream import offsets as kafka_offsets
+
+    with _standing(config) as (chosen, store, incarnations):
+        found = kafka_offsets.standings(chosen.kafka, store, incarnations)
+    if as_json:
+        rows = [
+            {
+                "topic": s.partition.topic,
+                "partition": s.partition.number,
+                "committed": s.committed,
+                "stored": s.stored,
+            }
+            for s in found
+        ]
+        click.echo(json.dumps(rows))
+        return
+    for standing in found:
+        click.echo(
+            f"{standing.partition}: Kafka {_or_nothing(standing.committed)}, "
+            f"SQL {_or_nothing(standing.stored)}" + (f", {standing.unread} UNREAD" if standing.unread else "")
+        )
+
+
+@offsets.command("rewind", epilog=examples("monitor offsets rewind -c monitor.toml"))
+@config_option
+@plain_errors
+def offsets_rewind(config: Path | None) -> None:
+    """Read again what the database does not hold: set Kafka's group back to where SQL is.
+
+    No monitor may run meanwhile.
+    """
+    from stream import offsets as kafka_offsets
+
+    with _standing(config) as (chosen, store, incarnations):
+        _told(kafka_offsets.rewind(chosen.kafka, store, incarnations), "will be read again")
+
+
+@offsets.command("accept", epilog=examples("monitor offsets accept -c monitor.toml"))
+@config_option
+@plain_errors
+def offsets_accept(config: Path | None) -> None:
+    """Leave out what the database does not hold: go on where Kafka's group is."""
+    from stream import offsets as kafka_offsets
+
+    with _standing(config) as (chosen, store, incarnations):
+        _told(
+            kafka_offsets.accept(chosen.kafka, store, incarnations, datetime.now(UTC)),
+            "are left out for good",
+        )
+
+
+@contextmanager
+def _standing(config: Path | None) -> Iterator[tuple[Settings, Any, Mapping[str, str]]]:
+    """The settings, the store and the topics' incarnations."""
+    from stream import broker, database
+    from stream.store import Store
+
+    chosen = settings.load(config)
+    log.set_up(chosen.log)
+    store = Store(database.connect(chosen.database), chosen.stream.window_seconds)
+    try:
+        database.check_schema(store.engine)
+        yield chosen, store, broker.incarnations(chosen.kafka, chosen.kafka.kinds)
+    finally:
+        store.engine.dispose()
+
+
+def _or_nothing(offset: int | None) -> str:
+    return "nothing" if offset is None else str(offset)
+
+
+def _told(changed: Iterable[Any], what: str) -> None:
+    changed = list(changed)
+    for standing in changed:
+        click.echo(f"{standing.partition}: {standing.unread} messages {what}")
+    if not changed:
+        click.echo("nothing to do: Kafka is not ahead of the database")
 
 
 @main.group()

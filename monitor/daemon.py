@@ -8,9 +8,9 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
@@ -20,8 +20,6 @@ from alerts.metrics import AlertMetrics
 from alerts.notify import Channels, Webhooks
 from alerts.pages import Delivery
 from alerts.rules import RuleFile
-from models.engine import Engine
-from models.metrics import ModelMetrics
 from monitor.alert_pages import AlertPages
 from monitor.http import Endpoint
 from monitor.loops import (
@@ -32,17 +30,19 @@ from monitor.loops import (
     Loop,
     OutboxRunner,
     PageDelivery,
+    PurgeRunner,
     TopicWatch,
     Watchdog,
 )
 from monitor.settings import Settings
-from stream import broker, database
+from stream import broker, database, offsets
 from stream.alert_store import Lease, SqlAlertStore
+from stream.breaker import Breaker
 from stream.broker import KafkaSender
 from stream.codec import Codec
 from stream.errors import BrokerError, StoreUnavailable
 from stream.metrics import KINDS, StreamMetrics
-from stream.nouns import Alert
+from stream.nouns import Alert, Prediction
 from stream.outbox import KAFKA, BatchOutbound, Entry, Outbox
 from stream.pipeline import Pipeline
 from stream.store import Store
@@ -55,17 +55,42 @@ STOP_SECONDS = 40.0
 T = TypeVar("T")
 
 
+class Classifier(Protocol):
+    """What judges the texts: `models.engine.Engine`, or something that stands in for it."""
+
+    @property
+    def topics(self) -> Sequence[str]: ...
+
+    @property
+    def described(self) -> str:
+        """Its version and where it runs, for the log."""
+
+    def classify(self, texts: Sequence[str], languages: Sequence[str | None]) -> Sequence[Prediction]: ...
+
+
+def load_engine(settings: Settings, registry: CollectorRegistry) -> Classifier:
+    """The classifier of the settings.  Raises ModelError."""
+    from models.engine import Engine
+    from models.metrics import ModelMetrics
+
+    return Engine.load(settings.models, ModelMetrics(registry))
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
 class Daemon:
-    """One monitor.  Building it loads the model and needs broker and database to answer.
+    """One monitor.  Building it loads the classifier and needs broker and database to answer.
 
     Raises the rooms' own errors where something is wrong that waiting cannot mend.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        load: Callable[[Settings, CollectorRegistry], Classifier] = load_engine,
+    ) -> None:
         self.settings = settings
         self.registry = CollectorRegistry()
         self._stopping = threading.Event()
@@ -75,9 +100,8 @@ class Daemon:
         self._deadline.daemon = True
         ProcessCollector(registry=self.registry)
         self.http = Endpoint(settings.http, self.registry, self.troubles, self.page)
-        model_metrics = ModelMetrics(self.registry)
-        self.engine = Engine.load(settings.models, model_metrics)
-        self.topics = self.engine.info.labels["topic"]
+        self.classifier = load(settings, self.registry)
+        self.topics = self.classifier.topics
         self.rules = RuleFile(settings.alerts.rules, self.topics)
         self.stream_metrics = StreamMetrics(self.registry, self.topics)
         self.alert_metrics = AlertMetrics(self.registry)
@@ -89,6 +113,7 @@ class Daemon:
         topics = (*kinds, *settings.kafka.written)
         found = _patiently(lambda: broker.incarnations(settings.kafka, topics))
         self._incarnations = {topic: found[topic] for topic in kinds}
+        _patiently(lambda: offsets.check(settings.kafka, self.store, self._incarnations))
         self.pipeline = self._make_pipeline()
         self.worker = Worker(settings.kafka, settings.stream, self.pipeline.process, self._stopping)
         self.watchdog = Watchdog(
@@ -168,8 +193,7 @@ class Daemon:
         threads = self._loops()
         for thread in threads:
             thread.start()
-        log.info("monitor up: model %s on %s, metrics at %s/metrics",
-                 self.engine.info.version, self.engine.device.type, self.http.url)  # fmt: skip
+        log.info("monitor up: model %s, metrics at %s/metrics", self.classifier.described, self.http.url)
         try:
             await self.worker.run(stop)
         finally:
@@ -183,7 +207,7 @@ class Daemon:
         stream = self.settings.stream
         return Pipeline(
             codec=Codec(timedelta(seconds=stream.future_seconds), stream.max_message_bytes),
-            classify=self.engine.classify,
+            classify=self.classifier.classify,
             store=self.store,
             outbound=BatchOutbound(self.settings.kafka, stream.publish_predictions),
             kinds=self.settings.kafka.kinds,
@@ -192,6 +216,7 @@ class Daemon:
             metrics=self.stream_metrics,
             clock=utc_now,
             stopping=self._stopping,
+            breaker=Breaker(stream.dead_letter_share),
         )
 
     def _loops(self) -> list[Loop]:
@@ -215,13 +240,17 @@ class Daemon:
             "alertmanager": (1.0, self._alertmanager_runner().once),
             "database": (2.0, self.watchdog.ask_database),
             "topics": (30.0, watch.once),
-            "depth": (5.0, lambda: self.stream_metrics.show_outbox(*outbox.depth())),
+            "depth": (
+                5.0,
+                lambda: self.stream_metrics.show_outbox(*outbox.depth((*topics, *alerts.targets))),
+            ),
             "watchdog": (2.0, self.watchdog.once),
         }
+        days = self.settings.stream.retention_days
+        purge = PurgeRunner(self.store, self._lease("purge"), timedelta(days=days) if days else None, utc_now)
+        runners["purge"] = (600.0, purge.once)
         if every := self.settings.stream.heartbeat_seconds:
-            beat = HeartbeatRunner(
-                self.store, self._lease("heartbeat"), kafka.news, self.stream_metrics, utc_now
-            )
+            beat = HeartbeatRunner(self.store, kafka.news, self.stream_metrics, utc_now)
             runners["heartbeat"] = (every, beat.once)
         return [
             Loop(name, seconds, once, self._stopping, self._fail) for name, (seconds, once) in runners.items()

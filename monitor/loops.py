@@ -12,6 +12,7 @@ import msgspec
 
 from alerts.alertmanager import as_alert
 from alerts.errors import RuleError
+from alerts.lifecycle import RESOLVED
 from alerts.loop import AlertLoop
 from alerts.metrics import AlertMetrics
 from alerts.notify import Channels, Failure, Webhooks, outcome
@@ -23,9 +24,10 @@ from stream.broker import KafkaSender
 from stream.database import writing
 from stream.errors import BrokerError, StoreUnavailable
 from stream.metrics import StreamMetrics
-from stream.nouns import Kind, Scope, Selection
+from stream.nouns import EPOCH, HEARTBEAT, Kind, Scope, Selection
 from stream.outbox import KAFKA, Entry, Outbox, to_kafka
 from stream.pipeline import Pipeline
+from stream.retention import purge
 from stream.settings import KafkaSettings
 from stream.store import Store, put_outbox
 from stream.worker import Worker
@@ -33,8 +35,9 @@ from stream.worker import Worker
 log = logging.getLogger(__name__)
 
 AWAY_SECONDS = 8.0
-HEARTBEAT = "monitor-heartbeat"
 REMEMBERED = timedelta(days=1)
+# A page that no receiver took for so long is of no use, and must not hold up later ones for ever.
+GIVEN_UP = timedelta(days=7)
 Clock = Callable[[], datetime]
 
 
@@ -100,6 +103,7 @@ class AlertRunner:
             self._loop.evaluate(now)
             self._stream_metrics.show_mood(self._store.sums(self._mood(now), now))
         except LeaseLost:
+            self._loop.rest()
             self._hide()
         except StoreUnavailable:
             self._hide()
@@ -140,8 +144,10 @@ class OutboxRunner:
         self._lease, self._send, self._clock, self._stopping = lease, send, clock, stopping
 
     def once(self) -> None:
+        """Until nothing is due; the lease is looked at again before everything that is sent."""
         while not self._stopping.is_set() and self._due(1) and self._lease.hold(self._clock()):
-            self._send(self._due(self._limit))
+            if found := self._due(self._limit):
+                self._send(found)
 
     def _due(self, limit: int) -> list[Entry]:
         return self._outbox.due(self._targets, self._clock(), limit)
@@ -178,33 +184,31 @@ class PageDelivery:
         self._outbox, self._metrics, self._clock = outbox, metrics, clock
 
     def __call__(self, entries: list[Entry]) -> None:
-        lanes: dict[tuple[str, str], list[Entry]] = {}
-        for entry in entries:
-            lanes.setdefault((entry.target, entry.lane), []).append(entry)
-        for (target, _), waiting in lanes.items():
-            for state, same in groupby(waiting, lambda entry: msgspec.json.decode(entry.body)["state"]):
-                if not self._deliver(target, state, list(same)):
-                    break  # what comes after it waits for it
+        """Deliver one page: the lease is looked at again before the next."""
+        first = entries[0]
+        lane = [entry for entry in entries if (entry.target, entry.lane) == (first.target, first.lane)]
+        _, same = next(groupby(lane, lambda entry: msgspec.json.decode(entry.body)["state"]))
+        self._deliver(first.target, list(same))
 
-    def _deliver(self, target: str, state: str, entries: list[Entry]) -> bool:
-        """Whether these are settled, sent or refused."""
-        page = grouped([msgspec.json.decode(entry.body) for entry in entries])
+    def _deliver(self, target: str, entries: list[Entry]) -> None:
+        page, now = grouped([msgspec.json.decode(entry.body) for entry in entries]), self._clock()
         failure = self._send(target, page)
-        settled = failure is None or not failure.recoverable
-        if settled:
-            self._outbox.settled(entries, outcome(failure), self._clock())
-        elif failure is not None:
-            self._outbox.failed(entries[0], failure.reason, self._clock())
+        if failure is not None and now - entries[0].created_at > GIVEN_UP:
+            failure = Failure(f"{failure.reason}, for {GIVEN_UP.days} days", recoverable=False)
         receiver = target.partition(":")[2]
         self._metrics.pages.labels(receiver, outcome(failure)).inc()
+        if failure is None or not failure.recoverable:
+            self._outbox.settled(entries, outcome(failure), now)
+        else:
+            self._outbox.failed(entries[0], failure.reason, now)
         if failure is not None:
-            again = "given up" if settled else "tried again later"
-            log.error("%s page to receiver %s %s: %s", state, receiver, again, failure.reason)
-        return settled
+            again = "tried again later" if failure.recoverable else "given up"
+            log.error("%s page to receiver %s %s: %s", page["state"], receiver, again, failure.reason)
 
     def _send(self, target: str, page: dict[str, Any]) -> Failure | None:
         if target.startswith(CHANNEL):
-            return self._channels.send(target.removeprefix(CHANNEL), *as_text(page))
+            ended = page["state"] == RESOLVED
+            return self._channels.send(target.removeprefix(CHANNEL), *as_text(page), ended=ended)
         return self._webhooks.send(target.removeprefix(WEBHOOK), msgspec.json.encode(page))
 
 
@@ -266,22 +270,37 @@ class HeartbeatRunner:
     """Sends a document that says nothing, and looks when the latest of them arrived in SQL: outbox, Kafka,
     classifier and store all work.  Without words it gets no label and counts in no aggregate."""
 
-    def __init__(self, store: Store, lease: Lease, topic: str, metrics: StreamMetrics, clock: Clock) -> None:
-        self._store, self._lease, self._topic = store, lease, topic
+    def __init__(self, store: Store, topic: str, metrics: StreamMetrics, clock: Clock) -> None:
+        self._store, self._topic = store, topic
         self._metrics, self._clock = metrics, clock
         self._started = clock()
 
     def once(self) -> None:
         now = self._clock()
-        if self._lease.hold(now):
-            stamp = now.isoformat()
-            message = {"id": stamp, "source": HEARTBEAT, "published_at": stamp, "text": "-", "lang": "zxx"}
-            with writing(self._store.engine) as connection:
-                put_outbox(connection, [to_kafka(self._topic, [(f"{HEARTBEAT}/{stamp}", message)])], now)
+        stamp = now.isoformat()
+        message = {"id": stamp, "source": HEARTBEAT, "published_at": stamp, "text": "-", "lang": "zxx"}
+        with writing(self._store.engine) as connection:
+            put_outbox(connection, [to_kafka(self._topic, [(f"{HEARTBEAT}/{stamp}", message)])], now)
         scope = Scope(None, tuple(Kind), now - REMEMBERED, now, Selection((HEARTBEAT,)))
         # One that never arrives must be missed too.
         heard = self._store.heard(scope).get(HEARTBEAT, self._started)
         self._metrics.heartbeat.set(heard.timestamp())
+
+
+class PurgeRunner:
+    """Erases old texts, where this monitor holds the lease."""
+
+    def __init__(self, store: Store, lease: Lease, keep: timedelta | None, clock: Clock) -> None:
+        """`keep` is how long texts are kept; None: for ever, and heartbeats alone are deleted."""
+        self._store, self._lease, self._keep, self._clock = store, lease, keep, clock
+
+    def once(self) -> None:
+        now = self._clock()
+        if not self._lease.hold(now):
+            return
+        done = purge(self._store, now - self._keep if self._keep else EPOCH, now)
+        if done.documents:
+            log.info("%d documents lost their texts, %d alerts their evidence", done.documents, done.alerts)
 
 
 class TopicWatch:

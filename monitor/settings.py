@@ -190,6 +190,6 @@ def _siblings(parts: list[str]) -> list[str]:
 def _holds_secret(parts: list[str]) -> bool:
     return (
         parts[:1] == ["database"]
-        or parts[:2] in (["alerts", "webhooks"], ["alerts", "alertmanagers"])
+        or parts[:2] in (["alerts", "webhooks"], ["alerts", "channels"], ["alerts", "alertmanagers"])
         or parts == ["alerts"]
     )

@@ -79,7 +79,7 @@ class SqlAlertStore:
     def heard(self, scope: Scope) -> dict[str, datetime]:
         return self._store.heard(scope)
 
-    def late(self, since: datetime, before: datetime) -> tuple[datetime, datetime] | None:
+    def late(self, since: datetime, before: datetime) -> list[datetime]:
         return self._store.late(since, before)
 
     def past_alerts(self, since: datetime) -> list[Alert]:
@@ -146,7 +146,7 @@ class SqlAlertStore:
                 connection.execute(statement, row)
             if turns:
                 connection.execute(schema.alert_transitions.insert(), [_turn_row(turn) for turn in turns])
-                events = [(f"{turn.alert.id}:{turn.alert.state}", dict(turn.message)) for turn in turns]
+                events = [(str(turn.message["key"]), dict(turn.message)) for turn in turns]
                 put_outbox(connection, [to_kafka(self._topic, events)], now)
             put_outbox(connection, [_page(n) for n in notices if _is_new(connection, n, now)], now)
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaProducer
-from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.admin import KafkaAdminClient, NewTopic, OffsetSpec
 from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from stream.errors import BrokerError, TopicMissing
 from stream.outbox import KAFKA, Entry, decode_messages
@@ -61,6 +62,40 @@ def incarnations(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, st
             "run `monitor topics create`, or set kafka.news and kafka.comments"
         )
     return {name: f"{cluster}/{found[name].get('topic_id') or ''}" for name in topics}
+
+
+def committed(settings: KafkaSettings, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+    """The offsets that the consumer group has committed for these topics.  Raises BrokerError."""
+    with _Admin(settings) as admin:
+        (found,) = admin.list_group_offsets(settings.group).values()
+    wanted = set(topics)
+    return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if tp.topic in wanted}
+
+
+def commit(settings: KafkaSettings, offsets: Mapping[tuple[str, int], int]) -> None:
+    """Set the consumer group's offsets; no worker of it may run.  Raises BrokerError."""
+    asked = {TopicPartition(*place): OffsetAndMetadata(at, "", -1) for place, at in offsets.items()}
+    if not asked:
+        return
+    with _Admin(settings) as admin:
+        answers_ = admin.alter_group_offsets(settings.group, asked)
+    for tp, error in answers_.items():
+        if error.errno:
+            told = f"{tp.topic}[{tp.partition}]: {error.__name__}"
+            raise BrokerError(f"{told}: stop every monitor of the group first")
+
+
+def is_empty(settings: KafkaSettings, topics: Iterable[str]) -> bool:
+    """Whether no message was ever sent to any of these topics.  Raises BrokerError."""
+    with _Admin(settings) as admin:
+        found = admin.describe_topics(list(topics))
+        places = [
+            TopicPartition(topic["name"], partition["partition_index"])
+            for topic in found
+            for partition in topic["partitions"]
+        ]
+        ends = admin.list_partition_offsets(dict.fromkeys(places, OffsetSpec.LATEST))
+    return not any(end.offset for end in ends.values())
 
 
 class _Admin:

@@ -7,6 +7,7 @@ StreamError
 ├── TopicMissing         a topic does not exist; says what to do
 ├── StoreUnavailable     the database is away, locked or full; the same call may work later
 ├── StoreRefused         the database refuses these very values; another try cannot help
+├── OffsetsAhead         Kafka was read further than the database holds; says what to do
 └── SchemaError          the database's schema is not the one this version knows; says what to do
 """
 
@@ -41,6 +42,10 @@ class StoreUnavailable(StreamError):
 
 
 class StoreRefused(StreamError):
+    pass
+
+
+class OffsetsAhead(StreamError):
     pass
 
 

@@ -80,7 +80,7 @@ class StreamMetrics:
         self.outbox_waiting.set(float("nan"))
         self.outbox_failing = Gauge(
             "sentiment_outbox_failing_timestamp_seconds",
-            "When the oldest outbox entry was queued that failed and is tried again; NaN without one",
+            "Since when an outbox entry has failed and is tried again; NaN without one",
             registry=registry,
         )  # fmt: skip
         self.outbox_failing.set(float("nan"))

@@ -15,6 +15,8 @@ SENTIMENTS = ("positive", "neutral", "negative")
 TASKS = ("topic", "sentiment")
 SCORE_SCALE = 10_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# The source of the documents that the monitor sends itself.
+HEARTBEAT = "monitor-heartbeat"
 
 
 class Kind(StrEnum):

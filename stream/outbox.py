@@ -38,6 +38,7 @@ class Entry:
     key: str | None
     body: bytes
     attempts: int
+    created_at: datetime
 
 
 @dataclass(frozen=True)
@@ -163,13 +164,13 @@ class Outbox:
                     found = (pages.c.target == entry.target) & (pages.c.key == entry.key)
                     connection.execute(update(pages).where(found).values(settled_at=now, outcome=outcome))
 
-    def depth(self) -> tuple[int, datetime | None]:
-        """How many entries wait, and when the oldest one was queued that failed."""
+    def depth(self, targets: Sequence[str]) -> tuple[int, datetime | None]:
+        """How many entries wait for these targets, and since when one of them has failed."""
         table = schema.outbox
-        failing = select(func.min(table.c.created_at)).where(table.c.attempts > 0)
+        ours = select(func.count(), func.min(table.c.failing_since)).where(table.c.target.in_(targets))
         with reading(self._engine) as connection:
-            waiting = connection.scalar(select(func.count()).select_from(table)) or 0
-            return waiting, connection.scalar(failing)
+            waiting, failing = connection.execute(ours).one()
+            return int(waiting), failing
 
     def failed(self, entry: Entry, error: str, now: datetime) -> None:
         """Note the failure; the next try comes ever later, up to five minutes."""
@@ -182,6 +183,7 @@ class Outbox:
                 .values(
                     attempts=min(entry.attempts + 1, MOST_ATTEMPTS),
                     retry_at=now + wait,
+                    failing_since=func.coalesce(table.c.failing_since, now),
                     last_error=error[:500],
                 )
             )

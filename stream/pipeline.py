@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from models.errors import InferenceError
+from stream.breaker import Breaker
 from stream.codec import Codec
 from stream.errors import Rejected, StoreRefused, StoreUnavailable, StreamError
 from stream.metrics import StreamMetrics
@@ -20,6 +21,7 @@ from stream.store import Batch, DeadLetter, Judged, Outbound, Partition, Place, 
 log = logging.getLogger(__name__)
 
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
+BREAKER_SECONDS = 60.0
 PLAIN_TEXT = "Company reports quarterly results"
 
 
@@ -62,10 +64,13 @@ class Pipeline:
         metrics: StreamMetrics,
         clock: Callable[[], datetime],
         stopping: threading.Event,
+        breaker: Breaker,
+        breaker_seconds: float = BREAKER_SECONDS,
     ) -> None:
         self._codec, self._classify, self._store, self._outbound = codec, classify, store, outbound
         self._kinds, self._incarnations, self._late = kinds, incarnations, late
         self._metrics, self._clock, self._stopping = metrics, clock, stopping
+        self._breaker, self._breaker_seconds = breaker, breaker_seconds
         self.trouble: str | None = None
 
     def process(self, records: Sequence[Record]) -> None:
@@ -73,11 +78,23 @@ class Pipeline:
 
         Raises Stopping where the monitor is to stop before the database is back.
         """
+        self._wait_for_readable()
         self._metrics.batch.observe(len(records))
         outcomes = self._judge(self._decode(records))
         for written in self._write(outcomes):
             self._metrics.count(written, self._clock(), self._late)
             _log_dead(written.dead)
+        self._breaker.observe(len(records), sum(isinstance(outcome, DeadLetter) for outcome in outcomes))
+
+    def _wait_for_readable(self) -> None:
+        """While nearly every message is refused, one batch a minute is tried; the others stay in Kafka."""
+        if not self._breaker.is_open:
+            return
+        self.trouble = "nearly every message is refused: one batch a minute is tried until they can be read"
+        log.error("%s; see the dead letters for the reason", self.trouble)
+        if self._stopping.wait(self._breaker_seconds):
+            raise Stopping("stopped while the messages cannot be read")
+        self.trouble = None
 
     def _decode(self, records: Sequence[Record]) -> list[tuple[Place, Document] | DeadLetter]:
         now = self._clock()

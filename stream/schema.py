@@ -138,6 +138,7 @@ outbox = Table(
     _column("created_at", UtcDateTime),
     _column("attempts", SmallInteger),
     _column("retry_at", UtcDateTime),
+    _column("failing_since", UtcDateTime, nullable=True),
     _column("last_error", Text, nullable=True),
     Index("ix_outbox_due", "target", "lane", "id"),
 )
@@ -198,6 +199,14 @@ deliveries = Table(
     _column("settled_at", UtcDateTime, nullable=True),
     _column("outcome", String(16), nullable=True),
     Index("ix_deliveries_alert", "alert_id"),
+)
+
+# How far long work has come, by name.
+marks = Table(
+    "marks",
+    metadata,
+    _column("name", String(100), primary_key=True),
+    _column("at", UtcDateTime),
 )
 
 # Who may run what only one of several monitors may run.

@@ -26,6 +26,12 @@ class KafkaSettings(BaseModel):
     alerts: str = Field("alerts", min_length=1, description="topic of the alerts' transitions")
     partitions: int = Field(4, ge=1, le=1000, description="partitions of a topic that is created")
     replication: int = Field(1, ge=1, le=9, description="replicas of a topic that is created")
+    session_seconds: int = Field(
+        45,
+        ge=6,
+        le=600,
+        description="after so long without a sign of a worker its partitions go to others",
+    )
     api_version: tuple[int, int] | None = Field(
         None,
         description="protocol version spoken by the admin and producer clients; unset: asked of the broker",
@@ -92,14 +98,22 @@ class StreamSettings(BaseModel):
     max_message_bytes: int = Field(
         1_000_000, ge=1000, le=100_000_000, description="a longer message is refused as too_large"
     )
+    dead_letter_share: float = Field(
+        0.9, gt=0, le=1,
+        description="when this share of the latest 1,000 messages is refused, one batch a minute is tried",
+    )  # fmt: skip
     publish_predictions: bool = Field(
         True, description="send every prediction to the predictions topic as well"
     )
     mood_seconds: int = Field(
         900, ge=10, le=YEAR, description="how much of the latest event time the mood gauges on /metrics cover"
     )
+    retention_days: int = Field(
+        0, ge=0, le=36_500,
+        description="texts received longer ago are erased, their labels and sums stay; 0: kept for ever",
+    )  # fmt: skip
     heartbeat_seconds: int = Field(
-        0, ge=0, le=3600,
+        0, ge=0, le=120,
         description="send a document without words so often and see it arrive in SQL; 0: never",
     )  # fmt: skip
     stuck_seconds: int = Field(

@@ -54,6 +54,9 @@ class Partition:
     topic: str
     number: int
 
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.number}]"
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -65,7 +68,7 @@ class Place:
     value: bytes | None
 
     def __str__(self) -> str:
-        return f"{self.partition.topic}[{self.partition.number}]@{self.offset}"
+        return f"{self.partition}@{self.offset}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +183,22 @@ class Store:
         holes = sum(jump for jump in jumps if jump > 0)
         return Written(new, dead, _repeated(batch.outcomes, passed, judged, new), holes)
 
+    def next_offsets(self, incarnations: Iterable[str]) -> dict[Partition, int]:
+        """The next offset to read of every partition of these incarnations that was ever read."""
+        table = schema.offsets
+        query = select(table).where(table.c.incarnation.in_(list(incarnations)))
+        with reading(self.engine) as connection:
+            return {
+                Partition(row.incarnation, row.kafka_topic, row.kafka_partition): row.next_offset
+                for row in connection.execute(query)
+            }
+
+    def skip_to(self, offsets: Mapping[Partition, int], now: datetime) -> None:
+        """Move partitions forward without reading what lies between."""
+        with writing(self.engine) as connection:
+            fences = self._lock(connection, offsets, now)
+            self._move(connection, offsets, fences, now)
+
     def ping(self) -> None:
         """Raises StoreUnavailable where the database does not answer."""
         with reading(self.engine) as connection:
@@ -260,17 +279,15 @@ class Store:
         with reading(self.engine) as connection:
             return {row.source: row[1] for row in connection.execute(query.group_by(table.c.source))}
 
-    def late(self, since: datetime, before: datetime) -> tuple[datetime, datetime] | None:
-        """The first and the last stamp of judged documents that were received at `since` or later and
-        published before `before`; None without any."""
+    def late(self, since: datetime, before: datetime) -> list[datetime]:
+        """The windows that judged documents fall in which were received at `since` or later and published
+        before `before`, in order."""
         table = schema.documents
-        stamp = table.c.published_at
-        query = select(func.min(stamp), func.max(stamp)).where(
-            table.c.received_at >= since, stamp < before, table.c.score.is_not(None)
+        query = select(table.c.published_at).where(
+            table.c.received_at >= since, table.c.published_at < before, table.c.score.is_not(None)
         )
         with reading(self.engine) as connection:
-            first, last = connection.execute(query).one()
-            return None if first is None else (first, last)
+            return sorted({window_start(at, self.width) for at in connection.scalars(query)})
 
     def _lock(
         self, connection: Connection, ends: Mapping[Partition, int], now: datetime

@@ -130,8 +130,8 @@ class Worker:
             broker_max_poll_records=min(1000, 2 * self._stream.batch_documents),
             # A database may be away for hours: the watchdog, not the broker, ends what is stuck.
             broker_max_poll_interval=86_400.0,
-            broker_session_timeout=45.0,
-            broker_heartbeat_interval=3.0,
+            broker_session_timeout=float(self._kafka.session_seconds),
+            broker_heartbeat_interval=min(3.0, self._kafka.session_seconds / 4),
             broker_request_timeout=90.0,
             broker_rebalance_timeout=60.0,
         )

@@ -92,9 +92,11 @@ def lines(title: str, description: str, unit: str, *queries: Any) -> timeseries.
     return panel.legend(legend).tooltip(tooltip).line_width(1).fill_opacity(8).span(12).height(8)
 
 
-def number(title: str, description: str, unit: str, query: Any, *steps: tuple[float, str]) -> stat.Panel:
-    """One figure; `steps` are the values from which it changes its colour."""
-    found = [models.Threshold(value=None, color=GREEN)]
+def number(
+    title: str, description: str, unit: str, query: Any, *steps: tuple[float, str], base: str = GREEN
+) -> stat.Panel:
+    """One figure; `steps` are the values from which it changes its colour, `base` that below them."""
+    found = [models.Threshold(value=None, color=base)]
     found += [models.Threshold(value=value, color=colour) for value, colour in steps]
     limits = dashboard.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(found)
     return dress(stat.Panel(), title, description, unit, (query,)).thresholds(limits).span(6).height(4)
@@ -152,7 +154,8 @@ def desk() -> dashboard.Dashboard:
             "Alerts", RED,
             """SELECT fired_at AS time, coalesce(resolved_at, now()) AS timeend,
                    rule || ': ' || summary AS text, topic AS tags
-               FROM alerts WHERE $__timeFilter(fired_at) ORDER BY fired_at""",
+               FROM alerts WHERE fired_at <= $__timeTo() AND coalesce(resolved_at, now()) >= $__timeFrom()
+               ORDER BY fired_at""",
         )
     )  # fmt: skip
     panels = [
@@ -180,7 +183,8 @@ def desk() -> dashboard.Dashboard:
         rows("Alerts", "The latest episodes; a click on one opens its evidence.",
              """SELECT since, state, severity, rule, topic, coalesce(nullif(message, ''), summary) AS what,
                     uncertainty, n, resolved_at, id
-                FROM alerts WHERE $__timeFilter(since) ORDER BY since DESC LIMIT 100""",
+                FROM alerts WHERE since <= $__timeTo() AND coalesce(resolved_at, now()) >= $__timeFrom()
+                ORDER BY since DESC LIMIT 100""",
              {"id": "${monitor}/alerts/${__value.raw}"}),
         rows("Top negative stories", "The most negative texts of the time that is shown.",
              """SELECT published_at, round(score / 10000.0, 2) AS score, topic, source,
@@ -223,7 +227,7 @@ def operator() -> dashboard.Dashboard:
                prom("time() - max(sentiment_last_commit_timestamp_seconds)", instant=True),
                (180, AMBER), (600, RED)),
         number("Broker and database", "1 while both answer every monitor.", "none",
-               prom("min(sentiment_dependency_up)", instant=True)),
+               prom("min(sentiment_dependency_up)", instant=True), (1, GREEN), base=RED),
         lines("Lag by partition", "Messages in Kafka that are not in SQL yet.", "short",
               prom("sum by (kafka_topic, partition) (sentiment_consumer_lag_messages)",
                    "{{kafka_topic}} {{partition}}")),

@@ -129,6 +129,13 @@ def contained(image: Image, scene: Scene) -> Iterator[Callable[..., list[str]]]:
     image.buildah("rm", container)
 
 
+def written(image: Image, contained: Callable[..., list[str]]) -> set[str]:
+    """Files that the monitor's user owns, outside of /tmp."""
+    find = "find / -xdev -user 10001 -type f -not -path '/tmp/*' -not -path '/proc/*'"
+    done = subprocess.run(contained("sh", "-c", find), check=False, capture_output=True, env=image.environ)
+    return set(done.stdout.decode().split())
+
+
 def daemon_pid() -> int:
     """The monitor inside the container; buildah itself passes no signals on."""
     for entry in Path("/proc").iterdir():
@@ -160,6 +167,7 @@ def test_the_image_is_built_and_its_daemon_works_as_nobody_special(
         )
         assert (done.returncode == 0) is (words[0] != "rules"), done.stderr.decode()
 
+    before = written(image, contained)
     port, log = free_port(), tmp_path / "container.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -180,6 +188,7 @@ def test_the_image_is_built_and_its_daemon_works_as_nobody_special(
         contained("monitor", "healthy", port=port), check=False, capture_output=True, env=image.environ
     )
     assert healthy.returncode == 0 and b"alive" in healthy.stdout
+    assert written(image, contained) == before, "compose.yaml gives it a read-only root"
     os.kill(daemon_pid(), 15)
     assert process.wait(60) == 0, log.read_text()[-2000:]
     gone = subprocess.run(

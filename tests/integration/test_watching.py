@@ -35,6 +35,12 @@ def panels(file: Path) -> list[dict[str, Any]]:
     return [panel for panel in json.loads(file.read_text())["panels"] if panel["type"] != "row"]
 
 
+def annotations(file: Path) -> list[dict[str, Any]]:
+    """In the form of panels."""
+    found = json.loads(file.read_text())["annotations"].get("list") or []
+    return [{"title": one["name"], "targets": [one["target"]]} for one in found]
+
+
 def test_the_shipped_dashboards_are_those_that_the_builder_makes() -> None:
     made = builder().files()
     assert {file.name: file.read_text() for file in DASHBOARDS} == made
@@ -113,7 +119,7 @@ def test_every_panel_has_data_after_a_real_run_and_a_monitor_that_is_gone_is_pag
             lambda: prometheus.query("time() - sentiment_heartbeat_timestamp_seconds < 5"), 30, "a heartbeat"
         )
         engine = create_engine(room.scene.database_url)
-        asked = [(file.stem, panel) for file in DASHBOARDS for panel in panels(file)]
+        asked = [(file.stem, panel) for file in DASHBOARDS for panel in [*panels(file), *annotations(file)]]
         assert len(asked) > 20
 
         def silent() -> list[str]:
@@ -147,7 +153,8 @@ def answers(prometheus: Prometheus, engine: Any, panel: dict[str, Any]) -> bool:
 
 
 def rows(engine: Any, sql: str) -> bool:
-    asked = TIME_FILTER.sub(r"\1 BETWEEN now() - interval '6 hours' AND now() + interval '1 hour'", sql)
+    asked = TIME_FILTER.sub(r"\1 BETWEEN $__timeFrom() AND $__timeTo()", sql)
+    asked = asked.replace("$__timeFrom()", "now() - interval '6 hours'").replace("$__timeTo()", "now()")
     with engine.connect() as connection:
         return connection.execute(text(asked.replace(":", r"\:"))).first() is not None
 

@@ -44,15 +44,20 @@ def upgrade() -> None:
     op.add_column("alerts", sa.Column("sources", sa.JSON(), server_default="{}", nullable=False))
     op.add_column("outbox", sa.Column("lane", sa.String(length=200), server_default="", nullable=False))
     op.add_column("outbox", sa.Column("key", sa.String(length=100), nullable=True))
+    op.add_column("outbox", sa.Column("failing_since", sa.DateTime(timezone=True), nullable=True))
+    # Pages that wait already go one by one: their rules are not known here.
+    op.execute("UPDATE outbox SET lane = CAST(id AS VARCHAR(20)) WHERE target LIKE 'webhook:%'")
     op.drop_index("ix_outbox_due", "outbox")
     op.create_index("ix_outbox_due", "outbox", ["target", "lane", "id"])
     op.create_index("ix_documents_received", "documents", ["received_at"])
 
 
 def downgrade() -> None:
+    op.execute("UPDATE alerts SET state = 'firing' WHERE state = 'flapping'")
     op.drop_index("ix_documents_received", "documents")
     op.drop_index("ix_outbox_due", "outbox")
     op.create_index("ix_outbox_due", "outbox", ["target", "id"])
+    op.drop_column("outbox", "failing_since")
     op.drop_column("outbox", "key")
     op.drop_column("outbox", "lane")
     op.drop_column("alerts", "sources")

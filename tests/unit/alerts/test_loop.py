@@ -30,7 +30,7 @@ class Room(MemoryStore):
         super().__init__(texts)
         self.turns: list[Turn] = []
         self.notices: list[Notice] = []
-        self.came_late: tuple[datetime, datetime] | None = None
+        self.came_late: list[datetime] = []
 
     def add(self, count: int, start: datetime, end: datetime, sentiment: str, topic: str = "IPO") -> None:
         score = {"positive": 9000, "neutral": 0, "negative": -9000}[sentiment]
@@ -52,7 +52,7 @@ class Room(MemoryStore):
         MemoryStore.__init__(self, [*self.texts, *added])
         self.alerts = kept
 
-    def late(self, since: datetime, before: datetime) -> tuple[datetime, datetime] | None:
+    def late(self, since: datetime, before: datetime) -> list[datetime]:
         return self.came_late
 
     def save(
@@ -204,10 +204,10 @@ def test_documents_that_came_late_raise_what_their_window_would_have_and_rewrite
     store.add(60, NOW, later, "neutral", "Macro")
     # The surge of two hours ago is not looked at any more ...
     assert kept.evaluate(later) == []
-    store.came_late = (NOW - timedelta(minutes=3), NOW)
+    store.came_late = [NOW - timedelta(minutes=3), NOW]
     (alert,) = kept.evaluate(later + timedelta(seconds=5))  # ... unless its documents have only just come
     assert (alert.topic, alert.state) == ("IPO", "firing")
-    assert alert.summary.startswith("late, 11:55 to 12:00 UTC: IPO: ")
+    assert alert.summary.startswith("late, 11:56 to 12:01 UTC: IPO: ")
     assert alert.evidence
     sent = list(store.notices)
     for minutes in (1, 2, 3, 20):
@@ -224,7 +224,7 @@ def test_what_was_paged_already_is_not_raised_again_by_what_comes_late() -> None
     store.add(100, NOW, NOW + timedelta(minutes=30), "neutral", "Macro")
     for minutes in (6, 8, 10):
         kept.evaluate(NOW + timedelta(minutes=minutes))
-    store.came_late = (NOW - timedelta(minutes=3), NOW)
+    store.came_late = [NOW - timedelta(minutes=3), NOW]
     assert kept.evaluate(NOW + timedelta(minutes=30)) == []
     assert len(store.notices) == 2
 
@@ -235,12 +235,63 @@ def test_a_source_that_must_speak_and_does_not_is_named() -> None:
     )
     store = Room()
     store.add(5, NOW - timedelta(minutes=8), NOW, "neutral")
-    (alert,) = loop(store, rule).evaluate(NOW)
+    (waiting,) = loop(store, rule).evaluate(NOW)
+    assert waiting.state == "pending", "a monitor that was away itself reads what waited first"
+    store.add(5, NOW, NOW + 3 * MINUTE, "neutral")
+    (alert,) = loop(store, rule).evaluate(NOW + 3 * MINUTE)
     assert (alert.topic, alert.value, alert.evidence) == ("all", 1, ())
     assert alert.summary == "nothing from ticker in 10 min"
     only = rule.model_copy(update={"sources": ("wire",)})
-    assert loop(store, only).evaluate(NOW + MINUTE) == []
+    assert loop(store, only).evaluate(NOW + 4 * MINUTE) == []
     assert [notice.message["state"] for notice in store.notices] == ["firing", "resolved"]
+
+
+def test_a_rule_that_waits_raises_nothing_late_and_a_straggler_does_not_judge_a_slice_of_a_window() -> None:
+    waiting = SHARE.model_copy(update={"window": timedelta(minutes=15), "hold": timedelta(minutes=10)})
+    plain = waiting.model_copy(update={"name": "plain", "hold": timedelta(0)})
+    store = Room()
+    store.add(140, NOW - timedelta(hours=1), NOW, "neutral")
+    store.add(30, NOW - timedelta(minutes=20), NOW - timedelta(minutes=19), "negative")
+    kept = loop(store, waiting, plain)
+    kept.evaluate(NOW)
+    store.came_late = [NOW - timedelta(minutes=19)]
+    assert kept.evaluate(NOW + timedelta(seconds=5)) == []
+
+
+def test_after_another_monitor_evaluated_nothing_of_meanwhile_is_late() -> None:
+    store = surging()
+    kept = loop(store, SURGE)
+    kept.evaluate(NOW - timedelta(hours=1))
+    store.add(60, NOW, NOW + timedelta(hours=2), "neutral", "Macro")
+    store.came_late = [NOW]
+    kept.rest()
+    assert kept.evaluate(NOW + timedelta(hours=2)) == []
+
+
+def test_a_topic_with_an_episode_gets_no_second_one_for_what_came_late() -> None:
+    waiting = SURGE.model_copy(update={"hold": timedelta(minutes=3)})
+    store = surging()
+    loop(store, waiting).evaluate(NOW)
+    store.add(60, NOW, NOW + timedelta(hours=1), "neutral", "Macro")
+    kept = loop(store, SURGE)  # the same rule, changed not to wait
+    kept._looked_at = NOW
+    store.came_late = [NOW]
+    assert kept.evaluate(NOW + timedelta(hours=1)) == []
+    assert store.open_alerts() == []
+
+
+def test_history_that_is_fed_later_is_learned_from() -> None:
+    rule = SURGE.model_copy(update={"baseline": timedelta(days=7), "min_baseline": timedelta(days=2)})
+    store = Room()
+    store.add(10, NOW - timedelta(minutes=3), NOW, "negative")
+    store.add(60, NOW + timedelta(minutes=17), NOW + timedelta(minutes=20), "negative")
+    kept = loop(store, rule)
+    assert kept.evaluate(NOW) == []
+    store.add(200, NOW - timedelta(days=6), NOW - timedelta(hours=1), "neutral")
+    store.came_late = [NOW - timedelta(days=6)]
+    kept.evaluate(NOW + timedelta(seconds=5))
+    (alert,) = kept.evaluate(NOW + timedelta(minutes=20))
+    assert alert.state == "firing"
 
 
 def test_every_change_of_state_is_a_turn_a_dismissal_too() -> None:

@@ -76,6 +76,7 @@ def test_an_unknown_time_zone_and_an_unknown_channel_are_refused_without_telling
     [
         ("a page leaves at once, at night too", "page", None, NOW),
         ("a ticket waits for the morning", "ticket", None, datetime(2026, 3, 3, 7, tzinfo=UTC)),
+        ("one that is collected too", "ticket", NOW - timedelta(seconds=10), datetime(2026, 3, 3, 7, tzinfo=UTC)),
         ("what follows a page of the rule is collected", "page", NOW - timedelta(seconds=10), NOW + timedelta(seconds=20)),
         ("after that it leaves at once again", "page", NOW - timedelta(seconds=30), NOW),
     ],
@@ -86,7 +87,7 @@ def test_when_a_page_leaves(
     delivery = Delivery(("webhook:a", "channel:b"), timedelta(seconds=30), NIGHT)
     notices = delivery.notices(alert(severity=severity), RULE, last_page, NOW)
     assert [(n.target, n.not_before, n.lane) for n in notices] == [
-        ("webhook:a", leaves, "rule"), ("channel:b", leaves, "rule"),
+        ("webhook:a", leaves, f"rule:{severity}"), ("channel:b", leaves, f"rule:{severity}"),
     ]  # fmt: skip
 
 
@@ -97,12 +98,20 @@ def test_a_page_says_what_the_desk_needs() -> None:
         for one in (alert(), alert(id="x", topic="Macro", message="own words"))
     ]
     title, body = as_text(grouped(messages))
-    assert title == "FIRING: rule on topic and 1 more [page]"
+    assert title == "rule on topic and 1 more [page]"
     assert body.splitlines() == [
-        "much gloom",
+        "FIRING: much gloom",
         "-0.90 wire: Shares  [31mfall [fall]",
         "runbook: https://runbook.example",
         "https://monitor.example/alerts/0123456789abcdef01234567",
         "also Macro: own words",
     ]
     assert messages[0]["labels"] == {"desk": "banks"}
+
+
+def test_a_page_of_several_has_a_key_that_none_of_them_alone_had() -> None:
+    one, two = (alert_message(alert(id=id_)) for id_ in ("a", "b"))
+    assert grouped([one])["key"] == "a:firing"
+    both = grouped([one, two])
+    assert both["key"] not in ("a:firing", "b:firing") and both["key"].endswith(":firing")
+    assert both["keys"] == ["a:firing", "b:firing"] and both["key"] == grouped([one, two])["key"]

@@ -41,7 +41,7 @@ def pages(tmp_path: Path) -> Iterator[AlertPages]:
     place = Place(Kind.NEWS, Partition("c", "news", 0), 0, b"{}")
     store.write(Batch([Judged(place, document, said)]), lambda new, dead: [], NOW)
     alerts = SqlAlertStore(store, Lease(store, "alerts", "me", 20), "alerts")
-    message = {"id": "abc"}
+    message = {"id": "abc", "key": "abc:firing"}
     turns, notice = (
         [Turn(ALERT, "pending", NOW, message)],
         Notice("webhook:desk", "abc:firing", "r", message, NOW),
@@ -74,7 +74,7 @@ def test_the_list_leads_to_every_episode_and_an_unknown_one_is_not_found(http: E
     with urllib.request.urlopen(f"{http.url}/alerts", timeout=5) as answer:
         page = answer.read().decode()
     assert 'href="/alerts/abc"' in page and "<script" not in page
-    for path in ("/alerts/nothing", "/alerts/../settings", "/other"):
+    for path in ("/alerts/nothing", "/alerts/../settings", "/alerts/%00", "/other"):
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(http.url + path, timeout=5)
         with caught.value as error:

@@ -38,12 +38,13 @@ class Room:
         settings = DatabaseSettings.model_validate({"url": f"sqlite:///{folder / 'test.db'}"})
         database.upgrade(settings)
         self.store = Store(database.connect(settings), 60)
+        self.now = NOW
         self.alerts = SqlAlertStore(self.store, Lease(self.store, "alerts", "me", 20), "alerts")
         self.outbox = Outbox(self.store)
         chat_url = chat.url.replace("http://", "json://")
         self.deliver = PageDelivery(
             Webhooks({"desk": SecretStr(desk.url)}, 2), Channels({"chat": SecretStr(chat_url)}),
-            self.outbox, AlertMetrics(), lambda: NOW,
+            self.outbox, AlertMetrics(), lambda: self.now,
         )  # fmt: skip
 
     def turn(self, state: str, *topics: str) -> None:
@@ -56,8 +57,11 @@ class Room:
             turn = Turn(alert, None, NOW, alert_message(alert, RULE))
             self.alerts.save([alert], [], [turn], notices, NOW)
 
-    def send(self) -> None:
-        self.deliver(self.outbox.due(TARGETS, NOW, 50))
+    def send(self, now: datetime = NOW) -> None:
+        """Until nothing is due, as the runner does."""
+        self.now = now
+        while due := self.outbox.due(TARGETS, now, 50):
+            self.deliver(due)
 
 
 @pytest.fixture
@@ -90,9 +94,10 @@ def test_topics_of_one_rule_come_as_one_page_and_their_end_as_another(
     assert [other["topic"] for other in firing["others"]] == ["Macro", "Fed"]
     assert [other["key"] for other in resolved["others"]] == ["Macro:resolved"]
     first, second = chat.taken
-    assert first["title"] == "FIRING: rule on IPO and 2 more [page]"
+    assert first["title"] == second["title"].replace("1 more", "2 more") == "rule on IPO and 2 more [page]"
+    assert (first["type"], second["type"]) == ("failure", "success")
     assert "also Macro: about Macro" in first["message"]
-    assert second["title"].startswith("RESOLVED: rule on IPO and 1 more")
+    assert second["message"].startswith("RESOLVED: about IPO")
     assert room.outbox.due(TARGETS, NOW, 50) == []
     assert {row.outcome for id_ in ("IPO", "Macro", "Fed") for row in room.alerts.deliveries(id_)} == {"sent"}
 
@@ -111,7 +116,7 @@ def test_a_receiver_that_fails_keeps_its_order_and_holds_up_no_other(
     assert "secret-token" not in caplog.text
     assert "tried again later" in caplog.text
     desk.status = chat.status = 200
-    room.deliver(room.outbox.due(TARGETS, NOW + timedelta(minutes=1), 50))
+    room.send(NOW + timedelta(minutes=1))
     assert [page["state"] for page in desk.taken] == ["firing", "resolved"]
     assert len(chat.taken) == 2
 
@@ -122,3 +127,26 @@ def test_a_page_that_is_refused_for_good_is_noted_as_such(room: Room, desk: Rece
     room.send()
     outcomes = {row.target: row.outcome for row in room.alerts.deliveries("IPO")}
     assert outcomes == {"webhook:desk": "refused", "channel:chat": "sent"}
+
+
+def test_a_page_that_nobody_takes_for_a_week_holds_up_the_later_ones_no_longer(
+    room: Room, desk: Receiver
+) -> None:
+    desk.status = 503
+    room.turn(FIRING, "IPO")
+    room.send(NOW + timedelta(days=6))
+    assert room.outbox.depth(TARGETS) == (1, NOW + timedelta(days=6))
+    room.send(NOW + timedelta(days=8))
+    outcomes = {row.target: row.outcome for row in room.alerts.deliveries("IPO")}
+    assert outcomes == {"webhook:desk": "refused", "channel:chat": "sent"}
+    assert room.outbox.depth(TARGETS) == (0, None)
+
+
+def test_what_waits_for_a_receiver_that_is_gone_is_no_trouble_of_this_monitor(
+    room: Room, desk: Receiver
+) -> None:
+    desk.status = 503
+    room.turn(FIRING, "IPO")
+    room.send()
+    assert room.outbox.depth(TARGETS)[1] == NOW
+    assert room.outbox.depth(["channel:chat"]) == (0, None)

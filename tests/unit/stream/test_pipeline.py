@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from models.errors import InferenceError
 from stream import database, schema
+from stream.breaker import Breaker
 from stream.codec import Codec
 from stream.errors import StoreRefused, StoreUnavailable
 from stream.metrics import StreamMetrics
@@ -72,6 +73,8 @@ class Rig:
             metrics=self.metrics,
             clock=lambda: NOW,
             stopping=self.stopping,
+            breaker=Breaker(0.9, window=20),
+            breaker_seconds=0.2,
         )
 
     def ids(self) -> list[str]:
@@ -163,3 +166,55 @@ def test_an_unexpected_error_is_not_swallowed(rig: Rig, monkeypatch: pytest.Monk
     monkeypatch.setattr(rig.store, "write", broken)
     with pytest.raises(ZeroDivisionError):
         rig.pipeline.process([record(0)])
+
+
+class Waited(threading.Event):
+    """Notes how long it was to be waited for, and waits for nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds.append(timeout)
+        return self.is_set()
+
+
+def test_a_stream_that_cannot_be_read_is_tried_slowly_and_goes_on_when_it_can(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    waited = rig.pipeline._stopping = Waited()
+    bad = [record(i, value=b"not JSON") for i in range(30)]
+    rig.pipeline.process(bad[:10])
+    rig.pipeline.process(bad[10:20])
+    assert waited.seconds == []
+    rig.pipeline.process(bad[20:25])
+    assert waited.seconds == [0.2] and "nearly every message is refused" in caplog.text
+    assert rig.pipeline.trouble is None
+    rig.pipeline.process([record(i) for i in range(30, 40)])  # the last that waits: it can be read
+    rig.pipeline.process([record(i) for i in range(40, 50)])
+    assert waited.seconds == [0.2, 0.2]
+    assert len(rig.ids()) == 20
+
+    rig.pipeline.process([record(i, value=b"") for i in range(50, 80)])
+    waited.set()
+    with pytest.raises(Stopping):
+        rig.pipeline.process([record(80)])
+
+
+@pytest.mark.parametrize(
+    ("sentence", "batches", "is_open"),
+    [
+        ("a few bad messages are no matter", [(100, 5)] * 30, False),
+        ("too few to tell", [(5, 5)] * 3, False),
+        ("nearly all are bad", [(5, 5)] * 4, True),
+        ("they were bad long ago", [(10, 10), (5, 0), (20, 0)], False),
+        ("the first batch that can be read closes it", [(20, 20), (10, 2)], False),
+        ("one that cannot leaves it open", [(20, 20), (10, 9)], True),
+    ],
+)
+def test_when_the_breaker_is_open(sentence: str, batches: list[tuple[int, int]], is_open: bool) -> None:
+    breaker = Breaker(0.9, window=20)
+    for read, refused in batches:
+        breaker.observe(read, refused)
+    assert breaker.is_open is is_open

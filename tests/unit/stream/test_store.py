@@ -250,9 +250,10 @@ def test_a_page_that_waits_for_its_time_holds_up_its_own_lane_alone(store: Store
     outbox = Outbox(store)
     assert [entry.body for entry in outbox.due(HOOKS, NOW, 10)] == [b"3"]
     assert [entry.body for entry in outbox.due(HOOKS, later, 10)] == [b"1", b"2", b"3"]
-    assert outbox.depth() == (3, None)
-    outbox.failed(outbox.due(HOOKS, NOW, 10)[0], "HTTP 500", NOW)
-    assert outbox.depth() == (3, NOW)
+    assert outbox.depth(HOOKS) == (3, None)
+    outbox.failed(outbox.due(HOOKS, NOW, 10)[0], "HTTP 500", later)
+    assert outbox.depth(HOOKS) == (3, later)
+    assert outbox.depth(["webhook:b"]) == (0, None)
 
 
 def test_the_attempts_of_months_do_not_overflow(store: Store) -> None:
@@ -275,7 +276,7 @@ def alert(state: str = "firing", **changes: object) -> Alert:
 
 def test_alerts_come_back_as_they_were_saved_until_they_are_resolved(store: Store) -> None:
     alerts = SqlAlertStore(store, Lease(store, "alerts", "me", 20), "alerts")
-    message = {"id": "abc", "state": "firing"}
+    message = {"id": "abc", "key": "abc:firing", "state": "firing"}
     page = Notice("webhook:desk", "abc:firing", "r", message, NOW)
     turn = Turn(alert(), "pending", NOW, message)
     alerts.save([alert()], [], [turn], [page], NOW)
@@ -292,7 +293,7 @@ def test_every_transition_is_a_row_and_every_page_is_queued_once_and_followed_to
     store: Store,
 ) -> None:
     alerts = SqlAlertStore(store, Lease(store, "alerts", "me", 20), "alerts")
-    message = {"id": "abc", "state": "firing"}
+    message = {"id": "abc", "key": "abc:firing", "state": "firing"}
     page = Notice("webhook:desk", "abc:firing", "r", message, NOW)
     for _ in range(2):  # the second time as a monitor that forgot would
         alerts.save([alert()], [], [Turn(alert(), "pending", NOW, message)], [page], NOW)
@@ -310,8 +311,8 @@ def test_what_came_late_and_who_was_heard_is_found(store: Store) -> None:
     early = NOW - timedelta(hours=2)
     for offset, (id_, stamp) in enumerate({"a": early, "b": NOW}.items()):
         write(store, judged(id_, offset, at=stamp))
-    assert store.late(NOW, NOW - timedelta(hours=1)) == (early, early)
-    assert store.late(NOW + timedelta(seconds=1), NOW) is None
+    assert store.late(NOW, NOW - timedelta(hours=1)) == [early.replace(second=0)]
+    assert store.late(NOW + timedelta(seconds=1), NOW) == []
     scope = Scope(None, ("news", "comment"), NOW - timedelta(hours=1), NOW + timedelta(hours=1))
     assert store.heard(scope) == {"wire": NOW}
     assert store.heard(replace(scope, selection=Selection(("other",)))) == {}

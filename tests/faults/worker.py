@@ -1,0 +1,118 @@
+"""A whole monitor process with a classifier that costs nothing, and with one place at which it kills itself.
+
+    python -m tests.faults.worker FAILPOINT NUMBER
+
+The settings come from the environment.  At the NUMBER-th time that a batch comes to FAILPOINT, the process kills
+itself as kill -9 does; without FAILPOINT it works until it is told to stop.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import faust
+from sqlalchemy import event
+
+from models.stand_in import StandIn
+from monitor import log, settings
+from monitor.daemon import Daemon
+
+# Each step of a batch's life, in order.
+FAILPOINTS = (
+    "after_decode", "after_inference", "before_sql_commit", "after_sql_commit", "before_ack", "after_ack",
+    "before_kafka_commit", "after_kafka_commit",
+)  # fmt: skip
+
+
+class Bomb:
+    """Kills the process at its n-th passage."""
+
+    def __init__(self, passages: int) -> None:
+        self._left = passages
+
+    def __call__(self, *_: object) -> None:
+        self._left -= 1
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def before(function: Callable[..., Any], bomb: Bomb) -> Callable[..., Any]:
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        bomb()
+        return function(*args, **kwargs)
+
+    return wrapped
+
+
+def after(function: Callable[..., Any], bomb: Bomb) -> Callable[..., Any]:
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        answer = function(*args, **kwargs)
+        bomb()
+        return answer
+
+    return wrapped
+
+
+def before_awaited(function: Callable[..., Any], bomb: Bomb) -> Callable[..., Any]:
+    @wraps(function)
+    async def wrapped(*args: Any, **kwargs: Any) -> Any:
+        bomb()
+        return await function(*args, **kwargs)
+
+    return wrapped
+
+
+def after_awaited(function: Callable[..., Any], bomb: Bomb) -> Callable[..., Any]:
+    @wraps(function)
+    async def wrapped(*args: Any, **kwargs: Any) -> Any:
+        answer = await function(*args, **kwargs)
+        bomb()
+        return answer
+
+    return wrapped
+
+
+def arm(daemon: Daemon, failpoint: str, bomb: Bomb) -> None:
+    """Put the bomb where it belongs, around the daemon's own parts."""
+    pipeline, store = daemon.pipeline, daemon.store
+    if failpoint == "after_decode":
+        pipeline._classify = before(pipeline._classify, bomb)
+    elif failpoint == "after_inference":
+        pipeline._classify = after(pipeline._classify, bomb)
+    elif failpoint == "before_sql_commit":
+
+        def commit(_connection: object) -> None:
+            if threading.current_thread().name.startswith("batch"):
+                bomb()
+
+        event.listen(store.engine, "commit", commit)
+    elif failpoint == "after_sql_commit":
+        store.write = after(store.write, bomb)  # type: ignore[method-assign]
+    elif failpoint == "before_ack":
+        daemon.worker._process = after(daemon.worker._process, bomb)
+    elif failpoint == "after_ack":
+        faust.Stream.ack = after_awaited(faust.Stream.ack, bomb)
+    else:
+        from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread as Consumer
+
+        wrapper = before_awaited if failpoint == "before_kafka_commit" else after_awaited
+        Consumer._commit = wrapper(Consumer._commit, bomb)
+
+
+def main(failpoint: str = "", passages: str = "1") -> None:
+    chosen = settings.load()
+    log.set_up(chosen.log)
+    daemon = Daemon(chosen, lambda _settings, _registry: StandIn())
+    if failpoint:
+        arm(daemon, failpoint, Bomb(int(passages)))
+    daemon.run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
