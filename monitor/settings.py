@@ -188,8 +188,12 @@ def _siblings(parts: list[str]) -> list[str]:
 
 
 def _holds_secret(parts: list[str]) -> bool:
-    return (
-        parts[:1] == ["database"]
-        or parts[:2] in (["alerts", "webhooks"], ["alerts", "channels"], ["alerts", "alertmanagers"])
-        or parts == ["alerts"]
-    )
+    """Whether what stands there is, or may contain, a secret."""
+    found: Any = Settings
+    for part in parts:
+        if not (isinstance(found, type) and issubclass(found, BaseModel)) or part not in found.model_fields:
+            break
+        found = found.model_fields[part].annotation
+    if isinstance(found, type) and issubclass(found, BaseModel):
+        return any(_holds_secret([*parts, name]) for name in found.model_fields)
+    return "SecretStr" in str(found)

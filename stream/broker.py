@@ -12,6 +12,7 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from stream.errors import BrokerError, TopicMissing
 from stream.outbox import KAFKA, Entry, decode_messages
+from stream.security import client_options, diagnosis
 from stream.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -112,9 +113,11 @@ class _Admin:
                 bootstrap_servers=self._settings.bootstrap_servers.split(","),
                 api_version=self._settings.api_version,
                 request_timeout_ms=ANSWER_SECONDS * 1000,
+                **client_options(self._settings),
             )
         except KafkaError as error:
-            raise BrokerError(f"{self._settings.bootstrap_servers}: {error}") from error
+            told = f"{self._settings.bootstrap_servers}: {error}: {diagnosis(self._settings)}"
+            raise BrokerError(told) from error
         return self._client
 
     def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
@@ -131,6 +134,7 @@ def producer(settings: KafkaSettings, **options: Any) -> KafkaProducer:
             api_version=settings.api_version,
             acks="all",
             enable_idempotence=settings.api_version is None,
+            **client_options(settings),
             **options,
         )
     except KafkaError as error:

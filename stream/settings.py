@@ -1,5 +1,8 @@
 """What can be set about Kafka, the database and the stream between them."""
 
+from pathlib import Path
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -18,6 +21,17 @@ class KafkaSettings(BaseModel):
     bootstrap_servers: str = Field(
         "127.0.0.1:9092", min_length=1, description="brokers, host:port, separated by commas"
     )
+    security_protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = Field(
+        "plaintext", description="how the brokers are reached: in the clear or by TLS, with a password or not"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="how the password is shown to the broker"
+    )
+    username: str | None = Field(None, description="of sasl_plaintext and sasl_ssl")
+    password: SecretStr | None = Field(None, description="of username")
+    ssl_ca: Path | None = Field(None, description="PEM of who signs the brokers; unset: the system's")
+    ssl_cert: Path | None = Field(None, description="PEM of our own certificate, where brokers ask for one")
+    ssl_key: Path | None = Field(None, description="PEM of its key")
     group: str = Field("sentiment-monitor", min_length=1, description="consumer group")
     news: str = Field("news", min_length=1, description="topic of the news items")
     comments: str = Field("comments", min_length=1, description="topic of the comments")
@@ -43,6 +57,23 @@ class KafkaSettings(BaseModel):
         if self.news == self.comments or len(set(names)) < len(names):
             raise ValueError("news, comments, dead_letters, predictions and alerts must be five topics")
         return self
+
+    @model_validator(mode="after")
+    def _credentials_are_whole(self) -> "KafkaSettings":
+        if self.uses_password and not (self.username and self.password):
+            raise ValueError(f"{self.security_protocol} needs username and password")
+        if (self.username or self.password) and not self.uses_password:
+            raise ValueError("username and password are for sasl_ssl and sasl_plaintext")
+        tls = [self.ssl_ca, self.ssl_cert, self.ssl_key]
+        if any(tls) and not self.security_protocol.endswith("ssl"):
+            raise ValueError("ssl_ca, ssl_cert and ssl_key are for ssl and sasl_ssl")
+        if bool(self.ssl_cert) != bool(self.ssl_key):
+            raise ValueError("ssl_cert and ssl_key go together")
+        return self
+
+    @property
+    def uses_password(self) -> bool:
+        return self.security_protocol.startswith("sasl")
 
     @property
     def kinds(self) -> dict[str, Kind]:

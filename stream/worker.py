@@ -22,6 +22,7 @@ from mode import CrashingSupervisor
 
 from stream.errors import BrokerError
 from stream.pipeline import Record, Stopping
+from stream.security import ssl_context
 from stream.settings import KafkaSettings, StreamSettings
 
 log = logging.getLogger(__name__)
@@ -115,6 +116,7 @@ class Worker:
         app = faust.App(
             self._kafka.group,
             broker=[f"kafka://{server.strip()}" for server in servers],
+            broker_credentials=_credentials(self._kafka),
             loop=asyncio.get_running_loop(),
             store="memory://",
             datadir=self._datadir.name,
@@ -184,6 +186,18 @@ class Worker:
         self.joined_at = time.monotonic()
         self._done.clear()
         log.info("partitions assigned: %s", ", ".join(sorted(f"{t.topic}[{t.partition}]" for t in assigned)))  # type: ignore[attr-defined]
+
+
+def _credentials(kafka: KafkaSettings) -> faust.SASLCredentials | faust.SSLCredentials | None:
+    context = ssl_context(kafka)
+    if kafka.uses_password and kafka.password is not None:
+        return faust.SASLCredentials(
+            username=kafka.username,
+            password=kafka.password.get_secret_value(),
+            ssl_context=context,
+            mechanism=kafka.sasl_mechanism,
+        )
+    return faust.SSLCredentials(context) if context else None
 
 
 def _records(events: Sequence[EventT[bytes]]) -> list[Record]:

@@ -136,13 +136,13 @@ class Scene:
             done = self.command(*words)
             assert done.returncode == 0, done.stderr.decode()
 
-    def start(self, **environ: str) -> "Running":
-        """Start `monitor run` and wait until it is ready."""
+    def start(self, *, module: str = "monitor", **environ: str) -> "Running":
+        """Start `monitor run`, or another module that is like it, and wait until it is ready."""
         port = free_port()
         log = self.folder / f"monitor-{len(self.processes)}.log"
         with log.open("ab") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "monitor", "run"],
+                [sys.executable, "-m", module, *(["run"] if module == "monitor" else [])],
                 env=self.environ | {"MONITOR_HTTP__PORT": str(port)} | environ,
                 cwd=ROOT, stdout=out, stderr=subprocess.STDOUT,
             )  # fmt: skip

@@ -86,9 +86,11 @@ def kafka_jars() -> Path:
 class Kafka:
     """One KRaft node of Apache Kafka on a free loopback port, with its own data folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, secure: "Certificates | None" = None) -> None:
+        """With certificates it listens on two ports more: by password over TLS, and by certificate alone."""
+        self.folder, self._secure = folder, secure
         self.port, self._controller = free_port(), free_port()
+        self.password_port, self.certificate_port = free_port(), free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         self._java, self._jars = java(), kafka_jars()
@@ -100,8 +102,9 @@ class Kafka:
             "rootLogger.level=WARN\nrootLogger.appenderRef.out.ref=out\n"
             "appender.out.type=Console\nappender.out.name=out\nappender.out.layout.type=PatternLayout\n"
         )
+        user = f"SCRAM-SHA-512=[name={SCRAM_USER},password={SCRAM_PASSWORD}]"
         self._run("kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c",
-                  str(self.folder / "server.properties"))  # fmt: skip
+                  str(self.folder / "server.properties"), *(["--add-scram", user] if self._secure else []))  # fmt: skip
         self.start()
         return self
 
@@ -151,9 +154,10 @@ class Kafka:
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{self._controller}
-listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._controller}
+listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._controller}{self._listeners()}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PASSWORD:SASL_SSL,CERTIFICATE:SSL
+{self._secure.properties() if self._secure else ""}
 log.dirs={self.folder}/data
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -161,6 +165,58 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 """
+
+    def _listeners(self) -> str:
+        if self._secure is None:
+            return ""
+        return f",PASSWORD://127.0.0.1:{self.password_port},CERTIFICATE://127.0.0.1:{self.certificate_port}"
+
+
+SCRAM_USER, SCRAM_PASSWORD = "monitor", "a-password-of-the-tests"
+
+
+class Certificates:
+    """An authority made for one test, a broker's certificate and a client's, by openssl."""
+
+    def __init__(self, folder: Path) -> None:
+        self._openssl, self._folder = program("openssl"), folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.authority = folder / "authority.pem"
+        self._run("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tests",
+                  "-keyout", str(folder / "authority.key"), "-out", str(self.authority))  # fmt: skip
+        self.broker, self.client = self._signed("broker"), self._signed("client")
+
+    def key(self, certificate: Path) -> Path:
+        return certificate.with_suffix(".key")
+
+    def properties(self) -> str:
+        """The broker's side; its keystore is one PEM of key and certificate."""
+        store = self._folder / "keystore.pem"
+        store.write_text(self.key(self.broker).read_text() + self.broker.read_text())
+        return f"""
+ssl.keystore.type=PEM
+ssl.keystore.location={store}
+ssl.truststore.type=PEM
+ssl.truststore.location={self.authority}
+sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.password.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.certificate.ssl.client.auth=required
+"""
+
+    def _signed(self, name: str) -> Path:
+        certificate, request = self._folder / f"{name}.pem", self._folder / f"{name}.csr"
+        extensions = self._folder / f"{name}.ext"
+        extensions.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost")
+        self._run("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}",
+                  "-keyout", str(self.key(certificate)), "-out", str(request))  # fmt: skip
+        self._run("x509", "-req", "-days", "2", "-in", str(request), "-CA", str(self.authority),
+                  "-CAkey", str(self._folder / "authority.key"), "-CAcreateserial",
+                  "-extfile", str(extensions), "-out", str(certificate))  # fmt: skip
+        return certificate
+
+    def _run(self, *words: str) -> None:
+        done = subprocess.run([self._openssl, *words], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 def _cluster_id() -> str:

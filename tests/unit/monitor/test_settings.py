@@ -63,7 +63,10 @@ def test_a_wrong_setting_is_refused_by_name_value_and_what_is_allowed(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[kafka]\ngroop = 'x'\n", "kafka.groop: unknown setting; allowed here: bootstrap_servers, group"),
+        (
+            "[kafka]\ngroop = 'x'\n",
+            "kafka.groop: unknown setting; allowed here: bootstrap_servers, security_protocol",
+        ),
         ("[http]\nport = 99999\n", "http.port: 99999 is not allowed"),
         ("[http\n", "not TOML"),
         ("database = 'postgresql://me:hunter2@db'\n", "database: a value that is not shown"),

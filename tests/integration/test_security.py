@@ -1,0 +1,112 @@
+"""Kafka by TLS with a password and by certificate, against the real broker."""
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from monitor.sample import SampleFeed
+from stream.settings import KafkaSettings
+from tests.conftest import Scene, need
+from tests.parts import (
+    SCRAM_PASSWORD,
+    SCRAM_USER,
+    Certificates,
+    Kafka,
+    Postgres,
+    temporary_folder,
+    wait_until,
+)
+
+
+@pytest.fixture(scope="module")
+def certificates() -> Iterator[Certificates]:
+    folder = temporary_folder("tls-")
+    yield need(lambda: Certificates(folder))
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def secure(certificates: Certificates) -> Iterator[Kafka]:
+    folder = temporary_folder("kafka-")
+    with need(lambda: Kafka(folder, certificates)) as broker:
+        yield broker
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def by_password(secure: Kafka, certificates: Certificates) -> dict[str, str]:
+    return {
+        "BOOTSTRAP_SERVERS": f"127.0.0.1:{secure.password_port}", "SECURITY_PROTOCOL": "sasl_ssl",
+        "USERNAME": SCRAM_USER, "PASSWORD": SCRAM_PASSWORD, "SSL_CA": str(certificates.authority),
+    }  # fmt: skip
+
+
+def by_certificate(secure: Kafka, certificates: Certificates) -> dict[str, str]:
+    return {
+        "BOOTSTRAP_SERVERS": f"127.0.0.1:{secure.certificate_port}", "SECURITY_PROTOCOL": "ssl",
+        "SSL_CA": str(certificates.authority), "SSL_CERT": str(certificates.client),
+        "SSL_KEY": str(certificates.key(certificates.client)),
+    }  # fmt: skip
+
+
+def scene(secure: Kafka, postgres: Postgres, folder: Path, kafka: dict[str, str]) -> Scene:
+    tag = uuid.uuid4().hex[:8]
+    names = {n: f"{n}-{tag}" for n in ("group", "news", "comments", "dead_letters", "predictions", "alerts")}
+    environ = {f"MONITOR_KAFKA__{name}": value for name, value in kafka.items()}
+    plain = KafkaSettings(bootstrap_servers=secure.bootstrap, partitions=2, **names)
+    return Scene(plain, postgres.create_database(), folder, environ)
+
+
+@pytest.mark.parametrize("way", [by_password, by_certificate], ids=["password", "certificate"])
+def test_the_whole_way_by_tls(
+    way: object, secure: Kafka, certificates: Certificates, postgres: Postgres, tmp_path: Path
+) -> None:
+    around = scene(secure, postgres, tmp_path, way(secure, certificates))  # type: ignore[operator]
+    around.prepare()
+    feed, file = SampleFeed("tls"), tmp_path / "feed.jsonl"
+    import json
+
+    file.write_text("\n".join(json.dumps(feed.calm(datetime.now(UTC)).message) for _ in range(50)))
+    fed = around.command("feed", str(file), "--speed", "max")
+    assert fed.returncode == 0, fed.stderr.decode()
+    monitor = around.start(module="tests.faults.worker")
+    engine = create_engine(around.database_url)
+
+    def documents() -> int:
+        with engine.connect() as connection:
+            return int(connection.execute(text("SELECT count(*) FROM documents")).scalar_one())
+
+    wait_until(lambda: documents() == 50, 60, "the documents")
+    engine.dispose()
+    assert monitor.stop() == 0
+    assert SCRAM_PASSWORD not in monitor.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"PASSWORD": "wrong-secret"}, "check kafka.username, kafka.password"),
+        ({"SSL_CA": ""}, "TLS fails: [SSL: CERTIFICATE_VERIFY_FAILED]"),
+        ({"SSL_CA": "/nowhere.pem"}, "TLS files cannot be used (/nowhere.pem)"),
+        ({"SECURITY_PROTOCOL": "sasl_plaintext"}, "ssl_ca"),
+        ({"PASSWORD": ""}, "needs username and password"),
+    ],
+)
+def test_what_is_wrong_is_said_and_no_password_is(
+    wrong: dict[str, str],
+    told: str,
+    secure: Kafka,
+    certificates: Certificates,
+    postgres: Postgres,
+    tmp_path: Path,
+) -> None:
+    kafka = by_password(secure, certificates) | wrong
+    around = scene(secure, postgres, tmp_path, {key: value for key, value in kafka.items() if value})
+    done = around.command("topics", "create")
+    said = (done.stderr + done.stdout).decode()
+    assert done.returncode in (1, 2) and told.lower() in said.lower(), said
+    assert SCRAM_PASSWORD not in said and "wrong-secret" not in said and "Traceback" not in said
