@@ -113,6 +113,7 @@ class _Admin:
                 bootstrap_servers=self._settings.bootstrap_servers.split(","),
                 api_version=self._settings.api_version,
                 request_timeout_ms=ANSWER_SECONDS * 1000,
+                bootstrap_timeout_ms=ANSWER_SECONDS * 1000,
                 **client_options(self._settings),
             )
         except KafkaError as error:

@@ -44,6 +44,7 @@ class Surroundings:
     url: str
     folder: Path
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    ports: list[int] = field(default_factory=list)
 
     @classmethod
     def make(cls, seed: int, kafka: Kafka, postgres: Postgres, folder: Path) -> "Surroundings":
@@ -60,22 +61,20 @@ class Surroundings:
             database.upgrade(DatabaseSettings.model_validate({"url": url}))
         return cls(seed, settings, url, folder)
 
-    def start(self, failpoint: str = "", passages: int = 1) -> subprocess.Popen[bytes]:
+    def start(self, failpoint: str = "", passages: int = 1, number: str = "KILL") -> subprocess.Popen[bytes]:
+        port = free_port()
         kept = {key: value for key, value in os.environ.items() if not key.startswith("MONITOR_")}
         own = {f"MONITOR_KAFKA__{k.upper()}": str(v) for k, v in self.kafka.model_dump().items() if v}
         environ = kept | own | {
-            "MONITOR_DATABASE__URL": self.url, "MONITOR_HTTP__PORT": str(free_port()),
+            "MONITOR_DATABASE__URL": self.url, "MONITOR_HTTP__PORT": str(port),
             "MONITOR_STREAM__BATCH_DOCUMENTS": str(BATCH), "MONITOR_STREAM__BATCH_SECONDS": "0.05",
         }  # fmt: skip
-        words = [
-            sys.executable,
-            "-m",
-            "tests.faults.worker",
-            *([failpoint, str(passages)] if failpoint else []),
-        ]
+        armed = [failpoint, str(passages), number] if failpoint else []
+        words = [sys.executable, "-m", "tests.faults.worker", *armed]
         with (self.folder / f"{self.seed}-{len(self.processes)}.log").open("wb") as log:
             process = subprocess.Popen(words, env=environ, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
         self.processes.append(process)
+        self.ports.append(port)
         return process
 
     def close(self) -> None:
@@ -115,7 +114,7 @@ def one(seed: int, kafka: Kafka, postgres: Postgres, folder: Path) -> Outcome:
             kills.append(_kill_once(around, draw))
         send(messages[half:], topics, kafka.bootstrap)
         workers = [around.start() for _ in range(draw.choice([1, 1, 2]))]
-        _drain(around, expected, workers)
+        drain(around, expected, workers)
         differences = expected.differences(stored(around.url))
     finally:
         around.close()
@@ -143,7 +142,7 @@ def _kill_once(around: Surroundings, draw: random.Random) -> str:
     return f"{failpoint} x{passages}" + (" beside another" if beside else "")
 
 
-def _drain(around: Surroundings, expected: Held, workers: list[subprocess.Popen[bytes]]) -> None:
+def drain(around: Surroundings, expected: Held, workers: list[subprocess.Popen[bytes]]) -> None:
     """Wait until the offsets in SQL are those at the end, or for long enough to call it a loss."""
     deadline = time.monotonic() + DRAIN_SECONDS
     while time.monotonic() < deadline and stored(around.url).offsets != expected.offsets:

@@ -1,9 +1,10 @@
 """A whole monitor process with a classifier that costs nothing, and with one place at which it kills itself.
 
-    python -m tests.faults.worker FAILPOINT NUMBER
+    python -m tests.faults.worker FAILPOINT NUMBER SIGNAL
 
-The settings come from the environment.  At the NUMBER-th time that a batch comes to FAILPOINT, the process kills
-itself as kill -9 does; without FAILPOINT it works until it is told to stop.
+The settings come from the environment.  At the NUMBER-th time that a batch comes to FAILPOINT, the process sends
+itself SIGNAL: KILL, or STOP, which leaves it frozen until it is told to go on.  Without FAILPOINT it works until
+it is told to stop.
 """
 
 import os
@@ -29,15 +30,15 @@ FAILPOINTS = (
 
 
 class Bomb:
-    """Kills the process at its n-th passage."""
+    """Sends the process a signal at its n-th passage."""
 
-    def __init__(self, passages: int) -> None:
-        self._left = passages
+    def __init__(self, passages: int, number: signal.Signals) -> None:
+        self._left, self._signal = passages, number
 
     def __call__(self, *_: object) -> None:
         self._left -= 1
         if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._signal)
 
 
 def before(function: Callable[..., Any], bomb: Bomb) -> Callable[..., Any]:
@@ -105,12 +106,12 @@ def arm(daemon: Daemon, failpoint: str, bomb: Bomb) -> None:
         Consumer._commit = wrapper(Consumer._commit, bomb)
 
 
-def main(failpoint: str = "", passages: str = "1") -> None:
+def main(failpoint: str = "", passages: str = "1", number: str = "KILL") -> None:
     chosen = settings.load()
     log.set_up(chosen.log)
     daemon = Daemon(chosen, lambda _settings, _registry: StandIn())
     if failpoint:
-        arm(daemon, failpoint, Bomb(int(passages)))
+        arm(daemon, failpoint, Bomb(int(passages), signal.Signals[f"SIG{number}"]))
     daemon.run()
 
 
