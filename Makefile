@@ -34,6 +34,9 @@ dashboards: install ## write the Grafana dashboards anew
 test: install ## the whole test suite, against real parts (options: ARGS="-k store")
 	$(BIN)/pytest $(ARGS)
 
+faults: install ## pull the plug at every step of a batch (options: SEEDS=100 FIRST_SEED=1)
+	$(BIN)/python -m tests.faults.runner --seeds $(or $(SEEDS),100) --first-seed $(or $(FIRST_SEED),1)
+
 check: install ## formatting, lint, strict types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -51,4 +54,4 @@ clean: ## remove everything that was made
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: install run up down dashboards test check fmt clean help
+.PHONY: install run up down dashboards test faults check fmt clean help

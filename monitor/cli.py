@@ -83,6 +83,16 @@ def main() -> None:
     """Streaming financial sentiment: Kafka in, SQL and alerts out."""
 
 
+def parse_time(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        stamp = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r}: a date or RFC 3339 time was expected") from error
+    return stamp.replace(tzinfo=UTC) if stamp.tzinfo is None else stamp.astimezone(UTC)
+
+
 @main.command(epilog=examples("monitor run -c monitor.toml", "MONITOR_LOG__FORMAT=json monitor run"))
 @config_option
 @plain_errors
@@ -223,18 +233,99 @@ def purge(config: Path | None, older_than: int, dry_run: bool) -> None:
         if dry_run:
             click.echo(f"{total} documents would lose their texts")
             return
-        console = Console(stderr=True)
-        with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-            task = bar.add_task("purging", total=total)
-            done = retention.purge(
-                store, now - timedelta(days=older_than), now, lambda rows: bar.advance(task, rows)
-            )
+        with _counting("purging", total) as advance:
+            done = retention.purge(store, now - timedelta(days=older_than), now, advance)
     finally:
         store.engine.dispose()
     click.echo(
         f"{done.documents} documents lost their texts, {done.alerts} alerts their evidence, "
         f"{done.dead_letters} dead letters their details"
     )
+
+
+@main.command(
+    epilog=examples(
+        "monitor relabel -c monitor.toml                       after another model was promoted",
+        "monitor relabel --model registry/house-0123 --from 2026-03-01",
+    )
+)
+@config_option
+@click.option("--model", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Model folder or registry; without it that of the settings.")  # fmt: skip
+@click.option("--from", "start", callback=parse_time, help="Documents published from here on; default: all.")
+@click.option("--to", "end", callback=parse_time, help="... and before this.")
+@plain_errors
+def relabel(config: Path | None, model: Path | None, start: datetime | None, end: datetime | None) -> None:
+    """Judge stored documents again, and change the aggregates by the difference.
+
+    The live stream goes on meanwhile; a run that was cut short goes on where it was.
+    """
+    from models.engine import Engine
+    from stream import rebuild
+    from stream.nouns import EPOCH
+    from stream.outbox import BatchOutbound
+
+    with _standing(config) as (chosen, store, _):
+        engine = Engine.load(chosen.models.model_copy(update={"weights": model}) if model else chosen.models)
+        stretch = rebuild.Stretch(start or EPOCH, end or datetime.max.replace(tzinfo=UTC))
+        total = rebuild.to_relabel(store, stretch, engine.info.version)
+        outbound = BatchOutbound(chosen.kafka, chosen.stream.publish_predictions)
+        with _counting("judging", total) as advance:
+            done = rebuild.relabel(
+                store, stretch, engine.info.version, engine.classify, outbound,
+                lambda: datetime.now(UTC), advance,
+            )  # fmt: skip
+    click.echo(f"{done} documents judged by {engine.info.version}")
+
+
+@main.command(
+    epilog=examples(
+        "monitor replay -c monitor.toml --from 2026-03-01T09:00:00Z",
+        "monitor replay --from 2026-03-01 --recount-only",
+    )
+)
+@config_option
+@click.option("--from", "start", callback=parse_time, required=True, help="Time from which on to look.")
+@click.option("--recount-only", is_flag=True, help="Only hold the aggregates against the documents.")
+@plain_errors
+def replay(config: Path | None, start: datetime, recount_only: bool) -> None:
+    """Read Kafka again from a time on, write what the database lost, and count its aggregates again.
+
+    What the database holds is left as it is.  The live stream goes on meanwhile, and so may be repeated.
+    """
+    from models.engine import Engine
+    from stream import rebuild
+    from stream.codec import Codec
+    from stream.outbox import BatchOutbound
+    from stream.replay import Replay, Replayed
+
+    with _standing(config) as (chosen, store, incarnations):
+        done, now = Replayed(), datetime.now(UTC)
+        if not recount_only:
+            engine = Engine.load(chosen.models)
+            codec = Codec(timedelta(seconds=chosen.stream.future_seconds), chosen.stream.max_message_bytes)
+            outbound = BatchOutbound(chosen.kafka, chosen.stream.publish_predictions)
+            reader = Replay(
+                chosen.kafka, store, codec, engine.classify, outbound, incarnations, lambda: datetime.now(UTC)
+            )
+            with _counting("reading", None) as advance:
+                done = reader.run(start, lambda read, total: advance(0))
+        stretch = rebuild.Stretch(min(start, done.first or start), now + timedelta(hours=1))
+        with _counting("counting hours", None) as advance:
+            wrong = rebuild.recount(store, stretch, advance)
+    click.echo(
+        f"{done.read} messages read, {done.restored} documents restored, {done.refused} cannot be read, "
+        f"{wrong} rows of the aggregates mended"
+    )
+
+
+@contextmanager
+def _counting(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error; silent where that is no terminal."""
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda amount: bar.advance(task, amount)
 
 
 @main.group()
@@ -740,16 +831,6 @@ def evaluate(
         click.echo(json.dumps(evaluating.as_answer(report)))
     else:
         evaluating.show(report, Console())
-
-
-def parse_time(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
-    if value is None:
-        return None
-    try:
-        stamp = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r}: a date or RFC 3339 time was expected") from error
-    return stamp.replace(tzinfo=UTC) if stamp.tzinfo is None else stamp.astimezone(UTC)
 
 
 @main.group()

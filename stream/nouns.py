@@ -174,6 +174,13 @@ class Aggregate:
             score_squares=self.score_squares + other.score_squares,
         )
 
+    def __neg__(self) -> "Aggregate":
+        """What takes it away when it is added."""
+        return Aggregate(
+            self.start, self.topic, self.kind, -self.n, -self.positive, -self.neutral, -self.negative,
+            -self.uncertain, -self.score_sum, -self.score_squares,
+        )  # fmt: skip
+
     @property
     def mean(self) -> float | None:
         """The mean score, None without documents: missing is not calm."""

@@ -174,7 +174,7 @@ class Store:
             judged = [item for item in passed if isinstance(item, Judged)]
             dead = [item for item in passed if isinstance(item, DeadLetter)]
             new = self._insert_documents(connection, judged, now)
-            self._add_aggregates(connection, new)
+            add_sums(connection, sums_of(new, self.width))
             self._insert_dead(connection, dead, now)
             put_outbox(connection, outbound(new, dead), now)
             self._move(connection, ends, fences, now)
@@ -198,6 +198,14 @@ class Store:
         with writing(self.engine) as connection:
             fences = self._lock(connection, offsets, now)
             self._move(connection, offsets, fences, now)
+
+    def restore(self, judged: Sequence[Judged], outbound: Outbound, now: datetime) -> Sequence[Judged]:
+        """Write those documents that are missing, wherever their partitions stand; what was written."""
+        with writing(self.engine) as connection:
+            new = self._insert_documents(connection, judged, now)
+            add_sums(connection, sums_of(new, self.width))
+            put_outbox(connection, outbound(new, []), now)
+        return new
 
     def ping(self) -> None:
         """Raises StoreUnavailable where the database does not answer."""
@@ -336,32 +344,9 @@ class Store:
         statement = (
             insert_or(connection, table).on_conflict_do_nothing().returning(table.c.source, table.c.id)
         )
-        rows = [_document_row(first[identity], now) for identity in sorted(first)]
+        rows = [document_row(first[identity], now) for identity in sorted(first)]
         inserted = {(source, id_) for source, id_ in connection.execute(statement, rows)}
         return [item for identity, item in first.items() if identity in inserted]
-
-    def _add_aggregates(self, connection: Connection, judged: Iterable[Judged]) -> None:
-        sums: dict[tuple[datetime, str, str, int], Aggregate] = {}
-        for item in judged:
-            prediction, score = item.prediction, item.score
-            if prediction.topic is None or score is None:
-                continue
-            start = window_start(item.document.published_at, self.width)
-            key = (start, prediction.topic, item.place.kind.value, item.place.partition.number)
-            single = Aggregate.of(*key[:3], prediction.counted, score)
-            sums[key] = sums[key] + single if key in sums else single
-        if not sums:
-            return
-        table = schema.aggregates
-        statement = insert_or(connection, table)
-        added = {name: table.c[name] + statement.excluded[name] for name in SUMS}
-        statement = statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=added)
-        rows = [
-            {"window_start": key[0], "topic": key[1], "kind": key[2], "kafka_partition": key[3]}
-            | {name: getattr(sums[key], name) for name in SUMS}
-            for key in sorted(sums)
-        ]
-        connection.execute(statement, rows)
 
     def _insert_dead(self, connection: Connection, dead: Iterable[DeadLetter], now: datetime) -> None:
         rows = [
@@ -421,6 +406,40 @@ def _selected(selection: Selection) -> Any:
     )
 
 
+# Window start, topic, kind, partition: what a row of the aggregates is about.
+Cell = tuple[datetime, str, str, int]
+
+
+def sums_of(judged: Iterable[Judged], width: timedelta) -> dict[Cell, Aggregate]:
+    """What documents add to the aggregates of `width`."""
+    sums: dict[Cell, Aggregate] = {}
+    for item in judged:
+        prediction, score = item.prediction, item.score
+        if prediction.topic is None or score is None:
+            continue
+        start = window_start(item.document.published_at, width)
+        key = (start, prediction.topic, item.place.kind.value, item.place.partition.number)
+        single = Aggregate.of(*key[:3], prediction.counted, score)
+        sums[key] = sums[key] + single if key in sums else single
+    return sums
+
+
+def add_sums(connection: Connection, sums: Mapping[Cell, Aggregate]) -> None:
+    """Add to the rows of the aggregates, in sorted order so that writers cannot deadlock."""
+    if not sums:
+        return
+    table = schema.aggregates
+    statement = insert_or(connection, table)
+    added = {name: table.c[name] + statement.excluded[name] for name in SUMS}
+    statement = statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=added)
+    rows = [
+        {"window_start": key[0], "topic": key[1], "kind": key[2], "kafka_partition": key[3]}
+        | {name: getattr(sums[key], name) for name in SUMS}
+        for key in sorted(sums)
+    ]
+    connection.execute(statement, rows)
+
+
 def put_outbox(connection: Connection, outgoing: Sequence[Outgoing], now: datetime) -> None:
     """Queue what leaves in the transaction that decided it."""
     rows = [
@@ -461,7 +480,7 @@ def _partition_key(partition: Partition) -> dict[str, Any]:
     }
 
 
-def _document_row(item: Judged, now: datetime) -> dict[str, Any]:
+def document_row(item: Judged, now: datetime) -> dict[str, Any]:
     document, prediction = item.document, item.prediction
     topics, moods = (prediction.probabilities.get(task, {}) for task in ("topic", "sentiment"))
     return {

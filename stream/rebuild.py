@@ -1,0 +1,236 @@
+"""Judging again what is stored, and counting it again, while the live stream goes on.
+
+Every step is one transaction in which documents and aggregates change together by exact differences, so that
+a reader never sees a half of it, and a run that was cut short is simply started again.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    and_,
+    cast,
+    delete,
+    extract,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from stream import schema
+from stream.database import reading, writing
+from stream.errors import StoreUnavailable
+from stream.nouns import EPOCH, Aggregate, Document, Kind, Prediction, window_start
+from stream.store import (
+    SUMS,
+    Cell,
+    Judged,
+    Outbound,
+    Partition,
+    Place,
+    Store,
+    add_sums,
+    document_row,
+    put_outbox,
+    sums_of,
+)
+
+CHUNK = 512
+HOUR = timedelta(hours=1)
+ATTEMPTS = 8
+# What another model says differently; all else of a document stays as it is.
+SAID = (
+    "lang", "status", "topic", "topic_probability", "sentiment", "sentiment_probability", "score", "evidence",
+    "model",
+)  # fmt: skip
+Classify = Callable[[Sequence[str], Sequence[str | None]], Sequence[Prediction]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Documents published in [start, end)."""
+
+    start: datetime
+    end: datetime
+
+
+def to_relabel(store: Store, stretch: Stretch, version: str) -> int:
+    """How many documents of the stretch another model judged whose texts are still there."""
+    with reading(store.engine) as connection:
+        query = select(func.count()).where(*_other_model(stretch, version))
+        return int(connection.scalar(query) or 0)
+
+
+def relabel(
+    store: Store,
+    stretch: Stretch,
+    version: str,
+    classify: Classify,
+    outbound: Outbound,
+    clock: Callable[[], datetime],
+    progress: Callable[[int], object] = lambda documents: None,
+) -> int:
+    """Judge the stretch's documents with the model of that version; how many labels were written.
+
+    Documents that the model judged already are left, so a run that was cut short goes on where it was.
+    Raises StoreUnavailable and InferenceError.
+    """
+    done = 0
+    for rows in _chunks(store, stretch, version):
+        contents = [_document(row).content for row in rows]
+        said = classify(contents, [row.lang for row in rows])
+        judged = [Judged(_place(row), _document(row), one) for row, one in zip(rows, said, strict=True)]
+        with writing(store.engine) as connection:
+            changed = _still_other(connection, judged, version)
+            _rewrite(connection, changed, store.width, clock())
+            put_outbox(connection, outbound([item for _, item in changed], []), clock())
+        done += len(changed)
+        progress(len(rows))
+    return done
+
+
+def recount(store: Store, stretch: Stretch, progress: Callable[[int], object] = lambda hours: None) -> int:
+    """Make the aggregates of the stretch's whole hours what its documents add up to.
+
+    Gives how many rows were wrong.  Raises StoreUnavailable, also where the live stream wrote to the same
+    hour at every attempt.
+    """
+    wrong = 0
+    for hour in _hours(store, stretch):
+        for attempt in range(ATTEMPTS):
+            try:
+                wrong += _recount_hour(store, hour, hour + HOUR)
+                break
+            except StoreUnavailable:
+                if attempt + 1 == ATTEMPTS:
+                    raise
+                time.sleep(0.2 * (attempt + 1))
+        progress(1)
+    return wrong
+
+
+def _hours(store: Store, stretch: Stretch) -> list[datetime]:
+    """The hours of the stretch that any document or sum is in."""
+    seconds = int(HOUR.total_seconds())
+    found: set[int] = set()
+    with reading(store.engine) as connection:
+        for stamp in (schema.documents.c.published_at, schema.aggregates.c.window_start):
+            hour = cast(extract("epoch", stamp), BigInteger) // seconds
+            within = (stamp >= window_start(stretch.start, HOUR), stamp < stretch.end)
+            found.update(map(int, connection.scalars(select(hour).where(*within).distinct())))
+    return [EPOCH + number * HOUR for number in sorted(found)]
+
+
+def _recount_hour(store: Store, start: datetime, end: datetime) -> int:
+    """One snapshot for both tables: the live stream changes them together, and so must be seen."""
+    table = schema.aggregates
+    isolated = store.engine.execution_options(isolation_level="REPEATABLE READ")
+    engine = isolated if store.engine.dialect.name == "postgresql" else store.engine
+    with writing(engine) as connection:
+        documents = schema.documents
+        counted: dict[Cell, Aggregate] = {}
+        found = select(documents).where(
+            documents.c.published_at >= start, documents.c.published_at < end, documents.c.score.is_not(None)
+        )
+        for row in connection.execute(found):
+            key = (window_start(row.published_at, store.width), row.topic, row.kind, row.kafka_partition)
+            single = Aggregate.of(*key[:3], row.sentiment, row.score)
+            counted[key] = counted[key] + single if key in counted else single
+        held = {
+            (row.window_start, row.topic, row.kind, row.kafka_partition): Aggregate(
+                row.window_start, row.topic, row.kind, *(getattr(row, name) for name in SUMS)
+            )
+            for row in connection.execute(
+                select(table).where(table.c.window_start >= start, table.c.window_start < end)
+            )
+        }
+        nothing = Aggregate(start, "", "")
+        differences = {
+            key: counted.get(key, replace(nothing, start=key[0])) + -held.get(key, nothing)
+            for key in counted.keys() | held.keys()
+        }
+        differences = {key: sums for key, sums in differences.items() if any(getattr(sums, n) for n in SUMS)}
+        add_sums(connection, differences)
+        _drop_empty(connection, differences)
+        return len(differences)
+
+
+def _other_model(stretch: Stretch, version: str) -> list[Any]:
+    table = schema.documents
+    return [
+        table.c.published_at >= stretch.start,
+        table.c.published_at < stretch.end,
+        table.c.model != version,
+        or_(table.c.title != "", table.c.text != ""),  # what was erased cannot be read again
+    ]
+
+
+def _chunks(store: Store, stretch: Stretch, version: str) -> Iterator[list[Any]]:
+    """In order of their stamps, those that another model judged."""
+    table = schema.documents
+    key = (table.c.published_at, table.c.source, table.c.id)
+    after: Any = literal(value=True)
+    while True:
+        query = select(table).where(*_other_model(stretch, version), after).order_by(*key).limit(CHUNK)
+        with reading(store.engine) as connection:
+            rows = list(connection.execute(query))
+        if not rows:
+            return
+        yield rows
+        last = rows[-1]
+        after = tuple_(*key) > (last.published_at, last.source, last.id)
+
+
+def _still_other(connection: Connection, judged: Sequence[Judged], version: str) -> list[tuple[Any, Judged]]:
+    """The rows, locked, that no other run has rewritten meanwhile, each with what is now said of it."""
+    table = schema.documents
+    items = {item.identity: item for item in judged}
+    chosen = tuple_(table.c.source, table.c.id).in_(sorted(items))
+    query = select(table).where(chosen, table.c.model != version).order_by(table.c.source, table.c.id)
+    return [(row, items[row.source, row.id]) for row in connection.execute(query.with_for_update())]
+
+
+def _rewrite(
+    connection: Connection, changed: Sequence[tuple[Any, Judged]], width: timedelta, now: datetime
+) -> None:
+    """New labels, and in the aggregates the difference to the old ones."""
+    table = schema.documents
+    differences = sums_of([item for _, item in changed], width)
+    for row, item in changed:
+        said = document_row(item, now)
+        values = {name: said[name] for name in SAID}
+        mine = and_(table.c.source == row.source, table.c.id == row.id)
+        connection.execute(update(table).where(mine).values(**values))
+        if row.score is not None:
+            key = (window_start(row.published_at, width), row.topic, row.kind, row.kafka_partition)
+            old = -Aggregate.of(*key[:3], row.sentiment, row.score)
+            differences[key] = differences[key] + old if key in differences else old
+    add_sums(connection, differences)
+    _drop_empty(connection, differences)
+
+
+def _drop_empty(connection: Connection, cells: dict[Cell, Aggregate]) -> None:
+    """A row of nothing is no row."""
+    table = schema.aggregates
+    for key in sorted(cells):
+        mine = [column == value for column, value in zip(table.primary_key, key, strict=True)]
+        connection.execute(delete(table).where(*mine, table.c.n == 0))
+
+
+def _place(row: Any) -> Place:
+    return Place(Kind(row.kind), Partition("", row.kafka_topic, row.kafka_partition), row.kafka_offset, None)
+
+
+def _document(row: Any) -> Document:
+    return Document(
+        row.id, Kind(row.kind), row.source, row.published_at, row.title, row.text, row.author, row.url,
+        tuple(row.symbols), row.lang,
+    )  # fmt: skip
