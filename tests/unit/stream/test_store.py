@@ -388,3 +388,37 @@ def test_times_come_back_aware_and_in_utc(store: Store) -> None:
         found = connection.execute(select(schema.documents.c.published_at)).scalar_one()
     assert found == east
     assert found.utcoffset() == timedelta(0)
+
+
+def test_pages_and_alerts_of_the_version_before_go_on_after_the_upgrade(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    for url in (f"sqlite:///{tmp_path / 'old.db'}", request.getfixturevalue("postgres").create_database()):
+        settings = DatabaseSettings(url=SecretStr(url))
+        database.upgrade(settings, "0002")
+        engine = database.connect(settings)
+        with database.writing(engine) as connection:
+            for number in (1, 2):
+                connection.execute(
+                    text(
+                        "INSERT INTO outbox (id, target, body, created_at, attempts, retry_at) "
+                        "VALUES (:id, 'webhook:a', :body, '2026-03-01 12:00:00', 0, '2026-03-01 12:00:00')"
+                    ),
+                    {"id": number, "body": b"{}"},
+                )
+            connection.execute(
+                text(
+                    "INSERT INTO alerts (id, rule, topic, severity, state, since, value, threshold, n, uncertainty, "
+                    "summary, evidence, fired_at) VALUES ('abc', 'r', 'IPO', 'page', 'firing', '2026-03-01 12:00:00', "
+                    "4.5, 3, 40, 'u', 's', '[]', '2026-03-01 12:00:00')"
+                )
+            )
+        database.upgrade(settings)
+        database.check_schema(engine)
+        old = Store(engine, 60)
+        entries = Outbox(old).due(HOOKS, NOW, 9)
+        assert [(entry.id, entry.lane, entry.key) for entry in entries] == [(1, "1", None), (2, "2", None)]
+        Outbox(old).settled(entries, "sent", NOW)
+        (found,) = SqlAlertStore(old, Lease(old, "alerts", "me", 20), "alerts").open_alerts()
+        assert (found.id, found.sources, found.message, found.usual) == ("abc", {}, "", None)
+        engine.dispose()
