@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -99,6 +100,11 @@ class Engine:
         }
         if settings.threads:
             torch.set_num_threads(settings.threads)
+
+    @classmethod
+    def try_out(cls, folder: Path) -> None:
+        """Load the model of a folder: its checksums and canaries are tried.  Raises WeightsError."""
+        cls.load(ModelSettings(weights=folder))
 
     @property
     def topics(self) -> tuple[str, ...]:

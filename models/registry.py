@@ -4,6 +4,7 @@ A registry holds one folder a version and a file `current` with the name of the 
 a model folder is asked for, a registry does too: it stands for its promoted version.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from models import weights
@@ -50,19 +51,17 @@ def add(registry: Path, folder: Path, info: weights.ModelInfo) -> Path:
     return target
 
 
-def promote(registry: Path, version: str) -> None:
+def promote(registry: Path, version: str, check: Callable[[Path], object]) -> None:
     """Make a version the one that runs from the next start on.
 
-    Its checksums and canaries are tried first; raises WeightsError where they fail or it is not there.
+    `check` is given its folder first and raises where it must not run.  Raises WeightsError where there is no
+    such version.
     """
-    from models.engine import Engine
-    from models.settings import ModelSettings
-
     folder = registry / version
     if Path(version).name != version or not (folder / "model.json").is_file():
         known = ", ".join(info.version for info in versions(registry)) or "none"
         raise WeightsError(f"{registry} has no version {version!r}; it has: {known}")
-    Engine.load(ModelSettings(weights=folder))
+    check(folder)
     part = registry / f"{CURRENT}.part"
     part.write_text(f"{version}\n", encoding="utf-8")
     part.replace(registry / CURRENT)

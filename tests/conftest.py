@@ -24,7 +24,16 @@ from stream.nouns import Kind
 from stream.settings import DatabaseSettings, KafkaSettings
 from stream.store import Store
 from tests.image import Image
-from tests.parts import Kafka, PartMissing, Postgres, Receiver, free_port, temporary_folder, wait_until
+from tests.parts import (
+    Alertmanager,
+    Kafka,
+    PartMissing,
+    Postgres,
+    Receiver,
+    free_port,
+    temporary_folder,
+    wait_until,
+)
 
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
@@ -288,7 +297,22 @@ def desk(scene: Scene, sent: Callable[[str, list[Any]], None]) -> Callable[[str,
     return make
 
 
-def alertmanager_config(folder: Path, receiver: Receiver) -> Path:
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A desk's webhook."""
+    with Receiver() as server:
+        yield server
+
+
+@pytest.fixture
+def alertmanager(tmp_path: Path, receiver: Receiver) -> Iterator[Alertmanager]:
+    """The real one, with the shipped configuration, that tells the receiver."""
+    server = need(lambda: Alertmanager(tmp_path, _alertmanager_config(tmp_path, receiver)))
+    yield server.start()
+    server.stop()
+
+
+def _alertmanager_config(folder: Path, receiver: Receiver) -> Path:
     """The shipped configuration, its receiver on loopback, its group interval short enough for a test."""
     token = folder / "token"
     token.write_text("secret")

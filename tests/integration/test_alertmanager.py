@@ -4,12 +4,12 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, SURGE_RULES, Desk, alertmanager_config, need
+from tests.conftest import ROOT, SURGE_RULES, Desk, need
 from tests.parts import Alertmanager, Receiver, program, wait_until
 
 RULES = (
@@ -19,19 +19,6 @@ RULES = (
     runbook: https://runbook.example/surge
 """
 )
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as server:
-        yield server
-
-
-@pytest.fixture
-def alertmanager(tmp_path: Path, receiver: Receiver) -> Iterator[Alertmanager]:
-    server = need(lambda: Alertmanager(tmp_path, alertmanager_config(tmp_path, receiver)))
-    yield server.start()
-    server.stop()
 
 
 def test_one_page_and_one_resolve_though_alertmanager_monitor_and_receiver_are_restarted(

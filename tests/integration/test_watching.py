@@ -4,7 +4,7 @@ import importlib.util
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 import yaml
 from sqlalchemy import create_engine, text
 
-from tests.conftest import ROOT, SURGE_RULES, Desk, alertmanager_config, need
+from tests.conftest import ROOT, SURGE_RULES, Desk, need
 from tests.parts import Alertmanager, Prometheus, Receiver, wait_until
 
 DOCKER = ROOT / "docker"
@@ -65,19 +65,6 @@ def test_grafana_is_provisioned_with_the_sources_and_folder_that_the_dashboards_
     compose = yaml.safe_load((DOCKER / "compose.yaml").read_text())
     mounts = dict(volume.split(":")[:2] for volume in compose["services"]["grafana"]["volumes"])
     assert mounts["./grafana/dashboards"] == provider["options"]["path"]
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as server:
-        yield server
-
-
-@pytest.fixture
-def alertmanager(tmp_path: Path, receiver: Receiver) -> Iterator[Alertmanager]:
-    server = need(lambda: Alertmanager(tmp_path, alertmanager_config(tmp_path, receiver)))
-    yield server.start()
-    server.stop()
 
 
 def watch(folder: Path, monitor_url: str, alertmanager: Alertmanager) -> Prometheus:

@@ -25,6 +25,7 @@ def commands() -> list[tuple[str, ...]]:
         ("db", "upgrade"),
         ("models", "promote"),
         ("rules", "check"),
+        ("offsets", "rewind"),
     ]
 
 
@@ -33,7 +34,7 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
     result = call(*words, "--help")
     assert result.exit_code == 0
     assert len(result.output) > 100
-    if words not in (("topics",), ("db",), ("models",), ("rules",)):
+    if words not in (("topics",), ("db",), ("models",), ("rules",), ("offsets",)):
         assert "Examples:" in result.output
 
 
