@@ -333,7 +333,7 @@ def next_offsets(store: Store, incarnation: str) -> dict[tuple[str, int], int]:
         return {(row.kafka_topic, row.kafka_partition): row.next_offset for row in found}
 
 
-def read_topic(bootstrap: str, topic: str, count: int, seconds: float = 20) -> list[tuple[str, Any]]:
+def read_topic(bootstrap: str, topic: str, count: int, seconds: float = 20) -> list[tuple[str | None, Any]]:
     """The first `count` messages of a topic, (key, JSON value) each."""
     from kafka import KafkaConsumer
 
@@ -343,7 +343,7 @@ def read_topic(bootstrap: str, topic: str, count: int, seconds: float = 20) -> l
     )  # fmt: skip
     found = []
     for message in consumer:
-        found.append((message.key.decode(), json.loads(message.value)))
+        found.append((message.key.decode() if message.key else None, json.loads(message.value)))
         if len(found) == count:
             break
     consumer.close()

@@ -43,6 +43,9 @@ def main() -> int:
         around = Surroundings.make(0, kafka, postgres, folder)
         try:
             return outages(around, kafka, folder / "pg", options.broker_minutes, options.database_minutes)
+        except BaseException:
+            tell((folder / "0-0.log").read_text()[-4000:])
+            raise
         finally:
             around.close()
             postgres.close()
