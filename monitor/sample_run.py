@@ -78,7 +78,7 @@ class SampleRun:
         except KafkaError as error:
             log.error("the sample feed ended: %s", error)
         finally:
-            producer.close(timeout=2)
+            broker.close(producer, 2)
 
     def _send(self, producer: KafkaProducer, sample: Sample) -> None:
         producer.send(self._topics[sample.kind], msgspec.json.encode(sample.message))

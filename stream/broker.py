@@ -3,6 +3,7 @@
 import logging
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from kafka import KafkaProducer
@@ -135,11 +136,26 @@ def producer(settings: KafkaSettings, **options: Any) -> KafkaProducer:
             api_version=settings.api_version,
             acks="all",
             enable_idempotence=settings.api_version is None,
+            bootstrap_timeout_ms=ANSWER_SECONDS * 1000,
             **client_options(settings),
             **options,
         )
     except KafkaError as error:
         raise BrokerError(f"no broker answers at {settings.bootstrap_servers}: {error}") from error
+
+
+def close(producer: KafkaProducer, seconds: float) -> None:
+    """Close it, and drop what is still unsent after so long.
+
+    Where something is unsent kafka-python's own close raises first, and leaves the producer's thread running.
+    """
+    try:
+        producer.close(timeout=seconds)
+    except KafkaError:
+        producer._sender.force_close()
+        producer._sender.join(seconds)
+        with suppress(KafkaError):
+            producer.close(timeout=seconds)
 
 
 class KafkaSender:
@@ -163,7 +179,7 @@ class KafkaSender:
 
     def close(self) -> None:
         if self._producer is not None:
-            self._producer.close(timeout=2)
+            close(self._producer, 2)
             self._producer = None
 
 

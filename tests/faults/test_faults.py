@@ -17,7 +17,7 @@ from tests.parts import Kafka, Postgres, wait_until
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("seed", [3, 9, 14])
+@pytest.mark.parametrize("seed", [3, 14])
 def test_a_worker_that_is_killed_loses_nothing_and_doubles_nothing(
     seed: int, kafka: Kafka, postgres: Postgres, tmp_path: Path
 ) -> None:
