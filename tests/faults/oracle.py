@@ -185,11 +185,18 @@ def stored(url: str) -> Held:
         held.aggregates = {key: tuple(row) for key, row in sums.items()}
         for row in connection.execute(select(schema.dead_letters)):
             held.dead[row.kafka_topic, row.kafka_partition, row.kafka_offset] = row.reason
-        for row in connection.execute(select(schema.offsets)):
-            if row.next_offset:
-                held.offsets[row.kafka_topic, row.kafka_partition] = row.next_offset
     engine.dispose()
+    held.offsets = offsets(url)
     return held
+
+
+def offsets(url: str) -> dict[tuple[str, int], int]:
+    """How far SQL says each partition was read."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        rows = list(connection.execute(select(schema.offsets)))
+    engine.dispose()
+    return {(row.kafka_topic, row.kafka_partition): row.next_offset for row in rows if row.next_offset}
 
 
 def send(messages: Sequence[Sent], topics: Mapping[Kind, str], bootstrap: str) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from stream import broker, database
 from stream.settings import DatabaseSettings, KafkaSettings
-from tests.faults.oracle import Held, reference, send, stored, stream
+from tests.faults.oracle import Held, offsets, reference, send, stored, stream
 from tests.faults.worker import FAILPOINTS
 from tests.parts import Kafka, Postgres, free_port, temporary_folder
 
@@ -145,7 +145,7 @@ def _kill_once(around: Surroundings, draw: random.Random) -> str:
 def drain(around: Surroundings, expected: Held, workers: list[subprocess.Popen[bytes]]) -> None:
     """Wait until the offsets in SQL are those at the end, or for long enough to call it a loss."""
     deadline = time.monotonic() + DRAIN_SECONDS
-    while time.monotonic() < deadline and stored(around.url).offsets != expected.offsets:
+    while time.monotonic() < deadline and offsets(around.url) != expected.offsets:
         for worker in workers:
             if worker.poll() is not None:
                 raise AssertionError(f"seed {around.seed}: a worker ended with {worker.returncode}")
