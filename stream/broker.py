@@ -69,9 +69,18 @@ def incarnations(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, st
 def committed(settings: KafkaSettings, topics: Iterable[str]) -> dict[tuple[str, int], int]:
     """The offsets that the consumer group has committed for these topics.  Raises BrokerError."""
     with _Admin(settings) as admin:
-        (found,) = admin.list_group_offsets(settings.group).values()
-    wanted = set(topics)
-    return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if tp.topic in wanted}
+        # Asked for by name, since the embedded broker cannot tell of all at once.
+        (found,) = admin.list_group_offsets({settings.group: _places(admin, topics)}).values()
+    return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at.offset >= 0}
+
+
+def _places(admin: Any, topics: Iterable[str]) -> list[TopicPartition]:
+    """Every partition of these topics."""
+    return [
+        TopicPartition(topic["name"], partition["partition_index"])
+        for topic in admin.describe_topics(list(topics))
+        for partition in topic["partitions"]
+    ]
 
 
 def commit(settings: KafkaSettings, offsets: Mapping[tuple[str, int], int]) -> None:
@@ -90,13 +99,7 @@ def commit(settings: KafkaSettings, offsets: Mapping[tuple[str, int], int]) -> N
 def is_empty(settings: KafkaSettings, topics: Iterable[str]) -> bool:
     """Whether no message was ever sent to any of these topics.  Raises BrokerError."""
     with _Admin(settings) as admin:
-        found = admin.describe_topics(list(topics))
-        places = [
-            TopicPartition(topic["name"], partition["partition_index"])
-            for topic in found
-            for partition in topic["partitions"]
-        ]
-        ends = admin.list_partition_offsets(dict.fromkeys(places, OffsetSpec.LATEST))
+        ends = admin.list_partition_offsets(dict.fromkeys(_places(admin, topics), OffsetSpec.LATEST))
     return not any(end.offset for end in ends.values())
 
 

@@ -199,7 +199,7 @@ def first_drifts(rule: SlowDriftRule, year: list[tuple[int, int]]) -> list[float
         seen = observe(
             rule,
             "all",
-            Watched(whole, end - rule.window, end, True, partial(_same, usual), 1, lambda: steps),  # noqa: B023
+            Watched(whole, end - rule.window, end, True, partial(_same, usual), 1, steps),
         )
         if seen.breached and not firing:
             found.append(at / 24)
