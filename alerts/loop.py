@@ -1,7 +1,7 @@
 """The shell around the rules: look, let the pure parts decide, write what changed."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -161,14 +161,14 @@ class AlertLoop:
             for alert in left
             if alert.state in LOUD
         ]
-        turns = [
-            turn
-            for alert in (*changed, *orphans, *gone)
-            if (turn := self._turn(known.open.get((alert.rule, alert.topic)), alert, now))
-        ]
         if not changed and not gone and not orphans:
             return
         rules = {rule.name: rule for rule in self.rules}
+        turns = [
+            turn
+            for alert in (*changed, *orphans, *gone)
+            if (turn := self._turn(known.open.get((alert.rule, alert.topic)), alert, rules, now))
+        ]
         notices = [
             notice
             for turn in turns
@@ -182,11 +182,12 @@ class AlertLoop:
             self._metrics.transitions.labels(turn.alert.rule, turn.alert.state).inc()
             _log(turn.alert, self._delivery.link(turn.alert))
 
-    def _turn(self, before: Alert | None, alert: Alert, now: datetime) -> Turn | None:
+    def _turn(
+        self, before: Alert | None, alert: Alert, rules: Mapping[str, Rule], now: datetime
+    ) -> Turn | None:
         if before is not None and before.state == alert.state:
             return None
-        rule = next((rule for rule in self.rules if rule.name == alert.rule), None)
-        message = alert_message(alert, rule, self._delivery.link(alert))
+        message = alert_message(alert, rules.get(alert.rule), self._delivery.link(alert))
         came_from = before.state if before else None
         return Turn(alert, came_from, now, message | {"before": came_from, "at": now})
 

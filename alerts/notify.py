@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 from pydantic import SecretStr
@@ -47,14 +48,7 @@ class Channels:
     """Sends pages as plain text through Apprise: e-mail, Slack, Teams, PagerDuty, Telegram and many more."""
 
     def __init__(self, urls: Mapping[str, SecretStr]) -> None:
-        import apprise  # slow to load, and not needed for a webhook
-
-        self._channels = {}
-        for name, url in urls.items():
-            self._channels[name] = apprise.Apprise()
-            self._channels[name].add(url.get_secret_value())
-            for service in self._channels[name]:
-                service.overflow_mode = apprise.OverflowMode.SPLIT  # what is too long comes in parts
+        self._channels = {name: _channel(url.get_secret_value()) for name, url in urls.items()}
 
     def send(self, channel: str, title: str, body: str, *, ended: bool) -> Failure | None:
         """One attempt; `ended` is that the alert is over, which services show or act on.
@@ -65,6 +59,16 @@ class Channels:
         if self._channels[channel].notify(body=body, title=title, body_format="text", notify_type=kind):
             return None
         return Failure("the channel did not take it", True)
+
+
+def _channel(url: str) -> Any:
+    import apprise  # slow to load, so only where there is a channel
+
+    made = apprise.Apprise()
+    made.add(url)
+    for service in made:
+        service.overflow_mode = apprise.OverflowMode.SPLIT  # what is too long comes in parts
+    return made
 
 
 def is_channel(url: str) -> bool:

@@ -101,23 +101,16 @@ def feed(
 @plain_errors
 def purge(config: Path | None, older_than: int, dry_run: bool) -> None:
     """Erase old texts, authors and evidence; labels, scores, sums and identities stay."""
-    from stream import database, retention
-    from stream.store import Store
+    from stream import retention
 
-    chosen = settings.load(config)
-    log.set_up(chosen.log)
-    store = Store(database.connect(chosen.database), chosen.stream.window_seconds)
     now = datetime.now(UTC)
-    try:
-        database.check_schema(store.engine)
+    with _stored(config) as (_, store):
         total = retention.purgeable(store, now - timedelta(days=older_than))
         if dry_run:
             click.echo(f"{total} documents would lose their texts")
             return
         with counting("purging", total) as advance:
             done = retention.purge(store, now - timedelta(days=older_than), now, advance)
-    finally:
-        store.engine.dispose()
     click.echo(
         f"{done.documents} documents lost their texts, {done.alerts} alerts their evidence, "
         f"{done.dead_letters} dead letters their details"
@@ -146,7 +139,7 @@ def relabel(config: Path | None, model: Path | None, start: datetime | None, end
     from stream.nouns import EPOCH
     from stream.outbox import BatchOutbound
 
-    with _standing(config) as (chosen, store, _):
+    with _stored(config) as (chosen, store):
         engine = Engine.load(chosen.models.model_copy(update={"weights": model}) if model else chosen.models)
         stretch = rebuild.Stretch(start or EPOCH, end or datetime.max.replace(tzinfo=UTC))
         total = rebuild.to_relabel(store, stretch, engine.info.version)
@@ -190,7 +183,7 @@ def replay(config: Path | None, start: datetime, recount_only: bool) -> None:
                 chosen.kafka, store, codec, engine.classify, outbound, incarnations, lambda: datetime.now(UTC)
             )
             with counting("reading", None) as advance:
-                done = reader.run(start, lambda read, total: advance(0))
+                done = reader.run(start, advance)
         stretch = rebuild.Stretch(min(start, done.first or start), now + timedelta(hours=1))
         with counting("counting hours", None) as advance:
             wrong = rebuild.recount(store, stretch, advance)
@@ -263,9 +256,9 @@ def offsets_accept(config: Path | None) -> None:
 
 
 @contextmanager
-def _standing(config: Path | None) -> Iterator[tuple[Settings, Any, Mapping[str, str]]]:
-    """The settings, the store and the topics' incarnations."""
-    from stream import broker, database
+def _stored(config: Path | None) -> Iterator[tuple[Settings, Any]]:
+    """The settings and the store, whose schema is the one this version knows."""
+    from stream import database
     from stream.store import Store
 
     chosen = settings.load(config)
@@ -273,9 +266,18 @@ def _standing(config: Path | None) -> Iterator[tuple[Settings, Any, Mapping[str,
     store = Store(database.connect(chosen.database), chosen.stream.window_seconds)
     try:
         database.check_schema(store.engine)
-        yield chosen, store, broker.incarnations(chosen.kafka, chosen.kafka.kinds)
+        yield chosen, store
     finally:
         store.engine.dispose()
+
+
+@contextmanager
+def _standing(config: Path | None) -> Iterator[tuple[Settings, Any, Mapping[str, str]]]:
+    """The settings, the store and the topics' incarnations."""
+    from stream import broker
+
+    with _stored(config) as (chosen, store):
+        yield chosen, store, broker.incarnations(chosen.kafka, chosen.kafka.kinds)
 
 
 def _or_nothing(offset: int | None) -> str:

@@ -40,9 +40,14 @@ def standings(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str
     return [Standing(partition, committed.get(partition), stored.get(partition)) for partition in known]
 
 
+def _ahead(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]) -> list[Standing]:
+    """Those of which a start would leap over messages."""
+    return [standing for standing in standings(kafka, store, incarnations) if standing.unread]
+
+
 def check(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]) -> None:
     """Raises OffsetsAhead where a start would leap over messages."""
-    ahead = [standing for standing in standings(kafka, store, incarnations) if standing.unread]
+    ahead = _ahead(kafka, store, incarnations)
     if not ahead:
         return
     unread, first = sum(s.unread for s in ahead), max(ahead, key=lambda standing: standing.unread)
@@ -56,7 +61,7 @@ def check(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]) -
 
 def rewind(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]) -> list[Standing]:
     """Set the group back to where SQL is; what was changed.  No worker may run.  Raises BrokerError."""
-    ahead = [standing for standing in standings(kafka, store, incarnations) if standing.unread]
+    ahead = _ahead(kafka, store, incarnations)
     broker.commit(kafka, {(s.partition.topic, s.partition.number): s.stored or 0 for s in ahead})
     return ahead
 
@@ -65,6 +70,6 @@ def accept(
     kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str], now: datetime
 ) -> list[Standing]:
     """Move SQL up to where the group is: what lies between is never read; what was changed."""
-    ahead = [standing for standing in standings(kafka, store, incarnations) if standing.unread]
+    ahead = _ahead(kafka, store, incarnations)
     store.skip_to({standing.partition: standing.committed or 0 for standing in ahead}, now)
     return ahead

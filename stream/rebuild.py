@@ -5,7 +5,7 @@ a reader never sees a half of it, and a run that was cut short is simply started
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,7 +28,8 @@ from sqlalchemy import (
 from stream import schema
 from stream.database import reading, writing
 from stream.errors import StoreUnavailable
-from stream.nouns import EPOCH, Aggregate, Document, Kind, Prediction, window_start
+from stream.nouns import EPOCH, Aggregate, Document, Kind, window_start
+from stream.pipeline import Classify
 from stream.store import (
     SUMS,
     Cell,
@@ -51,7 +52,6 @@ SAID = (
     "lang", "status", "topic", "topic_probability", "sentiment", "sentiment_probability", "score", "evidence",
     "model",
 )  # fmt: skip
-Classify = Callable[[Sequence[str], Sequence[str | None]], Sequence[Prediction]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +136,8 @@ def _recount_hour(store: Store, start: datetime, end: datetime) -> int:
     engine = isolated if store.engine.dialect.name == "postgresql" else store.engine
     with writing(engine) as connection:
         documents = schema.documents
-        counted: dict[Cell, Aggregate] = {}
-        found = select(documents).where(
-            documents.c.published_at >= start, documents.c.published_at < end, documents.c.score.is_not(None)
-        )
-        for row in connection.execute(found):
-            key = (window_start(row.published_at, store.width), row.topic, row.kind, row.kafka_partition)
-            single = Aggregate.of(*key[:3], row.sentiment, row.score)
-            counted[key] = counted[key] + single if key in counted else single
+        within = (documents.c.published_at >= start, documents.c.published_at < end)
+        counted = _sums_of_rows(connection.execute(select(documents).where(*within)), store.width)
         held = {
             (row.window_start, row.topic, row.kind, row.kafka_partition): Aggregate(
                 row.window_start, row.topic, row.kind, *(getattr(row, name) for name in SUMS)
@@ -161,6 +155,17 @@ def _recount_hour(store: Store, start: datetime, end: datetime) -> int:
         add_sums(connection, differences)
         _drop_empty(connection, differences)
         return len(differences)
+
+
+def _sums_of_rows(rows: Iterable[Any], width: timedelta) -> dict[Cell, Aggregate]:
+    """What stored documents add to the aggregates of `width`; those without a score add nothing."""
+    sums: dict[Cell, Aggregate] = {}
+    for row in rows:
+        if row.score is not None:
+            key = (window_start(row.published_at, width), row.topic, row.kind, row.kafka_partition)
+            single = Aggregate.of(*key[:3], row.sentiment, row.score)
+            sums[key] = sums[key] + single if key in sums else single
+    return sums
 
 
 def _other_model(stretch: Stretch, version: str) -> list[Any]:
@@ -209,10 +214,8 @@ def _rewrite(
         values = {name: said[name] for name in SAID}
         mine = and_(table.c.source == row.source, table.c.id == row.id)
         connection.execute(update(table).where(mine).values(**values))
-        if row.score is not None:
-            key = (window_start(row.published_at, width), row.topic, row.kind, row.kafka_partition)
-            old = -Aggregate.of(*key[:3], row.sentiment, row.score)
-            differences[key] = differences[key] + old if key in differences else old
+    for key, old in _sums_of_rows([row for row, _ in changed], width).items():
+        differences[key] = differences[key] + -old if key in differences else -old
     add_sums(connection, differences)
     _drop_empty(connection, differences)
 

@@ -14,15 +14,15 @@ from stream import schema
 from stream.codec import Codec
 from stream.database import reading
 from stream.errors import BrokerError, Rejected
-from stream.nouns import Document, Kind, Prediction
+from stream.nouns import Document, Kind
+from stream.pipeline import Classify
 from stream.security import client_options
 from stream.settings import KafkaSettings
 from stream.store import Judged, Outbound, Partition, Place, Store
 
 POLL_MS = 1000
 AT_ONCE = 500
-Progress = Callable[[int, int], object]
-Classify = Callable[[Sequence[str], Sequence[str | None]], Sequence[Prediction]]
+Progress = Callable[[int], object]
 
 
 @dataclass
@@ -33,7 +33,6 @@ class Replayed:
     refused: int = 0
     restored: int = 0
     first: datetime | None = None
-    last: datetime | None = None
 
 
 class Replay:
@@ -53,9 +52,7 @@ class Replay:
         self._classify, self._outbound = classify, outbound
         self._incarnations, self._clock = incarnations, clock
 
-    def run(
-        self, since: datetime, progress: Callable[[int, int], object] = lambda read, of: None
-    ) -> Replayed:
+    def run(self, since: datetime, progress: Progress = lambda messages: None) -> Replayed:
         """Read what Kafka took at `since` and later, up to its end as it is now.
 
         Raises BrokerError, StoreUnavailable, InferenceError.
@@ -75,25 +72,21 @@ class Replay:
             raise BrokerError(f"{self._kafka.bootstrap_servers}: {error}") from error
         return done
 
-    def _read(
-        self, consumer: KafkaConsumer, since: datetime, done: Replayed, progress: Callable[[int, int], object]
-    ) -> None:
+    def _read(self, consumer: KafkaConsumer, since: datetime, done: Replayed, progress: Progress) -> None:
         places = [
             TopicPartition(topic, n) for topic in self._kafka.kinds for n in _partitions(consumer, topic)
         ]
         ends = consumer.end_offsets(places)
         found = consumer.offsets_for_times(dict.fromkeys(places, int(since.timestamp() * 1000)))
         starts = {place: found[place].offset if found.get(place) else ends[place] for place in places}
-        total = sum(ends[place] - starts[place] for place in places)
         consumer.assign(places)
         for place, start in starts.items():
             consumer.seek(place, start)
         while any(consumer.position(place) < ends[place] for place in places):
             messages = [m for part in consumer.poll(POLL_MS).values() for m in part]
-            self._restore(
-                [m for m in messages if m.offset < ends[TopicPartition(m.topic, m.partition)]], done
-            )
-            progress(done.read, total)
+            wanted = [m for m in messages if m.offset < ends[TopicPartition(m.topic, m.partition)]]
+            self._restore(wanted, done)
+            progress(len(wanted))
 
     def _restore(self, messages: Sequence[Any], done: Replayed) -> None:
         """Judge and write those of the messages that SQL does not hold."""
@@ -118,7 +111,6 @@ class Replay:
         done.restored += len(new)
         stamps = [item.document.published_at for item in new]
         done.first = min([*stamps, *([done.first] if done.first else [])], default=None)
-        done.last = max([*stamps, *([done.last] if done.last else [])], default=None)
 
     def _held(self, identities: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         table = schema.documents
