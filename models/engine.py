@@ -219,8 +219,9 @@ class Engine:
             hidden = batch[0].part.classifier.encode(inputs)
             output = batch[0].part.classifier.judge(hidden)
             carried = batch[0].part.classifier.carried(hidden, output)
-        except RuntimeError as error:  # out of memory among them
-            raise InferenceError(f"{self.info.version}: {error}") from error
+        except (RuntimeError, MemoryError) as error:
+            said = str(error) or type(error).__name__
+            raise InferenceError(f"{self.info.version}: {said}") from error
         probabilities = {
             task: self._probabilities(task, logits, batch) for task, (logits, _) in output.items()
         }

@@ -131,22 +131,33 @@ class Pipeline:
         """
         answers = self._predict(documents)
         if answers and all(isinstance(answer, InferenceError) for answer in answers):
-            self._classify([PLAIN_TEXT], ["en"])
+            self._twice(PLAIN_TEXT, "en")
         return answers
 
     def _predict(self, documents: Sequence[Document]) -> list[Prediction | InferenceError]:
         """Classify all together; where that fails, by halves, until the culprit stands alone."""
         if not documents:
             return []
+        if len(documents) == 1:
+            try:
+                return [self._twice(documents[0].content, documents[0].lang)]
+            except InferenceError as error:
+                return [error]
         try:
             texts = [document.content for document in documents]
             return list(self._classify(texts, [document.lang for document in documents]))
         except InferenceError as error:
-            if len(documents) == 1:
-                return [error]
             log.warning("inference failed on %d documents, halving: %s", len(documents), error)
         middle = len(documents) // 2
         return self._predict(documents[:middle]) + self._predict(documents[middle:])
+
+    def _twice(self, text: str, lang: str | None) -> Prediction:
+        """A text is to blame only where the classifier fails on it alone a second time."""
+        try:
+            return self._classify([text], [lang])[0]
+        except InferenceError as error:
+            log.warning("inference failed on a single text, trying once more: %s", error)
+            return self._classify([text], [lang])[0]
 
     def _write(self, outcomes: Sequence[Judged | DeadLetter]) -> list[Written]:
         """Write all in one transaction; where the values are refused, by halves."""

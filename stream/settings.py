@@ -129,6 +129,10 @@ class StreamSettings(BaseModel):
     max_message_bytes: int = Field(
         1_000_000, ge=1000, le=100_000_000, description="a longer message is refused as too_large"
     )
+    in_hand_bytes: int = Field(
+        32_000_000, ge=1_000_000, le=10_000_000_000,
+        description="no more is read while so many bytes wait to be written; memory grows by some times that",
+    )  # fmt: skip
     dead_letter_share: float = Field(
         0.9, gt=0, le=1,
         description="when this share of the latest 1,000 messages is refused, one batch a minute is tried",
@@ -148,7 +152,7 @@ class StreamSettings(BaseModel):
         description="send a document without words so often and see it arrive in SQL; 0: never",
     )  # fmt: skip
     stuck_seconds: int = Field(
-        120, ge=30, le=3600,
+        100, ge=30, le=3600,
         description="without progress for so long, while broker and database answer, the process ends",
     )  # fmt: skip
 

@@ -16,8 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import faust
 from aiokafka.errors import KafkaError
+from faust.sensors import Sensor
 from faust.types import TP, EventT, StreamT
 from faust.types.transports import ConsumerT
+from faust.types.tuples import Message
 from mode import CrashingSupervisor
 
 from stream.errors import BrokerError
@@ -30,6 +32,40 @@ log = logging.getLogger(__name__)
 DRAIN_SECONDS = 25.0
 LEAVE_SECONDS = 5.0
 OBSERVE_SECONDS = 2.0
+
+
+class InHand(Sensor):  # type: ignore[misc]  # faust gives no types
+    """Bounds by bytes what was fetched and is not in SQL yet; Faust bounds it by number alone.
+
+    Above `limit` bytes each partition that gives more is left out of the fetches, until half of it is done.
+    """
+
+    def __init__(self, app: faust.App, limit: int, done: dict[TP, int]) -> None:
+        """`done` gets the first offset of each partition."""
+        self.logger = logging.getLogger("faust.in_hand")  # says at each start that it starts
+        super().__init__()
+        self._app, self._limit, self._done = app, limit, done
+        self._bytes = 0
+        self._held_back: set[TP] = set()
+
+    def on_message_in(self, tp: TP, offset: int, message: Message) -> None:
+        self._done.setdefault(tp, offset)
+        self._bytes += len(message.value or b"")
+        if self._bytes > self._limit:
+            self._held_back.add(tp)
+            self._app.consumer.on_buffer_full(tp)
+
+    def on_message_out(self, tp: TP, offset: int, message: Message) -> None:
+        self._bytes = max(0, self._bytes - len(message.value or b""))
+        if self._held_back and self._bytes <= self._limit // 2:
+            for paused in self._held_back:
+                self._app.consumer.on_buffer_drop(paused)
+            self._held_back.clear()
+
+    def begin_anew(self) -> None:
+        """The partitions were dealt anew: what waited was thrown away and is fetched again."""
+        self._bytes = 0
+        self._held_back.clear()
 
 
 class Worker:
@@ -64,19 +100,20 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish the batch in hand and leave the group.
 
-        Raises BrokerError where the group cannot be joined, and what the pipeline raised.
+        Raises BrokerError where the group cannot be joined or the agent ends, and what the pipeline raised.
         """
         app = self._make_app()
-        await app.start()
-        observing = asyncio.create_task(self._observe(app.consumer))
-        crashed = asyncio.create_task(app._crashed.wait())
-        stopped = asyncio.create_task(stop.wait())
+        ends = [
+            asyncio.create_task(work) for work in (self._start_and_work(app), self._observe(app), stop.wait())
+        ]
         try:
-            await asyncio.wait({crashed, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not crashed.done():
+            over, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for task in over:
+                task.result()
+            if stop.is_set() and not app.crashed:
                 await self._drain(app)
         finally:
-            for task in (observing, crashed, stopped):
+            for task in ends:
                 task.cancel()
             self._stopping.set()
             await self._within(LEAVE_SECONDS, app.stop(), "leaving the group")
@@ -85,13 +122,21 @@ class Worker:
         if app.crashed and not isinstance(app._crash_reason, Stopping):
             raise app._crash_reason or BrokerError("the stream ended without a reason")
 
-    async def _observe(self, consumer: ConsumerT) -> None:
-        """Keep `waiting` and `observed_at` fresh."""
+    async def _start_and_work(self, app: faust.App) -> None:
+        """Until the app crashes."""
+        await app.start()
+        await app._crashed.wait()
+
+    async def _observe(self, app: faust.App) -> None:
+        """Keep `waiting` and `observed_at` fresh; raises BrokerError where nothing can come any more."""
         while True:
-            counts = {tp: await self._not_done(consumer, tp) for tp in consumer.assignment()}
-            self.waiting = {(tp.topic, tp.partition): n for tp, n in counts.items() if n is not None}
-            self.observed_at = time.monotonic()
             await asyncio.sleep(OBSERVE_SECONDS)
+            _check(app)
+            if self.joined_at is not None:
+                consumer = app.consumer
+                counts = {tp: await self._not_done(consumer, tp) for tp in consumer.assignment()}
+                self.waiting = {(tp.topic, tp.partition): n for tp, n in counts.items() if n is not None}
+                self.observed_at = time.monotonic()
 
     async def _not_done(self, consumer: ConsumerT, tp: TP) -> int | None:
         """Messages of the partition that are not in SQL yet; None where that is not known just now.
@@ -106,7 +151,7 @@ class Worker:
             return None  # taken from us just now, or not looked up yet
         if position is None or high is None:
             return None
-        done, read = self._done.setdefault(tp, position), consumer._read_offset.get(tp)
+        done, read = self._done.get(tp, position), consumer._read_offset.get(tp)
         if position >= high and (read is None or read < done):
             return 0
         return int(max(0, high - done))
@@ -141,6 +186,8 @@ class Worker:
             *self._kafka.kinds,
             key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw",
         )  # fmt: skip
+        self._in_hand = InHand(app, self._stream.in_hand_bytes, self._done)
+        app.sensors.add(self._in_hand)
         app.on_partitions_assigned.connect(self._on_assigned)
         app.agent(channel, name="documents", concurrency=1)(self._agent)
         return app
@@ -185,7 +232,21 @@ class Worker:
     async def _on_assigned(self, _app: object, assigned: object, **_: object) -> None:
         self.joined_at = time.monotonic()
         self._done.clear()
+        self._in_hand.begin_anew()
         log.info("partitions assigned: %s", ", ".join(sorted(f"{t.topic}[{t.partition}]" for t in assigned)))  # type: ignore[attr-defined]
+
+
+def _check(app: faust.App) -> None:
+    """Raises BrokerError where the group refused us for good or the agent ended: Faust would live on."""
+    consumer = getattr(app.consumer._thread, "_consumer", None)
+    if (coordinator := getattr(consumer, "_coordinator", None)) is not None:
+        task = getattr(coordinator, "_coordination_task", None)
+        error = getattr(coordinator, "_pending_exception", None)
+        if error is not None or (task is not None and task.done()):
+            raise BrokerError(f"the consumer group {app.conf.id!r}: {error or task}")
+    for agent in app.agents.values():
+        if any(actor.actor_task is not None and actor.actor_task.done() for actor in agent._actors):
+            raise BrokerError(f"the agent {agent.name} ended although nothing told it to")
 
 
 def _credentials(kafka: KafkaSettings) -> faust.SASLCredentials | faust.SSLCredentials | None:

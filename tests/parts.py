@@ -86,9 +86,12 @@ def kafka_jars() -> Path:
 class Kafka:
     """One KRaft node of Apache Kafka on a free loopback port, with its own data folder."""
 
-    def __init__(self, folder: Path, secure: "Certificates | None" = None) -> None:
-        """With certificates it listens on two ports more: by password over TLS, and by certificate alone."""
-        self.folder, self._secure = folder, secure
+    def __init__(self, folder: Path, secure: "Certificates | None" = None, extra: str = "") -> None:
+        """With certificates it listens on two ports more: by password over TLS, and by certificate alone.
+
+        `extra` are properties of the broker besides.
+        """
+        self.folder, self._secure, self._extra = folder, secure, extra
         self.port, self._controller = free_port(), free_port()
         self.password_port, self.certificate_port = free_port(), free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
@@ -164,6 +167,7 @@ offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
+{self._extra}
 """
 
     def _listeners(self) -> str:

@@ -7,43 +7,17 @@ each worker's life on.  The status is 1 where SQL does not hold exactly what was
 """
 
 import argparse
-import shutil
 import sys
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 
-from tests.conftest import Running
-from tests.faults.oracle import Sent, reference, send, stored, stream
-from tests.faults.runner import Surroundings, drain
-from tests.parts import Kafka, Postgres, temporary_folder, wait_until
+from tests.faults.oracle import Reference, send, stored, stream
+from tests.faults.stage import PARTITIONS, Sample, Stage, drain, look, parts, tell
+from tests.parts import wait_until
 
 SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One look at a worker: seconds of its life, bytes in memory, open files, series on /metrics."""
-
-    age: float
-    memory: int
-    files: int
-    series: int
-
-
-def look(running: Running, started: float) -> Sample:
-    pid = running.process.pid
-    memory = next(
-        int(line.split()[1]) * 1024
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
-        if line.startswith("VmRSS")
-    )
-    files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-    series = sum(not line.startswith("#") for line in running.get("/metrics")[1].splitlines())
-    return Sample(time.monotonic() - started, memory, files, series)
 
 
 def slopes(lives: list[list[Sample]]) -> str:
@@ -56,8 +30,11 @@ def slopes(lives: list[list[Sample]]) -> str:
             ages = np.array([sample.age for sample in kept]) / 3600
             values = np.array([getattr(sample, name) for sample in kept]) / unit
             found.append(np.polyfit(ages, values, 1)[0])
-        told.append(f"{name} {np.mean(found):+.2f}{' MB' if unit > 1 else ''} an hour")
-    return ", ".join(told)
+        told.append(
+            f"{name} {np.mean(found):+.2f}{' MB' if unit > 1 else ''} an hour "
+            f"({', '.join(f'{slope:+.2f}' for slope in found)})"
+        )
+    return "; ".join(told)
 
 
 def main() -> int:
@@ -66,45 +43,39 @@ def main() -> int:
     parser.add_argument("--rate", type=int, default=500)
     parser.add_argument("--restarts", type=int, default=4)
     options = parser.parse_args()
-    folder = temporary_folder("soak-")
-    postgres = Postgres(folder / "pg")
-    with Kafka(folder / "kafka") as kafka:
-        around = Surroundings.make(0, kafka, postgres, folder)
+    with parts("soak-") as (kafka, postgres, folder):
+        stage = Stage.make(0, kafka, postgres, folder, MONITOR_STREAM__BATCH_DOCUMENTS="512")
         try:
-            return soak(around, kafka, options.minutes * 60, options.rate, options.restarts + 1)
+            return soak(stage, options.minutes * 60, options.rate, options.restarts + 1)
         finally:
-            around.close()
-            postgres.close()
-            shutil.rmtree(folder, ignore_errors=True)
+            stage.close()
 
 
-def soak(around: Surroundings, kafka: Kafka, seconds: float, rate: int, lives: int) -> int:
-    topics = {kind: topic for topic, kind in around.kafka.kinds.items()}
-    begun, sent, seen = datetime.now(UTC), list[Sent](), list[list[Sample]]()
+def soak(stage: Stage, seconds: float, rate: int, lives: int) -> int:
+    oracle, waves, seen = Reference(stage.topics, brief=True), 0, list[list[Sample]]()
+    expected = oracle.read([], datetime.now(UTC))
     for life in range(lives):
         started = time.monotonic()
-        worker = around.start()
-        running = Running(
-            worker, f"http://127.0.0.1:{around.ports[-1]}", around.folder / f"{around.seed}-{life}.log"
-        )
-        wait_until(running.is_ready, 60, "the worker is ready")
+        worker = stage.start()
+        wait_until(worker.is_ready, 60, "the worker is ready")
         seen.append([])
         while time.monotonic() - started < seconds / lives:
-            wave = stream(1000 * life + len(sent), int(rate * SECONDS), 2, begun)
-            at = time.monotonic()
-            send(wave, topics, kafka.bootstrap)
-            sent += wave
+            at, now = time.monotonic(), datetime.now(UTC)
+            waves += 1
+            wave = stream(waves, int(rate * SECONDS), PARTITIONS, now)
+            send(wave, stage.topics, stage.kafka.bootstrap_servers)
+            oracle.read(wave, now)
             time.sleep(max(0.0, SECONDS - (time.monotonic() - at)))
-            seen[-1].append(look(running, started))
+            seen[-1].append(look(worker, started))
             if len(seen[-1]) % 12 == 0:
-                print(f"{len(sent)} messages, {seen[-1][-1]}", flush=True)  # noqa: T201
+                tell(f"{sum(expected.offsets.values())} messages, {seen[-1][-1]}")
         if life + 1 < lives:
-            assert running.stop() == 0
-    expected = reference(sent, topics, begun)
-    drain(around, expected, [worker])
-    differences = expected.differences(stored(around.url))
-    print(f"{len(sent)} messages, {len(expected.documents)} documents: {differences or 'exact'}")  # noqa: T201
-    print(slopes(seen))  # noqa: T201
+            assert worker.stop() == 0
+    drain(stage, expected, [worker])
+    differences = expected.differences(stored(stage.url, brief=True))
+    messages = sum(expected.offsets.values())
+    tell(f"{messages} messages, {len(expected.documents)} documents: {differences or 'exact'}")
+    tell(slopes(seen))
     return int(bool(differences))
 
 

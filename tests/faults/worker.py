@@ -1,26 +1,31 @@
-"""A whole monitor process with a classifier that costs nothing, and with one place at which it kills itself.
+"""A whole monitor process with a classifier that costs nothing, and with one place at which something happens to it.
 
-    python -m tests.faults.worker FAILPOINT NUMBER SIGNAL
+    python -m tests.faults.worker FAILPOINT NUMBER WHAT
 
 The settings come from the environment.  At the NUMBER-th time that a batch comes to FAILPOINT, the process sends
-itself SIGNAL: KILL, or STOP, which leaves it frozen until it is told to go on.  Without FAILPOINT it works until
-it is told to stop.
+itself the signal KILL, or STOP, which leaves it frozen until it is told to go on; or WHAT is END, and the agent that
+reads the stream ends there.  Without FAILPOINT it works until it is told to stop.  The classifier refuses some texts
+always, and each seventh time whatever it is given.
 """
 
+import asyncio
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
 import faust
 from sqlalchemy import event
 
+from models.errors import InferenceError
 from models.stand_in import StandIn
 from monitor import log, settings
 from monitor.daemon import Daemon
+from stream.nouns import Prediction
+from tests.faults.oracle import MARK
 
 # Each step of a batch's life, in order.
 FAILPOINTS = (
@@ -29,16 +34,33 @@ FAILPOINTS = (
 )  # fmt: skip
 
 
-class Bomb:
-    """Sends the process a signal at its n-th passage."""
+class Moody(StandIn):
+    """Fails on texts with a mark, and now and then on all, as a device does that runs out of memory."""
 
-    def __init__(self, passages: int, number: signal.Signals) -> None:
-        self._left, self._signal = passages, number
+    def __init__(self) -> None:
+        self._calls = 0
+
+    def classify(self, texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
+        self._calls += 1
+        if self._calls % 7 == 0:
+            raise InferenceError("out of memory")
+        if any(MARK in text for text in texts):
+            raise InferenceError("logits are not finite")
+        return super().classify(texts, languages)
+
+
+class Bomb:
+    """Sends the process a signal at its n-th passage, or ends the task that comes by."""
+
+    def __init__(self, passages: int, what: str) -> None:
+        self._left, self._what = passages, what
 
     def __call__(self, *_: object) -> None:
         self._left -= 1
         if self._left == 0:
-            os.kill(os.getpid(), self._signal)
+            if self._what == "END":
+                raise asyncio.CancelledError
+            os.kill(os.getpid(), signal.Signals[f"SIG{self._what}"])
 
 
 def before(function: Callable[..., Any], bomb: Bomb) -> Callable[..., Any]:
@@ -82,7 +104,9 @@ def after_awaited(function: Callable[..., Any], bomb: Bomb) -> Callable[..., Any
 def arm(daemon: Daemon, failpoint: str, bomb: Bomb) -> None:
     """Put the bomb where it belongs, around the daemon's own parts."""
     pipeline, store = daemon.pipeline, daemon.store
-    if failpoint == "after_decode":
+    if failpoint == "agent":
+        daemon.worker._agent = returning  # type: ignore[method-assign]
+    elif failpoint == "after_decode":
         pipeline._classify = before(pipeline._classify, bomb)
     elif failpoint == "after_inference":
         pipeline._classify = after(pipeline._classify, bomb)
@@ -106,12 +130,18 @@ def arm(daemon: Daemon, failpoint: str, bomb: Bomb) -> None:
         Consumer._commit = wrapper(Consumer._commit, bomb)
 
 
-def main(failpoint: str = "", passages: str = "1", number: str = "KILL") -> None:
+async def returning(stream: faust.StreamT[bytes]) -> None:
+    """An agent that gives up at its first batch."""
+    async for _ in stream.noack_take(1, within=0.1):
+        return
+
+
+def main(failpoint: str = "", passages: str = "1", what: str = "KILL") -> None:
     chosen = settings.load()
     log.set_up(chosen.log)
-    daemon = Daemon(chosen, lambda _settings, _registry: StandIn())
+    daemon = Daemon(chosen, lambda _settings, _registry: Moody())
     if failpoint:
-        arm(daemon, failpoint, Bomb(int(passages), signal.Signals[f"SIG{number}"]))
+        arm(daemon, failpoint, Bomb(int(passages), what))
     daemon.run()
 
 

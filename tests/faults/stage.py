@@ -1,0 +1,151 @@
+"""Where the faults are played: topics and a database of their own on a real Kafka and a real PostgreSQL."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from stream import broker, database
+from stream.nouns import Kind
+from stream.settings import DatabaseSettings, KafkaSettings
+from tests.conftest import Running
+from tests.faults.oracle import Held, offsets
+from tests.faults.proxy import Proxy
+from tests.parts import Kafka, Postgres, free_port, temporary_folder
+
+ROOT = Path(__file__).parent.parent.parent
+PARTITIONS, BATCH = 2, 16
+DRAIN_SECONDS = 150.0
+# Alembic keeps its context in a global.
+ONE_UPGRADE = threading.Lock()
+
+
+@dataclass
+class Stage:
+    """Topics and a database of their own on the parts that all runs share, and the workers started there."""
+
+    seed: int
+    kafka: KafkaSettings
+    url: str
+    folder: Path
+    # Settings of all workers.
+    environ: dict[str, str] = field(default_factory=dict)
+    workers: list[Running] = field(default_factory=list)
+
+    @classmethod
+    def make(cls, seed: int, kafka: Kafka, postgres: Postgres, folder: Path, **environ: str) -> "Stage":
+        tag = f"{seed}-{uuid.uuid4().hex[:6]}"
+        names = {
+            n: f"{n}-{tag}" for n in ("group", "news", "comments", "dead_letters", "predictions", "alerts")
+        }
+        settings = KafkaSettings(
+            bootstrap_servers=kafka.bootstrap, partitions=PARTITIONS, session_seconds=6, **names
+        )
+        broker.create_topics(settings)
+        url = postgres.create_database()
+        with ONE_UPGRADE:
+            database.upgrade(DatabaseSettings.model_validate({"url": url}))
+        small = {"MONITOR_STREAM__BATCH_DOCUMENTS": str(BATCH), "MONITOR_STREAM__BATCH_SECONDS": "0.05"}
+        return cls(seed, settings, url, folder, small | environ)
+
+    @contextmanager
+    def cut(self, share: float, delay: float = 0.0) -> Iterator[Proxy]:
+        """Workers that start here have a bad line to the database."""
+        folder = temporary_folder("line-")
+        with Proxy(self.url, folder, self.seed, share, delay) as proxy:
+            self.environ["MONITOR_DATABASE__URL"] = proxy.url
+            yield proxy
+        del self.environ["MONITOR_DATABASE__URL"]
+        shutil.rmtree(folder)
+
+    @property
+    def topics(self) -> dict[Kind, str]:
+        return {kind: topic for topic, kind in self.kafka.kinds.items()}
+
+    def start(self, *fault: str, **environ: str) -> Running:
+        """A worker, perhaps with a fault in it (see `tests.faults.worker`); it is not ready yet."""
+        port = free_port()
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("MONITOR_")}
+        own = {f"MONITOR_KAFKA__{k.upper()}": str(v) for k, v in self.kafka.model_dump().items() if v}
+        place = {"MONITOR_DATABASE__URL": self.url, "MONITOR_HTTP__PORT": str(port)}
+        words = [sys.executable, "-m", "tests.faults.worker", *fault]
+        log = self.folder / f"{self.seed}-{len(self.workers)}.log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                words, env=kept | own | place | self.environ | environ, cwd=ROOT, stdout=out,
+                stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        self.workers.append(Running(process, f"http://127.0.0.1:{port}", log))
+        return self.workers[-1]
+
+    def close(self) -> None:
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.process.kill()
+                worker.process.wait(10)
+
+
+@contextmanager
+def parts(prefix: str) -> Iterator[tuple[Kafka, Postgres, Path]]:
+    """A Kafka and a PostgreSQL in a folder that is gone afterwards."""
+    folder = temporary_folder(prefix)
+    postgres = Postgres(folder / "pg")
+    try:
+        with Kafka(folder / "kafka") as kafka:
+            yield kafka, postgres, folder
+    finally:
+        postgres.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def drain(stage: Stage, expected: Held, workers: Sequence[Running], seconds: float = DRAIN_SECONDS) -> float:
+    """Wait until the offsets in SQL are those at the end, or for long enough to call it a loss; how long."""
+    started = time.monotonic()
+    while time.monotonic() - started < seconds and offsets(stage.url) != expected.offsets:
+        for worker in workers:
+            if worker.process.poll() is not None:
+                raise AssertionError(
+                    f"seed {stage.seed}: a worker ended with {worker.process.returncode}: "
+                    + worker.log.read_text()[-3000:]
+                )
+        time.sleep(0.3)
+    return time.monotonic() - started
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One look at a worker: seconds since some start, bytes in memory now and at most, open files, series."""
+
+    age: float
+    memory: int
+    peak: int
+    files: int
+    series: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.memory / 1e6:.0f} MB (at most {self.peak / 1e6:.0f}), {self.files} files, "
+            f"{self.series} series"
+        )
+
+
+def look(worker: Running, started: float) -> Sample:
+    folder = Path(f"/proc/{worker.process.pid}")
+    status: Mapping[str, str] = dict(
+        line.split(":", 1) for line in (folder / "status").read_text().splitlines()
+    )
+    memory, peak = (int(status[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
+    series = sum(not line.startswith("#") for line in worker.get("/metrics")[1].splitlines())
+    return Sample(time.monotonic() - started, memory, peak, len(list((folder / "fd").iterdir())), series)
+
+
+def tell(what: object) -> None:
+    print(f"{datetime.now(UTC):%H:%M:%S} {what}", flush=True)  # noqa: T201
