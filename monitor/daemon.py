@@ -22,6 +22,7 @@ from alerts.pages import Delivery
 from alerts.rules import RuleFile
 from monitor.alert_pages import AlertPages
 from monitor.http import Endpoint
+from monitor.log import lines_lost
 from monitor.loops import (
     AlertmanagerRunner,
     AlertRunner,
@@ -99,6 +100,7 @@ class Daemon:
         self._deadline = threading.Timer(STOP_SECONDS, _give_up)
         self._deadline.daemon = True
         ProcessCollector(registry=self.registry)
+        self.registry.register(lines_lost)
         self.http = Endpoint(settings.http, self.registry, self.troubles, self.page)
         self.classifier = load(settings, self.registry)
         self.topics = self.classifier.topics

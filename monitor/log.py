@@ -6,6 +6,9 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import TextIO
+
+from prometheus_client import Counter
 
 from monitor.settings import LogSettings
 
@@ -16,6 +19,17 @@ LOUD = {"kafka": "CRITICAL", "aiokafka": "CRITICAL", "faust": "ERROR", "mode": "
         "apprise": "CRITICAL"}  # fmt: skip
 # These would log the receivers' URLs, at whatever level.
 SECRETIVE = ("httpx", "httpcore", "urllib3", "apprise")
+
+
+# A full disk must be seen somewhere, and the log cannot tell of it.
+lines_lost = Counter("sentiment_log_lines_lost", "Log lines that could not be written", registry=None)
+
+
+class Handler(logging.StreamHandler[TextIO]):
+    """What cannot be written is counted, and nothing else is harmed."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        lines_lost.inc()
 
 
 class JsonFormatter(logging.Formatter):
@@ -34,9 +48,7 @@ class JsonFormatter(logging.Formatter):
 
 def set_up(settings: LogSettings, file: Path | None = None) -> None:
     """Log to standard error, or to `file`."""
-    handler: logging.Handler = (
-        logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler(sys.stderr)
-    )
+    handler = Handler(file.open("a", encoding="utf-8") if file else sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.format == "json" else _text())
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)

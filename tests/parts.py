@@ -256,6 +256,48 @@ class Postgres:
         self._server.cleanup()
 
 
+class SecurePostgres:
+    """A PostgreSQL of the machine that lets in nobody but by TLS and with a password."""
+
+    def __init__(self, folder: Path, certificates: Certificates) -> None:
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+        if not found:
+            raise PartMissing("no PostgreSQL is installed on this machine")
+        self.port, self._folder, self._data = free_port(), folder, folder / "data"
+        self._programs = found[-1].parent
+        (folder / "password").write_text(SCRAM_PASSWORD)
+        for name, file in (("key", certificates.key(certificates.broker)), ("pem", certificates.broker)):
+            (folder / f"server.{name}").write_bytes(file.read_bytes())
+            (folder / f"server.{name}").chmod(0o600)
+        if os.geteuid() == 0:  # which PostgreSQL refuses to be
+            subprocess.run(["chown", "-R", "postgres", str(folder)], check=True)
+        self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "scram-sha-256",
+                  f"--pwfile={folder}/password")  # fmt: skip
+        (self._data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
+
+    def __enter__(self) -> Self:
+        files = f"-c ssl_cert_file={self._folder}/server.pem -c ssl_key_file={self._folder}/server.key"
+        own = f"-p {self.port} -h 127.0.0.1 -k {self._folder} -c ssl=on {files}"
+        self._run("pg_ctl", "-D", str(self._data), "-w", "-l", f"{self._folder}/log", "-o", own, "start")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._run("pg_ctl", "-D", str(self._data), "-m", "immediate", "stop")
+
+    def url(self, **tls: str) -> str:
+        query = "&".join(f"{name}={value}" for name, value in tls.items())
+        return f"postgresql+psycopg://postgres:{SCRAM_PASSWORD}@127.0.0.1:{self.port}/postgres?{query}"
+
+    def _run(self, name: str, *words: str) -> None:
+        before = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        with (self._folder / f"{name}.log").open("wb") as log:
+            done = subprocess.run(
+                [*before, str(self._programs / name), *words], check=False, cwd="/", stdout=log,
+                stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        assert done.returncode == 0, (self._folder / f"{name}.log").read_text()
+
+
 def program(*names: str) -> str:
     """The first of these that is installed."""
     found = next((path for name in names if (path := shutil.which(name))), None)

@@ -50,7 +50,7 @@ class Outcome:
 def one(seed: int, kafka: Kafka, postgres: Postgres, folder: Path) -> Outcome:
     """One seeded run, to its end."""
     started, draw, now = time.monotonic(), random.Random(seed), datetime.now(UTC)
-    stage = Stage.make(seed, kafka, postgres, folder)
+    stage = Stage.make(seed, kafka, postgres.create_database(), folder)
     messages = stream(seed, DOCUMENTS, PARTITIONS, now)
     expected = Reference(stage.topics).read(messages, now)
     half, kills = draw.randrange(len(messages)), list[str]()

@@ -44,7 +44,9 @@ def main() -> int:
     parser.add_argument("--restarts", type=int, default=4)
     options = parser.parse_args()
     with parts("soak-") as (kafka, postgres, folder):
-        stage = Stage.make(0, kafka, postgres, folder, MONITOR_STREAM__BATCH_DOCUMENTS="512")
+        stage = Stage.make(
+            0, kafka, postgres.create_database(), folder, MONITOR_STREAM__BATCH_DOCUMENTS="512"
+        )
         try:
             return soak(stage, options.minutes * 60, options.rate, options.restarts + 1)
         finally:

@@ -41,7 +41,7 @@ class Stage:
     workers: list[Running] = field(default_factory=list)
 
     @classmethod
-    def make(cls, seed: int, kafka: Kafka, postgres: Postgres, folder: Path, **environ: str) -> "Stage":
+    def make(cls, seed: int, kafka: Kafka, url: str, folder: Path, **environ: str) -> "Stage":
         tag = f"{seed}-{uuid.uuid4().hex[:6]}"
         names = {
             n: f"{n}-{tag}" for n in ("group", "news", "comments", "dead_letters", "predictions", "alerts")
@@ -50,7 +50,6 @@ class Stage:
             bootstrap_servers=kafka.bootstrap, partitions=PARTITIONS, session_seconds=6, **names
         )
         broker.create_topics(settings)
-        url = postgres.create_database()
         with ONE_UPGRADE:
             database.upgrade(DatabaseSettings.model_validate({"url": url}))
         small = {"MONITOR_STREAM__BATCH_DOCUMENTS": str(BATCH), "MONITOR_STREAM__BATCH_SECONDS": "0.05"}
@@ -94,12 +93,12 @@ class Stage:
 
 
 @contextmanager
-def parts(prefix: str) -> Iterator[tuple[Kafka, Postgres, Path]]:
-    """A Kafka and a PostgreSQL in a folder that is gone afterwards."""
+def parts(prefix: str, extra: str = "") -> Iterator[tuple[Kafka, Postgres, Path]]:
+    """A Kafka, with `extra` properties, and a PostgreSQL in a folder that is gone afterwards."""
     folder = temporary_folder(prefix)
     postgres = Postgres(folder / "pg")
     try:
-        with Kafka(folder / "kafka") as kafka:
+        with Kafka(folder / "kafka", extra=extra) as kafka:
             yield kafka, postgres, folder
     finally:
         postgres.close()

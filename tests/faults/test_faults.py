@@ -57,7 +57,7 @@ def test_the_runner_draws_from_every_step_of_a_batch() -> None:
 
 @pytest.fixture
 def stage(kafka: Kafka, postgres: Postgres, tmp_path: Path) -> Iterator[Stage]:
-    made = Stage.make(0, kafka, postgres, tmp_path)
+    made = Stage.make(0, kafka, postgres.create_database(), tmp_path)
     yield made
     made.close()
 
@@ -159,7 +159,7 @@ def test_a_worker_that_its_group_refuses_ends_with_the_brokers_reason(
 ) -> None:
     strict = need(lambda: Kafka(tmp_path / "kafka", extra="group.min.session.timeout.ms=10000"))
     with strict as kafka:
-        stage = Stage.make(0, kafka, postgres, tmp_path)
+        stage = Stage.make(0, kafka, postgres.create_database(), tmp_path)
         worker = stage.start()
         try:
             assert worker.process.wait(120) == 1

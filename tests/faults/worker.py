@@ -5,7 +5,8 @@
 The settings come from the environment.  At the NUMBER-th time that a batch comes to FAILPOINT, the process sends
 itself the signal KILL, or STOP, which leaves it frozen until it is told to go on; or WHAT is END, and the agent that
 reads the stream ends there.  Without FAILPOINT it works until it is told to stop.  The classifier refuses some texts
-always, and each seventh time whatever it is given.
+always, and each seventh time whatever it is given; FAILPOINT may also name another one: `stand-in`, which refuses
+nothing, or `shipped`.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from sqlalchemy import event
 from models.errors import InferenceError
 from models.stand_in import StandIn
 from monitor import log, settings
-from monitor.daemon import Daemon
+from monitor.daemon import Daemon, load_engine
 from stream.nouns import Prediction
 from tests.faults.oracle import MARK
 
@@ -139,8 +140,9 @@ async def returning(stream: faust.StreamT[bytes]) -> None:
 def main(failpoint: str = "", passages: str = "1", what: str = "KILL") -> None:
     chosen = settings.load()
     log.set_up(chosen.log)
-    daemon = Daemon(chosen, lambda _settings, _registry: Moody())
-    if failpoint:
+    others = {"shipped": load_engine, "stand-in": lambda _settings, _registry: StandIn()}
+    daemon = Daemon(chosen, others.get(failpoint, lambda _settings, _registry: Moody()))
+    if failpoint and failpoint not in others:
         arm(daemon, failpoint, Bomb(int(passages), what))
     daemon.run()
 

@@ -1,10 +1,11 @@
-"""Kafka by TLS with a password and by certificate, against the real broker."""
+"""Kafka by TLS with a password and by certificate, and PostgreSQL by TLS, against the real ones."""
 
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -18,6 +19,7 @@ from tests.parts import (
     Certificates,
     Kafka,
     Postgres,
+    SecurePostgres,
     temporary_folder,
     wait_until,
 )
@@ -36,6 +38,9 @@ def secure(certificates: Certificates) -> Iterator[Kafka]:
     with need(lambda: Kafka(folder, certificates)) as broker:
         yield broker
     shutil.rmtree(folder, ignore_errors=True)
+
+
+Send = Callable[[str, list[Any]], None]
 
 
 def by_password(secure: Kafka, certificates: Certificates) -> dict[str, str]:
@@ -110,3 +115,54 @@ def test_what_is_wrong_is_said_and_no_password_is(
     said = (done.stderr + done.stdout).decode()
     assert done.returncode in (1, 2) and told.lower() in said.lower(), said
     assert SCRAM_PASSWORD not in said and "wrong-secret" not in said and "Traceback" not in said
+
+
+@pytest.fixture(scope="module")
+def secure_postgres(certificates: Certificates) -> Iterator[SecurePostgres]:
+    folder = temporary_folder("pgtls-")
+    with need(lambda: SecurePostgres(folder, certificates)) as server:
+        yield server
+    shutil.rmtree(folder)
+
+
+def test_the_database_by_tls(
+    secure_postgres: SecurePostgres, certificates: Certificates, scene: Scene, sent: Send, tmp_path: Path
+) -> None:
+    url = secure_postgres.url(sslmode="verify-full", sslrootcert=str(certificates.authority))
+    scene.environ["MONITOR_DATABASE__URL"] = url
+    scene.prepare()
+    monitor = scene.start(module="tests.faults.worker")
+    feed = SampleFeed("tls")
+    sent(scene.kafka.news, [feed.calm(datetime.now(UTC)).message for _ in range(50)])
+    engine = create_engine(url)
+    with engine.connect() as connection:
+
+        def asked(query: str) -> int:
+            return int(connection.execute(text(query)).scalar_one())
+
+        wait_until(lambda: asked("SELECT count(*) FROM documents") == 50, 60, "the documents")
+        open_lines = (
+            "FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name LIKE 'sentiment%'"
+        )
+        assert asked(f"SELECT count(*) {open_lines} AND ssl") == asked(f"SELECT count(*) {open_lines}") > 0
+    engine.dispose()
+    assert monitor.stop() == 0
+    assert SCRAM_PASSWORD not in monitor.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("tls", "told"),
+    [
+        ({"sslmode": "disable"}, "no encryption"),
+        ({"sslmode": "verify-full", "sslrootcert": "/nowhere.pem"}, "/nowhere.pem"),
+        ({"sslmode": "verify-full", "sslrootcert": "system"}, "certificate verify failed"),
+    ],
+)
+def test_a_database_line_that_is_not_safe_is_refused_in_one_line(
+    tls: dict[str, str], told: str, secure_postgres: SecurePostgres, scene: Scene
+) -> None:
+    scene.environ["MONITOR_DATABASE__URL"] = secure_postgres.url(**tls)
+    done = scene.command("db", "upgrade")
+    said = (done.stderr + done.stdout).decode()
+    assert done.returncode == 1 and told in said, said
+    assert SCRAM_PASSWORD not in said and "Traceback" not in said
