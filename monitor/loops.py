@@ -334,7 +334,6 @@ class Watchdog:
         self._worker, self._pipeline, self._store, self._kafka = worker, pipeline, store, kafka
         self._metrics, self._stuck = metrics, stuck_seconds
         self._moved_at = time.monotonic()
-        self._shown: set[tuple[str, int]] = set()
         self._answered_at = time.monotonic()
         self.broker_away = False
 
@@ -346,7 +345,9 @@ class Watchdog:
     def once(self) -> None:
         self._look_for_broker()
         self._metrics.dependency_up.labels("database").set(int(not self.database_away))
-        self._show_lag(dict(self._worker.waiting))
+        # How many wait in a broker that is away, nobody knows.
+        waiting = {} if self.broker_away else dict(self._worker.waiting)
+        self._metrics.show_lag(waiting, dict(self._worker.caught_up))
         self._watch()
 
     def ask_database(self) -> None:
@@ -362,13 +363,6 @@ class Watchdog:
             log.info("a broker answers at %s again", self._kafka.bootstrap_servers)
         self.broker_away = away
         self._metrics.dependency_up.labels("broker").set(int(not away))
-
-    def _show_lag(self, waiting: dict[tuple[str, int], int]) -> None:
-        for topic, partition in self._shown - waiting.keys():
-            self._metrics.lag.remove(topic, str(partition))
-        for (topic, partition), messages in waiting.items():
-            self._metrics.lag.labels(topic, str(partition)).set(messages)
-        self._shown = set(waiting)
 
     def _watch(self) -> None:
         """Raises RuntimeError, which ends the process, when waiting any longer cannot help."""

@@ -1,7 +1,7 @@
 """What the stream tells Prometheus.  Everything is counted once a batch."""
 
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -58,6 +58,11 @@ class StreamMetrics:
             "sentiment_consumer_lag_messages", "Messages in Kafka that are not in SQL yet",
             ["kafka_topic", "partition"], registry=registry,
         )  # fmt: skip
+        self.caught_up = Gauge(
+            "sentiment_caught_up_timestamp_seconds",
+            "When all that Kafka had was last in SQL; since the start where that was never so yet",
+            ["kafka_topic", "partition"], registry=registry,
+        )  # fmt: skip
         self.dependency_up = Gauge(
             "sentiment_dependency_up", "1 while the broker or the database answers", ["dependency"],
             registry=registry,
@@ -99,6 +104,7 @@ class StreamMetrics:
             ["topic", "kind"], registry=registry,
         )  # fmt: skip
         self._mood: set[tuple[str, str]] = set()
+        self._partitions: dict[Gauge, set[tuple[str, int]]] = {}
         self._create_labels(topics)
 
     def _create_labels(self, topics: Iterable[str]) -> None:
@@ -136,6 +142,17 @@ class StreamMetrics:
         self.truncated.inc(sum(item.prediction.truncated for item in written.judged))
         self.holes.inc(written.holes)
         self.last_commit.set(now.timestamp())
+
+    def show_lag(
+        self, waiting: Mapping[tuple[str, int], int], caught_up: Mapping[tuple[str, int], float]
+    ) -> None:
+        """By Kafka topic and partition; what is not known, or not ours any more, is absent."""
+        for gauge, values in ((self.lag, waiting), (self.caught_up, caught_up)):
+            for topic, partition in self._partitions.get(gauge, set()) - values.keys():
+                gauge.remove(topic, str(partition))
+            for (topic, partition), value in values.items():
+                gauge.labels(topic, str(partition)).set(value)
+            self._partitions[gauge] = set(values)
 
     def show_outbox(self, waiting: int, failing_since: datetime | None) -> None:
         self.outbox_waiting.set(waiting)

@@ -6,6 +6,7 @@ p(negative), from -1 to 1; stored scores are integers in units of 1 / SCORE_SCAL
 any batching are exact.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -103,6 +104,12 @@ class Prediction:
     def outcome(self) -> str:
         """How the document counts: as ok, uncertain or unsupported."""
         return self.status if self.certain else "uncertain"
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every number in it is one."""
+        sums = (sum(labels.values()) for labels in self.probabilities.values())
+        return math.isfinite(self.score or 0.0) and all(map(math.isfinite, sums))
 
 
 def window_start(stamp: datetime, width: timedelta) -> datetime:

@@ -145,7 +145,7 @@ class Pipeline:
                 return [error]
         try:
             texts = [document.content for document in documents]
-            return list(self._classify(texts, [document.lang for document in documents]))
+            return [*self._sound(texts, [document.lang for document in documents])]
         except InferenceError as error:
             log.warning("inference failed on %d documents, halving: %s", len(documents), error)
         middle = len(documents) // 2
@@ -154,10 +154,20 @@ class Pipeline:
     def _twice(self, text: str, lang: str | None) -> Prediction:
         """A text is to blame only where the classifier fails on it alone a second time."""
         try:
-            return self._classify([text], [lang])[0]
+            return self._sound([text], [lang])[0]
         except InferenceError as error:
             log.warning("inference failed on a single text, trying once more: %s", error)
-            return self._classify([text], [lang])[0]
+            return self._sound([text], [lang])[0]
+
+    def _sound(self, texts: Sequence[str], languages: Sequence[str | None]) -> Sequence[Prediction]:
+        """What the classifier says, once it was looked at: a label that is no number is no label."""
+        try:
+            found = self._classify(texts, languages)
+        except (RuntimeError, MemoryError) as error:  # of a device or its library
+            raise InferenceError(str(error) or type(error).__name__) from error
+        if len(found) != len(texts) or not all(prediction.is_finite for prediction in found):
+            raise InferenceError(f"the answer for {len(texts)} texts is incomplete or not finite")
+        return found
 
     def _write(self, outcomes: Sequence[Judged | DeadLetter]) -> list[Written]:
         """Write all in one transaction; where the values are refused, by halves."""

@@ -116,6 +116,10 @@ class StreamSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     batch_documents: int = Field(512, ge=1, le=10_000, description="most documents of one batch")
+    batch_bytes: int = Field(
+        1_000_000, ge=1000, le=100_000_000,
+        description="most bytes of one batch: long texts take long to judge, and are committed sooner",
+    )  # fmt: skip
     batch_seconds: float = Field(0.25, gt=0, le=60, description="longest wait for a batch to fill")
     window_seconds: int = Field(
         60, ge=1, le=3600, description="width of the event-time windows; not to be changed over stored data"

@@ -11,7 +11,7 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import faust
@@ -52,8 +52,9 @@ class InHand(Sensor):  # type: ignore[misc]  # faust gives no types
         self._done.setdefault(tp, offset)
         self._bytes += len(message.value or b"")
         if self._bytes > self._limit:
-            self._held_back.add(tp)
-            self._app.consumer.on_buffer_full(tp)
+            mine = TP(*tp)  # aiokafka's own, which Faust refuses, comes with the message
+            self._held_back.add(mine)
+            self._app.consumer.on_buffer_full(mine)
 
     def on_message_out(self, tp: TP, offset: int, message: Message) -> None:
         self._bytes = max(0, self._bytes - len(message.value or b""))
@@ -72,8 +73,9 @@ class Worker:
     """Reads both topics and calls `process` with one batch at a time, in its own thread.
 
     For the watchdog it keeps, in monotonic seconds, when it joined the group, ended its last batch and
-    last looked at itself, and `waiting`: for each (topic, partition) in hand how many messages are not
-    in SQL yet.
+    last looked at itself.  Of each (topic, partition) in hand: `waiting`, how many messages are not in
+    SQL yet, and `caught_up`, in seconds since 1970, when all that Kafka had was last in SQL, or since
+    when the partition is in hand where that was never so yet.
     """
 
     def __init__(
@@ -95,6 +97,9 @@ class Worker:
         self.last_batch_at: float | None = None
         self.observed_at: float | None = None
         self.waiting: dict[tuple[str, int], int] = {}
+        self.caught_up: dict[tuple[str, int], float] = {}
+        # When a partition's end was last looked at, and where it was.
+        self._ends: dict[TP, tuple[float, int]] = {}
         self._done: dict[TP, int] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -153,8 +158,16 @@ class Worker:
             return None
         done, read = self._done.get(tp, position), consumer._read_offset.get(tp)
         if position >= high and (read is None or read < done):
-            return 0
+            done = high
+        self._see(tp, done, high, _polled_at(consumer, tp))
         return int(max(0, high - done))
+
+    def _see(self, tp: TP, done: int, high: int, at: float) -> None:
+        """Once all is in SQL that was there at an earlier look, the end is where it is now."""
+        then, end = self._ends.setdefault(tp, (at, high))
+        if done >= end:
+            self.caught_up[tp.topic, tp.partition] = then
+            self._ends[tp] = (at, high)
 
     def _make_app(self) -> faust.App:
         servers = self._kafka.bootstrap_servers.split(",")
@@ -193,7 +206,6 @@ class Worker:
         return app
 
     async def _agent(self, stream: StreamT[bytes]) -> None:
-        loop = asyncio.get_running_loop()
         async for events in stream.noack_take(
             self._stream.batch_documents, within=self._stream.batch_seconds
         ):
@@ -201,17 +213,20 @@ class Worker:
                 await asyncio.Event().wait()  # nothing is begun any more; the app stops us
             self._idle.clear()
             try:
-                try:
-                    await loop.run_in_executor(self._pool, self._process, _records(events))
-                except Stopping as error:
-                    log.info("%s; Kafka sends the batch again", error)
-                    continue
-                for event in events:
-                    await stream.ack(event)
-                    self._done[event.message.tp] = event.message.offset + 1
-                self.last_batch_at = time.monotonic()
+                for part in by_bytes(events, self._stream.batch_bytes):
+                    if not self._draining.is_set():
+                        await self._work_off(stream, part)
+            except Stopping as error:
+                log.info("%s; Kafka sends the batch again", error)
             finally:
                 self._idle.set()
+
+    async def _work_off(self, stream: StreamT[bytes], events: Sequence[EventT[bytes]]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._process, _records(events))
+        for event in events:
+            await stream.ack(event)
+            self._done[event.message.tp] = event.message.offset + 1
+        self.last_batch_at = time.monotonic()
 
     async def _drain(self, app: faust.App) -> None:
         self._draining.set()
@@ -223,17 +238,27 @@ class Worker:
         await self._within(LEAVE_SECONDS, app.consumer.commit(), "committing to Kafka")
 
     async def _within(self, seconds: float, work: Awaitable[object], what: str) -> None:
-        """What cannot be done in time is left: the offsets in SQL are what counts."""
+        """What cannot be done in time, or at all, is left: the offsets in SQL are what counts."""
         try:
             await asyncio.wait_for(work, seconds)
         except TimeoutError:
             log.warning("%s took more than %g s and was left", what, seconds)
+        except Exception:
+            log.exception("%s failed and was left", what)
 
-    async def _on_assigned(self, _app: object, assigned: object, **_: object) -> None:
+    async def _on_assigned(self, _app: object, assigned: Iterable[TP], **_: object) -> None:
         self.joined_at = time.monotonic()
+        self._ends.clear()
+        mine = [(tp.topic, tp.partition) for tp in assigned]
+        self.caught_up = {key: self.caught_up.get(key, time.time()) for key in mine}
         self._done.clear()
         self._in_hand.begin_anew()
-        log.info("partitions assigned: %s", ", ".join(sorted(f"{t.topic}[{t.partition}]" for t in assigned)))  # type: ignore[attr-defined]
+        log.info("partitions assigned: %s", ", ".join(sorted(f"{t.topic}[{t.partition}]" for t in assigned)))
+
+
+def _polled_at(consumer: ConsumerT, tp: TP) -> float:
+    """When the broker last said where the partition ends, in seconds since 1970."""
+    return float(consumer._thread._ensure_consumer().last_poll_timestamp(tp) or 0) / 1000
 
 
 def _check(app: faust.App) -> None:
@@ -259,6 +284,20 @@ def _credentials(kafka: KafkaSettings) -> faust.SASLCredentials | faust.SSLCrede
             mechanism=kafka.sasl_mechanism,
         )
     return faust.SSLCredentials(context) if context else None
+
+
+def by_bytes(events: Sequence[EventT[bytes]], limit: int) -> Iterator[list[EventT[bytes]]]:
+    """The events in order, in lists of at most `limit` bytes, or of a single one that is longer."""
+    part, held = list[EventT[bytes]](), 0
+    for event in events:
+        size = len(event.message.value or b"")
+        if part and held + size > limit:
+            yield part
+            part, held = [], 0
+        part.append(event)
+        held += size
+    if part:
+        yield part
 
 
 def _records(events: Sequence[EventT[bytes]]) -> list[Record]:

@@ -57,7 +57,7 @@ def phase(name: str, stage: Stage, waves: Iterator[list[Sent]], classifier: str)
     producer, over = Producer(sending), threading.Event()
 
     def watch() -> None:
-        while not over.wait(1.0):
+        while not over.wait(1.0) and worker.process.poll() is None:
             most[0] = max(most[0], int(worker.metric("sentiment_consumer_lag_messages") or 0))
 
     watching = threading.Thread(target=watch)
@@ -98,12 +98,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rate", type=int, default=50_000)
     parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--phases", type=int, nargs="*", default=range(5))
     options = parser.parse_args()
     with parts("bounds-", LARGE) as (kafka, postgres, folder):
-        return run(kafka, postgres, folder, options.rate, options.seconds)
+        return run(kafka, postgres, folder, options)
 
 
-def run(kafka: Kafka, postgres: Postgres, folder: Path, rate: int, seconds: float) -> int:
+def run(kafka: Kafka, postgres: Postgres, folder: Path, options: argparse.Namespace) -> int:
+    rate, seconds = options.rate, options.seconds
     phases = [
         ("tiny, a tenth as long", tiny(rate, seconds / 10), "stand-in"),
         ("tiny", tiny(rate, seconds), "stand-in"),
@@ -112,7 +114,8 @@ def run(kafka: Kafka, postgres: Postgres, folder: Path, rate: int, seconds: floa
         ("100,000 tokens each, the shipped classifier", long_texts(400, 500_000, "long"), "shipped"),
     ]
     differ = False
-    for number, (name, waves, classifier) in enumerate(phases):
+    for number in options.phases:
+        name, waves, classifier = phases[number]
         stage = Stage.make(number, kafka, postgres.create_database(), folder, **SETTINGS)
         try:
             differ |= phase(name, stage, waves, classifier)

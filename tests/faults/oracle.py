@@ -138,10 +138,12 @@ class Reference:
     `brief` keeps of a document only a hash, for millions of them.
     """
 
-    def __init__(self, topics: Mapping[Kind, str], *, brief: bool = False) -> None:
+    def __init__(
+        self, topics: Mapping[Kind, str], *, brief: bool = False, future: timedelta = 5 * MINUTE
+    ) -> None:
         self._topics, self._keep = topics, hash if brief else tuple
         self._held, self._classifier = Held(), StandIn()
-        self._codec = Codec(timedelta(seconds=300), 1_000_000)
+        self._codec = Codec(future, 1_000_000)
 
     def read(self, messages: Iterable[Sent], now: datetime) -> Held:
         """What SQL must hold after these and all before them."""

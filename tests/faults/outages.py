@@ -1,35 +1,59 @@
-"""The broker gone for minutes, then the database frozen for minutes, under a steady feed.
+"""The broker gone for minutes, then the database frozen for minutes, under a steady feed, watched by Prometheus.
 
     python -m tests.faults.outages --broker-minutes 3 --database-minutes 2
 
-Prints what the monitor said of itself meanwhile, how soon it went on, and whether SQL is exact at the end.
+Prints what the monitor said of itself meanwhile, which of the shipped alerts fired and when, how soon it went on,
+and whether SQL is exact at the end.
 """
 
 import argparse
 import os
-import shutil
 import signal
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from stream.nouns import Kind
-from tests.conftest import Running
-from tests.faults.oracle import Sent, reference, send, stored, stream
-from tests.faults.runner import Surroundings, drain
-from tests.parts import Kafka, Postgres, temporary_folder, wait_until
+import yaml
+
+from tests.conftest import ROOT, Running
+from tests.faults.oracle import Held, Reference, send, stored, stream
+from tests.faults.stage import PARTITIONS, Stage, drain, look, parts, tell
+from tests.parts import Kafka, Prometheus, wait_until
 
 COUNT = 3000
+# Others may fire besides: the stream has many dead letters.
+OUTAGE = {"SentimentDependencyDown", "SentimentLagging"}
+RULES = ROOT / "docker" / "prometheus" / "monitor.rules.yaml"
 
 
-def tell(what: str) -> None:
-    print(f"{datetime.now(UTC):%H:%M:%S} {what}", flush=True)  # noqa: T201
+class Watch:
+    """Prometheus with the shipped rules as they are, and a line for each alert that begins or ends."""
 
+    def __init__(self, folder: Path, worker: Running) -> None:
+        scrape = {"job_name": "sentiment-monitor", "static_configs": [{"targets": [worker.url[7:]]}]}
+        config = {"global": {"scrape_interval": "5s", "evaluation_interval": "5s"},
+                  "rule_files": [str(RULES)], "scrape_configs": [scrape]}  # fmt: skip
+        (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
+        self.prometheus = Prometheus(folder, folder / "prometheus.yaml").start()
+        self.firing, self.fired = set[str](), set[str]()
+        self._over, self._thread = threading.Event(), threading.Thread(target=self._follow)
+        self._thread.start()
 
-def memory(running: Running) -> int:
-    status = Path(f"/proc/{running.process.pid}/status").read_text()
-    return next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join()
+        self.prometheus.stop()
+
+    def _follow(self) -> None:
+        while not self._over.wait(5):
+            found = self.prometheus.query('ALERTS{alertstate="firing"}')
+            firing = {one["metric"]["alertname"] for one in found}
+            for name in sorted(firing ^ self.firing):
+                tell(f"{name} {'fires' if name in firing else 'is over'}")
+            self.firing = firing
+            self.fired |= firing
 
 
 def main() -> int:
@@ -37,64 +61,62 @@ def main() -> int:
     parser.add_argument("--broker-minutes", type=float, default=3)
     parser.add_argument("--database-minutes", type=float, default=2)
     options = parser.parse_args()
-    folder = temporary_folder("outages-")
-    postgres = Postgres(folder / "pg")
-    with Kafka(folder / "kafka") as kafka:
-        around = Surroundings.make(0, kafka, postgres, folder)
+    with parts("outages-") as (kafka, postgres, folder):
+        stage = Stage.make(0, kafka, postgres.create_database(), folder)
         try:
-            return outages(around, kafka, folder / "pg", options.broker_minutes, options.database_minutes)
-        except BaseException:
-            tell((folder / "0-0.log").read_text()[-4000:])
-            raise
+            return outages(stage, kafka, folder, options.broker_minutes, options.database_minutes)
         finally:
-            around.close()
-            postgres.close()
-            shutil.rmtree(folder, ignore_errors=True)
+            stage.close()
 
 
-def outages(around: Surroundings, kafka: Kafka, data: Path, broker: float, database: float) -> int:
-    topics: dict[Kind, str] = {kind: topic for topic, kind in around.kafka.kinds.items()}
-    begun, sent = datetime.now(UTC), list[Sent]()
-    worker = around.start()
-    running = Running(worker, f"http://127.0.0.1:{around.ports[0]}", around.folder / "0-0.log")
-    wait_until(running.is_ready, 60, "the worker is ready")
+def outages(stage: Stage, kafka: Kafka, folder: Path, broker: float, database: float) -> int:
+    oracle, worker = Reference(stage.topics), stage.start()
+    wait_until(worker.is_ready, 60, "the worker is ready")
+    watch = Watch(folder, worker)
 
-    def wave(seed: int) -> None:
-        messages = stream(seed, COUNT, 2, begun)
-        send(messages, topics, kafka.bootstrap)
-        sent.extend(messages)
+    def wave(seed: int) -> Held:
+        now = datetime.now(UTC)
+        messages = stream(seed, COUNT, PARTITIONS, now)
+        send(messages, stage.topics, kafka.bootstrap)
+        return oracle.read(messages, now)
 
-    def caught_up() -> float:
-        started = time.monotonic()
-        drain(around, reference(sent, topics, begun), [worker])
-        return time.monotonic() - started
+    def caught_up(expected: Held) -> float:
+        return drain(stage, expected, [worker])
 
-    wave(1)
-    tell(f"at work; caught up after {caught_up():.1f} s, {memory(running)} MB")
+    def describe() -> str:
+        return f"readyz {worker.get('/readyz')[1].strip()}, {look(worker, 0)}"
+
+    tell(f"at work; caught up after {caught_up(wave(1)):.1f} s, {describe()}")
     kafka.stop()
     time.sleep(broker * 60)
-    tell(f"broker gone for {broker:g} min: readyz {running.get('/readyz')}, {memory(running)} MB")
+    tell(f"broker gone for {broker:g} min: {describe()}")
     kafka.start()
-    wave(2)
-    tell(f"broker back: caught up after {caught_up():.1f} s, ready {running.is_ready()}")
+    tell(f"broker back: caught up after {caught_up(wave(2)):.1f} s, {describe()}")
+    wait_until(lambda: not watch.firing & OUTAGE, 180, "the alerts are over")
 
-    wave(3)
-    processes = [int((data / "postmaster.pid").read_text().split()[0])]
-    processes += [
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and parent(entry) == processes[0]
-    ]
+    expected = wave(3)
+    processes = postgres_processes(folder / "pg")
     for pid in processes:
         os.kill(pid, signal.SIGSTOP)
     time.sleep(database * 60)
-    tell(f"database frozen for {database:g} min: readyz {running.get('/readyz')}, {memory(running)} MB")
+    tell(f"database frozen for {database:g} min: {describe()}")
     for pid in processes:
         os.kill(pid, signal.SIGCONT)
-    tell(f"database back: caught up after {caught_up():.1f} s")
-    differences = reference(sent, topics, begun).differences(stored(around.url))
-    tell(f"{len(sent)} messages: {differences or 'exact'}; stopped with status {running.stop()}")
-    return int(bool(differences))
+    tell(f"database back: caught up after {caught_up(expected):.1f} s, {describe()}")
+    wait_until(lambda: not watch.firing & OUTAGE, 180, "the alerts are over")
+    watch.stop()
+    differences = expected.differences(stored(stage.url))
+    messages = sum(expected.offsets.values())
+    tell(f"{messages} messages: {differences or 'exact'}; stopped with status {worker.stop()}")
+    missed = OUTAGE - watch.fired
+    tell(f"fired: {', '.join(sorted(watch.fired))}; missed: {', '.join(sorted(missed)) or 'none'}")
+    return int(bool(differences or missed))
+
+
+def postgres_processes(data: Path) -> list[int]:
+    first = int((data / "postmaster.pid").read_text().split()[0])
+    entries = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [first, *(int(entry.name) for entry in entries if parent(entry) == first)]
 
 
 def parent(entry: Path) -> int:

@@ -1,16 +1,19 @@
 """A short selection of `python -m tests.faults.runner`, and what it takes a frozen worker to show."""
 
+import json
 import random
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 
+from stream.nouns import Kind
 from tests.conftest import need
 from tests.faults.oracle import Held, Reference, Sent, send, stored, stream
 from tests.faults.runner import DOCUMENTS, Outcome, one
@@ -107,6 +110,32 @@ def test_a_worker_that_is_told_to_stop_under_load_leaves_nothing_to_be_redone(
     drain(stage, expected, [second])
     assert expected.differences(stored(stage.url)) == {}
     assert second.metric("sentiment_documents_total", outcome="redelivered") == 0
+
+
+def test_copies_and_clocks_a_day_off_change_no_sum(kafka: Kafka, postgres: Postgres, tmp_path: Path) -> None:
+    day, now, draw = 86_400, datetime.now(UTC), random.Random(8)
+    stage = Stage.make(
+        0, kafka, postgres.create_database(), tmp_path, MONITOR_STREAM__FUTURE_SECONDS=str(2 * day)
+    )
+    once = [
+        Sent(draw.choice(list(Kind)), draw.randrange(PARTITIONS), json.dumps({
+            "id": str(n), "text": f"shares {n}",
+            "published_at": (now + timedelta(seconds=draw.uniform(-day, day))).isoformat(),
+        }).encode()) for n in range(400)
+    ]  # fmt: skip
+    thrice = [replace(sent, partition=draw.randrange(PARTITIONS)) for sent in 3 * once]
+    draw.shuffle(thrice)
+    send(thrice, stage.topics, kafka.bootstrap)
+    sums = Reference(stage.topics, future=timedelta(days=2)).read(once, now).aggregates
+    expected = Reference(stage.topics, future=timedelta(days=2)).read(thrice, now)
+    try:
+        drain(stage, expected, [stage.start()])
+        found = stored(stage.url)
+    finally:
+        stage.close()
+    assert expected.differences(found) == {}
+    assert found.aggregates == sums
+    assert len(found.documents) == len(once)
 
 
 @pytest.mark.timeout(200)

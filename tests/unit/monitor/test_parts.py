@@ -129,6 +129,7 @@ class SeenWorker:
     last_batch_at: float | None = None
     observed_at: float | None = field(default_factory=time.monotonic)
     waiting: dict[tuple[str, int], int] = field(default_factory=dict)
+    caught_up: dict[tuple[str, int], float] = field(default_factory=dict)
 
 
 class SeenStore:
@@ -206,3 +207,11 @@ def test_the_lag_of_a_partition_that_was_given_away_is_no_longer_shown(listening
         dog.once()
         (family,) = dog._metrics.lag.collect()
         assert {sample.labels["partition"] for sample in family.samples} == shown
+
+
+def test_the_lag_of_a_broker_that_is_away_is_not_known() -> None:
+    nobody = KafkaSettings(bootstrap_servers="127.0.0.1:1")
+    dog = watchdog(SeenWorker(waiting=BACKLOG, caught_up={("news", 0): 7.0}), nobody)
+    dog.once()
+    assert dog._metrics.lag.collect()[0].samples == []
+    assert [sample.value for sample in dog._metrics.caught_up.collect()[0].samples] == [7.0]

@@ -119,6 +119,54 @@ def test_a_classifier_that_fails_on_everything_makes_no_dead_letters(
     assert next_offsets(rig.store, "c/t") == {}
 
 
+NAN = float("nan")
+FAILURES = [
+    ("raises what its device raises", RuntimeError("CUDA out of memory")),
+    ("has no memory left", MemoryError()),
+    ("gives a score that is none", Prediction("m", "en", "Macro", "neutral", NAN)),
+    (
+        "gives no finite probability",
+        Prediction("m", "en", "Macro", "neutral", 0.0, {"topic": {"Macro": NAN}}),
+    ),
+    ("leaves an answer out", None),
+]
+
+
+@pytest.mark.parametrize(("what", "failure"), FAILURES, ids=[case[0] for case in FAILURES])
+def test_no_label_is_invented_where_the_classifier(
+    what: str, failure: Exception | Prediction | None, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
+        found = classify(texts, languages)
+        for at, text in enumerate(texts):
+            if text == "odd" and isinstance(failure, Exception):
+                raise failure
+            if text == "odd":
+                found[at : at + 1] = [failure] if failure else []
+        return found
+
+    monkeypatch.setattr(rig.pipeline, "_classify", failing)
+    rig.pipeline.process([record(i, "odd" if i == 5 else "calm") for i in range(9)])
+    assert rig.ids() == [str(i) for i in range(9) if i != 5]
+    assert rig.reasons() == ["inference"]
+
+
+def test_a_classifier_that_fails_now_and_then_costs_nobody_a_label(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(1000))
+
+    def moody(texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
+        if next(calls) % 2 == 0:
+            raise MemoryError
+        return classify(texts, languages)
+
+    monkeypatch.setattr(rig.pipeline, "_classify", moody)
+    rig.pipeline.process([record(i) for i in range(7)])
+    rig.pipeline.process([record(7)])
+    assert len(rig.ids()) == 8 and rig.reasons() == []
+
+
 def test_values_the_database_refuses_are_found_by_halving(rig: Rig) -> None:
     rig.store.refuses = "odd"
     rig.pipeline.process([record(i, "odd" if i in (3, 4) else "calm") for i in range(10)])
