@@ -88,8 +88,6 @@ class Worker:
         """`stopping` is set when the end begins, so that `process` waits for nothing any more."""
         self._kafka, self._stream, self._process = kafka, stream, process
         self._stopping = stopping
-        # Faust makes this folder at its start, although nothing here is kept in it.
-        self._datadir = tempfile.TemporaryDirectory(prefix="sentiment-monitor-")
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="batch")
         self._draining, self._idle = asyncio.Event(), asyncio.Event()
         self._idle.set()
@@ -107,7 +105,11 @@ class Worker:
 
         Raises BrokerError where the group cannot be joined or the agent ends, and what the pipeline raised.
         """
-        app = self._make_app()
+        # Faust makes this folder at its start, although nothing here is kept in it.
+        with tempfile.TemporaryDirectory(prefix="sentiment-monitor-") as folder:
+            await self._run(self._make_app(folder), stop)
+
+    async def _run(self, app: faust.App, stop: asyncio.Event) -> None:
         ends = [
             asyncio.create_task(work) for work in (self._start_and_work(app), self._observe(app), stop.wait())
         ]
@@ -123,7 +125,6 @@ class Worker:
             self._stopping.set()
             await self._within(LEAVE_SECONDS, app.stop(), "leaving the group")
             await asyncio.to_thread(self._pool.shutdown)
-            self._datadir.cleanup()
         if app.crashed and not isinstance(app._crash_reason, Stopping):
             raise app._crash_reason or BrokerError("the stream ended without a reason")
 
@@ -169,7 +170,7 @@ class Worker:
             self.caught_up[tp.topic, tp.partition] = then
             self._ends[tp] = (at, high)
 
-    def _make_app(self) -> faust.App:
+    def _make_app(self, folder: str) -> faust.App:
         servers = self._kafka.bootstrap_servers.split(",")
         app = faust.App(
             self._kafka.group,
@@ -177,7 +178,7 @@ class Worker:
             broker_credentials=_credentials(self._kafka),
             loop=asyncio.get_running_loop(),
             store="memory://",
-            datadir=self._datadir.name,
+            datadir=folder,
             web_enabled=False,
             topic_allow_declare=False,
             topic_disable_leader=True,

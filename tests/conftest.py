@@ -25,6 +25,7 @@ from stream.settings import DatabaseSettings, KafkaSettings
 from stream.store import Store
 from tests.image import Image
 from tests.parts import (
+    LARGE,
     Alertmanager,
     Kafka,
     PartMissing,
@@ -84,7 +85,7 @@ def need(make: Callable[[], T]) -> T:
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Kafka]:
     folder = temporary_folder("kafka-")
-    with need(lambda: Kafka(folder)) as broker:
+    with need(lambda: Kafka(folder, extra=LARGE)) as broker:
         yield broker
     shutil.rmtree(folder, ignore_errors=True)
 

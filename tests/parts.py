@@ -176,6 +176,8 @@ group.initial.rebalance.delay.ms=0
         return f",PASSWORD://127.0.0.1:{self.password_port},CERTIFICATE://127.0.0.1:{self.certificate_port}"
 
 
+# A broker that takes messages far beyond what the monitor reads.
+LARGE = "message.max.bytes=12000000"
 SCRAM_USER, SCRAM_PASSWORD = "monitor", "a-password-of-the-tests"
 
 

@@ -20,9 +20,8 @@ from confluent_kafka import Producer
 from stream.nouns import Kind
 from tests.faults.oracle import Reference, Sent, stored
 from tests.faults.stage import PARTITIONS, Stage, drain, look, parts, tell
-from tests.parts import Kafka, Postgres, wait_until
+from tests.parts import LARGE, Kafka, Postgres, wait_until
 
-LARGE = "message.max.bytes=12000000"
 SETTINGS = {"MONITOR_STREAM__BATCH_DOCUMENTS": "512", "MONITOR_STREAM__BATCH_SECONDS": "0.25"}
 
 

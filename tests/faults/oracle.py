@@ -223,7 +223,9 @@ def send(messages: Sequence[Sent], topics: Mapping[Kind, str], bootstrap: str) -
     """To Kafka, each to its own partition, in their order."""
     from kafka import KafkaProducer
 
-    producer = KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5, acks="all")
+    producer = KafkaProducer(
+        bootstrap_servers=bootstrap, linger_ms=5, acks="all", max_request_size=12_000_000
+    )
     for message in messages:
         producer.send(topics[message.kind], value=message.value, partition=message.partition, key=b"k")
     producer.flush()

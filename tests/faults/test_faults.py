@@ -17,7 +17,7 @@ from stream.nouns import Kind
 from tests.conftest import need
 from tests.faults.oracle import Held, Reference, Sent, send, stored, stream
 from tests.faults.runner import DOCUMENTS, Outcome, one
-from tests.faults.stage import PARTITIONS, Stage, drain
+from tests.faults.stage import PARTITIONS, Stage, drain, look
 from tests.faults.worker import FAILPOINTS
 from tests.parts import Kafka, Postgres, wait_until
 
@@ -136,6 +136,32 @@ def test_copies_and_clocks_a_day_off_change_no_sum(kafka: Kafka, postgres: Postg
     assert expected.differences(found) == {}
     assert found.aggregates == sums
     assert len(found.documents) == len(once)
+
+
+def test_large_messages_fill_no_memory_and_one_that_is_too_large_harms_only_itself(
+    kafka: Kafka, postgres: Postgres, tmp_path: Path
+) -> None:
+    small = {"MONITOR_STREAM__IN_HAND_BYTES": "8000000", "MONITOR_STREAM__BATCH_DOCUMENTS": "512"}
+    stage = Stage.make(0, kafka, postgres.create_database(), tmp_path, **small)
+    now = datetime.now(UTC)
+
+    def message(number: int, size: int) -> Sent:
+        body = {"id": str(number), "text": "fall " * (size // 5), "published_at": now.isoformat()}
+        reason = "too_large" if size > 1_000_000 else None
+        return Sent(Kind.NEWS, number % PARTITIONS, json.dumps(body).encode(), reason)
+
+    messages = [message(n, 10_000_000 if n in (20, 21) else 900_000) for n in range(160)]
+    expected = Reference(stage.topics).read(messages, now)
+    try:
+        worker = stage.start()
+        wait_until(worker.is_ready, 60, "the worker is ready")
+        before = look(worker, 0).memory
+        send(messages, stage.topics, kafka.bootstrap)
+        drain(stage, expected, [worker])
+        assert look(worker, 0).peak - before < 120e6, "150 MB were sent"
+        assert expected.differences(stored(stage.url)) == {}
+    finally:
+        stage.close()
 
 
 @pytest.mark.timeout(200)
