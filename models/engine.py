@@ -111,6 +111,10 @@ class Engine:
         """The topics it tells apart."""
         return self.info.labels["topic"]
 
+    def part(self, lang: str | None) -> weights.Part:
+        """What reads that language; for None its first part."""
+        return self._parts[lang or self.info.languages[0]]
+
     @property
     def described(self) -> str:
         """Its version and where it runs."""

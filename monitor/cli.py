@@ -15,6 +15,7 @@ from rich.table import Table
 
 from monitor import log, settings
 from monitor.cli_alerts import backtest, rules
+from monitor.cli_bench import bench
 from monitor.cli_models import classify, evaluate, explain, models, train
 from monitor.cli_store import feed, offsets, purge, relabel, replay
 from monitor.options import (
@@ -216,7 +217,7 @@ def show_settings(config: Path | None, as_json: bool) -> None:
 
 STORE = (feed, purge, relabel, replay, offsets)
 MODELS = (classify, explain, train, models, evaluate)
-for command in (*STORE, *MODELS, rules, backtest):
+for command in (*STORE, *MODELS, rules, backtest, bench):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -48,6 +48,12 @@ def create_topics(settings: KafkaSettings) -> list[str]:
     return created
 
 
+def delete_topics(settings: KafkaSettings) -> None:
+    """Delete the topics of these settings with all that is in them."""
+    with _Admin(settings) as admin:
+        admin.delete_topics([*settings.kinds, *settings.written])
+
+
 def incarnations(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, str]:
     """For each topic what tells this one from an earlier one of the same name.
 

@@ -1,0 +1,271 @@
+"""How fast the classifier is, beside what one would write instead: in one run, in turns.
+
+Compared are documents a second for both tasks, from texts to labels; and how much of the machine's own
+matrix-multiply speed that is, counted from the tokens that were really judged, padding left out.
+"""
+
+import copy
+import logging
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from models import weights
+from models.batching import token_batches
+from models.classifier import Inputs
+from models.engine import Engine
+from models.errors import ModelError
+from models.registry import resolve
+from models.runtimes import ENCODER
+from models.settings import ModelSettings
+
+ENGINE, PIPELINES, PIPELINES_BATCHED, PLAIN_TORCH = (
+    "this classifier", "transformers pipelines", "transformers pipelines, batches of 32", "plain torch"
+)  # fmt: skip
+# Those that are slower by far get so many times fewer texts.
+FEWER = {PIPELINES: 8, PIPELINES_BATCHED: 8}
+PEAK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long each round over so many documents took, in seconds."""
+
+    documents: int
+    seconds: tuple[float, ...]
+
+    @property
+    def per_second(self) -> float:
+        """The median round's documents a second."""
+        return self.documents / statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """Documents a second of the slowest and the fastest round."""
+        return self.documents / max(self.seconds), self.documents / min(self.seconds)
+
+
+Candidate = tuple[int, Callable[[], object]]
+
+
+def in_turns(
+    candidates: Mapping[str, Candidate], rounds: int, progress: Callable[[int], object] = lambda n: None
+) -> dict[str, Timing]:
+    """Each once to warm up, then all in turns, so that a machine that slows down slows all of them."""
+    for _, run in candidates.values():
+        run()
+        progress(1)
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in range(rounds):
+        for name, (_, run) in candidates.items():
+            started = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - started)
+            progress(1)
+    return {name: Timing(count, tuple(seconds[name])) for name, (count, _) in candidates.items()}
+
+
+def candidates(settings: ModelSettings, texts: Sequence[str]) -> tuple[Engine, dict[str, Candidate]]:
+    """The engine of the settings, and all that can be compared here.
+
+    The others run the first part of the model alone: `texts` should be in its languages.
+    """
+    engine = Engine.load(settings)
+    model = weights.load(resolve(settings.weights))
+    part = model.parts[0]
+    languages = [part.info.languages[0]] * len(texts)
+    found: dict[str, Candidate] = {ENGINE: (len(texts), lambda: engine.classify(texts, languages))}
+    plain = PlainTorch(part, engine.device, engine.dtype, settings.max_batch_tokens)
+    found[PLAIN_TORCH] = (len(texts), lambda: plain(texts))
+    for backend in ("onnxruntime", "openvino"):
+        if settings.backend != backend and (other := _with_backend(settings, backend, part.info.folder)):
+            found[backend] = (len(texts), _classifying(other, texts, languages))
+    both = pipelines(settings)
+    for name, size in ((PIPELINES, 1), (PIPELINES_BATCHED, 32)):
+        few = list(texts[: max(1, len(texts) // FEWER[name])])
+        found[name] = (len(few), _piping(both, few, size))
+    return engine, found
+
+
+def pipelines(settings: ModelSettings) -> "list[Pipeline]":
+    """One for each task, over the first part of the model."""
+    model = weights.load(resolve(settings.weights))
+    return [Pipeline(model.parts[0], task, labels) for task, labels in model.info.labels.items()]
+
+
+def _classifying(engine: Engine, texts: Sequence[str], languages: Sequence[str]) -> Callable[[], object]:
+    return lambda: engine.classify(texts, languages)
+
+
+def _piping(pipelines: "Sequence[Pipeline]", texts: list[str], size: int) -> Callable[[], object]:
+    return lambda: [pipeline(texts, size) for pipeline in pipelines]
+
+
+def _with_backend(settings: ModelSettings, backend: str, folder: str) -> Engine | None:
+    """None where that runtime is not installed or the encoder was never exported."""
+    if not (resolve(settings.weights) / folder / ENCODER).is_file():
+        return None
+    try:
+        return Engine.load(settings.model_copy(update={"backend": backend}))
+    except ModelError:
+        return None
+
+
+class PlainTorch:
+    """The loop one would write by hand: tokenise, sort by length, one pass for both tasks, argmax."""
+
+    def __init__(self, part: weights.Part, device: torch.device, dtype: torch.dtype, budget: int) -> None:
+        self._part, self._device, self._budget = part, device, budget
+        self._network = part.classifier.to(device, dtype).eval()
+        part.tokenizer.no_padding()
+        part.tokenizer.enable_truncation(part.info.max_tokens)
+
+    @torch.inference_mode()
+    def __call__(self, texts: Sequence[str]) -> list[dict[str, int]]:
+        encodings = self._part.tokenizer.encode_batch(list(texts))
+        labels: list[dict[str, int]] = [{} for _ in texts]
+        for group in token_batches([(1, len(encoding.ids)) for encoding in encodings], self._budget):
+            inputs = Inputs.of([encodings[at] for at in group], self._part.pad_id).to(self._device)
+            for task, (logits, _) in self._network(inputs).items():
+                for at, label in zip(group, logits.argmax(-1).tolist(), strict=True):
+                    labels[at][task] = label
+        return labels
+
+
+class Pipeline:
+    """transformers' own pipeline over the same weights, for one task."""
+
+    def __init__(self, part: weights.Part, task: str, labels: Sequence[str]) -> None:
+        from transformers import PreTrainedTokenizerFast, TextClassificationPipeline
+
+        # It would list every model that it knows besides.
+        logging.getLogger("transformers.pipelines.base").setLevel(logging.CRITICAL)
+        tokenizer = Tokenizer.from_str(part.tokenizer.to_str())
+        tokenizer.no_truncation()
+        pad = tokenizer.id_to_token(part.pad_id)
+        words = PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, pad_token=pad, model_max_length=part.info.max_tokens,
+            model_input_names=["input_ids", "attention_mask"],
+        )  # fmt: skip
+        self._pipeline = TextClassificationPipeline(model=one_task(part, task, labels), tokenizer=words)
+
+    def __call__(self, texts: list[str], size: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._pipeline(texts, batch_size=size, truncation=True)
+        return found
+
+
+def one_task(part: weights.Part, task: str, labels: Sequence[str]) -> Any:
+    """The part as transformers knows a classifier of sequences, in float32."""
+    from transformers import PreTrainedModel
+    from transformers.modeling_outputs import SequenceClassifierOutput
+
+    class OneTask(PreTrainedModel):  # type: ignore[misc]
+        _supports_sdpa = True  # as the encoder within does
+
+        def __init__(self, config: Any, network: Any) -> None:
+            super().__init__(config)
+            self.network: Any = network
+
+        def forward(self, input_ids: Tensor, attention_mask: Tensor, **_: object) -> Any:
+            words = attention_mask.bool().clone()
+            words[:, 0] = False
+            last = attention_mask.sum(1) - 1
+            words[torch.arange(len(last)), last] = False
+            hidden = self.network.encode(Inputs(input_ids, attention_mask, words))
+            return SequenceClassifierOutput(logits=self.network.heads[task](hidden)[0])
+
+    config: Any = copy.deepcopy(part.classifier.encoder.config)
+    config.id2label = dict(enumerate(labels))
+    return OneTask(config, part.classifier).eval()
+
+
+def flops(config: Any, lengths: Sequence[int]) -> float:
+    """Multiplications and additions of the encoder's matrices over texts of so many tokens.
+
+    A layer has four projections of width h, two of h x f, and attention over n tokens twice: for each token
+    8 h^2 + 4 h f + 4 h n (Vaswani et al. 2017).
+    """
+    h, f = config.hidden_size, config.intermediate_size
+    return float(config.num_hidden_layers * sum(n * (8 * h * h + 4 * h * f + 4 * h * n) for n in lengths))
+
+
+def matmul_peak(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
+    """FLOPs a second of the best of many multiplications of two size x size matrices."""
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    best, until = float("inf"), time.perf_counter() + PEAK_SECONDS
+    while time.perf_counter() < until:
+        started = time.perf_counter()
+        torch.mm(a, b)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - started)
+    return 2.0 * size**3 / best
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What the figures were measured on."""
+    names = [
+        line.split(":", 1)[1].strip()
+        for line in (Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else [])
+        if line.startswith("model name")
+    ]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name() if device.type == "cuda" else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def compare(
+    settings: ModelSettings, texts: Sequence[str], rounds: int, progress: Callable[[int], object]
+) -> dict[str, Any]:
+    """Every figure of the classifier, and its ratios to the others.  Raises ModelError."""
+    engine, others = candidates(settings, texts)
+    part = engine.part(None)
+    peak_before = matmul_peak(engine.device, engine.dtype)
+    timings = in_turns(others, rounds, progress)
+    # The better of before and after: the machine may have been busy with something else.
+    peak = max(peak_before, matmul_peak(engine.device, engine.dtype))
+    lengths = [len(encoding.ids) for encoding in part.tokenizer.encode_batch(list(texts))]
+    own = timings[ENGINE].per_second
+    used = flops(part.classifier.encoder.config, lengths) / len(texts) * own
+    ratios = {
+        "classifier_over_pipelines": own / timings[PIPELINES].per_second,
+        "classifier_over_pipelines_in_batches": own / timings[PIPELINES_BATCHED].per_second,
+        "classifier_over_plain_torch": own / timings[PLAIN_TORCH].per_second,
+        "share_of_matmul_peak": used / peak,
+    } | {
+        f"classifier_over_{name}": own / timings[name].per_second
+        for name in ("onnxruntime", "openvino")
+        if name in timings
+    }
+    return {
+        "machine": machine(engine.device),
+        "model": {
+            "version": engine.info.version, "device": engine.device.type, "backend": settings.backend,
+            "dtype": str(engine.dtype).removeprefix("torch."), "threads": torch.get_num_threads(),
+        },
+        "texts": {"documents": len(texts), "mean_tokens": round(statistics.mean(lengths), 1)},
+        "figures": {
+            name: {
+                "documents": timing.documents, "documents_per_second": round(timing.per_second, 1),
+                "slowest": round(timing.spread[0], 1), "fastest": round(timing.spread[1], 1),
+            }
+            for name, timing in timings.items()
+        },
+        "matmul_peak_gflops": round(peak / 1e9, 1),
+        "classifier_gflops": round(used / 1e9, 1),
+        "ratios": {name: round(value, 3) for name, value in ratios.items()},
+    }  # fmt: skip

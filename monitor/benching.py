@@ -1,0 +1,188 @@
+"""From Kafka to SQL: how fast with the classifier, how fast without one, and how fast a loop by hand is."""
+
+import json
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaConsumer
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Column, Integer, MetaData, String, Table, Text, insert, select
+
+from models import speed
+from models.stand_in import StandIn
+from monitor.daemon import Classifier, Daemon, load_engine
+from monitor.embedded import API_VERSION, EmbeddedBroker
+from monitor.settings import Settings
+from stream import broker, database, schema
+from stream.errors import BrokerError, StoreRefused
+from stream.nouns import EPOCH, Kind, Scope
+from stream.security import client_options
+from stream.store import Store
+
+# What the rate is measured over begins once this part is through: the group is joined, all is warm.
+BEGINS_AT = 0.1
+STALLED_SECONDS = 120.0
+LOOP_DOCUMENTS = 100
+
+
+@contextmanager
+def surroundings(settings: Settings, *, embedded: bool) -> Iterator[Settings]:
+    """Topics of their own and an empty database, all gone afterwards but what is in a given database.
+
+    `embedded` is the broker within this process and a file of SQLite; else those of the settings.
+    """
+    tag = uuid.uuid4().hex[:8]
+    names = ("group", "news", "comments", "dead_letters", "predictions", "alerts")
+    own: dict[str, Any] = {name: f"bench-{tag}-{name.replace('_', '-')}" for name in names}
+    quiet = settings.alerts.model_dump() | {"webhooks": {}, "channels": {}, "alertmanagers": {}}
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    inside = EmbeddedBroker() if embedded else None
+    if inside is not None:
+        own |= {"bootstrap_servers": inside.bootstrap, "api_version": API_VERSION}
+    values = settings.model_dump() | {
+        "kafka": settings.kafka.model_dump() | own,
+        "alerts": quiet,
+        "http": settings.http.model_dump() | {"port": 0},
+    }
+    if embedded:
+        values["database"] = {"url": f"sqlite:///{folder / 'bench.db'}"}
+    made = Settings.model_validate(values)
+    try:
+        if inside is not None:
+            inside.create((*made.kafka.kinds, *made.kafka.written))
+        else:
+            broker.create_topics(made.kafka)
+        _demand_empty(made)
+        yield made
+    finally:
+        if inside is not None:
+            inside.close()
+        else:
+            broker.delete_topics(made.kafka)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _demand_empty(settings: Settings) -> None:
+    database.upgrade(settings.database)
+    engine = database.connect(settings.database)
+    with database.reading(engine) as connection:
+        used = connection.execute(select(schema.documents.c.id).limit(1)).first()
+    engine.dispose()
+    if used:
+        raise StoreRefused(
+            "the database holds documents: give the benchmark an empty one in database.url, or none at all"
+        )
+
+
+def fill(settings: Settings, texts: Sequence[str], documents: int, tag: str) -> None:
+    """Send so many news items, each with its own id, text after text and again from the first."""
+    producer, now = broker.producer(settings.kafka, linger_ms=20), datetime.now(UTC)
+    for number in range(documents):
+        stamp = now - timedelta(seconds=(documents - number) / 100)
+        message = {
+            "id": f"{tag}-{number}", "source": f"bench {number % 5}",
+            "published_at": stamp.isoformat(), "title": texts[number % len(texts)],
+        }  # fmt: skip
+        value = json.dumps(message, ensure_ascii=False).encode()
+        producer.send(settings.kafka.news, key=message["id"].encode(), value=value)
+    producer.flush(timeout=60)
+    broker.close(producer, 5)
+
+
+def stand_in(_settings: Settings, _registry: CollectorRegistry) -> Classifier:
+    return StandIn()
+
+
+def whole_way(
+    settings: Settings,
+    texts: Sequence[str],
+    documents: int,
+    load: Callable[[Settings, CollectorRegistry], Classifier] = load_engine,
+    progress: Callable[[int], object] = lambda n: None,
+) -> float:
+    """Documents a second from Kafka into SQL, a monitor at work on a topic that holds them all already."""
+    fill(settings, texts, documents, uuid.uuid4().hex[:6])
+    daemon = Daemon(settings, load)
+    running = threading.Thread(target=daemon.run, name="bench")
+    running.start()
+    try:
+        began, first, seen, moved = 0.0, 0, 0, time.monotonic()
+        while seen < documents:
+            time.sleep(0.05)
+            if (through := _through(daemon)) > seen:
+                progress(through - seen)
+                seen, moved = through, time.monotonic()
+            if not began and seen >= BEGINS_AT * documents:
+                began, first = time.monotonic(), seen
+            if not running.is_alive() or time.monotonic() - moved > STALLED_SECONDS:
+                raise BrokerError(f"the monitor stopped at {seen} of {documents} documents")
+        return (documents - first) / (time.monotonic() - began)
+    finally:
+        daemon.stop()
+        running.join()
+
+
+def _through(daemon: Daemon) -> int:
+    """Messages that it has put into SQL, whatever became of them."""
+    families = daemon.registry.restricted_registry(["sentiment_documents_total"]).collect()
+    return int(sum(sample.value for family in families for sample in family.samples))
+
+
+def by_hand(settings: Settings, texts: Sequence[str], documents: int = LOOP_DOCUMENTS) -> float:
+    """The loop one would write: a consumer, two pipelines, one INSERT and one COMMIT a document."""
+    fill(settings, texts, documents + 1, uuid.uuid4().hex[:6])
+    table = Table(
+        "by_hand", MetaData(), Column("id", Integer, primary_key=True), Column("text", Text),
+        Column("topic", String(100)), Column("sentiment", String(16)),
+    )  # fmt: skip
+    engine = database.connect(settings.database)
+    table.create(engine, checkfirst=True)
+    pipelines = speed.pipelines(settings.models)
+    consumer = KafkaConsumer(
+        settings.kafka.news, bootstrap_servers=settings.kafka.bootstrap_servers.split(","),
+        api_version=settings.kafka.api_version, group_id=None, auto_offset_reset="earliest",
+        consumer_timeout_ms=30_000, **client_options(settings.kafka),
+    )  # fmt: skip
+    try:
+        started, done = 0.0, 0
+        for message in consumer:
+            started = started or time.perf_counter()  # the first one warms up
+            text = json.loads(message.value)["title"]
+            topic, sentiment = (pipeline([text], 1)[0]["label"] for pipeline in pipelines)
+            with engine.begin() as connection:
+                connection.execute(insert(table).values(text=text, topic=topic, sentiment=sentiment))
+            if done == 0:
+                started = time.perf_counter()
+            done += 1
+            if done > documents:
+                return documents / (time.perf_counter() - started)
+        raise BrokerError(f"only {done} of {documents} documents came back from Kafka")
+    finally:
+        consumer.close()
+        table.drop(engine)
+        engine.dispose()
+
+
+def queries(settings: Settings, rounds: int) -> dict[str, float]:
+    """Median milliseconds of what alerts and pages ask of the store, over what it holds now."""
+    store = Store(database.connect(settings.database), settings.stream.window_seconds)
+    now = datetime.now(UTC)
+    day, hour = now - timedelta(days=1), timedelta(hours=1)
+    scope = Scope(None, tuple(Kind), day, now)
+    asked: dict[str, Callable[[], object]] = {
+        "sums of a day": lambda: store.sums(day, now),
+        "hours of everything": lambda: store.cells(EPOCH, now, hour),
+        "most negative of a day": lambda: store.most_negative(scope, 5),
+        "sources of a day": lambda: store.writers(scope),
+    }
+    timings = speed.in_turns({name: (1, ask) for name, ask in asked.items()}, rounds)
+    store.engine.dispose()
+    return {name: round(1000 / timing.per_second, 2) for name, timing in timings.items()}

@@ -1,0 +1,140 @@
+"""The command that measures the monitor on this machine, beside what one would write instead."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from monitor import log, settings
+from monitor.options import EXISTING, config_option, counting, examples, json_option, plain_errors
+from monitor.settings import LogSettings, Settings
+
+PARTS = ("model", "stream", "whole", "loop", "store")
+SAMPLE_TEXTS = 2048
+
+
+@click.command(
+    epilog=examples(
+        "monitor bench",
+        "monitor bench --only model --file headlines.txt --rounds 9",
+        "MONITOR_DATABASE__URL=postgresql+psycopg://.../bench monitor bench -c monitor.toml --json",
+    )
+)
+@click.option("--file", type=EXISTING, help="Texts, one a line; without it invented headlines.")
+@click.option("--only", type=click.Choice(PARTS), multiple=True, help="Of the parts these alone.")
+@click.option("--documents", type=click.IntRange(500), default=5000, show_default=True,
+              help="Documents that go the whole way; five times as many without the classifier.")  # fmt: skip
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Rounds of each timing.")
+@config_option
+@json_option
+@plain_errors
+def bench(
+    file: Path | None,
+    only: tuple[str, ...],
+    documents: int,
+    rounds: int,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure documents a second: the classifier, the stream around it, both, and a loop by hand.
+
+    With a settings file its broker and its database are used, which must be empty; without one an embedded
+    broker and SQLite.
+    """
+    chosen = settings.load(config)
+    fewest = 4 * chosen.stream.batch_documents
+    if documents < fewest and {"stream", "whole"} & set(only or PARTS):
+        raise click.BadParameter(f"{documents}: at least {fewest} are four batches", param_hint="--documents")
+    log.set_up(LogSettings(level="error", format=chosen.log.format))
+    texts = [line for line in file.read_text().splitlines() if line.strip()] if file else invented()
+    found = _measure(chosen, texts, set(only or PARTS), documents, rounds, embedded=config is None)
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    else:
+        _show(found)
+
+
+def invented() -> list[str]:
+    from datetime import UTC, datetime
+
+    from monitor.sample import SampleFeed
+
+    feed, now = SampleFeed("bench"), datetime.now(UTC)
+    messages = (feed.calm(now).message for _ in range(SAMPLE_TEXTS))
+    return [str(message.get("title") or message.get("text")) for message in messages]
+
+
+def _measure(
+    chosen: Settings, texts: list[str], parts: set[str], documents: int, rounds: int, *, embedded: bool
+) -> dict[str, Any]:
+    from models import speed
+    from monitor import benching
+
+    found: dict[str, Any] = {}
+    if "model" in parts:
+        with counting("classifier, in turns with others", None) as advance:
+            found = speed.compare(chosen.models, texts[:SAMPLE_TEXTS], rounds, advance)
+    found.setdefault("figures", {})
+    if parts - {"model"}:
+        with benching.surroundings(chosen, embedded=embedded) as place:
+            found["database"] = "SQLite" if embedded else "of the settings"
+            _measure_ways(place, texts, parts, documents, rounds, found)
+    found["ratios"] = found.get("ratios", {}) | ratios_of_ways(found["figures"])
+    return found
+
+
+def _measure_ways(
+    place: Settings, texts: list[str], parts: set[str], documents: int, rounds: int, found: dict[str, Any]
+) -> None:
+    from monitor import benching
+    from monitor.daemon import load_engine
+
+    figures = found["figures"]
+    ways = (("stream", 5 * documents, benching.stand_in), ("whole", documents, load_engine))
+    for name, count, load in ways:
+        if name in parts:
+            with counting(name, count) as advance:
+                rate = benching.whole_way(place, texts, count, load, advance)
+            figures[name] = {"documents": count, "documents_per_second": round(rate, 1)}
+    if "loop" in parts:
+        rate = benching.by_hand(place, texts)
+        figures["loop"] = {"documents": benching.LOOP_DOCUMENTS, "documents_per_second": round(rate, 1)}
+    if "store" in parts:
+        found["queries_ms"] = benching.queries(place, rounds)
+
+
+def ratios_of_ways(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Of those that were measured."""
+    from models.speed import ENGINE
+
+    pairs = {
+        "whole_way_over_classifier": ("whole", ENGINE),
+        "whole_way_over_user_loop": ("whole", "loop"),
+        "stream_over_whole_way": ("stream", "whole"),
+    }
+    rates = {name: figure["documents_per_second"] for name, figure in figures.items()}
+    return {
+        name: round(rates[one] / rates[other], 3)
+        for name, (one, other) in pairs.items()
+        if one in rates and other in rates
+    }
+
+
+def _show(found: dict[str, Any]) -> None:
+    console = Console()
+    if "machine" in found:
+        told = found["machine"] | found["model"] | found["texts"]
+        console.print(", ".join(f"{name} {value}" for name, value in told.items() if value is not None))
+    table = Table("", "documents", "documents/s", "slowest", "fastest", box=None)
+    for name, figure in found["figures"].items():
+        spread = [f"{figure[key]:,.0f}" if key in figure else "" for key in ("slowest", "fastest")]
+        table.add_row(name, str(figure["documents"]), f"{figure['documents_per_second']:,.0f}", *spread)
+    console.print(table)
+    for name, value in found["ratios"].items():
+        console.print(f"{name.replace('_', ' ')}: {value:g}")
+    for name, value in found.get("queries_ms", {}).items():
+        console.print(f"{name}: {value:g} ms")

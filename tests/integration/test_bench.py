@@ -1,0 +1,102 @@
+"""The benchmark: that it measures what it says, not how fast this machine is."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, insert
+
+from models import speed
+from models.engine import Engine
+from models.settings import ModelSettings
+from monitor.cli_bench import invented, ratios_of_ways
+from stream import schema
+from tests.conftest import Scene
+
+TEXTS = invented()[:48]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine.load(ModelSettings(dtype="float32"))
+
+
+def test_what_is_compared_gives_the_same_labels(engine: Engine) -> None:
+    wanted = [(answer.topic, answer.sentiment) for answer in engine.classify(TEXTS, ["en"] * len(TEXTS))]
+    plain = speed.PlainTorch(engine.part("en"), engine.device, engine.dtype, 4096)(TEXTS)
+    labels = engine.info.labels
+    assert [
+        (labels["topic"][found["topic"]], labels["sentiment"][found["sentiment"]]) for found in plain
+    ] == wanted
+    piped = [pipeline(TEXTS, 16) for pipeline in speed.pipelines(engine.settings)]
+    topics, moods = (
+        [one["label"] for one in answers]
+        for answers in sorted(piped, key=lambda answers: answers[0]["label"] in labels["sentiment"])
+    )
+    assert list(zip(topics, moods, strict=True)) == wanted
+
+
+def test_the_work_of_a_text_is_that_of_its_matrices(engine: Engine) -> None:
+    config = engine.part("en").classifier.encoder.config
+    h, f, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    one = layers * 10 * (8 * h * h + 4 * h * f + 4 * h * 10)
+    assert speed.flops(config, [10]) == one and speed.flops(config, [10, 10]) == 2 * one
+
+
+def test_all_take_turns_and_the_median_round_counts() -> None:
+    called: list[str] = []
+    found = speed.in_turns({"a": (10, lambda: called.append("a")), "b": (5, lambda: called.append("b"))}, 3)
+    assert called == ["a", "b"] * 4
+    assert len(found["a"].seconds) == 3
+    timing = speed.Timing(100, (1.0, 4.0, 2.0))
+    assert (timing.per_second, timing.spread) == (50.0, (25.0, 100.0))
+
+
+def test_the_stream_and_a_loop_by_hand_are_measured_on_embedded_parts(scene: Scene, tmp_path: Path) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(TEXTS))
+    for name in ("MONITOR_DATABASE__URL", "MONITOR_KAFKA__BOOTSTRAP_SERVERS"):
+        del scene.environ[name]
+    scene.environ["MONITOR_STREAM__BATCH_DOCUMENTS"] = "64"
+    parts = [word for part in ("stream", "loop", "store") for word in ("--only", part)]
+    done = scene.command(
+        "bench", "--file", str(texts), "--documents", "500", "--rounds", "1", "--json", *parts
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    found = json.loads(done.stdout)
+    assert found["figures"].keys() == {"stream", "loop"}
+    assert found["figures"]["stream"]["documents"] == 2500
+    assert min(figure["documents_per_second"] for figure in found["figures"].values()) > 0
+    assert found["queries_ms"].keys() >= {"sums of a day", "most negative of a day"}
+
+
+def test_ratios_are_those_of_the_figures() -> None:
+    rates = {speed.ENGINE: 400.0, "whole": 300.0, "loop": 10.0, "stream": 3000.0}
+    figures = {name: {"documents_per_second": rate} for name, rate in rates.items()}
+    assert ratios_of_ways(figures) == {
+        "whole_way_over_classifier": 0.75, "whole_way_over_user_loop": 30.0, "stream_over_whole_way": 10.0
+    }  # fmt: skip
+    assert ratios_of_ways({"whole": {"documents_per_second": 1.0}}) == {}
+
+
+@pytest.mark.parametrize(
+    ("documents", "told"), [("2500", "give the benchmark an empty one"), ("500", "at least 2048")]
+)
+def test_what_cannot_be_measured_on_is_refused(
+    documents: str, told: str, scene: Scene, tmp_path: Path
+) -> None:
+    scene.prepare()
+    engine = create_engine(scene.database_url)
+    now = datetime.now(UTC)
+    row = {"source": "s", "id": "1", "kind": "news", "published_at": now, "received_at": now, "title": "t",
+           "text": "", "symbols": [], "status": "unsupported", "evidence": [], "model": "m",
+           "kafka_topic": "news", "kafka_partition": 0, "kafka_offset": 0}  # fmt: skip
+    with engine.begin() as connection:
+        connection.execute(insert(schema.documents), row)
+    engine.dispose()
+    (tmp_path / "monitor.toml").write_text("")
+    words = ("-c", str(tmp_path / "monitor.toml"), "--only", "stream", "--documents", documents)
+    done = scene.command("bench", *words)
+    assert done.returncode in (1, 2)
+    assert told in done.stderr.decode()
