@@ -152,15 +152,15 @@ class Worker:
         """
         try:
             position = await asyncio.wait_for(consumer.position(tp), OBSERVE_SECONDS)
-            high = consumer.highwater(tp)
+            high, at = consumer.highwater(tp), _polled_at(consumer, tp)
         except (TimeoutError, KafkaError, AssertionError):
             return None  # taken from us just now, or not looked up yet
-        if position is None or high is None:
+        if position is None or high is None or at is None:
             return None
         done, read = self._done.get(tp, position), consumer._read_offset.get(tp)
         if position >= high and (read is None or read < done):
             done = high
-        self._see(tp, done, high, _polled_at(consumer, tp))
+        self._see(tp, done, high, at)
         return int(max(0, high - done))
 
     def _see(self, tp: TP, done: int, high: int, at: float) -> None:
@@ -257,9 +257,10 @@ class Worker:
         log.info("partitions assigned: %s", ", ".join(sorted(f"{t.topic}[{t.partition}]" for t in assigned)))
 
 
-def _polled_at(consumer: ConsumerT, tp: TP) -> float:
-    """When the broker last said where the partition ends, in seconds since 1970."""
-    return float(consumer._thread._ensure_consumer().last_poll_timestamp(tp) or 0) / 1000
+def _polled_at(consumer: ConsumerT, tp: TP) -> float | None:
+    """When the broker last said where the partition ends, in seconds since 1970; None: not yet."""
+    milliseconds: int | None = consumer._thread._ensure_consumer().last_poll_timestamp(tp)
+    return None if milliseconds is None else milliseconds / 1000
 
 
 def _check(app: faust.App) -> None:
