@@ -58,8 +58,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             session.config.stash[IMAGE] = error
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Its folder has gigabytes: it goes however the tests end."""
+    if isinstance(made := session.config.stash.get(IMAGE, None), Image):
+        made.close()
+
+
 @pytest.fixture(scope="session")
-def image(request: pytest.FixtureRequest) -> Iterator[Image]:
+def image(request: pytest.FixtureRequest) -> Image:
     found = request.config.stash[IMAGE]
 
     def built() -> Image:
@@ -69,8 +75,7 @@ def image(request: pytest.FixtureRequest) -> Iterator[Image]:
 
     image = need(built)
     image.wait()
-    yield image
-    image.close()
+    return image
 
 
 def need(make: Callable[[], T]) -> T:

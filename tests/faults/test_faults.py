@@ -23,7 +23,7 @@ from tests.parts import Kafka, Postgres, wait_until
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("seed", [3, 14])
+@pytest.mark.parametrize("seed", [210])  # three kills, and a line that is cut
 def test_a_worker_that_is_killed_loses_nothing_and_doubles_nothing(
     seed: int, kafka: Kafka, postgres: Postgres, tmp_path: Path
 ) -> None:
@@ -150,7 +150,7 @@ def test_large_messages_fill_no_memory_and_one_that_is_too_large_harms_only_itse
         reason = "too_large" if size > 1_000_000 else None
         return Sent(Kind.NEWS, number % PARTITIONS, json.dumps(body).encode(), reason)
 
-    messages = [message(n, 10_000_000 if n in (20, 21) else 900_000) for n in range(160)]
+    messages = [message(n, 10_000_000 if n in (20, 21) else 900_000) for n in range(110)]
     expected = Reference(stage.topics).read(messages, now)
     try:
         worker = stage.start()
@@ -158,7 +158,7 @@ def test_large_messages_fill_no_memory_and_one_that_is_too_large_harms_only_itse
         before = look(worker, 0).memory
         send(messages, stage.topics, kafka.bootstrap)
         drain(stage, expected, [worker])
-        assert look(worker, 0).peak - before < 120e6, "150 MB were sent"
+        assert look(worker, 0).peak - before < 90e6, "100 MB were sent"
         assert expected.differences(stored(stage.url)) == {}
     finally:
         stage.close()

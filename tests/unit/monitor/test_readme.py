@@ -14,6 +14,7 @@ from alerts.rules import load_rules
 from models.metrics import ModelMetrics
 from monitor import settings
 from monitor.cli import main
+from monitor.log import lines_lost
 from stream.codec import REASONS
 from stream.metrics import StreamMetrics
 from tests.conftest import ROOT
@@ -38,7 +39,7 @@ def test_every_monitor_command_is_one(line: str, tmp_path: Path, monkeypatch: py
     words = shlex.split(line)[1:]
     Path("registry").mkdir()
     for word in words:
-        if word.endswith((".jsonl", ".csv", ".toml", ".yaml")):
+        if word.endswith((".jsonl", ".csv", ".toml", ".txt", ".yaml")):
             Path(word).parent.mkdir(parents=True, exist_ok=True)
             Path(word).write_text("")
         elif word.startswith("./"):
@@ -88,6 +89,7 @@ def test_every_metric_named_exists() -> None:
     StreamMetrics(registry, ["IPO"])
     AlertMetrics(registry)
     ModelMetrics(registry)
+    registry.register(lines_lost)
     known = {metric.name for metric in registry.collect()}
     for name in re.findall(r"`(sentiment_\w+)", README):
         assert name.removesuffix("_total").removesuffix("_info") in known, name
