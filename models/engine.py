@@ -111,9 +111,9 @@ class Engine:
         """The topics it tells apart."""
         return self.info.labels["topic"]
 
-    def part(self, lang: str | None) -> weights.Part:
-        """What reads that language; for None its first part."""
-        return self._parts[lang or self.info.languages[0]]
+    def part(self, lang: str) -> weights.Part:
+        """What reads that language."""
+        return self._parts[lang]
 
     @property
     def described(self) -> str:

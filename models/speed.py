@@ -22,6 +22,7 @@ from torch import Tensor
 from models import weights
 from models.batching import token_batches
 from models.classifier import Inputs
+from models.device import compute_device
 from models.engine import Engine
 from models.errors import ModelError
 from models.registry import resolve
@@ -99,7 +100,8 @@ def candidates(settings: ModelSettings, texts: Sequence[str]) -> tuple[Engine, d
 def pipelines(settings: ModelSettings) -> "list[Pipeline]":
     """One for each task, over the first part of the model."""
     model = weights.load(resolve(settings.weights))
-    return [Pipeline(model.parts[0], task, labels) for task, labels in model.info.labels.items()]
+    device = compute_device(settings.device)
+    return [Pipeline(model.parts[0], task, labels, device) for task, labels in model.info.labels.items()]
 
 
 def _classifying(engine: Engine, texts: Sequence[str], languages: Sequence[str]) -> Callable[[], object]:
@@ -144,7 +146,7 @@ class PlainTorch:
 class Pipeline:
     """transformers' own pipeline over the same weights, for one task."""
 
-    def __init__(self, part: weights.Part, task: str, labels: Sequence[str]) -> None:
+    def __init__(self, part: weights.Part, task: str, labels: Sequence[str], device: torch.device) -> None:
         from transformers import PreTrainedTokenizerFast, TextClassificationPipeline
 
         # It would list every model that it knows besides.
@@ -156,7 +158,9 @@ class Pipeline:
             tokenizer_object=tokenizer, pad_token=pad, model_max_length=part.info.max_tokens,
             model_input_names=["input_ids", "attention_mask"],
         )  # fmt: skip
-        self._pipeline = TextClassificationPipeline(model=one_task(part, task, labels), tokenizer=words)
+        self._pipeline = TextClassificationPipeline(
+            model=one_task(part, task, labels), tokenizer=words, device=device
+        )
 
     def __call__(self, texts: list[str], size: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._pipeline(texts, batch_size=size, truncation=True)
@@ -233,14 +237,15 @@ def compare(
 ) -> dict[str, Any]:
     """Every figure of the classifier, and its ratios to the others.  Raises ModelError."""
     engine, others = candidates(settings, texts)
-    part = engine.part(None)
     peak_before = matmul_peak(engine.device, engine.dtype)
     timings = in_turns(others, rounds, progress)
     # The better of before and after: the machine may have been busy with something else.
     peak = max(peak_before, matmul_peak(engine.device, engine.dtype))
-    lengths = [len(encoding.ids) for encoding in part.tokenizer.encode_batch(list(texts))]
+    prepared = engine.prepare(texts, [engine.info.languages[0]] * len(texts), [None] * len(texts))
+    lengths = [len(window.ids) for item in prepared for window in item.windows]
     own = timings[ENGINE].per_second
-    used = flops(part.classifier.encoder.config, lengths) / len(texts) * own
+    config = weights.load(resolve(settings.weights)).parts[0].classifier.encoder.config
+    used = flops(config, lengths) / len(texts) * own
     ratios = {
         "classifier_over_pipelines": own / timings[PIPELINES].per_second,
         "classifier_over_pipelines_in_batches": own / timings[PIPELINES_BATCHED].per_second,
@@ -257,7 +262,7 @@ def compare(
             "version": engine.info.version, "device": engine.device.type, "backend": settings.backend,
             "dtype": str(engine.dtype).removeprefix("torch."), "threads": torch.get_num_threads(),
         },
-        "texts": {"documents": len(texts), "mean_tokens": round(statistics.mean(lengths), 1)},
+        "texts": {"documents": len(texts), "mean_tokens": round(sum(lengths) / len(texts), 1)},
         "figures": {
             name: {
                 "documents": timing.documents, "documents_per_second": round(timing.per_second, 1),

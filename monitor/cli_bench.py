@@ -24,7 +24,9 @@ SAMPLE_TEXTS = 2048
         "MONITOR_DATABASE__URL=postgresql+psycopg://.../bench monitor bench -c monitor.toml --json",
     )
 )
-@click.option("--file", type=EXISTING, help="Texts, one a line; without it invented headlines.")
+@click.option(
+    "--file", type=EXISTING, help=f"Texts, one a line, {SAMPLE_TEXTS} at most; without it invented headlines."
+)
 @click.option("--only", type=click.Choice(PARTS), multiple=True, help="Of the parts these alone.")
 @click.option("--documents", type=click.IntRange(500), default=5000, show_default=True,
               help="Documents that go the whole way; five times as many without the classifier.")  # fmt: skip
@@ -50,12 +52,20 @@ def bench(
     if documents < fewest and {"stream", "whole"} & set(only or PARTS):
         raise click.BadParameter(f"{documents}: at least {fewest} are four batches", param_hint="--documents")
     log.set_up(LogSettings(level="error", format=chosen.log.format))
-    texts = [line for line in file.read_text().splitlines() if line.strip()] if file else invented()
+    texts = _lines(file) if file else invented()
     found = _measure(chosen, texts, set(only or PARTS), documents, rounds, embedded=config is None)
     if as_json:
         click.echo(json.dumps(found, indent=1))
     else:
         _show(found)
+
+
+def _lines(file: Path) -> list[str]:
+    with click.open_file(str(file), encoding="utf-8", errors="replace") as lines:
+        found = [line.strip() for line in lines if line.strip()][:SAMPLE_TEXTS]
+    if not found:
+        raise click.BadParameter(f"{file} has no texts", param_hint="--file")
+    return found
 
 
 def invented() -> list[str]:
@@ -77,7 +87,7 @@ def _measure(
     found: dict[str, Any] = {}
     if "model" in parts:
         with counting("classifier, in turns with others", None) as advance:
-            found = speed.compare(chosen.models, texts[:SAMPLE_TEXTS], rounds, advance)
+            found = speed.compare(chosen.models, texts, rounds, advance)
     found.setdefault("figures", {})
     if parts - {"model"}:
         with benching.surroundings(chosen, embedded=embedded) as place:

@@ -29,7 +29,10 @@ class Handler(logging.StreamHandler[TextIO]):
     """What cannot be written is counted, and nothing else is harmed."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        lines_lost.inc()
+        if isinstance(sys.exc_info()[1], OSError):
+            lines_lost.inc()
+        else:
+            super().handleError(record)
 
 
 class JsonFormatter(logging.Formatter):

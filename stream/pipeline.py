@@ -111,7 +111,7 @@ class Pipeline:
 
     def _judge(self, decoded: Sequence[tuple[Place, Document] | DeadLetter]) -> list[Judged | DeadLetter]:
         documents = [item[1] for item in decoded if not isinstance(item, DeadLetter)]
-        answers = iter(self._answers(documents))
+        answers = iter(self._predict(documents))
         outcomes: list[Judged | DeadLetter] = []
         for item in decoded:
             if isinstance(item, DeadLetter):
@@ -124,24 +124,19 @@ class Pipeline:
                 outcomes.append(Judged(place, document, answer))
         return outcomes
 
-    def _answers(self, documents: Sequence[Document]) -> list[Prediction | InferenceError]:
-        """Predictions; where every text failed, the classifier itself must still pass a plain one.
-
-        Raises InferenceError where it does not: then it is broken, and no text is to blame.
-        """
-        answers = self._predict(documents)
-        if answers and all(isinstance(answer, InferenceError) for answer in answers):
-            self._twice(PLAIN_TEXT, "en")
-        return answers
-
     def _predict(self, documents: Sequence[Document]) -> list[Prediction | InferenceError]:
-        """Classify all together; where that fails, by halves, until the culprit stands alone."""
+        """Classify all together; where that fails, by halves, until the culprit stands alone.
+
+        Raises InferenceError where a plain text fails then too: the classifier is broken, and no text is to
+        blame.
+        """
         if not documents:
             return []
         if len(documents) == 1:
             try:
                 return [self._twice(documents[0].content, documents[0].lang)]
             except InferenceError as error:
+                self._twice(PLAIN_TEXT, "en")
                 return [error]
         try:
             texts = [document.content for document in documents]

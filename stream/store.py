@@ -384,8 +384,11 @@ def _chosen(selection: Selection) -> list[Any]:
         found.append(table.c.lang.in_(selection.languages))
     if selection.symbols:
         listed = cast(table.c.symbols, String)
-        # The list is stored as JSON, so a symbol stands in it between quotation marks.
-        found.append(or_(*[listed.contains(json.dumps(name), autoescape=True) for name in selection.symbols]))
+        # The list is stored as JSON, so a symbol stands in it between quotation marks, escaped or as it is.
+        written = {
+            json.dumps(name, ensure_ascii=flag) for name in selection.symbols for flag in (True, False)
+        }
+        found.append(or_(*[listed.contains(name, autoescape=True) for name in sorted(written)]))
     return found
 
 

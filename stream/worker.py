@@ -9,14 +9,12 @@ Kafka only say where to start reading.
 import asyncio
 import logging
 import tempfile
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import faust
 from aiokafka.errors import KafkaError
-from faust.sensors import Sensor
 from faust.types import TP, EventT, StreamT
 from faust.types.transports import ConsumerT
 from faust.types.tuples import Message
@@ -34,7 +32,7 @@ LEAVE_SECONDS = 5.0
 OBSERVE_SECONDS = 2.0
 
 
-class InHand(Sensor):  # type: ignore[misc]  # faust gives no types
+class InHand:
     """Bounds by bytes what was fetched and is not in SQL yet; Faust bounds it by number alone.
 
     Above `limit` bytes each partition that gives more is left out of the fetches, until half of it is done.
@@ -42,22 +40,31 @@ class InHand(Sensor):  # type: ignore[misc]  # faust gives no types
 
     def __init__(self, app: faust.App, limit: int, done: dict[TP, int]) -> None:
         """`done` gets the first offset of each partition."""
-        self.logger = logging.getLogger("faust.in_hand")  # says at each start that it starts
-        super().__init__()
         self._app, self._limit, self._done = app, limit, done
+        self._sizes: dict[tuple[TP, int], int] = {}
         self._bytes = 0
         self._held_back: set[TP] = set()
+        # Faust's own sensors hear of a message only when it leaves the queue, which is where most wait.
+        receive = app.topics.on_message
 
-    def on_message_in(self, tp: TP, offset: int, message: Message) -> None:
-        self._done.setdefault(tp, offset)
+        async def on_message(message: Message) -> None:
+            self._add(message)
+            await receive(message)
+
+        app.topics.on_message = on_message
+
+    def _add(self, message: Message) -> None:
+        tp = TP(*message.tp)  # aiokafka's own, which Faust refuses, comes with the message
+        self._done.setdefault(tp, message.offset)
+        self._sizes[tp, message.offset] = len(message.value or b"")
         self._bytes += len(message.value or b"")
         if self._bytes > self._limit:
-            mine = TP(*tp)  # aiokafka's own, which Faust refuses, comes with the message
-            self._held_back.add(mine)
-            self._app.consumer.on_buffer_full(mine)
+            self._held_back.add(tp)
+            self._app.consumer.on_buffer_full(tp)
 
-    def on_message_out(self, tp: TP, offset: int, message: Message) -> None:
-        self._bytes = max(0, self._bytes - len(message.value or b""))
+    def remove(self, message: Message) -> None:
+        """It is in SQL."""
+        self._bytes -= self._sizes.pop((TP(*message.tp), message.offset), 0)
         if self._held_back and self._bytes <= self._limit // 2:
             for paused in self._held_back:
                 self._app.consumer.on_buffer_drop(paused)
@@ -65,8 +72,9 @@ class InHand(Sensor):  # type: ignore[misc]  # faust gives no types
 
     def begin_anew(self) -> None:
         """The partitions were dealt anew: what waited was thrown away and is fetched again."""
-        self._bytes = 0
+        self._sizes.clear()
         self._held_back.clear()
+        self._bytes = 0
 
 
 class Worker:
@@ -83,11 +91,11 @@ class Worker:
         kafka: KafkaSettings,
         stream: StreamSettings,
         process: Callable[[Sequence[Record]], None],
-        stopping: threading.Event,
+        ending: Callable[[], object],
     ) -> None:
-        """`stopping` is set when the end begins, so that `process` waits for nothing any more."""
+        """`ending` is called when the end begins, so that `process` waits for nothing any more."""
         self._kafka, self._stream, self._process = kafka, stream, process
-        self._stopping = stopping
+        self._ending = ending
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="batch")
         self._draining, self._idle = asyncio.Event(), asyncio.Event()
         self._idle.set()
@@ -122,7 +130,7 @@ class Worker:
         finally:
             for task in ends:
                 task.cancel()
-            self._stopping.set()
+            self._ending()
             await self._within(LEAVE_SECONDS, app.stop(), "leaving the group")
             await asyncio.to_thread(self._pool.shutdown)
         if app.crashed and not isinstance(app._crash_reason, Stopping):
@@ -153,7 +161,7 @@ class Worker:
         try:
             position = await asyncio.wait_for(consumer.position(tp), OBSERVE_SECONDS)
             high, at = consumer.highwater(tp), _polled_at(consumer, tp)
-        except (TimeoutError, KafkaError, AssertionError):
+        except (TimeoutError, KafkaError, AssertionError, AttributeError):
             return None  # taken from us just now, or not looked up yet
         if position is None or high is None or at is None:
             return None
@@ -201,7 +209,6 @@ class Worker:
             key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw",
         )  # fmt: skip
         self._in_hand = InHand(app, self._stream.in_hand_bytes, self._done)
-        app.sensors.add(self._in_hand)
         app.on_partitions_assigned.connect(self._on_assigned)
         app.agent(channel, name="documents", concurrency=1)(self._agent)
         return app
@@ -218,6 +225,8 @@ class Worker:
                     if not self._draining.is_set():
                         await self._work_off(stream, part)
             except Stopping as error:
+                # Nothing after it may be written: its offsets would be passed over.
+                self._draining.set()
                 log.info("%s; Kafka sends the batch again", error)
             finally:
                 self._idle.set()
@@ -226,7 +235,8 @@ class Worker:
         await asyncio.get_running_loop().run_in_executor(self._pool, self._process, _records(events))
         for event in events:
             await stream.ack(event)
-            self._done[event.message.tp] = event.message.offset + 1
+            self._done[TP(*event.message.tp)] = event.message.offset + 1
+            self._in_hand.remove(event.message)
         self.last_batch_at = time.monotonic()
 
     async def _drain(self, app: faust.App) -> None:
@@ -272,7 +282,9 @@ def _check(app: faust.App) -> None:
         if error is not None or (task is not None and task.done()):
             raise BrokerError(f"the consumer group {app.conf.id!r}: {error or task}")
     for agent in app.agents.values():
-        if any(actor.actor_task is not None and actor.actor_task.done() for actor in agent._actors):
+        tasks = [actor.actor_task for actor in agent._actors if actor.actor_task is not None]
+        # One that raised is about to crash the app, with its own reason.
+        if any(task.done() and (task.cancelled() or task.exception() is None) for task in tasks):
             raise BrokerError(f"the agent {agent.name} ended although nothing told it to")
 
 

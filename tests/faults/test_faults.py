@@ -172,13 +172,12 @@ def test_a_line_to_the_database_that_is_slow_and_cut_in_mid_commit_costs_nothing
     with stage.cut(0.2, delay=0.005) as line:
         worker = stage.start()
         drain(stage, expected, [worker])
-        assert min(line.cuts.values()) > 2
+        assert min(line.cuts.values()) > 0 and sum(line.cuts.values()) > 4
         assert worker.metric("sentiment_store_retries_total")
     assert expected.differences(stored(stage.url)) == {}
 
 
 def test_a_worker_that_loses_a_deadlock_tries_again(stage: Stage, kafka: Kafka) -> None:
-    _, expected = prepared(stage, kafka)
     engine = create_engine(stage.url)
 
     def cross() -> None:
@@ -193,8 +192,11 @@ def test_a_worker_that_loses_a_deadlock_tries_again(stage: Stage, kafka: Kafka) 
 
     worker = stage.start()
     wait_until(worker.is_ready, 60, "the worker is ready")
-    cross()
+    crossing = threading.Thread(target=cross)
+    crossing.start()
+    _, expected = prepared(stage, kafka)
     drain(stage, expected, [worker])
+    crossing.join(60)
     count = text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
     with engine.connect() as connection:
         assert connection.execute(count).scalar_one() > 0

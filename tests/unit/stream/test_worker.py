@@ -1,7 +1,6 @@
 """What must never come into the file that knows Faust, and what of it needs no broker."""
 
 import re
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -48,7 +47,7 @@ def test_batches_are_bounded_by_bytes(what: str, sizes: list[int], batches: list
 
 
 def test_a_partition_is_caught_up_once_all_is_done_that_was_there_at_an_earlier_look() -> None:
-    worker = Worker(KafkaSettings(), StreamSettings(), print, threading.Event())
+    worker = Worker(KafkaSettings(), StreamSettings(), print, print)
     looks = [
         (100.0, 0, 50, None),  # fifty wait
         (102.0, 40, 90, None),  # forty of them are done, as many came
