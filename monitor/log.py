@@ -1,7 +1,9 @@
 """Log lines: for people, or JSON for machines."""
 
+import atexit
 import json
 import logging
+import os
 import sys
 import time
 import warnings
@@ -49,9 +51,18 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+def _let_go() -> None:
+    """What cannot be written at the very end must not change the exit status."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+
+
 def set_up(settings: LogSettings, file: Path | None = None) -> None:
     """Log to standard error, or to `file`."""
     handler = Handler(file.open("a", encoding="utf-8") if file else sys.stderr)
+    atexit.register(_let_go)
     handler.setFormatter(JsonFormatter() if settings.format == "json" else _text())
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
