@@ -3,6 +3,8 @@
 import json
 import logging
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -10,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -24,6 +27,7 @@ from stream.errors import StoreUnavailable
 from stream.metrics import StreamMetrics
 from stream.nouns import printable
 from stream.settings import KafkaSettings
+from tests.conftest import ROOT
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -61,6 +65,16 @@ def test_a_json_log_line_is_one_object_whatever_it_says() -> None:
     assert "\n" not in line
     assert json.loads(line)["message"] == 'odd "\n'
     assert json.loads(line)["level"] == "warning"
+
+
+def test_a_log_that_is_full_at_the_very_end_does_not_change_the_exit_status() -> None:
+    code = (
+        "import sys; from monitor import log; from monitor.settings import LogSettings; log.set_up(LogSettings());"
+        "sys.stderr.reconfigure(line_buffering=False, write_through=False); sys.stderr.write('no line')"
+    )
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([sys.executable, "-c", code], check=False, stderr=full, cwd=ROOT)
+    assert done.returncode == 0
 
 
 def test_the_sample_feed_is_varied_stamped_and_tells_the_same_story_twice() -> None:
