@@ -32,8 +32,8 @@ from models.settings import ModelSettings
 ENGINE, PIPELINES, PIPELINES_BATCHED, PLAIN_TORCH = (
     "this classifier", "transformers pipelines", "transformers pipelines, batches of 32", "plain torch"
 )  # fmt: skip
-# Those that are slower by far get so many times fewer texts.
-FEWER = {PIPELINES: 8, PIPELINES_BATCHED: 8}
+# The pipelines are slower by far, and get so many times fewer texts.
+FEWER = 8
 PEAK_SECONDS = 1.0
 
 
@@ -75,8 +75,8 @@ def in_turns(
     return {name: Timing(count, tuple(seconds[name])) for name, (count, _) in candidates.items()}
 
 
-def candidates(settings: ModelSettings, texts: Sequence[str]) -> tuple[Engine, dict[str, Candidate]]:
-    """The engine of the settings, and all that can be compared here.
+def candidates(settings: ModelSettings, texts: Sequence[str]) -> tuple[Engine, Any, dict[str, Candidate]]:
+    """The engine of the settings, the encoder's configuration, and all that can be compared here.
 
     The others run the first part of the model alone: `texts` should be in its languages.
     """
@@ -84,17 +84,17 @@ def candidates(settings: ModelSettings, texts: Sequence[str]) -> tuple[Engine, d
     model = weights.load(resolve(settings.weights))
     part = model.parts[0]
     languages = [part.info.languages[0]] * len(texts)
-    found: dict[str, Candidate] = {ENGINE: (len(texts), lambda: engine.classify(texts, languages))}
+    found: dict[str, Candidate] = {ENGINE: (len(texts), _classifying(engine, texts, languages))}
     plain = PlainTorch(part, engine.device, engine.dtype, settings.max_batch_tokens)
     found[PLAIN_TORCH] = (len(texts), lambda: plain(texts))
     for backend in ("onnxruntime", "openvino"):
         if settings.backend != backend and (other := _with_backend(settings, backend, part.info.folder)):
             found[backend] = (len(texts), _classifying(other, texts, languages))
     both = pipelines(settings)
+    few = list(texts[: max(1, len(texts) // FEWER)])
     for name, size in ((PIPELINES, 1), (PIPELINES_BATCHED, 32)):
-        few = list(texts[: max(1, len(texts) // FEWER[name])])
         found[name] = (len(few), _piping(both, few, size))
-    return engine, found
+    return engine, part.classifier.encoder.config, found
 
 
 def pipelines(settings: ModelSettings) -> "list[Pipeline]":
@@ -236,7 +236,7 @@ def compare(
     settings: ModelSettings, texts: Sequence[str], rounds: int, progress: Callable[[int], object]
 ) -> dict[str, Any]:
     """Every figure of the classifier, and its ratios to the others.  Raises ModelError."""
-    engine, others = candidates(settings, texts)
+    engine, config, others = candidates(settings, texts)
     peak_before = matmul_peak(engine.device, engine.dtype)
     timings = in_turns(others, rounds, progress)
     # The better of before and after: the machine may have been busy with something else.
@@ -244,7 +244,6 @@ def compare(
     prepared = engine.prepare(texts, [engine.info.languages[0]] * len(texts), [None] * len(texts))
     lengths = [len(window.ids) for item in prepared for window in item.windows]
     own = timings[ENGINE].per_second
-    config = weights.load(resolve(settings.weights)).parts[0].classifier.encoder.config
     used = flops(config, lengths) / len(texts) * own
     ratios = {
         "classifier_over_pipelines": own / timings[PIPELINES].per_second,
