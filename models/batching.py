@@ -22,3 +22,25 @@ def token_batches(shapes: Sequence[tuple[int, int]], budget: int) -> list[list[i
             batches.append([i])
             windows, longest = own, tokens
     return batches
+
+
+def packed_batches(sizes: Sequence[int], budget: int) -> list[list[int]]:
+    """Positions of `sizes` (tokens of a text), largest first, in groups of about equal sums within `budget`.
+
+    For an encoder that takes texts without padding.  The heads after it still see all texts of a group
+    as wide as its largest, so that is bound too: at twice the budget.
+    """
+    order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
+    total = sum(sizes)
+    fair = total / max(1, -(-total // budget))
+    batches: list[list[int]] = []
+    held = 0
+    for i in order:
+        fits = batches and held < fair and held + sizes[i] <= budget
+        if fits and (len(batches[-1]) + 1) * sizes[batches[-1][0]] <= 2 * budget:
+            batches[-1].append(i)
+            held += sizes[i]
+        else:
+            batches.append([i])
+            held = sizes[i]
+    return batches

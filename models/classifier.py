@@ -1,8 +1,9 @@
 """The classifier: one shared encoder, one attention-pooling head for each task, one for targets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from tokenizers import Encoding
 from torch import Tensor, nn
@@ -25,11 +26,29 @@ class Inputs:
     windows: Sequence[int] | None = None
 
     @classmethod
-    def of(cls, encodings: Sequence[Encoding], pad_id: int, windows: Sequence[int] | None = None) -> "Inputs":
-        """From tokenised windows."""
-        special = pad([encoding.special_tokens_mask for encoding in encodings], 1)
-        attend = pad([encoding.attention_mask for encoding in encodings], 0)
-        return cls(pad([encoding.ids for encoding in encodings], pad_id), attend, special == 0, windows)
+    def of(
+        cls,
+        encodings: Sequence[Encoding],
+        pad_id: int,
+        windows: Sequence[int] | None = None,
+        step_up: Callable[[int], int] = int,
+    ) -> "Inputs":
+        """From tokenised windows without padding.
+
+        `step_up` may make the arrays larger, so that few shapes occur: with more padding, and with rows
+        without a token behind the others.
+        """
+        rows, longest = len(encodings), max(len(encoding) for encoding in encodings)
+        shape = step_up(rows), step_up(longest)
+        ids, attend = np.full(shape, pad_id, np.int64), np.zeros(shape, np.int64)
+        words = np.zeros(shape, bool)
+        for row, encoding in enumerate(encodings):
+            tokens = len(encoding)
+            ids[row, :tokens], attend[row, :tokens] = encoding.ids, 1
+            words[row, :tokens] = np.asarray(encoding.special_tokens_mask) == 0
+        if windows is not None:
+            windows = [*windows, *[1] * (shape[0] - rows)]
+        return cls(torch.from_numpy(ids), torch.from_numpy(attend), torch.from_numpy(words), windows)
 
     def to(self, device: torch.device) -> "Inputs":
         return Inputs(self.ids.to(device), self.attend.to(device), self.words.to(device), self.windows)
@@ -119,15 +138,21 @@ class Classifier(nn.Module):
         self.heads = nn.ModuleDict({task: Head(width, len(names), pooling) for task, names in labels.items()})
         self.target = TargetHead(width, len(labels["sentiment"]))
 
-    def encode(self, inputs: Inputs, embeddings: Tensor | None = None) -> Hidden:
-        """Run the encoder; `embeddings` [windows, tokens, width] stand in for the ids where given."""
+    def encode(
+        self, inputs: Inputs, embeddings: Tensor | None = None, encoder: nn.Module | None = None
+    ) -> Hidden:
+        """Run the encoder, or another one that stands for it.
+
+        `embeddings` [windows, tokens, width] stand in for the ids where given.
+        """
         given = {"input_ids": inputs.ids} if embeddings is None else {"inputs_embeds": embeddings}
-        vectors = self.encoder(**given, attention_mask=inputs.attend).last_hidden_state
-        first = torch.zeros_like(inputs.words)
+        vectors = (encoder or self.encoder)(**given, attention_mask=inputs.attend).last_hidden_state
+        words = inputs.words.to(vectors.device)
+        first = torch.zeros_like(words)
         first[:, 0] = True
         if inputs.windows is None:
-            return Hidden(vectors, inputs.words, first)
-        return Hidden(*(side_by_side(part, inputs.windows) for part in (vectors, inputs.words, first)))
+            return Hidden(vectors, words, first)
+        return Hidden(*(side_by_side(part, inputs.windows) for part in (vectors, words, first)))
 
     def forward(self, inputs: Inputs) -> dict[str, tuple[Tensor, Tensor]]:
         """For each task: logits [texts, labels] and attention weights [texts, tokens]."""
@@ -150,12 +175,6 @@ def side_by_side(values: Tensor, windows: Sequence[int]) -> Tensor:
         out[text, :count] = values[at : at + count]
         at += count
     return out.view(len(windows), most * tokens, *values.shape[2:])
-
-
-def pad(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
-    """Rows of unequal length as one int64 tensor [rows, longest]."""
-    longest = max(len(row) for row in rows)
-    return torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows])
 
 
 def span_mask(window: Encoding, start: int, end: int) -> list[bool]:

@@ -2,26 +2,28 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from tokenizers import Encoding
-from torch import Tensor
+from torch import Tensor, nn
 
-from models import language, weights
-from models.batching import token_batches
+from models import evidence, language, weights
+from models.batching import packed_batches, token_batches
 from models.calibration import softmax
-from models.classifier import Inputs, span_mask
+from models.classifier import Hidden, Inputs, span_mask
 from models.device import compute_device, compute_dtype
 from models.drift import Profiler, drift
 from models.errors import InferenceError, WeightsError
-from models.evidence import spans
 from models.metrics import ModelMetrics
+from models.packed import PackedEncoder, step_up
 from models.registry import resolve
-from models.runtimes import ENCODER, OnnxEncoder
+from models.repeats import Repeats
+from models.runtimes import ENCODER, EXPORTED, OnnxEncoder
 from models.settings import ModelSettings
 from stream.nouns import Prediction
 
@@ -31,6 +33,11 @@ log = logging.getLogger(__name__)
 CHARACTERS_PER_TOKEN = 40
 # Neighbouring windows of a long text share this part of their tokens, so that no phrase is torn.
 OVERLAP = 4
+# Texts that one thread takes through all three steps; fewer where all of them are shared out sooner.
+CHUNK = 256
+MOST_LANES = 4
+BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}
+SMALLEST_CHUNK = 16
 # Drift is told from about so many texts, and not before a tenth of them came.
 DRIFT_MEMORY = 5000
 
@@ -51,7 +58,7 @@ class Prepared:
 
     @property
     def tokens(self) -> int:
-        return sum(len(window.ids) for window in self.windows)
+        return sum(len(window) for window in self.windows)
 
     @property
     def unknown(self) -> int:
@@ -73,20 +80,30 @@ class Judged:
 
 
 class Engine:
-    """A loaded classifier on its device.  Not thread-safe: one thread at a time calls `classify`."""
+    """A loaded classifier on its device.  One thread at a time calls `classify`, which has its own.
+
+    Of a long list of texts several threads take a part each through all three steps, so that one tokenises
+    or names words while another one is in the network.
+    """
 
     def __init__(
         self,
         model: weights.LoadedModel,
         settings: ModelSettings,
         metrics: ModelMetrics | None = None,
+        encoders: Mapping[str, nn.Module] | None = None,
     ) -> None:
+        """`encoders` run in place of the parts' own, by the part's folder."""
         self.info = model.info
         self.settings = settings
         self.device = compute_device(settings.device)
         self.dtype = compute_dtype(settings.dtype, self.device)
+        self._encoders = dict(encoders or {})
         self._parts: dict[str, weights.Part] = {}
         for part in model.parts:
+            own = part.classifier.encoder
+            if settings.backend in ("auto", "packed") and PackedEncoder.knows(own):
+                self._encoders[part.info.folder] = PackedEncoder(own, self.device, self.dtype)
             part.classifier.to(self.device, self.dtype).eval()
             part.tokenizer.no_padding()
             part.tokenizer.enable_truncation(part.info.max_tokens, stride=part.info.max_tokens // OVERLAP)
@@ -98,8 +115,12 @@ class Engine:
             for part in model.parts
             if part.info.reference is not None
         }
+        self._repeats = Repeats(settings.remembered_texts)
+        self.budget = settings.max_batch_tokens or BATCH_TOKENS[self.device.type]
         if settings.threads:
             torch.set_num_threads(settings.threads)
+        self.lanes, threads = lanes(settings, self.device)
+        self._pool = ThreadPoolExecutor(self.lanes, "classify", torch.set_num_threads, (threads,))
 
     @classmethod
     def try_out(cls, folder: Path) -> None:
@@ -126,12 +147,13 @@ class Engine:
         weights.quiet_libraries()
         folder = resolve(settings.weights)
         model = weights.load(folder)
-        if settings.backend != "torch":
+        encoders = {}
+        if settings.backend in EXPORTED:
             for part in model.parts:
                 path = folder / part.info.folder / ENCODER
-                part.classifier.encoder = OnnxEncoder(path, settings.backend, settings.threads)
+                encoders[part.info.folder] = OnnxEncoder(path, settings.backend, settings.threads)
             settings = settings.model_copy(update={"dtype": "float32", "device": "cpu"})
-        engine = cls(model, settings, metrics)
+        engine = cls(model, settings, metrics, encoders)
         engine.check_canaries()
         return engine
 
@@ -154,22 +176,43 @@ class Engine:
     ) -> list[Prediction]:
         """A prediction for each text, in order.
 
-        `languages` are the feeds' own claims (ISO 639-1, None where unknown).  Raises InferenceError
+        `languages` are the feeds' own claims (ISO 639-1, None where unknown).  A text that was judged
+        lately, or that comes twice here, goes through the network once.  Raises InferenceError
         where the network's answer for some text is not finite: no label is invented.
         """
-        return self._classify(texts, languages or [None] * len(texts), observed=True)
+        keys = list(map(Repeats.key, texts, languages or [None] * len(texts)))
+        known = {key: self._repeats.get(key) for key in keys}
+        new = {key: at for at, key in reversed(list(enumerate(keys))) if known[key] is None}
+        places = sorted(new.values())
+        claimed = [keys[at][1] for at in places]
+        judged = self._classify([texts[at] for at in places], claimed, observed=True)
+        for at, given in zip(places, judged, strict=True):
+            known[keys[at]] = given
+            self._repeats.put(keys[at], given)
+        self._metrics.observe_repeats(len(places), len(texts) - len(places))
+        return [prediction for key in keys if (prediction := known[key]) is not None]
 
     def _classify(
         self, texts: Sequence[str], languages: Sequence[str | None], observed: bool
     ) -> list[Prediction]:
+        size = min(CHUNK, max(SMALLEST_CHUNK, -(-len(texts) // self.lanes)))
+        chunks = [(texts[at : at + size], languages[at : at + size]) for at in range(0, len(texts), size)]
+        judged = list(self._pool.map(self._chunk, *zip(*chunks, strict=True))) if chunks else []
+        if observed:
+            for prepared, predictions in judged:
+                self._observe(prepared, predictions)
+        return [prediction for _, predictions in judged for prediction in predictions]
+
+    def _chunk(
+        self, texts: Sequence[str], languages: Sequence[str | None]
+    ) -> tuple[list[Prepared], list[Prediction]]:
+        """Take some texts through all three steps."""
         predictions: list[Prediction | None] = [None] * len(texts)
         prepared = self.prepare(texts, languages, predictions)
         for batch in self.batches(prepared):
             for item, judged in zip(batch, self.forward(batch), strict=True):
                 predictions[item.at] = self.finish(item, judged)
-        if observed:
-            self._observe(prepared, predictions)
-        return [prediction for prediction in predictions if prediction is not None]
+        return prepared, [prediction for prediction in predictions if prediction is not None]
 
     def prepare(
         self,
@@ -202,39 +245,43 @@ class Engine:
         found = []
         for part in dict.fromkeys(item.part.info.folder for item in prepared):
             own = [item for item in prepared if item.part.info.folder == part]
-            shapes = [(len(item.windows), len(item.windows[0].ids)) for item in own]
-            groups = token_batches(shapes, self.settings.max_batch_tokens)
+            if isinstance(self._encoders.get(part), PackedEncoder):
+                groups = packed_batches([item.tokens for item in own], self.budget)
+            else:
+                shapes = [(len(item.windows), len(item.windows[0])) for item in own]
+                groups = token_batches(shapes, self.budget)
             found += [[own[i] for i in group] for group in groups]
         return found
 
     def inputs(self, batch: Sequence[Prepared]) -> Inputs:
-        """The windows of a batch as the network reads them, on its device."""
-        windows = [window for item in batch for window in item.windows]
-        counts = [len(item.windows) for item in batch]
-        several = None if max(counts) == 1 else counts
-        return Inputs.of(windows, batch[0].part.pad_id, several).to(self.device)
+        """The windows of a batch as the part's own encoder reads them, on its device."""
+        return _inputs(batch).to(self.device)
+
+    def _encode(self, batch: Sequence[Prepared]) -> tuple[Inputs, Hidden]:
+        encoder = self._encoders.get(batch[0].part.info.folder)
+        inputs = _inputs(batch, step_up) if isinstance(encoder, PackedEncoder) else self.inputs(batch)
+        return inputs, batch[0].part.classifier.encode(inputs, encoder=encoder)
 
     @torch.inference_mode()
     def forward(self, batch: Sequence[Prepared]) -> list[Judged]:
         """One pass of the network over texts that share a batch."""
         started = time.perf_counter()
-        inputs = self.inputs(batch)
         try:
-            hidden = batch[0].part.classifier.encode(inputs)
+            inputs, hidden = self._encode(batch)
             output = batch[0].part.classifier.judge(hidden)
             carried = batch[0].part.classifier.carried(hidden, output)
         except (RuntimeError, MemoryError) as error:
             said = str(error) or type(error).__name__
             raise InferenceError(f"{self.info.version}: {said}") from error
         probabilities = {
-            task: self._probabilities(task, logits, batch) for task, (logits, _) in output.items()
+            task: self._probabilities(task, logits[: len(batch)], batch)
+            for task, (logits, _) in output.items()
         }
         attention = {task: pooling.float().cpu().numpy() for task, (_, pooling) in output.items()}
         parts = {task: values.float().cpu().numpy() for task, values in carried.items()}
         width = inputs.ids.shape[1]
-        self._metrics.observe_forward(
-            len(batch), len(inputs.ids), inputs.ids.numel(), time.perf_counter() - started
-        )
+        windows, tokens = sum(len(item.windows) for item in batch), sum(item.tokens for item in batch)
+        self._metrics.observe_forward(len(batch), windows, tokens, time.perf_counter() - started)
         return [
             Judged(
                 {task: values[row] for task, values in probabilities.items()},
@@ -269,6 +316,7 @@ class Engine:
             for task, values in probabilities.items()
         }
         best = {task: max(values, key=values.__getitem__) for task, values in named.items()}
+        pieces = evidence.pieces(item.text, item.windows)
         return Prediction(
             model=self.info.version,
             lang=item.lang,
@@ -279,7 +327,7 @@ class Engine:
             evidence=tuple(
                 span
                 for task, values in carried.items()
-                for span in spans(task, item.text, item.windows, values, self.settings.evidence_words)
+                for span in evidence.spans(task, item.text, pieces, values, self.settings.evidence_words)
             ),
             truncated=item.truncated,
             windows=len(item.windows),
@@ -305,7 +353,7 @@ class Engine:
         if not prepared or not targets:
             return [empty] * len(targets)
         item = prepared[0]
-        width = max(len(window.ids) for window in item.windows)
+        width = max(len(window) for window in item.windows)
         masks = [
             [inside for window in item.windows for inside in _padded(span_mask(window, *target), width)]
             for target in targets
@@ -352,9 +400,28 @@ class Engine:
                 self._metrics.observe_drift(folder, drift(part.info.reference, profiler.profile()))
 
 
+def lanes(settings: ModelSettings, device: torch.device) -> tuple[int, int]:
+    """How many threads take texts through the network at the same time, and the CPU threads of each.
+
+    Two passes of one thread each do more than one pass of two threads, which wait for each other at the end
+    of every step.
+    """
+    threads = settings.threads or torch.get_num_threads()
+    if settings.backend in EXPORTED:
+        return 1, threads
+    count = MOST_LANES if device.type == "cuda" else min(MOST_LANES, threads)
+    return count, max(1, threads // count)
+
+
+def _inputs(batch: Sequence[Prepared], step_up: Callable[[int], int] = int) -> Inputs:
+    windows = [window for item in batch for window in item.windows]
+    counts = [len(item.windows) for item in batch]
+    return Inputs.of(windows, batch[0].part.pad_id, None if max(counts) == 1 else counts, step_up)
+
+
 def by_window(values: np.ndarray, item: Prepared, width: int) -> list[np.ndarray]:
     """Attention [windows x width] of one text as one array a window, without padding."""
-    return [values[i * width : i * width + len(window.ids)] for i, window in enumerate(item.windows)]
+    return [values[i * width : i * width + len(window)] for i, window in enumerate(item.windows)]
 
 
 def _padded(mask: list[bool], width: int) -> list[bool]:

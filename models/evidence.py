@@ -14,40 +14,56 @@ HAN = re.compile(r"[\u3400-\u9fff]")
 PLAIN = re.compile(r"[\u3400-\u9fff]{1,2}|[^\W\u3400-\u9fff]+")
 
 
-def words(
-    text: str, windows: Sequence[Encoding], values: Sequence[np.ndarray]
-) -> dict[tuple[int, int], float]:
+Piece = tuple[int, tuple[int, int]]
+
+
+def pieces(text: str, windows: Sequence[Encoding]) -> list[list[Piece]]:
+    """For each window its tokens that stand in a word, as (token, (start, end) of the word in the text).
+
+    In Chinese, where nothing separates words, each piece of the tokenizer stands for one.
+    """
+    return [_pieces(text, window) for window in windows]
+
+
+def _pieces(text: str, window: Encoding) -> list[Piece]:
+    has_han = HAN.search(text) is not None
+    tokens: list[tuple[int, object]] = []
+    places: dict[object, tuple[int, int]] = {}
+    for at, (word, (first, end)) in enumerate(zip(window.word_ids, window.offsets, strict=True)):
+        start = first
+        while start < end and text[start].isspace():
+            start += 1
+        if word is None or start == end:
+            continue
+        unit: object = ("piece", at) if has_han and HAN.search(text, start, end) else word
+        places[unit] = (places[unit][0], end) if unit in places else (start, end)
+        tokens.append((at, unit))
+    return [(at, places[unit]) for at, unit in tokens]
+
+
+def words(pieces: Sequence[Sequence[Piece]], values: Sequence[np.ndarray]) -> dict[tuple[int, int], float]:
     """The sum of `values` over the tokens of each word, by its (start, end) in the text.
 
-    `values` holds one array [tokens] a window.  A word that two windows share is counted in both.  In
-    Chinese, where nothing separates words, each piece of the tokenizer stands for one.
+    `values` holds one array [tokens] a window.  A word that two windows share is counted in both.
     """
     found: dict[tuple[int, int], float] = {}
-    for window, of_window in zip(windows, values, strict=True):
-        shares: dict[object, float] = {}
-        places: dict[object, tuple[int, int]] = {}
-        for at, (word, (first, end)) in enumerate(zip(window.word_ids, window.offsets, strict=True)):
-            start = end - len(text[first:end].lstrip())
-            if word is None or start == end:
-                continue
-            unit: object = ("piece", at) if HAN.search(text, start, end) else word
-            shares[unit] = shares.get(unit, 0.0) + float(of_window[at])
-            places[unit] = (places.get(unit, (start, end))[0], end)
-        for unit, share in shares.items():
-            found[places[unit]] = found.get(places[unit], 0.0) + share
+    for of_window, given in zip(pieces, values, strict=True):
+        shares = given.tolist()
+        for at, place in of_window:
+            found[place] = found.get(place, 0.0) + shares[at]
     return found
 
 
 def spans(
-    task: str, text: str, windows: Sequence[Encoding], values: Sequence[np.ndarray], count: int
+    task: str, text: str, pieces: Sequence[Sequence[Piece]], values: Sequence[np.ndarray], count: int
 ) -> list[Span]:
     """The `count` words that did most for the label, largest first, with their share of all that did.
 
     Words that spoke against it have no share; links and punctuation are no evidence.
     """
-    shares = {place: value for place, value in words(text, windows, values).items() if value > 0}
+    shares = {place: value for place, value in words(pieces, values).items() if value > 0}
     total = sum(shares.values())
-    links = [match.span() for match in LINK.finditer(text)]
+    links = [match.span() for match in LINK.finditer(text)] if "http" in text else []
     chosen: list[Span] = []
     for start, end in sorted(shares, key=lambda place: (-shares[place], place)):
         if len(chosen) == count:

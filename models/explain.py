@@ -17,7 +17,6 @@ from torch import Tensor
 
 from models import evidence
 from models.engine import Engine, Prepared, by_window
-from models.errors import ModelError
 from stream.nouns import Prediction, Span
 
 Method = Literal["attention", "gradient", "integrated"]
@@ -55,7 +54,7 @@ def explain(
     else:
         label = engine.info.labels[task].index(getattr(prediction, task))
         values = gradients(engine, item, task, label, STEPS if method == "integrated" else 1)
-    weights = evidence.words(item.text, item.windows, values)
+    weights = evidence.words(evidence.pieces(item.text, item.windows), values)
     spans = (
         Span(task, item.text[start:end], start, end, round(weight, 4))
         for (start, end), weight in sorted(weights.items())
@@ -70,8 +69,6 @@ def gradients(engine: Engine, item: Prepared, task: str, label: int, steps: int)
     integrated gradients (Sundararajan et al. 2017).  The baseline is the padding token in every place
     that is a word.
     """
-    if engine.settings.backend != "torch":
-        raise ModelError("gradients need models.backend torch; use --method attention, or unset the backend")
     inputs = engine.inputs([item])
     classifier = item.part.classifier
     encoder: Any = classifier.encoder

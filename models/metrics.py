@@ -15,13 +15,19 @@ class ModelMetrics:
         registry = registry or CollectorRegistry()
         self.info = Info("sentiment_model", "The classifier that is running", registry=registry)
         self.tokens = Counter(
-            "sentiment_inference_tokens", "Tokens through the network, padding included",
+            "sentiment_inference_tokens", "Tokens through the network, padding left out",
             registry=registry,
         )  # fmt: skip
         self.windows = Counter(
             "sentiment_inference_windows", "Windows through the network; a long text has several",
             registry=registry,
         )  # fmt: skip
+        self.judged = Counter(
+            "sentiment_inference_texts", "Texts that got their labels, by what gave them",
+            ("by",), registry=registry,
+        )  # fmt: skip
+        for by in ("network", "memory"):
+            self.judged.labels(by)
         self.drift = Gauge(
             "sentiment_input_drift_ratio",
             "Population stability index of recent texts against the training reference; "
@@ -51,6 +57,10 @@ class ModelMetrics:
     def observe_drift(self, language: str, features: Mapping[str, float]) -> None:
         for feature, value in features.items():
             self.drift.labels(language, feature).set(value)
+
+    def observe_repeats(self, new: int, repeated: int) -> None:
+        self.judged.labels("network").inc(new)
+        self.judged.labels("memory").inc(repeated)
 
     def observe_forward(self, texts: int, windows: int, tokens: int, seconds: float) -> None:
         self.texts.observe(texts)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from models.errors import WeightsError
 
 ENCODER = "encoder.onnx"
+EXPORTED = ("onnxruntime", "openvino")
 
 
 class OnnxEncoder(nn.Module):

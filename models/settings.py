@@ -22,13 +22,21 @@ class ModelSettings(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto takes bfloat16 where the hardware computes in it, else float32"
     )
-    backend: Literal["torch", "onnxruntime", "openvino"] = Field(
-        "torch", description="what runs the encoder; the others need `monitor models export` and a CPU"
-    )
-    threads: int = Field(0, ge=0, le=256, description="CPU threads of one forward pass; 0: all cores")
+    backend: Literal["auto", "packed", "torch", "onnxruntime", "openvino"] = Field(
+        "auto",
+        description="what runs the encoder: packed (texts without padding; BERT and RoBERTa, others run as "
+        "torch), torch, or, on a CPU after `monitor models export`, onnxruntime or openvino; auto measures "
+        "them at the first start and takes the fastest that gives the labels of full precision",
+    )  # fmt: skip
+    threads: int = Field(0, ge=0, le=256, description="CPU threads of the classifier; 0: all cores")
     max_batch_tokens: int = Field(
-        4096, ge=64, le=1 << 20, description="tokens of one forward pass, padding included"
-    )
+        0, ge=0, le=1 << 20,
+        description="tokens of one forward pass; 0: 2,048 on a CPU, 32,768 on a GPU",
+    )  # fmt: skip
+    remembered_texts: int = Field(
+        10_000, ge=0, le=1_000_000,
+        description="a text like one of the last so many different ones gets its labels without the network",
+    )  # fmt: skip
     max_windows: int = Field(
         32, ge=1, le=1024,
         description="a long text is read in so many overlapping windows at most; what is beyond is cut, "

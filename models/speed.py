@@ -21,6 +21,7 @@ from torch import Tensor
 
 from models import weights
 from models.batching import token_batches
+from models.choosing import chosen
 from models.classifier import Inputs
 from models.device import compute_device
 from models.engine import Engine
@@ -34,6 +35,8 @@ ENGINE, PIPELINES, PIPELINES_BATCHED, PLAIN_TORCH = (
 )  # fmt: skip
 # The pipelines are slower by far, and get so many times fewer texts.
 FEWER = 8
+# Tokens of one pass of plain torch, padding included: more or fewer are slower on a CPU.
+PLAIN_TOKENS = 4096
 PEAK_SECONDS = 1.0
 
 
@@ -80,12 +83,13 @@ def candidates(settings: ModelSettings, texts: Sequence[str]) -> tuple[Engine, A
 
     The others run the first part of the model alone: `texts` should be in its languages.
     """
-    engine = Engine.load(settings)
+    settings = settings.model_copy(update={"remembered_texts": 0})
+    engine = Engine.load(chosen(settings))
     model = weights.load(resolve(settings.weights))
     part = model.parts[0]
     languages = [part.info.languages[0]] * len(texts)
     found: dict[str, Candidate] = {ENGINE: (len(texts), _classifying(engine, texts, languages))}
-    plain = PlainTorch(part, engine.device, engine.dtype, settings.max_batch_tokens)
+    plain = PlainTorch(part, engine.device, engine.dtype, PLAIN_TOKENS)
     found[PLAIN_TORCH] = (len(texts), lambda: plain(texts))
     for backend in ("onnxruntime", "openvino"):
         if settings.backend != backend and (other := _with_backend(settings, backend, part.info.folder)):

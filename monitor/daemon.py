@@ -71,10 +71,11 @@ class Classifier(Protocol):
 
 def load_engine(settings: Settings, registry: CollectorRegistry) -> Classifier:
     """The classifier of the settings.  Raises ModelError."""
+    from models.choosing import chosen
     from models.engine import Engine
     from models.metrics import ModelMetrics
 
-    return Engine.load(settings.models, ModelMetrics(registry))
+    return Engine.load(chosen(settings.models), ModelMetrics(registry))
 
 
 def utc_now() -> datetime:

@@ -15,8 +15,8 @@ from models.attention import (
     masked_softmax,
     scaled_dot_product,
 )
-from models.batching import token_batches
-from models.classifier import Hidden, TargetHead, pad, side_by_side
+from models.batching import packed_batches, token_batches
+from models.classifier import Hidden, TargetHead, side_by_side
 from models.weights import LARGE, pack, unpack
 
 MASK = torch.tensor([[False, True, True, False], [False, True, True, True]])
@@ -151,10 +151,6 @@ def test_the_windows_of_a_long_text_count_in_its_batch() -> None:
     assert token_batches([(1, 10), (3, 10), (1, 10)], budget=40) == [[1, 0], [2]]
 
 
-def test_padding_fills_to_the_longest() -> None:
-    assert pad([[1, 2, 3], [4]], 0).tolist() == [[1, 2, 3], [4, 0, 0]]
-
-
 def test_int8_with_a_scale_a_row_is_off_by_half_a_step_at_most() -> None:
     torch.manual_seed(1)
     large = torch.randn(20, LARGE // 20 + 1) * torch.logspace(-4, 4, 20)[:, None]
@@ -172,3 +168,13 @@ def test_int8_with_a_scale_a_row_is_off_by_half_a_step_at_most() -> None:
     assert ((restored["encoder.dense.weight"] - state["encoder.dense.weight"]).abs() <= 0.51 * step).all()
     for key in ("encoder.zero.weight", "encoder.norm.weight", "heads.topic.output.weight"):
         assert torch.equal(restored[key], state[key])
+
+
+def test_packed_groups_are_of_about_equal_size_and_not_too_wide() -> None:
+    groups = packed_batches([20] * 100, budget=1100)
+    assert [len(group) for group in groups] == [50, 50]
+    wide, *narrow = packed_batches([500, *[10] * 60], budget=1000)
+    assert 0 in wide and len(wide) * 500 <= 2000
+    assert sorted(i for group in [wide, *narrow] for i in group) == list(range(61))
+    assert packed_batches([3000, 10], budget=1000) == [[0], [1]]
+    assert packed_batches([], budget=10) == []

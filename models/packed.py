@@ -1,0 +1,216 @@
+"""The encoder over packed texts: several texts share a row of tokens, so that next to no token is padding.
+
+A batch of texts of unequal length is laid into rows of one width, as many as fit into each; every matrix
+product then has one of a few shapes, whatever the texts.  Attention runs within a row, and a mask keeps
+the texts of a row apart.  The numbers are the encoder's own: same weights, same steps.
+(Packing: Krell et al. 2021, "Efficient Sequence Packing without Cross-contamination".)
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# A new shape of a matrix product costs the CPU's library ten milliseconds of preparation: few shapes.
+ROW_WIDTHS = (64, 128, 256, 512)
+STEPS = sorted({base << shift for shift in range(15) for base in range(8, 16)} | set(range(1, 8)))
+KNOWN = ("BertModel", "RobertaModel", "XLMRobertaModel")
+
+
+def step_up(count: int) -> int:
+    """The next of the few sizes that are used, at most an eighth more than `count`."""
+    return STEPS[bisect_left(STEPS, count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where each text's tokens stand: `starts` [texts] in `rows` rows of `width` tokens laid end to end."""
+
+    starts: list[int]
+    rows: int
+    width: int
+
+
+def lay_out(lengths: Sequence[int], longest: int) -> Layout:
+    """First fit, the longest text first.  Raises ValueError where a text is longer than `longest`."""
+    most = max(lengths, default=1)
+    if most > longest:
+        raise ValueError(f"a text of {most} tokens does not fit into rows of {longest}")
+    width = min(longest, next((width for width in ROW_WIDTHS if width >= most), longest))
+    starts, rows = [0] * len(lengths), 0
+    with_room: list[list[int]] = [[] for _ in range(width + 1)]
+    for text in sorted(range(len(lengths)), key=lambda text: -lengths[text]):
+        length = lengths[text]
+        room = next((room for room in range(length, width) if with_room[room]), width)
+        if room == width:
+            row, rows = rows, rows + 1
+        else:
+            row = with_room[room].pop()
+        starts[text] = row * width + width - room
+        with_room[room - length].append(row)
+    return Layout(starts, rows, width)
+
+
+class PackedEncoder(nn.Module):
+    """Stands where a BERT-like encoder stands: the same call, the same answer.  For inference alone.
+
+    Takes `input_ids` and `attention_mask` [texts, tokens] on the CPU; each text's tokens come first, and a
+    text may have none.  Returns vectors [texts, tokens, width] on the encoder's device; where no token was
+    they are undefined.
+    """
+
+    def __init__(self, encoder: Any, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__()
+        config, tables = encoder.config, encoder.embeddings
+        self.heads, self.hidden = config.num_attention_heads, config.hidden_size
+        self.device, self.dtype = device, dtype
+        # RoBERTa counts positions from the one after its padding token.
+        first = getattr(tables.position_embeddings, "padding_idx", None)
+        self.first = 0 if first is None else first + 1
+        self.longest = config.max_position_embeddings - self.first
+
+        def own(tensor: Tensor) -> Tensor:
+            return tensor.detach().to(device, dtype)
+
+        self.words = own(tables.word_embeddings.weight)
+        positions = tables.position_embeddings.weight + tables.token_type_embeddings.weight[0]
+        self.positions = own(positions[self.first :])
+        self.norm = _norm(tables.LayerNorm, own)
+        self.layers = [_Layer(layer, self.heads, own) for layer in encoder.encoder.layer]
+
+    @staticmethod
+    def knows(encoder: nn.Module) -> bool:
+        """Whether it is of an architecture whose steps are those below."""
+        config: Any = encoder.config
+        return (
+            type(encoder).__name__ in KNOWN
+            and getattr(config, "position_embedding_type", "absolute") == "absolute"
+            and not config.is_decoder
+        )
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        lengths = attention_mask.sum(dim=1).tolist()
+        layout = lay_out(lengths, self.longest)
+        rows = step_up(max(layout.rows, 1))
+        inside = attention_mask.bool().numpy()
+        texts, at = np.nonzero(inside)
+        places = np.asarray(layout.starts)[texts] + at
+        ids, positions = (np.zeros(rows * layout.width, np.int64) for _ in range(2))
+        # Each token of the filling is a text of its own, so that none has an empty row of the mask.
+        owner = -1 - np.arange(rows * layout.width)
+        ids[places], positions[places], owner[places] = input_ids.numpy()[inside], at, texts
+        back = np.zeros(inside.shape, np.int64)
+        back[inside] = places
+        vectors = self._run(*(self._sent(array) for array in (ids, positions, owner.reshape(rows, -1))))
+        unpacked = vectors.index_select(0, self._sent(back.reshape(-1)))
+        return SimpleNamespace(last_hidden_state=unpacked.view(*inside.shape, self.hidden))
+
+    def _sent(self, array: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(array)
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor
+
+    def _run(self, ids: Tensor, positions: Tensor, owner: Tensor) -> Tensor:
+        """ids and positions [rows x width], owner [rows, width]; returns vectors [rows x width, hidden]."""
+        apart = (owner.unsqueeze(2) != owner.unsqueeze(1)).unsqueeze(1)
+        mask = apart.to(self.dtype).mul_(torch.finfo(self.dtype).min)
+        vectors = self.norm(
+            functional.embedding(ids, self.words) + functional.embedding(positions, self.positions)
+        )
+        for layer in self.layers:
+            vectors = layer(vectors, mask)
+        return vectors
+
+
+class _Layer:
+    """One encoder layer after Vaswani et al. 2017, with the norms after the sums, as in BERT."""
+
+    def __init__(self, layer: Any, heads: int, own: Callable[[Tensor], Tensor]) -> None:
+        attention = layer.attention.self
+        self.heads = heads
+        # The scale of the scores goes into the queries once, before anything is rounded.
+        scale = 1 / math.sqrt(attention.query.out_features // heads)
+        three = (attention.query, attention.key, attention.value)
+        scales = (scale, 1.0, 1.0)
+        self.project = Product(
+            own(torch.cat([part.weight * by for part, by in zip(three, scales, strict=True)])),
+            own(torch.cat([part.bias * by for part, by in zip(three, scales, strict=True)])),
+        )
+        self.gather, self.norm = _output(layer.attention.output, own)
+        self.widen = Product(own(layer.intermediate.dense.weight), own(layer.intermediate.dense.bias))
+        self.activate = _in_place(layer.intermediate.intermediate_act_fn)
+        self.narrow, self.last_norm = _output(layer.output, own)
+
+    def __call__(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """vectors [rows x width, hidden]; mask [rows, 1, width, width], 0 within a text, else very low."""
+        context = _attend(self.project(vectors), mask, self.heads)
+        vectors = self.norm(self.gather.added(context, vectors))
+        return self.last_norm(self.narrow.added(self.activate(self.widen(vectors)), vectors))
+
+
+def _attend(projected: Tensor, mask: Tensor, heads: int) -> Tensor:
+    """Attention within rows from queries (scaled), keys and values [rows x width, 3 x hidden]."""
+    rows, width = mask.shape[0], mask.shape[2]
+    query, key, value = projected.view(rows, width, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    context = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)
+    return context.transpose(1, 2).reshape(rows * width, -1)
+
+
+class Product:
+    """x W' + b, on the CPU with the matrix laid out once as its library wants it."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self.weight, self.bias = weight, bias
+        self.laid_out = _can_lay_out(weight)
+        if self.laid_out:
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 1024)
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        if self.laid_out:
+            result: Tensor = torch.ops.mkldnn._linear_pointwise(
+                vectors, self.weight, self.bias, "none", [], ""
+            )
+            return result
+        return functional.linear(vectors, self.weight, self.bias)
+
+    def added(self, vectors: Tensor, to: Tensor) -> Tensor:
+        """The product and `to` in one pass."""
+        if self.laid_out:
+            result: Tensor = torch.ops.mkldnn._linear_pointwise.binary(
+                vectors, to, self.weight, self.bias, "add"
+            )
+            return result
+        return functional.linear(vectors, self.weight, self.bias).add_(to)
+
+
+def _can_lay_out(weight: Tensor) -> bool:
+    """These operators are torch's own, made for its compiler: without them the plain product serves."""
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    return all(hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise"))
+
+
+def _output(module: Any, own: Callable[[Tensor], Tensor]) -> tuple[Product, Callable[[Tensor], Tensor]]:
+    return Product(own(module.dense.weight), own(module.dense.bias)), _norm(module.LayerNorm, own)
+
+
+def _norm(norm: nn.LayerNorm, own: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    weight, bias, shape, eps = own(norm.weight), own(norm.bias), norm.normalized_shape, norm.eps
+    return lambda vectors: functional.layer_norm(vectors, shape, weight, bias, eps)
+
+
+def _in_place(activation: Any) -> Callable[[Tensor], Tensor]:
+    """GELU as BERT has it works on the spot; any other as it is."""
+    if type(activation).__name__ == "GELUActivation" and activation.act is functional.gelu:
+        return torch.ops.aten.gelu_
+    return activation  # type: ignore[no-any-return]
