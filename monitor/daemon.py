@@ -118,7 +118,9 @@ class Daemon:
         self._incarnations = {topic: found[topic] for topic in kinds}
         _patiently(lambda: offsets.check(settings.kafka, self.store, self._incarnations))
         self.pipeline = self._make_pipeline()
-        self.worker = Worker(settings.kafka, settings.stream, self.pipeline.process, self.stop)
+        self.worker = Worker(
+            settings.kafka, settings.stream, self.pipeline.judge, self.pipeline.write, self.stop
+        )
         self.watchdog = Watchdog(
             self.worker,
             self.pipeline,

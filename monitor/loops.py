@@ -324,7 +324,7 @@ class Watchdog:
 
     def __init__(
         self,
-        worker: Worker,
+        worker: Worker[Any],
         pipeline: Pipeline,
         store: Store,
         kafka: KafkaSettings,

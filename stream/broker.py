@@ -19,6 +19,8 @@ from stream.settings import KafkaSettings
 log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 10
+# Of one partition; the producer wakes its thread at every batch.
+BATCH_BYTES = 256_000
 
 
 def answers(settings: KafkaSettings) -> bool:
@@ -178,7 +180,7 @@ class KafkaSender:
         """Send all messages of the entries; for each entry's id None, or why it was not delivered."""
         try:
             if self._producer is None:
-                self._producer = producer(self._settings, linger_ms=5)
+                self._producer = producer(self._settings, linger_ms=5, batch_size=BATCH_BYTES)
             sent = [(entry.id, *_enqueue(self._producer, entry)) for entry in entries]
             self._producer.flush(timeout=ANSWER_SECONDS)
             return {id_: refusal or _failure(futures) for id_, futures, refusal in sent}

@@ -46,7 +46,7 @@ class Record:
 
 
 class Pipeline:
-    """Takes batches one at a time, in one thread.
+    """Takes batches one at a time: one thread judges, and another one may write what was judged before.
 
     `kinds` and `incarnations` are by Kafka topic; `clock` gives aware UTC now; `stopping` ends waits.
     """
@@ -71,30 +71,46 @@ class Pipeline:
         self._kinds, self._incarnations, self._late = kinds, incarnations, late
         self._metrics, self._clock, self._stopping = metrics, clock, stopping
         self._breaker, self._breaker_seconds = breaker, breaker_seconds
-        self.trouble: str | None = None
+        self._unreadable: str | None = None
+        self._away: str | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """What a batch waits for."""
+        return self._unreadable or self._away
 
     def process(self, records: Sequence[Record]) -> None:
         """Decode, judge, write.  Returns when every record is in SQL, as a document or dead letter.
 
         Raises Stopping where the monitor is to stop before the database is back.
         """
+        self.write(self.judge(records))
+
+    def judge(self, records: Sequence[Record]) -> list[Judged | DeadLetter]:
+        """What becomes of each record.  Raises Stopping where the monitor is to stop before that is known."""
         self._wait_for_readable()
         self._metrics.batch.observe(len(records))
         outcomes = self._judge(self._decode(records))
+        self._breaker.observe(len(records), sum(isinstance(outcome, DeadLetter) for outcome in outcomes))
+        return outcomes
+
+    def write(self, outcomes: Sequence[Judged | DeadLetter]) -> None:
+        """Bring it to SQL.  Raises Stopping where the monitor is to stop before the database is back."""
         for written in self._write(outcomes):
             self._metrics.count(written, self._clock(), self._late)
             _log_dead(written.dead)
-        self._breaker.observe(len(records), sum(isinstance(outcome, DeadLetter) for outcome in outcomes))
 
     def _wait_for_readable(self) -> None:
         """While nearly every message is refused, one batch a minute is tried; the others stay in Kafka."""
         if not self._breaker.is_open:
             return
-        self.trouble = "nearly every message is refused: one batch a minute is tried until they can be read"
-        log.error("%s; see the dead letters for the reason", self.trouble)
+        self._unreadable = (
+            "nearly every message is refused: one batch a minute is tried until they can be read"
+        )
+        log.error("%s; see the dead letters for the reason", self._unreadable)
         if self._stopping.wait(self._breaker_seconds):
             raise Stopping("stopped while the messages cannot be read")
-        self.trouble = None
+        self._unreadable = None
 
     def _decode(self, records: Sequence[Record]) -> list[tuple[Place, Document] | DeadLetter]:
         now = self._clock()
@@ -186,16 +202,16 @@ class Pipeline:
                 written = self._store.write(batch, self._outbound, self._clock())
             except StoreUnavailable as error:
                 self._metrics.retries.inc()
-                if self.trouble is None:
+                if self._away is None:
                     log.error("database away, waiting with %d messages: %s", len(batch.outcomes), error)
-                self.trouble = f"database: {error}"
+                self._away = f"database: {error}"
                 if self._stopping.wait(wait * random.uniform(0.5, 1.0)):
                     raise Stopping(f"stopped while waiting for the database: {error}") from error
                 wait = min(2 * wait, LONGEST_WAIT)
                 continue
-            if self.trouble is not None:
+            if self._away is not None:
                 log.info("database back")
-                self.trouble = None
+                self._away = None
             self._metrics.commit.observe(time.perf_counter() - started)
             return written
 

@@ -4,20 +4,26 @@ What it relies on, and why: `noack_take`, because every other way of taking acks
 concurrency 1, because more commits past messages in flight; raw bytes, because Faust acks what it
 cannot decode; an ack after the SQL commit, because the offsets in SQL are what counts and those in
 Kafka only say where to start reading.
+
+What Faust does for each message costs more than all the rest of the way, so it is given bundles: what one
+fetch brought of a partition goes through it as a single message.
 """
 
 import asyncio
 import logging
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
 
 import faust
 from aiokafka.errors import KafkaError
+from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT, StreamT
 from faust.types.transports import ConsumerT
-from faust.types.tuples import Message
+from faust.types.tuples import ConsumerMessage, Message
 from mode import CrashingSupervisor
 
 from stream.errors import BrokerError
@@ -26,10 +32,66 @@ from stream.security import ssl_context
 from stream.settings import KafkaSettings, StreamSettings
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 DRAIN_SECONDS = 25.0
 LEAVE_SECONDS = 5.0
 OBSERVE_SECONDS = 2.0
+# Bundles that wait for a batch of their own; more wait in Faust's queue, and then in Kafka.
+BUNDLES = 16
+
+
+class Bundle(ConsumerMessage):  # type: ignore[misc]
+    """Messages of one partition in a row, in the place of the first."""
+
+    __slots__ = ("bytes", "records")
+
+    def __init__(self, first: Message, records: list[Record]) -> None:
+        super().__init__(
+            first.topic, first.partition, first.offset, first.timestamp, first.timestamp_type,
+            None, None, b"", None, tp=TP(*first.tp), generation_id=first.generation_id,
+        )  # fmt: skip
+        self.records = records
+        self.bytes = sum(len(record.value or b"") for record in records)
+
+    @property
+    def end(self) -> int:
+        """The offset after its last message."""
+        return self.records[-1].offset + 1
+
+
+class BundleConsumer(driver.Consumer):  # type: ignore[misc]
+    """Faust's consumer, except that it hands out bundles and commits what is in SQL.
+
+    `settings` bounds a bundle as it bounds a batch; `done` is the next offset of each partition in SQL.
+    """
+
+    settings: StreamSettings
+    done: dict[TP, int]
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Bundle]]:
+        """All that one fetch brought, partition by partition."""
+        fetched: dict[TP, list[Message]] = {}
+        async for tp, message in super().getmany(timeout):
+            fetched.setdefault(tp, []).append(message)
+        for tp, messages in fetched.items():
+            for part in _parts(messages, self.settings.batch_documents, self.settings.batch_bytes):
+                yield tp, Bundle(part[0], [Record(m.topic, m.partition, m.offset, m.value) for m in part])
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Faust counts acks one by one and has to know which offsets have no message; `done` knows."""
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """What to commit."""
+        self._acked[tp].clear()
+        self._acked_index[tp].clear()
+        return self.done.get(tp)
+
+
+class BundleTransport(driver.Transport):  # type: ignore[misc]
+    """Faust's transport with the consumer above."""
+
+    Consumer = BundleConsumer
 
 
 class InHand:
@@ -47,24 +109,23 @@ class InHand:
         # Faust's own sensors hear of a message only when it leaves the queue, which is where most wait.
         receive = app.topics.on_message
 
-        async def on_message(message: Message) -> None:
-            self._add(message)
-            await receive(message)
+        async def on_message(bundle: Bundle) -> None:
+            self._add(bundle)
+            await receive(bundle)
 
         app.topics.on_message = on_message
 
-    def _add(self, message: Message) -> None:
-        tp = TP(*message.tp)  # aiokafka's own, which Faust refuses, comes with the message
-        self._done.setdefault(tp, message.offset)
-        self._sizes[tp, message.offset] = len(message.value or b"")
-        self._bytes += len(message.value or b"")
+    def _add(self, bundle: Bundle) -> None:
+        self._done.setdefault(bundle.tp, bundle.offset)
+        self._sizes[bundle.tp, bundle.offset] = bundle.bytes
+        self._bytes += bundle.bytes
         if self._bytes > self._limit:
-            self._held_back.add(tp)
-            self._app.consumer.on_buffer_full(tp)
+            self._held_back.add(bundle.tp)
+            self._app.consumer.on_buffer_full(bundle.tp)
 
-    def remove(self, message: Message) -> None:
+    def remove(self, bundle: Bundle) -> None:
         """It is in SQL."""
-        self._bytes -= self._sizes.pop((TP(*message.tp), message.offset), 0)
+        self._bytes -= self._sizes.pop((bundle.tp, bundle.offset), 0)
         if self._held_back and self._bytes <= self._limit // 2:
             for paused in self._held_back:
                 self._app.consumer.on_buffer_drop(paused)
@@ -77,28 +138,33 @@ class InHand:
         self._bytes = 0
 
 
-class Worker:
-    """Reads both topics and calls `process` with one batch at a time, in its own thread.
+class Worker(Generic[T]):
+    """Reads both topics; `judge` takes one batch at a time and `write` what came of it, each in a thread.
 
-    For the watchdog it keeps, in monotonic seconds, when it joined the group, ended its last batch and
-    last looked at itself.  Of each (topic, partition) in hand: `waiting`, how many messages are not in
-    SQL yet, and `caught_up`, in seconds since 1970, when all that Kafka had was last in SQL, or since
-    when the partition is in hand where that was never so yet.
+    While one batch is written the next one is judged; what is written keeps its order.  For the watchdog it
+    keeps, in monotonic seconds, when it joined the group, ended its last batch and last looked at itself.
+    Of each (topic, partition) in hand: `waiting`, how many messages are not in SQL yet, and `caught_up`, in
+    seconds since 1970, when all that Kafka had was last in SQL, or since when the partition is in hand
+    where that was never so yet.
     """
 
     def __init__(
         self,
         kafka: KafkaSettings,
         stream: StreamSettings,
-        process: Callable[[Sequence[Record]], None],
+        judge: Callable[[Sequence[Record]], T],
+        write: Callable[[T], None],
         ending: Callable[[], object],
     ) -> None:
-        """`ending` is called when the end begins, so that `process` waits for nothing any more."""
-        self._kafka, self._stream, self._process = kafka, stream, process
-        self._ending = ending
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="batch")
+        """`ending` is called when the end begins, so that neither waits for anything any more."""
+        self._kafka, self._stream = kafka, stream
+        self._judge, self._write, self._ending = judge, write, ending
+        self._judging, self._writing = (ThreadPoolExecutor(1, name) for name in ("judge", "write"))
         self._draining, self._idle = asyncio.Event(), asyncio.Event()
         self._idle.set()
+        self._begun = 0
+        self._bundles: deque[EventT[bytes]] = deque()
+        self._came, self._room = asyncio.Event(), asyncio.Event()
         self.joined_at: float | None = None
         self.last_batch_at: float | None = None
         self.observed_at: float | None = None
@@ -119,7 +185,8 @@ class Worker:
 
     async def _run(self, app: faust.App, stop: asyncio.Event) -> None:
         ends = [
-            asyncio.create_task(work) for work in (self._start_and_work(app), self._observe(app), stop.wait())
+            asyncio.create_task(work)
+            for work in (self._start_and_work(app), self._observe(app), self._work(app), stop.wait())
         ]
         try:
             over, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -132,7 +199,8 @@ class Worker:
                 task.cancel()
             self._ending()
             await self._within(LEAVE_SECONDS, app.stop(), "leaving the group")
-            await asyncio.to_thread(self._pool.shutdown)
+            for pool in (self._judging, self._writing):
+                await asyncio.to_thread(pool.shutdown)
         if app.crashed and not isinstance(app._crash_reason, Stopping):
             raise app._crash_reason or BrokerError("the stream ended without a reason")
 
@@ -193,7 +261,7 @@ class Worker:
             agent_supervisor=CrashingSupervisor,
             processing_guarantee="at_least_once",
             stream_wait_empty=False,
-            stream_buffer_maxsize=8 * self._stream.batch_documents,
+            stream_buffer_maxsize=BUNDLES,
             consumer_auto_offset_reset="earliest",
             broker_commit_interval=1.0,
             broker_max_poll_records=min(1000, 2 * self._stream.batch_documents),
@@ -209,35 +277,96 @@ class Worker:
             key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw",
         )  # fmt: skip
         self._in_hand = InHand(app, self._stream.in_hand_bytes, self._done)
+        app.transport = BundleTransport(app.conf.broker_consumer, app, loop=app.loop)
+        app.consumer.settings, app.consumer.done = self._stream, self._done
         app.on_partitions_assigned.connect(self._on_assigned)
         app.agent(channel, name="documents", concurrency=1)(self._agent)
         return app
 
     async def _agent(self, stream: StreamT[bytes]) -> None:
-        async for events in stream.noack_take(
-            self._stream.batch_documents, within=self._stream.batch_seconds
-        ):
-            if self._draining.is_set():
-                await asyncio.Event().wait()  # nothing is begun any more; the app stops us
-            self._idle.clear()
-            try:
-                for part in by_bytes(events, self._stream.batch_bytes):
-                    if not self._draining.is_set():
-                        await self._work_off(stream, part)
-            except Stopping as error:
-                # Nothing after it may be written: its offsets would be passed over.
-                self._draining.set()
-                log.info("%s; Kafka sends the batch again", error)
-            finally:
-                self._idle.set()
+        self._stream_of_bundles = stream
+        async for events in stream.noack_take(1, within=1.0):
+            self._bundles.extend(events)
+            self._came.set()
+            while len(self._bundles) >= BUNDLES:
+                self._room.clear()
+                await self._room.wait()
 
-    async def _work_off(self, stream: StreamT[bytes], events: Sequence[EventT[bytes]]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._pool, self._process, _records(events))
-        for event in events:
-            await stream.ack(event)
-            self._done[TP(*event.message.tp)] = event.message.offset + 1
+    async def _work(self, app: faust.App) -> None:
+        """Batch after batch; raises what the pipeline raised."""
+        writing: asyncio.Task[None] | None = None
+        try:
+            while True:
+                batch = await self._next_batch(app, writing)
+                self._begun += 1
+                self._idle.clear()
+                records = [record for event in batch for record in event.message.records]
+                judged = await self._in_thread(self._judging, self._judge, records)
+                if writing is not None:
+                    await writing
+                writing = asyncio.create_task(self._write_and_ack(batch, judged))
+                writing.add_done_callback(_looked_at)
+        except Stopping as error:
+            # Nothing after it may be written: its offsets would be passed over.
+            self._draining.set()
+            self._idle.set()
+            log.info("%s; Kafka sends the batch again", error)
+            await asyncio.Event().wait()
+
+    async def _write_and_ack(self, batch: Sequence[EventT[bytes]], judged: T) -> None:
+        await self._in_thread(self._writing, self._write, judged)
+        for event in batch:
+            await self._stream_of_bundles.ack(event)
+            self._done[event.message.tp] = event.message.end
             self._in_hand.remove(event.message)
         self.last_batch_at = time.monotonic()
+        self._begun -= 1
+        if not self._begun:
+            self._idle.set()
+
+    async def _in_thread(self, pool: ThreadPoolExecutor, work: Callable[[Any], Any], given: object) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(pool, work, given)
+
+    async def _next_batch(
+        self, app: faust.App, writing: asyncio.Task[None] | None
+    ) -> Sequence[EventT[bytes]]:
+        """Bundles for one batch, as many as come within `batch_seconds` of the first and fit.
+
+        Raises what `writing` raises, should that happen meanwhile.
+        """
+        while True:
+            while not self._bundles or self._draining.is_set():
+                self._came.clear()
+                await _either(self._came.wait(), writing)
+            deadline = time.monotonic() + self._stream.batch_seconds
+            while not self._is_full() and (left := deadline - time.monotonic()) > 0:
+                self._came.clear()
+                await _either(self._came.wait(), writing, left)
+            if batch := self._take(app.consumer_generation_id):
+                return batch
+
+    def _is_full(self) -> bool:
+        bundles = [event.message for event in self._bundles]
+        return (
+            sum(len(bundle.records) for bundle in bundles) >= self._stream.batch_documents
+            or sum(bundle.bytes for bundle in bundles) >= self._stream.batch_bytes
+        )
+
+    def _take(self, generation: int) -> Sequence[EventT[bytes]]:
+        """What fits of the bundles in order, those left out that came before partitions were dealt anew."""
+        taken: list[EventT[bytes]] = []
+        documents = size = 0
+        while self._bundles:
+            bundle = self._bundles[0].message
+            if bundle.generation_id == generation:
+                documents, size = documents + len(bundle.records), size + bundle.bytes
+                too_much = documents > self._stream.batch_documents or size > self._stream.batch_bytes
+                if taken and too_much:
+                    break
+                taken.append(self._bundles[0])
+            self._bundles.popleft()
+        self._room.set()
+        return taken
 
     async def _drain(self, app: faust.App) -> None:
         self._draining.set()
@@ -300,22 +429,38 @@ def _credentials(kafka: KafkaSettings) -> faust.SASLCredentials | faust.SSLCrede
     return faust.SSLCredentials(context) if context else None
 
 
-def by_bytes(events: Sequence[EventT[bytes]], limit: int) -> Iterator[list[EventT[bytes]]]:
-    """The events in order, in lists of at most `limit` bytes, or of a single one that is longer."""
-    part, held = list[EventT[bytes]](), 0
-    for event in events:
-        size = len(event.message.value or b"")
-        if part and held + size > limit:
+def _looked_at(task: asyncio.Task[None]) -> None:
+    """Its error is raised where it is awaited; should nobody come to that, the end is on its way already."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _either(
+    event: Coroutine[Any, Any, object], writing: asyncio.Task[None] | None, seconds: float | None = None
+) -> None:
+    """Wait for the event, for so long at most, or until `writing` is over; raises what that raised."""
+    if writing is not None and writing.done():
+        writing.result()
+        writing = None
+    waiting = asyncio.create_task(event)
+    try:
+        both = {waiting} if writing is None else {waiting, writing}
+        done, _ = await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    if writing is not None and writing in done:
+        writing.result()
+
+
+def _parts(messages: Sequence[Message], most: int, most_bytes: int) -> Iterator[list[Message]]:
+    """The messages in order, in lists of at most so many and so many bytes, or of one that is longer."""
+    part, held = list[Message](), 0
+    for message in messages:
+        size = len(message.value or b"")
+        if part and (len(part) == most or held + size > most_bytes):
             yield part
             part, held = [], 0
-        part.append(event)
+        part.append(message)
         held += size
     if part:
         yield part
-
-
-def _records(events: Sequence[EventT[bytes]]) -> list[Record]:
-    return [
-        Record(event.message.topic, event.message.partition, event.message.offset, event.message.value)
-        for event in events
-    ]

@@ -114,14 +114,14 @@ def arm(daemon: Daemon, failpoint: str, bomb: Bomb) -> None:
     elif failpoint == "before_sql_commit":
 
         def commit(_connection: object) -> None:
-            if threading.current_thread().name.startswith("batch"):
+            if threading.current_thread().name.startswith("write"):
                 bomb()
 
         event.listen(store.engine, "commit", commit)
     elif failpoint == "after_sql_commit":
         store.write = after(store.write, bomb)  # type: ignore[method-assign]
     elif failpoint == "before_ack":
-        daemon.worker._process = after(daemon.worker._process, bomb)
+        daemon.worker._write = after(daemon.worker._write, bomb)
     elif failpoint == "after_ack":
         faust.Stream.ack = after_awaited(faust.Stream.ack, bomb)
     else:

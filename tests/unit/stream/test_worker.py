@@ -10,7 +10,7 @@ from faust.types import TP
 
 import stream
 from stream.settings import KafkaSettings, StreamSettings
-from stream.worker import Worker, by_bytes
+from stream.worker import Worker, _parts
 
 FOLDER = Path(stream.__file__).parent
 
@@ -31,23 +31,44 @@ def test_nothing_takes_messages_in_a_way_that_acks_what_failed() -> None:
     assert re.findall(r"concurrency=(\d+)", code) == ["1"]
 
 
-BATCHES = [
+BUNDLES = [
     ("nothing", [], []),
     ("all that fits goes together", [3, 3, 4], [[3, 3, 4]]),
     ("what does not fit begins the next", [6, 5, 5, 1], [[6], [5, 5], [1]]),
     ("what is longer than a batch goes alone", [2, 30, 2], [[2], [30], [2]]),
     ("messages without a value weigh nothing", [0, 10, 0, 1], [[0, 10, 0], [1]]),
+    ("no more than so many", [1, 1, 1, 1, 1], [[1, 1, 1, 1], [1]]),
 ]
 
 
-@pytest.mark.parametrize(("what", "sizes", "batches"), BATCHES, ids=[case[0] for case in BATCHES])
-def test_batches_are_bounded_by_bytes(what: str, sizes: list[int], batches: list[list[int]]) -> None:
-    events: list[Any] = [SimpleNamespace(message=SimpleNamespace(value=b"x" * n or None)) for n in sizes]
-    assert [[len(e.message.value or b"") for e in part] for part in by_bytes(events, 10)] == batches
+@pytest.mark.parametrize(("what", "sizes", "bundles"), BUNDLES, ids=[case[0] for case in BUNDLES])
+def test_bundles_are_bounded_by_number_and_by_bytes(
+    what: str, sizes: list[int], bundles: list[list[int]]
+) -> None:
+    messages: list[Any] = [SimpleNamespace(value=b"x" * n or None) for n in sizes]
+    assert [[len(m.value or b"") for m in part] for part in _parts(messages, 4, 10)] == bundles
+
+
+def event(offset: int, documents: int, size: int = 0, generation: int = 1) -> Any:
+    records = [SimpleNamespace(offset=offset + n) for n in range(documents)]
+    bundle = SimpleNamespace(records=records, bytes=size, generation_id=generation)
+    return SimpleNamespace(message=bundle)
+
+
+def test_a_batch_is_of_whole_bundles_in_order_and_none_from_before_a_rebalance() -> None:
+    worker = Worker(KafkaSettings(), StreamSettings(batch_documents=10, batch_bytes=1000), len, print, print)
+    bundles = [event(0, 4), event(4, 9, generation=0), event(13, 6), event(19, 1), event(20, 2, 5000)]
+    worker._bundles.extend(bundles)
+    assert worker._is_full()
+    assert worker._take(1) == [bundles[0], bundles[2]]
+    assert worker._take(1) == [bundles[3]]
+    assert worker._take(1) == [bundles[4]], "one that is longer than a batch goes alone"
+    assert not worker._is_full()
+    assert worker._take(1) == []
 
 
 def test_a_partition_is_caught_up_once_all_is_done_that_was_there_at_an_earlier_look() -> None:
-    worker = Worker(KafkaSettings(), StreamSettings(), print, print)
+    worker = Worker(KafkaSettings(), StreamSettings(), len, print, print)
     looks = [
         (100.0, 0, 50, None),  # fifty wait
         (102.0, 40, 90, None),  # forty of them are done, as many came
