@@ -5,13 +5,16 @@ matrix-multiply speed that is, counted from the tokens that were really judged, 
 """
 
 import copy
+import itertools
 import logging
 import os
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,7 @@ from models.device import compute_device
 from models.engine import Engine
 from models.errors import ModelError
 from models.registry import resolve
-from models.runtimes import ENCODER
+from models.runtimes import ENCODER, EXPORTED
 from models.settings import ModelSettings
 
 ENGINE, PIPELINES, PIPELINES_BATCHED, PLAIN_TORCH = (
@@ -78,27 +81,47 @@ def in_turns(
     return {name: Timing(count, tuple(seconds[name])) for name, (count, _) in candidates.items()}
 
 
-def candidates(settings: ModelSettings, texts: Sequence[str]) -> tuple[Engine, Any, dict[str, Candidate]]:
+def candidates(
+    settings: ModelSettings, draws: Sequence[Sequence[str]]
+) -> tuple[Engine, Any, dict[str, Candidate]]:
     """The engine of the settings, the encoder's configuration, and all that can be compared here.
 
-    The others run the first part of the model alone: `texts` should be in its languages.
+    Each takes the next of `draws` (all of one length) in each round.  The others run the first part of the
+    model alone: the texts should be in its languages.
     """
     settings = settings.model_copy(update={"remembered_texts": 0})
     engine = Engine.load(chosen(settings))
     model = weights.load(resolve(settings.weights))
     part = model.parts[0]
-    languages = [part.info.languages[0]] * len(texts)
-    found: dict[str, Candidate] = {ENGINE: (len(texts), _classifying(engine, texts, languages))}
+    count = len(draws[0])
+    claimed = [part.info.languages[0]] * count
+    found: dict[str, Candidate] = {ENGINE: (count, _next(draws, lambda t: engine.classify(t, claimed)))}
     plain = PlainTorch(part, engine.device, engine.dtype, PLAIN_TOKENS)
-    found[PLAIN_TORCH] = (len(texts), lambda: plain(texts))
-    for backend in ("onnxruntime", "openvino"):
-        if settings.backend != backend and (other := _with_backend(settings, backend, part.info.folder)):
-            found[backend] = (len(texts), _classifying(other, texts, languages))
+    found[PLAIN_TORCH] = (count, _next(draws, plain))
+    for backend in EXPORTED:
+        if other := _with_backend(settings, backend, engine, part.info.folder):
+            found[backend] = (count, _next(draws, partial(other.classify, languages=claimed)))
     both = pipelines(settings)
-    few = list(texts[: max(1, len(texts) // FEWER)])
+    few = max(1, count // FEWER)
     for name, size in ((PIPELINES, 1), (PIPELINES_BATCHED, 32)):
-        found[name] = (len(few), _piping(both, few, size))
+        piping = lambda t, size=size: [pipeline(list(t[:few]), size) for pipeline in both]  # noqa: E731
+        found[name] = (few, _next(draws, piping))
     return engine, part.classifier.encoder.config, found
+
+
+def drawn(texts: Sequence[str], rounds: int) -> list[list[str]]:
+    """For each round and the one before it to warm up, most of the texts in another order.
+
+    A stream never repeats the shapes of its batches; what was prepared for one shape is of little use to it.
+    """
+    chance = random.Random(7)
+    return [chance.sample(list(texts), max(1, len(texts) * 7 // 8)) for _ in range(rounds + 1)]
+
+
+def _next(draws: Sequence[Sequence[str]], run: Callable[[Sequence[str]], object]) -> Callable[[], object]:
+    """`run` over the first of the draws, at the next call over the second, and so on."""
+    turn = itertools.cycle(draws)
+    return lambda: run(next(turn))
 
 
 def pipelines(settings: ModelSettings) -> "list[Pipeline]":
@@ -108,17 +131,10 @@ def pipelines(settings: ModelSettings) -> "list[Pipeline]":
     return [Pipeline(model.parts[0], task, labels, device) for task, labels in model.info.labels.items()]
 
 
-def _classifying(engine: Engine, texts: Sequence[str], languages: Sequence[str]) -> Callable[[], object]:
-    return lambda: engine.classify(texts, languages)
-
-
-def _piping(pipelines: "Sequence[Pipeline]", texts: list[str], size: int) -> Callable[[], object]:
-    return lambda: [pipeline(texts, size) for pipeline in pipelines]
-
-
-def _with_backend(settings: ModelSettings, backend: str, folder: str) -> Engine | None:
-    """None where that runtime is not installed or the encoder was never exported."""
-    if not (resolve(settings.weights) / folder / ENCODER).is_file():
+def _with_backend(settings: ModelSettings, backend: str, own: Engine, folder: str) -> Engine | None:
+    """None where `own` runs there, that runtime is not installed or the encoder was never exported."""
+    exported = (resolve(settings.weights) / folder / ENCODER).is_file()
+    if own.settings.backend == backend or not exported:
         return None
     try:
         return Engine.load(settings.model_copy(update={"backend": backend}))
@@ -236,11 +252,33 @@ def machine(device: torch.device) -> dict[str, Any]:
     }
 
 
+def repeated(settings: ModelSettings, texts: Sequence[str], rounds: int) -> float:
+    """Documents a second where every second text came before, over those where none did."""
+    engine = Engine.load(chosen(settings.model_copy(update={"remembered_texts": 4 * len(texts)})))
+    number = itertools.count()
+
+    def new(count: int) -> list[str]:
+        return [f"{text} {next(number)}" for text in texts[:count]]
+
+    half = len(texts) // 2
+    known = new(half)
+    engine.classify(known)
+    found = in_turns(
+        {
+            "new": (2 * half, lambda: engine.classify(new(2 * half))),
+            "half": (2 * half, lambda: engine.classify(known + new(half))),
+        },
+        rounds,
+    )
+    return found["half"].per_second / found["new"].per_second
+
+
 def compare(
     settings: ModelSettings, texts: Sequence[str], rounds: int, progress: Callable[[int], object]
 ) -> dict[str, Any]:
     """Every figure of the classifier, and its ratios to the others.  Raises ModelError."""
-    engine, config, others = candidates(settings, texts)
+    draws = drawn(texts, rounds)
+    engine, config, others = candidates(settings, draws)
     peak_before = matmul_peak(engine.device, engine.dtype)
     timings = in_turns(others, rounds, progress)
     # The better of before and after: the machine may have been busy with something else.
@@ -254,15 +292,13 @@ def compare(
         "classifier_over_pipelines_in_batches": own / timings[PIPELINES_BATCHED].per_second,
         "classifier_over_plain_torch": own / timings[PLAIN_TORCH].per_second,
         "share_of_matmul_peak": used / peak,
-    } | {
-        f"classifier_over_{name}": own / timings[name].per_second
-        for name in ("onnxruntime", "openvino")
-        if name in timings
-    }
+    } | {f"classifier_over_{name}": own / timings[name].per_second for name in EXPORTED if name in timings}
+    ratios["half_repeated_over_all_new"] = repeated(settings, texts, rounds)
     return {
         "machine": machine(engine.device),
         "model": {
-            "version": engine.info.version, "device": engine.device.type, "backend": settings.backend,
+            "version": engine.info.version, "device": engine.device.type,
+            "backend": engine.settings.backend,
             "dtype": str(engine.dtype).removeprefix("torch."), "threads": torch.get_num_threads(),
         },
         "texts": {"documents": len(texts), "mean_tokens": round(sum(lengths) / len(texts), 1)},

@@ -13,7 +13,7 @@ from monitor import log, settings
 from monitor.options import EXISTING, config_option, counting, examples, json_option, plain_errors
 from monitor.settings import LogSettings, Settings
 
-PARTS = ("model", "stream", "whole", "loop", "store")
+PARTS = ("model", "stream", "whole", "worker", "loop", "store")
 SAMPLE_TEXTS = 2048
 
 
@@ -49,7 +49,7 @@ def bench(
     """
     chosen = settings.load(config)
     fewest = 4 * chosen.stream.batch_documents
-    if documents < fewest and {"stream", "whole"} & set(only or PARTS):
+    if documents < fewest and {"stream", "whole", "worker"} & set(only or PARTS):
         raise click.BadParameter(f"{documents}: at least {fewest} are four batches", param_hint="--documents")
     log.set_up(LogSettings(level="error", format=chosen.log.format))
     texts = _lines(file) if file else invented()
@@ -100,7 +100,7 @@ def _measure(
 def _measure_ways(
     place: Settings, texts: list[str], parts: set[str], documents: int, rounds: int, found: dict[str, Any]
 ) -> None:
-    from monitor import benching
+    from monitor import bench_process, benching
     from monitor.daemon import load_engine
 
     figures = found["figures"]
@@ -110,11 +110,18 @@ def _measure_ways(
             with counting(name, count) as advance:
                 rate = benching.whole_way(place, texts, count, load, advance)
             figures[name] = {"documents": count, "documents_per_second": round(rate, 1)}
+    if "worker" in parts:
+        rate = figures.get("whole", {}).get("documents_per_second") or benching.whole_way(
+            place, texts, documents
+        )
+        with counting("a worker of its own: start, memory, latency", None):
+            found["worker"] = bench_process.worker(place, texts, documents, rate / 2)
     if "loop" in parts:
         rate = benching.by_hand(place, texts)
         figures["loop"] = {"documents": benching.LOOP_DOCUMENTS, "documents_per_second": round(rate, 1)}
     if "store" in parts:
         found["queries_ms"] = benching.queries(place, rounds)
+        found["queries_ms"]["all rules on all topics"] = benching.evaluations(place, rounds)
 
 
 def ratios_of_ways(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
@@ -146,5 +153,7 @@ def _show(found: dict[str, Any]) -> None:
     console.print(table)
     for name, value in found["ratios"].items():
         console.print(f"{name.replace('_', ' ')}: {value:g}")
+    for name, value in found.get("worker", {}).items():
+        console.print(f"{name.replace('_', ' ')}: {value}")
     for name, value in found.get("queries_ms", {}).items():
         console.print(f"{name}: {value:g} ms")

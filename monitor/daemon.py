@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 
+import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from alerts.alertmanager import alertmanagers
@@ -161,7 +162,7 @@ class Daemon:
     def run(self) -> None:
         """Work until SIGINT or SIGTERM, or until `stop`; then drain.  Raises what ended it otherwise."""
         try:
-            asyncio.run(self._run())
+            uvloop.run(self._run())
         finally:
             self._stopping.set()
             self._deadline.cancel()

@@ -1,7 +1,7 @@
 """What can be set about Kafka, the database and the stream between them."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from sqlalchemy.engine import make_url
@@ -10,6 +10,11 @@ from sqlalchemy.exc import ArgumentError
 from stream.nouns import Kind
 
 YEAR = 366 * 86_400
+# What a profile sets; "balanced" is the fields' own defaults.
+PROFILES: dict[str, dict[str, Any]] = {
+    "latency": {"batch_documents": 128, "batch_seconds": 0.02},
+    "throughput": {"batch_documents": 2048, "batch_seconds": 0.5},
+}
 DIALECTS = ("sqlite", "postgresql+psycopg")
 
 
@@ -115,6 +120,11 @@ class StreamSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    profile: Literal["latency", "balanced", "throughput"] = Field(
+        "balanced",
+        description="what batch_documents and batch_seconds are where they are not set: 128 and 0.02 for "
+        "latency, 512 and 0.25, or 2,048 and 0.5 for throughput",
+    )
     batch_documents: int = Field(512, ge=1, le=10_000, description="most documents of one batch")
     batch_bytes: int = Field(
         1_000_000, ge=1000, le=100_000_000,
@@ -159,6 +169,13 @@ class StreamSettings(BaseModel):
         100, ge=30, le=3600,
         description="without progress for so long, while broker and database answer, the process ends",
     )  # fmt: skip
+
+    @model_validator(mode="before")
+    @classmethod
+    def _follow_the_profile(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            return PROFILES.get(str(values.get("profile")), {}) | values
+        return values
 
     @field_validator("window_seconds")
     @classmethod

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Protocol
 
 import msgspec
@@ -25,6 +26,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -46,7 +48,21 @@ from stream.nouns import (
 )
 
 SUMS = ("n", "positive", "neutral", "negative", "uncertain", "score_sum", "score_squares")
+# Where a document's sentiment is counted in SUMS; none is an uncertain one.
+COUNTED: dict[str | None, int] = {name: SUMS.index(name) for name in SENTIMENTS} | {
+    None: SUMS.index("uncertain")
+}
 ANY = Selection()
+MOVE = (
+    update(schema.offsets)
+    .where(
+        *[
+            schema.offsets.c[name] == bindparam(f"own_{name}")
+            for name in ("incarnation", "kafka_topic", "kafka_partition")
+        ]
+    )
+    .values(next_offset=bindparam("end"), updated_at=bindparam("now"))
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -304,18 +320,19 @@ class Store:
         self, connection: Connection, ends: Mapping[Partition, int], now: datetime
     ) -> dict[Partition, int]:
         """Lock the offset rows, sorted so that workers cannot deadlock; their next offsets."""
-        table = schema.offsets
-        fences = {}
-        for partition in sorted(ends):
-            key = _partition_key(partition)
-            query = select(table.c.next_offset).filter_by(**key).with_for_update()
-            found = connection.scalar(query)
-            if found is None:
-                values = {**key, "next_offset": 0, "updated_at": now}
-                connection.execute(insert_or(connection, table).on_conflict_do_nothing(), values)
-                found = connection.execute(query).scalar_one()
-            fences[partition] = found
-        return fences
+        found = self._fences(connection, ends)
+        if missing := [key for key in sorted(ends) if key not in found]:
+            rows = [{**_partition_key(key), "next_offset": 0, "updated_at": now} for key in missing]
+            connection.execute(insert_or(connection, schema.offsets).on_conflict_do_nothing(), rows)
+            found = self._fences(connection, ends)
+        return found
+
+    def _fences(self, connection: Connection, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        columns = [schema.offsets.c[name] for name in ("incarnation", "kafka_topic", "kafka_partition")]
+        wanted = [(key.incarnation, key.topic, key.number) for key in partitions]
+        query = select(*columns, schema.offsets.c.next_offset).where(tuple_(*columns).in_(wanted))
+        rows = connection.execute(query.order_by(*columns).with_for_update())
+        return {Partition(*key): next_offset for *key, next_offset in rows}
 
     def _move(
         self,
@@ -325,14 +342,13 @@ class Store:
         now: datetime,
     ) -> None:
         """Offsets only go forward; holes (compaction, transactions) are normal."""
-        table = schema.offsets
-        for partition, end in ends.items():
-            if end > fences[partition]:
-                connection.execute(
-                    update(table)
-                    .filter_by(**_partition_key(partition))
-                    .values(next_offset=end, updated_at=now)
-                )
+        rows = [
+            {f"own_{name}": value for name, value in _partition_key(key).items()} | {"end": end, "now": now}
+            for key, end in ends.items()
+            if end > fences[key]
+        ]
+        if rows:
+            connection.execute(MOVE, rows)
 
     def _insert_documents(
         self, connection: Connection, judged: Iterable[Judged], now: datetime
@@ -417,16 +433,21 @@ Cell = tuple[datetime, str, str, int]
 
 def sums_of(judged: Iterable[Judged], width: timedelta) -> dict[Cell, Aggregate]:
     """What documents add to the aggregates of `width`."""
-    sums: dict[Cell, Aggregate] = {}
+    sums: dict[Cell, list[int]] = {}
     for item in judged:
         prediction, score = item.prediction, item.score
         if prediction.topic is None or score is None:
             continue
         start = window_start(item.document.published_at, width)
         key = (start, prediction.topic, item.place.kind.value, item.place.partition.number)
-        single = Aggregate.of(*key[:3], prediction.counted, score)
-        sums[key] = sums[key] + single if key in sums else single
-    return sums
+        added = sums.get(key)
+        if added is None:
+            added = sums[key] = [0] * len(SUMS)
+        added[0] += 1
+        added[COUNTED[prediction.counted]] += 1
+        added[5] += score
+        added[6] += score * score
+    return {key: Aggregate(*key[:3], *added) for key, added in sums.items()}
 
 
 def add_sums(connection: Connection, sums: Mapping[Cell, Aggregate]) -> None:
@@ -485,12 +506,16 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str
     """
     if connection.dialect.name != "postgresql":
         return sqlite.insert(table), rows
-    names = list(rows[0])
+    return _insert_json(table, tuple(rows[0])), {"rows": msgspec.json.encode(rows).decode()}
+
+
+@cache
+def _insert_json(table: Table, names: tuple[str, ...]) -> Any:
     value = cast(bindparam("rows", type_=Text()), postgresql.JSON)
     columns = [column(name, table.c[name].type) for name in names]
     records = func.json_to_recordset(value).table_valued(*columns).render_derived(with_types=True)
     chosen = select(*[records.c[name] for name in names])
-    return postgresql.insert(table).from_select(names, chosen), {"rows": msgspec.json.encode(rows).decode()}
+    return postgresql.insert(table).from_select(names, chosen)
 
 
 def _partition_key(partition: Partition) -> dict[str, Any]:

@@ -261,10 +261,10 @@ class Worker(Generic[T]):
             agent_supervisor=CrashingSupervisor,
             processing_guarantee="at_least_once",
             stream_wait_empty=False,
-            stream_buffer_maxsize=BUNDLES,
+            stream_buffer_maxsize=4 * BUNDLES,
             consumer_auto_offset_reset="earliest",
             broker_commit_interval=1.0,
-            broker_max_poll_records=min(1000, 2 * self._stream.batch_documents),
+            broker_max_poll_records=min(2000, 2 * self._stream.batch_documents),
             # A database may be away for hours: the watchdog, not the broker, ends what is stuck.
             broker_max_poll_interval=86_400.0,
             broker_session_timeout=float(self._kafka.session_seconds),
