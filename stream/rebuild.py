@@ -5,7 +5,7 @@ a reader never sees a half of it, and a run that was cut short is simply started
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,17 +30,20 @@ from stream.database import reading, writing
 from stream.errors import StoreUnavailable
 from stream.nouns import EPOCH, Aggregate, Document, Kind, window_start
 from stream.pipeline import Classify
+from stream.schema import SUMS
 from stream.store import (
-    SUMS,
     Cell,
     Judged,
     Outbound,
     Partition,
     Place,
     Store,
+    add_rollups,
     add_sums,
+    add_windows,
     document_row,
     put_outbox,
+    rolled_up,
     sums_of,
 )
 
@@ -152,9 +155,31 @@ def _recount_hour(store: Store, start: datetime, end: datetime) -> int:
             for key in counted.keys() | held.keys()
         }
         differences = {key: sums for key, sums in differences.items() if any(getattr(sums, n) for n in SUMS)}
-        add_sums(connection, differences)
+        add_windows(connection, differences)
+        mended = sum(_mend_rollup(connection, seconds, start) for seconds in (schema.HOUR, schema.DAY))
         _drop_empty(connection, differences)
-        return len(differences)
+        return len(differences) + mended
+
+
+def _mend_rollup(connection: Connection, seconds: int, moment: datetime) -> int:
+    """Make the hour or the day around a moment the sum of its parts; how many rows were wrong."""
+    start = window_start(moment, timedelta(seconds=seconds))
+    end = start + timedelta(seconds=seconds)
+    table = schema.rollups
+    within = (table.c.window_start >= start, table.c.window_start < end)
+    parts: Any = select(table).where(table.c.width == schema.HOUR, *within)
+    if seconds == schema.HOUR:
+        base = schema.aggregates
+        parts = select(base).where(base.c.window_start >= start, base.c.window_start < end)
+    differences: dict[Cell, Aggregate] = {}
+    for sign, query in ((1, parts), (-1, select(table).where(table.c.width == seconds, *within))):
+        for row in connection.execute(query):
+            key = (start, row.topic, row.kind, row.kafka_partition)
+            one = Aggregate(*key[:3], *(sign * getattr(row, name) for name in SUMS))
+            differences[key] = differences[key] + one if key in differences else one
+    differences = {key: sums for key, sums in differences.items() if any(getattr(sums, n) for n in SUMS)}
+    add_rollups(connection, seconds, differences)
+    return len(differences)
 
 
 def _sums_of_rows(rows: Iterable[Any], width: timedelta) -> dict[Cell, Aggregate]:
@@ -220,12 +245,16 @@ def _rewrite(
     _drop_empty(connection, differences)
 
 
-def _drop_empty(connection: Connection, cells: dict[Cell, Aggregate]) -> None:
+def _drop_empty(connection: Connection, cells: Mapping[Cell, Aggregate]) -> None:
     """A row of nothing is no row."""
-    table = schema.aggregates
-    for key in sorted(cells):
-        mine = [column == value for column, value in zip(table.primary_key, key, strict=True)]
-        connection.execute(delete(table).where(*mine, table.c.n == 0))
+    names = ("window_start", "topic", "kind", "kafka_partition")
+    for seconds in (0, schema.HOUR, schema.DAY):
+        table = schema.rollups if seconds else schema.aggregates
+        for key in sorted(rolled_up(cells, seconds) if seconds else cells):
+            mine = [table.c[name] == value for name, value in zip(names, key, strict=True)]
+            if seconds:
+                mine.append(schema.rollups.c.width == seconds)
+            connection.execute(delete(table).where(*mine, table.c.n == 0))
 
 
 def _place(row: Any) -> Place:

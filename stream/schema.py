@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    text,
 )
 
 
@@ -41,6 +42,11 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 metadata = MetaData()
+
+# What is summed of the documents of a window.
+SUMS = ("n", "positive", "neutral", "negative", "uncertain", "score_sum", "score_squares")
+# The windows that are summed besides the base ones: an hour and a day, in seconds.
+HOUR, DAY = 3600, 86_400
 
 # SQLite gives new row numbers only to a primary key of type INTEGER.
 RowId = BigInteger().with_variant(Integer, "sqlite")
@@ -80,6 +86,14 @@ documents = Table(
     Index("ix_documents_topic_time", "topic", "published_at"),
     Index("ix_documents_time", "published_at"),
     Index("ix_documents_received", "received_at"),
+    # The worst of a long time, without a look at all of it.
+    Index(
+        "ix_documents_negative",
+        "score",
+        "published_at",
+        postgresql_where=text("status = 'ok' AND sentiment = 'negative'"),
+        sqlite_where=text("status = 'ok' AND sentiment = 'negative'"),
+    ),
 )
 
 # Sums per event-time window, topic and kind.  One row a partition, so that workers never contend:
@@ -98,6 +112,19 @@ aggregates = Table(
     _column("uncertain", BigInteger, server_default="0"),
     _column("score_sum", BigInteger),
     _column("score_squares", BigInteger),
+)
+
+# The same sums by the hour and by the day (`width` in seconds), written with them: what is asked of a year
+# need not add up half a million minutes.
+rollups = Table(
+    "rollups",
+    metadata,
+    _column("width", Integer, primary_key=True, autoincrement=False),
+    _column("window_start", UtcDateTime, primary_key=True),
+    _column("topic", String(100), primary_key=True),
+    _column("kind", String(16), primary_key=True),
+    _column("kafka_partition", Integer, primary_key=True, autoincrement=False),
+    *[_column(name, BigInteger) for name in SUMS],
 )
 
 # The next offset to read of each partition of one incarnation of a topic: the fence.

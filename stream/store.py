@@ -27,6 +27,7 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
+    union_all,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -46,13 +47,14 @@ from stream.nouns import (
     Selection,
     window_start,
 )
+from stream.schema import SUMS
 
-SUMS = ("n", "positive", "neutral", "negative", "uncertain", "score_sum", "score_squares")
 # Where a document's sentiment is counted in SUMS; none is an uncertain one.
 COUNTED: dict[str | None, int] = {name: SUMS.index(name) for name in SENTIMENTS} | {
     None: SUMS.index("uncertain")
 }
 ANY = Selection()
+NOTHING: Mapping[str, int] = {}
 MOVE = (
     update(schema.offsets)
     .where(
@@ -246,14 +248,13 @@ class Store:
         self, start: datetime, end: datetime, width: int | None, selection: Selection
     ) -> list[Aggregate]:
         """A selection by anything but topic and kind is counted from the documents themselves."""
-        table: Any = _selected(selection) if selection else schema.aggregates
-        stamp = table.c.window_start
+        source = _selected(selection, start, end) if selection else _windows(start, end, width)
+        stamp = source.c.window_start
         cell: Any = literal(0) if width is None else cast(extract("epoch", stamp), BigInteger) // width
         query = (
-            select(cell.label("cell"), table.c.topic, table.c.kind, *[func.sum(table.c[n]) for n in SUMS])
-            .where(stamp >= start, stamp < end)
-            .group_by("cell", table.c.topic, table.c.kind)
-            .order_by("cell", table.c.topic, table.c.kind)
+            select(cell.label("cell"), source.c.topic, source.c.kind, *[func.sum(source.c[n]) for n in SUMS])
+            .group_by("cell", source.c.topic, source.c.kind)
+            .order_by("cell", source.c.topic, source.c.kind)
         )
         with reading(self.engine) as connection:
             return [
@@ -408,7 +409,7 @@ def _chosen(selection: Selection) -> list[Any]:
     return found
 
 
-def _selected(selection: Selection) -> Any:
+def _selected(selection: Selection, start: datetime, end: datetime) -> Any:
     """Documents that count, as if each were a row of the aggregates."""
     table = schema.documents
     return (
@@ -422,9 +423,40 @@ def _selected(selection: Selection) -> Any:
             table.c.score.label("score_sum"),
             (cast(table.c.score, BigInteger) * table.c.score).label("score_squares"),
         )
+        .where(table.c.published_at >= start, table.c.published_at < end)
         .where(table.c.score.is_not(None), *_chosen(selection))
         .subquery()
     )
+
+
+def _windows(start: datetime, end: datetime, width: int | None) -> Any:
+    """The windows that start in [start, end), as few as there are: days, at both ends hours, then base ones.
+
+    `width` is that of the stretches they are added up to: what is longer is not used.
+    """
+    names = ("window_start", "topic", "kind", *SUMS)
+    found = []
+    for seconds, first, last in stretches(start, end, width):
+        table = schema.rollups if seconds else schema.aggregates
+        query = select(*[table.c[name] for name in names])
+        query = query.where(table.c.window_start >= first, table.c.window_start < last)
+        found.append(query.where(schema.rollups.c.width == seconds) if seconds else query)
+    return union_all(*found).subquery()
+
+
+def stretches(start: datetime, end: datetime, width: int | None) -> list[tuple[int, datetime, datetime]]:
+    """[start, end) in parts, each (seconds of its windows, 0 for the base ones; from; to), the coarse ones
+    where whole windows fit."""
+    for seconds in (schema.DAY, schema.HOUR):
+        whole = timedelta(seconds=seconds)
+        first, last = -(-(start - EPOCH) // whole) * whole + EPOCH, window_start(end, whole)
+        if first < last and (width is None or width % seconds == 0):
+            return [
+                *(stretches(start, first, width) if start < first else []),
+                (seconds, first, last),
+                *(stretches(last, end, width) if last < end else []),
+            ]
+    return [(0, start, end)]
 
 
 # Window start, topic, kind, partition: what a row of the aggregates is about.
@@ -451,12 +483,39 @@ def sums_of(judged: Iterable[Judged], width: timedelta) -> dict[Cell, Aggregate]
 
 
 def add_sums(connection: Connection, sums: Mapping[Cell, Aggregate]) -> None:
-    """Add to the rows of the aggregates, in sorted order so that writers cannot deadlock."""
+    """Add to the rows of the aggregates and to those of their hours and days."""
+    add_windows(connection, sums)
+    for seconds in (schema.HOUR, schema.DAY):
+        add_rollups(connection, seconds, rolled_up(sums, seconds))
+
+
+def add_windows(connection: Connection, sums: Mapping[Cell, Aggregate]) -> None:
+    """Add to the rows of the aggregates alone."""
+    _add(connection, schema.aggregates, sums)
+
+
+def rolled_up(sums: Mapping[Cell, Aggregate], seconds: int) -> dict[Cell, Aggregate]:
+    """The same in windows of so many seconds."""
+    found: dict[Cell, Aggregate] = {}
+    for (start, topic, kind, partition), one in sums.items():
+        key = (window_start(start, timedelta(seconds=seconds)), topic, kind, partition)
+        found[key] = found[key] + one if key in found else one
+    return found
+
+
+def add_rollups(connection: Connection, seconds: int, sums: Mapping[Cell, Aggregate]) -> None:
+    """Add to the sums of hours or days."""
+    _add(connection, schema.rollups, sums, {"width": seconds})
+
+
+def _add(
+    connection: Connection, table: Table, sums: Mapping[Cell, Aggregate], more: Mapping[str, int] = NOTHING
+) -> None:
+    """In sorted order, so that writers cannot deadlock."""
     if not sums:
         return
-    table = schema.aggregates
     rows = [
-        {"window_start": key[0], "topic": key[1], "kind": key[2], "kafka_partition": key[3]}
+        {**more, "window_start": key[0], "topic": key[1], "kind": key[2], "kafka_partition": key[3]}
         | {name: getattr(sums[key], name) for name in SUMS}
         for key in sorted(sums)
     ]

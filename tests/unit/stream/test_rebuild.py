@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from stream import database, rebuild, retention, schema
 from stream.nouns import EPOCH, Document, Kind, Prediction
@@ -127,6 +127,16 @@ def test_sums_that_do_not_fit_the_documents_are_mended_and_others_left(store: St
     assert rebuild.recount(store, ALL) == 3
     assert sums(store) == right
     assert rebuild.recount(store, ALL) == 0
+    longer = schema.rollups
+    with database.writing(store.engine) as connection:
+        connection.execute(update(longer).where(longer.c.width == schema.DAY).values(n=longer.c.n + 5))
+        connection.execute(longer.delete().where(longer.c.width == schema.HOUR))
+    assert rebuild.recount(store, ALL) > 0
+    assert rebuild.recount(store, ALL) == 0
+    with database.reading(store.engine) as connection:
+        for width in (schema.HOUR, schema.DAY):
+            total = select(func.sum(longer.c.n)).where(longer.c.width == width)
+            assert connection.scalar(total) == sum(n for n, _, _ in right.values())
 
 
 def test_what_is_missing_is_restored_and_what_is_there_is_not_counted_again(store: Store) -> None:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ from stream.nouns import (
 )
 from stream.outbox import BatchOutbound, Outbox, decode_messages
 from stream.settings import DatabaseSettings, KafkaSettings
-from stream.store import Batch, DeadLetter, Judged, Outgoing, Partition, Place, Store, put_outbox
+from stream.store import Batch, DeadLetter, Judged, Outgoing, Partition, Place, Store, put_outbox, stretches
 from tests.conftest import next_offsets
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
@@ -330,6 +331,51 @@ def test_only_one_monitor_holds_the_lease_and_a_late_one_writes_nothing(store: S
     assert mine.hold(NOW + timedelta(seconds=23))
 
 
+def test_hours_and_days_hold_what_their_windows_add_up_to(store: Store) -> None:
+    stamps = [NOW + timedelta(minutes=minutes) for minutes in (0, 1, 59, 61, 700, 1500, 2900, 2901, 4400)]
+    documents = [judged(f"d{n}", n, score=-n / 10, at=at) for n, at in enumerate(stamps)]
+    write(store, *documents[:6])
+    write(store, *documents[6:], *documents[:2])
+    edges = [NOW.replace(second=0), NOW.replace(minute=0, second=0), NOW.replace(hour=0, minute=0, second=0)]
+    for start in (*edges, edges[0] + timedelta(minutes=1)):
+        for hours in (1, 23.5, 24, 36, 80):
+            end = start + timedelta(hours=hours)
+            inside = [d.score or 0 for d, at in zip(documents, stamps, strict=True) if start <= at < end]
+            assert sum(a.score_sum for a in store.sums(start, end)) == sum(inside)
+            for width in (timedelta(minutes=1), timedelta(hours=1), timedelta(hours=6), timedelta(days=1)):
+                cells = store.cells(start, end, width)
+                assert sum(cell.n for cell in cells) == len(inside)
+                assert all((cell.start - NOW.replace(hour=0, minute=0, second=0)) % width == timedelta(0)
+                           for cell in cells)  # fmt: skip
+
+
+STRETCHES = [
+    ("a few minutes are base windows", (12, 5), (12, 50), None, [(0, 45)]),
+    ("whole hours between", (11, 50), (14, 10), None, [(0, 10), (3600, 120), (0, 10)]),
+    ("a whole day", (0, 0), (24, 0), None, [(86_400, 1440)]),
+    ("a day, hours and minutes", (-1, 30), (25, 1), None,
+     [(0, 30), (86_400, 1440), (3600, 60), (0, 1)]),
+    ("nothing longer than what is asked for", (0, 0), (24, 0), 3600, [(3600, 1440)]),
+    ("nor what does not fit into it", (0, 0), (24, 0), 5400, [(0, 1440)]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "start", "end", "width", "parts"), STRETCHES, ids=[s[0] for s in STRETCHES])
+def test_a_time_is_read_in_the_longest_windows_that_fit(
+    what: str,
+    start: tuple[int, int],
+    end: tuple[int, int],
+    width: int | None,
+    parts: list[tuple[int, int]],
+) -> None:
+    day = NOW.replace(hour=0, minute=0, second=0)
+    first, last = (day + timedelta(hours=hours, minutes=minutes) for hours, minutes in (start, end))
+    found = stretches(first, last, width)
+    assert [(seconds, (b - a) / timedelta(minutes=1)) for seconds, a, b in found] == parts
+    assert found[0][1] == first and found[-1][2] == last
+    assert all(one[2] == other[1] for one, other in pairwise(found))
+
+
 def test_the_migrations_make_exactly_the_tables_of_the_schema(store: Store) -> None:
     with database.reading(store.engine) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
@@ -351,6 +397,8 @@ def test_a_database_of_the_first_schema_keeps_its_data(tmp_path: Path) -> None:
     with database.reading(engine) as connection:
         found = connection.execute(text("SELECT n, negative, uncertain FROM aggregates")).one()
     assert tuple(found) == (3, 1, 0)
+    (day,) = Store(engine, 60).sums(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC))
+    assert (day.n, day.score_sum) == (3, 500), "the hours and days are made of what was there"
     engine.dispose()
 
 
