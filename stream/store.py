@@ -251,19 +251,17 @@ class Store:
         source = _selected(selection, start, end) if selection else _windows(start, end, width)
         stamp = source.c.window_start
         cell: Any = literal(0) if width is None else cast(extract("epoch", stamp), BigInteger) // width
+        # PostgreSQL's own sum of large integers is a decimal, which takes ten times as long to read.
+        sums = [cast(func.sum(source.c[name]), BigInteger) for name in SUMS]
         query = (
-            select(cell.label("cell"), source.c.topic, source.c.kind, *[func.sum(source.c[n]) for n in SUMS])
+            select(cell.label("cell"), source.c.topic, source.c.kind, *sums)
             .group_by("cell", source.c.topic, source.c.kind)
             .order_by("cell", source.c.topic, source.c.kind)
         )
         with reading(self.engine) as connection:
-            return [
-                Aggregate(
-                    start if width is None else EPOCH + timedelta(seconds=int(at) * width),
-                    topic, kind, *map(int, sums),
-                )
-                for at, topic, kind, *sums in connection.execute(query)
-            ]  # fmt: skip
+            rows = connection.execute(query).all()
+        starts = {at: start if width is None else EPOCH + timedelta(seconds=at * width) for at, *_ in rows}
+        return [Aggregate(starts[at], *rest) for at, *rest in rows]
 
     def most_negative(self, scope: Scope, limit: int) -> list[Exhibit]:
         """The lowest-scored documents."""

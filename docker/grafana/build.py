@@ -190,7 +190,7 @@ def desk() -> dashboard.Dashboard:
              """SELECT published_at, round(score / 10000.0, 2) AS score, topic, source,
                     coalesce(nullif(title, ''), text) AS text, symbols::text AS symbols
                 FROM documents WHERE $__timeFilter(published_at) AND status = 'ok' AND sentiment = 'negative'
-                ORDER BY score, published_at DESC LIMIT 50"""),
+                ORDER BY documents.score, published_at LIMIT 50"""),
     ]  # fmt: skip
     for panel in panels:
         built = built.with_panel(panel)
