@@ -1,9 +1,12 @@
 """Texts in, predictions out: prepare (tokenise), forward (the network), finish (labels, evidence)."""
 
+import ctypes
+import gc
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from models.device import compute_device, compute_dtype
 from models.drift import Profiler, drift
 from models.errors import InferenceError, WeightsError
 from models.metrics import ModelMetrics
-from models.packed import PackedEncoder, step_up
+from models.packed import PackedEncoder, step_far_up
 from models.registry import resolve
 from models.repeats import Repeats
 from models.runtimes import ENCODER, EXPORTED, OnnxEncoder
@@ -101,10 +104,9 @@ class Engine:
         self._encoders = dict(encoders or {})
         self._parts: dict[str, weights.Part] = {}
         for part in model.parts:
-            own = part.classifier.encoder
+            own = part.classifier.to(self.device, self.dtype).eval().encoder
             if settings.backend in ("auto", "packed") and PackedEncoder.knows(own):
                 self._encoders[part.info.folder] = PackedEncoder(own, self.device, self.dtype)
-            part.classifier.to(self.device, self.dtype).eval()
             part.tokenizer.no_padding()
             part.tokenizer.enable_truncation(part.info.max_tokens, stride=part.info.max_tokens // OVERLAP)
             self._parts |= dict.fromkeys(part.info.languages, part)
@@ -146,6 +148,7 @@ class Engine:
         """Raises WeightsError where the folder of `settings.weights` cannot be used, or its canaries fail."""
         weights.quiet_libraries()
         folder = resolve(settings.weights)
+        language.load()
         model = weights.load(folder)
         encoders = {}
         if settings.backend in EXPORTED:
@@ -155,6 +158,7 @@ class Engine:
             settings = settings.model_copy(update={"dtype": "float32", "device": "cpu"})
         engine = cls(model, settings, metrics, encoders)
         engine.check_canaries()
+        _give_back()
         return engine
 
     def check_canaries(self) -> None:
@@ -259,7 +263,7 @@ class Engine:
 
     def _encode(self, batch: Sequence[Prepared]) -> tuple[Inputs, Hidden]:
         encoder = self._encoders.get(batch[0].part.info.folder)
-        inputs = _inputs(batch, step_up) if isinstance(encoder, PackedEncoder) else self.inputs(batch)
+        inputs = _inputs(batch, step_far_up) if isinstance(encoder, PackedEncoder) else self.inputs(batch)
         return inputs, batch[0].part.classifier.encode(inputs, encoder=encoder)
 
     @torch.inference_mode()
@@ -398,6 +402,13 @@ class Engine:
             profiler.add(sizes, answers)
             if part.info.reference is not None and profiler.texts >= DRIFT_MEMORY / 10:
                 self._metrics.observe_drift(folder, drift(part.info.reference, profiler.profile()))
+
+
+def _give_back() -> None:
+    """What only the loading needed goes back to the system, where its C library is asked for that."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def lanes(settings: ModelSettings, device: torch.device) -> tuple[int, int]:

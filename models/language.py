@@ -44,6 +44,11 @@ def detect(text: str, claimed: str | None = None) -> str | None:
     return str(code) if probability >= SURE or not latin else "en"
 
 
+def load() -> None:
+    """Read the statistics now; else the first text does that is in need of them."""
+    _identifier()
+
+
 def _eastern(letters: str) -> str | None:
     """zh, ja or ko by script alone: short texts leave a statistical check to chance.
 

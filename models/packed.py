@@ -6,7 +6,6 @@ the texts of a row apart.  The numbers are the encoder's own: same weights, same
 (Packing: Krell et al. 2021, "Efficient Sequence Packing without Cross-contamination".)
 """
 
-import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,12 +20,19 @@ from torch.nn import functional
 # A new shape of a matrix product costs the CPU's library ten milliseconds of preparation: few shapes.
 ROW_WIDTHS = (64, 128, 256, 512)
 STEPS = sorted({base << shift for shift in range(15) for base in range(8, 16)} | set(range(1, 8)))
+# What comes after the encoder is little work, and sees two sizes at once: even fewer.
+COARSE = sorted({base << shift for shift in range(18) for base in (16, 24)} | {1, 4, 8})
 KNOWN = ("BertModel", "RobertaModel", "XLMRobertaModel")
 
 
 def step_up(count: int) -> int:
     """The next of the few sizes that are used, at most an eighth more than `count`."""
     return STEPS[bisect_left(STEPS, count)]
+
+
+def step_far_up(count: int) -> int:
+    """The next of even fewer sizes."""
+    return COARSE[bisect_left(COARSE, count)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +142,9 @@ class _Layer:
     def __init__(self, layer: Any, heads: int, own: Callable[[Tensor], Tensor]) -> None:
         attention = layer.attention.self
         self.heads = heads
-        # The scale of the scores goes into the queries once, before anything is rounded.
-        scale = 1 / math.sqrt(attention.query.out_features // heads)
         three = (attention.query, attention.key, attention.value)
-        scales = (scale, 1.0, 1.0)
         self.project = Product(
-            own(torch.cat([part.weight * by for part, by in zip(three, scales, strict=True)])),
-            own(torch.cat([part.bias * by for part, by in zip(three, scales, strict=True)])),
+            own(torch.cat([part.weight for part in three])), own(torch.cat([part.bias for part in three]))
         )
         self.gather, self.norm = _output(layer.attention.output, own)
         self.widen = Product(own(layer.intermediate.dense.weight), own(layer.intermediate.dense.bias))
@@ -157,10 +159,10 @@ class _Layer:
 
 
 def _attend(projected: Tensor, mask: Tensor, heads: int) -> Tensor:
-    """Attention within rows from queries (scaled), keys and values [rows x width, 3 x hidden]."""
+    """Attention within rows from queries, keys and values [rows x width, 3 x hidden]."""
     rows, width = mask.shape[0], mask.shape[2]
     query, key, value = projected.view(rows, width, 3, heads, -1).permute(2, 0, 3, 1, 4)
-    context = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)
+    context = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     return context.transpose(1, 2).reshape(rows * width, -1)
 
 

@@ -80,6 +80,12 @@ def _monitor(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
             process.wait(60)
 
 
+def _alone(settings: Settings) -> Settings:
+    """In a group of its own: the embedded broker waits a session long for a member that has left."""
+    group = {"group": f"{settings.kafka.group}-{time.time_ns()}"}
+    return settings.model_copy(update={"kafka": settings.kafka.model_copy(update=group)})
+
+
 def _environment(settings: Settings) -> dict[str, str]:
     """The settings of the stream as a process reads them; no rules and no receivers but the defaults."""
     found = {f"{PREFIX}HTTP__PORT": "0", f"{PREFIX}LOG__LEVEL": "warning"}
