@@ -23,7 +23,7 @@ from stream.errors import BrokerError
 from stream.settings import PROFILES
 
 ROOMS = ("kafka", "database", "stream", "models")
-LOOK_SECONDS = 0.005
+LOOK_SECONDS = 0.02
 LATENCY_SECONDS = 15.0
 
 
@@ -135,7 +135,7 @@ def _travel(settings: Settings, texts: Sequence[str], rate: float, seconds: floa
     over = threading.Event()
     looking = threading.Thread(target=_look, args=(settings, sent, arrived, over), name="bench-look")
     looking.start()
-    producer = broker.producer(settings.kafka, linger_ms=0)
+    producer = broker.producer(settings.kafka, linger_ms=5)
 
     def note(now: float, metadata: Any) -> None:
         sent[metadata.partition, metadata.offset] = now

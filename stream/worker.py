@@ -37,8 +37,12 @@ T = TypeVar("T")
 DRAIN_SECONDS = 25.0
 LEAVE_SECONDS = 5.0
 OBSERVE_SECONDS = 2.0
-# Bundles that wait for a batch of their own; more wait in Faust's queue, and then in Kafka.
-BUNDLES = 16
+# Bundles in Faust's queue, where they can be of a single message; `in_hand_bytes` bounds large ones.
+BUNDLES = 512
+# So many of them are taken at once, or what came within so long: each taking costs a round of the loop.
+TAKEN, TAKE_SECONDS = 32, 0.03
+# What a message takes besides its value.
+MESSAGE_BYTES = 256
 
 
 class Bundle(ConsumerMessage):  # type: ignore[misc]
@@ -52,7 +56,7 @@ class Bundle(ConsumerMessage):  # type: ignore[misc]
             None, None, b"", None, tp=TP(*first.tp), generation_id=first.generation_id,
         )  # fmt: skip
         self.records = records
-        self.bytes = sum(len(record.value or b"") for record in records)
+        self.bytes = sum(len(record.value or b"") + MESSAGE_BYTES for record in records)
 
     @property
     def end(self) -> int:
@@ -261,7 +265,7 @@ class Worker(Generic[T]):
             agent_supervisor=CrashingSupervisor,
             processing_guarantee="at_least_once",
             stream_wait_empty=False,
-            stream_buffer_maxsize=4 * BUNDLES,
+            stream_buffer_maxsize=BUNDLES,
             consumer_auto_offset_reset="earliest",
             broker_commit_interval=1.0,
             broker_max_poll_records=min(2000, 2 * self._stream.batch_documents),
@@ -285,10 +289,10 @@ class Worker(Generic[T]):
 
     async def _agent(self, stream: StreamT[bytes]) -> None:
         self._stream_of_bundles = stream
-        async for events in stream.noack_take(1, within=1.0):
+        async for events in stream.noack_take(TAKEN, within=TAKE_SECONDS):
             self._bundles.extend(events)
             self._came.set()
-            while len(self._bundles) >= BUNDLES:
+            while self._is_full():
                 self._room.clear()
                 await self._room.wait()
 
