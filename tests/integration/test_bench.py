@@ -59,7 +59,7 @@ def test_the_stream_and_a_loop_by_hand_are_measured_on_embedded_parts(scene: Sce
     for name in ("MONITOR_DATABASE__URL", "MONITOR_KAFKA__BOOTSTRAP_SERVERS"):
         del scene.environ[name]
     scene.environ["MONITOR_STREAM__BATCH_DOCUMENTS"] = "64"
-    parts = [word for part in ("stream", "loop", "store") for word in ("--only", part)]
+    parts = [word for part in ("stream", "worker", "loop", "store") for word in ("--only", part)]
     done = scene.command(
         "bench", "--file", str(texts), "--documents", "500", "--rounds", "1", "--json", *parts
     )
@@ -68,7 +68,18 @@ def test_the_stream_and_a_loop_by_hand_are_measured_on_embedded_parts(scene: Sce
     assert found["figures"].keys() == {"stream", "loop"}
     assert found["figures"]["stream"]["documents"] == 2500
     assert min(figure["documents_per_second"] for figure in found["figures"].values()) > 0
-    assert found["queries_ms"].keys() >= {"sums of a day", "most negative of a day"}
+    assert found["queries_ms"].keys() >= {"sums of a day", "all rules on all topics"}
+    worker = found["worker"]
+    assert worker["start_to_first_document_seconds"] > 0
+    assert len(worker["memory_megabytes"]) == 4 and worker["memory_at_most_megabytes"] > 100
+    assert 0 < worker["latency_p50_milliseconds"] <= worker["latency_p99_milliseconds"]
+
+
+def test_every_round_draws_anew_and_each_candidate_the_same() -> None:
+    draws = speed.drawn(TEXTS, 3)
+    assert len(draws) == 4 and len({len(draw) for draw in draws}) == 1
+    assert draws[0] != draws[1] and set(draws[0]) < set(TEXTS)
+    assert draws == speed.drawn(TEXTS, 3)
 
 
 def test_ratios_are_those_of_the_figures() -> None:
