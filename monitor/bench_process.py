@@ -24,7 +24,7 @@ from stream.settings import PROFILES
 
 ROOMS = ("kafka", "database", "stream", "models")
 LOOK_SECONDS = 0.02
-LATENCY_SECONDS = 15.0
+LATENCY_SECONDS = 10.0
 
 
 def worker(
@@ -78,12 +78,6 @@ def _monitor(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
         finally:
             process.terminate()
             process.wait(60)
-
-
-def _alone(settings: Settings) -> Settings:
-    """In a group of its own: the embedded broker waits a session long for a member that has left."""
-    group = {"group": f"{settings.kafka.group}-{time.time_ns()}"}
-    return settings.model_copy(update={"kafka": settings.kafka.model_copy(update=group)})
 
 
 def _environment(settings: Settings) -> dict[str, str]:
