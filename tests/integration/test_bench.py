@@ -53,19 +53,21 @@ def test_all_take_turns_and_the_median_round_counts() -> None:
     assert (timing.per_second, timing.spread) == (50.0, (25.0, 100.0))
 
 
-def test_the_stream_and_a_worker_are_measured_on_embedded_parts(scene: Scene, tmp_path: Path) -> None:
+def test_the_stream_a_worker_and_a_loop_by_hand_are_measured_on_embedded_parts(
+    scene: Scene, tmp_path: Path
+) -> None:
     texts = tmp_path / "texts.txt"
     texts.write_text("\n".join(TEXTS))
     for name in ("MONITOR_DATABASE__URL", "MONITOR_KAFKA__BOOTSTRAP_SERVERS"):
         del scene.environ[name]
     scene.environ["MONITOR_STREAM__BATCH_DOCUMENTS"] = "64"
-    parts = [word for part in ("stream", "worker", "store") for word in ("--only", part)]
+    parts = [word for part in ("stream", "worker", "loop", "store") for word in ("--only", part)]
     done = scene.command(
         "bench", "--file", str(texts), "--documents", "500", "--rounds", "1", "--json", *parts
     )
     assert done.returncode == 0, done.stderr.decode()
     found = json.loads(done.stdout)
-    assert found["figures"].keys() == {"stream"}
+    assert found["figures"].keys() == {"stream", "loop"}
     assert found["figures"]["stream"]["documents"] == 2500
     assert min(figure["documents_per_second"] for figure in found["figures"].values()) > 0
     assert found["queries_ms"].keys() >= {"sums of a day", "all rules on all topics"}
