@@ -6,9 +6,7 @@ the plain network in float32 is out, of the others the fastest is taken.
 
 import itertools
 import logging
-import os
 import platform
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +20,7 @@ from models.engine import Engine
 from models.errors import ModelError
 from models.registry import resolve
 from models.runtimes import ENCODER, EXPORTED
-from models.settings import ModelSettings
+from models.settings import ModelSettings, user_cache
 from stream.nouns import Prediction
 
 log = logging.getLogger(__name__)
@@ -45,13 +43,13 @@ class Choice(msgspec.Struct, frozen=True):
 def chosen(settings: ModelSettings, cache: Path | None = None) -> ModelSettings:
     """The settings with a backend and a number type in place of "auto".  Raises ModelError.
 
-    `cache` is a folder; None is the user's own ($XDG_CACHE_HOME, else ~/.cache).
+    `cache` is a folder; None is the user's own.
     """
     if settings.backend != "auto":
         return settings
     info = weights.read_info(resolve(settings.weights))
     name = f"{info.version}-{_machine(settings)}".replace("/", "_").replace(" ", "_")
-    path = (cache or _cache()) / "sentiment-monitor" / f"{name}.json"
+    path = (cache or user_cache()) / f"{name}.json"
     choice = _remembered(path)
     if choice is None:
         choice = measure(settings)
@@ -138,16 +136,6 @@ def _machine(settings: ModelSettings) -> str:
     threads = settings.threads or torch.get_num_threads()
     exported = len(candidates(settings))
     return f"{platform.machine()}-{name}-{amx}-{threads}-{settings.dtype}-{exported}-{torch.__version__}"
-
-
-def _cache() -> Path:
-    """A user without a home gets the folder for what is temporary."""
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        return Path(given)
-    try:
-        return Path.home() / ".cache"
-    except RuntimeError:
-        return Path(tempfile.gettempdir())
 
 
 def _remembered(path: Path) -> Choice | None:

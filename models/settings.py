@@ -1,11 +1,25 @@
 """What can be set about the classifier."""
 
+import os
+import tempfile
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
+
+
+def user_cache() -> Path:
+    """Where what was measured or judged once is kept: below $XDG_CACHE_HOME, else ~/.cache.
+
+    A user without a home gets the folder for what is temporary.
+    """
+    try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    except RuntimeError:
+        base = Path(tempfile.gettempdir())
+    return base / "sentiment-monitor"
 
 
 class ModelSettings(BaseModel):

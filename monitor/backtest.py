@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +19,7 @@ from alerts.rules import BaselineRule, Rule
 from models.dataset import fingerprint, records
 from models.engine import Engine
 from models.errors import DataError
-from models.settings import ModelSettings
+from models.settings import ModelSettings, user_cache
 from monitor.settings import Settings
 from stream import database
 from stream.codec import Codec
@@ -116,8 +115,7 @@ def _classified(engine: Engine, documents: Sequence[Document], progress: Progres
 def _cache_file(file: Path, made_from: object) -> Path:
     """Where what a model said of a file is kept: named by the model and by what the file says."""
     digest = hashlib.sha256(json.dumps([made_from, fingerprint(file)]).encode())
-    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return Path(base) / "sentiment-monitor" / f"{digest.hexdigest()[:24]}.json"
+    return user_cache() / f"{digest.hexdigest()[:24]}.json"
 
 
 def _in_order(texts: Sequence[Text]) -> list[Text]:

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
-from monitor.benching import STALLED_SECONDS, fill
+from monitor.benching import STALLED_SECONDS, fill, item
 from monitor.settings import PREFIX, Settings
 from stream import broker, database, schema
 from stream.errors import BrokerError
@@ -139,11 +139,8 @@ def _travel(settings: Settings, texts: Sequence[str], rate: float, seconds: floa
         if now - begun < number / rate:
             time.sleep(0.002)
             continue
-        message = {
-            "id": f"{tag}-{number}", "source": "bench", "title": texts[number % len(texts)],
-            "published_at": datetime.now(UTC).isoformat(),
-        }  # fmt: skip
-        producer.send(settings.kafka.news, value=json.dumps(message).encode()).add_callback(note, now)
+        _, value = item(texts, tag, number, datetime.now(UTC))
+        producer.send(settings.kafka.news, value=value).add_callback(note, now)
         number += 1
     producer.flush(timeout=30)
     deadline = time.monotonic() + STALLED_SECONDS

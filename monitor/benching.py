@@ -108,14 +108,20 @@ def fill(settings: Settings, texts: Sequence[str], documents: int, tag: str) -> 
     producer, now = broker.producer(settings.kafka, linger_ms=20), datetime.now(UTC)
     for number in range(documents):
         stamp = now - timedelta(seconds=(documents - number) / 100)
-        message = {
-            "id": f"{tag}-{number}", "source": f"bench {number % 5}",
-            "published_at": stamp.isoformat(), "title": texts[number % len(texts)],
-        }  # fmt: skip
-        value = json.dumps(message, ensure_ascii=False).encode()
-        producer.send(settings.kafka.news, key=message["id"].encode(), value=value)
+        id_, value = item(texts, tag, number, stamp)
+        producer.send(settings.kafka.news, key=id_.encode(), value=value)
     producer.flush(timeout=60)
     broker.close(producer, 5)
+
+
+def item(texts: Sequence[str], tag: object, number: int, published_at: datetime) -> tuple[str, bytes]:
+    """The id and the message of a news item; the texts come again from the first."""
+    id_ = f"{tag}-{number}"
+    message = {
+        "id": id_, "source": f"bench {number % 5}",
+        "published_at": published_at.isoformat(), "title": texts[number % len(texts)],
+    }  # fmt: skip
+    return id_, json.dumps(message, ensure_ascii=False).encode()
 
 
 def alone(settings: Settings) -> Settings:

@@ -154,7 +154,7 @@ def _recount_hour(store: Store, start: datetime, end: datetime) -> int:
             key: counted.get(key, replace(nothing, start=key[0])) + -held.get(key, nothing)
             for key in counted.keys() | held.keys()
         }
-        differences = {key: sums for key, sums in differences.items() if any(getattr(sums, n) for n in SUMS)}
+        differences = _not_nothing(differences)
         add_windows(connection, differences)
         mended = sum(_mend_rollup(connection, seconds, start) for seconds in (schema.HOUR, schema.DAY))
         _drop_empty(connection, differences)
@@ -177,9 +177,13 @@ def _mend_rollup(connection: Connection, seconds: int, moment: datetime) -> int:
             key = (start, row.topic, row.kind, row.kafka_partition)
             one = Aggregate(*key[:3], *(sign * getattr(row, name) for name in SUMS))
             differences[key] = differences[key] + one if key in differences else one
-    differences = {key: sums for key, sums in differences.items() if any(getattr(sums, n) for n in SUMS)}
+    differences = _not_nothing(differences)
     add_rollups(connection, seconds, differences)
     return len(differences)
+
+
+def _not_nothing(cells: Mapping[Cell, Aggregate]) -> dict[Cell, Aggregate]:
+    return {key: sums for key, sums in cells.items() if any(getattr(sums, name) for name in SUMS)}
 
 
 def _sums_of_rows(rows: Iterable[Any], width: timedelta) -> dict[Cell, Aggregate]:
