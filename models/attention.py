@@ -9,6 +9,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
@@ -44,26 +45,36 @@ class Pooling(nn.Module):
     hidden [batch, tokens, width]; words bool [batch, tokens], true for the text's own tokens;
     first bool [batch, tokens], true for the token that opens a window ([CLS]).
     Returns pooled [batch, width] and weights [batch, tokens] in float32.  Built from the width alone.
+    One that pools something else than the vectors themselves has its own `forward`, and `sums` is False.
     """
+
+    sums = True
 
     def __init__(self, width: int) -> None:
         super().__init__()
+
+    def forward(self, hidden: Tensor, words: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        weights = masked_softmax(self.scores(hidden), self.counted(words, first))
+        return weighted_sum(weights, hidden), weights
+
+    def scores(self, vectors: Tensor) -> Tensor:
+        """From vectors [..., width] a score for each token, [...]."""
+        return vectors.new_zeros(vectors.shape[:-1])
+
+    def counted(self, words: Tensor, first: Tensor) -> Tensor:
+        """The tokens that can get attention."""
+        return words
 
 
 class MeanPooling(Pooling):
     """The plain mean over the text's own tokens: attention that cannot choose."""
 
-    def forward(self, hidden: Tensor, words: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-        weights = masked_softmax(hidden.new_zeros(words.shape), words)
-        return weighted_sum(weights, hidden), weights
-
 
 class FirstPooling(Pooling):
     """The vector of the first token, as BERT's own classifier takes it (Devlin et al. 2019)."""
 
-    def forward(self, hidden: Tensor, words: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-        weights = masked_softmax(hidden.new_zeros(first.shape), first)
-        return weighted_sum(weights, hidden), weights
+    def counted(self, words: Tensor, first: Tensor) -> Tensor:
+        return first
 
 
 class AdditivePooling(Pooling):
@@ -78,9 +89,11 @@ class AdditivePooling(Pooling):
         self.key = nn.Linear(width, width)
         self.query = nn.Linear(width, 1, bias=False)
 
-    def forward(self, hidden: Tensor, words: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-        weights = masked_softmax(self.query(torch.tanh(self.key(hidden))).squeeze(-1), words)
-        return weighted_sum(weights, hidden), weights
+    def scores(self, vectors: Tensor) -> Tensor:
+        # In float32: a CPU has no tanh of half precision, and takes three times as long for it.
+        keys = torch.tanh(self.key(vectors).float()).to(vectors.dtype)
+        scores: Tensor = self.query(keys).squeeze(-1)
+        return scores
 
 
 class ScaledDotProductPooling(Pooling):
@@ -91,10 +104,9 @@ class ScaledDotProductPooling(Pooling):
         self.key = nn.Linear(width, width)
         self.query = nn.Parameter(torch.randn(1, width))
 
-    def forward(self, hidden: Tensor, words: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-        query = self.query.to(hidden.dtype).expand(hidden.shape[0], 1, -1)
-        pooled, weights = scaled_dot_product(query, self.key(hidden), hidden, words)
-        return pooled.squeeze(1), weights.squeeze(1)
+    def scores(self, vectors: Tensor) -> Tensor:
+        query = self.query.to(vectors.dtype)
+        return functional.linear(self.key(vectors), query).squeeze(-1) / math.sqrt(query.shape[-1])
 
 
 class MultiHeadPooling(Pooling):
@@ -103,6 +115,8 @@ class MultiHeadPooling(Pooling):
     pooled = norm(mean(h) + W_o concat(head_1 ... head_k)): the mean is the residual that the heads
     correct.  The weights shown are the mean over the heads.
     """
+
+    sums = False
 
     def __init__(self, width: int, heads: int = 4) -> None:
         super().__init__(width)

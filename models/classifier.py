@@ -1,12 +1,13 @@
 """The classifier: one shared encoder, one attention-pooling head for each task, one for targets."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from tokenizers import Encoding
 from torch import Tensor, nn
+from torch.nn import functional
 
 from models.attention import POOLINGS, masked_softmax, scaled_dot_product, weighted_sum
 
@@ -26,28 +27,15 @@ class Inputs:
     windows: Sequence[int] | None = None
 
     @classmethod
-    def of(
-        cls,
-        encodings: Sequence[Encoding],
-        pad_id: int,
-        windows: Sequence[int] | None = None,
-        step_up: Callable[[int], int] = int,
-    ) -> "Inputs":
-        """From tokenised windows without padding.
-
-        `step_up` may make the arrays larger, so that few shapes occur: with more padding, and with rows
-        without a token behind the others.
-        """
-        rows, longest = len(encodings), max(len(encoding) for encoding in encodings)
-        shape = step_up(rows), step_up(longest)
+    def of(cls, encodings: Sequence[Encoding], pad_id: int, windows: Sequence[int] | None = None) -> "Inputs":
+        """From tokenised windows without padding."""
+        shape = len(encodings), max(len(encoding) for encoding in encodings)
         ids, attend = np.full(shape, pad_id, np.int64), np.zeros(shape, np.int64)
         words = np.zeros(shape, bool)
         for row, encoding in enumerate(encodings):
             tokens = len(encoding)
             ids[row, :tokens], attend[row, :tokens] = encoding.ids, 1
             words[row, :tokens] = np.asarray(encoding.special_tokens_mask) == 0
-        if windows is not None:
-            windows = [*windows, *[1] * (shape[0] - rows)]
         return cls(torch.from_numpy(ids), torch.from_numpy(attend), torch.from_numpy(words), windows)
 
     def to(self, device: torch.device) -> "Inputs":
@@ -58,12 +46,20 @@ class Inputs:
 class Hidden:
     """Token vectors of a batch, the windows of a text side by side.
 
-    `vectors` [texts, tokens, width]; `words` and `first` bool [texts, tokens].
+    `vectors` [texts, tokens, width]; `words` and `first` bool [texts, tokens].  Or packed: `vectors` are
+    [places, width], and `at` int64 [texts, tokens] says at which place each token stands, any where none is.
     """
 
     vectors: Tensor
     words: Tensor
     first: Tensor
+    at: Tensor | None = None
+
+    def by_text(self, values: Tensor) -> Tensor:
+        """What there is of each of `vectors`, [..., *] as they lie: [texts, tokens, *]."""
+        if self.at is None:
+            return values
+        return values.index_select(0, self.at.view(-1)).view(*self.at.shape, *values.shape[1:])
 
 
 class Head(nn.Module):
@@ -78,22 +74,27 @@ class Head(nn.Module):
 
     def forward(self, hidden: Hidden) -> tuple[Tensor, Tensor]:
         """Logits [texts, labels] and attention weights [texts, tokens], both float32."""
-        pooled, weights = self.pooling(hidden.vectors, hidden.words, hidden.first)
+        pooled, weights = self.pooling(hidden.by_text(hidden.vectors), hidden.words, hidden.first)
         return self.output(self.dropout(pooled)).float(), weights
 
-    def carried(self, hidden: Hidden, logits: Tensor, weights: Tensor) -> Tensor:
-        """What each token did for the label that won, [texts, tokens] in float32.
+    def explained(self, hidden: Hidden) -> tuple[Tensor, Tensor]:
+        """Logits [texts, labels] and what each token did for the label that won [texts, tokens], in float32.
 
-        The logits are linear in the pooled vector, which is a weighted sum of token vectors; so the
-        winner's lead over the mean of all labels (weighted by probability) is the sum of a_t (w - w') h_t
-        and each token's term is its part of it.  Multi-head pooling is not linear: there it is the attention.
+        The logits are linear in the pooled vector, which is a weighted sum of token vectors: so each token
+        votes for itself, W h_t, and the text's answer is the sum of a_t W h_t.  What a token did is its part
+        of the winner's lead over the mean of all labels (weighted by probability).  Multi-head pooling is
+        not linear: there it is the attention.  For inference: without dropout.
         """
-        if self.kind == "multihead":
-            return weights
-        matrix = self.output.weight
-        share = torch.softmax(logits, dim=-1).to(matrix.dtype)
-        lead = matrix[logits.argmax(-1)] - share @ matrix
-        return weights * torch.einsum("btw,bw->bt", hidden.vectors, lead).float()
+        if not self.pooling.sums:
+            return self.forward(hidden)
+        scores = hidden.by_text(self.pooling.scores(hidden.vectors))
+        weights = masked_softmax(scores, self.pooling.counted(hidden.words, hidden.first))
+        votes = hidden.by_text(functional.linear(hidden.vectors, self.output.weight)).float()
+        parts = weights.unsqueeze(-1) * votes
+        logits = parts.sum(1) + self.output.bias.float()
+        share = torch.softmax(logits, dim=-1)
+        against_mean = functional.one_hot(logits.argmax(-1), logits.shape[-1]) - share
+        return logits, torch.einsum("btl,bl->bt", parts, against_mean)
 
 
 class TargetHead(nn.Module):
@@ -141,18 +142,23 @@ class Classifier(nn.Module):
     def encode(
         self, inputs: Inputs, embeddings: Tensor | None = None, encoder: nn.Module | None = None
     ) -> Hidden:
-        """Run the encoder, or another one that stands for it.
+        """Run the encoder, or another one that stands for it, which may answer packed (`Hidden.at`).
 
         `embeddings` [windows, tokens, width] stand in for the ids where given.
         """
         given = {"input_ids": inputs.ids} if embeddings is None else {"inputs_embeds": embeddings}
-        vectors = (encoder or self.encoder)(**given, attention_mask=inputs.attend).last_hidden_state
+        answer = (encoder or self.encoder)(**given, attention_mask=inputs.attend)
+        vectors, at = answer.last_hidden_state, getattr(answer, "at", None)
         words = inputs.words.to(vectors.device)
         first = torch.zeros_like(words)
         first[:, 0] = True
-        if inputs.windows is None:
-            return Hidden(vectors, words, first)
-        return Hidden(*(side_by_side(part, inputs.windows) for part in (vectors, words, first)))
+        if inputs.windows is not None:
+            words, first = (side_by_side(part, inputs.windows) for part in (words, first))
+            if at is None:
+                vectors = side_by_side(vectors, inputs.windows)
+            else:
+                at = side_by_side(at, inputs.windows)
+        return Hidden(vectors, words, first, at)
 
     def forward(self, inputs: Inputs) -> dict[str, tuple[Tensor, Tensor]]:
         """For each task: logits [texts, labels] and attention weights [texts, tokens]."""
@@ -161,9 +167,9 @@ class Classifier(nn.Module):
     def judge(self, hidden: Hidden) -> dict[str, tuple[Tensor, Tensor]]:
         return {task: head(hidden) for task, head in self.heads.items()}
 
-    def carried(self, hidden: Hidden, judged: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-        """For each task, what each token did for the label that won, [texts, tokens]."""
-        return {task: self.heads[task].carried(hidden, *answer) for task, answer in judged.items()}  # type: ignore[operator]
+    def explained(self, hidden: Hidden) -> dict[str, tuple[Tensor, Tensor]]:
+        """For each task: logits [texts, labels] and what each token did for the label that won."""
+        return {task: head.explained(hidden) for task, head in self.heads.items()}  # type: ignore[operator]
 
 
 def side_by_side(values: Tensor, windows: Sequence[int]) -> Tensor:

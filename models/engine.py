@@ -3,8 +3,9 @@
 import ctypes
 import gc
 import logging
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,12 +19,12 @@ from torch import Tensor, nn
 from models import evidence, language, weights
 from models.batching import packed_batches, token_batches
 from models.calibration import softmax
-from models.classifier import Hidden, Inputs, span_mask
+from models.classifier import Inputs, span_mask
 from models.device import compute_device, compute_dtype
 from models.drift import Profiler, drift
 from models.errors import InferenceError, WeightsError
 from models.metrics import ModelMetrics
-from models.packed import PackedEncoder, step_far_up
+from models.packed import ROW_WIDTHS, PackedEncoder
 from models.registry import resolve
 from models.repeats import Repeats
 from models.runtimes import ENCODER, EXPORTED, OnnxEncoder
@@ -41,6 +42,8 @@ CHUNK = 256
 MOST_LANES = 4
 BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}
 SMALLEST_CHUNK = 16
+# The tokenizers' own switch, read at each call.
+TOKENIZER_THREADS = "TOKENIZERS_PARALLELISM"
 # Drift is told from about so many texts, and not before a tenth of them came.
 DRIFT_MEMORY = 5000
 
@@ -71,14 +74,12 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What the network said of one text: per task probabilities [labels], attention, and what carried it.
+    """What the network said of one text: per task probabilities [labels] and what carried the label.
 
-    `attention` and `carried` are one array [tokens] for each window, padding cut off; attention sums to
-    one over all windows, `carried` is what each token did for the label that won (Head.carried).
+    `carried` is one array [tokens] for each window, padding cut off (Head.explained).
     """
 
     probabilities: dict[str, np.ndarray]
-    attention: dict[str, list[np.ndarray]]
     carried: dict[str, list[np.ndarray]]
 
 
@@ -122,6 +123,9 @@ class Engine:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self.lanes, threads = lanes(settings, self.device)
+        if self.lanes > 1:
+            # Each lane tokenises its own texts: more threads within would only take its turn.
+            os.environ.setdefault(TOKENIZER_THREADS, "false")
         self._pool = ThreadPoolExecutor(self.lanes, "classify", torch.set_num_threads, (threads,))
 
     @classmethod
@@ -250,7 +254,7 @@ class Engine:
         for part in dict.fromkeys(item.part.info.folder for item in prepared):
             own = [item for item in prepared if item.part.info.folder == part]
             if isinstance(self._encoders.get(part), PackedEncoder):
-                groups = packed_batches([item.tokens for item in own], self.budget)
+                groups = packed_batches([item.tokens for item in own], self.budget, ROW_WIDTHS[0])
             else:
                 shapes = [(len(item.windows), len(item.windows[0])) for item in own]
                 groups = token_batches(shapes, self.budget)
@@ -261,36 +265,30 @@ class Engine:
         """The windows of a batch as the part's own encoder reads them, on its device."""
         return _inputs(batch).to(self.device)
 
-    def _encode(self, batch: Sequence[Prepared]) -> tuple[Inputs, Hidden]:
-        encoder = self._encoders.get(batch[0].part.info.folder)
-        inputs = _inputs(batch, step_far_up) if isinstance(encoder, PackedEncoder) else self.inputs(batch)
-        return inputs, batch[0].part.classifier.encode(inputs, encoder=encoder)
-
     @torch.inference_mode()
     def forward(self, batch: Sequence[Prepared]) -> list[Judged]:
         """One pass of the network over texts that share a batch."""
         started = time.perf_counter()
+        part = batch[0].part
+        encoder = self._encoders.get(part.info.folder)
+        # The packed encoder lays the tokens out on the CPU.
+        inputs = _inputs(batch) if isinstance(encoder, PackedEncoder) else self.inputs(batch)
         try:
-            inputs, hidden = self._encode(batch)
-            output = batch[0].part.classifier.judge(hidden)
-            carried = batch[0].part.classifier.carried(hidden, output)
+            output = part.classifier.explained(part.classifier.encode(inputs, encoder=encoder))
         except (RuntimeError, MemoryError) as error:
             said = str(error) or type(error).__name__
             raise InferenceError(f"{self.info.version}: {said}") from error
         probabilities = {
-            task: self._probabilities(task, logits[: len(batch)], batch)
-            for task, (logits, _) in output.items()
+            task: self._probabilities(task, logits, batch) for task, (logits, _) in output.items()
         }
-        attention = {task: pooling.float().cpu().numpy() for task, (_, pooling) in output.items()}
-        parts = {task: values.float().cpu().numpy() for task, values in carried.items()}
+        carried = {task: values.cpu().numpy() for task, (_, values) in output.items()}
         width = inputs.ids.shape[1]
         windows, tokens = sum(len(item.windows) for item in batch), sum(item.tokens for item in batch)
         self._metrics.observe_forward(len(batch), windows, tokens, time.perf_counter() - started)
         return [
             Judged(
                 {task: values[row] for task, values in probabilities.items()},
-                {task: by_window(values[row], item, width) for task, values in attention.items()},
-                {task: by_window(values[row], item, width) for task, values in parts.items()},
+                {task: by_window(values[row], item, width) for task, values in carried.items()},
             )
             for row, item in enumerate(batch)
         ]
@@ -424,14 +422,14 @@ def lanes(settings: ModelSettings, device: torch.device) -> tuple[int, int]:
     return count, max(1, threads // count)
 
 
-def _inputs(batch: Sequence[Prepared], step_up: Callable[[int], int] = int) -> Inputs:
+def _inputs(batch: Sequence[Prepared]) -> Inputs:
     windows = [window for item in batch for window in item.windows]
     counts = [len(item.windows) for item in batch]
-    return Inputs.of(windows, batch[0].part.pad_id, None if max(counts) == 1 else counts, step_up)
+    return Inputs.of(windows, batch[0].part.pad_id, None if max(counts) == 1 else counts)
 
 
 def by_window(values: np.ndarray, item: Prepared, width: int) -> list[np.ndarray]:
-    """Attention [windows x width] of one text as one array a window, without padding."""
+    """Values [windows x width] of one text as one array a window, without padding."""
     return [values[i * width : i * width + len(window)] for i, window in enumerate(item.windows)]
 
 

@@ -20,19 +20,12 @@ from torch.nn import functional
 # A new shape of a matrix product costs the CPU's library ten milliseconds of preparation: few shapes.
 ROW_WIDTHS = (64, 128, 256, 512)
 STEPS = sorted({base << shift for shift in range(15) for base in range(8, 16)} | set(range(1, 8)))
-# What comes after the encoder is little work, and sees two sizes at once: even fewer.
-COARSE = sorted({base << shift for shift in range(18) for base in (16, 24)} | {1, 4, 8})
 KNOWN = ("BertModel", "RobertaModel", "XLMRobertaModel")
 
 
 def step_up(count: int) -> int:
     """The next of the few sizes that are used, at most an eighth more than `count`."""
     return STEPS[bisect_left(STEPS, count)]
-
-
-def step_far_up(count: int) -> int:
-    """The next of even fewer sizes."""
-    return COARSE[bisect_left(COARSE, count)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +58,17 @@ def lay_out(lengths: Sequence[int], longest: int) -> Layout:
 
 
 class PackedEncoder(nn.Module):
-    """Stands where a BERT-like encoder stands: the same call, the same answer.  For inference alone.
+    """Stands where a BERT-like encoder stands, for the same call.  For inference alone.
 
     Takes `input_ids` and `attention_mask` [texts, tokens] on the CPU; each text's tokens come first, and a
-    text may have none.  Returns vectors [texts, tokens, width] on the encoder's device; where no token was
-    they are undefined.
+    text may have none.  Answers with `last_hidden_state` [places, width] and `at` [texts, tokens], the place
+    of each token and any where no token was, both on the encoder's device.
     """
 
     def __init__(self, encoder: Any, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__()
         config, tables = encoder.config, encoder.embeddings
-        self.heads, self.hidden = config.num_attention_heads, config.hidden_size
+        self.heads = config.num_attention_heads
         self.device, self.dtype = device, dtype
         # RoBERTa counts positions from the one after its padding token.
         first = getattr(tables.position_embeddings, "padding_idx", None)
@@ -112,11 +105,10 @@ class PackedEncoder(nn.Module):
         # Each token of the filling is a text of its own, so that none has an empty row of the mask.
         owner = -1 - np.arange(rows * layout.width)
         ids[places], positions[places], owner[places] = input_ids.numpy()[inside], at, texts
-        back = np.zeros(inside.shape, np.int64)
-        back[inside] = places
+        at_place = np.zeros(inside.shape, np.int64)
+        at_place[inside] = places
         vectors = self._run(*(self._sent(array) for array in (ids, positions, owner.reshape(rows, -1))))
-        unpacked = vectors.index_select(0, self._sent(back.reshape(-1)))
-        return SimpleNamespace(last_hidden_state=unpacked.view(*inside.shape, self.hidden))
+        return SimpleNamespace(last_hidden_state=vectors, at=self._sent(at_place))
 
     def _sent(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)
@@ -148,14 +140,16 @@ class _Layer:
         )
         self.gather, self.norm = _output(layer.attention.output, own)
         self.widen = Product(own(layer.intermediate.dense.weight), own(layer.intermediate.dense.bias))
-        self.activate = _in_place(layer.intermediate.intermediate_act_fn)
+        self.activate = layer.intermediate.intermediate_act_fn
+        self.gelu = _is_gelu(self.activate)
         self.narrow, self.last_norm = _output(layer.output, own)
 
     def __call__(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """vectors [rows x width, hidden]; mask [rows, 1, width, width], 0 within a text, else very low."""
         context = _attend(self.project(vectors), mask, self.heads)
         vectors = self.norm(self.gather.added(context, vectors))
-        return self.last_norm(self.narrow.added(self.activate(self.widen(vectors)), vectors))
+        wide = self.widen.with_gelu(vectors) if self.gelu else self.activate(self.widen(vectors))
+        return self.last_norm(self.narrow.added(wide, vectors))
 
 
 def _attend(projected: Tensor, mask: Tensor, heads: int) -> Tensor:
@@ -177,11 +171,20 @@ class Product:
 
     def __call__(self, vectors: Tensor) -> Tensor:
         if self.laid_out:
-            result: Tensor = torch.ops.mkldnn._linear_pointwise(
-                vectors, self.weight, self.bias, "none", [], ""
-            )
-            return result
+            return self._then(vectors, "none", "")
         return functional.linear(vectors, self.weight, self.bias)
+
+    def with_gelu(self, vectors: Tensor) -> Tensor:
+        """GELU of the product, in one pass."""
+        if self.laid_out:
+            return self._then(vectors, "gelu", "none")
+        return torch.ops.aten.gelu_(functional.linear(vectors, self.weight, self.bias))  # type: ignore[no-any-return]
+
+    def _then(self, vectors: Tensor, activation: str, how: str) -> Tensor:
+        result: Tensor = torch.ops.mkldnn._linear_pointwise(
+            vectors, self.weight, self.bias, activation, [], how
+        )
+        return result
 
     def added(self, vectors: Tensor, to: Tensor) -> Tensor:
         """The product and `to` in one pass."""
@@ -211,8 +214,6 @@ def _norm(norm: nn.LayerNorm, own: Callable[[Tensor], Tensor]) -> Callable[[Tens
     return lambda vectors: functional.layer_norm(vectors, shape, weight, bias, eps)
 
 
-def _in_place(activation: Any) -> Callable[[Tensor], Tensor]:
-    """GELU as BERT has it works on the spot; any other as it is."""
-    if type(activation).__name__ == "GELUActivation" and activation.act is functional.gelu:
-        return torch.ops.aten.gelu_
-    return activation  # type: ignore[no-any-return]
+def _is_gelu(activation: Any) -> bool:
+    """Whether it is GELU as BERT has it, without an approximation."""
+    return type(activation).__name__ == "GELUActivation" and activation.act is functional.gelu

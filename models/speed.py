@@ -12,7 +12,8 @@ import platform
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from models.batching import token_batches
 from models.choosing import chosen
 from models.classifier import Inputs
 from models.device import compute_device
-from models.engine import Engine
+from models.engine import TOKENIZER_THREADS, Engine
 from models.errors import ModelError
 from models.registry import resolve
 from models.runtimes import ENCODER, EXPORTED
@@ -153,7 +154,8 @@ class PlainTorch:
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> list[dict[str, int]]:
-        encodings = self._part.tokenizer.encode_batch(list(texts))
+        with every_thread_tokenises():
+            encodings = self._part.tokenizer.encode_batch(list(texts))
         labels: list[dict[str, int]] = [{} for _ in texts]
         for group in token_batches([(1, len(encoding.ids)) for encoding in encodings], self._budget):
             inputs = Inputs.of([encodings[at] for at in group], self._part.pad_id).to(self._device)
@@ -161,6 +163,19 @@ class PlainTorch:
                 for at, label in zip(group, logits.argmax(-1).tolist(), strict=True):
                     labels[at][task] = label
         return labels
+
+
+@contextmanager
+def every_thread_tokenises() -> Iterator[None]:
+    """As by default; our own engine switches it off."""
+    before = os.environ.get(TOKENIZER_THREADS)
+    os.environ[TOKENIZER_THREADS] = "true"
+    try:
+        yield
+    finally:
+        os.environ.pop(TOKENIZER_THREADS)
+        if before is not None:
+            os.environ[TOKENIZER_THREADS] = before
 
 
 class Pipeline:

@@ -16,7 +16,7 @@ from models.attention import (
     scaled_dot_product,
 )
 from models.batching import packed_batches, token_batches
-from models.classifier import Hidden, TargetHead, side_by_side
+from models.classifier import Head, Hidden, TargetHead, side_by_side
 from models.weights import LARGE, pack, unpack
 
 MASK = torch.tensor([[False, True, True, False], [False, True, True, True]])
@@ -170,11 +170,57 @@ def test_int8_with_a_scale_a_row_is_off_by_half_a_step_at_most() -> None:
         assert torch.equal(restored[key], state[key])
 
 
-def test_packed_groups_are_of_about_equal_size_and_not_too_wide() -> None:
-    groups = packed_batches([20] * 100, budget=1100)
-    assert [len(group) for group in groups] == [50, 50]
-    wide, *narrow = packed_batches([500, *[10] * 60], budget=1000)
-    assert 0 in wide and len(wide) * 500 <= 2000
-    assert sorted(i for group in [wide, *narrow] for i in group) == list(range(61))
-    assert packed_batches([3000, 10], budget=1000) == [[0], [1]]
-    assert packed_batches([], budget=10) == []
+def test_packed_groups_are_of_about_equal_size_and_each_has_long_and_short_texts() -> None:
+    sizes = [30] * 40 + [12] * 60
+    groups = packed_batches(sizes, budget=1000, wide=64)
+    assert len(groups) == 2
+    for group in groups:
+        assert sum(sizes[i] for i in group) == pytest.approx(960, abs=30)
+        assert {sizes[i] for i in group} == {12, 30}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "groups"),
+    [
+        ([500, *[10] * 60, 90], 2),
+        ([3000, 10], 2),
+        ([3000, 2000, 1000, *[10] * 10], 4),
+        ([700, 600, 20], 2),
+        ([999, 999, 2], 3),
+        ([], 0),
+    ],
+)
+def test_texts_that_need_wide_rows_share_few_groups_and_none_is_over_the_budget(
+    sizes: list[int], groups: int
+) -> None:
+    found = packed_batches(sizes, budget=1000, wide=64)
+    assert len(found) <= groups
+    assert sorted(i for group in found for i in group) == list(range(len(sizes)))
+    for group in found:
+        assert group
+        assert sum(sizes[i] for i in group) <= 1000 or len(group) == 1
+    wide = [at for at, group in enumerate(found) if any(sizes[i] > 64 for i in group)]
+    assert wide == list(range(len(wide)))
+
+
+@pytest.mark.parametrize("kind", POOLINGS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_the_tokens_did_adds_up_to_the_lead_of_the_winner(kind: str, packed: bool) -> None:
+    torch.manual_seed(5)
+    head, vectors = Head(8, 3, kind).eval(), torch.randn(2, 4, 8)
+    plain = Hidden(vectors, MASK, FIRST)
+    # Packed, the tokens lie in another order, with others between them.
+    flat, at = torch.randn(11, 8), torch.tensor([[9, 2, 0, 4], [1, 10, 3, 7]])
+    flat[at] = vectors
+    logits, weights = head(plain)
+    given, carried = head.explained(Hidden(flat, MASK, FIRST, at) if packed else plain)
+    torch.testing.assert_close(given, logits)
+    if kind == "multihead":
+        torch.testing.assert_close(carried, weights)
+        return
+    share = torch.softmax(logits, -1)
+    matrix = head.output.weight
+    lead = matrix[logits.argmax(-1)] - share @ matrix
+    torch.testing.assert_close(carried, weights * torch.einsum("btw,bw->bt", vectors, lead))
+    pooled = torch.einsum("bt,btw->bw", weights, vectors)
+    torch.testing.assert_close(carried.sum(-1), (pooled * lead).sum(-1))
