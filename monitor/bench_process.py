@@ -25,35 +25,45 @@ from stream.settings import PROFILES
 ROOMS = ("kafka", "database", "stream", "models")
 LOOK_SECONDS = 0.02
 LATENCY_SECONDS = 10.0
+# Every size of batch has been met once by then, as in a monitor that runs for months.
+WARM_SECONDS = 10.0
 
 
-def worker(
-    settings: Settings, texts: Sequence[str], documents: int, rate: float, seconds: float = LATENCY_SECONDS
-) -> dict[str, Any]:
-    """Figures of one worker: seconds from its start to the first document in SQL, its memory in MB at most
-    and after each quarter of a backlog of so many documents, and the milliseconds from sending a document
-    to its commit, at `rate` documents a second for so many seconds in the `latency` profile.
+def backlog(settings: Settings, texts: Sequence[str], documents: int) -> dict[str, Any]:
+    """One worker before so many documents: seconds from its start to the first one in SQL, its memory in MB
+    at most and after each quarter of them.
     """
-    found: dict[str, Any] = {}
     before = _count(settings)
     fill(settings, texts, documents, f"backlog-{time.time_ns()}")
     with _monitor(settings) as process:
         started = time.perf_counter()
         _wait(settings, before + 1, process)
-        found["start_to_first_document_seconds"] = round(time.perf_counter() - started, 2)
+        found: dict[str, Any] = {"start_to_first_document_seconds": round(time.perf_counter() - started, 2)}
         quarters = []
         for quarter in range(1, 5):
             _wait(settings, before + documents * quarter // 4, process)
             quarters.append(_megabytes(process, "VmRSS"))
-        found["memory_megabytes"] = quarters
-        found["memory_at_most_megabytes"] = _megabytes(process, "VmHWM")
+        return found | {
+            "memory_megabytes": quarters,
+            "memory_at_most_megabytes": _megabytes(process, "VmHWM"),
+        }
+
+
+def latency(
+    settings: Settings, texts: Sequence[str], rate: float, seconds: float = LATENCY_SECONDS
+) -> dict[str, Any]:
+    """One worker in the `latency` profile: milliseconds from sending a document to its commit, at `rate`
+    documents a second for so many seconds.
+    """
     stream = settings.stream.model_dump() | {"profile": "latency", **PROFILES["latency"]}
     quick = Settings.model_validate(settings.model_dump() | {"stream": stream})
+    before = _count(settings)
     with _monitor(quick) as process:
-        fill(quick, texts, 50, f"warm-{time.time_ns()}")
-        _wait(quick, before + documents + 50, process)
+        fill(quick, texts, 1, f"first-{time.time_ns()}")
+        _wait(quick, before + 1, process)
+        _travel(quick, texts, rate, WARM_SECONDS)
         travelled = sorted(_travel(quick, texts, rate, seconds))
-    found["latency_rate"] = round(rate, 1)
+    found = {"latency_rate": round(rate, 1)}
     for name, share in (("p50", 0.5), ("p99", 0.99)):
         found[f"latency_{name}_milliseconds"] = round(1000 * travelled[int(share * (len(travelled) - 1))], 1)
     return found

@@ -7,7 +7,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,43 +45,52 @@ STALLED_SECONDS = 120.0
 LOOP_DOCUMENTS = 100
 
 
-@contextmanager
-def surroundings(settings: Settings, *, embedded: bool) -> Iterator[Settings]:
-    """Topics of their own and an empty database, all gone afterwards but what is in a given database.
+# Each has topics and a consumer group of its own: a new group reads all that is in its topics, and the
+# embedded broker waits a session long for a member that has left.
+PLACES = ("stream", "whole", "worker", "latency", "loop")
 
-    `embedded` is the broker within this process and a file of SQLite; else those of the settings.
+
+@contextmanager
+def surroundings(settings: Settings, *, embedded: bool) -> Iterator[dict[str, Settings]]:
+    """Settings for each of PLACES, with topics of its own and one empty database for all.
+
+    All is gone afterwards but what is in a given database.  `embedded` is the broker within this process
+    and a file of SQLite; else those of the settings.
     """
-    tag = uuid.uuid4().hex[:8]
-    names = ("group", "news", "comments", "dead_letters", "predictions", "alerts")
-    own: dict[str, Any] = {name: f"bench-{tag}-{name.replace('_', '-')}" for name in names}
-    quiet = settings.alerts.model_dump() | {"webhooks": {}, "channels": {}, "alertmanagers": {}}
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     inside = EmbeddedBroker() if embedded else None
-    if inside is not None:
-        own |= {"bootstrap_servers": inside.bootstrap, "api_version": API_VERSION}
     values = settings.model_dump() | {
-        "kafka": settings.kafka.model_dump() | own,
-        "alerts": quiet,
+        "alerts": settings.alerts.model_dump() | {"webhooks": {}, "channels": {}, "alertmanagers": {}},
         # The same texts come again and again here; how much that saves is a figure of its own.
         "models": settings.models.model_dump() | {"remembered_texts": 0},
         "http": settings.http.model_dump() | {"port": 0},
     }
-    if embedded:
+    if inside is not None:
+        values["kafka"] |= {"bootstrap_servers": inside.bootstrap, "api_version": API_VERSION}
         values["database"] = {"url": f"sqlite:///{folder / 'bench.db'}"}
-    made = Settings.model_validate(values)
+    tag = uuid.uuid4().hex[:8]
+    places = {place: _at(values, f"bench-{tag}-{place}") for place in PLACES}
     try:
-        if inside is not None:
-            inside.create((*made.kafka.kinds, *made.kafka.written))
-        else:
-            broker.create_topics(made.kafka)
-        _demand_empty(made)
-        yield made
+        for made in places.values():
+            if inside is not None:
+                inside.create((*made.kafka.kinds, *made.kafka.written))
+            else:
+                broker.create_topics(made.kafka)
+        _demand_empty(places["whole"])
+        yield places
     finally:
         if inside is not None:
             inside.close()
         else:
-            _delete_topics(made)
+            for made in places.values():
+                _delete_topics(made)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _at(values: Mapping[str, Any], prefix: str) -> Settings:
+    names = ("group", "news", "comments", "dead_letters", "predictions", "alerts")
+    own = {name: f"{prefix}-{name.replace('_', '-')}" for name in names}
+    return Settings.model_validate({**values, "kafka": values["kafka"] | own})
 
 
 def _delete_topics(settings: Settings) -> None:
@@ -115,19 +125,18 @@ def fill(settings: Settings, texts: Sequence[str], documents: int, tag: str) -> 
 
 
 def item(texts: Sequence[str], tag: object, number: int, published_at: datetime) -> tuple[str, bytes]:
-    """The id and the message of a news item; the texts come again from the first."""
-    id_ = f"{tag}-{number}"
+    """The id and the message of a news item; the texts come again from the first, each time turned.
+
+    The same text would go through the network once a batch.
+    """
+    id_, (turns, which) = f"{tag}-{number}", divmod(number, len(texts))
+    words = deque(texts[which].split())
+    words.rotate(turns)
     message = {
-        "id": id_, "source": f"bench {number % 5}",
-        "published_at": published_at.isoformat(), "title": texts[number % len(texts)],
+        "id": id_, "source": f"bench {number % 5}", "lang": "en",
+        "published_at": published_at.isoformat(), "title": " ".join(words),
     }  # fmt: skip
     return id_, json.dumps(message, ensure_ascii=False).encode()
-
-
-def alone(settings: Settings) -> Settings:
-    """In a group of its own: the embedded broker waits a session long for a member that has left."""
-    group = {"group": f"{settings.kafka.group}-{time.time_ns()}"}
-    return settings.model_copy(update={"kafka": settings.kafka.model_copy(update=group)})
 
 
 def stand_in(_settings: Settings, _registry: CollectorRegistry) -> Classifier:
@@ -143,7 +152,7 @@ def whole_way(
 ) -> float:
     """Documents a second from Kafka into SQL, a monitor at work on a topic that holds them all already."""
     fill(settings, texts, documents, uuid.uuid4().hex[:6])
-    daemon = Daemon(alone(settings), load)
+    daemon = Daemon(settings, load)
     running = threading.Thread(target=daemon.run, name="bench")
     running.start()
     try:

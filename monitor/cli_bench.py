@@ -90,15 +90,20 @@ def _measure(
             found = speed.compare(chosen.models, texts, rounds, advance)
     found.setdefault("figures", {})
     if parts - {"model"}:
-        with benching.surroundings(chosen, embedded=embedded) as place:
+        with benching.surroundings(chosen, embedded=embedded) as places:
             found["database"] = "SQLite" if embedded else "of the settings"
-            _measure_ways(place, texts, parts, documents, rounds, found)
+            _measure_ways(places, texts, parts, documents, rounds, found)
     found["ratios"] = found.get("ratios", {}) | ratios_of_ways(found["figures"])
     return found
 
 
 def _measure_ways(
-    place: Settings, texts: list[str], parts: set[str], documents: int, rounds: int, found: dict[str, Any]
+    places: Mapping[str, Settings],
+    texts: list[str],
+    parts: set[str],
+    documents: int,
+    rounds: int,
+    found: dict[str, Any],
 ) -> None:
     from monitor import bench_process, benching
     from monitor.daemon import load_engine
@@ -108,20 +113,21 @@ def _measure_ways(
     for name, count, load in ways:
         if name in parts:
             with counting(name, count) as advance:
-                rate = benching.whole_way(place, texts, count, load, advance)
+                rate = benching.whole_way(places[name], texts, count, load, advance)
             figures[name] = {"documents": count, "documents_per_second": round(rate, 1)}
     if "worker" in parts:
         rate = figures.get("whole", {}).get("documents_per_second") or benching.whole_way(
-            place, texts, documents
+            places["whole"], texts, documents
         )
         with counting("a worker of its own: start, memory, latency", None):
-            found["worker"] = bench_process.worker(place, texts, documents, rate / 2)
+            found["worker"] = bench_process.backlog(places["worker"], texts, documents)
+            found["worker"] |= bench_process.latency(places["latency"], texts, rate / 2)
     if "loop" in parts:
-        rate = benching.by_hand(place, texts)
+        rate = benching.by_hand(places["loop"], texts)
         figures["loop"] = {"documents": benching.LOOP_DOCUMENTS, "documents_per_second": round(rate, 1)}
     if "store" in parts:
-        found["queries_ms"] = benching.queries(place, rounds)
-        found["queries_ms"]["all rules on all topics"] = benching.evaluations(place, rounds)
+        found["queries_ms"] = benching.queries(places["whole"], rounds)
+        found["queries_ms"]["all rules on all topics"] = benching.evaluations(places["whole"], rounds)
 
 
 def ratios_of_ways(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
