@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -84,7 +85,7 @@ class Judged:
 
 
 class Engine:
-    """A loaded classifier on its device.  One thread at a time calls `classify`, which has its own.
+    """A loaded classifier on its device.  Any thread may call `classify`, which has threads of its own.
 
     Of a long list of texts several threads take a part each through all three steps, so that one tokenises
     or names words while another one is in the network.
@@ -119,6 +120,7 @@ class Engine:
             if part.info.reference is not None
         }
         self._repeats = Repeats(settings.remembered_texts)
+        self._remembering = Lock()
         self.budget = settings.max_batch_tokens or BATCH_TOKENS[self.device.type]
         if settings.threads:
             torch.set_num_threads(settings.threads)
@@ -189,14 +191,16 @@ class Engine:
         where the network's answer for some text is not finite: no label is invented.
         """
         keys = list(map(Repeats.key, texts, languages or [None] * len(texts)))
-        known = {key: self._repeats.get(key) for key in keys}
+        with self._remembering:
+            known = {key: self._repeats.get(key) for key in keys}
         new = {key: at for at, key in reversed(list(enumerate(keys))) if known[key] is None}
         places = sorted(new.values())
         claimed = [keys[at][1] for at in places]
         judged = self._classify([texts[at] for at in places], claimed, observed=True)
-        for at, given in zip(places, judged, strict=True):
-            known[keys[at]] = given
-            self._repeats.put(keys[at], given)
+        with self._remembering:
+            for at, given in zip(places, judged, strict=True):
+                known[keys[at]] = given
+                self._repeats.put(keys[at], given)
         self._metrics.observe_repeats(len(places), len(texts) - len(places))
         return [prediction for key in keys if (prediction := known[key]) is not None]
 
@@ -207,8 +211,9 @@ class Engine:
         chunks = [(texts[at : at + size], languages[at : at + size]) for at in range(0, len(texts), size)]
         judged = list(self._pool.map(self._chunk, *zip(*chunks, strict=True))) if chunks else []
         if observed:
-            for prepared, predictions in judged:
-                self._observe(prepared, predictions)
+            with self._remembering:
+                for prepared, predictions in judged:
+                    self._observe(prepared, predictions)
         return [prediction for _, predictions in judged for prediction in predictions]
 
     def _chunk(

@@ -20,7 +20,6 @@ from alerts.pages import CHANNEL, WEBHOOK, Delivery, as_text, grouped, page_key
 from alerts.rules import RuleFile
 from stream import broker
 from stream.alert_store import Lease, LeaseLost, SqlAlertStore
-from stream.broker import KafkaSender
 from stream.database import writing
 from stream.errors import BrokerError, StoreUnavailable
 from stream.metrics import StreamMetrics
@@ -28,6 +27,7 @@ from stream.nouns import EPOCH, HEARTBEAT, Kind, Scope, Selection
 from stream.outbox import KAFKA, Entry, Outbox, to_kafka
 from stream.pipeline import Pipeline
 from stream.retention import purge
+from stream.sender import KafkaSender
 from stream.settings import KafkaSettings
 from stream.store import Store, put_outbox
 from stream.worker import Worker
@@ -54,11 +54,20 @@ class Loop(threading.Thread):
         once: Callable[[], object],
         stopping: threading.Event,
         fail: Callable[[BaseException], None],
+        ending: Callable[[], object] = lambda: None,
     ) -> None:
+        """`ending` is called in the same thread when it is over."""
         super().__init__(name=name, daemon=True)
         self._seconds, self._once, self._stopping, self._fail = seconds, once, stopping, fail
+        self._ending = ending
 
     def run(self) -> None:
+        try:
+            self._again_and_again()
+        finally:
+            self._ending()
+
+    def _again_and_again(self) -> None:
         waiting = False
         while not self._stopping.is_set():
             try:
@@ -145,12 +154,11 @@ class OutboxRunner:
 
     def once(self) -> None:
         """Until nothing is due; the lease is looked at again before everything that is sent."""
-        while not self._stopping.is_set() and self._due(1) and self._lease.hold(self._clock()):
-            if found := self._due(self._limit):
+        while not self._stopping.is_set() and self._outbox.is_due(self._targets, self._clock()):
+            if not self._lease.hold(self._clock()):
+                return
+            if found := self._outbox.due(self._targets, self._clock(), self._limit):
                 self._send(found)
-
-    def _due(self, limit: int) -> list[Entry]:
-        return self._outbox.due(self._targets, self._clock(), limit)
 
 
 class KafkaDelivery:

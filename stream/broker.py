@@ -2,27 +2,22 @@
 
 import logging
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic, OffsetSpec
 from kafka.errors import KafkaError, TopicAlreadyExistsError
-from kafka.partitioner import Partitioner
-from kafka.partitioner.default import murmur2
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from stream.errors import BrokerError, TopicMissing
-from stream.outbox import KAFKA, Entry, decode_messages
 from stream.security import client_options, diagnosis
 from stream.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 10
-# Of one partition; the producer wakes its thread at every batch.
-BATCH_BYTES = 256_000
 
 
 def answers(settings: KafkaSettings) -> bool:
@@ -157,26 +152,6 @@ def producer(settings: KafkaSettings, **options: Any) -> KafkaProducer:
         raise BrokerError(f"no broker answers at {settings.bootstrap_servers}: {error}") from error
 
 
-class ByKey(Partitioner):  # type: ignore[misc]
-    """Every key to the partition that Kafka's own clients would choose.
-
-    As kafka-python's does, but that sorts and copies what the cluster has for every message.
-    """
-
-    def __init__(self) -> None:
-        self._partitions: dict[str, tuple[int, list[int]]] = {}
-
-    def partition(
-        self, topic: str, key: Any, serialized_key: bytes, value: Any, serialized_value: Any, cluster: Any
-    ) -> int:
-        known = cluster.partitions_for_topic(topic) or {0}
-        count, places = self._partitions.get(topic, (0, []))
-        if count != len(known):
-            places = sorted(known)
-            self._partitions[topic] = len(places), places
-        return places[(int(murmur2(serialized_key)) & 0x7FFFFFFF) % len(places)]
-
-
 def close(producer: KafkaProducer, seconds: float) -> None:
     """Close it, and drop what is still unsent after so long.
 
@@ -189,50 +164,3 @@ def close(producer: KafkaProducer, seconds: float) -> None:
         producer._sender.join(seconds)
         with suppress(KafkaError):
             producer.close(timeout=seconds)
-
-
-class KafkaSender:
-    """Sends outbox entries to Kafka; the producer is made at the first entry and kept."""
-
-    def __init__(self, settings: KafkaSettings) -> None:
-        self._settings = settings
-        self._producer: KafkaProducer | None = None
-
-    def send(self, entries: Sequence[Entry]) -> Mapping[int, str | None]:
-        """Send all messages of the entries; for each entry's id None, or why it was not delivered."""
-        try:
-            if self._producer is None:
-                self._producer = producer(
-                    self._settings, linger_ms=5, batch_size=BATCH_BYTES, partitioner=ByKey()
-                )
-            sent = [(entry.id, *_enqueue(self._producer, entry)) for entry in entries]
-            self._producer.flush(timeout=ANSWER_SECONDS)
-            return {id_: refusal or _failure(futures) for id_, futures, refusal in sent}
-        except (KafkaError, BrokerError) as error:
-            self.close()
-            return {entry.id: str(error) for entry in entries}
-
-    def close(self) -> None:
-        if self._producer is not None:
-            close(self._producer, 2)
-            self._producer = None
-
-
-def _enqueue(producer: KafkaProducer, entry: Entry) -> tuple[list[Any], str | None]:
-    """The futures of the entry's messages, and why the producer took no more of them."""
-    topic, futures = entry.target.removeprefix(KAFKA), []
-    for message in decode_messages(entry.body):
-        try:
-            futures.append(producer.send(topic, key=message.key.encode(), value=bytes(message.value)))
-        except KafkaError as error:
-            return futures, str(error) or type(error).__name__
-    return futures, None
-
-
-def _failure(futures: Iterable[Any]) -> str | None:
-    for future in futures:
-        try:
-            future.get(timeout=ANSWER_SECONDS)
-        except KafkaError as error:
-            return str(error) or type(error).__name__
-    return None

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import and_, delete, func, select, update
+from sqlalchemy import Select, and_, delete, func, select, update
 
 from stream import schema
 from stream.database import reading, writing
@@ -125,24 +125,17 @@ class Outbox:
     def __init__(self, store: Store) -> None:
         self._engine = store.engine
 
+    def is_due(self, targets: Sequence[str], now: datetime) -> bool:
+        """Whether `due` has anything."""
+        with reading(self._engine) as connection:
+            return connection.execute(_ready(targets, now).limit(1)).first() is not None
+
     def due(self, targets: Sequence[str], now: datetime, limit: int) -> list[Entry]:
         """The oldest entries of those of `targets` that may be tried now.
 
         A lane whose oldest entry waits, for its time or its retry, is left alone: order within it stays.
         """
-        table = schema.outbox
-        oldest = (
-            select(func.min(table.c.id).label("id"))
-            .where(table.c.target.in_(targets))
-            .group_by(table.c.target, table.c.lane)
-            .subquery()
-        )
-        ready = (
-            select(table.c.target, table.c.lane)
-            .join(oldest, table.c.id == oldest.c.id)
-            .where(table.c.retry_at <= now)
-            .subquery()
-        )
+        table, ready = schema.outbox, _ready(targets, now).subquery()
         in_lane = and_(table.c.target == ready.c.target, table.c.lane == ready.c.lane)
         with reading(self._engine) as connection:
             rows = connection.execute(
@@ -187,6 +180,22 @@ class Outbox:
                     last_error=error[:500],
                 )
             )
+
+
+def _ready(targets: Sequence[str], now: datetime) -> Select[Any]:
+    """The lanes whose oldest entry may be tried."""
+    table = schema.outbox
+    oldest = (
+        select(func.min(table.c.id).label("id"))
+        .where(table.c.target.in_(targets))
+        .group_by(table.c.target, table.c.lane)
+        .subquery()
+    )
+    return (
+        select(table.c.target, table.c.lane)
+        .join(oldest, table.c.id == oldest.c.id)
+        .where(table.c.retry_at <= now)
+    )
 
 
 def decode_messages(body: bytes) -> list[KafkaMessage]:

@@ -46,7 +46,7 @@ class Record:
 
 
 class Pipeline:
-    """Takes batches one at a time: one thread judges, and another one may write what was judged before.
+    """Takes batches: several threads may judge, while one writes what was judged before.
 
     `kinds` and `incarnations` are by Kafka topic; `clock` gives aware UTC now; `stopping` ends waits.
     """
@@ -71,6 +71,7 @@ class Pipeline:
         self._kinds, self._incarnations, self._late = kinds, incarnations, late
         self._metrics, self._clock, self._stopping = metrics, clock, stopping
         self._breaker, self._breaker_seconds = breaker, breaker_seconds
+        self._reading = threading.Lock()
         self._unreadable: str | None = None
         self._away: str | None = None
 
@@ -90,27 +91,27 @@ class Pipeline:
         """What becomes of each record.  Raises Stopping where the monitor is to stop before that is known."""
         self._wait_for_readable()
         self._metrics.batch.observe(len(records))
-        outcomes = self._judge(self._decode(records))
-        self._breaker.observe(len(records), sum(isinstance(outcome, DeadLetter) for outcome in outcomes))
-        return outcomes
+        return self._judge(self._decode(records))
 
     def write(self, outcomes: Sequence[Judged | DeadLetter]) -> None:
         """Bring it to SQL.  Raises Stopping where the monitor is to stop before the database is back."""
+        self._breaker.observe(len(outcomes), sum(isinstance(outcome, DeadLetter) for outcome in outcomes))
         for written in self._write(outcomes):
             self._metrics.count(written, self._clock(), self._late)
             _log_dead(written.dead)
 
     def _wait_for_readable(self) -> None:
         """While nearly every message is refused, one batch a minute is tried; the others stay in Kafka."""
-        if not self._breaker.is_open:
-            return
-        self._unreadable = (
-            "nearly every message is refused: one batch a minute is tried until they can be read"
-        )
-        log.error("%s; see the dead letters for the reason", self._unreadable)
-        if self._stopping.wait(self._breaker_seconds):
-            raise Stopping("stopped while the messages cannot be read")
-        self._unreadable = None
+        with self._reading:
+            if not self._breaker.is_open:
+                return
+            self._unreadable = (
+                "nearly every message is refused: one batch a minute is tried until they can be read"
+            )
+            log.error("%s; see the dead letters for the reason", self._unreadable)
+            if self._stopping.wait(self._breaker_seconds):
+                raise Stopping("stopped while the messages cannot be read")
+            self._unreadable = None
 
     def _decode(self, records: Sequence[Record]) -> list[tuple[Place, Document] | DeadLetter]:
         now = self._clock()

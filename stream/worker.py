@@ -40,7 +40,9 @@ OBSERVE_SECONDS = 2.0
 # Bundles in Faust's queue, where they can be of a single message; `in_hand_bytes` bounds large ones.
 BUNDLES = 512
 # So many of them are taken at once, or what came within so long: each taking costs a round of the loop.
-TAKEN, TAKE_SECONDS = 32, 0.03
+TAKEN, TAKE_SECONDS = 32, 0.01
+# One is in the network, one is decoded or waits for it.
+JUDGED_AT_ONCE = 2
 # What a message takes besides its value.
 MESSAGE_BYTES = 256
 
@@ -143,13 +145,13 @@ class InHand:
 
 
 class Worker(Generic[T]):
-    """Reads both topics; `judge` takes one batch at a time and `write` what came of it, each in a thread.
+    """Reads both topics; `judge` takes a batch and `write` what came of it, each in threads of their own.
 
-    While one batch is written the next one is judged; what is written keeps its order.  For the watchdog it
-    keeps, in monotonic seconds, when it joined the group, ended its last batch and last looked at itself.
-    Of each (topic, partition) in hand: `waiting`, how many messages are not in SQL yet, and `caught_up`, in
-    seconds since 1970, when all that Kafka had was last in SQL, or since when the partition is in hand
-    where that was never so yet.
+    While one batch is written the next two are judged, so that one is decoded while another one is in the
+    network; written is one at a time, in order.  For the watchdog it keeps, in monotonic seconds, when it
+    joined the group, ended its last batch and last looked at itself.  Of each (topic, partition) in hand:
+    `waiting`, how many messages are not in SQL yet, and `caught_up`, in seconds since 1970, when all that
+    Kafka had was last in SQL, or since when the partition is in hand where that was never so yet.
     """
 
     def __init__(
@@ -163,10 +165,12 @@ class Worker(Generic[T]):
         """`ending` is called when the end begins, so that neither waits for anything any more."""
         self._kafka, self._stream = kafka, stream
         self._judge, self._write, self._ending = judge, write, ending
-        self._judging, self._writing = (ThreadPoolExecutor(1, name) for name in ("judge", "write"))
+        self._judging = ThreadPoolExecutor(JUDGED_AT_ONCE, "judge")
+        self._writing = ThreadPoolExecutor(1, "write")
+        self._slots = asyncio.Semaphore(JUDGED_AT_ONCE + 1)
         self._draining, self._idle = asyncio.Event(), asyncio.Event()
         self._idle.set()
-        self._begun = 0
+        self._begun = self._judged_now = 0
         self._bundles: deque[EventT[bytes]] = deque()
         self._came, self._room = asyncio.Event(), asyncio.Event()
         self.joined_at: float | None = None
@@ -298,26 +302,32 @@ class Worker(Generic[T]):
 
     async def _work(self, app: faust.App) -> None:
         """Batch after batch; raises what the pipeline raised."""
-        writing: asyncio.Task[None] | None = None
+        latest: asyncio.Task[None] | None = None
         try:
             while True:
-                batch = await self._next_batch(app, writing)
+                await self._slots.acquire()
+                batch = await self._next_batch(app, latest)
                 self._begun += 1
                 self._idle.clear()
-                records = [record for event in batch for record in event.message.records]
-                judged = await self._in_thread(self._judging, self._judge, records)
-                if writing is not None:
-                    await writing
-                writing = asyncio.create_task(self._write_and_ack(batch, judged))
-                writing.add_done_callback(_looked_at)
+                latest = asyncio.create_task(self._judge_and_write(batch, latest))
+                latest.add_done_callback(self._over)
         except Stopping as error:
-            # Nothing after it may be written: its offsets would be passed over.
             self._draining.set()
             self._idle.set()
             log.info("%s; Kafka sends the batch again", error)
             await asyncio.Event().wait()
 
-    async def _write_and_ack(self, batch: Sequence[EventT[bytes]], judged: T) -> None:
+    async def _judge_and_write(
+        self, batch: Sequence[EventT[bytes]], before: asyncio.Task[None] | None
+    ) -> None:
+        """Where the batch `before` it failed nothing is written: its offsets would be passed over."""
+        records = [record for event in batch for record in event.message.records]
+        self._judged_now += 1
+        judged = await self._in_thread(self._judging, self._judge, records)
+        self._judged_now -= 1
+        self._came.set()
+        if before is not None:
+            await before
         await self._in_thread(self._writing, self._write, judged)
         for event in batch:
             await self._stream_of_bundles.ack(event)
@@ -328,24 +338,29 @@ class Worker(Generic[T]):
         if not self._begun:
             self._idle.set()
 
+    def _over(self, task: asyncio.Task[None]) -> None:
+        """Its error is raised where it is awaited; should nobody come to that, the end is on its way."""
+        self._slots.release()
+        if not task.cancelled():
+            task.exception()
+
     async def _in_thread(self, pool: ThreadPoolExecutor, work: Callable[[Any], Any], given: object) -> Any:
         return await asyncio.get_running_loop().run_in_executor(pool, work, given)
 
-    async def _next_batch(
-        self, app: faust.App, writing: asyncio.Task[None] | None
-    ) -> Sequence[EventT[bytes]]:
+    async def _next_batch(self, app: faust.App, latest: asyncio.Task[None] | None) -> Sequence[EventT[bytes]]:
         """Bundles for one batch, as many as come within `batch_seconds` of the first and fit.
 
-        Raises what `writing` raises, should that happen meanwhile.
+        While another batch is judged one that is not full waits on: many small ones cost more than one.
+        Raises what `latest` raises, should that happen meanwhile.
         """
         while True:
             while not self._bundles or self._draining.is_set():
                 self._came.clear()
-                await _either(self._came.wait(), writing)
+                await _either(self._came.wait(), latest)
             deadline = time.monotonic() + self._stream.batch_seconds
-            while not self._is_full() and (left := deadline - time.monotonic()) > 0:
+            while not self._is_full() and ((left := deadline - time.monotonic()) > 0 or self._judged_now):
                 self._came.clear()
-                await _either(self._came.wait(), writing, left)
+                await _either(self._came.wait(), latest, left if left > 0 else None)
             if batch := self._take(app.consumer_generation_id):
                 return batch
 
@@ -433,27 +448,21 @@ def _credentials(kafka: KafkaSettings) -> faust.SASLCredentials | faust.SSLCrede
     return faust.SSLCredentials(context) if context else None
 
 
-def _looked_at(task: asyncio.Task[None]) -> None:
-    """Its error is raised where it is awaited; should nobody come to that, the end is on its way already."""
-    if not task.cancelled():
-        task.exception()
-
-
 async def _either(
-    event: Coroutine[Any, Any, object], writing: asyncio.Task[None] | None, seconds: float | None = None
+    event: Coroutine[Any, Any, object], work: asyncio.Task[None] | None, seconds: float | None = None
 ) -> None:
-    """Wait for the event, for so long at most, or until `writing` is over; raises what that raised."""
-    if writing is not None and writing.done():
-        writing.result()
-        writing = None
+    """Wait for the event, for so long at most, or until `work` is over; raises what that raised."""
+    if work is not None and work.done():
+        work.result()
+        work = None
     waiting = asyncio.create_task(event)
     try:
-        both = {waiting} if writing is None else {waiting, writing}
+        both = {waiting} if work is None else {waiting, work}
         done, _ = await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
         waiting.cancel()
-    if writing is not None and writing in done:
-        writing.result()
+    if work is not None and work in done:
+        work.result()
 
 
 def _parts(messages: Sequence[Message], most: int, most_bytes: int) -> Iterator[list[Message]]:

@@ -81,11 +81,11 @@ def test_the_whole_way_by_tls(
     monitor = around.start(module="tests.faults.worker")
     engine = create_engine(around.database_url)
 
-    def documents() -> int:
+    def rows(table: str) -> int:
         with engine.connect() as connection:
-            return int(connection.execute(text("SELECT count(*) FROM documents")).scalar_one())
+            return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
 
-    wait_until(lambda: documents() == 50, 60, "the documents")
+    wait_until(lambda: rows("documents") == 50 and not rows("outbox"), 60, "documents in, predictions out")
     engine.dispose()
     assert monitor.stop() == 0
     assert SCRAM_PASSWORD not in monitor.log.read_text()
