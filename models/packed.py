@@ -2,10 +2,13 @@
 
 A batch of texts of unequal length is laid into rows of one width, as many as fit into each; every matrix
 product then has one of a few shapes, whatever the texts.  Attention runs within a row, and a mask keeps
-the texts of a row apart.  The numbers are the encoder's own: same weights, same steps.
-(Packing: Krell et al. 2021, "Efficient Sequence Packing without Cross-contamination".)
+the texts of a row apart.  Where the device has kernels for texts of unequal length (FlashAttention) they lie
+end to end without rows.  The numbers are the encoder's own: same weights, same steps.
+(Packing: Krell et al. 2021, "Efficient Sequence Packing without Cross-contamination"; Dao 2023,
+"FlashAttention-2".)
 """
 
+import itertools
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,10 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention.varlen import varlen_attn
 
 # A new shape of a matrix product costs the CPU's library ten milliseconds of preparation: few shapes.
 ROW_WIDTHS = (64, 128, 256, 512)
 STEPS = sorted({base << shift for shift in range(15) for base in range(8, 16)} | set(range(1, 8)))
+# From queries, keys and values [places, 3 x hidden] the context [places, hidden].
+Attend = Callable[[Tensor], Tensor]
 KNOWN = ("BertModel", "RobertaModel", "XLMRobertaModel")
 
 
@@ -35,6 +41,12 @@ class Layout:
     starts: list[int]
     rows: int
     width: int
+
+
+def end_to_end(lengths: Sequence[int]) -> Layout:
+    """One row of all texts, and of one place where there is no token."""
+    starts = [0, *itertools.accumulate(lengths)]
+    return Layout(starts[:-1], 1, max(starts[-1], 1))
 
 
 def lay_out(lengths: Sequence[int], longest: int) -> Layout:
@@ -74,6 +86,7 @@ class PackedEncoder(nn.Module):
         first = getattr(tables.position_embeddings, "padding_idx", None)
         self.first = 0 if first is None else first + 1
         self.longest = config.max_position_embeddings - self.first
+        self.without_rows = _can_attend_unpadded(device, dtype)
 
         def own(tensor: Tensor) -> Tensor:
             return tensor.detach().to(device, dtype)
@@ -82,7 +95,7 @@ class PackedEncoder(nn.Module):
         positions = tables.position_embeddings.weight + tables.token_type_embeddings.weight[0]
         self.positions = own(positions[self.first :])
         self.norm = _norm(tables.LayerNorm, own)
-        self.layers = [_Layer(layer, self.heads, own) for layer in encoder.encoder.layer]
+        self.layers = [_Layer(layer, own) for layer in encoder.encoder.layer]
 
     @staticmethod
     def knows(encoder: nn.Module) -> bool:
@@ -96,19 +109,38 @@ class PackedEncoder(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
         lengths = attention_mask.sum(dim=1).tolist()
-        layout = lay_out(lengths, self.longest)
-        rows = step_up(max(layout.rows, 1))
+        layout = end_to_end(lengths) if self.without_rows else lay_out(lengths, self.longest)
+        size = (layout.rows if self.without_rows else step_up(max(layout.rows, 1))) * layout.width
         inside = attention_mask.bool().numpy()
         texts, at = np.nonzero(inside)
         places = np.asarray(layout.starts)[texts] + at
-        ids, positions = (np.zeros(rows * layout.width, np.int64) for _ in range(2))
-        # Each token of the filling is a text of its own, so that none has an empty row of the mask.
-        owner = -1 - np.arange(rows * layout.width)
-        ids[places], positions[places], owner[places] = input_ids.numpy()[inside], at, texts
+        ids, positions = (np.zeros(size, np.int64) for _ in range(2))
+        ids[places], positions[places] = input_ids.numpy()[inside], at
+        if self.without_rows:
+            attend = self._within_lengths(lengths, size)
+        else:
+            # Each token of the filling is a text of its own, so that none has an empty row of the mask.
+            owner = -1 - np.arange(size)
+            owner[places] = texts
+            attend = self._within_rows(owner.reshape(-1, layout.width))
         at_place = np.zeros(inside.shape, np.int64)
         at_place[inside] = places
-        vectors = self._run(*(self._sent(array) for array in (ids, positions, owner.reshape(rows, -1))))
+        vectors = self._run(self._sent(ids), self._sent(positions), attend)
         return SimpleNamespace(last_hidden_state=vectors, at=self._sent(at_place))
+
+    def _within_rows(self, owner: np.ndarray) -> Attend:
+        """owner [rows, width]: which text each token is of."""
+        owners = self._sent(owner)
+        apart = (owners.unsqueeze(2) != owners.unsqueeze(1)).unsqueeze(1)
+        mask = apart.to(self.dtype).mul_(torch.finfo(self.dtype).min)
+        return lambda projected: _attend(projected, mask, self.heads)
+
+    def _within_lengths(self, lengths: Sequence[int], size: int) -> Attend:
+        """The texts lie end to end; what is behind them is one more."""
+        used = sum(lengths)
+        ends = np.cumsum([0, *lengths, *([size - used] if size > used else [])], dtype=np.int32)
+        bounds, most = self._sent(ends), int(max([*lengths, size - used]))
+        return lambda projected: _attend_unpadded(projected, bounds, most, self.heads)
 
     def _sent(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)
@@ -116,24 +148,21 @@ class PackedEncoder(nn.Module):
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor
 
-    def _run(self, ids: Tensor, positions: Tensor, owner: Tensor) -> Tensor:
-        """ids and positions [rows x width], owner [rows, width]; returns vectors [rows x width, hidden]."""
-        apart = (owner.unsqueeze(2) != owner.unsqueeze(1)).unsqueeze(1)
-        mask = apart.to(self.dtype).mul_(torch.finfo(self.dtype).min)
+    def _run(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        """ids and positions [places]; returns vectors [places, hidden]."""
         vectors = self.norm(
             functional.embedding(ids, self.words) + functional.embedding(positions, self.positions)
         )
         for layer in self.layers:
-            vectors = layer(vectors, mask)
+            vectors = layer(vectors, attend)
         return vectors
 
 
 class _Layer:
     """One encoder layer after Vaswani et al. 2017, with the norms after the sums, as in BERT."""
 
-    def __init__(self, layer: Any, heads: int, own: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, layer: Any, own: Callable[[Tensor], Tensor]) -> None:
         attention = layer.attention.self
-        self.heads = heads
         three = (attention.query, attention.key, attention.value)
         self.project = Product(
             own(torch.cat([part.weight for part in three])), own(torch.cat([part.bias for part in three]))
@@ -144,20 +173,42 @@ class _Layer:
         self.gelu = _is_gelu(self.activate)
         self.narrow, self.last_norm = _output(layer.output, own)
 
-    def __call__(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """vectors [rows x width, hidden]; mask [rows, 1, width, width], 0 within a text, else very low."""
-        context = _attend(self.project(vectors), mask, self.heads)
-        vectors = self.norm(self.gather.added(context, vectors))
+    def __call__(self, vectors: Tensor, attend: Attend) -> Tensor:
+        """vectors [places, hidden]."""
+        vectors = self.norm(self.gather.added(attend(self.project(vectors)), vectors))
         wide = self.widen.with_gelu(vectors) if self.gelu else self.activate(self.widen(vectors))
         return self.last_norm(self.narrow.added(wide, vectors))
 
 
 def _attend(projected: Tensor, mask: Tensor, heads: int) -> Tensor:
-    """Attention within rows from queries, keys and values [rows x width, 3 x hidden]."""
+    """Attention within rows from queries, keys and values [rows x width, 3 x hidden].
+
+    mask [rows, 1, width, width] is 0 within a text, else very low.
+    """
     rows, width = mask.shape[0], mask.shape[2]
     query, key, value = projected.view(rows, width, 3, heads, -1).permute(2, 0, 3, 1, 4)
     context = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     return context.transpose(1, 2).reshape(rows * width, -1)
+
+
+def _attend_unpadded(projected: Tensor, bounds: Tensor, most: int, heads: int) -> Tensor:
+    """Attention within texts end to end, from queries, keys and values [places, 3 x hidden].
+
+    bounds int32 [texts + 1] are where they begin and end, `most` the tokens of the longest.
+    """
+    query, key, value = projected.view(projected.shape[0], 3, heads, -1).unbind(1)
+    context: Any = varlen_attn(query, key, value, bounds, bounds, most, most)
+    unpadded: Tensor = context.reshape(projected.shape[0], -1)
+    return unpadded
+
+
+def _can_attend_unpadded(device: torch.device, dtype: torch.dtype) -> bool:
+    """FlashAttention's kernels are for GPUs since Ampere and for numbers of 16 bits."""
+    return (
+        device.type == "cuda"
+        and dtype in (torch.bfloat16, torch.float16)
+        and torch.cuda.get_device_capability(device) >= (8, 0)
+    )
 
 
 class Product:

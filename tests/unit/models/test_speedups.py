@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import torch
 from prometheus_client import CollectorRegistry
+from torch.nn import functional
 from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
 from models import choosing
+from models import packed as packed_encoder
 from models.engine import Engine
 from models.metrics import ModelMetrics
 from models.packed import STEPS, PackedEncoder, lay_out, step_up
@@ -35,6 +37,19 @@ def _encoder(kind: Any, config: Any, **more: Any) -> Any:
     ).eval()  # fmt: skip
 
 
+def _one_by_one(query: Any, key: Any, value: Any, ends: Any, same: Any, most: int, again: int) -> Any:
+    """What the GPU's kernel computes."""
+    assert ends is same and ends.dtype == torch.int32 and most == again == int(ends.diff().max())
+    assert ends[0] == 0 and ends[-1] == len(query)
+    parts = [tensor.tensor_split(ends[1:-1].tolist()) for tensor in (query, key, value)]
+    found = [
+        functional.scaled_dot_product_attention(*(part.transpose(0, 1) for part in text))
+        for text in zip(*parts, strict=True)
+        if len(text[0])
+    ]
+    return torch.cat([context.transpose(0, 1) for context in found])
+
+
 def _by_text(packed: Any) -> Any:
     return packed.last_hidden_state[packed.at]
 
@@ -48,14 +63,20 @@ def _by_text(packed: Any) -> Any:
     ],
     ids=["BERT", "BERT with another activation", "RoBERTa"],
 )
-@pytest.mark.parametrize("lengths", [[5, 1, 64, 33, 33, 0, 12], [70, 3], [1], [150, 129, 2]])
-def test_packed_texts_get_the_vectors_they_get_alone(encoder: Any, lengths: list[int]) -> None:
+@pytest.mark.parametrize("lengths", [[5, 1, 64, 33, 33, 0, 12], [70, 3], [1], [150, 129, 2], [0]])
+@pytest.mark.parametrize("without_rows", [False, True])
+def test_packed_texts_get_the_vectors_they_get_alone(
+    encoder: Any, lengths: list[int], without_rows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed_encoder, "varlen_attn", _one_by_one)
     ids = torch.full((len(lengths), max(lengths) + 2), encoder.config.pad_token_id)
     attend = torch.zeros_like(ids)
     for row, length in enumerate(lengths):
         ids[row, :length] = torch.randint(5, 89, (length,))
         attend[row, :length] = 1
     packed = PackedEncoder(encoder, torch.device("cpu"), torch.float32)
+    assert not packed.without_rows  # which a GPU alone can
+    packed.without_rows = without_rows
     with torch.inference_mode():
         wanted = encoder(input_ids=ids, attention_mask=attend).last_hidden_state[attend.bool()]
         given = _by_text(packed(input_ids=ids, attention_mask=attend))[attend.bool()]
@@ -138,8 +159,8 @@ def test_a_damaged_memory_of_the_choice_is_measured_again(
 
 
 def test_a_backend_whose_labels_differ_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def turned(self: PackedEncoder, ids: Any, owner: Any, positions: Any) -> Any:
-        return -sound(self, ids, owner, positions)
+    def turned(self: PackedEncoder, *given: Any) -> Any:
+        return -sound(self, *given)
 
     sound = PackedEncoder._run
     monkeypatch.setattr(Engine, "check_canaries", lambda self: None)
