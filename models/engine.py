@@ -45,6 +45,8 @@ BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}
 SMALLEST_CHUNK = 16
 # The tokenizers' own switch, read at each call.
 TOKENIZER_THREADS = "TOKENIZERS_PARALLELISM"
+# Of glibc's mallopt(3).
+M_ARENA_MAX, ARENAS = -8, 2
 # Drift is told from about so many texts, and not before a tenth of them came.
 DRIFT_MEMORY = 5000
 
@@ -153,6 +155,7 @@ class Engine:
     def load(cls, settings: ModelSettings, metrics: ModelMetrics | None = None) -> "Engine":
         """Raises WeightsError where the folder of `settings.weights` cannot be used, or its canaries fail."""
         weights.quiet_libraries()
+        _few_arenas()
         folder = resolve(settings.weights)
         language.load()
         model = weights.load(folder)
@@ -405,6 +408,12 @@ class Engine:
             profiler.add(sizes, answers)
             if part.info.reference is not None and profiler.texts >= DRIFT_MEMORY / 10:
                 self._metrics.observe_drift(folder, drift(part.info.reference, profiler.profile()))
+
+
+def _few_arenas() -> None:
+    """Each thread would get a heap of its own from glibc, and keep what it once held."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
 
 
 def _give_back() -> None:
