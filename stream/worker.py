@@ -171,6 +171,7 @@ class Worker(Generic[T]):
         self._draining, self._idle = asyncio.Event(), asyncio.Event()
         self._idle.set()
         self._begun = self._judged_now = 0
+        self._failed: asyncio.Task[None] | None = None
         self._bundles: deque[EventT[bytes]] = deque()
         self._came, self._room = asyncio.Event(), asyncio.Event()
         self.joined_at: float | None = None
@@ -306,6 +307,8 @@ class Worker(Generic[T]):
         try:
             while True:
                 await self._slots.acquire()
+                if self._failed is not None:
+                    self._failed.result()
                 batch = await self._next_batch(app, latest)
                 self._begun += 1
                 self._idle.clear()
@@ -339,10 +342,9 @@ class Worker(Generic[T]):
             self._idle.set()
 
     def _over(self, task: asyncio.Task[None]) -> None:
-        """Its error is raised where it is awaited; should nobody come to that, the end is on its way."""
+        if not task.cancelled() and task.exception() is not None:
+            self._failed = self._failed or task
         self._slots.release()
-        if not task.cancelled():
-            task.exception()
 
     async def _in_thread(self, pool: ThreadPoolExecutor, work: Callable[[Any], Any], given: object) -> Any:
         return await asyncio.get_running_loop().run_in_executor(pool, work, given)

@@ -1,6 +1,9 @@
 """What must never come into the file that knows Faust, and what of it needs no broker."""
 
+import asyncio
 import re
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -80,3 +83,60 @@ def test_a_partition_is_caught_up_once_all_is_done_that_was_there_at_an_earlier_
     for at, done, high, caught_up in looks:
         worker._see(TP("news", 0), done, high, at)
         assert worker.caught_up.get(("news", 0)) == caught_up
+
+
+def fake_work(judge: Any, written: list[int], batches: int) -> tuple[Worker[Any], Any]:
+    """A worker before so many full batches of one document each, and the app it needs."""
+
+    async def ack(_event: object) -> None:
+        pass
+
+    settings = StreamSettings(batch_documents=1, batch_seconds=0.01)
+    worker = Worker[Any](KafkaSettings(), settings, judge, written.append, print)
+    for offset in range(batches):
+        one = event(offset, 1)
+        one.message.tp, one.message.end = TP("news", 0), offset + 1
+        worker._bundles.append(one)
+    worker._stream_of_bundles = SimpleNamespace(ack=ack)
+    worker._in_hand = SimpleNamespace(remove=lambda bundle: None)  # type: ignore[assignment]
+    return worker, SimpleNamespace(consumer_generation_id=1)
+
+
+def test_two_batches_are_judged_at_once_and_written_in_order() -> None:
+    both, written = threading.Barrier(2, timeout=10), list[int]()
+
+    def judge(records: Any) -> int:
+        both.wait()  # breaks unless another batch is judged now
+        time.sleep(0.05 if records[0].offset % 2 == 0 else 0)
+        return int(records[0].offset)
+
+    async def run() -> None:
+        worker, app = fake_work(judge, written, 8)
+        work = asyncio.create_task(worker._work(app))
+        while len(written) < 8 and not work.done():
+            await asyncio.sleep(0.01)
+        work.cancel()
+        assert worker._done == {TP("news", 0): 8}
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+    assert written == list(range(8))
+
+
+def test_after_a_batch_that_failed_nothing_is_written_and_the_work_ends() -> None:
+    written, judged = list[int](), list[int]()
+
+    def judge(records: Any) -> int:
+        offset = int(records[0].offset)
+        judged.append(offset)
+        if offset == 3:
+            raise ValueError("a fault of ours")
+        return offset
+
+    async def run() -> None:
+        worker, app = fake_work(judge, written, 100)
+        with pytest.raises(ValueError, match="a fault of ours"):
+            await worker._work(app)
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+    assert written == [0, 1, 2]
+    assert len(judged) < 10, "what waits is left alone"
