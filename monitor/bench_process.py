@@ -24,9 +24,6 @@ from stream.settings import PROFILES
 
 ROOMS = ("kafka", "database", "stream", "models")
 LOOK_SECONDS = 0.02
-LATENCY_SECONDS = 10.0
-# Every size of batch has been met once by then, as in a monitor that runs for months.
-WARM_SECONDS = 10.0
 
 
 def backlog(settings: Settings, texts: Sequence[str], documents: int) -> dict[str, Any]:
@@ -49,11 +46,10 @@ def backlog(settings: Settings, texts: Sequence[str], documents: int) -> dict[st
         }
 
 
-def latency(
-    settings: Settings, texts: Sequence[str], rate: float, seconds: float = LATENCY_SECONDS
-) -> dict[str, Any]:
+def latency(settings: Settings, texts: Sequence[str], rate: float, seconds: float) -> dict[str, Any]:
     """One worker in the `latency` profile: milliseconds from sending a document to its commit, at `rate`
-    documents a second for so many seconds.
+    documents a second for so many seconds, after as many that do not count: every size of batch has been met
+    by then, as in a monitor that runs for months.
     """
     stream = settings.stream.model_dump() | {"profile": "latency", **PROFILES["latency"]}
     quick = Settings.model_validate(settings.model_dump() | {"stream": stream})
@@ -61,7 +57,7 @@ def latency(
     with _monitor(quick) as process:
         fill(quick, texts, 1, f"first-{time.time_ns()}")
         _wait(quick, before + 1, process)
-        _travel(quick, texts, rate, WARM_SECONDS)
+        _travel(quick, texts, rate, seconds)
         travelled = sorted(_travel(quick, texts, rate, seconds))
     found = {"latency_rate": round(rate, 1)}
     for name, share in (("p50", 0.5), ("p99", 0.99)):

@@ -15,6 +15,8 @@ from monitor.settings import LogSettings, Settings
 
 PARTS = ("model", "stream", "whole", "worker", "loop", "store")
 SAMPLE_TEXTS = 2048
+# At each rate; fewer where few documents are measured.
+LATENCY_SECONDS = 10.0
 
 
 @click.command(
@@ -121,7 +123,8 @@ def _measure_ways(
         )
         with counting("a worker of its own: start, memory, latency", None):
             found["worker"] = bench_process.backlog(places["worker"], texts, documents)
-            found["worker"] |= bench_process.latency(places["latency"], texts, rate / 2)
+            seconds = min(LATENCY_SECONDS, documents / 100)
+            found["worker"] |= bench_process.latency(places["latency"], texts, rate / 2, seconds)
     if "loop" in parts:
         rate = benching.by_hand(places["loop"], texts)
         figures["loop"] = {"documents": benching.LOOP_DOCUMENTS, "documents_per_second": round(rate, 1)}

@@ -53,6 +53,7 @@ def test_all_take_turns_and_the_median_round_counts() -> None:
     assert (timing.per_second, timing.spread) == (50.0, (25.0, 100.0))
 
 
+@pytest.mark.timeout(400)
 def test_the_stream_a_worker_and_a_loop_by_hand_are_measured_on_embedded_parts(
     scene: Scene, tmp_path: Path
 ) -> None:
