@@ -32,7 +32,7 @@ dashboards: install ## write the Grafana dashboards anew
 	$(BIN)/python docker/grafana/build.py
 
 test: install ## the whole test suite, against real parts (options: ARGS="-k store")
-	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: install ## pull the plug at every step of a batch (options: SEEDS=100 FIRST_SEED=1)
 	$(BIN)/python -m tests.faults.runner --seeds $(or $(SEEDS),100) --first-seed $(or $(FIRST_SEED),1)

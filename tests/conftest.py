@@ -23,7 +23,6 @@ from stream import database, schema
 from stream.nouns import Kind
 from stream.settings import DatabaseSettings, KafkaSettings
 from stream.store import Store
-from tests.image import Image
 from tests.parts import (
     LARGE,
     Alertmanager,
@@ -40,42 +39,9 @@ T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
 
 
-IMAGE = pytest.StashKey[Image | PartMissing]()
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The image takes minutes to build: its tests come last."""
-    items.sort(key=lambda item: "image" in getattr(item, "fixturenames", ()))
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """... and it is built meanwhile."""
-    wanted = any("image" in getattr(item, "fixturenames", ()) for item in session.items)
-    if wanted and not session.config.option.collectonly:
-        try:
-            session.config.stash[IMAGE] = Image()
-        except PartMissing as error:
-            session.config.stash[IMAGE] = error
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Its folder has gigabytes: it goes however the tests end."""
-    if isinstance(made := session.config.stash.get(IMAGE, None), Image):
-        made.close()
-
-
-@pytest.fixture(scope="session")
-def image(request: pytest.FixtureRequest) -> Image:
-    found = request.config.stash[IMAGE]
-
-    def built() -> Image:
-        if isinstance(found, PartMissing):
-            raise found
-        return found
-
-    image = need(built)
-    image.wait()
-    return image
+    """The image takes minutes to build: one process begins with it while another has the rest."""
+    items.sort(key=lambda item: "image" not in getattr(item, "fixturenames", ()))
 
 
 def need(make: Callable[[], T]) -> T:

@@ -1,14 +1,9 @@
-"""The image, built for real without a container engine: by buildah, on a Debian made by debootstrap.
-
-It takes minutes, most of them for PyTorch, so it is built in the background from the start of a session that
-needs it.
-"""
+"""The image, built for real without a container engine: by buildah, on a Debian made by debootstrap."""
 
 import json
 import os
 import shutil
 import subprocess
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +13,29 @@ ROOT = Path(__file__).parent.parent
 SUITE = "bookworm"
 PACKAGES = "python3,python3-venv,ca-certificates"
 NAME = "localhost/sentiment-monitor"
+ROOM = 30 << 30
 # Where this machine gets packages from, and whom it trusts.
 SHARED = ("/etc/ssl/certs", "/etc/pip.conf")
 PASSED = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 
 
 class Image:
-    """`wait` until it is built, then `run` it."""
+    """Built in minutes, most of them for PyTorch.
+
+    Raises PartMissing where something it needs is missing, AssertionError with the end of the log where
+    building failed.
+    """
 
     def __init__(self) -> None:
         self._buildah, self._debootstrap = program("buildah"), program("debootstrap")
         if os.geteuid() != 0:
             raise PartMissing("debootstrap and buildah need root here")
         self._folder = temporary_folder("image-")
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._build, name="image", daemon=True)
-        self._thread.start()
-
-    def wait(self) -> None:
-        """Until it is built.  Raises AssertionError with the end of the log where that failed."""
-        self._thread.join()
-        if self._error is not None:
-            raise AssertionError((self._folder / "build.log").read_text()[-4000:]) from self._error
+        if shutil.disk_usage(self._folder).free < ROOM:
+            raise PartMissing(f"the image takes {ROOM >> 30} GiB in {self._folder.parent} while it is built")
+        self._build()
 
     def close(self) -> None:
-        self._thread.join()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def container(self) -> str:
@@ -68,12 +61,15 @@ class Image:
         return os.environ | {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
 
     def _build(self) -> None:
+        told = self._folder / "build.log"
         try:
-            with (self._folder / "build.log").open("wb") as log:
+            with told.open("wb") as log:
                 self._base(log)
                 self._step(log, self.command(*self._bud()))
-        except BaseException as error:  # told by `wait`
-            self._error = error
+        except subprocess.CalledProcessError as error:
+            end = told.read_text()[-4000:]
+            self.close()
+            raise AssertionError(end) from error
 
     def _base(self, log: Any) -> None:
         base = self._folder / "base"
@@ -87,13 +83,11 @@ class Image:
         shutil.rmtree(base)
 
     def _bud(self) -> list[str]:
-        cache = Path("~/.cache/pip").expanduser()
-        cache.mkdir(parents=True, exist_ok=True)
         shared = [word for path in SHARED if Path(path).exists() for word in ("-v", f"{path}:{path}:ro")]
         passed = [word for name in PASSED if name in os.environ for word in ("--env", name)]
         return [
             "bud", "--format", "docker", "--layers=false", "--build-arg", "BASE=localhost/base",
-            "-v", f"{cache}:/root/.cache/pip:rw", *shared, *passed,
+            *shared, *passed,
             "-f", str(ROOT / "docker" / "Dockerfile"), "-t", NAME, str(ROOT),
         ]  # fmt: skip
 
