@@ -155,7 +155,8 @@ class Engine:
     def load(cls, settings: ModelSettings, metrics: ModelMetrics | None = None) -> "Engine":
         """Raises WeightsError where the folder of `settings.weights` cannot be used, or its canaries fail."""
         weights.quiet_libraries()
-        _few_arenas()
+        # Each thread would get a heap of its own, and keep what it once held.
+        _ask_heap("mallopt", M_ARENA_MAX, ARENAS)
         folder = resolve(settings.weights)
         language.load()
         model = weights.load(folder)
@@ -167,7 +168,9 @@ class Engine:
             settings = settings.model_copy(update={"dtype": "float32", "device": "cpu"})
         engine = cls(model, settings, metrics, encoders)
         engine.check_canaries()
-        _give_back()
+        # What only the loading needed goes back to the system.
+        gc.collect()
+        _ask_heap("malloc_trim", 0)
         return engine
 
     def check_canaries(self) -> None:
@@ -410,17 +413,10 @@ class Engine:
                 self._metrics.observe_drift(folder, drift(part.info.reference, profiler.profile()))
 
 
-def _few_arenas() -> None:
-    """Each thread would get a heap of its own from glibc, and keep what it once held."""
+def _ask_heap(function: str, *given: int) -> None:
+    """Of the C library's heap, where it has one that is asked so (glibc's)."""
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
-
-
-def _give_back() -> None:
-    """What only the loading needed goes back to the system, where its C library is asked for that."""
-    gc.collect()
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+        getattr(ctypes.CDLL(None), function)(*given)
 
 
 def lanes(settings: ModelSettings, device: torch.device) -> tuple[int, int]:

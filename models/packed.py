@@ -110,14 +110,14 @@ class PackedEncoder(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
         lengths = attention_mask.sum(dim=1).tolist()
         layout = end_to_end(lengths) if self.without_rows else lay_out(lengths, self.longest)
-        size = (layout.rows if self.without_rows else step_up(max(layout.rows, 1))) * layout.width
+        size = step_up(layout.rows) * layout.width
         inside = attention_mask.bool().numpy()
         texts, at = np.nonzero(inside)
         places = np.asarray(layout.starts)[texts] + at
         ids, positions = (np.zeros(size, np.int64) for _ in range(2))
         ids[places], positions[places] = input_ids.numpy()[inside], at
         if self.without_rows:
-            attend = self._within_lengths(lengths, size)
+            attend = self._within_bounds([*layout.starts, size])
         else:
             # Each token of the filling is a text of its own, so that none has an empty row of the mask.
             owner = -1 - np.arange(size)
@@ -135,12 +135,11 @@ class PackedEncoder(nn.Module):
         mask = apart.to(self.dtype).mul_(torch.finfo(self.dtype).min)
         return lambda projected: _attend(projected, mask, self.heads)
 
-    def _within_lengths(self, lengths: Sequence[int], size: int) -> Attend:
-        """The texts lie end to end; what is behind them is one more."""
-        used = sum(lengths)
-        ends = np.cumsum([0, *lengths, *([size - used] if size > used else [])], dtype=np.int32)
-        bounds, most = self._sent(ends), int(max([*lengths, size - used]))
-        return lambda projected: _attend_unpadded(projected, bounds, most, self.heads)
+    def _within_bounds(self, bounds: Sequence[int]) -> Attend:
+        """bounds [texts + 1]: where the texts begin and the last one ends."""
+        ends = np.asarray(bounds, np.int32)
+        bounds_there, most = self._sent(ends), int(np.diff(ends).max())
+        return lambda projected: _attend_unpadded(projected, bounds_there, most, self.heads)
 
     def _sent(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)

@@ -14,8 +14,9 @@ import logging
 import tempfile
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import faust
@@ -307,9 +308,7 @@ class Worker(Generic[T]):
         try:
             while True:
                 await self._slots.acquire()
-                if self._failed is not None:
-                    self._failed.result()
-                batch = await self._next_batch(app, latest)
+                batch = await self._next_batch(app)
                 self._begun += 1
                 self._idle.clear()
                 latest = asyncio.create_task(self._judge_and_write(batch, latest))
@@ -344,27 +343,41 @@ class Worker(Generic[T]):
     def _over(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
             self._failed = self._failed or task
+            self._came.set()
         self._slots.release()
 
     async def _in_thread(self, pool: ThreadPoolExecutor, work: Callable[[Any], Any], given: object) -> Any:
         return await asyncio.get_running_loop().run_in_executor(pool, work, given)
 
-    async def _next_batch(self, app: faust.App, latest: asyncio.Task[None] | None) -> Sequence[EventT[bytes]]:
+    async def _next_batch(self, app: faust.App) -> Sequence[EventT[bytes]]:
         """Bundles for one batch, as many as come within `batch_seconds` of the first and fit.
 
         While another batch is judged one that is not full waits on: many small ones cost more than one.
-        Raises what `latest` raises, should that happen meanwhile.
+        Raises what a batch before it raised, should that have happened by now.
         """
         while True:
+            self._raise_failure()
             while not self._bundles or self._draining.is_set():
-                self._came.clear()
-                await _either(self._came.wait(), latest)
+                await self._news()
             deadline = time.monotonic() + self._stream.batch_seconds
             while not self._is_full() and ((left := deadline - time.monotonic()) > 0 or self._judged_now):
-                self._came.clear()
-                await _either(self._came.wait(), latest, left if left > 0 else None)
+                await self._news(left if left > 0 else None)
             if batch := self._take(app.consumer_generation_id):
                 return batch
+
+    async def _news(self, seconds: float | None = None) -> None:
+        """Wait until bundles came or a batch was judged or failed, for so long at most.
+
+        Raises what failed.
+        """
+        self._came.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._came.wait(), seconds)
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
+        if self._failed is not None:
+            self._failed.result()
 
     def _is_full(self) -> bool:
         bundles = [event.message for event in self._bundles]
@@ -448,23 +461,6 @@ def _credentials(kafka: KafkaSettings) -> faust.SASLCredentials | faust.SSLCrede
             mechanism=kafka.sasl_mechanism,
         )
     return faust.SSLCredentials(context) if context else None
-
-
-async def _either(
-    event: Coroutine[Any, Any, object], work: asyncio.Task[None] | None, seconds: float | None = None
-) -> None:
-    """Wait for the event, for so long at most, or until `work` is over; raises what that raised."""
-    if work is not None and work.done():
-        work.result()
-        work = None
-    waiting = asyncio.create_task(event)
-    try:
-        both = {waiting} if work is None else {waiting, work}
-        done, _ = await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
-    if work is not None and work in done:
-        work.result()
 
 
 def _parts(messages: Sequence[Message], most: int, most_bytes: int) -> Iterator[list[Message]]:
