@@ -1,5 +1,7 @@
 """A monitor in a process of its own: how soon it starts, its memory, how long a document travels."""
 
+import asyncio
+import itertools
 import json
 import os
 import subprocess
@@ -10,20 +12,24 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from aiokafka import AIOKafkaProducer
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
 from monitor.benching import STALLED_SECONDS, fill, item
 from monitor.settings import PREFIX, Settings
-from stream import broker, database, schema
+from stream import database, schema
 from stream.errors import BrokerError
-from stream.settings import PROFILES
+from stream.security import client_options
+from stream.settings import PROFILES, KafkaSettings
 
 ROOMS = ("kafka", "database", "stream", "models")
 LOOK_SECONDS = 0.02
+MOMENT_SECONDS = 0.01
 
 
 def backlog(settings: Settings, texts: Sequence[str], documents: int) -> dict[str, Any]:
@@ -135,29 +141,52 @@ def _travel(settings: Settings, texts: Sequence[str], rate: float, seconds: floa
     over = threading.Event()
     looking = threading.Thread(target=_look, args=(settings, sent, arrived, over), name="bench-look")
     looking.start()
-    producer = broker.producer(settings.kafka, linger_ms=5)
-
-    def note(now: float, metadata: Any) -> None:
-        sent[metadata.partition, metadata.offset] = now
-
-    tag, begun, number = time.time_ns(), time.perf_counter(), 0
-    while (now := time.perf_counter()) - begun < seconds:
-        if now - begun < number / rate:
-            time.sleep(0.002)
-            continue
-        _, value = item(texts, tag, number, datetime.now(UTC))
-        producer.send(settings.kafka.news, value=value).add_callback(note, now)
-        number += 1
-    producer.flush(timeout=30)
+    number = asyncio.run(_send(settings.kafka, texts, rate, seconds, sent))
     deadline = time.monotonic() + STALLED_SECONDS
     while len(arrived) < number and time.monotonic() < deadline:
         time.sleep(0.1)
     over.set()
     looking.join()
-    broker.close(producer, 5)
     if len(arrived) < number:
         raise BrokerError(f"{number - len(arrived)} of {number} documents did not arrive")
     return arrived
+
+
+async def _send(
+    kafka: KafkaSettings,
+    texts: Sequence[str],
+    rate: float,
+    seconds: float,
+    sent: dict[tuple[int, int], float],
+) -> int:
+    """Send documents at that rate, those of a moment to one partition; returns how many.
+
+    `sent` gets when each was due, by partition and offset.
+    """
+    producer = AIOKafkaProducer(
+        bootstrap_servers=kafka.bootstrap_servers, acks="all", **client_options(kafka)
+    )
+    await producer.start()
+    partitions = itertools.cycle(sorted(await producer.partitions_for(kafka.news)))
+    tag, begun, number, answers = time.time_ns(), time.perf_counter(), 0, []
+
+    def note(first: int, past: int, answer: "asyncio.Future[Any]") -> None:
+        metadata = answer.result()
+        for document in range(first, past):
+            sent[metadata.partition, metadata.offset + document - first] = begun + document / rate
+
+    while (passed := time.perf_counter() - begun) < seconds:
+        first, number, batch = number, int(passed * rate), producer.create_batch()
+        for document in range(first, number):
+            _, value = item(texts, tag, document, datetime.now(UTC))
+            batch.append(key=None, value=value, timestamp=None)
+        if number > first:
+            answers.append(await producer.send_batch(batch, kafka.news, partition=next(partitions)))
+            answers[-1].add_done_callback(partial(note, first, number))
+        await asyncio.sleep(MOMENT_SECONDS)
+    await asyncio.gather(*answers)
+    await producer.stop()
+    return number
 
 
 def _look(

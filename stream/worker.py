@@ -42,6 +42,8 @@ OBSERVE_SECONDS = 2.0
 BUNDLES = 512
 # So many of them are taken at once, or what came within so long: each taking costs a round of the loop.
 TAKEN, TAKE_SECONDS = 32, 0.01
+# Each fetch of a few documents costs client and broker a millisecond: so long for more of them to come.
+FETCH_SECONDS = 0.02
 # One is in the network, one is decoded or waits for it.
 JUDGED_AT_ONCE = 2
 # What a message takes besides its value.
@@ -75,12 +77,16 @@ class BundleConsumer(driver.Consumer):  # type: ignore[misc]
 
     settings: StreamSettings
     done: dict[TP, int]
+    next_fetch_at = 0.0
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Bundle]]:
-        """All that one fetch brought, partition by partition."""
+        """All that one fetch brought, partition by partition; after a small one there is time for more."""
+        await asyncio.sleep(self.next_fetch_at - time.monotonic())
         fetched: dict[TP, list[Message]] = {}
         async for tp, message in super().getmany(timeout):
             fetched.setdefault(tp, []).append(message)
+        if sum(map(len, fetched.values())) < self.settings.batch_documents:
+            self.next_fetch_at = time.monotonic() + FETCH_SECONDS
         for tp, messages in fetched.items():
             for part in _parts(messages, self.settings.batch_documents, self.settings.batch_bytes):
                 yield tp, Bundle(part[0], [Record(m.topic, m.partition, m.offset, m.value) for m in part])
