@@ -61,15 +61,16 @@ def spans(
 
     Words that spoke against it have no share; links and punctuation are no evidence.
     """
-    shares = {place: value for place, value in words(pieces, values).items() if value > 0}
-    total = sum(shares.values())
+    found = words(pieces, values)
+    ranked = sorted((-value, place) for place, value in found.items() if value > 0)
+    total = -sum(value for value, _ in ranked)
     links = [match.span() for match in LINK.finditer(text)] if "http" in text else []
     chosen: list[Span] = []
-    for start, end in sorted(shares, key=lambda place: (-shares[place], place)):
+    for value, (start, end) in ranked:
         if len(chosen) == count:
             break
-        if HAS_WORD.search(text, start, end) and not any(a <= start < b for a, b in links):
-            chosen.append(Span(task, text[start:end], start, end, round(shares[start, end] / total, 4)))
+        if HAS_WORD.search(text, start, end) and not (links and any(a <= start < b for a, b in links)):
+            chosen.append(Span(task, text[start:end], start, end, round(-value / total, 4)))
     return chosen
 
 

@@ -52,14 +52,14 @@ class Timing:
     seconds: tuple[float, ...]
 
     @property
-    def per_second(self) -> float:
-        """The median round's documents a second."""
-        return self.documents / statistics.median(self.seconds)
+    def rates(self) -> list[float]:
+        """Documents a second of each round."""
+        return [self.documents / seconds for seconds in self.seconds]
 
     @property
-    def spread(self) -> tuple[float, float]:
-        """Documents a second of the slowest and the fastest round."""
-        return self.documents / max(self.seconds), self.documents / min(self.seconds)
+    def per_second(self) -> float:
+        """The median of them."""
+        return statistics.median(self.rates)
 
 
 Candidate = tuple[int, Callable[[], object]]
@@ -95,19 +95,35 @@ def candidates(
     model = weights.load(resolve(settings.weights))
     part = model.parts[0]
     count = len(draws[0])
-    claimed = [part.info.languages[0]] * count
-    found: dict[str, Candidate] = {ENGINE: (count, _next(draws, lambda t: engine.classify(t, claimed)))}
+    found = {ENGINE: _judging(engine, draws)}
     plain = PlainTorch(part, engine.device, engine.dtype, PLAIN_TOKENS)
     found[PLAIN_TORCH] = (count, _next(draws, plain))
     for backend in EXPORTED:
         if other := _with_backend(settings, backend, engine, part.info.folder):
-            found[backend] = (count, _next(draws, partial(other.classify, languages=claimed)))
+            found[backend] = _judging(other, draws)
     both = pipelines(settings)
     few = max(1, count // FEWER)
     for name, size in ((PIPELINES, 1), (PIPELINES_BATCHED, 32)):
         piping = lambda t, size=size: [pipeline(list(t[:few]), size) for pipeline in both]  # noqa: E731
         found[name] = (few, _next(draws, piping))
     return engine, part.classifier.encoder.config, found
+
+
+def alone(settings: ModelSettings, texts: Sequence[str], rounds: int) -> float:
+    """Documents a second of the classifier with nothing around it.  Raises ModelError."""
+    engine = Engine.load(chosen(settings.model_copy(update={"remembered_texts": 0})))
+    return in_turns({ENGINE: _judging(engine, drawn(texts, rounds))}, rounds)[ENGINE].per_second
+
+
+def figure(documents: int, rates: Sequence[float]) -> dict[str, float]:
+    """The median of documents a second, each over so many of them, and the ends."""
+    found = {"documents_per_second": statistics.median(rates), "slowest": min(rates), "fastest": max(rates)}
+    return {"documents": documents} | {name: round(rate, 1) for name, rate in found.items()}
+
+
+def _judging(engine: Engine, draws: Sequence[Sequence[str]]) -> Candidate:
+    claimed = [engine.info.parts[0].languages[0]] * len(draws[0])
+    return len(draws[0]), _next(draws, partial(engine.classify, languages=claimed))
 
 
 def drawn(texts: Sequence[str], rounds: int) -> list[list[str]]:
@@ -317,13 +333,7 @@ def compare(
             "dtype": str(engine.dtype).removeprefix("torch."), "threads": torch.get_num_threads(),
         },
         "texts": {"documents": len(texts), "mean_tokens": round(sum(lengths) / len(texts), 1)},
-        "figures": {
-            name: {
-                "documents": timing.documents, "documents_per_second": round(timing.per_second, 1),
-                "slowest": round(timing.spread[0], 1), "fastest": round(timing.spread[1], 1),
-            }
-            for name, timing in timings.items()
-        },
+        "figures": {name: figure(timing.documents, timing.rates) for name, timing in timings.items()},
         "matmul_peak_gflops": round(peak / 1e9, 1),
         "classifier_gflops": round(used / 1e9, 1),
         "ratios": {name: round(value, 3) for name, value in ratios.items()},

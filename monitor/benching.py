@@ -39,12 +39,14 @@ from stream.store import Store
 
 log = logging.getLogger(__name__)
 
-# What the rate is measured over begins once this part is through: the group is joined, all is warm.
-BEGINS_AT = 0.1
+# What the rate is measured over: between these parts the group is joined, all is warm and more waits.
+BEGINS_AT, ENDS_AT = 0.1, 0.9
+LOOK_SECONDS = 0.1
 STALLED_SECONDS = 120.0
 LOOP_DOCUMENTS = 100
 
 
+Load = Callable[[Settings, CollectorRegistry], Classifier]
 # Each has topics and a consumer group of its own: a new group reads all that is in its topics, and the
 # embedded broker waits a session long for a member that has left.
 PLACES = ("stream", "whole", "worker", "latency", "loop")
@@ -147,7 +149,7 @@ def whole_way(
     settings: Settings,
     texts: Sequence[str],
     documents: int,
-    load: Callable[[Settings, CollectorRegistry], Classifier] = load_engine,
+    load: Load = load_engine,
     progress: Callable[[int], object] = lambda n: None,
 ) -> float:
     """Documents a second from Kafka into SQL, a monitor at work on a topic that holds them all already."""
@@ -156,20 +158,29 @@ def whole_way(
     running = threading.Thread(target=daemon.run, name="bench")
     running.start()
     try:
-        began, first, seen, moved = 0.0, 0, 0, time.monotonic()
-        while seen < documents:
-            time.sleep(0.05)
+        looks = [(time.monotonic(), 0)]
+        while (seen := looks[-1][1]) < documents:
+            time.sleep(LOOK_SECONDS)
             if (through := _through(daemon)) > seen:
                 progress(through - seen)
-                seen, moved = through, time.monotonic()
-            if not began and seen >= BEGINS_AT * documents:
-                began, first = time.monotonic(), seen
-            if not running.is_alive() or time.monotonic() - moved > STALLED_SECONDS:
+                looks.append((time.monotonic(), through))
+            if not running.is_alive() or time.monotonic() - looks[-1][0] > STALLED_SECONDS:
                 raise BrokerError(f"the monitor stopped at {seen} of {documents} documents")
-        return (documents - first) / (time.monotonic() - began)
+        return steady_rate(looks)
     finally:
         daemon.stop()
         running.join()
+
+
+def steady_rate(looks: Sequence[tuple[float, int]]) -> float:
+    """Documents a second, from looks (seconds, documents through so far), between BEGINS_AT and ENDS_AT."""
+    documents = looks[-1][1]
+    begin, end = (
+        next(at for at, (_, seen) in enumerate(looks) if seen >= part * documents)
+        for part in (BEGINS_AT, ENDS_AT)
+    )
+    (began, first), (ended, last) = looks[min(begin, end - 1)], looks[end]
+    return (last - first) / (ended - began)
 
 
 def _through(daemon: Daemon) -> int:

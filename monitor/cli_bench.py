@@ -13,6 +13,8 @@ from monitor import log, settings
 from monitor.options import EXISTING, config_option, counting, examples, json_option, plain_errors
 from monitor.settings import LogSettings, Settings
 
+# In turns with the whole way: a machine that others use as well is another one minutes later.
+BESIDE, TURNS = "the classifier alone, in turns with it", 3
 PARTS = ("model", "stream", "whole", "worker", "loop", "store")
 SAMPLE_TEXTS = 2048
 # At each rate; fewer where few documents are measured.
@@ -107,27 +109,37 @@ def _measure_ways(
     rounds: int,
     found: dict[str, Any],
 ) -> None:
+    from models import speed
     from monitor import bench_process, benching
     from monitor.daemon import load_engine
 
     figures = found["figures"]
-    ways = (("stream", 5 * documents, benching.stand_in), ("whole", documents, load_engine))
-    for name, count, load in ways:
-        if name in parts:
-            with counting(name, count) as advance:
-                rate = benching.whole_way(places[name], texts, count, load, advance)
-            figures[name] = {"documents": count, "documents_per_second": round(rate, 1)}
+
+    def way(place: str, count: int, load: benching.Load) -> float:
+        with counting(place, count) as advance:
+            return benching.whole_way(places[place], texts, count, load, advance)
+
+    if "whole" in parts:
+        turns = [
+            (way("whole", documents, load_engine), speed.alone(places["whole"].models, texts, rounds))
+            for _ in range(TURNS)
+        ]
+        for name, rates in zip(("whole", BESIDE), zip(*turns, strict=True), strict=True):
+            figures[name] = speed.figure(documents, rates)
+    if "stream" in parts:
+        figures["stream"] = speed.figure(5 * documents, [way("stream", 5 * documents, benching.stand_in)])
     if "worker" in parts:
-        rate = figures.get("whole", {}).get("documents_per_second") or benching.whole_way(
-            places["whole"], texts, documents
+        rate = (
+            figures["whole"]["documents_per_second"]
+            if "whole" in figures
+            else way("whole", documents, load_engine)
         )
         with counting("a worker of its own: start, memory, latency", None):
             found["worker"] = bench_process.backlog(places["worker"], texts, documents)
             seconds = min(LATENCY_SECONDS, documents / 100)
             found["worker"] |= bench_process.latency(places["latency"], texts, rate / 2, seconds)
     if "loop" in parts:
-        rate = benching.by_hand(places["loop"], texts)
-        figures["loop"] = {"documents": benching.LOOP_DOCUMENTS, "documents_per_second": round(rate, 1)}
+        figures["loop"] = speed.figure(benching.LOOP_DOCUMENTS, [benching.by_hand(places["loop"], texts)])
     if "store" in parts:
         found["queries_ms"] = benching.queries(places["whole"], rounds)
         found["queries_ms"]["all rules on all topics"] = benching.evaluations(places["whole"], rounds)
@@ -135,10 +147,8 @@ def _measure_ways(
 
 def ratios_of_ways(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Of those that were measured."""
-    from models.speed import ENGINE
-
     pairs = {
-        "whole_way_over_classifier": ("whole", ENGINE),
+        "whole_way_over_classifier": ("whole", BESIDE),
         "whole_way_over_user_loop": ("whole", "loop"),
         "stream_over_whole_way": ("stream", "whole"),
     }

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+import msgspec
+
 SENTIMENTS = ("positive", "neutral", "negative")
 TASKS = ("topic", "sentiment")
 SCORE_SCALE = 10_000
@@ -57,8 +59,7 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """A stretch of the judged text and its weight: as evidence, its share (0 to 1) of what spoke for the
     label of a task."""
 
@@ -69,8 +70,7 @@ class Span:
     weight: float
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(msgspec.Struct, frozen=True):
     """What the classifier says of one text.
 
     An unsupported text (a language the model was not trained for, or no words at all) has no
@@ -84,7 +84,7 @@ class Prediction:
     topic: str | None = None
     sentiment: str | None = None
     score: float | None = None
-    probabilities: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    probabilities: Mapping[str, Mapping[str, float]] = {}
     evidence: tuple[Span, ...] = ()
     truncated: bool = False
     certain: bool = True

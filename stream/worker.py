@@ -14,12 +14,13 @@ import logging
 import tempfile
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import faust
+from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT, StreamT
@@ -48,6 +49,9 @@ FETCH_SECONDS = 0.02
 JUDGED_AT_ONCE = 2
 # What a message takes besides its value.
 MESSAGE_BYTES = 256
+
+
+Part = Sequence[ConsumerRecord[bytes, bytes]]
 
 
 class Bundle(ConsumerMessage):  # type: ignore[misc]
@@ -79,17 +83,18 @@ class BundleConsumer(driver.Consumer):  # type: ignore[misc]
     done: dict[TP, int]
     next_fetch_at = 0.0
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Bundle]]:
-        """All that one fetch brought, partition by partition; after a small one there is time for more."""
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Part]]:
+        """What one fetch brought, in parts that become bundles; a small one is followed by a pause."""
         await asyncio.sleep(self.next_fetch_at - time.monotonic())
-        fetched: dict[TP, list[Message]] = {}
-        async for tp, message in super().getmany(timeout):
-            fetched.setdefault(tp, []).append(message)
+        fetched = await super()._getmany(active_partitions, timeout)
         if sum(map(len, fetched.values())) < self.settings.batch_documents:
             self.next_fetch_at = time.monotonic() + FETCH_SECONDS
-        for tp, messages in fetched.items():
-            for part in _parts(messages, self.settings.batch_documents, self.settings.batch_bytes):
-                yield tp, Bundle(part[0], [Record(m.topic, m.partition, m.offset, m.value) for m in part])
+        most, most_bytes = self.settings.batch_documents, self.settings.batch_bytes
+        return {tp: list(_parts(records, most, most_bytes)) for tp, records in fetched.items()}
+
+    def _to_message(self, tp: TP, part: Part) -> Bundle:
+        first = super()._to_message(tp, part[0])
+        return Bundle(first, [Record(r.topic, r.partition, r.offset, r.value) for r in part])
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Faust counts acks one by one and has to know which offsets have no message; `done` knows."""
@@ -469,9 +474,9 @@ def _credentials(kafka: KafkaSettings) -> faust.SASLCredentials | faust.SSLCrede
     return faust.SSLCredentials(context) if context else None
 
 
-def _parts(messages: Sequence[Message], most: int, most_bytes: int) -> Iterator[list[Message]]:
+def _parts(messages: Part, most: int, most_bytes: int) -> Iterator[Part]:
     """The messages in order, in lists of at most so many and so many bytes, or of one that is longer."""
-    part, held = list[Message](), 0
+    part, held = list[ConsumerRecord[bytes, bytes]](), 0
     for message in messages:
         size = len(message.value or b"")
         if part and (len(part) == most or held + size > most_bytes):

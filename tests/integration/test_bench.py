@@ -10,7 +10,8 @@ from sqlalchemy import create_engine, insert
 from models import speed
 from models.engine import Engine
 from models.settings import ModelSettings
-from monitor.cli_bench import invented, ratios_of_ways
+from monitor.benching import steady_rate
+from monitor.cli_bench import BESIDE, invented, ratios_of_ways
 from stream import schema
 from tests.conftest import Scene
 
@@ -50,7 +51,7 @@ def test_all_take_turns_and_the_median_round_counts() -> None:
     assert called == ["a", "b"] * 4
     assert len(found["a"].seconds) == 3
     timing = speed.Timing(100, (1.0, 4.0, 2.0))
-    assert (timing.per_second, timing.spread) == (50.0, (25.0, 100.0))
+    assert (timing.per_second, timing.rates) == (50.0, [100.0, 25.0, 50.0])
 
 
 @pytest.mark.timeout(400)
@@ -85,8 +86,22 @@ def test_every_round_draws_anew_and_each_candidate_the_same() -> None:
     assert draws == speed.drawn(TEXTS, 3)
 
 
+LOOKS = [
+    ("between a tenth and nine tenths", [(0.0, 0), (5.0, 50), (6.0, 100), (8.0, 500), (10.0, 900), (20.0, 1000)], 200.0),
+    ("from the start where a look saw it all", [(0.0, 0), (5.0, 1000)], 200.0),
+    ("from the look before the last", [(0.0, 0), (4.0, 90), (6.0, 1000)], 455.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "looks", "rate"), LOOKS, ids=[case[0] for case in LOOKS])
+def test_the_rate_of_the_stream_is_its_steady_one(
+    what: str, looks: list[tuple[float, int]], rate: float
+) -> None:
+    assert steady_rate(looks) == rate
+
+
 def test_ratios_are_those_of_the_figures() -> None:
-    rates = {speed.ENGINE: 400.0, "whole": 300.0, "loop": 10.0, "stream": 3000.0}
+    rates = {BESIDE: 400.0, "whole": 300.0, "loop": 10.0, "stream": 3000.0}
     figures = {name: {"documents_per_second": rate} for name, rate in rates.items()}
     assert ratios_of_ways(figures) == {
         "whole_way_over_classifier": 0.75, "whole_way_over_user_loop": 30.0, "stream_over_whole_way": 10.0
