@@ -20,12 +20,12 @@ from aiokafka import AIOKafkaProducer
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
-from monitor.benching import STALLED_SECONDS, fill, item
+from monitor.benching import STALLED_SECONDS, fill, in_profile, item
 from monitor.settings import PREFIX, Settings
 from stream import database, schema
 from stream.errors import BrokerError
 from stream.security import client_options
-from stream.settings import PROFILES, KafkaSettings
+from stream.settings import KafkaSettings
 
 ROOMS = ("kafka", "database", "stream", "models")
 LOOK_SECONDS = 0.02
@@ -57,8 +57,7 @@ def latency(settings: Settings, texts: Sequence[str], rate: float, seconds: floa
     documents a second for so many seconds, after as many that do not count: every size of batch has been met
     by then, as in a monitor that runs for months.
     """
-    stream = settings.stream.model_dump() | {"profile": "latency", **PROFILES["latency"]}
-    quick = Settings.model_validate(settings.model_dump() | {"stream": stream})
+    quick = in_profile(settings, "latency", int(4 * rate))
     before = _count(settings)
     with _monitor(quick) as process:
         fill(quick, texts, 1, f"first-{time.time_ns()}")

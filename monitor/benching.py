@@ -35,6 +35,7 @@ from stream.alert_store import Lease, SqlAlertStore
 from stream.errors import BrokerError, StoreRefused
 from stream.nouns import EPOCH, Kind, Scope
 from stream.security import client_options
+from stream.settings import PROFILES
 from stream.store import Store
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,15 @@ def _at(values: Mapping[str, Any], prefix: str) -> Settings:
     return Settings.model_validate({**values, "kafka": values["kafka"] | own})
 
 
+def in_profile(settings: Settings, profile: str, documents: int) -> Settings:
+    """With the batches of that profile, where at least four of them make up so many documents."""
+    own = PROFILES[profile]
+    most = max(1, min(own["batch_documents"], documents // 4))
+    fitting = {"profile": profile, **own, "batch_documents": most}
+    stream = settings.stream.model_dump() | fitting
+    return Settings.model_validate(settings.model_dump() | {"stream": stream})
+
+
 def _delete_topics(settings: Settings) -> None:
     """What was measured is worth more than a clean broker."""
     try:
@@ -152,7 +162,11 @@ def whole_way(
     load: Load = load_engine,
     progress: Callable[[int], object] = lambda n: None,
 ) -> float:
-    """Documents a second from Kafka into SQL, a monitor at work on a topic that holds them all already."""
+    """Documents a second from Kafka into SQL, a monitor at work on a topic that holds them all already.
+
+    In the profile for throughput.
+    """
+    settings = in_profile(settings, "throughput", documents)
     fill(settings, texts, documents, uuid.uuid4().hex[:6])
     daemon = Daemon(settings, load)
     running = threading.Thread(target=daemon.run, name="bench")

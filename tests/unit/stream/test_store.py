@@ -1,6 +1,7 @@
 """The store on both databases: each test runs on SQLite and on PostgreSQL."""
 
 import threading
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from msgspec import structs
 from pydantic import SecretStr
 from sqlalchemy import func, select, text, update
 
@@ -225,6 +227,8 @@ def test_what_leaves_is_queued_with_the_batch_and_only_for_what_is_new(store: St
     (letter,) = decode_messages(entries[1].body)
     assert letter.key == "news[0]@1"
     assert b"payload_base64" in bytes(letter.value)
+    left_by_an_older_one = zlib.decompress(entries[1].body)
+    assert decode_messages(left_by_an_older_one) == [letter]
     outbox.settled(entries, "sent", NOW)
     assert count(store, schema.outbox) == 0
 
@@ -404,7 +408,7 @@ def test_a_database_of_the_first_schema_keeps_its_data(tmp_path: Path) -> None:
 
 def test_an_uncertain_document_counts_in_a_column_of_its_own(store: Store) -> None:
     sure, unsure = judged("a", 0), judged("b", 1)
-    unsure = replace(unsure, prediction=replace(unsure.prediction, certain=False))
+    unsure = replace(unsure, prediction=structs.replace(unsure.prediction, certain=False))
     write(store, sure, unsure)
     (total,) = store.sums(NOW - timedelta(days=1), NOW + timedelta(days=1))
     assert (total.n, total.uncertain) == (2, 1)
