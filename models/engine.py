@@ -1,13 +1,11 @@
 """Texts in, predictions out: prepare (tokenise), forward (the network), finish (labels, evidence)."""
 
-import ctypes
 import gc
 import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -17,7 +15,7 @@ import torch
 from tokenizers import Encoding
 from torch import Tensor, nn
 
-from models import evidence, language, weights
+from models import evidence, heap, language, weights
 from models.batching import packed_batches, token_batches
 from models.calibration import softmax
 from models.classifier import Inputs, span_mask
@@ -45,8 +43,6 @@ BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}
 SMALLEST_CHUNK = 16
 # The tokenizers' own switch, read at each call.
 TOKENIZER_THREADS = "TOKENIZERS_PARALLELISM"
-# Of glibc's mallopt(3).
-M_ARENA_MAX, ARENAS = -8, 2
 # Drift is told from about so many texts, and not before a tenth of them came.
 DRIFT_MEMORY = 5000
 
@@ -155,8 +151,7 @@ class Engine:
     def load(cls, settings: ModelSettings, metrics: ModelMetrics | None = None) -> "Engine":
         """Raises WeightsError where the folder of `settings.weights` cannot be used, or its canaries fail."""
         weights.quiet_libraries()
-        # Each thread would get a heap of its own, and keep what it once held.
-        _ask_heap("mallopt", M_ARENA_MAX, ARENAS)
+        heap.few_arenas()
         folder = resolve(settings.weights)
         language.load()
         model = weights.load(folder)
@@ -170,7 +165,7 @@ class Engine:
         engine.check_canaries()
         # What only the loading needed goes back to the system.
         gc.collect()
-        _ask_heap("malloc_trim", 0)
+        heap.give_back()
         return engine
 
     def check_canaries(self) -> None:
@@ -411,12 +406,6 @@ class Engine:
             profiler.add(sizes, answers)
             if part.info.reference is not None and profiler.texts >= DRIFT_MEMORY / 10:
                 self._metrics.observe_drift(folder, drift(part.info.reference, profiler.profile()))
-
-
-def _ask_heap(function: str, *given: int) -> None:
-    """Of the C library's heap, where it has one that is asked so (glibc's)."""
-    with suppress(OSError, AttributeError):
-        getattr(ctypes.CDLL(None), function)(*given)
 
 
 def lanes(settings: ModelSettings, device: torch.device) -> tuple[int, int]:

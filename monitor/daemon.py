@@ -24,6 +24,7 @@ from alerts.metrics import AlertMetrics
 from alerts.notify import Channels, Webhooks
 from alerts.pages import Delivery
 from alerts.rules import RuleFile
+from models import heap
 from monitor.alert_pages import AlertPages
 from monitor.http import Endpoint
 from monitor.log import lines_lost
@@ -260,6 +261,7 @@ class Daemon:
                 lambda: self.stream_metrics.show_outbox(*outbox.depth((*topics, *alerts.targets))),
             ),
             "watchdog": (2.0, self.watchdog.once),
+            "heap": (20.0, heap.give_back),
         }
         days = self.settings.stream.retention_days
         purge = PurgeRunner(self.store, self._lease("purge"), timedelta(days=days) if days else None, utc_now)

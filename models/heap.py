@@ -1,0 +1,22 @@
+"""The C library's heap, where it is one that can be asked: glibc's.  Anywhere else nothing happens."""
+
+import ctypes
+from contextlib import suppress
+
+# Of mallopt(3).
+M_ARENA_MAX, ARENAS = -8, 2
+
+
+def few_arenas() -> None:
+    """Each thread would get a heap of its own, and keep what it once held."""
+    _ask("mallopt", M_ARENA_MAX, ARENAS)
+
+
+def give_back() -> None:
+    """Return to the system what is free; over weeks of batches of all sizes the heap gets holes."""
+    _ask("malloc_trim", 0)
+
+
+def _ask(function: str, *given: int) -> None:
+    with suppress(OSError, AttributeError):
+        getattr(ctypes.CDLL(None), function)(*given)
