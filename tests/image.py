@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 SUITE = "bookworm"
 PACKAGES = "python3,python3-venv,ca-certificates"
 NAME = "localhost/sentiment-monitor"
-ROOM = 30 << 30
+ROOM = 24 << 30
 # Where this machine gets packages from, and whom it trusts.
 SHARED = ("/etc/ssl/certs", "/etc/pip.conf")
 PASSED = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")

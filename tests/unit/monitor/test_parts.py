@@ -1,5 +1,6 @@
 """The endpoint, the log, the sample feed and the loops of the roof."""
 
+import gc
 import json
 import logging
 import socket
@@ -18,6 +19,7 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
+from monitor.daemon import tuned_interpreter
 from monitor.http import Endpoint
 from monitor.log import JsonFormatter
 from monitor.loops import Loop, Watchdog
@@ -229,3 +231,11 @@ def test_the_lag_of_a_broker_that_is_away_is_not_known() -> None:
     dog.once()
     assert dog._metrics.lag.collect()[0].samples == []
     assert [sample.value for sample in dog._metrics.caught_up.collect()[0].samples] == [7.0]
+
+
+def test_the_interpreter_is_tuned_for_the_stream_alone() -> None:
+    before = gc.get_threshold(), sys.getswitchinterval(), gc.get_freeze_count()
+    with tuned_interpreter():
+        assert gc.get_threshold()[0] > before[0][0] and sys.getswitchinterval() < before[1]
+        assert gc.get_freeze_count() > before[2]
+    assert (gc.get_threshold(), sys.getswitchinterval(), gc.get_freeze_count()) == before

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 import stream
 from stream.settings import KafkaSettings, StreamSettings
-from stream.worker import Worker, _parts
+from stream.worker import FETCH_SECONDS, BundleConsumer, Worker, _parts
 
 FOLDER = Path(stream.__file__).parent
 
@@ -50,6 +51,30 @@ def test_bundles_are_bounded_by_number_and_by_bytes(
 ) -> None:
     messages: list[Any] = [SimpleNamespace(value=b"x" * n or None) for n in sizes]
     assert [[len(m.value or b"") for m in part] for part in _parts(messages, 4, 10)] == bundles
+
+
+FETCHES = [("a small one is given time for more", 3, FETCH_SECONDS), ("a full one is not", 4, 0.0)]
+
+
+@pytest.mark.parametrize(("what", "messages", "pause"), FETCHES, ids=[case[0] for case in FETCHES])
+def test_the_fetch_after(what: str, messages: int, pause: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    tp, begun = TP("news", 0), list[float]()
+
+    async def fetch(*_: object) -> dict[TP, list[Any]]:
+        begun.append(time.monotonic())
+        return {tp: [SimpleNamespace(value=b"x")] * messages}
+
+    monkeypatch.setattr(driver.Consumer, "_getmany", fetch)
+    consumer = BundleConsumer.__new__(BundleConsumer)
+    consumer.settings = StreamSettings(batch_documents=4)
+
+    async def run() -> list[dict[TP, list[Any]]]:
+        return [await consumer._getmany(None, 1.0) for _ in range(3)]
+
+    fetched = asyncio.run(run())
+    assert [[len(part) for part in parts[tp]] for parts in fetched] == [[messages]] * 3
+    assert begun[2] - begun[0] >= 2 * pause
+    assert (consumer.next_fetch_at > begun[2]) is bool(pause)
 
 
 def event(offset: int, documents: int, size: int = 0, generation: int = 1) -> Any:
