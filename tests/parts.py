@@ -3,6 +3,7 @@
 A part that cannot be had raises `PartMissing`; the fixtures skip on it, and fail under CI.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -68,19 +69,26 @@ def _java_major(path: str) -> int:
 
 
 def kafka_jars() -> Path:
-    """The broker's jars, fetched once by Maven into tests/kafka/target."""
-    if any(JARS.glob("kafka_*.jar")):
-        return JARS
+    """The broker's jars, fetched once by Maven into tests/kafka/target, by one process of tests for all."""
+    pom = HERE / "kafka" / "pom.xml"
+    with pom.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not JARS.is_dir():
+            _fetch_jars(pom)
+    return JARS
+
+
+def _fetch_jars(pom: Path) -> None:
     if not shutil.which("mvn"):
         raise PartMissing("Maven is not installed")
+    coming = JARS.with_name("jars-coming")
     done = subprocess.run(
-        ["mvn", "-q", "-B", "-f", str(HERE / "kafka" / "pom.xml"), "dependency:copy-dependencies",
-         f"-DoutputDirectory={JARS}"],
+        ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={coming}"],
         check=False, capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
         raise PartMissing(f"Maven could not fetch the Kafka jars: {done.stdout[-2000:]}")
-    return JARS
+    coming.rename(JARS)
 
 
 class Kafka:
