@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
@@ -29,7 +30,8 @@ from stream.settings import KafkaSettings
 
 ROOMS = ("kafka", "database", "stream", "models")
 LOOK_SECONDS = 0.02
-MOMENT_SECONDS = 0.01
+# What is due in a moment goes as one batch.
+MOMENT_SECONDS, MOMENT_BYTES = 0.01, 500_000
 
 
 def backlog(settings: Settings, texts: Sequence[str], documents: int) -> dict[str, Any]:
@@ -140,7 +142,11 @@ def _travel(settings: Settings, texts: Sequence[str], rate: float, seconds: floa
     over = threading.Event()
     looking = threading.Thread(target=_look, args=(settings, sent, arrived, over), name="bench-look")
     looking.start()
-    number = asyncio.run(_send(settings.kafka, texts, rate, seconds, sent))
+    try:
+        number = asyncio.run(_send(settings.kafka, texts, rate, seconds, sent))
+    except KafkaError as error:
+        over.set()
+        raise BrokerError(f"{settings.kafka.bootstrap_servers}: {error}") from error
     deadline = time.monotonic() + STALLED_SECONDS
     while len(arrived) < number and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -163,28 +169,34 @@ async def _send(
     `sent` gets when each was due, by partition and offset.
     """
     producer = AIOKafkaProducer(
-        bootstrap_servers=kafka.bootstrap_servers, acks="all", **client_options(kafka)
-    )
+        bootstrap_servers=kafka.bootstrap_servers, acks="all", max_batch_size=MOMENT_BYTES,
+        **client_options(kafka),
+    )  # fmt: skip
     await producer.start()
-    partitions = itertools.cycle(sorted(await producer.partitions_for(kafka.news)))
-    tag, begun, number, answers = time.time_ns(), time.perf_counter(), 0, []
+    try:
+        partitions = itertools.cycle(sorted(await producer.partitions_for(kafka.news)))
+        tag, begun, number, answers = time.time_ns(), time.perf_counter(), 0, []
 
-    def note(first: int, past: int, answer: "asyncio.Future[Any]") -> None:
-        metadata = answer.result()
-        for document in range(first, past):
-            sent[metadata.partition, metadata.offset + document - first] = begun + document / rate
+        def note(first: int, past: int, answer: "asyncio.Future[Any]") -> None:
+            if not answer.cancelled() and answer.exception() is None:
+                place = answer.result()
+                for at, document in enumerate(range(first, past), place.offset):
+                    sent[place.partition, at] = begun + document / rate
 
-    while (passed := time.perf_counter() - begun) < seconds:
-        first, number, batch = number, int(passed * rate), producer.create_batch()
-        for document in range(first, number):
-            _, value = item(texts, tag, document, datetime.now(UTC))
-            batch.append(key=None, value=value, timestamp=None)
-        if number > first:
-            answers.append(await producer.send_batch(batch, kafka.news, partition=next(partitions)))
-            answers[-1].add_done_callback(partial(note, first, number))
-        await asyncio.sleep(MOMENT_SECONDS)
-    await asyncio.gather(*answers)
-    await producer.stop()
+        while (passed := time.perf_counter() - begun) < seconds:
+            first, batch = number, producer.create_batch()
+            for document in range(first, int(passed * rate)):
+                _, value = item(texts, tag, document, datetime.now(UTC))
+                if batch.append(key=None, value=value, timestamp=None) is None:
+                    break  # the rest goes with the next ones
+                number = document + 1
+            if number > first:
+                answers.append(await producer.send_batch(batch, kafka.news, partition=next(partitions)))
+                answers[-1].add_done_callback(partial(note, first, number))
+            await asyncio.sleep(MOMENT_SECONDS)
+        await asyncio.gather(*answers)
+    finally:
+        await producer.stop()
     return number
 
 
