@@ -69,7 +69,7 @@ def spans(
     for value, (start, end) in ranked:
         if len(chosen) == count:
             break
-        if HAS_WORD.search(text, start, end) and not (links and any(a <= start < b for a, b in links)):
+        if HAS_WORD.search(text, start, end) and not any(a <= start < b for a, b in links):
             chosen.append(Span(task, text[start:end], start, end, round(-value / total, 4)))
     return chosen
 

@@ -109,10 +109,10 @@ def candidates(
     return engine, part.classifier.encoder.config, found
 
 
-def alone(settings: ModelSettings, texts: Sequence[str], rounds: int) -> float:
-    """Documents a second of the classifier with nothing around it.  Raises ModelError."""
+def alone(settings: ModelSettings, texts: Sequence[str], rounds: int) -> Timing:
+    """The classifier with nothing around it.  Raises ModelError."""
     engine = Engine.load(chosen(settings.model_copy(update={"remembered_texts": 0})))
-    return in_turns({ENGINE: _judging(engine, drawn(texts, rounds))}, rounds)[ENGINE].per_second
+    return in_turns({ENGINE: _judging(engine, drawn(texts, rounds))}, rounds)[ENGINE]
 
 
 def figure(documents: int, rates: Sequence[float]) -> dict[str, float]:

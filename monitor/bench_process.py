@@ -144,14 +144,14 @@ def _travel(settings: Settings, texts: Sequence[str], rate: float, seconds: floa
     looking.start()
     try:
         number = asyncio.run(_send(settings.kafka, texts, rate, seconds, sent))
+        deadline = time.monotonic() + STALLED_SECONDS
+        while len(arrived) < number and time.monotonic() < deadline:
+            time.sleep(0.1)
     except KafkaError as error:
-        over.set()
         raise BrokerError(f"{settings.kafka.bootstrap_servers}: {error}") from error
-    deadline = time.monotonic() + STALLED_SECONDS
-    while len(arrived) < number and time.monotonic() < deadline:
-        time.sleep(0.1)
-    over.set()
-    looking.join()
+    finally:
+        over.set()
+        looking.join()
     if len(arrived) < number:
         raise BrokerError(f"{number - len(arrived)} of {number} documents did not arrive")
     return arrived

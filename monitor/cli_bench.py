@@ -117,12 +117,12 @@ def _measure_ways(
             return benching.whole_way(places[place], texts, count, load, advance)
 
     if "whole" in parts:
-        turns = [
-            (way("whole", documents, load_engine), speed.alone(places["whole"].models, texts, rounds))
-            for _ in range(TURNS)
-        ]
-        for name, rates in zip(("whole", BESIDE), zip(*turns, strict=True), strict=True):
-            figures[name] = speed.figure(documents, rates)
+        wholes, alones = [], []
+        for _ in range(TURNS):
+            wholes.append(way("whole", documents, load_engine))
+            alones.append(speed.alone(places["whole"].models, texts, rounds))
+        figures["whole"] = speed.figure(documents, wholes)
+        figures[BESIDE] = speed.figure(alones[0].documents, [timing.per_second for timing in alones])
     if "stream" in parts:
         figures["stream"] = speed.figure(5 * documents, [way("stream", 5 * documents, benching.stand_in)])
     if "worker" in parts:

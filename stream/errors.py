@@ -51,3 +51,8 @@ class OffsetsAhead(StreamError):
 
 class SchemaError(StreamError):
     pass
+
+
+def told(error: BaseException) -> str:
+    """What it says, or its kind where it says nothing."""
+    return str(error) or type(error).__name__

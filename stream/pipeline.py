@@ -13,7 +13,7 @@ from typing import Protocol
 from models.errors import InferenceError
 from stream.breaker import Breaker
 from stream.codec import Codec
-from stream.errors import Rejected, StoreRefused, StoreUnavailable, StreamError
+from stream.errors import Rejected, StoreRefused, StoreUnavailable, StreamError, told
 from stream.metrics import StreamMetrics
 from stream.nouns import Document, Kind, Prediction
 from stream.store import Batch, DeadLetter, Judged, Outbound, Partition, Place, Store, Written
@@ -176,7 +176,7 @@ class Pipeline:
         try:
             found = self._classify(texts, languages)
         except (RuntimeError, MemoryError) as error:  # of a device or its library
-            raise InferenceError(str(error) or type(error).__name__) from error
+            raise InferenceError(told(error)) from error
         if len(found) != len(texts) or not all(prediction.is_finite for prediction in found):
             raise InferenceError(f"the answer for {len(texts)} texts is incomplete or not finite")
         return found

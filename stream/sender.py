@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
 from stream.broker import ANSWER_SECONDS, answers
-from stream.errors import BrokerError
+from stream.errors import BrokerError, told
 from stream.outbox import KAFKA, Entry, decode_messages
 from stream.security import client_options
 from stream.settings import KafkaSettings
@@ -44,7 +44,7 @@ class KafkaSender:
         try:
             found = self._loop.run_until_complete(self._send(entries))
         except (KafkaError, BrokerError, TimeoutError) as error:
-            found = {entry.id: _told(error) for entry in entries}
+            found = {entry.id: told(error) for entry in entries}
         if any(found.values()):
             self.close()
         return found
@@ -74,7 +74,7 @@ class KafkaSender:
                 futures = await asyncio.wait_for(_enqueue(producer, entry), ANSWER_SECONDS)
                 sent.append((entry.id, futures, None))
             except (KafkaError, TimeoutError) as error:
-                sent.append((entry.id, [], _told(error)))
+                sent.append((entry.id, [], told(error)))
         if waiting := [future for _, futures, _ in sent for future in futures]:
             await asyncio.wait(waiting, timeout=ANSWER_SECONDS)
         return {id_: refusal or _failure(futures) for id_, futures, refusal in sent}
@@ -121,9 +121,5 @@ def _failure(futures: Sequence[Sent]) -> str | None:
         if not future.done():
             return f"no answer within {ANSWER_SECONDS} s"
         if error := future.exception():
-            return _told(error)
+            return told(error)
     return None
-
-
-def _told(error: BaseException) -> str:
-    return str(error) or type(error).__name__

@@ -35,6 +35,8 @@ from stream.settings import KafkaSettings, StreamSettings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+# Records of one partition in a row.
+Part = Sequence[ConsumerRecord[bytes, bytes]]
 
 DRAIN_SECONDS = 25.0
 LEAVE_SECONDS = 5.0
@@ -49,9 +51,6 @@ FETCH_SECONDS = 0.02
 JUDGED_AT_ONCE = 2
 # What a message takes besides its value.
 MESSAGE_BYTES = 256
-
-
-Part = Sequence[ConsumerRecord[bytes, bytes]]
 
 
 class Bundle(ConsumerMessage):  # type: ignore[misc]

@@ -7,12 +7,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.parts import PartMissing, program, temporary_folder
+from tests.parts import PartMissing, program
 
 ROOT = Path(__file__).parent.parent
 SUITE = "bookworm"
 PACKAGES = "python3,python3-venv,ca-certificates"
 NAME = "localhost/sentiment-monitor"
+# Bytes that building takes at most.
 ROOM = 24 << 30
 # Where this machine gets packages from, and whom it trusts.
 SHARED = ("/etc/ssl/certs", "/etc/pip.conf")
@@ -26,17 +27,15 @@ class Image:
     building failed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        """`folder` gets gigabytes; its path should be short."""
         self._buildah, self._debootstrap = program("buildah"), program("debootstrap")
         if os.geteuid() != 0:
             raise PartMissing("debootstrap and buildah need root here")
-        self._folder = temporary_folder("image-")
+        self._folder = folder
         if shutil.disk_usage(self._folder).free < ROOM:
             raise PartMissing(f"the image takes {ROOM >> 30} GiB in {self._folder.parent} while it is built")
         self._build()
-
-    def close(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def container(self) -> str:
         """A new container of the image; its name."""
@@ -67,9 +66,7 @@ class Image:
                 self._base(log)
                 self._step(log, self.command(*self._bud()))
         except subprocess.CalledProcessError as error:
-            end = told.read_text()[-4000:]
-            self.close()
-            raise AssertionError(end) from error
+            raise AssertionError(told.read_text()[-4000:]) from error
 
     def _base(self, log: Any) -> None:
         base = self._folder / "base"

@@ -73,7 +73,7 @@ def kafka_jars() -> Path:
     pom = HERE / "kafka" / "pom.xml"
     with pom.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        if not JARS.is_dir():
+        if not any(JARS.glob("kafka_*.jar")):
             _fetch_jars(pom)
     return JARS
 

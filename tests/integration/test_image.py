@@ -1,6 +1,7 @@
 """The image: built, and its daemon at work amid the tests' Kafka and PostgreSQL."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -14,14 +15,16 @@ from sqlalchemy.engine import make_url
 from monitor.sample import SampleFeed
 from tests.conftest import Running, Scene, need
 from tests.image import Image
-from tests.parts import free_port, wait_until
+from tests.parts import free_port, temporary_folder, wait_until
 
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Image]:
-    image = need(Image)
-    yield image
-    image.close()
+    folder = temporary_folder("image-")
+    try:
+        yield need(lambda: Image(folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
