@@ -13,13 +13,13 @@ import subprocess
 import tempfile
 import threading
 import time
-import urllib.parse
-import urllib.request
 import uuid
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
+
+import httpx
 
 HERE = Path(__file__).parent
 JARS = HERE / "kafka" / "target" / "jars"
@@ -347,9 +347,7 @@ class Served:
             self._process = None
 
     def get(self, path: str, **query: str) -> bytes:
-        asked = f"?{urllib.parse.urlencode(query)}" if query else ""
-        with urllib.request.urlopen(self.url + path + asked, timeout=10) as answer:
-            return bytes(answer.read())
+        return httpx.get(self.url + path, params=query, timeout=10).raise_for_status().content
 
 
 class Alertmanager(Served):

@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
@@ -244,8 +244,7 @@ def test_the_demo_fires_within_a_minute_and_resolves_within_three(tmp_path: Path
             for event in ("FIRING", "RESOLVED"):
                 if f"alert {event}" in line and event not in seen:
                     seen[event] = time.monotonic() - started
-                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-                        metrics = answer.read().decode()
+                    metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
                     on = re.findall(r'sentiment_alert_state\{.*state="firing".*\} 1\.0', metrics)
                     assert bool(on) or event == "RESOLVED"
             if "RESOLVED" in seen or time.monotonic() - started > 200:

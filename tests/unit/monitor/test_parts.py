@@ -8,14 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
@@ -35,12 +34,8 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def get(url: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
+    answer = httpx.get(url, timeout=5)
+    return answer.status_code, answer.text
 
 
 def test_the_endpoint_serves_metrics_health_and_readiness() -> None:
