@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from models import weights
+from models import amx, weights
 from models.device import compute_device, compute_dtype
 from models.engine import Engine
 from models.errors import ModelError
@@ -95,6 +95,8 @@ def candidates(settings: ModelSettings) -> list[tuple[str, str]]:
     device = compute_device(settings.device)
     dtype = str(compute_dtype(settings.dtype, device)).removeprefix("torch.")
     found = [("packed", dtype), ("torch", dtype)]
+    if device.type == "cpu" and dtype == "bfloat16" and amx.library():
+        found.insert(0, ("amx", dtype))
     folder = resolve(settings.weights)
     exported = all((folder / part.folder / ENCODER).is_file() for part in weights.read_info(folder).parts)
     if device.type == "cpu" and exported:

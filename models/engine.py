@@ -16,6 +16,7 @@ from tokenizers import Encoding
 from torch import Tensor, nn
 
 from models import evidence, heap, language, weights
+from models.amx import AmxEncoder
 from models.batching import packed_batches, token_batches
 from models.calibration import softmax
 from models.classifier import Inputs, span_mask
@@ -41,6 +42,8 @@ CHUNK = 256
 MOST_LANES = 4
 BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}
 SMALLEST_CHUNK = 16
+# Encoders that take texts of unequal length without padding.
+PACKING = (PackedEncoder, AmxEncoder)
 # The tokenizers' own switch, read at each call.
 TOKENIZER_THREADS = "TOKENIZERS_PARALLELISM"
 # Drift is told from about so many texts, and not before a tenth of them came.
@@ -105,7 +108,9 @@ class Engine:
         self._parts: dict[str, weights.Part] = {}
         for part in model.parts:
             own = part.classifier.to(self.device, self.dtype).eval().encoder
-            if settings.backend in ("auto", "packed") and PackedEncoder.knows(own):
+            if settings.backend == "amx":
+                self._encoders[part.info.folder] = AmxEncoder(own, self.device, self.dtype)
+            elif settings.backend in ("auto", "packed") and PackedEncoder.knows(own):
                 self._encoders[part.info.folder] = PackedEncoder(own, self.device, self.dtype)
             part.tokenizer.no_padding()
             part.tokenizer.enable_truncation(part.info.max_tokens, stride=part.info.max_tokens // OVERLAP)
@@ -208,7 +213,9 @@ class Engine:
     def _classify(
         self, texts: Sequence[str], languages: Sequence[str | None], observed: bool
     ) -> list[Prediction]:
-        size = min(CHUNK, max(SMALLEST_CHUNK, -(-len(texts) // self.lanes)))
+        # As many chunks for each thread, and all of one size, so that none has the last one alone.
+        rounds = -(-len(texts) // (self.lanes * CHUNK))
+        size = max(SMALLEST_CHUNK, -(-len(texts) // (self.lanes * max(rounds, 1))))
         chunks = [(texts[at : at + size], languages[at : at + size]) for at in range(0, len(texts), size)]
         judged = list(self._pool.map(self._chunk, *zip(*chunks, strict=True))) if chunks else []
         if observed:
@@ -259,7 +266,7 @@ class Engine:
         found = []
         for part in dict.fromkeys(item.part.info.folder for item in prepared):
             own = [item for item in prepared if item.part.info.folder == part]
-            if isinstance(self._encoders.get(part), PackedEncoder):
+            if isinstance(self._encoders.get(part), PACKING):
                 groups = packed_batches([item.tokens for item in own], self.budget, ROW_WIDTHS[0])
             else:
                 shapes = [(len(item.windows), len(item.windows[0])) for item in own]
@@ -277,8 +284,8 @@ class Engine:
         started = time.perf_counter()
         part = batch[0].part
         encoder = self._encoders.get(part.info.folder)
-        # The packed encoder lays the tokens out on the CPU.
-        inputs = _inputs(batch) if isinstance(encoder, PackedEncoder) else self.inputs(batch)
+        # A packing encoder lays the tokens out on the CPU.
+        inputs = _inputs(batch) if isinstance(encoder, PACKING) else self.inputs(batch)
         try:
             output = part.classifier.explained(part.classifier.encode(inputs, encoder=encoder))
         except (RuntimeError, MemoryError) as error:

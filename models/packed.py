@@ -82,20 +82,25 @@ class PackedEncoder(nn.Module):
         config, tables = encoder.config, encoder.embeddings
         self.heads = config.num_attention_heads
         self.device, self.dtype = device, dtype
-        # RoBERTa counts positions from the one after its padding token.
-        first = getattr(tables.position_embeddings, "padding_idx", None)
-        self.first = 0 if first is None else first + 1
-        self.longest = config.max_position_embeddings - self.first
         self.without_rows = _can_attend_unpadded(device, dtype)
 
         def own(tensor: Tensor) -> Tensor:
             return tensor.detach().to(device, dtype)
 
         self.words = own(tables.word_embeddings.weight)
-        positions = tables.position_embeddings.weight + tables.token_type_embeddings.weight[0]
-        self.positions = own(positions[self.first :])
+        self.positions = own(self.positions_of(tables))
+        self.longest = len(self.positions)
         self.norm = _norm(tables.LayerNorm, own)
         self.layers = [_Layer(layer, own) for layer in encoder.encoder.layer]
+
+    @staticmethod
+    def positions_of(tables: Any) -> Tensor:
+        """What a token's place in its text adds to it, with what the only segment does [places, hidden]."""
+        # RoBERTa counts positions from the one after its padding token.
+        padding = getattr(tables.position_embeddings, "padding_idx", None)
+        first = 0 if padding is None else padding + 1
+        added: Tensor = tables.position_embeddings.weight + tables.token_type_embeddings.weight[0]
+        return added[first:]
 
     @staticmethod
     def knows(encoder: nn.Module) -> bool:
@@ -169,7 +174,7 @@ class _Layer:
         self.gather, self.norm = _output(layer.attention.output, own)
         self.widen = Product(own(layer.intermediate.dense.weight), own(layer.intermediate.dense.bias))
         self.activate = layer.intermediate.intermediate_act_fn
-        self.gelu = _is_gelu(self.activate)
+        self.gelu = is_gelu(self.activate)
         self.narrow, self.last_norm = _output(layer.output, own)
 
     def __call__(self, vectors: Tensor, attend: Attend) -> Tensor:
@@ -264,6 +269,6 @@ def _norm(norm: nn.LayerNorm, own: Callable[[Tensor], Tensor]) -> Callable[[Tens
     return lambda vectors: functional.layer_norm(vectors, shape, weight, bias, eps)
 
 
-def _is_gelu(activation: Any) -> bool:
+def is_gelu(activation: Any) -> bool:
     """Whether it is GELU as BERT has it, without an approximation."""
     return type(activation).__name__ == "GELUActivation" and activation.act is functional.gelu

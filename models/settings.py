@@ -36,11 +36,12 @@ class ModelSettings(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto takes bfloat16 where the hardware computes in it, else float32"
     )
-    backend: Literal["auto", "packed", "torch", "onnxruntime", "openvino"] = Field(
+    backend: Literal["auto", "amx", "packed", "torch", "onnxruntime", "openvino"] = Field(
         "auto",
-        description="what runs the encoder: packed (texts without padding; BERT and RoBERTa, others run as "
-        "torch), torch, or, on a CPU after `monitor models export`, onnxruntime or openvino; auto measures "
-        "them at the first start and takes the fastest that gives the labels of full precision",
+        description="what runs the encoder: amx (the matrix unit of Intel's server CPUs), packed (texts "
+        "without padding in torch; both for BERT and RoBERTa, others run as torch), torch, or, on a CPU "
+        "after `monitor models export`, onnxruntime or openvino; auto measures them at the first start and "
+        "takes the fastest that gives the labels of full precision",
     )  # fmt: skip
     threads: int = Field(0, ge=0, le=256, description="CPU threads of the classifier; 0: all cores")
     max_batch_tokens: int = Field(

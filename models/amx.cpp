@@ -1,0 +1,486 @@
+// A BERT-like encoder in bfloat16 on the matrix unit (AMX) of one CPU, from token ids to vectors: what
+// models/packed.py does in torch's operators, in one pass for each group of texts that the core's own cache
+// holds.  Sums, norms, softmax and GELU are in float32.  models/amx.py calls it.
+//
+// A tile of the unit is 16 rows of 64 bytes: 16 x 32 bfloat16 or 16 x 16 float32.
+//   "in tiles" [rows, n]   the tiles of 16 x 32 one after the other, row of tiles by row of tiles
+//   sums       [rows, n]   float32, likewise in tiles of 16 x 16
+//   in columns [rows, n]   columns of 32 numbers one after the other, so that any 16 rows of one are a tile
+//   weights    [n, k]      for each 32 of n and each 32 of k two tiles, one for 16 of n: row i of a tile has
+//                          weights 2i and 2i + 1 of each of them side by side, as the unit wants its right side
+// (Intel, "Intel 64 and IA-32 Architectures Software Developer's Manual", TDPBF16PS; Vaswani et al. 2017.)
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#if defined(__x86_64__) && defined(__linux__)
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// Whether this CPU has the unit and the system lets this process use it.
+extern "C" int amx_ready() {
+    constexpr int REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;
+    return __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("avx512bf16") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16")
+
+namespace {
+using bf16 = uint16_t;
+constexpr int TILE = 16, BLOCK = 32;
+constexpr int NUMBERS = TILE * BLOCK, SUMS = TILE * TILE;  // of one tile
+// Tokens that go through all layers together, and columns of the wide part at a time: with them what is read
+// again and again stays in a cache of 2 MB.
+constexpr int GROUP = 512, PART = 384;
+
+// These five are what models/amx.py hands over.
+struct Product { const bf16* tiles; const float* bias; };
+struct Norm { const float *weight, *bias; };
+struct Layer { Product project, gather, widen, narrow; Norm norm, last_norm; };
+struct Model {
+    int64_t hidden, heads, wide, layers;
+    float eps;
+    const bf16 *words, *positions;  // [ids, hidden], [positions, hidden]
+    Norm norm;
+    const Layer* layer;
+};
+struct Texts {
+    const int64_t *ids, *positions;  // [tokens]
+    const int32_t* bounds;           // [texts + 1]: where each text begins, and the last one ends
+    int count;
+};
+
+// Eight tiles of full size.  The unit's shapes are the thread's, and torch's library keeps its own.
+struct alignas(64) Shapes {
+    uint8_t palette = 1, start = 0, reserved[14] = {};
+    uint16_t bytes[16] = {};
+    uint8_t rows[16] = {};
+    Shapes() { for (int tile = 0; tile < 8; ++tile) bytes[tile] = 64, rows[tile] = TILE; }
+};
+
+class OwnShapes {
+    Shapes before;
+public:
+    OwnShapes() { _tile_storeconfig(&before); Shapes own; _tile_loadconfig(&own); }
+    ~OwnShapes() { _tile_loadconfig(&before); }
+};
+
+// Memory that grows and is kept.  What it held is lost where it grows.
+template <class T> class Buffer {
+    T* data = nullptr;
+    size_t size = 0;
+public:
+    T* of(size_t wanted) {
+        if (wanted > size) {
+            std::free(data);
+            size = 0;
+            const size_t bytes = (wanted * sizeof(T) + 63) / 64 * 64;
+            data = static_cast<T*>(std::aligned_alloc(64, bytes));
+            if (!data) throw std::bad_alloc();
+            std::memset(data, 0, bytes);
+            size = wanted;
+        }
+        return data;
+    }
+    ~Buffer() { std::free(data); }
+};
+
+struct Room { Buffer<bf16> x, projected, context, wide, keys, values, shares; Buffer<float> sums, scores, over; };
+
+inline int up_to_block(int count) { return (count + BLOCK - 1) / BLOCK * BLOCK; }
+
+inline __m512 load(const bf16* from) {
+    const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+
+inline void store(bf16* to, __m512 low, __m512 high) {
+    _mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+}
+
+// Where the 32 numbers of a row from `column` on stand in tiles [*, n].
+inline int64_t in_tiles(int row, int column, int n) {
+    return (int64_t(row / TILE) * (n / BLOCK) + column / BLOCK) * NUMBERS + row % TILE * BLOCK;
+}
+
+// Where the 16 numbers of a row from `column` on stand in sums [*, n].
+inline float* of_sums(float* sums, int row, int column, int n) {
+    return sums + (int64_t(row / TILE) * (n / TILE) + column / TILE) * SUMS + row % TILE * TILE;
+}
+
+struct AsIs { __m512 operator()(__m512 x) const { return x; } };
+
+// x Phi(x) with 2 Phi(x) - 1 = x P(x^2) up to |x| = 4: P is fitted for the least greatest error of the whole,
+// 1.9e-4, where a bfloat16 near 1 has steps of 4e-3.  (Hendrycks and Gimpel 2016.)
+struct Gelu {
+    __m512 operator()(__m512 x) const {
+        const __m512 near = _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(4.0f)), _mm512_set1_ps(-4.0f));
+        const __m512 square = _mm512_mul_ps(near, near);
+        __m512 p = _mm512_set1_ps(4.55612449e-08f / 2);
+        for (float c : {-3.19712214e-06f, 9.59094247e-05f, -0.00162801557f, 0.0175447035f, -0.129146064f, 0.795766588f})
+            p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(c / 2));
+        return _mm512_mul_ps(x, _mm512_fmadd_ps(near, p, _mm512_set1_ps(0.5f)));
+    }
+};
+
+// 2^x for x <= 0 (Taylor's series of the part behind the point).
+inline __m512 power_of_two(__m512 x) {
+    x = _mm512_max_ps(x, _mm512_set1_ps(-126.0f));
+    const __m512 whole = _mm512_roundscale_ps(x, 0), part = _mm512_sub_ps(x, whole);
+    __m512 p = _mm512_set1_ps(1.3534167e-3f);
+    for (float c : {9.6181291e-3f, 5.5503324e-2f, 0.24022651f, 0.69314718f, 1.0f})
+        p = _mm512_fmadd_ps(p, part, _mm512_set1_ps(c));
+    return _mm512_scalef_ps(p, whole);
+}
+
+// Four tiles of float32, a block of 32 x 32, and where they stand; `stride` bytes from row to row, 0: one row
+// for all.
+template <class T> struct Four { T* at; int64_t right, down, stride; };
+
+// to = from + a b, a block: a [32, 32 steps] in tiles, its lower half `half` further on; b weights.
+// After each step `meanwhile(step)` has the vector units, which the matrix unit does not need, and some of
+// what comes after b is called for.
+template <class Meanwhile>
+inline __attribute__((always_inline)) void multiply(
+    const bf16* a, int64_t half, const bf16* b, int steps, const bf16* coming, Four<const float> from,
+    Four<float> to, Meanwhile&& meanwhile
+) {
+    _tile_loadd(0, from.at, from.stride);
+    _tile_loadd(1, from.at + from.right, from.stride);
+    _tile_loadd(2, from.at + from.down, from.stride);
+    _tile_loadd(3, from.at + from.down + from.right, from.stride);
+#pragma GCC unroll 1
+    for (int step = 0; step < steps; ++step) {
+        _tile_loadd(6, b, 64);
+        _tile_loadd(4, a, 64);
+        _tile_loadd(7, b + NUMBERS, 64);
+        _tile_loadd(5, a + half, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+        _mm_prefetch(coming, _MM_HINT_T1);
+        _mm_prefetch(coming + 32, _MM_HINT_T1);
+        a += NUMBERS, b += 2 * NUMBERS, coming += 64;
+        meanwhile(step);
+    }
+    _tile_stored(0, to.at, to.stride);
+    _tile_stored(1, to.at + to.right, to.stride);
+    _tile_stored(2, to.at + to.down, to.stride);
+    _tile_stored(3, to.at + to.down + to.right, to.stride);
+}
+
+// then(a W' + bias) for n columns of it from `first` on: a [rows, k] in tiles; `to(row, column)` says where
+// 32 numbers go.  A block's numbers are seen to while the next block is multiplied.
+template <class Then, class To>
+void product(const bf16* a, int rows, int k, const Product& by, int first, int n, Then then, To to) {
+    alignas(64) float blocks[2][4 * SUMS];
+    const int steps = k / BLOCK, rows_a_step = (BLOCK + steps - 1) / steps;
+    int turn = 0, last_row = -1, last_column = 0;
+    auto finish = [&](const float* block, int from, int end) {
+        for (int row = from; row < end; ++row) {
+            const float* left = block + row / TILE * 2 * SUMS + row % TILE * TILE;
+            store(to(last_row + row, last_column), then(_mm512_load_ps(left)), then(_mm512_load_ps(left + SUMS)));
+        }
+    };
+    for (int column = 0; column < n; column += BLOCK) {
+        const bf16* weights = by.tiles + int64_t(first + column) / BLOCK * steps * 2 * NUMBERS;
+        const bf16* coming = weights + steps * 2 * NUMBERS;
+        const Four<const float> bias{by.bias + first + column, TILE, 0, 0};
+        for (int row = 0; row < rows; row += BLOCK) {
+            const float* before = blocks[1 - turn];
+            multiply(a + int64_t(row) * k, int64_t(k) * TILE, weights, steps, coming, bias,
+                     Four<float>{blocks[turn], SUMS, 2 * SUMS, 64}, [&](int step) {
+                         if (last_row >= 0)
+                             finish(before, step * rows_a_step, std::min(BLOCK, (step + 1) * rows_a_step));
+                     });
+            coming += steps * 64;
+            last_row = row, last_column = column, turn = 1 - turn;
+        }
+    }
+    finish(blocks[1 - turn], 0, BLOCK);
+}
+
+// sums [rows, n] += a W': a [rows, k] in tiles, the columns from `first` on of the weights [n, all].
+void accumulate(const bf16* a, int rows, int k, const Product& by, int first, int all, int n, float* sums) {
+    const int steps = k / BLOCK;
+    const int64_t panel = int64_t(all) / BLOCK * 2 * NUMBERS, down = int64_t(n) * TILE;
+    for (int column = 0; column < n; column += BLOCK) {
+        const bf16* weights = by.tiles + column / BLOCK * panel + first / BLOCK * 2 * NUMBERS;
+        const bf16* coming = weights + panel;
+        for (int row = 0; row < rows; row += BLOCK) {
+            float* block = of_sums(sums, row, column, n);
+            multiply(a + int64_t(row) * k, int64_t(k) * TILE, weights, steps, coming,
+                     Four<const float>{block, SUMS, down, 64}, Four<float>{block, SUMS, down, 64}, [](int) {});
+            coming += steps * 64;
+        }
+    }
+}
+
+// sums = x + bias: x [rows, n] in tiles.
+void begin(const bf16* x, const float* bias, int rows, int n, float* sums) {
+    for (int row = 0; row < rows; ++row)
+        for (int column = 0; column < n; column += BLOCK)
+            for (int at = column; at < column + BLOCK; at += TILE) {
+                const __m512 own = load(x + in_tiles(row, column, n) + at - column);
+                _mm512_store_ps(of_sums(sums, row, at, n), _mm512_add_ps(own, _mm512_loadu_ps(bias + at)));
+            }
+}
+
+// x = the layer norm of each row of sums: x [rows, n] in tiles.  (Ba et al. 2016.)
+void normalise(float* sums, const Norm& by, float eps, int rows, int n, bf16* x) {
+    for (int row = 0; row < rows; ++row) {
+        const float* own = of_sums(sums, row, 0, n);
+        __m512 sum = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
+        for (int at = 0; at < n; at += TILE) sum = _mm512_add_ps(sum, _mm512_load_ps(own + at * TILE));
+        const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / n);
+        for (int at = 0; at < n; at += TILE) {
+            const __m512 off = _mm512_sub_ps(_mm512_load_ps(own + at * TILE), mean);
+            squares = _mm512_fmadd_ps(off, off, squares);
+        }
+        const __m512 scale = _mm512_set1_ps(1.0f / std::sqrt(_mm512_reduce_add_ps(squares) / n + eps));
+        auto normal = [&](int at) {
+            const __m512 off = _mm512_mul_ps(_mm512_sub_ps(_mm512_load_ps(own + at * TILE), mean), scale);
+            return _mm512_fmadd_ps(off, _mm512_loadu_ps(by.weight + at), _mm512_loadu_ps(by.bias + at));
+        };
+        for (int at = 0; at < n; at += BLOCK) store(x + in_tiles(row, at, n), normal(at), normal(at + TILE));
+    }
+}
+
+// A tile as the right side of a product with it turned round: pairs of numbers change rows for columns.
+inline void turn_round(const bf16* from, bf16* to) {
+    __m512i a[16], b[16];
+    for (int i = 0; i < 16; ++i) a[i] = _mm512_loadu_si512(from + i * BLOCK);
+    for (int i = 0; i < 16; i += 2) {
+        b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
+        b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        a[i] = _mm512_unpacklo_epi64(b[i], b[i + 2]);
+        a[i + 1] = _mm512_unpackhi_epi64(b[i], b[i + 2]);
+        a[i + 2] = _mm512_unpacklo_epi64(b[i + 1], b[i + 3]);
+        a[i + 3] = _mm512_unpackhi_epi64(b[i + 1], b[i + 3]);
+    }
+    for (int i = 0; i < 4; ++i) {
+        b[i] = _mm512_shuffle_i32x4(a[i], a[4 + i], 0x88);
+        b[4 + i] = _mm512_shuffle_i32x4(a[i], a[4 + i], 0xdd);
+        b[8 + i] = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0x88);
+        b[12 + i] = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0xdd);
+    }
+    for (int i = 0; i < 4; ++i) {
+        _mm512_store_si512(to + i * BLOCK, _mm512_shuffle_i32x4(b[i], b[8 + i], 0x88));
+        _mm512_store_si512(to + (4 + i) * BLOCK, _mm512_shuffle_i32x4(b[4 + i], b[12 + i], 0x88));
+        _mm512_store_si512(to + (8 + i) * BLOCK, _mm512_shuffle_i32x4(b[i], b[8 + i], 0xdd));
+        _mm512_store_si512(to + (12 + i) * BLOCK, _mm512_shuffle_i32x4(b[4 + i], b[12 + i], 0xdd));
+    }
+}
+
+// Two tiles, the right side of a product with 32 rows of 32 numbers; from row `rows` on there is nothing.
+inline void pair_up(const bf16* from, int rows, bf16* to) {
+    auto half = [=](int row, int column) {
+        if (row >= rows) return _mm512_setzero_si512();
+        return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)(from + row * BLOCK + column)));
+    };
+    for (int column = 0; column < BLOCK; column += TILE)
+        for (int row = 0; row < BLOCK; row += 2) {
+            const __m512i both = _mm512_or_si512(half(row, column), _mm512_slli_epi32(half(row + 1, column), 16));
+            _mm512_store_si512(to + column / TILE * NUMBERS + row * TILE, both);
+        }
+}
+
+inline __mmask16 first_of(int count) { return count >= TILE ? 0xffff : count > 0 ? (1u << count) - 1 : 0; }
+
+// shares = 2^(scale (score - the highest)) for so many keys, 0 up to a whole block.  Returns 1 / their sum.
+inline float softmax(const float* scores, int keys, __m512 scale, bf16* shares) {
+    const int whole = keys / BLOCK * BLOCK;
+    const __mmask16 left = first_of(keys - whole), right = first_of(keys - whole - TILE);
+    __m512 highest = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps();
+    for (int at = 0; at < whole; at += TILE) highest = _mm512_max_ps(highest, _mm512_load_ps(scores + at));
+    highest = _mm512_mask_max_ps(highest, left, highest, _mm512_maskz_loadu_ps(left, scores + whole));
+    highest = _mm512_mask_max_ps(highest, right, highest, _mm512_maskz_loadu_ps(right, scores + whole + TILE));
+    highest = _mm512_set1_ps(_mm512_reduce_max_ps(highest));
+    auto share = [&](int at) {
+        return power_of_two(_mm512_mul_ps(_mm512_sub_ps(_mm512_load_ps(scores + at), highest), scale));
+    };
+    auto add = [&](int at, __m512 one, __m512 two) {
+        sum = _mm512_add_ps(sum, _mm512_add_ps(one, two));
+        store(shares + at, one, two);
+    };
+    for (int at = 0; at < whole; at += BLOCK) add(at, share(at), share(at + TILE));
+    if (whole < keys)
+        add(whole, _mm512_maskz_mov_ps(left, share(whole)), _mm512_maskz_mov_ps(right, share(whole + TILE)));
+    return 1.0f / _mm512_reduce_add_ps(sum);
+}
+
+// Attention within one text, `tokens` rows from `first` on: projected [rows, 3 h] in columns, queries, then
+// keys, then values; context [*, h] in tiles.  16 queries at a time, all heads side by side in each step,
+// since one head's steps wait for each other.
+void attend(
+    const bf16* projected, int64_t rows, int first, int tokens, int h, int d, bf16* context, Room& room
+) {
+    const int padded = up_to_block(tokens), parts = h / BLOCK, parts_a_head = d / BLOCK, heads = h / d;
+    const int64_t column = rows * BLOCK, part_of_keys = int64_t(padded) * BLOCK, head_of_scores = int64_t(TILE) * padded;
+    const bf16* query = projected + int64_t(first) * BLOCK;
+    const bf16 *key = query + parts * column, *value = key + parts * column;
+    bf16* keys = room.keys.of(parts * part_of_keys);
+    bf16* values = room.values.of(parts * part_of_keys);
+    bf16* shares = room.shares.of(heads * head_of_scores);
+    float* scores = room.scores.of(std::max(heads * head_of_scores, int64_t(parts) * NUMBERS));
+    float* over = room.over.of(heads * TILE);
+    for (int part = 0; part < parts; ++part)
+        for (int at = 0; at < padded * BLOCK; at += BLOCK * BLOCK) {
+            const int64_t from = part * column + at, to = part * part_of_keys + at;
+            turn_round(key + from, keys + to);
+            turn_round(key + from + NUMBERS, keys + to + NUMBERS);
+            pair_up(value + from, tokens - at / BLOCK, values + to);
+        }
+    const __m512 scale = _mm512_set1_ps(float(M_LOG2E) / std::sqrt(float(d)));
+    for (int row = 0; row < tokens; row += TILE) {
+        const int here = std::min(TILE, tokens - row);
+        for (int head = 0; head < heads; ++head)
+            for (int at = 0; at < padded; at += BLOCK) {
+                _tile_zero(0);
+                _tile_zero(1);
+                for (int part = head * parts_a_head; part < (head + 1) * parts_a_head; ++part) {
+                    const bf16* own = keys + part * part_of_keys + at * BLOCK;
+                    _tile_loadd(4, query + part * column + row * BLOCK, 64);
+                    _tile_loadd(6, own, 64);
+                    _tile_loadd(7, own + NUMBERS, 64);
+                    _tile_dpbf16ps(0, 4, 6);
+                    _tile_dpbf16ps(1, 4, 7);
+                }
+                float* to = scores + head * head_of_scores + at;
+                _tile_stored(0, to, padded * sizeof(float));
+                _tile_stored(1, to + TILE, padded * sizeof(float));
+            }
+        for (int head = 0; head < heads; ++head)
+            for (int at = 0; at < here; ++at) {
+                const int64_t own = head * head_of_scores + at * padded;
+                over[head * TILE + at] = softmax(scores + own, tokens, scale, shares + own);
+            }
+        for (int part = 0; part < parts; ++part) {
+            _tile_zero(0);
+            _tile_zero(1);
+            for (int at = 0; at < padded; at += BLOCK) {
+                const bf16* own = values + part * part_of_keys + at * BLOCK;
+                _tile_loadd(4, shares + part / parts_a_head * head_of_scores + at, padded * sizeof(bf16));
+                _tile_loadd(6, own, 64);
+                _tile_loadd(7, own + NUMBERS, 64);
+                _tile_dpbf16ps(0, 4, 6);
+                _tile_dpbf16ps(1, 4, 7);
+            }
+            _tile_stored(0, scores + part * NUMBERS, BLOCK * sizeof(float));
+            _tile_stored(1, scores + part * NUMBERS + TILE, BLOCK * sizeof(float));
+        }
+        for (int part = 0; part < parts; ++part)
+            for (int at = 0; at < here; ++at) {
+                const float* own = scores + part * NUMBERS + at * BLOCK;
+                const __m512 by = _mm512_set1_ps(over[part / parts_a_head * TILE + at]);
+                store(context + in_tiles(first + row + at, part * BLOCK, h), _mm512_mul_ps(by, _mm512_load_ps(own)),
+                      _mm512_mul_ps(by, _mm512_load_ps(own + TILE)));
+            }
+    }
+}
+
+// All layers over a few texts; `out` [tokens of all texts, hidden].
+void run(const Model& model, const Texts& texts, bf16* out, Room& room) {
+    const int h = model.hidden, wide = model.wide, d = h / model.heads;
+    const int start = texts.bounds[0], tokens = texts.bounds[texts.count] - start, rows = up_to_block(tokens);
+    if (!tokens) return;
+    // Attention looks at whole blocks from any token on.
+    const int64_t all_rows = rows + BLOCK;
+    bf16* x = room.x.of(int64_t(rows) * h);
+    bf16* projected = room.projected.of(all_rows * 3 * h);
+    bf16* context = room.context.of(int64_t(rows) * h);
+    bf16* part = room.wide.of(int64_t(rows) * PART);
+    float* sums = room.sums.of(int64_t(rows) * h);
+    for (int row = 0; row < tokens; ++row) {
+        const bf16* word = model.words + texts.ids[start + row] * h;
+        const bf16* position = model.positions + texts.positions[start + row] * h;
+        for (int at = 0; at < h; at += TILE)
+            _mm512_store_ps(of_sums(sums, row, at, h), _mm512_add_ps(load(word + at), load(position + at)));
+    }
+    normalise(sums, model.norm, model.eps, tokens, h, x);
+    for (const Layer* layer = model.layer; layer < model.layer + model.layers; ++layer) {
+        product(x, rows, h, layer->project, 0, 3 * h, AsIs(), [=](int row, int column) {
+            return projected + (column / BLOCK * all_rows + row) * BLOCK;
+        });
+        for (int text = 0; text < texts.count; ++text) {
+            const int32_t* bounds = texts.bounds + text;
+            attend(projected, all_rows, bounds[0] - start, bounds[1] - bounds[0], h, d, context, room);
+        }
+        begin(x, layer->gather.bias, rows, h, sums);
+        accumulate(context, rows, h, layer->gather, 0, h, h, sums);
+        normalise(sums, layer->norm, model.eps, rows, h, x);
+        begin(x, layer->narrow.bias, rows, h, sums);
+        for (int first = 0; first < wide; first += PART) {
+            const int count = std::min(PART, wide - first);
+            product(x, rows, h, layer->widen, first, count, Gelu(), [=](int row, int column) {
+                return part + in_tiles(row, column, count);
+            });
+            accumulate(part, rows, count, layer->narrow, first, wide, h, sums);
+        }
+        normalise(sums, layer->last_norm, model.eps, rows, h, x);
+    }
+    for (int row = 0; row < tokens; ++row)
+        for (int at = 0; at < h; at += BLOCK)
+            _mm512_storeu_si512(out + int64_t(start + row) * h + at, _mm512_loadu_si512(x + in_tiles(row, at, h)));
+}
+
+// Neighbouring texts of GROUP tokens together, or one that is longer.
+std::vector<Texts> groups(const Texts& all) {
+    std::vector<Texts> found;
+    for (int first = 0, last; first < all.count; first = last) {
+        last = first + 1;
+        while (last < all.count && all.bounds[last + 1] - all.bounds[first] <= GROUP) ++last;
+        found.push_back({all.ids, all.positions, all.bounds + first, last - first});
+    }
+    return found;
+}
+}  // namespace
+
+// Vectors [tokens, hidden] of texts laid end to end, by so many threads.  Returns 0, or 1 without memory.
+// The caller has seen to it that hidden, wide and hidden / heads are multiples of 32, and that there is a row
+// for each id and position.
+extern "C" int amx_encode(
+    const Model* model, const int64_t* ids, const int64_t* positions, const int32_t* bounds, int count,
+    bf16* out, int threads
+) try {
+    const std::vector<Texts> found = groups({ids, positions, bounds, count});
+    std::atomic<size_t> next{0};
+    std::atomic<int> failed{0};
+    auto work = [&] {
+        static thread_local Room room;
+        const OwnShapes shapes;
+        try {
+            for (size_t at; (at = next++) < found.size();) run(*model, found[at], out, room);
+        } catch (const std::bad_alloc&) {
+            failed = 1;
+        }
+    };
+    std::vector<std::thread> others;
+    others.reserve(found.size());
+    try {
+        while (others.size() + 1 < std::min(found.size(), size_t(threads))) others.emplace_back(work);
+    } catch (const std::system_error&) {  // the system has no thread more: those there are do it
+    }
+    work();
+    for (std::thread& other : others) other.join();
+    return failed;
+} catch (const std::bad_alloc&) {
+    return 1;
+}
+#else
+extern "C" int amx_ready() { return 0; }
+#endif
