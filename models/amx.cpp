@@ -1,6 +1,7 @@
 // A BERT-like encoder in bfloat16 on the matrix unit (AMX) of one CPU, from token ids to vectors: what
 // models/packed.py does in torch's operators, in one pass for each group of texts that the core's own cache
-// holds.  Sums, norms, softmax and GELU are in float32.  models/amx.py calls it.
+// holds, and the heads' scores of each token.  Sums, norms, softmax, GELU and tanh are in float32.
+// models/amx.py calls it.
 //
 // A tile of the unit is 16 rows of 64 bytes: 16 x 32 bfloat16 or 16 x 16 float32.
 //   "in tiles" [rows, n]   the tiles of 16 x 32 one after the other, row of tiles by row of tiles
@@ -44,16 +45,19 @@ constexpr int NUMBERS = TILE * BLOCK, SUMS = TILE * TILE;  // of one tile
 // again and again stays in a cache of 2 MB.
 constexpr int GROUP = 512, PART = 384;
 
-// These five are what models/amx.py hands over.
+// These are what models/amx.py hands over.
 struct Product { const bf16* tiles; const float* bias; };
 struct Norm { const float *weight, *bias; };
 struct Layer { Product project, gather, widen, narrow; Norm norm, last_norm; };
+struct Scorer { Product key; const float* query; };  // query . tanh(key(x))
 struct Model {
     int64_t hidden, heads, wide, layers;
     float eps;
     const bf16 *words, *positions;  // [ids, hidden], [positions, hidden]
     Norm norm;
     const Layer* layer;
+    int64_t scorers;
+    const Scorer* scorer;
 };
 struct Texts {
     const int64_t *ids, *positions;  // [tokens]
@@ -119,20 +123,16 @@ inline float* of_sums(float* sums, int row, int column, int n) {
     return sums + (int64_t(row / TILE) * (n / TILE) + column / TILE) * SUMS + row % TILE * TILE;
 }
 
-struct AsIs { __m512 operator()(__m512 x) const { return x; } };
-
 // x Phi(x) with 2 Phi(x) - 1 = x P(x^2) up to |x| = 4: P is fitted for the least greatest error of the whole,
 // 1.9e-4, where a bfloat16 near 1 has steps of 4e-3.  (Hendrycks and Gimpel 2016.)
-struct Gelu {
-    __m512 operator()(__m512 x) const {
-        const __m512 near = _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(4.0f)), _mm512_set1_ps(-4.0f));
-        const __m512 square = _mm512_mul_ps(near, near);
-        __m512 p = _mm512_set1_ps(4.55612449e-08f / 2);
-        for (float c : {-3.19712214e-06f, 9.59094247e-05f, -0.00162801557f, 0.0175447035f, -0.129146064f, 0.795766588f})
-            p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(c / 2));
-        return _mm512_mul_ps(x, _mm512_fmadd_ps(near, p, _mm512_set1_ps(0.5f)));
-    }
-};
+inline __m512 gelu(__m512 x) {
+    const __m512 near = _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(4.0f)), _mm512_set1_ps(-4.0f));
+    const __m512 square = _mm512_mul_ps(near, near);
+    __m512 p = _mm512_set1_ps(4.55612449e-08f / 2);
+    for (float c : {-3.19712214e-06f, 9.59094247e-05f, -0.00162801557f, 0.0175447035f, -0.129146064f, 0.795766588f})
+        p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(c / 2));
+    return _mm512_mul_ps(x, _mm512_fmadd_ps(near, p, _mm512_set1_ps(0.5f)));
+}
 
 // 2^x for x <= 0 (Taylor's series of the part behind the point).
 inline __m512 power_of_two(__m512 x) {
@@ -142,6 +142,14 @@ inline __m512 power_of_two(__m512 x) {
     for (float c : {9.6181291e-3f, 5.5503324e-2f, 0.24022651f, 0.69314718f, 1.0f})
         p = _mm512_fmadd_ps(p, part, _mm512_set1_ps(c));
     return _mm512_scalef_ps(p, whole);
+}
+
+// (1 - e) / (1 + e) with e = e^(-2 |x|), and the sign of x.  The CPU's own reciprocal is right to 6e-5.
+inline __m512 tanh(__m512 x) {
+    const __m512 one = _mm512_set1_ps(1.0f);
+    const __m512 e = power_of_two(_mm512_mul_ps(_mm512_abs_ps(x), _mm512_set1_ps(-2 * float(M_LOG2E))));
+    const __m512 size = _mm512_mul_ps(_mm512_sub_ps(one, e), _mm512_rcp14_ps(_mm512_add_ps(one, e)));
+    return _mm512_or_ps(size, _mm512_and_ps(x, _mm512_set1_ps(-0.0f)));
 }
 
 // Four tiles of float32, a block of 32 x 32, and where they stand; `stride` bytes from row to row, 0: one row
@@ -181,17 +189,17 @@ inline __attribute__((always_inline)) void multiply(
     _tile_stored(3, to.at + to.down + to.right, to.stride);
 }
 
-// then(a W' + bias) for n columns of it from `first` on: a [rows, k] in tiles; `to(row, column)` says where
-// 32 numbers go.  A block's numbers are seen to while the next block is multiplied.
-template <class Then, class To>
-void product(const bf16* a, int rows, int k, const Product& by, int first, int n, Then then, To to) {
+// a W' + bias, n columns of it from `first` on: a [rows, k] in tiles.  `take(row, column, left, right)` gets
+// 32 numbers of a row.  A block's numbers are seen to while the next block is multiplied.
+template <class Take>
+void product(const bf16* a, int rows, int k, const Product& by, int first, int n, Take take) {
     alignas(64) float blocks[2][4 * SUMS];
     const int steps = k / BLOCK, rows_a_step = (BLOCK + steps - 1) / steps;
     int turn = 0, last_row = -1, last_column = 0;
     auto finish = [&](const float* block, int from, int end) {
         for (int row = from; row < end; ++row) {
             const float* left = block + row / TILE * 2 * SUMS + row % TILE * TILE;
-            store(to(last_row + row, last_column), then(_mm512_load_ps(left)), then(_mm512_load_ps(left + SUMS)));
+            take(last_row + row, last_column, _mm512_load_ps(left), _mm512_load_ps(left + SUMS));
         }
     };
     for (int column = 0; column < n; column += BLOCK) {
@@ -393,8 +401,8 @@ void attend(
     }
 }
 
-// All layers over a few texts; `out` [tokens of all texts, hidden].
-void run(const Model& model, const Texts& texts, bf16* out, Room& room) {
+// All layers over a few texts; `out` [tokens of all texts, hidden] and `scores` [tokens of all texts, scorers].
+void run(const Model& model, const Texts& texts, bf16* out, float* scores, Room& room) {
     const int h = model.hidden, wide = model.wide, d = h / model.heads;
     const int start = texts.bounds[0], tokens = texts.bounds[texts.count] - start, rows = up_to_block(tokens);
     if (!tokens) return;
@@ -413,8 +421,8 @@ void run(const Model& model, const Texts& texts, bf16* out, Room& room) {
     }
     normalise(sums, model.norm, model.eps, tokens, h, x);
     for (const Layer* layer = model.layer; layer < model.layer + model.layers; ++layer) {
-        product(x, rows, h, layer->project, 0, 3 * h, AsIs(), [=](int row, int column) {
-            return projected + (column / BLOCK * all_rows + row) * BLOCK;
+        product(x, rows, h, layer->project, 0, 3 * h, [=](int row, int column, __m512 left, __m512 right) {
+            store(projected + (column / BLOCK * all_rows + row) * BLOCK, left, right);
         });
         for (int text = 0; text < texts.count; ++text) {
             const int32_t* bounds = texts.bounds + text;
@@ -426,12 +434,24 @@ void run(const Model& model, const Texts& texts, bf16* out, Room& room) {
         begin(x, layer->narrow.bias, rows, h, sums);
         for (int first = 0; first < wide; first += PART) {
             const int count = std::min(PART, wide - first);
-            product(x, rows, h, layer->widen, first, count, Gelu(), [=](int row, int column) {
-                return part + in_tiles(row, column, count);
+            product(x, rows, h, layer->widen, first, count, [=](int row, int column, __m512 left, __m512 right) {
+                store(part + in_tiles(row, column, count), gelu(left), gelu(right));
             });
             accumulate(part, rows, count, layer->narrow, first, wide, h, sums);
         }
         normalise(sums, layer->last_norm, model.eps, rows, h, x);
+    }
+    for (int at = 0; at < model.scorers; ++at) {
+        const Scorer& scorer = model.scorer[at];
+        std::memset(sums, 0, int64_t(rows) * TILE * sizeof(float));
+        product(x, rows, h, scorer.key, 0, h, [=](int row, int column, __m512 left, __m512 right) {
+            const __m512 before = _mm512_load_ps(sums + row * TILE);
+            const __m512 more = _mm512_fmadd_ps(tanh(left), _mm512_loadu_ps(scorer.query + column), before);
+            const float* query = scorer.query + column + TILE;
+            _mm512_store_ps(sums + row * TILE, _mm512_fmadd_ps(tanh(right), _mm512_loadu_ps(query), more));
+        });
+        for (int row = 0; row < tokens; ++row)
+            scores[(start + row) * model.scorers + at] = _mm512_reduce_add_ps(_mm512_load_ps(sums + row * TILE));
     }
     for (int row = 0; row < tokens; ++row)
         for (int at = 0; at < h; at += BLOCK)
@@ -450,12 +470,12 @@ std::vector<Texts> groups(const Texts& all) {
 }
 }  // namespace
 
-// Vectors [tokens, hidden] of texts laid end to end, by so many threads.  Returns 0, or 1 without memory.
+// Vectors [tokens, hidden] and scores [tokens, scorers] of texts laid end to end, by so many threads.  Returns 0, or 1 without memory.
 // The caller has seen to it that hidden, wide and hidden / heads are multiples of 32, and that there is a row
 // for each id and position.
 extern "C" int amx_encode(
     const Model* model, const int64_t* ids, const int64_t* positions, const int32_t* bounds, int count,
-    bf16* out, int threads
+    bf16* out, float* scores, int threads
 ) try {
     const std::vector<Texts> found = groups({ids, positions, bounds, count});
     std::atomic<size_t> next{0};
@@ -464,7 +484,7 @@ extern "C" int amx_encode(
         static thread_local Room room;
         const OwnShapes shapes;
         try {
-            for (size_t at; (at = next++) < found.size();) run(*model, found[at], out, room);
+            for (size_t at; (at = next++) < found.size();) run(*model, found[at], out, scores, room);
         } catch (const std::bad_alloc&) {
             failed = 1;
         }

@@ -6,6 +6,7 @@ torch's own operators.
 
 import ctypes
 import importlib.util
+from collections.abc import Mapping
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.attention import AdditivePooling
 from models.errors import InferenceError, ModelError
 from models.packed import PackedEncoder, is_gelu
 
@@ -38,6 +40,10 @@ class _Layer(ctypes.Structure):
     )
 
 
+class _Scorer(ctypes.Structure):
+    _fields_ = (("key", _Product), ("query", Pointer))
+
+
 class _Model(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("hidden", "heads", "wide", "layers")),
@@ -46,6 +52,8 @@ class _Model(ctypes.Structure):
         ("positions", Pointer),
         ("norm", _Norm),
         ("layer", ctypes.POINTER(_Layer)),
+        ("scorers", ctypes.c_int64),
+        ("scorer", ctypes.POINTER(_Scorer)),
     )
 
 
@@ -62,11 +70,13 @@ def library() -> ctypes.CDLL | None:
 class AmxEncoder(nn.Module):
     """Stands where a BERT-like encoder stands, for the same call, in bfloat16.  For inference alone.
 
-    Takes and answers what `PackedEncoder` does.  Raises ModelError where the machine or the encoder is not
-    made for it.
+    Takes and answers what `PackedEncoder` does, and besides, for each additive one of `poolings`, the
+    `scores` [places] of the tokens.  Raises ModelError where the machine or the encoder is not made for it.
     """
 
-    def __init__(self, encoder: Any, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, encoder: Any, device: torch.device, dtype: torch.dtype, poolings: Mapping[str, object]
+    ) -> None:
         super().__init__()
         if device.type != "cpu" or dtype != torch.bfloat16:
             raise ModelError(
@@ -92,10 +102,14 @@ class AmxEncoder(nn.Module):
         self.words = self._own(tables.word_embeddings.weight, torch.bfloat16)
         self.positions = self._own(PackedEncoder.positions_of(tables), torch.bfloat16)
         layers = [self._layer(layer) for layer in encoder.encoder.layer]
+        scored = {task: one for task, one in poolings.items() if isinstance(one, AdditivePooling)}
+        self.scored = tuple(scored)
+        scorers = [self._scorer(pooling) for pooling in scored.values()]
         self._model = _Model(
             config.hidden_size, config.num_attention_heads, config.intermediate_size, len(layers),
             config.layer_norm_eps, self.words.data_ptr(), self.positions.data_ptr(),
             self._norm(tables.LayerNorm), (_Layer * len(layers))(*layers),
+            len(scorers), (_Scorer * len(scorers))(*scorers),
         )  # fmt: skip
 
     @staticmethod
@@ -120,15 +134,21 @@ class AmxEncoder(nn.Module):
             raise InferenceError(f"a text has more than {len(self.positions)} tokens")
         bounds = np.concatenate([[0], inside.sum(1).cumsum()]).astype(np.int32)
         vectors = torch.zeros(max(len(ids), 1), self.hidden, dtype=torch.bfloat16)
+        scores = torch.zeros(len(vectors), len(self.scored))
         failed = self._encode(
             ctypes.byref(self._model), Pointer(ids.ctypes.data), Pointer(positions.ctypes.data),
-            Pointer(bounds.ctypes.data), len(inside), Pointer(vectors.data_ptr()), torch.get_num_threads(),
+            Pointer(bounds.ctypes.data), len(inside), Pointer(vectors.data_ptr()), Pointer(scores.data_ptr()),
+            torch.get_num_threads(),
         )  # fmt: skip
         if failed:
             raise MemoryError("no memory for the encoder's own numbers")
         at = np.zeros(inside.shape, np.int64)
         at[inside] = np.arange(len(ids))
-        return SimpleNamespace(last_hidden_state=vectors, at=torch.from_numpy(at))
+        return SimpleNamespace(
+            last_hidden_state=vectors,
+            at=torch.from_numpy(at),
+            scores=dict(zip(self.scored, scores.unbind(1), strict=True)),
+        )
 
     def _own(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         kept = tensor.detach().to(dtype).contiguous()
@@ -148,6 +168,10 @@ class AmxEncoder(nn.Module):
             self._norm(layer.attention.output.LayerNorm),
             self._norm(layer.output.LayerNorm),
         )
+
+    def _scorer(self, pooling: AdditivePooling) -> _Scorer:
+        query = self._own(pooling.query.weight, torch.float32)
+        return _Scorer(self._product(pooling.key.weight, pooling.key.bias), query.data_ptr())
 
     def _product(self, weight: Tensor, bias: Tensor) -> _Product:
         return _Product(

@@ -1,7 +1,7 @@
 """The classifier: one shared encoder, one attention-pooling head for each task, one for targets."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -48,12 +48,14 @@ class Hidden:
 
     `vectors` [texts, tokens, width]; `words` and `first` bool [texts, tokens].  Or packed: `vectors` are
     [places, width], and `at` int64 [texts, tokens] says at which place each token stands, any where none is.
+    `scores` are those of a task's pooling for each of `vectors`, where the encoder gave them already.
     """
 
     vectors: Tensor
     words: Tensor
     first: Tensor
     at: Tensor | None = None
+    scores: Mapping[str, Tensor] = field(default_factory=dict)
 
     def by_text(self, values: Tensor) -> Tensor:
         """What there is of each of `vectors`, [..., *] as they lie: [texts, tokens, *]."""
@@ -77,18 +79,19 @@ class Head(nn.Module):
         pooled, weights = self.pooling(hidden.by_text(hidden.vectors), hidden.words, hidden.first)
         return self.output(self.dropout(pooled)).float(), weights
 
-    def explained(self, hidden: Hidden) -> tuple[Tensor, Tensor]:
+    def explained(self, hidden: Hidden, scores: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Logits [texts, labels] and what each token did for the label that won [texts, tokens], in float32.
 
         The logits are linear in the pooled vector, which is a weighted sum of token vectors: so each token
         votes for itself, W h_t, and the text's answer is the sum of a_t W h_t.  What a token did is its part
         of the winner's lead over the mean of all labels (weighted by probability).  Multi-head pooling is
-        not linear: there it is the attention.  For inference: without dropout.
+        not linear: there it is the attention.  For inference: without dropout.  `scores` are the pooling's
+        own, where they are known.
         """
         if not self.pooling.sums:
             return self.forward(hidden)
-        scores = hidden.by_text(self.pooling.scores(hidden.vectors))
-        weights = masked_softmax(scores, self.pooling.counted(hidden.words, hidden.first))
+        scores = self.pooling.scores(hidden.vectors) if scores is None else scores
+        weights = masked_softmax(hidden.by_text(scores), self.pooling.counted(hidden.words, hidden.first))
         votes = hidden.by_text(functional.linear(hidden.vectors, self.output.weight)).float()
         parts = weights.unsqueeze(-1) * votes
         logits = parts.sum(1) + self.output.bias.float()
@@ -158,7 +161,7 @@ class Classifier(nn.Module):
                 vectors = side_by_side(vectors, inputs.windows)
             else:
                 at = side_by_side(at, inputs.windows)
-        return Hidden(vectors, words, first, at)
+        return Hidden(vectors, words, first, at, getattr(answer, "scores", {}))
 
     def forward(self, inputs: Inputs) -> dict[str, tuple[Tensor, Tensor]]:
         """For each task: logits [texts, labels] and attention weights [texts, tokens]."""
@@ -169,7 +172,10 @@ class Classifier(nn.Module):
 
     def explained(self, hidden: Hidden) -> dict[str, tuple[Tensor, Tensor]]:
         """For each task: logits [texts, labels] and what each token did for the label that won."""
-        return {task: head.explained(hidden) for task, head in self.heads.items()}  # type: ignore[operator]
+        return {
+            task: head.explained(hidden, hidden.scores.get(task))  # type: ignore[operator]
+            for task, head in self.heads.items()
+        }
 
 
 def side_by_side(values: Tensor, windows: Sequence[int]) -> Tensor:

@@ -109,7 +109,8 @@ class Engine:
         for part in model.parts:
             own = part.classifier.to(self.device, self.dtype).eval().encoder
             if settings.backend == "amx":
-                self._encoders[part.info.folder] = AmxEncoder(own, self.device, self.dtype)
+                poolings = {task: head.pooling for task, head in part.classifier.heads.items()}
+                self._encoders[part.info.folder] = AmxEncoder(own, self.device, self.dtype, poolings)
             elif settings.backend in ("auto", "packed") and PackedEncoder.knows(own):
                 self._encoders[part.info.folder] = PackedEncoder(own, self.device, self.dtype)
             part.tokenizer.no_padding()

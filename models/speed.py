@@ -21,12 +21,12 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from models import weights
 from models.batching import token_batches
 from models.choosing import chosen
-from models.classifier import Inputs
+from models.classifier import Classifier, Inputs
 from models.device import compute_device
 from models.engine import TOKENIZER_THREADS, Engine
 from models.errors import ModelError
@@ -84,8 +84,8 @@ def in_turns(
 
 def candidates(
     settings: ModelSettings, draws: Sequence[Sequence[str]]
-) -> tuple[Engine, Any, dict[str, Candidate]]:
-    """The engine of the settings, the encoder's configuration, and all that can be compared here.
+) -> tuple[Engine, Classifier, dict[str, Candidate]]:
+    """The engine of the settings, the network, and all that can be compared here.
 
     Each takes the next of `draws` (all of one length) in each round.  The others run the first part of the
     model alone: the texts should be in its languages.
@@ -106,7 +106,7 @@ def candidates(
     for name, size in ((PIPELINES, 1), (PIPELINES_BATCHED, 32)):
         piping = lambda t, size=size: [pipeline(list(t[:few]), size) for pipeline in both]  # noqa: E731
         found[name] = (few, _next(draws, piping))
-    return engine, part.classifier.encoder.config, found
+    return engine, part.classifier, found
 
 
 def alone(settings: ModelSettings, texts: Sequence[str], rounds: int) -> Timing:
@@ -243,14 +243,16 @@ def one_task(part: weights.Part, task: str, labels: Sequence[str]) -> Any:
     return OneTask(config, part.classifier).eval()
 
 
-def flops(config: Any, lengths: Sequence[int]) -> float:
-    """Multiplications and additions of the encoder's matrices over texts of so many tokens.
+def flops(classifier: Classifier, lengths: Sequence[int]) -> float:
+    """Multiplications and additions of the network's matrices over texts of so many tokens.
 
     A layer has four projections of width h, two of h x f, and attention over n tokens twice: for each token
-    8 h^2 + 4 h f + 4 h n (Vaswani et al. 2017).
+    8 h^2 + 4 h f + 4 h n (Vaswani et al. 2017).  The heads' own matrices see each token too.
     """
-    h, f = config.hidden_size, config.intermediate_size
-    return float(config.num_hidden_layers * sum(n * (8 * h * h + 4 * h * f + 4 * h * n) for n in lengths))
+    config: Any = classifier.encoder.config
+    h, f, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    heads = sum(part.weight.numel() for part in classifier.heads.modules() if isinstance(part, nn.Linear))
+    return float(sum(n * (layers * (8 * h * h + 4 * h * f + 4 * h * n) + 2 * heads) for n in lengths))
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
@@ -309,7 +311,7 @@ def compare(
 ) -> dict[str, Any]:
     """Every figure of the classifier, and its ratios to the others.  Raises ModelError."""
     draws = drawn(texts, rounds)
-    engine, config, others = candidates(settings, draws)
+    engine, network, others = candidates(settings, draws)
     peak_before = matmul_peak(engine.device, engine.dtype)
     timings = in_turns(others, rounds, progress)
     # The better of before and after: the machine may have been busy with something else.
@@ -317,7 +319,7 @@ def compare(
     prepared = engine.prepare(texts, [engine.info.languages[0]] * len(texts), [None] * len(texts))
     lengths = [len(window.ids) for item in prepared for window in item.windows]
     own = timings[ENGINE].per_second
-    used = flops(config, lengths) / len(texts) * own
+    used = flops(network, lengths) / len(texts) * own
     ratios = {
         "classifier_over_pipelines": own / timings[PIPELINES].per_second,
         "classifier_over_pipelines_in_batches": own / timings[PIPELINES_BATCHED].per_second,

@@ -137,7 +137,7 @@ def test_a_backend_is_measured_once_and_then_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = choosing.chosen(ModelSettings(), tmp_path)
-    assert chosen.backend in ("packed", "torch")
+    assert chosen.backend in ("amx", "packed", "torch")
     (file,) = tmp_path.rglob("*.json")
     assert '"packed' in file.read_text()
     monkeypatch.setattr(choosing, "measure", lambda settings: pytest.fail("measured again"))
@@ -166,8 +166,8 @@ def test_a_backend_whose_labels_differ_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Engine, "check_canaries", lambda self: None)
     monkeypatch.setattr(PackedEncoder, "_run", turned)
     choice = choosing.measure(ModelSettings())
-    assert choice.backend == "torch"
-    assert min(choice.tried.values()) == 0.0
+    assert choice.backend != "packed"
+    assert [name.split()[0] for name, rate in choice.tried.items() if rate == 0.0] == ["packed"]
 
 
 def test_a_repeated_text_is_judged_once() -> None:
