@@ -177,11 +177,11 @@ def replay(config: Path | None, start: datetime, recount_only: bool) -> None:
         done, now = Replayed(), datetime.now(UTC)
         if not recount_only:
             engine = Engine.load(chosen.models)
-            codec = Codec(timedelta(seconds=chosen.stream.future_seconds), chosen.stream.max_message_bytes)
             outbound = BatchOutbound(chosen.kafka, chosen.stream.publish_predictions)
             reader = Replay(
-                chosen.kafka, store, codec, engine.classify, outbound, incarnations, lambda: datetime.now(UTC)
-            )
+                chosen.kafka, store, Codec.of(chosen.stream), engine.classify, outbound, incarnations,
+                lambda: datetime.now(UTC),
+            )  # fmt: skip
             with counting("reading", None) as advance:
                 done = reader.run(start, advance)
         stretch = rebuild.Stretch(min(start, done.first or start), now + timedelta(hours=1))

@@ -221,7 +221,7 @@ class Daemon:
     def _make_pipeline(self) -> Pipeline:
         stream = self.settings.stream
         return Pipeline(
-            codec=Codec(timedelta(seconds=stream.future_seconds), stream.max_message_bytes),
+            codec=Codec.of(stream),
             classify=self.classifier.classify,
             store=self.store,
             outbound=BatchOutbound(self.settings.kafka, stream.publish_predictions),

@@ -8,11 +8,12 @@ import msgspec
 
 from stream.errors import Rejected
 from stream.nouns import Document, Kind
+from stream.settings import StreamSettings
 
 # Why a message became a dead letter: the values of the label `reason`.
 REASONS = (
     "empty",  # no value, or an empty one
-    "too_large",  # longer than stream.max_message_bytes
+    "too_large",  # longer than stream.max_message_bytes, or of more than stream.message_documents
     "not_utf8",  # bytes that are no UTF-8
     "not_json",  # text that is no JSON
     "not_an_object",  # JSON, but no object
@@ -51,11 +52,32 @@ class Message(msgspec.Struct, frozen=True):
 class Codec:
     """Decodes messages under the limits of the settings.
 
-    `future` is how far ahead of now a stamp may lie; `max_bytes` the longest message.
+    `future` is how far ahead of now a stamp may lie; `max_bytes` the longest message; `documents` how many
+    one may hold, as a JSON array of them where that is more than one.
     """
 
     future: timedelta
     max_bytes: int
+    documents: int = 1
+
+    @classmethod
+    def of(cls, settings: StreamSettings) -> "Codec":
+        future = timedelta(seconds=settings.future_seconds)
+        return cls(future, settings.max_message_bytes, settings.message_documents)
+
+    def split(self, value: bytes | None) -> list[bytes] | None:
+        """The values of an array's documents; None: the message is a document itself.  Raises Rejected."""
+        if self.documents == 1 or not value or len(value) > self.max_bytes or not _is_array(value):
+            return None
+        try:
+            parts = msgspec.json.decode(value, type=list[msgspec.Raw])
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise Rejected("not_json" if _is_utf8(value) else "not_utf8", str(error)) from error
+        if not parts:
+            raise Rejected("empty", "the message is an array without documents")
+        if len(parts) > self.documents:
+            raise Rejected("too_large", f"{len(parts)} documents; at most {self.documents} are read")
+        return [bytes(part) for part in parts]
 
     def decode(self, value: bytes | None, kind: Kind, now: datetime) -> Document:
         """One message's value as a document; raises Rejected."""
@@ -91,6 +113,15 @@ class Codec:
         if stamp > now + self.future:
             raise Rejected("far_future", f"published_at {stamp.isoformat()} is ahead of the clock")
         return stamp
+
+
+def count(value: bytes | None) -> int:
+    """About how many documents a message holds, without decoding it: as many as their required field."""
+    return max(1, value.count(b'"published_at"')) if value and _is_array(value) else 1
+
+
+def _is_array(value: bytes) -> bool:
+    return value.lstrip(b" \t\r\n").startswith(b"[")
 
 
 def _parse(value: bytes) -> Message:

@@ -111,6 +111,7 @@ def dead_letter_message(letter: DeadLetter) -> dict[str, Any]:
         "topic": letter.place.partition.topic,
         "partition": letter.place.partition.number,
         "offset": letter.place.offset,
+        "item": letter.place.item,
         "reason": letter.reason,
         "detail": letter.detail,
         "payload_bytes": len(value),

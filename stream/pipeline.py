@@ -5,10 +5,13 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from itertools import pairwise
+from typing import Protocol, TypeVar
+
+from prometheus_client import Histogram
 
 from models.errors import InferenceError
 from stream.breaker import Breaker
@@ -19,6 +22,7 @@ from stream.nouns import Document, Kind, Prediction
 from stream.store import Batch, DeadLetter, Judged, Outbound, Partition, Place, Store, Written
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
 BREAKER_SECONDS = 60.0
@@ -90,8 +94,9 @@ class Pipeline:
     def judge(self, records: Sequence[Record]) -> list[Judged | DeadLetter]:
         """What becomes of each record.  Raises Stopping where the monitor is to stop before that is known."""
         self._wait_for_readable()
-        self._metrics.batch.observe(len(records))
-        return self._judge(self._decode(records))
+        decoded = self._decode(records)
+        self._metrics.batch.observe(len(decoded))
+        return self._judge(decoded)
 
     def write(self, outcomes: Sequence[Judged | DeadLetter]) -> None:
         """Bring it to SQL.  Raises Stopping where the monitor is to stop before the database is back."""
@@ -119,11 +124,7 @@ class Pipeline:
         for record in records:
             kind, incarnation = self._kinds[record.topic], self._incarnations[record.topic]
             partition = Partition(incarnation, record.topic, record.partition)
-            place = Place(kind, partition, record.offset, record.value)
-            try:
-                decoded.append((place, self._codec.decode(record.value, kind, now)))
-            except Rejected as error:
-                decoded.append(DeadLetter(place, error.reason, error.detail))
+            decoded += decode(self._codec, Place(kind, partition, record.offset, record.value), now)
         return decoded
 
     def _judge(self, decoded: Sequence[tuple[Place, Document] | DeadLetter]) -> list[Judged | DeadLetter]:
@@ -182,29 +183,47 @@ class Pipeline:
         return found
 
     def _write(self, outcomes: Sequence[Judged | DeadLetter]) -> list[Written]:
-        """Write all in one transaction; where the values are refused, by halves."""
-        try:
-            return [self._wait_out(Batch(outcomes))]
-        except StoreRefused as error:
-            if len(outcomes) > 1:
-                middle = len(outcomes) // 2
-                return self._write(outcomes[:middle]) + self._write(outcomes[middle:])
-            (outcome,) = outcomes
-            if isinstance(outcome, DeadLetter):
-                raise
-            return [self._wait_out(Batch([DeadLetter(outcome.place, "storage", str(error))]))]
+        """Write all in one transaction; where the values are refused, by halves.
 
-    def _wait_out(self, batch: Batch) -> Written:
-        """Write, and while the database is away try again, ever more slowly."""
+        A message is not torn: with its first half its offset would be passed over.
+        """
+        try:
+            return [self._put(outcomes)]
+        except StoreRefused:
+            middle = _between_messages(outcomes)
+            if middle:
+                return self._write(outcomes[:middle]) + self._write(outcomes[middle:])
+            sifted = [self._sift(outcome) for outcome in outcomes]
+            if sifted == list(outcomes):
+                raise
+            return [self._put(sifted)]
+
+    def _sift(self, outcome: Judged | DeadLetter) -> Judged | DeadLetter:
+        """What the database does not take becomes a dead letter."""
+        if isinstance(outcome, DeadLetter):
+            return outcome
+        reason = self._wait_out(1, lambda: self._store.refuses(outcome, self._outbound, self._clock()))
+        return outcome if reason is None else DeadLetter(outcome.place, "storage", reason)
+
+    def _put(self, outcomes: Sequence[Judged | DeadLetter]) -> Written:
+        batch = Batch(outcomes)
+        return self._wait_out(
+            len(outcomes),
+            lambda: self._store.write(batch, self._outbound, self._clock()),
+            self._metrics.commit,
+        )
+
+    def _wait_out(self, held: int, work: Callable[[], T], timing: Histogram | None = None) -> T:
+        """Do it, and while the database is away try again, ever more slowly, with so many documents held."""
         wait = FIRST_WAIT
         while True:
             started = time.perf_counter()
             try:
-                written = self._store.write(batch, self._outbound, self._clock())
+                done = work()
             except StoreUnavailable as error:
                 self._metrics.retries.inc()
                 if self._away is None:
-                    log.error("database away, waiting with %d messages: %s", len(batch.outcomes), error)
+                    log.error("database away, waiting with %d documents: %s", held, error)
                 self._away = f"database: {error}"
                 if self._stopping.wait(wait * random.uniform(0.5, 1.0)):
                     raise Stopping(f"stopped while waiting for the database: {error}") from error
@@ -213,8 +232,31 @@ class Pipeline:
             if self._away is not None:
                 log.info("database back")
                 self._away = None
-            self._metrics.commit.observe(time.perf_counter() - started)
-            return written
+            if timing is not None:
+                timing.observe(time.perf_counter() - started)
+            return done
+
+
+def decode(codec: Codec, place: Place, now: datetime) -> Iterator[tuple[Place, Document] | DeadLetter]:
+    """What the message that stood there holds, each document by itself."""
+    try:
+        parts = codec.split(place.value)
+    except Rejected as error:
+        yield DeadLetter(place, error.reason, error.detail)
+        return
+    places = [place] if parts is None else [replace(place, value=v, item=n) for n, v in enumerate(parts)]
+    for own in places:
+        try:
+            yield own, codec.decode(own.value, own.kind, now)
+        except Rejected as error:
+            yield DeadLetter(own, error.reason, error.detail)
+
+
+def _between_messages(outcomes: Sequence[Judged | DeadLetter]) -> int:
+    """Where a message ends that is about in the middle; 0 where all are of one message."""
+    places = [(outcome.place.partition, outcome.place.offset) for outcome in outcomes]
+    ends = [at for at, (one, two) in enumerate(pairwise(places), 1) if one != two]
+    return min(ends, key=lambda at: abs(2 * at - len(outcomes)), default=0)
 
 
 def _log_dead(dead: Sequence[DeadLetter]) -> None:

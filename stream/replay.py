@@ -13,12 +13,12 @@ from sqlalchemy import select, tuple_
 from stream import schema
 from stream.codec import Codec
 from stream.database import reading
-from stream.errors import BrokerError, Rejected
+from stream.errors import BrokerError
 from stream.nouns import Document, Kind
-from stream.pipeline import Classify
+from stream.pipeline import Classify, decode
 from stream.security import client_options
 from stream.settings import KafkaSettings
-from stream.store import Judged, Outbound, Partition, Place, Store
+from stream.store import DeadLetter, Judged, Outbound, Partition, Place, Store
 
 POLL_MS = 1000
 AT_ONCE = 500
@@ -27,7 +27,7 @@ Progress = Callable[[int], object]
 
 @dataclass
 class Replayed:
-    """How many messages were read, how many of them nobody can read, and how many documents were missing."""
+    """How many messages were read, what of them nobody can read, and how many documents were missing."""
 
     read: int = 0
     refused: int = 0
@@ -95,16 +95,21 @@ class Replay:
             done.read += 1
             kind: Kind = self._kafka.kinds[message.topic]
             partition = Partition(self._incarnations[message.topic], message.topic, message.partition)
-            try:
-                document = self._codec.decode(message.value, kind, self._clock())
-            except Rejected:
-                done.refused += 1
-                continue
-            place = Place(kind, partition, message.offset, message.value)
-            found.setdefault((document.source, document.id), (place, document))
-        missing = [found[identity] for identity in found.keys() - self._held(list(found))]
-        if not missing:
-            return
+            for item in decode(
+                self._codec, Place(kind, partition, message.offset, message.value), self._clock()
+            ):
+                if isinstance(item, DeadLetter):
+                    done.refused += 1
+                else:
+                    found.setdefault((item[1].source, item[1].id), item)
+        identities = list(found)
+        for at in range(0, len(identities), AT_ONCE):
+            some = identities[at : at + AT_ONCE]
+            held = self._held(some)
+            if missing := [found[identity] for identity in some if identity not in held]:
+                self._write(missing, done)
+
+    def _write(self, missing: Sequence[tuple[Place, Document]], done: Replayed) -> None:
         said = self._classify([d.content for _, d in missing], [d.lang for _, d in missing])
         judged = [Judged(place, document, one) for (place, document), one in zip(missing, said, strict=True)]
         new = self._store.restore(judged, self._outbound, self._clock())

@@ -146,6 +146,8 @@ dead_letters = Table(
     _column("kafka_topic", String(249), primary_key=True),
     _column("kafka_partition", Integer, primary_key=True, autoincrement=False),
     _column("kafka_offset", BigInteger, primary_key=True, autoincrement=False),
+    # Of a message with several documents, which of them, from 0 on.
+    _column("item", Integer, primary_key=True, autoincrement=False, server_default="0"),
     _column("reason", String(32)),
     _column("detail", Text),
     _column("seen_at", UtcDateTime),

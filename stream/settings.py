@@ -143,6 +143,11 @@ class StreamSettings(BaseModel):
     max_message_bytes: int = Field(
         1_000_000, ge=1000, le=100_000_000, description="a longer message is refused as too_large"
     )
+    message_documents: int = Field(
+        1, ge=1, le=10_000,
+        description="above 1 a message may be a JSON array of so many documents, each counted and refused "
+        "by itself",
+    )  # fmt: skip
     in_hand_bytes: int = Field(
         32_000_000, ge=1_000_000, le=10_000_000_000,
         description="no more is read while so many bytes wait to be written; memory grows by some times that",

@@ -34,6 +34,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from stream import schema
 from stream.database import reading, writing
+from stream.errors import StoreRefused
 from stream.nouns import (
     EPOCH,
     SCORE_SCALE,
@@ -81,15 +82,19 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a message stood, the kind of document its topic carries, and its value."""
+    """Where a message stood, the kind of document its topic carries, and its value.
+
+    Of a document in a message of several, `item` is which of them it is, from 0 on, and `value` its own.
+    """
 
     kind: Kind
     partition: Partition
     offset: int
     value: bytes | None
+    item: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.partition}@{self.offset}"
+        return f"{self.partition}@{self.offset}" + ("" if self.item is None else f"#{self.item}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +138,7 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The outcomes of consecutive messages of some partitions, in stream order."""
+    """The outcomes of consecutive messages of some partitions, in stream order, and all of each message."""
 
     outcomes: Sequence[Judged | DeadLetter]
 
@@ -194,10 +199,7 @@ class Store:
             passed = [item for item in batch.outcomes if item.place.offset >= fences[item.place.partition]]
             judged = [item for item in passed if isinstance(item, Judged)]
             dead = [item for item in passed if isinstance(item, DeadLetter)]
-            new = self._insert_documents(connection, judged, now)
-            add_sums(connection, sums_of(new, self.width))
-            self._insert_dead(connection, dead, now)
-            put_outbox(connection, outbound(new, dead), now)
+            new = self._add(connection, judged, dead, outbound, now)
             self._move(connection, ends, fences, now)
         # A partition without a row yet begins wherever Kafka still has it.
         jumps = [start - fences[partition] for partition, start in batch.starts.items() if fences[partition]]
@@ -223,10 +225,20 @@ class Store:
     def restore(self, judged: Sequence[Judged], outbound: Outbound, now: datetime) -> Sequence[Judged]:
         """Write those documents that are missing, wherever their partitions stand; what was written."""
         with writing(self.engine) as connection:
-            new = self._insert_documents(connection, judged, now)
-            add_sums(connection, sums_of(new, self.width))
-            put_outbox(connection, outbound(new, []), now)
-        return new
+            return self._add(connection, judged, [], outbound, now)
+
+    def refuses(self, item: Judged, outbound: Outbound, now: datetime) -> str | None:
+        """Why the database does not take it, None where it would.  Nothing is written.
+
+        Raises StoreUnavailable.
+        """
+        try:
+            with writing(self.engine) as connection:
+                self._add(connection, [item], [], outbound, now)
+                connection.rollback()
+        except StoreRefused as error:
+            return str(error)
+        return None
 
     def ping(self) -> None:
         """Raises StoreUnavailable where the database does not answer."""
@@ -349,6 +361,21 @@ class Store:
         if rows:
             connection.execute(MOVE, rows)
 
+    def _add(
+        self,
+        connection: Connection,
+        judged: Sequence[Judged],
+        dead: Sequence[DeadLetter],
+        outbound: Outbound,
+        now: datetime,
+    ) -> list[Judged]:
+        """All that a batch adds but its offsets; the documents that were new."""
+        new = self._insert_documents(connection, judged, now)
+        add_sums(connection, sums_of(new, self.width))
+        self._insert_dead(connection, dead, now)
+        put_outbox(connection, outbound(new, dead), now)
+        return new
+
     def _insert_documents(
         self, connection: Connection, judged: Iterable[Judged], now: datetime
     ) -> list[Judged]:
@@ -368,7 +395,8 @@ class Store:
     def _insert_dead(self, connection: Connection, dead: Iterable[DeadLetter], now: datetime) -> None:
         rows = [
             _partition_key(letter.place.partition)
-            | {"kafka_offset": letter.place.offset, "reason": letter.reason, "seen_at": now}
+            | {"kafka_offset": letter.place.offset, "item": letter.place.item or 0}
+            | {"reason": letter.reason, "seen_at": now}
             | {"detail": letter.detail.replace("\0", "\ufffd")[:2000]}
             for letter in dead
         ]

@@ -28,6 +28,7 @@ from faust.types.transports import ConsumerT
 from faust.types.tuples import ConsumerMessage, Message
 from mode import CrashingSupervisor
 
+from stream.codec import count
 from stream.errors import BrokerError
 from stream.pipeline import Record, Stopping
 from stream.security import ssl_context
@@ -56,7 +57,7 @@ MESSAGE_BYTES = 256
 class Bundle(ConsumerMessage):  # type: ignore[misc]
     """Messages of one partition in a row, in the place of the first."""
 
-    __slots__ = ("bytes", "records")
+    __slots__ = ("bytes", "documents", "records")
 
     def __init__(self, first: Message, records: list[Record]) -> None:
         super().__init__(
@@ -65,6 +66,7 @@ class Bundle(ConsumerMessage):  # type: ignore[misc]
         )  # fmt: skip
         self.records = records
         self.bytes = sum(len(record.value or b"") + MESSAGE_BYTES for record in records)
+        self.documents = sum(count(record.value) for record in records)
 
     @property
     def end(self) -> int:
@@ -390,9 +392,9 @@ class Worker(Generic[T]):
             self._failed.result()
 
     def _is_full(self) -> bool:
-        bundles = [event.message for event in self._bundles]
+        bundles: list[Bundle] = [event.message for event in self._bundles]
         return (
-            sum(len(bundle.records) for bundle in bundles) >= self._stream.batch_documents
+            sum(bundle.documents for bundle in bundles) >= self._stream.batch_documents
             or sum(bundle.bytes for bundle in bundles) >= self._stream.batch_bytes
         )
 
@@ -403,7 +405,7 @@ class Worker(Generic[T]):
         while self._bundles:
             bundle = self._bundles[0].message
             if bundle.generation_id == generation:
-                documents, size = documents + len(bundle.records), size + bundle.bytes
+                documents, size = documents + bundle.documents, size + bundle.bytes
                 too_much = documents > self._stream.batch_documents or size > self._stream.batch_bytes
                 if taken and too_much:
                     break
@@ -474,14 +476,14 @@ def _credentials(kafka: KafkaSettings) -> faust.SASLCredentials | faust.SSLCrede
 
 
 def _parts(messages: Part, most: int, most_bytes: int) -> Iterator[Part]:
-    """The messages in order, in lists of at most so many and so many bytes, or of one that is longer."""
-    part, held = list[ConsumerRecord[bytes, bytes]](), 0
+    """The messages in order, in lists of at most so many documents and bytes, or of one that is longer."""
+    part, held, documents = list[ConsumerRecord[bytes, bytes]](), 0, 0
     for message in messages:
-        size = len(message.value or b"")
-        if part and (len(part) == most or held + size > most_bytes):
+        size, own = len(message.value or b""), count(message.value)
+        if part and (documents + own > most or held + size > most_bytes):
             yield part
-            part, held = [], 0
+            part, held, documents = [], 0, 0
         part.append(message)
-        held += size
+        held, documents = held + size, documents + own
     if part:
         yield part

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -189,16 +190,15 @@ def scene(kafka: Kafka, postgres: Postgres, tmp_path: Path) -> Iterator[Scene]:
 
 @pytest.fixture
 def sent(scene: Scene) -> Callable[[str, list[Any]], None]:
-    """Send messages to a topic by hand, with a plain client: dicts as JSON, bytes and None as they are."""
+    """Send messages to a topic by hand, with a plain client: bytes and None as they are, all else as JSON."""
     from kafka import KafkaProducer
 
     def send(topic: str, messages: list[Any]) -> None:
-        producer = KafkaProducer(bootstrap_servers=scene.kafka.bootstrap_servers)
-        for number, message in enumerate(messages):
-            value = json.dumps(message).encode() if isinstance(message, dict) else message
-            producer.send(topic, value=value, key=str(number).encode())
-        producer.flush()
-        producer.close()
+        with closing(KafkaProducer(bootstrap_servers=scene.kafka.bootstrap_servers)) as producer:
+            for number, message in enumerate(messages):
+                value = message if isinstance(message, bytes | None) else json.dumps(message).encode()
+                producer.send(topic, value=value, key=str(number).encode())
+            producer.flush()
 
     return send
 

@@ -16,7 +16,7 @@ NAME = "localhost/sentiment-monitor"
 # Bytes that building takes at most.
 ROOM = 24 << 30
 # Where this machine gets packages from, and whom it trusts.
-SHARED = ("/etc/ssl/certs", "/etc/pip.conf")
+SHARED = ("/etc/ssl/certs", "/etc/pip.conf", "/etc/apt")
 PASSED = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 
 

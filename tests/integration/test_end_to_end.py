@@ -143,6 +143,32 @@ def test_a_stream_with_repeats_and_broken_messages_gives_exactly_the_straight_co
     assert monitor.stop() == 0
 
 
+def test_several_documents_in_one_message_count_as_they_do_one_by_one(
+    scene: Scene, sent: Callable[[str, list[Any]], None]
+) -> None:
+    scene.prepare()
+    feed = SampleFeed("arrays")
+    news = [feed.calm(NOW - timedelta(seconds=i)).message for i in range(700)]
+    arrays: list[Any] = [news[at : at + 50] for at in range(0, 700, 50)]
+    # One with a document that nobody can read, one sent twice, one that is no JSON, and a document alone.
+    arrays[3] = [*news[150:170], BROKEN["no_text"], *news[170:200]]
+    sent(scene.kafka.news, [*arrays, arrays[5], b"[{]", news[0]])
+
+    monitor = scene.start(MONITOR_STREAM__MESSAGE_DOCUMENTS="60", MONITOR_STREAM__BATCH_DOCUMENTS="120")
+    wait_until(lambda: sum(row.next_offset for row in rows(scene, schema.offsets)) == 17, 90, "all offsets")
+    assert len(rows(scene, schema.documents)) == counted(monitor) == 700
+    assert stored_aggregates(scene) == recount(scene)
+    assert monitor.metric("sentiment_documents_total", outcome="repeat") == 51
+    letters = read_topic(scene.kafka.bootstrap_servers, scene.kafka.dead_letters, 2)
+    assert {value["reason"]: value["item"] for _, value in letters} == {"no_text": 20, "not_json": None}
+    (own,) = [value for _, value in letters if value["reason"] == "no_text"]
+    assert json.loads(own["payload"]) == BROKEN["no_text"]
+    assert {key for key, _ in letters if "#" in key} == {
+        f"{scene.kafka.news}[{own['partition']}]@{own['offset']}#20"
+    }
+    assert monitor.stop() == 0
+
+
 def test_the_same_feed_a_second_time_changes_nothing(scene: Scene) -> None:
     scene.prepare()
     feed = SampleFeed("twice")

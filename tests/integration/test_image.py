@@ -76,6 +76,11 @@ def test_the_image_is_built_and_its_daemon_works_as_nobody_special(
     assert config["User"] == "10001" and config["Healthcheck"]["Test"] == ["CMD", "monitor", "healthy"]
     who = subprocess.run(contained("id", "-u"), check=True, capture_output=True, env=image.environ)
     assert who.stdout.strip() == b"10001"
+    built = "import importlib.util as i, shutil; print(bool(i.find_spec('models._amx')), shutil.which('g++'))"
+    found = subprocess.run(
+        contained("python3", "-c", built), check=True, capture_output=True, env=image.environ, cwd="/"
+    )
+    assert found.stdout.split() == [b"True", b"None"]
     for words in (("topics", "create"), ("db", "upgrade"), ("rules", "check", "/dev/null")):
         done = subprocess.run(
             contained("monitor", *words), check=False, capture_output=True, env=image.environ

@@ -2,12 +2,12 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from models.errors import InferenceError
 from stream import database, schema
@@ -42,28 +42,34 @@ class TroubledStore(Store):
     """A store that is away or refuses on demand."""
 
     away = 0
-    refuses = ""
+    refused = ""
 
     def write(self, batch: Batch, outbound: Outbound, now: datetime) -> Written:
         if self.away:
             self.away -= 1
             raise StoreUnavailable("connection refused")
-        texts = [item.document.text for item in batch.outcomes if isinstance(item, Judged)]
-        if self.refuses and any(self.refuses in text for text in texts):
-            raise StoreRefused("value too long")
         return super().write(batch, outbound, now)
+
+    def _insert_documents(
+        self, connection: Connection, judged: Iterable[Judged], now: datetime
+    ) -> list[Judged]:
+        judged = list(judged)
+        new = super()._insert_documents(connection, judged, now)
+        if self.refused and any(self.refused in item.document.text for item in judged):
+            raise StoreRefused("value too long")
+        return new
 
 
 class Rig:
     """A pipeline with everything around it."""
 
-    def __init__(self, tmp_path: Path) -> None:
+    def __init__(self, tmp_path: Path, documents: int = 1) -> None:
         settings = DatabaseSettings(url=f"sqlite:///{tmp_path / 'p.db'}")
         database.upgrade(settings)
         self.store = TroubledStore(database.connect(settings), 60)
         self.metrics, self.stopping = StreamMetrics(), threading.Event()
         self.pipeline = Pipeline(
-            codec=Codec(timedelta(minutes=5), 10_000),
+            codec=Codec(timedelta(minutes=5), 10_000, documents),
             classify=classify,
             store=self.store,
             outbound=BatchOutbound(KafkaSettings()),
@@ -168,11 +174,82 @@ def test_a_classifier_that_fails_now_and_then_costs_nobody_a_label(
 
 
 def test_values_the_database_refuses_are_found_by_halving(rig: Rig) -> None:
-    rig.store.refuses = "odd"
+    rig.store.refused = "odd"
     rig.pipeline.process([record(i, "odd" if i in (3, 4) else "calm") for i in range(10)])
     assert len(rig.ids()) == 8
     assert rig.reasons() == ["storage", "storage"]
     assert next_offsets(rig.store, "c/t") == {("news", 0): 10}
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Rig:
+    """Where a message may hold five documents."""
+    return Rig(tmp_path, documents=5)
+
+
+def array(offset: int, *texts: str) -> Record:
+    parts = [record(100 * offset + at, text).value or b"" for at, text in enumerate(texts)]
+    return record(offset, value=b" [" + b", ".join(parts) + b"]")
+
+
+def letters(rig: Rig) -> list[tuple[int, int, str]]:
+    """Offset, item and reason."""
+    table = schema.dead_letters.c
+    with database.reading(rig.store.engine) as connection:
+        found = connection.execute(select(table.kafka_offset, table.item, table.reason))
+        return sorted((row[0], row[1], row[2]) for row in found)
+
+
+def test_of_several_documents_in_a_message_each_is_counted_and_refused_by_itself(several: Rig) -> None:
+    records = [
+        record(0, value=(array(0, "calm", "", "calm", "poison", "calm").value or b"")),
+        record(1),
+        record(2, value=b'[{"id": "x"'),
+        record(3, value=b"[]"),
+        array(4, *["calm"] * 6),
+        record(5, value=b'[17, {"id": "y", "text": "no stamp"}]'),
+        array(6, "calm"),
+    ]
+    wanted = [(0, 1, "no_text"), (0, 3, "inference"), (2, 0, "not_json"), (3, 0, "empty"),
+              (4, 0, "too_large"), (5, 0, "not_an_object"), (5, 1, "missing_field")]  # fmt: skip
+    for _ in range(2):  # the second time nothing is new
+        several.pipeline.process(records)
+        assert several.ids() == ["0", "1", "2", "4", "600"]
+        assert letters(several) == wanted
+    assert next_offsets(several.store, "c/t") == {("news", 0): 7}
+    assert several.store.sums(NOW - timedelta(hours=2), NOW)[0].n == 5
+
+
+def test_a_refused_document_takes_none_of_its_message_along_and_a_message_is_not_torn(several: Rig) -> None:
+    several.store.refused = "odd"
+    records = [array(0, *["calm"] * 5), array(1, "calm", "odd", "calm", "odd", ""), array(2, *["calm"] * 5)]
+    several.pipeline.process(records)
+    assert len(several.ids()) == 12
+    assert letters(several) == [(1, 1, "storage"), (1, 3, "storage"), (1, 4, "no_text")]
+    assert next_offsets(several.store, "c/t") == {("news", 0): 3}
+
+
+def test_a_database_that_goes_away_while_the_refused_one_is_looked_for_is_waited_for(
+    several: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several.store.refused = "odd"
+    outages = iter([True, False, True])
+    sound = several.store.refuses
+
+    def refuses(item: Judged, outbound: Outbound, now: datetime) -> str | None:
+        if next(outages, False):
+            raise StoreUnavailable("connection refused")
+        return sound(item, outbound, now)
+
+    monkeypatch.setattr(several.store, "refuses", refuses)
+    several.pipeline.process([array(0, "calm", "odd", "calm")])
+    assert several.ids() == ["0", "2"] and letters(several) == [(0, 1, "storage")]
+    assert several.pipeline.trouble is None
+
+
+def test_an_array_is_no_document_where_several_are_not_allowed(rig: Rig) -> None:
+    rig.pipeline.process([array(0, "calm", "calm"), record(1)])
+    assert rig.ids() == ["1"] and letters(rig) == [(0, 0, "not_an_object")]
 
 
 def test_a_database_that_is_away_is_waited_for(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from msgspec import structs
@@ -404,6 +405,23 @@ def test_a_database_of_the_first_schema_keeps_its_data(tmp_path: Path) -> None:
     (day,) = Store(engine, 60).sums(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC))
     assert (day.n, day.score_sum) == (3, 500), "the hours and days are made of what was there"
     engine.dispose()
+
+
+def test_dead_letters_are_kept_on_the_way_to_several_documents_a_message_and_back(store: Store) -> None:
+    names = "incarnation, kafka_topic, kafka_partition, kafka_offset, reason, detail, seen_at"
+    values = "'c/t', 'news', 0, 7, 'empty', 'no value', '2026-03-01 00:00:00'"
+    config = database._alembic()
+    with database.writing(store.engine) as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0005")
+        connection.execute(text(f"INSERT INTO dead_letters ({names}) VALUES ({values})"))
+        command.upgrade(config, "head")
+        connection.execute(text(f"INSERT INTO dead_letters ({names}, item) VALUES ({values}, 1)"))
+        query = select(schema.dead_letters).order_by(schema.dead_letters.c.item)
+        found = [(row.kafka_offset, row.item, row.reason) for row in connection.execute(query)]
+        command.downgrade(config, "0005")
+        left = connection.scalar(text("SELECT count(*) FROM dead_letters"))
+    assert found == [(7, 0, "empty"), (7, 1, "empty")] and left == 1
 
 
 def test_an_uncertain_document_counts_in_a_column_of_its_own(store: Store) -> None:

@@ -53,6 +53,15 @@ def test_bundles_are_bounded_by_number_and_by_bytes(
     assert [[len(m.value or b"") for m in part] for part in _parts(messages, 4, 10)] == bundles
 
 
+def test_a_message_of_several_documents_counts_as_so_many() -> None:
+    document = (
+        b'{"id": "1", "text": "says \\"published_at\\": never", "published_at": "2026-03-01T11:00:00Z"}'
+    )
+    three, none = b"\n [" + b",".join([document] * 3) + b"]", b"[]"
+    messages: list[Any] = [SimpleNamespace(value=v) for v in (three, document, three, none, None)]
+    assert [len(part) for part in _parts(messages, 4, 10_000)] == [2, 2, 1]
+
+
 FETCHES = [("a small one is given time for more", 3, FETCH_SECONDS), ("a full one is not", 4, 0.0)]
 
 
@@ -79,7 +88,9 @@ def test_the_fetch_after(what: str, messages: int, pause: float, monkeypatch: py
 
 def event(offset: int, documents: int, size: int = 0, generation: int = 1) -> Any:
     records = [SimpleNamespace(offset=offset + n) for n in range(documents)]
-    bundle = SimpleNamespace(records=records, bytes=size, generation_id=generation)
+    bundle = SimpleNamespace(
+        records=records, documents=documents, bytes=size, generation_id=generation
+    )  # fmt: skip
     return SimpleNamespace(message=bundle)
 
 
