@@ -8,7 +8,7 @@
 //   sums       [rows, n]   float32, likewise in tiles of 16 x 16
 //   in columns [rows, n]   columns of 32 numbers one after the other, so that any 16 rows of one are a tile
 //   weights    [n, k]      for each 32 of n and each 32 of k two tiles, one for 16 of n: row i of a tile has
-//                          weights 2i and 2i + 1 of each of them side by side, as the unit wants its right side
+//                          weights 2i and 2i + 1 of each of them side by side, as the unit wants it
 // (Intel, "Intel 64 and IA-32 Architectures Software Developer's Manual", TDPBF16PS; Vaswani et al. 2017.)
 
 #include <algorithm>
@@ -27,12 +27,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// Whether this CPU has the unit and the system lets this process use it.
+// The version of this interface; 0 where the CPU has no such unit or the system does not let us use it.
 extern "C" int amx_ready() {
-    constexpr int REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;
-    return __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("avx512bf16") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+    constexpr int INTERFACE = 1, REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;
+    const bool ready = __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("avx512bf16") &&
+                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                       __builtin_cpu_supports("avx512dq") &&
+                       syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+    return ready ? INTERFACE : 0;
 }
 
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16")
@@ -100,7 +102,10 @@ public:
     ~Buffer() { std::free(data); }
 };
 
-struct Room { Buffer<bf16> x, projected, context, wide, keys, values, shares; Buffer<float> sums, scores, over; };
+struct Room {
+    Buffer<bf16> x, projected, context, wide, keys, values, shares;
+    Buffer<float> sums, scores, over;
+};
 
 inline int up_to_block(int count) { return (count + BLOCK - 1) / BLOCK * BLOCK; }
 
@@ -129,7 +134,8 @@ inline __m512 gelu(__m512 x) {
     const __m512 near = _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(4.0f)), _mm512_set1_ps(-4.0f));
     const __m512 square = _mm512_mul_ps(near, near);
     __m512 p = _mm512_set1_ps(4.55612449e-08f / 2);
-    for (float c : {-3.19712214e-06f, 9.59094247e-05f, -0.00162801557f, 0.0175447035f, -0.129146064f, 0.795766588f})
+    for (float c : {-3.19712214e-06f, 9.59094247e-05f, -0.00162801557f, 0.0175447035f, -0.129146064f,
+                    0.795766588f})
         p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(c / 2));
     return _mm512_mul_ps(x, _mm512_fmadd_ps(near, p, _mm512_set1_ps(0.5f)));
 }
@@ -229,27 +235,19 @@ void accumulate(const bf16* a, int rows, int k, const Product& by, int first, in
         const bf16* coming = weights + panel;
         for (int row = 0; row < rows; row += BLOCK) {
             float* block = of_sums(sums, row, column, n);
-            multiply(a + int64_t(row) * k, int64_t(k) * TILE, weights, steps, coming,
-                     Four<const float>{block, SUMS, down, 64}, Four<float>{block, SUMS, down, 64}, [](int) {});
+            const Four<const float> from{block, SUMS, down, 64};
+            const Four<float> to{block, SUMS, down, 64};
+            multiply(a + int64_t(row) * k, int64_t(k) * TILE, weights, steps, coming, from, to, [](int) {});
             coming += steps * 64;
         }
     }
 }
 
-// sums = x + bias: x [rows, n] in tiles.
-void begin(const bf16* x, const float* bias, int rows, int n, float* sums) {
-    for (int row = 0; row < rows; ++row)
-        for (int column = 0; column < n; column += BLOCK)
-            for (int at = column; at < column + BLOCK; at += TILE) {
-                const __m512 own = load(x + in_tiles(row, column, n) + at - column);
-                _mm512_store_ps(of_sums(sums, row, at, n), _mm512_add_ps(own, _mm512_loadu_ps(bias + at)));
-            }
-}
-
-// x = the layer norm of each row of sums: x [rows, n] in tiles.  (Ba et al. 2016.)
-void normalise(float* sums, const Norm& by, float eps, int rows, int n, bf16* x) {
+// x = the layer norm of each row of sums: x [rows, n] in tiles.  In sums stands then what the next product is
+// added to: the same and that product's bias.  (Ba et al. 2016.)
+void normalise(float* sums, const Norm& by, const float* bias, float eps, int rows, int n, bf16* x) {
     for (int row = 0; row < rows; ++row) {
-        const float* own = of_sums(sums, row, 0, n);
+        float* own = of_sums(sums, row, 0, n);
         __m512 sum = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
         for (int at = 0; at < n; at += TILE) sum = _mm512_add_ps(sum, _mm512_load_ps(own + at * TILE));
         const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / n);
@@ -260,7 +258,10 @@ void normalise(float* sums, const Norm& by, float eps, int rows, int n, bf16* x)
         const __m512 scale = _mm512_set1_ps(1.0f / std::sqrt(_mm512_reduce_add_ps(squares) / n + eps));
         auto normal = [&](int at) {
             const __m512 off = _mm512_mul_ps(_mm512_sub_ps(_mm512_load_ps(own + at * TILE), mean), scale);
-            return _mm512_fmadd_ps(off, _mm512_loadu_ps(by.weight + at), _mm512_loadu_ps(by.bias + at));
+            const __m512 weight = _mm512_loadu_ps(by.weight + at);
+            const __m512 found = _mm512_fmadd_ps(off, weight, _mm512_loadu_ps(by.bias + at));
+            _mm512_store_ps(own + at * TILE, _mm512_add_ps(found, _mm512_loadu_ps(bias + at)));
+            return found;
         };
         for (int at = 0; at < n; at += BLOCK) store(x + in_tiles(row, at, n), normal(at), normal(at + TILE));
     }
@@ -302,7 +303,8 @@ inline void pair_up(const bf16* from, int rows, bf16* to) {
     };
     for (int column = 0; column < BLOCK; column += TILE)
         for (int row = 0; row < BLOCK; row += 2) {
-            const __m512i both = _mm512_or_si512(half(row, column), _mm512_slli_epi32(half(row + 1, column), 16));
+            const __m512i upper = _mm512_slli_epi32(half(row + 1, column), 16);
+            const __m512i both = _mm512_or_si512(half(row, column), upper);
             _mm512_store_si512(to + column / TILE * NUMBERS + row * TILE, both);
         }
 }
@@ -315,8 +317,9 @@ inline float softmax(const float* scores, int keys, __m512 scale, bf16* shares) 
     const __mmask16 left = first_of(keys - whole), right = first_of(keys - whole - TILE);
     __m512 highest = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps();
     for (int at = 0; at < whole; at += TILE) highest = _mm512_max_ps(highest, _mm512_load_ps(scores + at));
-    highest = _mm512_mask_max_ps(highest, left, highest, _mm512_maskz_loadu_ps(left, scores + whole));
-    highest = _mm512_mask_max_ps(highest, right, highest, _mm512_maskz_loadu_ps(right, scores + whole + TILE));
+    const float *one = scores + whole, *two = one + TILE;
+    highest = _mm512_mask_max_ps(highest, left, highest, _mm512_maskz_loadu_ps(left, one));
+    highest = _mm512_mask_max_ps(highest, right, highest, _mm512_maskz_loadu_ps(right, two));
     highest = _mm512_set1_ps(_mm512_reduce_max_ps(highest));
     auto share = [&](int at) {
         return power_of_two(_mm512_mul_ps(_mm512_sub_ps(_mm512_load_ps(scores + at), highest), scale));
@@ -331,6 +334,24 @@ inline float softmax(const float* scores, int keys, __m512 scale, bf16* shares) 
     return 1.0f / _mm512_reduce_add_ps(sum);
 }
 
+// to = a b: 16 rows of a and 32 columns of b, over so many steps of 32.
+inline void multiply_rows(
+    const bf16* a, int64_t a_stride, int64_t a_step, const bf16* b, int64_t b_step, int steps, float* to,
+    int64_t to_stride
+) {
+    _tile_zero(0);
+    _tile_zero(1);
+    for (int step = 0; step < steps; ++step, a += a_step, b += b_step) {
+        _tile_loadd(4, a, a_stride * sizeof(bf16));
+        _tile_loadd(6, b, 64);
+        _tile_loadd(7, b + NUMBERS, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+    }
+    _tile_stored(0, to, to_stride * sizeof(float));
+    _tile_stored(1, to + TILE, to_stride * sizeof(float));
+}
+
 // Attention within one text, `tokens` rows from `first` on: projected [rows, 3 h] in columns, queries, then
 // keys, then values; context [*, h] in tiles.  16 queries at a time, all heads side by side in each step,
 // since one head's steps wait for each other.
@@ -338,7 +359,8 @@ void attend(
     const bf16* projected, int64_t rows, int first, int tokens, int h, int d, bf16* context, Room& room
 ) {
     const int padded = up_to_block(tokens), parts = h / BLOCK, parts_a_head = d / BLOCK, heads = h / d;
-    const int64_t column = rows * BLOCK, part_of_keys = int64_t(padded) * BLOCK, head_of_scores = int64_t(TILE) * padded;
+    const int64_t column = rows * BLOCK, part_of_keys = int64_t(padded) * BLOCK;
+    const int64_t head_of_scores = int64_t(TILE) * padded;
     const bf16* query = projected + int64_t(first) * BLOCK;
     const bf16 *key = query + parts * column, *value = key + parts * column;
     bf16* keys = room.keys.of(parts * part_of_keys);
@@ -358,50 +380,31 @@ void attend(
         const int here = std::min(TILE, tokens - row);
         for (int head = 0; head < heads; ++head)
             for (int at = 0; at < padded; at += BLOCK) {
-                _tile_zero(0);
-                _tile_zero(1);
-                for (int part = head * parts_a_head; part < (head + 1) * parts_a_head; ++part) {
-                    const bf16* own = keys + part * part_of_keys + at * BLOCK;
-                    _tile_loadd(4, query + part * column + row * BLOCK, 64);
-                    _tile_loadd(6, own, 64);
-                    _tile_loadd(7, own + NUMBERS, 64);
-                    _tile_dpbf16ps(0, 4, 6);
-                    _tile_dpbf16ps(1, 4, 7);
-                }
-                float* to = scores + head * head_of_scores + at;
-                _tile_stored(0, to, padded * sizeof(float));
-                _tile_stored(1, to + TILE, padded * sizeof(float));
+                const int64_t part = head * parts_a_head;
+                multiply_rows(query + part * column + row * BLOCK, BLOCK, column,
+                              keys + part * part_of_keys + at * BLOCK, part_of_keys, parts_a_head,
+                              scores + head * head_of_scores + at, padded);
             }
         for (int head = 0; head < heads; ++head)
             for (int at = 0; at < here; ++at) {
                 const int64_t own = head * head_of_scores + at * padded;
                 over[head * TILE + at] = softmax(scores + own, tokens, scale, shares + own);
             }
-        for (int part = 0; part < parts; ++part) {
-            _tile_zero(0);
-            _tile_zero(1);
-            for (int at = 0; at < padded; at += BLOCK) {
-                const bf16* own = values + part * part_of_keys + at * BLOCK;
-                _tile_loadd(4, shares + part / parts_a_head * head_of_scores + at, padded * sizeof(bf16));
-                _tile_loadd(6, own, 64);
-                _tile_loadd(7, own + NUMBERS, 64);
-                _tile_dpbf16ps(0, 4, 6);
-                _tile_dpbf16ps(1, 4, 7);
-            }
-            _tile_stored(0, scores + part * NUMBERS, BLOCK * sizeof(float));
-            _tile_stored(1, scores + part * NUMBERS + TILE, BLOCK * sizeof(float));
-        }
+        for (int part = 0; part < parts; ++part)
+            multiply_rows(shares + part / parts_a_head * head_of_scores, padded, BLOCK,
+                          values + part * part_of_keys, BLOCK * BLOCK, padded / BLOCK,
+                          scores + part * NUMBERS, BLOCK);
         for (int part = 0; part < parts; ++part)
             for (int at = 0; at < here; ++at) {
                 const float* own = scores + part * NUMBERS + at * BLOCK;
                 const __m512 by = _mm512_set1_ps(over[part / parts_a_head * TILE + at]);
-                store(context + in_tiles(first + row + at, part * BLOCK, h), _mm512_mul_ps(by, _mm512_load_ps(own)),
-                      _mm512_mul_ps(by, _mm512_load_ps(own + TILE)));
+                bf16* to = context + in_tiles(first + row + at, part * BLOCK, h);
+                store(to, _mm512_mul_ps(by, _mm512_load_ps(own)), _mm512_mul_ps(by, _mm512_load_ps(own + TILE)));
             }
     }
 }
 
-// All layers over a few texts; `out` [tokens of all texts, hidden] and `scores` [tokens of all texts, scorers].
+// All layers over a few texts; `out` [tokens, hidden] and `scores` [tokens, scorers] are of all texts.
 void run(const Model& model, const Texts& texts, bf16* out, float* scores, Room& room) {
     const int h = model.hidden, wide = model.wide, d = h / model.heads;
     const int start = texts.bounds[0], tokens = texts.bounds[texts.count] - start, rows = up_to_block(tokens);
@@ -419,8 +422,9 @@ void run(const Model& model, const Texts& texts, bf16* out, float* scores, Room&
         for (int at = 0; at < h; at += TILE)
             _mm512_store_ps(of_sums(sums, row, at, h), _mm512_add_ps(load(word + at), load(position + at)));
     }
-    normalise(sums, model.norm, model.eps, tokens, h, x);
+    normalise(sums, model.norm, model.layer->gather.bias, model.eps, rows, h, x);
     for (const Layer* layer = model.layer; layer < model.layer + model.layers; ++layer) {
+        const Layer* next = layer + 1 < model.layer + model.layers ? layer + 1 : layer;
         product(x, rows, h, layer->project, 0, 3 * h, [=](int row, int column, __m512 left, __m512 right) {
             store(projected + (column / BLOCK * all_rows + row) * BLOCK, left, right);
         });
@@ -428,18 +432,17 @@ void run(const Model& model, const Texts& texts, bf16* out, float* scores, Room&
             const int32_t* bounds = texts.bounds + text;
             attend(projected, all_rows, bounds[0] - start, bounds[1] - bounds[0], h, d, context, room);
         }
-        begin(x, layer->gather.bias, rows, h, sums);
         accumulate(context, rows, h, layer->gather, 0, h, h, sums);
-        normalise(sums, layer->norm, model.eps, rows, h, x);
-        begin(x, layer->narrow.bias, rows, h, sums);
+        normalise(sums, layer->norm, layer->narrow.bias, model.eps, rows, h, x);
         for (int first = 0; first < wide; first += PART) {
             const int count = std::min(PART, wide - first);
-            product(x, rows, h, layer->widen, first, count, [=](int row, int column, __m512 left, __m512 right) {
+            const auto widened = [=](int row, int column, __m512 left, __m512 right) {
                 store(part + in_tiles(row, column, count), gelu(left), gelu(right));
-            });
+            };
+            product(x, rows, h, layer->widen, first, count, widened);
             accumulate(part, rows, count, layer->narrow, first, wide, h, sums);
         }
-        normalise(sums, layer->last_norm, model.eps, rows, h, x);
+        normalise(sums, layer->last_norm, next->gather.bias, model.eps, rows, h, x);
     }
     for (int at = 0; at < model.scorers; ++at) {
         const Scorer& scorer = model.scorer[at];
@@ -451,11 +454,12 @@ void run(const Model& model, const Texts& texts, bf16* out, float* scores, Room&
             _mm512_store_ps(sums + row * TILE, _mm512_fmadd_ps(tanh(right), _mm512_loadu_ps(query), more));
         });
         for (int row = 0; row < tokens; ++row)
-            scores[(start + row) * model.scorers + at] = _mm512_reduce_add_ps(_mm512_load_ps(sums + row * TILE));
+            scores[(start + row) * model.scorers + at] =
+                _mm512_reduce_add_ps(_mm512_load_ps(sums + row * TILE));
     }
     for (int row = 0; row < tokens; ++row)
         for (int at = 0; at < h; at += BLOCK)
-            _mm512_storeu_si512(out + int64_t(start + row) * h + at, _mm512_loadu_si512(x + in_tiles(row, at, h)));
+            std::memcpy(out + int64_t(start + row) * h + at, x + in_tiles(row, at, h), BLOCK * sizeof(bf16));
 }
 
 // Neighbouring texts of GROUP tokens together, or one that is longer.
@@ -470,7 +474,8 @@ std::vector<Texts> groups(const Texts& all) {
 }
 }  // namespace
 
-// Vectors [tokens, hidden] and scores [tokens, scorers] of texts laid end to end, by so many threads.  Returns 0, or 1 without memory.
+// Vectors [tokens, hidden] and scores [tokens, scorers] of texts laid end to end, by so many threads.
+// Returns 0, or 1 without memory.
 // The caller has seen to it that hidden, wide and hidden / heads are multiples of 32, and that there is a row
 // for each id and position.
 extern "C" int amx_encode(

@@ -20,6 +20,8 @@ from models.errors import InferenceError, ModelError
 from models.packed import PackedEncoder, is_gelu
 
 Pointer = ctypes.c_void_p
+# That of models/amx.cpp: a library that was built of another one is left alone.
+INTERFACE = 1
 # All sizes of the network are multiples of it, as those of every published BERT are.
 BLOCK = 32
 
@@ -64,7 +66,7 @@ def library() -> ctypes.CDLL | None:
     if found is None or found.origin is None:
         return None
     built = ctypes.CDLL(found.origin)
-    return built if built.amx_ready() else None
+    return built if built.amx_ready() == INTERFACE else None
 
 
 class AmxEncoder(nn.Module):
