@@ -48,7 +48,7 @@ fmt: install ## format the code
 	$(BIN)/ruff check --fix .
 
 clean: ## remove everything that was made
-	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info tests/kafka/target
+	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build models/_amx.*.so tests/kafka/target
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list
