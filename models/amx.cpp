@@ -17,8 +17,8 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <new>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -29,7 +29,7 @@
 
 // The version of this interface; 0 where the CPU has no such unit or the system does not let us use it.
 extern "C" int amx_ready() {
-    constexpr int INTERFACE = 1, REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;
+    constexpr int INTERFACE = 2, REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;
     const bool ready = __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("avx512bf16") &&
                        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                        __builtin_cpu_supports("avx512dq") &&
@@ -75,12 +75,20 @@ struct alignas(64) Shapes {
     Shapes() { for (int tile = 0; tile < 8; ++tile) bytes[tile] = 64, rows[tile] = TILE; }
 };
 
+// Written out, since a compiler's own intrinsics may not say that all 64 bytes are read and written.
 class OwnShapes {
     Shapes before;
 public:
-    OwnShapes() { _tile_storeconfig(&before); Shapes own; _tile_loadconfig(&own); }
-    ~OwnShapes() { _tile_loadconfig(&before); }
+    OwnShapes() {
+        asm volatile("sttilecfg %0" : "=m"(before));
+        const Shapes own;
+        asm volatile("ldtilecfg %0" : : "m"(own));
+    }
+    ~OwnShapes() { asm volatile("ldtilecfg %0" : : "m"(before)); }
 };
+
+// Nor that a tile is loaded from memory: what was stored before this is there.
+inline void all_is_stored() { asm volatile("" : : : "memory"); }
 
 // Memory that grows and is kept.  What it held is lost where it grows.
 template <class T> class Buffer {
@@ -140,9 +148,9 @@ inline __m512 gelu(__m512 x) {
     return _mm512_mul_ps(x, _mm512_fmadd_ps(near, p, _mm512_set1_ps(0.5f)));
 }
 
-// 2^x for x <= 0 (Taylor's series of the part behind the point).
+// 2^x for x <= 0 (Taylor's series of the part behind the point); what is no number stays none.
 inline __m512 power_of_two(__m512 x) {
-    x = _mm512_max_ps(x, _mm512_set1_ps(-126.0f));
+    x = _mm512_max_ps(_mm512_set1_ps(-126.0f), x);
     const __m512 whole = _mm512_roundscale_ps(x, 0), part = _mm512_sub_ps(x, whole);
     __m512 p = _mm512_set1_ps(1.3534167e-3f);
     for (float c : {9.6181291e-3f, 5.5503324e-2f, 0.24022651f, 0.69314718f, 1.0f})
@@ -170,6 +178,7 @@ inline __attribute__((always_inline)) void multiply(
     const bf16* a, int64_t half, const bf16* b, int steps, const bf16* coming, Four<const float> from,
     Four<float> to, Meanwhile&& meanwhile
 ) {
+    all_is_stored();
     _tile_loadd(0, from.at, from.stride);
     _tile_loadd(1, from.at + from.right, from.stride);
     _tile_loadd(2, from.at + from.down, from.stride);
@@ -339,6 +348,7 @@ inline void multiply_rows(
     const bf16* a, int64_t a_stride, int64_t a_step, const bf16* b, int64_t b_step, int steps, float* to,
     int64_t to_stride
 ) {
+    all_is_stored();
     _tile_zero(0);
     _tile_zero(1);
     for (int step = 0; step < steps; ++step, a += a_step, b += b_step) {
@@ -498,7 +508,7 @@ extern "C" int amx_encode(
     others.reserve(found.size());
     try {
         while (others.size() + 1 < std::min(found.size(), size_t(threads))) others.emplace_back(work);
-    } catch (const std::system_error&) {  // the system has no thread more: those there are do it
+    } catch (const std::exception&) {  // the system has no thread more: those there are do it
     }
     work();
     for (std::thread& other : others) other.join();

@@ -21,7 +21,7 @@ from models.packed import PackedEncoder, is_gelu
 
 Pointer = ctypes.c_void_p
 # That of models/amx.cpp: a library that was built of another one is left alone.
-INTERFACE = 1
+INTERFACE = 2
 # All sizes of the network are multiples of it, as those of every published BERT are.
 BLOCK = 32
 

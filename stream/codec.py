@@ -1,5 +1,6 @@
 """The message contract: bytes from Kafka to a `Document`, or a `Rejected` with its reason."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -32,6 +33,8 @@ RequiredId = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 Source = Annotated[str, msgspec.Meta(max_length=128)]
 ShortText = Annotated[str, msgspec.Meta(max_length=256)]
 UNKNOWN_SOURCE = "unknown"
+# What tells where an element of an array ends; a string's own brackets do not.
+MARKS = re.compile(rb'"(?:[^"\\]|\\.)*"|[][{},]', re.DOTALL)
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -70,14 +73,16 @@ class Codec:
         if self.documents == 1 or not value or len(value) > self.max_bytes or not _is_array(value):
             return None
         try:
-            parts = msgspec.json.decode(value, type=list[msgspec.Raw])
+            parts = [bytes(part) for part in msgspec.json.decode(value, type=list[msgspec.Raw])]
         except (msgspec.DecodeError, RecursionError) as error:
-            raise Rejected("not_json" if _is_utf8(value) else "not_utf8", str(error)) from error
+            parts = _cut(value)
+            if not parts:
+                raise Rejected("not_json" if _is_utf8(value) else "not_utf8", str(error)) from error
         if not parts:
             raise Rejected("empty", "the message is an array without documents")
         if len(parts) > self.documents:
             raise Rejected("too_large", f"{len(parts)} documents; at most {self.documents} are read")
-        return [bytes(part) for part in parts]
+        return parts
 
     def decode(self, value: bytes | None, kind: Kind, now: datetime) -> Document:
         """One message's value as a document; raises Rejected."""
@@ -122,6 +127,26 @@ def count(value: bytes | None) -> int:
 
 def _is_array(value: bytes) -> bool:
     return value.lstrip(b" \t\r\n").startswith(b"[")
+
+
+def _cut(value: bytes) -> list[bytes]:
+    """The elements of an array of which one is no JSON, by its brackets and strings; none where they do not
+    close."""
+    depth = start = 0
+    parts = []
+    for mark in MARKS.finditer(value):
+        if mark[0] in (b"[", b"{"):
+            depth += 1
+            start = mark.end() if depth == 1 else start
+        elif mark[0] == b"," and depth == 1:
+            parts.append(value[start : mark.start()].strip())
+            start = mark.end()
+        elif mark[0] in (b"]", b"}"):
+            depth -= 1
+            if not depth:
+                is_all = not value[mark.end() :].strip()
+                return [*parts, value[start : mark.start()].strip()] if is_all else []
+    return []
 
 
 def _parse(value: bytes) -> Message:

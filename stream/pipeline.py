@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -26,6 +27,8 @@ T = TypeVar("T")
 
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
 BREAKER_SECONDS = 60.0
+# What a flood of arrays can bring at once is written in parts.
+MOST_AT_ONCE = 10_000
 PLAIN_TEXT = "Company reports quarterly results"
 
 
@@ -183,27 +186,30 @@ class Pipeline:
         return found
 
     def _write(self, outcomes: Sequence[Judged | DeadLetter]) -> list[Written]:
-        """Write all in one transaction; where the values are refused, by halves.
+        """Write all in one transaction; where the values are refused, or are very many, by halves.
 
         A message is not torn: with its first half its offset would be passed over.
         """
-        try:
-            return [self._put(outcomes)]
-        except StoreRefused:
-            middle = _between_messages(outcomes)
-            if middle:
-                return self._write(outcomes[:middle]) + self._write(outcomes[middle:])
-            sifted = [self._sift(outcome) for outcome in outcomes]
-            if sifted == list(outcomes):
-                raise
-            return [self._put(sifted)]
+        if len(outcomes) <= MOST_AT_ONCE:
+            with suppress(StoreRefused):
+                return [self._put(outcomes)]
+        middle = _between_messages(outcomes)
+        if not middle:
+            return [self._put(self._sift(outcomes))]
+        return self._write(outcomes[:middle]) + self._write(outcomes[middle:])
 
-    def _sift(self, outcome: Judged | DeadLetter) -> Judged | DeadLetter:
-        """What the database does not take becomes a dead letter."""
-        if isinstance(outcome, DeadLetter):
-            return outcome
-        reason = self._wait_out(1, lambda: self._store.refuses(outcome, self._outbound, self._clock()))
-        return outcome if reason is None else DeadLetter(outcome.place, "storage", reason)
+    def _sift(self, outcomes: Sequence[Judged | DeadLetter]) -> list[Judged | DeadLetter]:
+        """What the database does not take, found by halves, becomes a dead letter."""
+        judged = [outcome for outcome in outcomes if isinstance(outcome, Judged)]
+        refusal = self._wait_out(
+            len(outcomes), lambda: self._store.refuses(judged, self._outbound, self._clock())
+        )
+        if refusal is None:
+            return list(outcomes)
+        if len(outcomes) == 1:
+            return [DeadLetter(outcomes[0].place, "storage", refusal)]
+        middle = len(outcomes) // 2
+        return self._sift(outcomes[:middle]) + self._sift(outcomes[middle:])
 
     def _put(self, outcomes: Sequence[Judged | DeadLetter]) -> Written:
         batch = Batch(outcomes)

@@ -227,14 +227,14 @@ class Store:
         with writing(self.engine) as connection:
             return self._add(connection, judged, [], outbound, now)
 
-    def refuses(self, item: Judged, outbound: Outbound, now: datetime) -> str | None:
-        """Why the database does not take it, None where it would.  Nothing is written.
+    def refuses(self, judged: Sequence[Judged], outbound: Outbound, now: datetime) -> str | None:
+        """Why the database does not take them, None where it would.  Nothing is written.
 
         Raises StoreUnavailable.
         """
         try:
             with writing(self.engine) as connection:
-                self._add(connection, [item], [], outbound, now)
+                self._add(connection, judged, [], outbound, now)
                 connection.rollback()
         except StoreRefused as error:
             return str(error)

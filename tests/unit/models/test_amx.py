@@ -110,6 +110,17 @@ def test_a_text_does_not_see_its_neighbours_even_where_they_are_no_numbers() -> 
     assert all(torch.equal(bad[i], alone[i]) for i in (0, 2, 3))
 
 
+@pytest.mark.parametrize("part", ["query", "key", "value"])
+def test_what_is_no_number_stays_none(part: str) -> None:
+    plain = encoder()
+    with torch.no_grad():
+        getattr(plain.encoder.layer[0].attention.self, part).weight[40, 3] = float("nan")
+    heads = {"topic": AdditivePooling(96)}
+    ids, attend = texts([20, 50])
+    answer = AmxEncoder(plain, CPU, BF16, heads)(input_ids=ids, attention_mask=attend)
+    assert answer.last_hidden_state.isnan().all() and answer.scores["topic"].isnan().all()
+
+
 def test_the_scores_of_additive_heads_come_with_the_vectors() -> None:
     torch.manual_seed(5)
     heads = {"topic": AdditivePooling(96), "mean": MeanPooling(96), "sentiment": AdditivePooling(96)}

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, select
 
 from models.errors import InferenceError
-from stream import database, schema
+from stream import database, pipeline, schema
 from stream.breaker import Breaker
 from stream.codec import Codec
 from stream.errors import StoreRefused, StoreUnavailable
@@ -236,15 +236,56 @@ def test_a_database_that_goes_away_while_the_refused_one_is_looked_for_is_waited
     outages = iter([True, False, True])
     sound = several.store.refuses
 
-    def refuses(item: Judged, outbound: Outbound, now: datetime) -> str | None:
+    def refuses(judged: Sequence[Judged], outbound: Outbound, now: datetime) -> str | None:
         if next(outages, False):
             raise StoreUnavailable("connection refused")
-        return sound(item, outbound, now)
+        return sound(judged, outbound, now)
 
     monkeypatch.setattr(several.store, "refuses", refuses)
     several.pipeline.process([array(0, "calm", "odd", "calm")])
     assert several.ids() == ["0", "2"] and letters(several) == [(0, 1, "storage")]
     assert several.pipeline.trouble is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        rb'{"id": "x", "text": "\ud83d"}',
+        b'{"x": NaN}',
+        b'"a\tb"',
+        b'{"x": ' + b"[" * 3000 + b"]" * 3000 + b"}",
+        b"",
+    ],
+    ids=["half an emoji", "no number", "a raw tab", "nesting without end", "nothing"],
+)
+def test_a_document_that_is_no_json_takes_none_of_its_message_along(odd: bytes, several: Rig) -> None:
+    good = [record(n, 'says ], [ and \\" }').value or b"" for n in range(2)]
+    several.pipeline.process([record(0, value=b"[" + good[0] + b" , " + odd + b"," + good[1] + b"]\n")])
+    assert several.ids() == ["0", "1"]
+    assert [letter[:2] for letter in letters(several)] == [(0, 1)]
+
+
+@pytest.mark.parametrize("value", [b'[{"id": "x"', b"[{]", b'[{"id": "x}]', b"[NaN] [1]", b"[NaN"])
+def test_an_array_that_does_not_close_is_one_dead_letter(value: bytes, several: Rig) -> None:
+    several.pipeline.process([record(0, value=value), record(1)])
+    assert several.ids() == ["1"]
+    assert letters(several) == [(0, 0, "not_json")]
+
+
+def test_more_than_is_written_at_once_is_written_in_parts_and_no_message_is_torn(
+    several: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "MOST_AT_ONCE", 7)
+    sizes: list[int] = []
+    sound = several.store.write
+
+    def write(batch: Batch, outbound: Outbound, now: datetime) -> Written:
+        sizes.append(len(batch.outcomes))
+        return sound(batch, outbound, now)
+
+    monkeypatch.setattr(several.store, "write", write)
+    several.pipeline.process([array(n, *["calm"] * 5) for n in range(4)])
+    assert sizes == [5] * 4 and len(several.ids()) == 20
 
 
 def test_an_array_is_no_document_where_several_are_not_allowed(rig: Rig) -> None:
