@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from models.attention import AdditivePooling
 from models.errors import InferenceError, ModelError
-from models.packed import PackedEncoder, is_gelu
+from models.packed import PackedEncoder, is_gelu, projection
 
 Pointer = ctypes.c_void_p
 # That of models/amx.cpp: a library that was built of another one is left alone.
@@ -158,11 +158,8 @@ class AmxEncoder(nn.Module):
         return kept
 
     def _layer(self, layer: Any) -> _Layer:
-        attention = layer.attention.self
-        three = (attention.query, attention.key, attention.value)
-        weight, bias = (torch.cat([getattr(part, name) for part in three]) for name in ("weight", "bias"))
         return _Layer(
-            self._product(weight, bias),
+            self._product(*projection(layer.attention.self)),
             *(
                 self._product(module.dense.weight, module.dense.bias)
                 for module in (layer.attention.output, layer.intermediate, layer.output)

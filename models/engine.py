@@ -157,7 +157,7 @@ class Engine:
     def load(cls, settings: ModelSettings, metrics: ModelMetrics | None = None) -> "Engine":
         """Raises WeightsError where the folder of `settings.weights` cannot be used, or its canaries fail."""
         weights.quiet_libraries()
-        heap.few_arenas()
+        heap.tune()
         folder = resolve(settings.weights)
         language.load()
         model = weights.load(folder)

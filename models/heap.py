@@ -8,8 +8,8 @@ M_ARENA_MAX, ARENAS = -8, 2
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, KEPT = -1, -3, 32 << 20
 
 
-def few_arenas() -> None:
-    """Each thread would get a heap of its own, and keep what it once held.
+def tune() -> None:
+    """Few arenas: each thread would get a heap of its own, and keep what it once held.
 
     What a batch gives back is not returned to the system at once: the next one needs it again, and the system
     clears every page that it gives.

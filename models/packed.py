@@ -166,11 +166,7 @@ class _Layer:
     """One encoder layer after Vaswani et al. 2017, with the norms after the sums, as in BERT."""
 
     def __init__(self, layer: Any, own: Callable[[Tensor], Tensor]) -> None:
-        attention = layer.attention.self
-        three = (attention.query, attention.key, attention.value)
-        self.project = Product(
-            own(torch.cat([part.weight for part in three])), own(torch.cat([part.bias for part in three]))
-        )
+        self.project = Product(*map(own, projection(layer.attention.self)))
         self.gather, self.norm = _output(layer.attention.output, own)
         self.widen = Product(own(layer.intermediate.dense.weight), own(layer.intermediate.dense.bias))
         self.activate = layer.intermediate.intermediate_act_fn
@@ -258,6 +254,12 @@ def _can_lay_out(weight: Tensor) -> bool:
     if weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
     return all(hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise"))
+
+
+def projection(attention: Any) -> tuple[Tensor, Tensor]:
+    """Weight [3 x hidden, hidden] and bias of queries, keys and values in one product."""
+    three = (attention.query, attention.key, attention.value)
+    return torch.cat([part.weight for part in three]), torch.cat([part.bias for part in three])
 
 
 def _output(module: Any, own: Callable[[Tensor], Tensor]) -> tuple[Product, Callable[[Tensor], Tensor]]:

@@ -133,8 +133,7 @@ def fill(settings: Settings, texts: Sequence[str], documents: int, tag: str, tog
     producer, now = broker.producer(settings.kafka, linger_ms=20), datetime.now(UTC)
     for first in range(0, documents, together):
         numbers = range(first, min(documents, first + together))
-        stamps = [now - timedelta(seconds=(documents - number) / 100) for number in numbers]
-        items = [item(texts, tag, number, stamp) for number, stamp in zip(numbers, stamps, strict=True)]
+        items = [item(texts, tag, n, now - timedelta(seconds=(documents - n) / 100)) for n in numbers]
         values = b",".join(value for _, value in items)
         value = values if together == 1 else b"[" + values + b"]"
         producer.send(settings.kafka.news, key=items[0][0].encode(), value=value)

@@ -12,8 +12,6 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Protocol, TypeVar
 
-from prometheus_client import Histogram
-
 from models.errors import InferenceError
 from stream.breaker import Breaker
 from stream.codec import Codec
@@ -212,18 +210,18 @@ class Pipeline:
         return self._sift(outcomes[:middle]) + self._sift(outcomes[middle:])
 
     def _put(self, outcomes: Sequence[Judged | DeadLetter]) -> Written:
-        batch = Batch(outcomes)
-        return self._wait_out(
-            len(outcomes),
-            lambda: self._store.write(batch, self._outbound, self._clock()),
-            self._metrics.commit,
-        )
+        def write() -> Written:
+            started = time.perf_counter()
+            written = self._store.write(Batch(outcomes), self._outbound, self._clock())
+            self._metrics.commit.observe(time.perf_counter() - started)
+            return written
 
-    def _wait_out(self, held: int, work: Callable[[], T], timing: Histogram | None = None) -> T:
+        return self._wait_out(len(outcomes), write)
+
+    def _wait_out(self, held: int, work: Callable[[], T]) -> T:
         """Do it, and while the database is away try again, ever more slowly, with so many documents held."""
         wait = FIRST_WAIT
         while True:
-            started = time.perf_counter()
             try:
                 done = work()
             except StoreUnavailable as error:
@@ -238,8 +236,6 @@ class Pipeline:
             if self._away is not None:
                 log.info("database back")
                 self._away = None
-            if timing is not None:
-                timing.observe(time.perf_counter() - started)
             return done
 
 

@@ -62,7 +62,7 @@ def vectors(network: Any, ids: Tensor, attend: Tensor) -> Tensor:
 
 
 @pytest.fixture
-def one_thread() -> Iterator[None]:
+def threads_restored() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -134,7 +134,7 @@ def test_the_scores_of_additive_heads_come_with_the_vectors() -> None:
             assert torch.allclose(scores, wanted, atol=0.02)
 
 
-def test_more_threads_say_the_same(one_thread: None) -> None:
+def test_more_threads_say_the_same(threads_restored: None) -> None:
     own = AmxEncoder(encoder(), CPU, BF16, {})
     ids, attend = texts([18] * 200)
     torch.set_num_threads(1)
