@@ -24,6 +24,9 @@ Pointer = ctypes.c_void_p
 INTERFACE = 2
 # All sizes of the network are multiples of it, as those of every published BERT are.
 BLOCK = 32
+# The places of an answer are a multiple of this: torch keeps what it compiled for every shape that the heads
+# multiply, and a shape for every batch would be memory that grows for hours.
+PLACES = 256
 
 
 class _Product(ctypes.Structure):
@@ -135,8 +138,11 @@ class AmxEncoder(nn.Module):
         if len(ids) and positions.max() >= len(self.positions):
             raise InferenceError(f"a text has more than {len(self.positions)} tokens")
         bounds = np.concatenate([[0], inside.sum(1).cumsum()]).astype(np.int32)
-        vectors = torch.zeros(max(len(ids), 1), self.hidden, dtype=torch.bfloat16)
-        scores = torch.zeros(len(vectors), len(self.scored))
+        places = max(1, -(-len(ids) // PLACES)) * PLACES
+        vectors = torch.empty(places, self.hidden, dtype=torch.bfloat16)
+        scores = torch.empty(places, len(self.scored))
+        for answer in (vectors, scores):
+            answer[len(ids) :] = 0
         failed = self._encode(
             ctypes.byref(self._model), Pointer(ids.ctypes.data), Pointer(positions.ctypes.data),
             Pointer(bounds.ctypes.data), len(inside), Pointer(vectors.data_ptr()), Pointer(scores.data_ptr()),

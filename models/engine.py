@@ -314,7 +314,7 @@ class Engine:
             probabilities = softmax(logits.double().cpu().numpy() / temperature)
         if not np.isfinite(probabilities).all():
             raise InferenceError(f"{self.info.version}: {task} logits are not finite")
-        return probabilities
+        return probabilities.round(6)
 
     def finish(self, item: Prepared, judged: Judged) -> Prediction:
         """Name the labels and the words that carried them."""
@@ -338,7 +338,7 @@ class Engine:
             lang=item.lang,
             topic=best.get("topic"),
             sentiment=best["sentiment"],
-            score=named["sentiment"]["positive"] - named["sentiment"]["negative"],
+            score=round(named["sentiment"]["positive"] - named["sentiment"]["negative"], 6),
             probabilities=named,
             evidence=tuple(
                 span

@@ -41,6 +41,7 @@ from stream.store import (
     add_rollups,
     add_sums,
     add_windows,
+    as_mapping,
     document_row,
     put_outbox,
     rolled_up,
@@ -239,7 +240,7 @@ def _rewrite(
     table = schema.documents
     differences = sums_of([item for _, item in changed], width)
     for row, item in changed:
-        said = document_row(item, now)
+        said = as_mapping(document_row(item, now))
         values = {name: said[name] for name in SAID}
         mine = and_(table.c.source == row.source, table.c.id == row.id)
         connection.execute(update(table).where(mine).values(**values))

@@ -103,7 +103,7 @@ async def _enqueue(producer: AIOKafkaProducer, entry: Entry) -> list[Sent]:
     for message in decode_messages(entry.body):
         key = message.key.encode()
         partition = PARTITION_OF(key, partitions, partitions)
-        of_partition.setdefault(partition, []).append((key, bytes(message.value)))
+        of_partition.setdefault(partition, []).append((key, message.value))
     sent = []
     for partition, messages in of_partition.items():
         batch = producer.create_batch()

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Protocol
 
 import msgspec
+from psycopg.types.json import Json
 from sqlalchemy import (
     BigInteger,
     Connection,
@@ -16,7 +17,6 @@ from sqlalchemy import (
     Integer,
     String,
     Table,
-    Text,
     bindparam,
     cast,
     column,
@@ -31,6 +31,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.types import NullType
 
 from stream import schema
 from stream.database import reading, writing
@@ -46,6 +47,7 @@ from stream.nouns import (
     Prediction,
     Scope,
     Selection,
+    Span,
     window_start,
 )
 from stream.schema import SUMS
@@ -320,12 +322,15 @@ class Store:
     def late(self, since: datetime, before: datetime) -> list[datetime]:
         """The windows that judged documents fall in which were received at `since` or later and published
         before `before`, in order."""
-        table = schema.documents
-        query = select(table.c.published_at).where(
-            table.c.received_at >= since, table.c.published_at < before, table.c.score.is_not(None)
+        table, width = schema.documents, int(self.width.total_seconds())
+        cell: Any = cast(extract("epoch", table.c.published_at), BigInteger) // width
+        query = (
+            select(cell.label("cell"))
+            .distinct()
+            .where(table.c.received_at >= since, table.c.published_at < before, table.c.score.is_not(None))
         )
         with reading(self.engine) as connection:
-            return sorted({window_start(at, self.width) for at in connection.scalars(query)})
+            return [EPOCH + at * self.width for at in connection.scalars(query.order_by("cell"))]
 
     def _lock(
         self, connection: Connection, ends: Mapping[Partition, int], now: datetime
@@ -583,20 +588,28 @@ def insert_or(connection: Connection, table: Table) -> Any:
     return dialect.insert(table)
 
 
-def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> tuple[Any, Any]:
+def insert_rows(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]] | Sequence[msgspec.Struct]
+) -> tuple[Any, Any]:
     """An INSERT of these rows that knows ON CONFLICT, and what it is executed with.
 
     On PostgreSQL the rows go as one JSON value, so that the statement is the same whatever their number: it
     is compiled and planned once, where a list of VALUES costs more than all else of a batch.
     """
     if connection.dialect.name != "postgresql":
-        return sqlite.insert(table), rows
-    return _insert_json(table, tuple(rows[0])), {"rows": msgspec.json.encode(rows).decode()}
+        return sqlite.insert(table), [as_mapping(row) for row in rows]
+    return _insert_json(table, tuple(as_mapping(rows[0]))), {"rows": Json(rows, msgspec.json.encode)}
+
+
+def as_mapping(row: object) -> dict[str, Any]:
+    """A row by the names of its columns."""
+    found: dict[str, Any] = msgspec.to_builtins(row, builtin_types=(datetime,))
+    return found
 
 
 @cache
 def _insert_json(table: Table, names: tuple[str, ...]) -> Any:
-    value = cast(bindparam("rows", type_=Text()), postgresql.JSON)
+    value: Any = bindparam("rows", type_=NullType())
     columns = [column(name, table.c[name].type) for name in names]
     records = func.json_to_recordset(value).table_valued(*columns).render_derived(with_types=True)
     chosen = select(*[records.c[name] for name in names])
@@ -611,30 +624,42 @@ def _partition_key(partition: Partition) -> dict[str, Any]:
     }
 
 
-def document_row(item: Judged, now: datetime) -> dict[str, Any]:
-    document, prediction = item.document, item.prediction
+class DocumentRow(msgspec.Struct, frozen=True, gc=False):
+    """A row of `documents`."""
+
+    source: str
+    id: str
+    kind: Kind
+    published_at: datetime
+    received_at: datetime
+    title: str
+    text: str
+    author: str | None
+    url: str | None
+    symbols: Sequence[str]
+    lang: str | None
+    status: str
+    topic: str | None
+    topic_probability: float | None
+    sentiment: str | None
+    sentiment_probability: float | None
+    score: int | None
+    evidence: Sequence[Span]
+    model: str
+    kafka_topic: str
+    kafka_partition: int
+    kafka_offset: int
+
+
+def document_row(item: Judged, now: datetime) -> DocumentRow:
+    document, prediction, place = item.document, item.prediction, item.place
     topics, moods = (prediction.probabilities.get(task, {}) for task in ("topic", "sentiment"))
-    return {
-        "source": document.source,
-        "id": document.id,
-        "kind": document.kind.value,
-        "published_at": document.published_at,
-        "received_at": now,
-        "title": document.title,
-        "text": document.text,
-        "author": document.author,
-        "url": document.url,
-        "symbols": list(document.symbols),
-        "lang": prediction.lang,
-        "status": prediction.outcome,
-        "topic": prediction.topic,
-        "topic_probability": topics.get(prediction.topic or ""),
-        "sentiment": prediction.counted,
-        "sentiment_probability": moods.get(prediction.counted or ""),
-        "score": item.score,
-        "evidence": msgspec.to_builtins(prediction.evidence),
-        "model": prediction.model,
-        "kafka_topic": item.place.partition.topic,
-        "kafka_partition": item.place.partition.number,
-        "kafka_offset": item.place.offset,
-    }
+    counted = prediction.counted
+    return DocumentRow(
+        document.source, document.id, document.kind, document.published_at, now, document.title,
+        document.text, document.author, document.url, document.symbols,
+        prediction.lang, prediction.outcome,
+        prediction.topic, topics.get(prediction.topic or ""), counted, moods.get(counted or ""),
+        item.score, prediction.evidence, prediction.model,
+        place.partition.topic, place.partition.number, place.offset,
+    )  # fmt: skip
