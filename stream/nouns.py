@@ -29,8 +29,7 @@ class Kind(StrEnum):
     COMMENT = "comment"
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(msgspec.Struct, frozen=True, gc=False):
     """One news item or comment.  Its identity is `source` and `id` together."""
 
     id: str
@@ -59,7 +58,7 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-class Span(msgspec.Struct, frozen=True):
+class Span(msgspec.Struct, frozen=True, gc=False):
     """A stretch of the judged text and its weight: as evidence, its share (0 to 1) of what spoke for the
     label of a task."""
 
@@ -70,7 +69,7 @@ class Span(msgspec.Struct, frozen=True):
     weight: float
 
 
-class Prediction(msgspec.Struct, frozen=True):
+class Prediction(msgspec.Struct, frozen=True, gc=False):
     """What the classifier says of one text.
 
     An unsupported text (a language the model was not trained for, or no words at all) has no

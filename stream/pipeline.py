@@ -7,10 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Protocol, TypeVar
+
+from msgspec import Struct, structs
 
 from models.errors import InferenceError
 from stream.breaker import Breaker
@@ -40,8 +41,7 @@ class Stopping(StreamError):
     """The monitor stops while a batch still waits for the database; Kafka will send it again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True, gc=False):
     """One Kafka message: where it stands and its value."""
 
     topic: str
@@ -246,12 +246,12 @@ def decode(codec: Codec, place: Place, now: datetime) -> Iterator[tuple[Place, D
     except Rejected as error:
         yield DeadLetter(place, error.reason, error.detail)
         return
-    places = [place] if parts is None else [replace(place, value=v, item=n) for n, v in enumerate(parts)]
-    for own in places:
+    own = [structs.replace(place, value=value, item=at) for at, value in enumerate(parts or ())]
+    for one in [place] if parts is None else own:
         try:
-            yield own, codec.decode(own.value, own.kind, now)
+            yield one, codec.decode(one.value, one.kind, now)
         except Rejected as error:
-            yield DeadLetter(own, error.reason, error.detail)
+            yield DeadLetter(one, error.reason, error.detail)
 
 
 def _between_messages(outcomes: Sequence[Judged | DeadLetter]) -> int:

@@ -70,8 +70,7 @@ MOVE = (
 )
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Partition:
+class Partition(msgspec.Struct, frozen=True, order=True, gc=False):
     """One partition of one incarnation of a Kafka topic."""
 
     incarnation: str
@@ -82,8 +81,7 @@ class Partition:
         return f"{self.topic}[{self.number}]"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Where a message stood, the kind of document its topic carries, and its value.
 
     Of a document in a message of several, `item` is which of them it is, from 0 on, and `value` its own.
@@ -99,8 +97,7 @@ class Place:
         return f"{self.partition}@{self.offset}" + ("" if self.item is None else f"#{self.item}")
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(msgspec.Struct, frozen=True, gc=False):
     """A document, where it stood, and what the classifier said of it."""
 
     place: Place
@@ -118,8 +115,7 @@ class Judged:
         return None if score is None else round(score * SCORE_SCALE)
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     """A message that could not become a judged document, and why."""
 
     place: Place

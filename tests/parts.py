@@ -152,7 +152,7 @@ class Kafka:
             admin.close()
 
     def _command(self, *words: str) -> list[str]:
-        return [self._java, "-Xmx512m", f"-Dlog4j2.configurationFile={self.folder}/log4j2.properties",
+        return [self._java, "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", f"-Dlog4j2.configurationFile={self.folder}/log4j2.properties",
                 "-cp", f"{self._jars}/*", *words]  # fmt: skip
 
     def _run(self, *words: str) -> None:

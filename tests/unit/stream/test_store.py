@@ -427,7 +427,7 @@ def test_dead_letters_are_kept_on_the_way_to_several_documents_a_message_and_bac
 
 def test_an_uncertain_document_counts_in_a_column_of_its_own(store: Store) -> None:
     sure, unsure = judged("a", 0), judged("b", 1)
-    unsure = replace(unsure, prediction=structs.replace(unsure.prediction, certain=False))
+    unsure = structs.replace(unsure, prediction=structs.replace(unsure.prediction, certain=False))
     write(store, sure, unsure)
     (total,) = store.sums(NOW - timedelta(days=1), NOW + timedelta(days=1))
     assert (total.n, total.uncertain) == (2, 1)
