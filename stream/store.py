@@ -143,18 +143,14 @@ class Batch:
     @property
     def starts(self) -> dict[Partition, int]:
         """The offset of the first message of each partition."""
-        starts: dict[Partition, int] = {}
-        for place in (outcome.place for outcome in self.outcomes):
-            starts[place.partition] = min(starts.get(place.partition, place.offset), place.offset)
-        return starts
+        places = (outcome.place for outcome in reversed(self.outcomes))
+        return {place.partition: place.offset for place in places}
 
     @property
     def ends(self) -> dict[Partition, int]:
         """The offset after the last message of each partition."""
-        ends: dict[Partition, int] = {}
-        for place in (outcome.place for outcome in self.outcomes):
-            ends[place.partition] = max(ends.get(place.partition, 0), place.offset + 1)
-        return ends
+        places = (outcome.place for outcome in self.outcomes)
+        return {place.partition: place.offset + 1 for place in places}
 
 
 @dataclass(frozen=True, slots=True)
@@ -566,11 +562,13 @@ def put_outbox(connection: Connection, outgoing: Sequence[Outgoing], now: dateti
 
 
 def _repeated(
-    outcomes: Iterable[Judged | DeadLetter],
-    passed: Iterable[Judged | DeadLetter],
-    judged: Iterable[Judged],
-    new: Iterable[Judged],
+    outcomes: Sequence[Judged | DeadLetter],
+    passed: Sequence[Judged | DeadLetter],
+    judged: Sequence[Judged],
+    new: Sequence[Judged],
 ) -> Mapping[tuple[str, str], int]:
+    if len(new) == len(judged) and len(passed) == len(outcomes):
+        return {}
     tally = Counter((outcome.place.kind.value, "redelivered") for outcome in outcomes)
     tally.subtract((outcome.place.kind.value, "redelivered") for outcome in passed)
     tally.update((item.place.kind.value, "repeat") for item in judged)
