@@ -46,6 +46,8 @@ SMALLEST_CHUNK = 16
 PACKING = (PackedEncoder, AmxEncoder)
 # The tokenizers' own switch, read at each call.
 TOKENIZER_THREADS = "TOKENIZERS_PARALLELISM"
+# Of probabilities and scores: a float32 holds no more, and noise would be a fifth of every message.
+DECIMALS = 8
 # Drift is told from about so many texts, and not before a tenth of them came.
 DRIFT_MEMORY = 5000
 
@@ -314,7 +316,7 @@ class Engine:
             probabilities = softmax(logits.double().cpu().numpy() / temperature)
         if not np.isfinite(probabilities).all():
             raise InferenceError(f"{self.info.version}: {task} logits are not finite")
-        return probabilities.round(6)
+        return probabilities.round(DECIMALS)
 
     def finish(self, item: Prepared, judged: Judged) -> Prediction:
         """Name the labels and the words that carried them."""
@@ -338,7 +340,7 @@ class Engine:
             lang=item.lang,
             topic=best.get("topic"),
             sentiment=best["sentiment"],
-            score=round(named["sentiment"]["positive"] - named["sentiment"]["negative"], 6),
+            score=round(named["sentiment"]["positive"] - named["sentiment"]["negative"], DECIMALS),
             probabilities=named,
             evidence=tuple(
                 span

@@ -32,7 +32,7 @@ LATENCY_SECONDS = 10.0
     "--file", type=EXISTING, help=f"Texts, one a line, {SAMPLE_TEXTS} at most; without it invented headlines."
 )
 @click.option("--only", type=click.Choice(PARTS), multiple=True, help="Of the parts these alone.")
-@click.option("--documents", type=click.IntRange(500), default=10_000, show_default=True,
+@click.option("--documents", type=click.IntRange(500), default=20_000, show_default=True,
               help="Documents that go the whole way; five times as many without the classifier.")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Rounds of each timing.")
 @config_option

@@ -152,7 +152,9 @@ class Kafka:
             admin.close()
 
     def _command(self, *words: str) -> list[str]:
-        return [self._java, "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", f"-Dlog4j2.configurationFile={self.folder}/log4j2.properties",
+        # It lives for seconds: the second compiler and a parallel collector would only take the tests' cores.
+        brief = ["-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+        return [self._java, *brief, f"-Dlog4j2.configurationFile={self.folder}/log4j2.properties",
                 "-cp", f"{self._jars}/*", *words]  # fmt: skip
 
     def _run(self, *words: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from confluent_kafka import Producer
 from sqlalchemy import create_engine, select
 
 from models.engine import Engine
@@ -40,6 +41,13 @@ def rows(scene: Scene, table: Any) -> list[Any]:
         found = connection.execute(select(table)).all()
     engine.dispose()
     return list(found)
+
+
+def send_compressed(servers: str, codec: str, topic: str, values: list[str]) -> None:
+    producer = Producer({"bootstrap.servers": servers, "compression.type": codec, "linger.ms": 500})
+    for value in values:
+        producer.produce(topic, value)
+    assert producer.flush(20) == 0
 
 
 def stream_of_documents(count: int) -> dict[Kind, list[dict[str, Any]]]:
@@ -166,6 +174,18 @@ def test_several_documents_in_one_message_count_as_they_do_one_by_one(
     assert {key for key, _ in letters if "#" in key} == {
         f"{scene.kafka.news}[{own['partition']}]@{own['offset']}#20"
     }
+    assert monitor.stop() == 0
+
+
+def test_messages_are_read_however_their_sender_compressed_them(scene: Scene) -> None:
+    scene.prepare()
+    feed, codecs = SampleFeed("codecs"), ("gzip", "snappy", "lz4", "zstd")
+    for codec in codecs:
+        values = [json.dumps(feed.calm(NOW - timedelta(seconds=i)).message) for i in range(50)]
+        send_compressed(scene.kafka.bootstrap_servers, codec, scene.kafka.news, values)
+    monitor = scene.start()
+    wait_until(lambda: len(rows(scene, schema.documents)) == 50 * len(codecs), 60, "all documents in SQL")
+    assert counted(monitor) == 50 * len(codecs)
     assert monitor.stop() == 0
 
 

@@ -94,6 +94,17 @@ def test_it_is_as_near_to_full_precision_as_the_packed_encoder(
         assert (given - wanted).abs().max() < 0.1
 
 
+def test_what_it_answers_has_few_shapes() -> None:
+    """Torch keeps what it compiled for each of them: one for every batch was memory that only grew."""
+    own, sizes = AmxEncoder(encoder(), CPU, BF16, {}), set()
+    for count in range(1, 600, 7):
+        ids, attend = texts([1] * count)
+        vectors = own(input_ids=ids, attention_mask=attend).last_hidden_state
+        sizes.add(len(vectors))
+        assert not vectors[count:].any()
+    assert len(sizes) == 3
+
+
 def test_a_text_does_not_see_its_neighbours_even_where_they_are_no_numbers() -> None:
     plain = encoder()
     with torch.no_grad():
@@ -118,7 +129,8 @@ def test_what_is_no_number_stays_none(part: str) -> None:
     heads = {"topic": AdditivePooling(96)}
     ids, attend = texts([20, 50])
     answer = AmxEncoder(plain, CPU, BF16, heads)(input_ids=ids, attention_mask=attend)
-    assert answer.last_hidden_state.isnan().all() and answer.scores["topic"].isnan().all()
+    given = answer.last_hidden_state[:70], answer.scores["topic"][:70]
+    assert all(values.isnan().all() for values in given)
 
 
 def test_the_scores_of_additive_heads_come_with_the_vectors() -> None:
@@ -131,7 +143,7 @@ def test_the_scores_of_additive_heads_come_with_the_vectors() -> None:
         assert answer.scores.keys() == {"topic", "sentiment"}
         for task, scores in answer.scores.items():
             wanted = heads[task].scores(answer.last_hidden_state.float())
-            assert torch.allclose(scores, wanted, atol=0.02)
+            assert torch.allclose(scores[:641], wanted[:641], atol=0.02)
 
 
 def test_more_threads_say_the_same(threads_restored: None) -> None:
