@@ -120,9 +120,9 @@ def _measure_ways(
         wholes, alones = [], []
         for _ in range(TURNS):
             wholes.append(way("whole", documents, load_engine))
-            alones.append(speed.alone(places["whole"].models, texts, rounds))
+            alones.append(speed.alone(places["whole"].models, texts, documents))
         figures["whole"] = speed.figure(documents, wholes)
-        figures[BESIDE] = speed.figure(alones[0].documents, [timing.per_second for timing in alones])
+        figures[BESIDE] = speed.figure(documents, alones)
     if "stream" in parts:
         figures["stream"] = speed.figure(5 * documents, [way("stream", 5 * documents, benching.stand_in)])
     if "worker" in parts:
