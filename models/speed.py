@@ -63,8 +63,8 @@ class Timing:
 
 
 Candidate = tuple[int, Callable[[], object]]
-# So many orders of the texts, before the first comes again.
-ROUNDS_ALONE = 20
+# Of the texts, before the first comes again.
+ORDERS = 20
 
 
 def in_turns(
@@ -112,19 +112,17 @@ def candidates(
 
 
 def alone(settings: ModelSettings, texts: Sequence[str], documents: int) -> float:
-    """Documents a second of the classifier with nothing around it, over so many at least.
-
-    In a second a core can do more than it keeps up.  Raises ModelError.
+    """Documents a second of the classifier with nothing around it, over so many at least: a long run stands
+    beside a long one.  Raises ModelError.
     """
     engine = Engine.load(chosen(settings.model_copy(update={"remembered_texts": 0})))
-    warming, *draws = drawn(texts, ROUNDS_ALONE)
-    judging = _judging(engine, draws)
-    engine.classify(warming)
-    rounds = -(-documents // judging[0])
+    count, judge = _judging(engine, drawn(texts, ORDERS))
+    judge()
+    rounds = -(-documents // count)
     started = time.perf_counter()
     for _ in range(rounds):
-        judging[1]()
-    return rounds * judging[0] / (time.perf_counter() - started)
+        judge()
+    return rounds * count / (time.perf_counter() - started)
 
 
 def figure(documents: int, rates: Sequence[float]) -> dict[str, float]:
