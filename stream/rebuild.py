@@ -11,12 +11,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     Connection,
     and_,
-    cast,
     delete,
-    extract,
     func,
     literal,
     or_,
@@ -45,6 +42,7 @@ from stream.store import (
     document_row,
     put_outbox,
     rolled_up,
+    stretch_of,
     sums_of,
 )
 
@@ -127,7 +125,7 @@ def _hours(store: Store, stretch: Stretch) -> list[datetime]:
     found: set[int] = set()
     with reading(store.engine) as connection:
         for stamp in (schema.documents.c.published_at, schema.aggregates.c.window_start):
-            hour = cast(extract("epoch", stamp), BigInteger) // seconds
+            hour = stretch_of(stamp, seconds)
             within = (stamp >= window_start(stretch.start, HOUR), stamp < stretch.end)
             found.update(map(int, connection.scalars(select(hour).where(*within).distinct())))
     return [EPOCH + number * HOUR for number in sorted(found)]

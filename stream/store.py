@@ -256,7 +256,7 @@ class Store:
         """A selection by anything but topic and kind is counted from the documents themselves."""
         source = _selected(selection, start, end) if selection else _windows(start, end, width)
         stamp = source.c.window_start
-        cell: Any = literal(0) if width is None else cast(extract("epoch", stamp), BigInteger) // width
+        cell: Any = literal(0) if width is None else stretch_of(stamp, width)
         # PostgreSQL's own sum of large integers is a decimal, which takes ten times as long to read.
         sums = [cast(func.sum(source.c[name]), BigInteger) for name in SUMS]
         query = (
@@ -314,8 +314,8 @@ class Store:
     def late(self, since: datetime, before: datetime) -> list[datetime]:
         """The windows that judged documents fall in which were received at `since` or later and published
         before `before`, in order."""
-        table, width = schema.documents, int(self.width.total_seconds())
-        cell: Any = cast(extract("epoch", table.c.published_at), BigInteger) // width
+        table = schema.documents
+        cell = stretch_of(table.c.published_at, int(self.width.total_seconds()))
         query = (
             select(cell.label("cell"))
             .distinct()
@@ -465,6 +465,11 @@ def _windows(start: datetime, end: datetime, width: int | None) -> Any:
         query = query.where(table.c.window_start >= first, table.c.window_start < last)
         found.append(query.where(schema.rollups.c.width == seconds) if seconds else query)
     return union_all(*found).subquery()
+
+
+def stretch_of(stamp: Any, width: int) -> Any:
+    """Which stretch of `width` seconds from the epoch on a time falls in; a cast alone would round."""
+    return cast(func.floor(extract("epoch", stamp)), BigInteger) // width
 
 
 def stretches(start: datetime, end: datetime, width: int | None) -> list[tuple[int, datetime, datetime]]:

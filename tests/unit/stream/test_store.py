@@ -315,10 +315,14 @@ def test_every_transition_is_a_row_and_every_page_is_queued_once_and_followed_to
 
 
 def test_what_came_late_and_who_was_heard_is_found(store: Store) -> None:
-    early = NOW - timedelta(hours=2)
+    # The last moment of its window.
+    early = (NOW - timedelta(hours=2)).replace(second=59, microsecond=700_000)
     for offset, (id_, stamp) in enumerate({"a": early, "b": NOW}.items()):
         write(store, judged(id_, offset, at=stamp))
-    assert store.late(NOW, NOW - timedelta(hours=1)) == [early.replace(second=0)]
+    assert store.late(NOW, NOW - timedelta(hours=1)) == [early.replace(second=0, microsecond=0)]
+    chosen = Selection(("wire",))
+    (cell,) = store.cells(early - timedelta(hours=1), NOW - timedelta(hours=1), timedelta(minutes=1), chosen)
+    assert cell.start == early.replace(second=0, microsecond=0)
     assert store.late(NOW + timedelta(seconds=1), NOW) == []
     scope = Scope(None, ("news", "comment"), NOW - timedelta(hours=1), NOW + timedelta(hours=1))
     assert store.heard(scope) == {"wire": NOW}
