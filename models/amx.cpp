@@ -1,7 +1,7 @@
 // A BERT-like encoder in bfloat16 on the matrix unit (AMX) of one CPU, from token ids to vectors: what
 // models/packed.py does in torch's operators, in one pass for each group of texts that the core's own cache
 // holds, and the heads' scores of each token.  Sums, norms, softmax, GELU and tanh are in float32.
-// models/amx.py calls it.
+// models/native.py calls it.
 //
 // A tile of the unit is 16 rows of 64 bytes: 16 x 32 bfloat16 or 16 x 16 float32.
 //   "in tiles" [rows, n]   the tiles of 16 x 32 one after the other, row of tiles by row of tiles
@@ -11,61 +11,22 @@
 //                          weights 2i and 2i + 1 of each of them side by side, as the unit wants it
 // (Intel, "Intel 64 and IA-32 Architectures Software Developer's Manual", TDPBF16PS; Vaswani et al. 2017.)
 
-#include <algorithm>
-#include <atomic>
-#include <cmath>
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <exception>
-#include <new>
-#include <thread>
-#include <vector>
-
 #if defined(__x86_64__) && defined(__linux__)
 #include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// The version of this interface; 0 where the CPU has no such unit or the system does not let us use it.
-extern "C" int amx_ready() {
-    constexpr int INTERFACE = 2, REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;
-    const bool ready = __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("avx512bf16") &&
-                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-                       __builtin_cpu_supports("avx512dq") &&
-                       syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
-    return ready ? INTERFACE : 0;
-}
-
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16")
+#include "encoder.h"
 
 namespace {
 using bf16 = uint16_t;
 constexpr int TILE = 16, BLOCK = 32;
 constexpr int NUMBERS = TILE * BLOCK, SUMS = TILE * TILE;  // of one tile
+constexpr int ROW = 64;                                   // bytes of its rows
 // Tokens that go through all layers together, and columns of the wide part at a time: with them what is read
 // again and again stays in a cache of 2 MB.
 constexpr int GROUP = 512, PART = 384;
-
-// These are what models/amx.py hands over.
-struct Product { const bf16* tiles; const float* bias; };
-struct Norm { const float *weight, *bias; };
-struct Layer { Product project, gather, widen, narrow; Norm norm, last_norm; };
-struct Scorer { Product key; const float* query; };  // query . tanh(key(x))
-struct Model {
-    int64_t hidden, heads, wide, layers;
-    float eps;
-    const bf16 *words, *positions;  // [ids, hidden], [positions, hidden]
-    Norm norm;
-    const Layer* layer;
-    int64_t scorers;
-    const Scorer* scorer;
-};
-struct Texts {
-    const int64_t *ids, *positions;  // [tokens]
-    const int32_t* bounds;           // [texts + 1]: where each text begins, and the last one ends
-    int count;
-};
 
 // Eight tiles of full size.  The unit's shapes are the thread's, and torch's library keeps its own.
 struct alignas(64) Shapes {
@@ -89,26 +50,6 @@ public:
 
 // Nor that a tile is loaded from memory: what was stored before this is there.
 inline void all_is_stored() { asm volatile("" : : : "memory"); }
-
-// Memory that grows and is kept.  What it held is lost where it grows.
-template <class T> class Buffer {
-    T* data = nullptr;
-    size_t size = 0;
-public:
-    T* of(size_t wanted) {
-        if (wanted > size) {
-            std::free(data);
-            size = 0;
-            const size_t bytes = (wanted * sizeof(T) + 63) / 64 * 64;
-            data = static_cast<T*>(std::aligned_alloc(64, bytes));
-            if (!data) throw std::bad_alloc();
-            std::memset(data, 0, bytes);
-            size = wanted;
-        }
-        return data;
-    }
-    ~Buffer() { std::free(data); }
-};
 
 struct Room {
     Buffer<bf16> x, projected, context, wide, keys, values, shares;
@@ -134,36 +75,6 @@ inline int64_t in_tiles(int row, int column, int n) {
 // Where the 16 numbers of a row from `column` on stand in sums [*, n].
 inline float* of_sums(float* sums, int row, int column, int n) {
     return sums + (int64_t(row / TILE) * (n / TILE) + column / TILE) * SUMS + row % TILE * TILE;
-}
-
-// x Phi(x) with 2 Phi(x) - 1 = x P(x^2) up to |x| = 4: P is fitted for the least greatest error of the whole,
-// 1.9e-4, where a bfloat16 near 1 has steps of 4e-3.  (Hendrycks and Gimpel 2016.)
-inline __m512 gelu(__m512 x) {
-    const __m512 near = _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(4.0f)), _mm512_set1_ps(-4.0f));
-    const __m512 square = _mm512_mul_ps(near, near);
-    __m512 p = _mm512_set1_ps(4.55612449e-08f / 2);
-    for (float c : {-3.19712214e-06f, 9.59094247e-05f, -0.00162801557f, 0.0175447035f, -0.129146064f,
-                    0.795766588f})
-        p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(c / 2));
-    return _mm512_mul_ps(x, _mm512_fmadd_ps(near, p, _mm512_set1_ps(0.5f)));
-}
-
-// 2^x for x <= 0 (Taylor's series of the part behind the point); what is no number stays none.
-inline __m512 power_of_two(__m512 x) {
-    x = _mm512_max_ps(_mm512_set1_ps(-126.0f), x);
-    const __m512 whole = _mm512_roundscale_ps(x, 0), part = _mm512_sub_ps(x, whole);
-    __m512 p = _mm512_set1_ps(1.3534167e-3f);
-    for (float c : {9.6181291e-3f, 5.5503324e-2f, 0.24022651f, 0.69314718f, 1.0f})
-        p = _mm512_fmadd_ps(p, part, _mm512_set1_ps(c));
-    return _mm512_scalef_ps(p, whole);
-}
-
-// (1 - e) / (1 + e) with e = e^(-2 |x|), and the sign of x.  The CPU's own reciprocal is right to 6e-5.
-inline __m512 tanh(__m512 x) {
-    const __m512 one = _mm512_set1_ps(1.0f);
-    const __m512 e = power_of_two(_mm512_mul_ps(_mm512_abs_ps(x), _mm512_set1_ps(-2 * float(M_LOG2E))));
-    const __m512 size = _mm512_mul_ps(_mm512_sub_ps(one, e), _mm512_rcp14_ps(_mm512_add_ps(one, e)));
-    return _mm512_or_ps(size, _mm512_and_ps(x, _mm512_set1_ps(-0.0f)));
 }
 
 // Four tiles of float32, a block of 32 x 32, and where they stand; `stride` bytes from row to row, 0: one row
@@ -218,7 +129,7 @@ void product(const bf16* a, int rows, int k, const Product& by, int first, int n
         }
     };
     for (int column = 0; column < n; column += BLOCK) {
-        const bf16* weights = by.tiles + int64_t(first + column) / BLOCK * steps * 2 * NUMBERS;
+        const bf16* weights = static_cast<const bf16*>(by.weights) + int64_t(first + column) / BLOCK * steps * 2 * NUMBERS;
         const bf16* coming = weights + steps * 2 * NUMBERS;
         const Four<const float> bias{by.bias + first + column, TILE, 0, 0};
         for (int row = 0; row < rows; row += BLOCK) {
@@ -240,7 +151,7 @@ void accumulate(const bf16* a, int rows, int k, const Product& by, int first, in
     const int steps = k / BLOCK;
     const int64_t panel = int64_t(all) / BLOCK * 2 * NUMBERS, down = int64_t(n) * TILE;
     for (int column = 0; column < n; column += BLOCK) {
-        const bf16* weights = by.tiles + column / BLOCK * panel + first / BLOCK * 2 * NUMBERS;
+        const bf16* weights = static_cast<const bf16*>(by.weights) + column / BLOCK * panel + first / BLOCK * 2 * NUMBERS;
         const bf16* coming = weights + panel;
         for (int row = 0; row < rows; row += BLOCK) {
             float* block = of_sums(sums, row, column, n);
@@ -276,34 +187,6 @@ void normalise(float* sums, const Norm& by, const float* bias, float eps, int ro
     }
 }
 
-// A tile as the right side of a product with it turned round: pairs of numbers change rows for columns.
-inline void turn_round(const bf16* from, bf16* to) {
-    __m512i a[16], b[16];
-    for (int i = 0; i < 16; ++i) a[i] = _mm512_loadu_si512(from + i * BLOCK);
-    for (int i = 0; i < 16; i += 2) {
-        b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
-        b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4) {
-        a[i] = _mm512_unpacklo_epi64(b[i], b[i + 2]);
-        a[i + 1] = _mm512_unpackhi_epi64(b[i], b[i + 2]);
-        a[i + 2] = _mm512_unpacklo_epi64(b[i + 1], b[i + 3]);
-        a[i + 3] = _mm512_unpackhi_epi64(b[i + 1], b[i + 3]);
-    }
-    for (int i = 0; i < 4; ++i) {
-        b[i] = _mm512_shuffle_i32x4(a[i], a[4 + i], 0x88);
-        b[4 + i] = _mm512_shuffle_i32x4(a[i], a[4 + i], 0xdd);
-        b[8 + i] = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0x88);
-        b[12 + i] = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0xdd);
-    }
-    for (int i = 0; i < 4; ++i) {
-        _mm512_store_si512(to + i * BLOCK, _mm512_shuffle_i32x4(b[i], b[8 + i], 0x88));
-        _mm512_store_si512(to + (4 + i) * BLOCK, _mm512_shuffle_i32x4(b[4 + i], b[12 + i], 0x88));
-        _mm512_store_si512(to + (8 + i) * BLOCK, _mm512_shuffle_i32x4(b[i], b[8 + i], 0xdd));
-        _mm512_store_si512(to + (12 + i) * BLOCK, _mm512_shuffle_i32x4(b[4 + i], b[12 + i], 0xdd));
-    }
-}
-
 // Two tiles, the right side of a product with 32 rows of 32 numbers; from row `rows` on there is nothing.
 inline void pair_up(const bf16* from, int rows, bf16* to) {
     auto half = [=](int row, int column) {
@@ -317,8 +200,6 @@ inline void pair_up(const bf16* from, int rows, bf16* to) {
             _mm512_store_si512(to + column / TILE * NUMBERS + row * TILE, both);
         }
 }
-
-inline __mmask16 first_of(int count) { return count >= TILE ? 0xffff : count > 0 ? (1u << count) - 1 : 0; }
 
 // shares = 2^(scale (score - the highest)) for so many keys, 0 up to a whole block.  Returns 1 / their sum.
 inline float softmax(const float* scores, int keys, __m512 scale, bf16* shares) {
@@ -381,8 +262,8 @@ void attend(
     for (int part = 0; part < parts; ++part)
         for (int at = 0; at < padded * BLOCK; at += BLOCK * BLOCK) {
             const int64_t from = part * column + at, to = part * part_of_keys + at;
-            turn_round(key + from, keys + to);
-            turn_round(key + from + NUMBERS, keys + to + NUMBERS);
+            turn_round(key + from, ROW, keys + to, ROW);
+            turn_round(key + from + NUMBERS, ROW, keys + to + NUMBERS, ROW);
             pair_up(value + from, tokens - at / BLOCK, values + to);
         }
     const __m512 scale = _mm512_set1_ps(float(M_LOG2E) / std::sqrt(float(d)));
@@ -427,8 +308,8 @@ void run(const Model& model, const Texts& texts, bf16* out, float* scores, Room&
     bf16* part = room.wide.of(int64_t(rows) * PART);
     float* sums = room.sums.of(int64_t(rows) * h);
     for (int row = 0; row < tokens; ++row) {
-        const bf16* word = model.words + texts.ids[start + row] * h;
-        const bf16* position = model.positions + texts.positions[start + row] * h;
+        const bf16* word = static_cast<const bf16*>(model.words) + texts.ids[start + row] * h;
+        const bf16* position = static_cast<const bf16*>(model.positions) + texts.positions[start + row] * h;
         for (int at = 0; at < h; at += TILE)
             _mm512_store_ps(of_sums(sums, row, at, h), _mm512_add_ps(load(word + at), load(position + at)));
     }
@@ -472,17 +353,17 @@ void run(const Model& model, const Texts& texts, bf16* out, float* scores, Room&
             std::memcpy(out + int64_t(start + row) * h + at, x + in_tiles(row, at, h), BLOCK * sizeof(bf16));
 }
 
-// Neighbouring texts of GROUP tokens together, or one that is longer.
-std::vector<Texts> groups(const Texts& all) {
-    std::vector<Texts> found;
-    for (int first = 0, last; first < all.count; first = last) {
-        last = first + 1;
-        while (last < all.count && all.bounds[last + 1] - all.bounds[first] <= GROUP) ++last;
-        found.push_back({all.ids, all.positions, all.bounds + first, last - first});
-    }
-    return found;
-}
 }  // namespace
+
+// INTERFACE; 0 where the CPU has no such unit or the system does not let us use it.
+extern "C" int amx_ready() {
+    constexpr int REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;
+    const bool ready = __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("avx512bf16") &&
+                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                       __builtin_cpu_supports("avx512dq") &&
+                       syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+    return ready ? INTERFACE : 0;
+}
 
 // Vectors [tokens, hidden] and scores [tokens, scorers] of texts laid end to end, by so many threads.
 // Returns 0, or 1 without memory.
@@ -491,30 +372,10 @@ std::vector<Texts> groups(const Texts& all) {
 extern "C" int amx_encode(
     const Model* model, const int64_t* ids, const int64_t* positions, const int32_t* bounds, int count,
     bf16* out, float* scores, int threads
-) try {
-    const std::vector<Texts> found = groups({ids, positions, bounds, count});
-    std::atomic<size_t> next{0};
-    std::atomic<int> failed{0};
-    auto work = [&] {
-        static thread_local Room room;
-        const OwnShapes shapes;
-        try {
-            for (size_t at; (at = next++) < found.size();) run(*model, found[at], out, scores, room);
-        } catch (const std::bad_alloc&) {
-            failed = 1;
-        }
-    };
-    std::vector<std::thread> others;
-    others.reserve(found.size());
-    try {
-        while (others.size() + 1 < std::min(found.size(), size_t(threads))) others.emplace_back(work);
-    } catch (const std::exception&) {  // the system has no thread more: those there are do it
-    }
-    work();
-    for (std::thread& other : others) other.join();
-    return failed;
-} catch (const std::bad_alloc&) {
-    return 1;
+) {
+    return by_threads<Room, OwnShapes>(
+        {ids, positions, bounds, count}, GROUP, threads,
+        [=](const Texts& texts, Room& room) { run(*model, texts, out, scores, room); });
 }
 #else
 extern "C" int amx_ready() { return 0; }

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from models import amx, weights
+from models import native, weights
 from models.device import compute_device, compute_dtype
 from models.engine import Engine
 from models.errors import ModelError
@@ -95,13 +95,18 @@ def candidates(settings: ModelSettings) -> list[tuple[str, str]]:
     device = compute_device(settings.device)
     dtype = str(compute_dtype(settings.dtype, device)).removeprefix("torch.")
     found = [("packed", dtype), ("torch", dtype)]
-    if device.type == "cpu" and dtype == "bfloat16" and amx.library():
+    if device.type == "cpu" and settings.dtype == "auto":
+        # Some CPUs know bfloat16 and are slower in it.
+        found.insert(1, ("packed", "float32"))
+        if native.library("int8"):
+            found.insert(0, ("int8", "float32"))
+    if device.type == "cpu" and dtype == "bfloat16" and native.library("amx"):
         found.insert(0, ("amx", dtype))
     folder = resolve(settings.weights)
     exported = all((folder / part.folder / ENCODER).is_file() for part in weights.read_info(folder).parts)
     if device.type == "cpu" and exported:
         found += [(backend, "float32") for backend in EXPORTED]
-    return found
+    return list(dict.fromkeys(found))
 
 
 def sample(engine: Engine) -> tuple[list[str], list[str]]:

@@ -4,7 +4,7 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,6 @@ from tokenizers import Encoding
 from torch import Tensor, nn
 
 from models import evidence, heap, language, weights
-from models.amx import AmxEncoder
 from models.batching import packed_batches, token_batches
 from models.calibration import softmax
 from models.classifier import Inputs, span_mask
@@ -24,6 +23,7 @@ from models.device import compute_device, compute_dtype
 from models.drift import Profiler, drift
 from models.errors import InferenceError, WeightsError
 from models.metrics import ModelMetrics
+from models.native import AmxEncoder, Int8Encoder, NativeEncoder
 from models.packed import ROW_WIDTHS, PackedEncoder
 from models.registry import resolve
 from models.repeats import Repeats
@@ -43,7 +43,10 @@ MOST_LANES = 4
 BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}
 SMALLEST_CHUNK = 16
 # Encoders that take texts of unequal length without padding.
-PACKING = (PackedEncoder, AmxEncoder)
+PACKING = (PackedEncoder, NativeEncoder)
+NATIVE: dict[str, type[NativeEncoder]] = {kind.backend: kind for kind in (AmxEncoder, Int8Encoder)}
+# Where two labels are so close that 8 bits may not tell which is the likelier, more bits do.
+CLOSE = 0.04
 # The tokenizers' own switch, read at each call.
 TOKENIZER_THREADS = "TOKENIZERS_PARALLELISM"
 # Of probabilities and scores: a float32 holds no more, and noise would be a fifth of every message.
@@ -80,11 +83,13 @@ class Prepared:
 class Judged:
     """What the network said of one text: per task probabilities [labels] and what carried the label.
 
-    `carried` is one array [tokens] for each window, padding cut off (Head.explained).
+    `carried` is one array [tokens] for each window, padding cut off (Head.explained); `lead` is the least
+    by which a label is likelier than the next one.
     """
 
     probabilities: dict[str, np.ndarray]
     carried: dict[str, list[np.ndarray]]
+    lead: float
 
 
 class Engine:
@@ -105,21 +110,30 @@ class Engine:
         self.info = model.info
         self.settings = settings
         self.device = compute_device(settings.device)
-        self.dtype = compute_dtype(settings.dtype, self.device)
+        native = NATIVE.get(settings.backend)
+        self.dtype = (
+            native.dtype
+            if native and settings.dtype == "auto"
+            else compute_dtype(settings.dtype, self.device)
+        )
         self._encoders = dict(encoders or {})
+        self._exact: dict[str, nn.Module] = {}
         self._parts: dict[str, weights.Part] = {}
         for part in model.parts:
             own = part.classifier.to(self.device, self.dtype).eval().encoder
-            if settings.backend == "amx":
+            if native:
                 poolings = {task: head.pooling for task, head in part.classifier.heads.items()}
-                self._encoders[part.info.folder] = AmxEncoder(own, self.device, self.dtype, poolings)
+                encoder = native(own, self.device, self.dtype, poolings)
+                self._encoders[part.info.folder] = encoder
+                if isinstance(encoder, Int8Encoder):
+                    self._exact[part.info.folder] = encoder.exact()
             elif settings.backend in ("auto", "packed") and PackedEncoder.knows(own):
                 self._encoders[part.info.folder] = PackedEncoder(own, self.device, self.dtype)
             part.tokenizer.no_padding()
             part.tokenizer.enable_truncation(part.info.max_tokens, stride=part.info.max_tokens // OVERLAP)
             self._parts |= dict.fromkeys(part.info.languages, part)
         self._metrics = metrics or ModelMetrics()
-        self._metrics.describe(self.info, self.device.type, str(self.dtype).removeprefix("torch."))
+        self._metrics.describe(self.info, self.device.type, self.number_type)
         self._lately = {
             part.info.folder: Profiler(self.info.labels, DRIFT_MEMORY)
             for part in model.parts
@@ -140,6 +154,11 @@ class Engine:
     def try_out(cls, folder: Path) -> None:
         """Load the model of a folder: its checksums and canaries are tried.  Raises WeightsError."""
         cls.load(ModelSettings(weights=folder))
+
+    @property
+    def number_type(self) -> str:
+        """What its matrices are multiplied in."""
+        return "int8" if self._exact else str(self.dtype).removeprefix("torch.")
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -233,9 +252,8 @@ class Engine:
         """Take some texts through all three steps."""
         predictions: list[Prediction | None] = [None] * len(texts)
         prepared = self.prepare(texts, languages, predictions)
-        for batch in self.batches(prepared):
-            for item, judged in zip(batch, self.forward(batch), strict=True):
-                predictions[item.at] = self.finish(item, judged)
+        for item, judged in self._judged(prepared):
+            predictions[item.at] = self.finish(item, judged)
         return prepared, [prediction for prediction in predictions if prediction is not None]
 
     def prepare(
@@ -264,6 +282,18 @@ class Engine:
                 prepared.append(Prepared(at, text, lang, part, kept, cut or len(kept) < len(windows)))
         return prepared
 
+    def _judged(self, prepared: Sequence[Prepared]) -> Iterator[tuple[Prepared, Judged]]:
+        """Each once.  Where two labels are too close for the encoder, by the more exact one there is."""
+        close = []
+        for batch in self.batches(prepared):
+            for item, judged in zip(batch, self.forward(batch), strict=True):
+                if judged.lead < CLOSE and item.part.info.folder in self._exact:
+                    close.append(item)
+                else:
+                    yield item, judged
+        for batch in self.batches(close):
+            yield from zip(batch, self.forward(batch, exactly=True), strict=True)
+
     def batches(self, prepared: Sequence[Prepared]) -> list[list[Prepared]]:
         """Texts of one part that go through the network together."""
         found = []
@@ -282,11 +312,11 @@ class Engine:
         return _inputs(batch).to(self.device)
 
     @torch.inference_mode()
-    def forward(self, batch: Sequence[Prepared]) -> list[Judged]:
+    def forward(self, batch: Sequence[Prepared], exactly: bool = False) -> list[Judged]:
         """One pass of the network over texts that share a batch."""
         started = time.perf_counter()
         part = batch[0].part
-        encoder = self._encoders.get(part.info.folder)
+        encoder = (self._exact if exactly else self._encoders).get(part.info.folder)
         # A packing encoder lays the tokens out on the CPU.
         inputs = _inputs(batch) if isinstance(encoder, PACKING) else self.inputs(batch)
         try:
@@ -298,6 +328,7 @@ class Engine:
             task: self._probabilities(task, logits, batch) for task, (logits, _) in output.items()
         }
         carried = {task: values.cpu().numpy() for task, (_, values) in output.items()}
+        leads = np.min([lead(values) for values in probabilities.values()], axis=0)
         width = inputs.ids.shape[1]
         windows, tokens = sum(len(item.windows) for item in batch), sum(item.tokens for item in batch)
         self._metrics.observe_forward(len(batch), windows, tokens, time.perf_counter() - started)
@@ -305,6 +336,7 @@ class Engine:
             Judged(
                 {task: values[row] for task, values in probabilities.items()},
                 {task: by_window(values[row], item, width) for task, values in carried.items()},
+                leads[row],
             )
             for row, item in enumerate(batch)
         ]
@@ -435,6 +467,12 @@ def _inputs(batch: Sequence[Prepared]) -> Inputs:
     windows = [window for item in batch for window in item.windows]
     counts = [len(item.windows) for item in batch]
     return Inputs.of(windows, batch[0].part.pad_id, None if max(counts) == 1 else counts)
+
+
+def lead(probabilities: np.ndarray) -> np.ndarray:
+    """Of [texts, labels]: by how much each text's likeliest label is likelier than the next one."""
+    ordered = np.sort(probabilities, axis=1)
+    return np.subtract(ordered[:, -1], ordered[:, -2])
 
 
 def by_window(values: np.ndarray, item: Prepared, width: int) -> list[np.ndarray]:

@@ -27,7 +27,7 @@ from models import weights
 from models.batching import token_batches
 from models.choosing import chosen
 from models.classifier import Classifier, Inputs
-from models.device import compute_device
+from models.device import compute_device, compute_dtype
 from models.engine import TOKENIZER_THREADS, Engine
 from models.errors import ModelError
 from models.registry import resolve
@@ -98,8 +98,11 @@ def candidates(
     part = model.parts[0]
     count = len(draws[0])
     found = {ENGINE: _judging(engine, draws)}
-    plain = PlainTorch(part, engine.device, engine.dtype, PLAIN_TOKENS)
-    found[PLAIN_TORCH] = (count, _next(draws, plain))
+    for wanted in ("bfloat16", "float32"):
+        plain = PlainTorch(
+            weights.load(resolve(settings.weights)).parts[0], engine.device, wanted, PLAIN_TOKENS
+        )
+        found[f"{PLAIN_TORCH}, {wanted}"] = (count, _next(draws, plain))
     for backend in EXPORTED:
         if other := _with_backend(settings, backend, engine, part.info.folder):
             found[backend] = _judging(other, draws)
@@ -172,9 +175,9 @@ def _with_backend(settings: ModelSettings, backend: str, own: Engine, folder: st
 class PlainTorch:
     """The loop one would write by hand: tokenise, sort by length, one pass for both tasks, argmax."""
 
-    def __init__(self, part: weights.Part, device: torch.device, dtype: torch.dtype, budget: int) -> None:
+    def __init__(self, part: weights.Part, device: torch.device, dtype: str, budget: int) -> None:
         self._part, self._device, self._budget = part, device, budget
-        self._network = part.classifier.to(device, dtype).eval()
+        self._network = part.classifier.to(device, compute_dtype(dtype, device)).eval()
         part.tokenizer.no_padding()
         part.tokenizer.enable_truncation(part.info.max_tokens)
 
@@ -265,13 +268,14 @@ def flops(classifier: Classifier, lengths: Sequence[int]) -> float:
     return float(sum(n * (layers * (8 * h * h + 4 * h * f + 4 * h * n) + 2 * heads) for n in lengths))
 
 
-def matmul_peak(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
-    """FLOPs a second of the best of many multiplications of two size x size matrices."""
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+def matmul_peak(device: torch.device, number_type: str, size: int = 2048) -> float:
+    """FLOPs a second of the best of many multiplications of two size x size matrices (for int8: operations)."""
+    a, b = (torch.randn(size, size, device=device).mul(30).to(getattr(torch, number_type)) for _ in range(2))
+    multiply = torch._int_mm if number_type == "int8" else torch.mm
     best, until = float("inf"), time.perf_counter() + PEAK_SECONDS
     while time.perf_counter() < until:
         started = time.perf_counter()
-        torch.mm(a, b)
+        multiply(a, b)
         if device.type == "cuda":
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - started)
@@ -322,10 +326,10 @@ def compare(
     """Every figure of the classifier, and its ratios to the others.  Raises ModelError."""
     draws = drawn(texts, rounds)
     engine, network, others = candidates(settings, draws)
-    peak_before = matmul_peak(engine.device, engine.dtype)
+    peak_before = matmul_peak(engine.device, engine.number_type)
     timings = in_turns(others, rounds, progress)
     # The better of before and after: the machine may have been busy with something else.
-    peak = max(peak_before, matmul_peak(engine.device, engine.dtype))
+    peak = max(peak_before, matmul_peak(engine.device, engine.number_type))
     prepared = engine.prepare(texts, [engine.info.languages[0]] * len(texts), [None] * len(texts))
     lengths = [len(window.ids) for item in prepared for window in item.windows]
     own = timings[ENGINE].per_second
@@ -333,7 +337,8 @@ def compare(
     ratios = {
         "classifier_over_pipelines": own / timings[PIPELINES].per_second,
         "classifier_over_pipelines_in_batches": own / timings[PIPELINES_BATCHED].per_second,
-        "classifier_over_plain_torch": own / timings[PLAIN_TORCH].per_second,
+        "classifier_over_plain_torch": own
+        / max(timing.per_second for name, timing in timings.items() if name.startswith(PLAIN_TORCH)),
         "share_of_matmul_peak": used / peak,
     } | {f"classifier_over_{name}": own / timings[name].per_second for name in EXPORTED if name in timings}
     ratios["half_repeated_over_all_new"] = repeated(settings, texts, rounds)
@@ -342,7 +347,7 @@ def compare(
         "model": {
             "version": engine.info.version, "device": engine.device.type,
             "backend": engine.settings.backend,
-            "dtype": str(engine.dtype).removeprefix("torch."), "threads": torch.get_num_threads(),
+            "dtype": engine.number_type, "threads": torch.get_num_threads(),
         },
         "texts": {"documents": len(texts), "mean_tokens": round(sum(lengths) / len(texts), 1)},
         "figures": {name: figure(timing.documents, timing.rates) for name, timing in timings.items()},

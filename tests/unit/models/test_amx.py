@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from models.amx import AmxEncoder
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
 from models import amx, choosing
-from models.amx import AmxEncoder
 from models.attention import AdditivePooling, MeanPooling
 from models.engine import Engine
 from models.errors import InferenceError, ModelError
