@@ -46,7 +46,7 @@ SMALLEST_CHUNK = 16
 PACKING = (PackedEncoder, NativeEncoder)
 NATIVE: dict[str, type[NativeEncoder]] = {kind.backend: kind for kind in (AmxEncoder, Int8Encoder)}
 # Where two labels are so close that 8 bits may not tell which is the likelier, more bits do.
-CLOSE = 0.04
+CLOSE = 0.025
 # The tokenizers' own switch, read at each call.
 TOKENIZER_THREADS = "TOKENIZERS_PARALLELISM"
 # Of probabilities and scores: a float32 holds no more, and noise would be a fifth of every message.
@@ -472,7 +472,8 @@ def _inputs(batch: Sequence[Prepared]) -> Inputs:
 def lead(probabilities: np.ndarray) -> np.ndarray:
     """Of [texts, labels]: by how much each text's likeliest label is likelier than the next one."""
     ordered = np.sort(probabilities, axis=1)
-    return np.subtract(ordered[:, -1], ordered[:, -2])
+    by: np.ndarray = ordered[:, -1] - ordered[:, -2]
+    return by
 
 
 def by_window(values: np.ndarray, item: Prepared, width: int) -> list[np.ndarray]:

@@ -22,8 +22,8 @@ constexpr int LANES = 16, PANEL = 64, VECTORS = PANEL / LANES, STEP = 4;  // num
 // Rows that are multiplied together: with them the sums fill the vector registers.
 constexpr int ROWS = 6;
 // Tokens that go through all layers together, and columns of the wide part that are quantised together: with
-// them what is read again and again stays in a cache of 1 MB.
-constexpr int GROUP = 192, PART = 256;
+// them what is read again and again stays in a cache of 2 MB.
+constexpr int GROUP = 384, PART = 256;
 // Queries of one head that are seen to together.
 constexpr int QUERIES = 4;
 
@@ -51,9 +51,10 @@ template <int BYTES> inline void quantise(const float* x, const Quantised& to, i
         // What is not finite stays so: the row is none, then.
         nothing = _mm512_fmadd_ps(numbers, _mm512_setzero_ps(), nothing);
     }
+    const bool finite = !_mm512_cmp_ps_mask(nothing, nothing, _CMP_UNORD_Q);
     const float low = _mm512_reduce_min_ps(least), range = _mm512_reduce_max_ps(greatest) - low;
     constexpr float MOST = BYTES == 1 ? 255.0f : 65535.0f;
-    to.low[row] = low + _mm512_reduce_add_ps(nothing);
+    to.low[row] = finite ? low : NAN;
     to.step[row] = range / MOST;
     const __m512 by = _mm512_set1_ps(range > 0 ? MOST / range : 0.0f), from = _mm512_set1_ps(low);
     uint8_t* first = to.bytes + int64_t(row) * to.k;
@@ -107,11 +108,14 @@ inline __attribute__((always_inline)) void multiply(
 // `take(row, column, numbers)` gets 16 of a row.
 template <int BYTES, class Take>
 void product(const Quantised& x, const Product& by, int part, int first, int count, Take take) {
-    const float* sum = by.sum + part * by.n;
+    const float *sum = by.sum + part * by.n, *scale = by.scale, *bias = by.bias, *steps = x.step, *lows = x.low;
     for (int column = first; column < first + count; column += PANEL) {
         const int8_t* weights =
             static_cast<const int8_t*>(by.weights) + column * by.k + int64_t(part) * PART * PANEL;
+        const char* coming = reinterpret_cast<const char*>(weights + PANEL * by.k);
+        const int lines = (x.k * PANEL / 64 + x.rows / ROWS - 1) / (x.rows / ROWS);
         for (int row = 0; row < x.rows; row += ROWS) {
+            for (int line = 0; line < lines; ++line, coming += 64) _mm_prefetch(coming, _MM_HINT_T1);
             const uint8_t* bytes = x.bytes + int64_t(row) * x.k;
             __m512i sums[ROWS][VECTORS];
             __m512 above[ROWS][VECTORS];
@@ -123,18 +127,16 @@ void product(const Quantised& x, const Product& by, int part, int first, int cou
                 bytes += int64_t(x.rows) * x.k;
             }
             multiply(bytes, x.k, weights, x.k / STEP, sums);
-#pragma GCC unroll 4
-            for (int at = 0; at < VECTORS; ++at) {
-                const int here = column + at * LANES;
-                const __m512 scale = _mm512_loadu_ps(by.scale + here), weighs = _mm512_loadu_ps(sum + here);
-                const __m512 bias = part ? _mm512_setzero_ps() : _mm512_loadu_ps(by.bias + here);
 #pragma GCC unroll 6
-                for (int i = 0; i < ROWS; ++i) {
+            for (int i = 0; i < ROWS; ++i) {
+                const __m512 step = _mm512_set1_ps(steps[row + i]), low = _mm512_set1_ps(lows[row + i]);
+#pragma GCC unroll 4
+                for (int at = 0; at < VECTORS; ++at) {
+                    const int here = column + at * LANES;
                     __m512 whole = _mm512_cvtepi32_ps(sums[i][at]);
                     if (BYTES == 2) whole = _mm512_add_ps(whole, above[i][at]);
-                    whole = _mm512_mul_ps(whole, _mm512_set1_ps(x.step[row + i]));
-                    const __m512 rest = _mm512_fmadd_ps(_mm512_set1_ps(x.low[row + i]), weighs, bias);
-                    take(row + i, here, _mm512_fmadd_ps(whole, scale, rest));
+                    const __m512 rest = part ? _mm512_mul_ps(low, _mm512_loadu_ps(sum + here)) : _mm512_fmadd_ps(low, _mm512_loadu_ps(sum + here), _mm512_loadu_ps(bias + here));
+                    take(row + i, here, _mm512_fmadd_ps(_mm512_mul_ps(whole, step), _mm512_loadu_ps(scale + here), rest));
                 }
             }
         }

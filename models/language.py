@@ -18,6 +18,7 @@ CANDIDATES = (
     "ar", "cs", "de", "el", "en", "es", "fi", "fr", "he", "hi", "hu", "id", "it", "ja", "ko",
     "nl", "pl", "pt", "ro", "ru", "sv", "th", "tr", "uk", "vi", "zh",
 )  # fmt: skip
+LETTER = re.compile(r"[A-Za-z]")
 # Links, handles and tickers say nothing about the language they stand in.
 NOISE = re.compile(r"https?://\S+|[@$#]\w+")
 
@@ -29,6 +30,8 @@ def detect(text: str, claimed: str | None = None) -> str | None:
     script, where short texts are hard to tell apart, and not against another script.
     """
     text = text[:LOOKED_AT]
+    if claimed and text.isascii():
+        return _code(claimed) if LETTER.search(text) else None
     letters = [char for char in NOISE.sub(" ", text) if char.isalpha()]
     if not letters:
         letters = [char for char in text if char.isalpha()]
@@ -39,9 +42,13 @@ def detect(text: str, claimed: str | None = None) -> str | None:
         return eastern
     latin = sum(_is_latin(char) for char in letters) * 2 > len(letters)
     if claimed and latin:
-        return claimed.lower().replace("_", "-").split("-")[0]
+        return _code(claimed)
     code, probability = _identifier().classify(NOISE.sub(" ", text))
     return str(code) if probability >= SURE or not latin else "en"
+
+
+def _code(claimed: str) -> str:
+    return claimed.lower().replace("_", "-").split("-")[0]
 
 
 def load() -> None:

@@ -108,8 +108,8 @@ class NativeEncoder(nn.Module):
             )
         if not self.knows(encoder):
             raise ModelError(
-                f"models.backend is {self.backend}, but {type(encoder).__name__} is no BERT with GELU and with "
-                f"sizes in multiples of {self.sizes[0]}, of {self.sizes[1]} in each head; set it to auto"
+                f"models.backend is {self.backend}, but {type(encoder).__name__} is no BERT with GELU and "
+                f"with sizes in multiples of {self.sizes[0]}, of {self.sizes[1]} in a head; set it to auto"
             )
         self._encode = built[f"{self.backend}_encode"]
         # What the library gets besides, in the end.

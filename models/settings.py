@@ -40,9 +40,10 @@ class ModelSettings(BaseModel):
     backend: Literal["auto", "amx", "int8", "packed", "torch", "onnxruntime", "openvino"] = Field(
         "auto",
         description="what runs the encoder: amx (the matrix unit of Intel's server CPUs), int8 (integers of "
-        "8 bits on CPUs with AVX-512), packed (texts without padding in torch; all three for BERT and RoBERTa, "
-        "others run as torch), torch, or, on a CPU after `monitor models export`, onnxruntime or openvino; "
-        "auto measures them at the first start and takes the fastest that gives the labels of full precision",
+        "8 bits on CPUs with AVX-512), packed (texts without padding in torch; all three for BERT and "
+        "RoBERTa, others run as torch), torch, or, on a CPU after `monitor models export`, onnxruntime or "
+        "openvino; auto measures them at the first start and takes the fastest that gives the labels of full "
+        "precision",
     )  # fmt: skip
     threads: int = Field(0, ge=0, le=256, description="CPU threads of the classifier; 0: all cores")
     max_batch_tokens: int = Field(

@@ -269,7 +269,7 @@ def flops(classifier: Classifier, lengths: Sequence[int]) -> float:
 
 
 def matmul_peak(device: torch.device, number_type: str, size: int = 2048) -> float:
-    """FLOPs a second of the best of many multiplications of two size x size matrices (for int8: operations)."""
+    """FLOPs (operations, for int8) a second of the best of many products of two size x size matrices."""
     a, b = (torch.randn(size, size, device=device).mul(30).to(getattr(torch, number_type)) for _ in range(2))
     multiply = torch._int_mm if number_type == "int8" else torch.mm
     best, until = float("inf"), time.perf_counter() + PEAK_SECONDS
