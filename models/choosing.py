@@ -45,18 +45,20 @@ def chosen(settings: ModelSettings, cache: Path | None = None) -> ModelSettings:
 
     `cache` is a folder; None is the user's own.
     """
-    if settings.backend != "auto":
-        return settings
-    info = weights.read_info(resolve(settings.weights))
-    name = f"{info.version}-{_machine(settings)}".replace("/", "_").replace(" ", "_")
-    path = (cache or user_cache()) / f"{name}.json"
-    choice = _remembered(path)
-    if choice is None:
-        choice = measure(settings)
-        _remember(path, choice)
-        told = ", ".join(f"{name} {rate:.0f}" for name, rate in choice.tried.items())
-        log.info("%s runs as %s %s; texts a second: %s", info.version, choice.backend, choice.dtype, told)
-    return settings.model_copy(update={"backend": choice.backend, "dtype": choice.dtype})
+    known = remembered(settings, cache)
+    if known.backend != "auto":
+        return known
+    choice = measure(settings)
+    _remember(_path(settings, cache), choice)
+    told = ", ".join(f"{name} {rate:.0f}" for name, rate in choice.tried.items())
+    log.info("the model runs as %s %s; texts a second: %s", choice.backend, choice.dtype, told)
+    return _with(settings, choice)
+
+
+def remembered(settings: ModelSettings, cache: Path | None = None) -> ModelSettings:
+    """`chosen` for short work: where nothing was measured here before, nothing is, and "auto" stays."""
+    choice = _remembered(_path(settings, cache)) if settings.backend == "auto" else None
+    return settings if choice is None else _with(settings, choice)
 
 
 def measure(settings: ModelSettings) -> Choice:
@@ -96,8 +98,8 @@ def candidates(settings: ModelSettings) -> list[tuple[str, str]]:
     dtype = str(compute_dtype(settings.dtype, device)).removeprefix("torch.")
     found = [("packed", dtype), ("torch", dtype)]
     if device.type == "cpu" and settings.dtype == "auto":
-        # Some CPUs know bfloat16 and are slower in it.
-        found.insert(1, ("packed", "float32"))
+        if torch.cpu._is_avx512_bf16_supported():
+            found.append(("packed", "bfloat16"))
         if native.library("int8"):
             found.insert(0, ("int8", "float32"))
     if device.type == "cpu" and dtype == "bfloat16" and native.library("amx"):
@@ -143,6 +145,16 @@ def _machine(settings: ModelSettings) -> str:
     threads = settings.threads or torch.get_num_threads()
     exported = len(candidates(settings))
     return f"{platform.machine()}-{name}-{amx}-{threads}-{settings.dtype}-{exported}-{torch.__version__}"
+
+
+def _with(settings: ModelSettings, choice: Choice) -> ModelSettings:
+    return settings.model_copy(update={"backend": choice.backend, "dtype": choice.dtype})
+
+
+def _path(settings: ModelSettings, cache: Path | None) -> Path:
+    version = weights.read_info(resolve(settings.weights)).version
+    name = f"{version}-{_machine(settings)}".replace("/", "_").replace(" ", "_")
+    return (cache or user_cache()) / f"{name}.json"
 
 
 def _remembered(path: Path) -> Choice | None:

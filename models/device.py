@@ -14,12 +14,12 @@ def compute_device(wanted: str) -> torch.device:
 
 
 def compute_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """auto is bfloat16 where the hardware computes in it, not where it is only emulated."""
+    """auto is bfloat16 where the hardware is made for it: not emulated, nor by vector instructions."""
     if wanted == "auto":
         fast = (
             torch.cuda.is_bf16_supported(including_emulation=False)
             if device.type == "cuda"
-            else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+            else torch.cpu._is_amx_tile_supported()
         )
         wanted = "bfloat16" if fast else "float32"
     return torch.bfloat16 if wanted == "bfloat16" else torch.float32

@@ -1,6 +1,7 @@
 """Texts in, predictions out: prepare (tokenise), forward (the network), finish (labels, evidence)."""
 
 import gc
+import itertools
 import logging
 import os
 import time
@@ -12,16 +13,16 @@ from threading import Lock
 
 import numpy as np
 import torch
-from tokenizers import Encoding
+from tokenizers import Encoding, Tokenizer
 from torch import Tensor, nn
 
-from models import evidence, heap, language, weights
+from models import evidence, heap, language, normal_form, weights
 from models.batching import packed_batches, token_batches
 from models.calibration import softmax
-from models.classifier import Inputs, span_mask
+from models.classifier import Classifier, Inputs, span_mask
 from models.device import compute_device, compute_dtype
 from models.drift import Profiler, drift
-from models.errors import InferenceError, WeightsError
+from models.errors import InferenceError, ModelError, WeightsError
 from models.metrics import ModelMetrics
 from models.native import AmxEncoder, Int8Encoder, NativeEncoder
 from models.packed import ROW_WIDTHS, PackedEncoder
@@ -46,7 +47,7 @@ SMALLEST_CHUNK = 16
 PACKING = (PackedEncoder, NativeEncoder)
 NATIVE: dict[str, type[NativeEncoder]] = {kind.backend: kind for kind in (AmxEncoder, Int8Encoder)}
 # Where two labels are so close that 8 bits may not tell which is the likelier, more bits do.
-CLOSE = 0.025
+CLOSE = 0.02
 # The tokenizers' own switch, read at each call.
 TOKENIZER_THREADS = "TOKENIZERS_PARALLELISM"
 # Of probabilities and scores: a float32 holds no more, and noise would be a fifth of every message.
@@ -118,6 +119,7 @@ class Engine:
         )
         self._encoders = dict(encoders or {})
         self._exact: dict[str, nn.Module] = {}
+        self._for_plain_texts: dict[str, Tokenizer] = {}
         self._parts: dict[str, weights.Part] = {}
         for part in model.parts:
             own = part.classifier.to(self.device, self.dtype).eval().encoder
@@ -125,12 +127,15 @@ class Engine:
                 poolings = {task: head.pooling for task, head in part.classifier.heads.items()}
                 encoder = native(own, self.device, self.dtype, poolings)
                 self._encoders[part.info.folder] = encoder
+                own.encoder = nn.Identity()  # memory that is not needed a second time
                 if isinstance(encoder, Int8Encoder):
                     self._exact[part.info.folder] = encoder.exact()
             elif settings.backend in ("auto", "packed") and PackedEncoder.knows(own):
                 self._encoders[part.info.folder] = PackedEncoder(own, self.device, self.dtype)
             part.tokenizer.no_padding()
             part.tokenizer.enable_truncation(part.info.max_tokens, stride=part.info.max_tokens // OVERLAP)
+            if any(normal_form.is_plain(canary.text) for canary in part.info.canaries):
+                self._for_plain_texts[part.info.folder] = normal_form.for_plain_texts(part.tokenizer)
             self._parts |= dict.fromkeys(part.info.languages, part)
         self._metrics = metrics or ModelMetrics()
         self._metrics.describe(self.info, self.device.type, self.number_type)
@@ -168,6 +173,14 @@ class Engine:
     def part(self, lang: str) -> weights.Part:
         """What reads that language."""
         return self._parts[lang]
+
+    def network(self, part: weights.Part) -> Classifier:
+        """The whole network of a part in torch.  Raises ModelError where its encoder runs elsewhere alone."""
+        if self.settings.backend in NATIVE:
+            raise ModelError(
+                f"models.backend is {self.settings.backend}, which can only judge: set it to torch to explain"
+            )
+        return part.classifier
 
     @property
     def described(self) -> str:
@@ -275,12 +288,24 @@ class Engine:
         prepared = []
         for lang, items in known.items():
             part = self._parts[lang]
-            encodings = part.tokenizer.encode_batch([text for _, text, _ in items])
-            for (at, text, cut), encoding in zip(items, encodings, strict=True):
+            for (at, text, cut), encoding in zip(
+                items, self._encodings(part, [text for _, text, _ in items]), strict=True
+            ):
                 windows = (encoding, *encoding.overflowing)
                 kept = windows[: self.settings.max_windows]
                 prepared.append(Prepared(at, text, lang, part, kept, cut or len(kept) < len(windows)))
         return prepared
+
+    def _encodings(self, part: weights.Part, texts: Sequence[str]) -> Iterator[Encoding]:
+        quick = self._for_plain_texts.get(part.info.folder)
+        if quick is None:
+            return iter(part.tokenizer.encode_batch(texts))
+        plain = [normal_form.is_plain(text) for text in texts]
+        found = {
+            kind: iter(own.encode_batch(list(itertools.compress(texts, (one is kind for one in plain)))))
+            for kind, own in ((True, quick), (False, part.tokenizer))
+        }
+        return (next(found[kind]) for kind in plain)
 
     def _judged(self, prepared: Sequence[Prepared]) -> Iterator[tuple[Prepared, Judged]]:
         """Each once.  Where two labels are too close for the encoder, by the more exact one there is."""
@@ -423,7 +448,7 @@ class Engine:
         self, item: Prepared, masks: Sequence[Sequence[bool]]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities [targets, sentiments] and attention [targets, tokens] from one pass."""
-        classifier = item.part.classifier
+        classifier = self.network(item.part)
         hidden = classifier.encode(self.inputs([item]))
         which = torch.zeros(len(masks), dtype=torch.long, device=self.device)
         logits, weight = classifier.target(hidden, which, torch.tensor(masks, device=self.device))

@@ -70,7 +70,7 @@ def gradients(engine: Engine, item: Prepared, task: str, label: int, steps: int)
     that is a word.
     """
     inputs = engine.inputs([item])
-    classifier = item.part.classifier
+    classifier = engine.network(item.part)
     encoder: Any = classifier.encoder
     vectors: Tensor = encoder.get_input_embeddings()(inputs.ids).detach()
     padding = encoder.get_input_embeddings()(torch.full_like(inputs.ids, item.part.pad_id)).detach()

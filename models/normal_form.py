@@ -1,5 +1,8 @@
 """What the tokenizer sees of a text: no links, no case, plain forms of letters, and words for emoji."""
 
+import json
+from typing import Any
+
 from tokenizers import Regex, Tokenizer, normalizers
 
 from models.evidence import LINK
@@ -35,3 +38,24 @@ def normal_form(tokenizer: Tokenizer) -> normalizers.Normalizer:
         steps += [normalizers.Replace(sign, f" {word} ") for sign, word in EMOJI.items()]
     steps += [normalizers.NFKC(), normalizers.Lowercase()]
     return normalizers.Sequence([*steps, *([tokenizer.normalizer] if tokenizer.normalizer else [])])
+
+
+def is_plain(text: str) -> bool:
+    """Whether all that the normal form does to it is to lower its case."""
+    return text.isascii() and "http" not in text
+
+
+def for_plain_texts(tokenizer: Tokenizer) -> Tokenizer:
+    """One that says the same of plain texts, without the steps that leave them as they are."""
+    told = json.loads(tokenizer.to_str())
+    normalizer = told["normalizer"] or {}
+    if normalizer.get("type") == "Sequence":
+        normalizer["normalizers"] = [step for step in normalizer["normalizers"] if not _spares_plain(step)]
+    return Tokenizer.from_str(json.dumps(told))
+
+
+def _spares_plain(step: dict[str, Any]) -> bool:
+    if step["type"] == "Replace":
+        pattern = step["pattern"]
+        return not pattern.get("String", "a").isascii() or pattern.get("Regex") in (LINK.pattern, SHADES)
+    return bool(step["type"] == "NFKC")

@@ -35,7 +35,7 @@ class ModelSettings(BaseModel):
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="auto takes bfloat16 where the hardware computes in it and that is faster, else float32",
+        description="auto takes bfloat16 where the hardware is made for it (GPUs, AMX), else float32",
     )
     backend: Literal["auto", "amx", "int8", "packed", "torch", "onnxruntime", "openvino"] = Field(
         "auto",

@@ -41,7 +41,8 @@ ENGINE, PIPELINES, PIPELINES_BATCHED, PLAIN_TORCH = (
 FEWER = 8
 # Tokens of one pass of plain torch, padding included: more or fewer are slower on a CPU.
 PLAIN_TOKENS = 4096
-PEAK_SECONDS = 1.0
+# What the machine can do at most, to what torch knows: so many products of such matrices a turn.
+MATMUL, MATMUL_SIZE, PRODUCTS = "matrix products", 2048, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,18 +269,18 @@ def flops(classifier: Classifier, lengths: Sequence[int]) -> float:
     return float(sum(n * (layers * (8 * h * h + 4 * h * f + 4 * h * n) + 2 * heads) for n in lengths))
 
 
-def matmul_peak(device: torch.device, number_type: str, size: int = 2048) -> float:
-    """FLOPs (operations, for int8) a second of the best of many products of two size x size matrices."""
+def multiplying(device: torch.device, number_type: str, size: int) -> Candidate:
+    """Products of two size x size matrices in torch: how many at a time, and the call that does them."""
     a, b = (torch.randn(size, size, device=device).mul(30).to(getattr(torch, number_type)) for _ in range(2))
     multiply = torch._int_mm if number_type == "int8" else torch.mm
-    best, until = float("inf"), time.perf_counter() + PEAK_SECONDS
-    while time.perf_counter() < until:
-        started = time.perf_counter()
-        multiply(a, b)
+
+    def run() -> None:
+        for _ in range(PRODUCTS):
+            multiply(a, b)
         if device.type == "cuda":
             torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - started)
-    return 2.0 * size**3 / best
+
+    return PRODUCTS, run
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -326,10 +327,10 @@ def compare(
     """Every figure of the classifier, and its ratios to the others.  Raises ModelError."""
     draws = drawn(texts, rounds)
     engine, network, others = candidates(settings, draws)
-    peak_before = matmul_peak(engine.device, engine.number_type)
-    timings = in_turns(others, rounds, progress)
-    # The better of before and after: the machine may have been busy with something else.
-    peak = max(peak_before, matmul_peak(engine.device, engine.number_type))
+    products = {MATMUL: multiplying(engine.device, engine.number_type, MATMUL_SIZE)}
+    timings = in_turns(others | products, rounds, progress)
+    # In operations a second, where of int8.
+    peak = 2.0 * MATMUL_SIZE**3 * timings.pop(MATMUL).per_second
     prepared = engine.prepare(texts, [engine.info.languages[0]] * len(texts), [None] * len(texts))
     lengths = [len(window.ids) for item in prepared for window in item.windows]
     own = timings[ENGINE].per_second

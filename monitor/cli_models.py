@@ -46,10 +46,11 @@ def classify(file: Path, config: Path | None, as_json: bool) -> None:
     """Label texts: one text, or one JSON object, a line of FILE (- for standard input)."""
     chosen = settings.load(config)
     log.set_up(chosen.log)
+    from models import choosing
     from models.engine import Engine
     from monitor.classify import classify_lines
 
-    engine = Engine.load(chosen.models)
+    engine = Engine.load(choosing.remembered(chosen.models))
     failed = 0
     with click.open_file(str(file), "rb") as stream, progress(file, "classifying") as advance:
         for number, answer in enumerate(classify_lines(engine, _text_lines(stream, advance)), 1):
@@ -109,7 +110,9 @@ def explain(
     from models.engine import Engine
     from monitor.explain import as_answer, as_page, explained, show
 
-    found = explained(Engine.load(chosen.models), text, task, method, targets)
+    found = explained(
+        Engine.load(chosen.models.model_copy(update={"backend": "torch"})), text, task, method, targets
+    )
     if page is not None:
         page.write_text(as_page(found), encoding="utf-8")
     if as_json:

@@ -134,13 +134,15 @@ def relabel(config: Path | None, model: Path | None, start: datetime | None, end
 
     The live stream goes on meanwhile; a run that was cut short goes on where it was.
     """
+    from models import choosing
     from models.engine import Engine
     from stream import rebuild
     from stream.nouns import EPOCH
     from stream.outbox import BatchOutbound
 
     with _stored(config) as (chosen, store):
-        engine = Engine.load(chosen.models.model_copy(update={"weights": model}) if model else chosen.models)
+        own = chosen.models.model_copy(update={"weights": model}) if model else chosen.models
+        engine = Engine.load(choosing.chosen(own))
         stretch = rebuild.Stretch(start or EPOCH, end or datetime.max.replace(tzinfo=UTC))
         total = rebuild.to_relabel(store, stretch, engine.info.version)
         outbound = BatchOutbound(chosen.kafka, chosen.stream.publish_predictions)
@@ -167,6 +169,7 @@ def replay(config: Path | None, start: datetime, recount_only: bool) -> None:
 
     What the database holds is left as it is.  The live stream goes on meanwhile, and so may be repeated.
     """
+    from models import choosing
     from models.engine import Engine
     from stream import rebuild
     from stream.codec import Codec
@@ -176,7 +179,7 @@ def replay(config: Path | None, start: datetime, recount_only: bool) -> None:
     with _standing(config) as (chosen, store, incarnations):
         done, now = Replayed(), datetime.now(UTC)
         if not recount_only:
-            engine = Engine.load(chosen.models)
+            engine = Engine.load(choosing.chosen(chosen.models))
             outbound = BatchOutbound(chosen.kafka, chosen.stream.publish_predictions)
             reader = Replay(
                 chosen.kafka, store, Codec.of(chosen.stream), engine.classify, outbound, incarnations,
