@@ -76,7 +76,9 @@ def test_the_image_is_built_and_its_daemon_works_as_nobody_special(
     assert config["User"] == "10001" and config["Healthcheck"]["Test"] == ["CMD", "monitor", "healthy"]
     who = subprocess.run(contained("id", "-u"), check=True, capture_output=True, env=image.environ)
     assert who.stdout.strip() == b"10001"
-    built = "import importlib.util as i, shutil; print(bool(i.find_spec('models._amx')), shutil.which('g++'))"
+    built = (
+        "import importlib.util as i, shutil; print(bool(i.find_spec('models._native')), shutil.which('g++'))"
+    )
     found = subprocess.run(
         contained("python3", "-c", built), check=True, capture_output=True, env=image.environ, cwd="/"
     )

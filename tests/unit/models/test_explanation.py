@@ -3,6 +3,8 @@
 import random
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 
@@ -11,7 +13,7 @@ from models.drift import Profiler, drift, stability_index
 from models.drills import drills, lessons
 from models.engine import Engine
 from models.explain import carrying, explain
-from models.normal_form import normal_form
+from models.normal_form import for_plain_texts, is_plain, normal_form
 from models.robustness import CHECKS, _read, faithfulness, robustness, without
 from stream.nouns import SENTIMENTS, Prediction, Span
 
@@ -139,6 +141,20 @@ def test_links_case_and_wide_letters_are_not_read_and_emoji_are_words() -> None:
     found = plain.encode("ＡＩ🚀🚀 MOON\U0001f3fd https://t.example/x?y=1")
     assert found.tokens == ["ai", "rocket", "rocket", "moon"]
     assert found.offsets[1] == (2, 3)
+
+
+@given(st.text(st.characters(codec="ascii"), max_size=60).filter(is_plain))
+@example("AT&T's $T  Falls\t20.5%\r\n(-3) <b>\x00\x7f[SEP] co-op ``quoted''")
+def test_plain_texts_are_read_alike_without_the_steps_that_spare_them(engine: Engine, text: str) -> None:
+    whole = engine.part("en").tokenizer
+    wanted, given = whole.encode(text), for_plain_texts(whole).encode(text)
+    assert given.ids == wanted.ids
+    assert (given.offsets, given.word_ids) == (wanted.offsets, wanted.word_ids)
+
+
+@pytest.mark.parametrize("text", ["see https://t.example", "Shares \U0001f680", "ＡＩ stocks", "café"])
+def test_other_texts_go_through_every_step(text: str) -> None:
+    assert not is_plain(text)
 
 
 def test_drills_are_distinct_balanced_and_repeatable() -> None:
