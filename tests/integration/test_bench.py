@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import torch
 from sqlalchemy import create_engine, insert
 
 from models import speed
@@ -25,7 +26,7 @@ def engine() -> Engine:
 
 def test_what_is_compared_gives_the_same_labels(engine: Engine) -> None:
     wanted = [(answer.topic, answer.sentiment) for answer in engine.classify(TEXTS, ["en"] * len(TEXTS))]
-    plain = speed.PlainTorch(engine.part("en"), engine.device, engine.dtype, 4096)(TEXTS)
+    plain = speed.PlainTorch(engine.part("en"), engine.device, "float32", 4096)(TEXTS)
     labels = engine.info.labels
     assert [
         (labels["topic"][found["topic"]], labels["sentiment"][found["sentiment"]]) for found in plain
@@ -46,6 +47,13 @@ def test_the_work_of_a_text_is_that_of_its_matrices(engine: Engine) -> None:
     heads = sum(h * h + h + h * len(names) for names in engine.info.labels.values())
     one = 10 * (layers * (8 * h * h + 4 * h * f + 4 * h * 10) + 2 * heads)
     assert speed.flops(network, [10]) == one and speed.flops(network, [10, 10]) == 2 * one
+
+
+@pytest.mark.parametrize("number_type", ["float32", "bfloat16", "int8"])
+def test_matrices_are_multiplied_in_every_type_that_an_engine_computes_in(number_type: str) -> None:
+    count, multiply = speed.multiplying(torch.device("cpu"), number_type, 64)
+    multiply()
+    assert count == speed.PRODUCTS
 
 
 def test_all_take_turns_and_the_median_round_counts() -> None:
