@@ -16,6 +16,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+// What runs before the CPU is known stands outside.
+#pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16")
 #include "encoder.h"
 
@@ -355,16 +357,6 @@ void run(const Model& model, const Texts& texts, bf16* out, float* scores, Room&
 
 }  // namespace
 
-// INTERFACE; 0 where the CPU has no such unit or the system does not let us use it.
-extern "C" int amx_ready() {
-    constexpr int REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;
-    const bool ready = __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("avx512bf16") &&
-                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-                       __builtin_cpu_supports("avx512dq") &&
-                       syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
-    return ready ? INTERFACE : 0;
-}
-
 // Vectors [tokens, hidden] and scores [tokens, scorers] of texts laid end to end, by so many threads.
 // Returns 0, or 1 without memory.
 // The caller has seen to it that hidden, wide and hidden / heads are multiples of 32, and that there is a row
@@ -376,6 +368,17 @@ extern "C" int amx_encode(
     return by_threads<Room, OwnShapes>(
         {ids, positions, bounds, count}, GROUP, threads,
         [=](const Texts& texts, Room& room) { run(*model, texts, out, scores, room); });
+}
+#pragma GCC pop_options
+
+// INTERFACE; 0 where the CPU has no such unit or the system does not let us use it.
+extern "C" int amx_ready() {
+    constexpr int REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;
+    const bool ready = __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("avx512bf16") &&
+                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                       __builtin_cpu_supports("avx512dq") &&
+                       syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+    return ready ? INTERFACE : 0;
 }
 #else
 extern "C" int amx_ready() { return 0; }

@@ -141,10 +141,9 @@ def _machine(settings: ModelSettings) -> str:
     """What the choice depends on, as part of a file's name."""
     device = compute_device(settings.device)
     name = torch.cuda.get_device_name() if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    amx = "amx" if torch.cpu._is_amx_tile_supported() else "plain"
     threads = settings.threads or torch.get_num_threads()
-    exported = len(candidates(settings))
-    return f"{platform.machine()}-{name}-{amx}-{threads}-{settings.dtype}-{exported}-{torch.__version__}"
+    tried = "+".join(f"{backend}.{dtype}" for backend, dtype in candidates(settings))
+    return f"{platform.machine()}-{name}-{threads}-{tried}-{torch.__version__}"
 
 
 def _with(settings: ModelSettings, choice: Choice) -> ModelSettings:

@@ -265,7 +265,7 @@ class Engine:
         """Take some texts through all three steps."""
         predictions: list[Prediction | None] = [None] * len(texts)
         prepared = self.prepare(texts, languages, predictions)
-        for item, judged in self._judged(prepared):
+        for item, judged in self.judged(prepared):
             predictions[item.at] = self.finish(item, judged)
         return prepared, [prediction for prediction in predictions if prediction is not None]
 
@@ -307,7 +307,7 @@ class Engine:
         }
         return (next(found[kind]) for kind in plain)
 
-    def _judged(self, prepared: Sequence[Prepared]) -> Iterator[tuple[Prepared, Judged]]:
+    def judged(self, prepared: Sequence[Prepared]) -> Iterator[tuple[Prepared, Judged]]:
         """Each once.  Where two labels are too close for the encoder, by the more exact one there is."""
         close = []
         for batch in self.batches(prepared):
@@ -496,6 +496,8 @@ def _inputs(batch: Sequence[Prepared]) -> Inputs:
 
 def lead(probabilities: np.ndarray) -> np.ndarray:
     """Of [texts, labels]: by how much each text's likeliest label is likelier than the next one."""
+    if probabilities.shape[1] < 2:
+        return np.ones(len(probabilities))
     ordered = np.sort(probabilities, axis=1)
     by: np.ndarray = ordered[:, -1] - ordered[:, -2]
     return by

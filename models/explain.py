@@ -47,7 +47,7 @@ def explain(
     if not prepared:
         return Explanation(text, task, method, nothing[0] or Prediction(engine.info.version, None), ())
     item = prepared[0]
-    judged = engine.forward([item])[0]
+    ((_, judged),) = engine.judged([item])
     prediction = engine.finish(item, judged)
     if method == "attention":
         values = judged.carried[task]

@@ -1,19 +1,21 @@
-// A BERT-like encoder in integers of 8 bits on the vector units (AVX-512 VNNI) that server CPUs have since 2019
-// and 2022, from token ids to vectors, and the heads' scores of each token: what amx.cpp does where there is
-// no matrix unit.  models/native.py calls it.
+// A BERT-like encoder in integers of 8 bits on the vector units (AVX-512 VNNI) that Intel's server CPUs have
+// since 2019, AMD's since 2022, from token ids to vectors, and the heads' scores of each token: what amx.cpp
+// does where there is no matrix unit.  models/native.py calls it.
 //
-// Weights [n, k] have one scale for each of n.  Each row x of what they are multiplied with is laid between its
+// Weights [n, k] have one scale for each of n.  Each row x that they are multiplied with is laid between its
 // own least and greatest number as it comes (Jacob et al. 2018), x = low + step q with q from 0 to 255, so
 //   x W' = step scale (q W8') + low (scale sum(W8))
 // where all but the integers' own product is float32, as sums, norms, attention and GELU are.  Where that is
 // too coarse, q goes up to 65535 and its two bytes are multiplied one after the other.
-// In memory the weights are panels of 64 of n; in each, for every 4 of k, 64 times 4 bytes.  `scale` [n] is theirs,
-// `sum` [n] the sums of the weights times the scale; of what is multiplied with the wide part [k / PART, n], of each
-// PART of k.
+// In memory the weights are panels of 64 of n; in each, for every 4 of k, 64 times 4 bytes.  `scale` [n] is
+// theirs, `sum` [n] their sums times the scale, and of what is multiplied with the wide part those of each
+// PART of k, [k / PART, n].
 
 #if defined(__x86_64__) && defined(__linux__)
 #include <immintrin.h>
 
+// What runs before the CPU is known stands outside.
+#pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")
 #include "encoder.h"
 
@@ -108,10 +110,12 @@ inline __attribute__((always_inline)) void multiply(
 // `take(row, column, numbers)` gets 16 of a row.
 template <int BYTES, class Take>
 void product(const Quantised& x, const Product& by, int part, int first, int count, Take take) {
-    const float *sum = by.sum + part * by.n, *scale = by.scale, *bias = by.bias, *steps = x.step, *lows = x.low;
+    const float *sum = by.sum + part * by.n, *scale = by.scale, *bias = by.bias;
+    const float *steps = x.step, *lows = x.low;
     for (int column = first; column < first + count; column += PANEL) {
         const int8_t* weights =
             static_cast<const int8_t*>(by.weights) + column * by.k + int64_t(part) * PART * PANEL;
+        // The next panel comes nearer meanwhile.
         const char* coming = reinterpret_cast<const char*>(weights + PANEL * by.k);
         const int lines = (x.k * PANEL / 64 + x.rows / ROWS - 1) / (x.rows / ROWS);
         for (int row = 0; row < x.rows; row += ROWS) {
@@ -135,17 +139,20 @@ void product(const Quantised& x, const Product& by, int part, int first, int cou
                     const int here = column + at * LANES;
                     __m512 whole = _mm512_cvtepi32_ps(sums[i][at]);
                     if (BYTES == 2) whole = _mm512_add_ps(whole, above[i][at]);
-                    const __m512 rest = part ? _mm512_mul_ps(low, _mm512_loadu_ps(sum + here)) : _mm512_fmadd_ps(low, _mm512_loadu_ps(sum + here), _mm512_loadu_ps(bias + here));
-                    take(row + i, here, _mm512_fmadd_ps(_mm512_mul_ps(whole, step), _mm512_loadu_ps(scale + here), rest));
+                    const __m512 more = part ? _mm512_setzero_ps() : _mm512_loadu_ps(bias + here);
+                    const __m512 rest = _mm512_fmadd_ps(low, _mm512_loadu_ps(sum + here), more);
+                    whole = _mm512_mul_ps(whole, step);
+                    take(row + i, here, _mm512_fmadd_ps(whole, _mm512_loadu_ps(scale + here), rest));
                 }
             }
         }
     }
 }
 
-// sums = the layer norm of each row of sums [rows, n]; to: the same without the norm's bias, which the products
-// with it have in their own.  (Ba et al. 2016.)
-template <int BYTES> void normalise(float* sums, const Norm& by, float eps, float* scaled, const Quantised& to) {
+// sums = the layer norm of each row of sums [rows, n]; to: the same without the norm's bias, which the
+// products with it have in their own.  (Ba et al. 2016.)
+template <int BYTES>
+void normalise(float* sums, const Norm& by, float eps, float* scaled, const Quantised& to) {
     const int n = to.k;
     for (int row = 0; row < to.rows; ++row) {
         float* own = sums + int64_t(row) * n;
@@ -198,7 +205,8 @@ inline void softmax(float* scores, int keys, __m512 scale) {
         highest = _mm512_mask_max_ps(highest, first_of(keys - at), highest, _mm512_load_ps(scores + at));
     highest = _mm512_set1_ps(_mm512_reduce_max_ps(highest));
     for (int at = 0; at < keys; at += LANES) {
-        const __m512 share = power_of_two(_mm512_mul_ps(_mm512_sub_ps(_mm512_load_ps(scores + at), highest), scale));
+        const __m512 below = _mm512_sub_ps(_mm512_load_ps(scores + at), highest);
+        const __m512 share = power_of_two(_mm512_mul_ps(below, scale));
         const __m512 counted = _mm512_maskz_mov_ps(first_of(keys - at), share);
         _mm512_store_ps(scores + at, counted);
         sum = _mm512_add_ps(sum, counted);
@@ -248,7 +256,8 @@ void run(const Model& model, const Texts& texts, float* out, float* scores, Room
     float* part = room.part.of(int64_t(rows) * PART);
     float* scaled = room.scaled.of(h);
     auto quantised = [=](auto& own, int k) {
-        return Quantised{own.bytes.of(int64_t(rows) * k * BYTES), own.step.of(rows), own.low.of(rows), rows, k};
+        uint8_t* bytes = own.bytes.of(int64_t(rows) * k * BYTES);
+        return Quantised{bytes, own.step.of(rows), own.low.of(rows), rows, k};
     };
     const Quantised x = quantised(room.x, h);
     const auto add = [=](int row, int column, __m512 numbers) {
@@ -294,20 +303,14 @@ void run(const Model& model, const Texts& texts, float* out, float* scores, Room
             _mm512_store_ps(own, _mm512_fmadd_ps(tanh(numbers), query, _mm512_load_ps(own)));
         });
         for (int row = 0; row < tokens; ++row)
-            scores[(start + row) * model.scorers + at] = _mm512_reduce_add_ps(_mm512_load_ps(part + row * LANES));
+            scores[(start + row) * model.scorers + at] =
+                _mm512_reduce_add_ps(_mm512_load_ps(part + row * LANES));
     }
     std::memcpy(out + int64_t(start) * h, sums, int64_t(tokens) * h * sizeof(float));
 }
 
 struct Nothing {};
 }  // namespace
-
-// INTERFACE; 0 where the CPU has no such instructions.
-extern "C" int int8_ready() {
-    const bool ready = __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
-                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-    return ready ? INTERFACE : 0;
-}
 
 // Vectors [tokens, hidden] and scores [tokens, scorers] of texts laid end to end, by so many threads, with
 // numbers of one byte or of two.  Returns 0, or 1 without memory.
@@ -321,6 +324,14 @@ extern "C" int int8_encode(
         {ids, positions, bounds, count}, GROUP, threads, [=](const Texts& texts, Room& room) {
             (bytes == 1 ? run<1> : run<2>)(*model, texts, out, scores, room);
         });
+}
+#pragma GCC pop_options
+
+// INTERFACE; 0 where the CPU has no such instructions.
+extern "C" int int8_ready() {
+    const bool ready = __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    return ready ? INTERFACE : 0;
 }
 #else
 extern "C" int int8_ready() { return 0; }

@@ -98,7 +98,7 @@ class NativeEncoder(nn.Module):
         if device.type != "cpu" or dtype != self.dtype:
             raise ModelError(
                 f"models.backend is {self.backend}, which computes on the CPU and around it in {self.dtype}, "
-                f"not in {dtype} on {device}: set models.device and models.dtype to auto"
+                f"not in {dtype} on {device}: set models.device to cpu and models.dtype to auto"
             )
         built = library(self.backend)
         if built is None:
@@ -249,8 +249,8 @@ class Int8Encoder(NativeEncoder):
         self._more = (1,)
 
     def exact(self) -> Self:
-        """The same with 16 bits for what the weights are multiplied with: twice the work, and as exact as
-        full precision where the weights themselves are of 8 bits, as those shipped are.
+        """The same with 16 bits for what the weights are multiplied with: twice the work, and hardly to be
+        told from full precision where the weights themselves are of 8 bits, as those shipped are.
         """
         found = copy.copy(self)
         found._more = (2,)

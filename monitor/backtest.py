@@ -16,6 +16,7 @@ from rich.table import Table
 
 from alerts.replay import Page, Text, replay
 from alerts.rules import BaselineRule, Rule
+from models import choosing
 from models.dataset import fingerprint, records
 from models.engine import Engine
 from models.errors import DataError
@@ -89,7 +90,7 @@ def judge(
     if complaint := unknown_field(columns):
         raise DataError(complaint)
     documents, complaints = _documents(file, FeedOptions(columns), kind)
-    engine = Engine.load(models)
+    engine = Engine.load(choosing.remembered(models))
     known = _cache_file(file, [Text.__slots__, engine.info.version, sorted(columns.items()), kind])
     if known.is_file():
         texts = msgspec.json.decode(known.read_bytes(), type=list[Text])

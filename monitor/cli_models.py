@@ -320,11 +320,12 @@ def evaluate(
     """Score the classifier on labelled rows, with intervals, calibration and weak spots."""
     chosen = settings.load(config)
     log.set_up(chosen.log)
+    from models import choosing
     from models.engine import Engine
     from models.report import html
     from monitor import evaluating
 
-    report = evaluating.evaluate(Engine.load(chosen.models), files, **options)
+    report = evaluating.evaluate(Engine.load(choosing.remembered(chosen.models)), files, **options)
     if page is not None:
         page.write_text(html(report), encoding="utf-8")
     if as_json:

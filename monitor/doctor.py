@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 
 from alerts.errors import AlertError
 from alerts.rules import load_rules
+from models import choosing
 from models.engine import Engine as Classifier
 from models.errors import ModelError
 from models.weights import read_info
@@ -56,15 +57,14 @@ def examine(config: Path | None) -> Iterator[Finding]:
 
 
 def _model(settings: Settings) -> str:
-    engine = Classifier.load(settings.models)
+    engine = Classifier.load(choosing.remembered(settings.models))
     (prediction,) = engine.classify([CANARY[0]], ["en"])
     if prediction.sentiment != CANARY[1]:
         raise ModelError(
             f"{engine.info.version} calls {CANARY[0]!r} {prediction.sentiment}: its labels are mixed up "
             "or it is untrained; set models.weights to a working classifier"
         )
-    dtype = str(engine.dtype).removeprefix("torch.")
-    return f"{engine.info.version} on {engine.device.type} in {dtype}"
+    return f"{engine.info.version} on {engine.device.type} in {engine.number_type}"
 
 
 def _rules(settings: Settings) -> str:

@@ -5,11 +5,12 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from models import language, weights
-from models.engine import Engine
+from models.engine import Engine, lead
 from models.errors import InferenceError, WeightsError
 from models.settings import SHIPPED_WEIGHTS, ModelSettings
 from stream.nouns import SENTIMENTS, Prediction
@@ -227,3 +228,8 @@ def test_what_is_shipped_is_small_and_says_where_it_comes_from() -> None:
     card = (SHIPPED_WEIGHTS / "README.md").read_text(encoding="utf-8")
     assert weights.load(SHIPPED_WEIGHTS).info.version in card
     assert "licence" in card.lower()
+
+
+def test_the_lead_is_over_the_next_label_and_whole_where_there_is_none() -> None:
+    assert lead(np.array([[0.1, 0.6, 0.3], [0.5, 0.0, 0.5]])) == pytest.approx([0.3, 0.0])
+    assert lead(np.ones((2, 1))).tolist() == [1.0, 1.0]

@@ -236,7 +236,7 @@ def test_what_the_tables_have_no_row_for_is_refused(kind: Kind) -> None:
 @EACH
 def test_what_it_cannot_run_is_said(kind: Kind) -> None:
     other = torch.float32 if kind.dtype == BF16 else BF16
-    with pytest.raises(ModelError, match=rf"not in {other} on cpu: set models.device and models.dtype"):
+    with pytest.raises(ModelError, match=rf"not in {other} on cpu: set models.device to cpu"):
         kind(encoder(), CPU, other, {})
     with pytest.raises(ModelError, match="BertModel is no BERT with GELU and with sizes in multiples of"):
         of(kind, encoder(hidden_act="gelu_new"))
