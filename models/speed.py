@@ -99,10 +99,9 @@ def candidates(
     part = model.parts[0]
     count = len(draws[0])
     found = {ENGINE: _judging(engine, draws)}
-    for wanted in ("bfloat16", "float32"):
-        plain = PlainTorch(
-            weights.load(resolve(settings.weights)).parts[0], engine.device, wanted, PLAIN_TOKENS
-        )
+    for wanted in plain_types(engine.device):
+        own = weights.load(resolve(settings.weights)).parts[0]
+        plain = PlainTorch(own, engine.device, wanted, PLAIN_TOKENS)
         found[f"{PLAIN_TORCH}, {wanted}"] = (count, _next(draws, plain))
     for backend in EXPORTED:
         if other := _with_backend(settings, backend, engine, part.info.folder):
@@ -113,6 +112,12 @@ def candidates(
         piping = lambda t, size=size: [pipeline(list(t[:few]), size) for pipeline in both]  # noqa: E731
         found[name] = (few, _next(draws, piping))
     return engine, part.classifier, found
+
+
+def plain_types(device: torch.device) -> list[str]:
+    """Number types that torch computes in here; those that it only emulates take minutes."""
+    in_half = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return ["float32", "bfloat16"] if in_half else ["float32"]
 
 
 def alone(settings: ModelSettings, texts: Sequence[str], documents: int) -> float:
