@@ -131,7 +131,8 @@ void product(const bf16* a, int rows, int k, const Product& by, int first, int n
         }
     };
     for (int column = 0; column < n; column += BLOCK) {
-        const bf16* weights = static_cast<const bf16*>(by.weights) + int64_t(first + column) / BLOCK * steps * 2 * NUMBERS;
+        const bf16* weights =
+            static_cast<const bf16*>(by.weights) + int64_t(first + column) / BLOCK * steps * 2 * NUMBERS;
         const bf16* coming = weights + steps * 2 * NUMBERS;
         const Four<const float> bias{by.bias + first + column, TILE, 0, 0};
         for (int row = 0; row < rows; row += BLOCK) {
@@ -153,7 +154,8 @@ void accumulate(const bf16* a, int rows, int k, const Product& by, int first, in
     const int steps = k / BLOCK;
     const int64_t panel = int64_t(all) / BLOCK * 2 * NUMBERS, down = int64_t(n) * TILE;
     for (int column = 0; column < n; column += BLOCK) {
-        const bf16* weights = static_cast<const bf16*>(by.weights) + column / BLOCK * panel + first / BLOCK * 2 * NUMBERS;
+        const bf16* weights =
+            static_cast<const bf16*>(by.weights) + column / BLOCK * panel + first / BLOCK * 2 * NUMBERS;
         const bf16* coming = weights + panel;
         for (int row = 0; row < rows; row += BLOCK) {
             float* block = of_sums(sums, row, column, n);
@@ -170,16 +172,10 @@ void accumulate(const bf16* a, int rows, int k, const Product& by, int first, in
 void normalise(float* sums, const Norm& by, const float* bias, float eps, int rows, int n, bf16* x) {
     for (int row = 0; row < rows; ++row) {
         float* own = of_sums(sums, row, 0, n);
-        __m512 sum = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
-        for (int at = 0; at < n; at += TILE) sum = _mm512_add_ps(sum, _mm512_load_ps(own + at * TILE));
-        const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / n);
-        for (int at = 0; at < n; at += TILE) {
-            const __m512 off = _mm512_sub_ps(_mm512_load_ps(own + at * TILE), mean);
-            squares = _mm512_fmadd_ps(off, off, squares);
-        }
-        const __m512 scale = _mm512_set1_ps(1.0f / std::sqrt(_mm512_reduce_add_ps(squares) / n + eps));
+        const Moments all = moments(own, SUMS, n, eps);
         auto normal = [&](int at) {
-            const __m512 off = _mm512_mul_ps(_mm512_sub_ps(_mm512_load_ps(own + at * TILE), mean), scale);
+            const __m512 from_mean = _mm512_sub_ps(_mm512_load_ps(own + at * TILE), all.mean);
+            const __m512 off = _mm512_mul_ps(from_mean, all.scale);
             const __m512 weight = _mm512_loadu_ps(by.weight + at);
             const __m512 found = _mm512_fmadd_ps(off, weight, _mm512_loadu_ps(by.bias + at));
             _mm512_store_ps(own + at * TILE, _mm512_add_ps(found, _mm512_loadu_ps(bias + at)));

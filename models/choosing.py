@@ -96,19 +96,20 @@ def candidates(settings: ModelSettings) -> list[tuple[str, str]]:
     """What this machine may run, (backend, number type), the likely best first."""
     device = compute_device(settings.device)
     dtype = str(compute_dtype(settings.dtype, device)).removeprefix("torch.")
-    found = [("packed", dtype), ("torch", dtype)]
-    if device.type == "cpu" and settings.dtype == "auto":
-        if torch.cpu._is_avx512_bf16_supported():
-            found.append(("packed", "bfloat16"))
-        if native.library("int8"):
-            found.insert(0, ("int8", "float32"))
-    if device.type == "cpu" and dtype == "bfloat16" and native.library("amx"):
-        found.insert(0, ("amx", dtype))
+    on_cpu, free = device.type == "cpu", settings.dtype == "auto"
+    found = []
+    if on_cpu and dtype == "bfloat16" and native.library("amx"):
+        found.append(("amx", dtype))
+    if on_cpu and free and native.library("int8"):
+        found.append(("int8", "float32"))
+    found += [("packed", dtype), ("torch", dtype)]
+    if on_cpu and free and dtype == "float32" and torch.cpu._is_avx512_bf16_supported():
+        found.append(("packed", "bfloat16"))
     folder = resolve(settings.weights)
     exported = all((folder / part.folder / ENCODER).is_file() for part in weights.read_info(folder).parts)
-    if device.type == "cpu" and exported:
+    if on_cpu and exported:
         found += [(backend, "float32") for backend in EXPORTED]
-    return list(dict.fromkeys(found))
+    return found
 
 
 def sample(engine: Engine) -> tuple[list[str], list[str]]:

@@ -94,6 +94,19 @@ inline __m512 tanh(__m512 x) {
     return _mm512_or_ps(size, _mm512_and_ps(x, _mm512_set1_ps(-0.0f)));
 }
 
+// The mean of n numbers and 1 / their standard deviation; each 16 of them are `apart` numbers from the next.
+struct Moments { __m512 mean, scale; };
+inline Moments moments(const float* row, int apart, int n, float eps) {
+    __m512 sum = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
+    for (int at = 0; at < n; at += 16) sum = _mm512_add_ps(sum, _mm512_load_ps(row + at / 16 * apart));
+    const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / n);
+    for (int at = 0; at < n; at += 16) {
+        const __m512 off = _mm512_sub_ps(_mm512_load_ps(row + at / 16 * apart), mean);
+        squares = _mm512_fmadd_ps(off, off, squares);
+    }
+    return {mean, _mm512_set1_ps(1.0f / std::sqrt(_mm512_reduce_add_ps(squares) / n + eps))};
+}
+
 inline __mmask16 first_of(int count) { return count >= 16 ? 0xffff : count > 0 ? (1u << count) - 1 : 0; }
 
 // A square of 16 x 16 numbers of 32 bits, its rows so many bytes apart, with rows for columns.

@@ -1,13 +1,14 @@
 """Texts in, predictions out: prepare (tokenise), forward (the network), finish (labels, evidence)."""
 
 import gc
-import itertools
 import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import compress
+from operator import not_
 from pathlib import Path
 from threading import Lock
 
@@ -300,12 +301,10 @@ class Engine:
         quick = self._for_plain_texts.get(part.info.folder)
         if quick is None:
             return iter(part.tokenizer.encode_batch(texts))
-        plain = [normal_form.is_plain(text) for text in texts]
-        found = {
-            kind: iter(own.encode_batch(list(itertools.compress(texts, (one is kind for one in plain)))))
-            for kind, own in ((True, quick), (False, part.tokenizer))
-        }
-        return (next(found[kind]) for kind in plain)
+        plain = list(map(normal_form.is_plain, texts))
+        quickly = iter(quick.encode_batch(list(compress(texts, plain))))
+        others = iter(part.tokenizer.encode_batch(list(compress(texts, map(not_, plain)))))
+        return (next(quickly if is_plain else others) for is_plain in plain)
 
     def judged(self, prepared: Sequence[Prepared]) -> Iterator[tuple[Prepared, Judged]]:
         """Each once.  Where two labels are too close for the encoder, by the more exact one there is."""

@@ -81,11 +81,7 @@ inline void add_products(__m512i& sums, __m512i numbers, __m512i weights) {
 inline __attribute__((always_inline)) void multiply(
     const uint8_t* a, int64_t stride, const int8_t* b, int steps, __m512i (&found)[ROWS][VECTORS]
 ) {
-    __m512i sums[ROWS][VECTORS];
-#pragma GCC unroll 6
-    for (int row = 0; row < ROWS; ++row)
-#pragma GCC unroll 4
-        for (int at = 0; at < VECTORS; ++at) sums[row][at] = _mm512_setzero_si512();
+    __m512i sums[ROWS][VECTORS] = {};
 #pragma GCC unroll 1
     for (int step = 0; step < steps; ++step, a += STEP, b += PANEL * STEP) {
         __m512i weights[VECTORS];
@@ -156,14 +152,7 @@ void normalise(float* sums, const Norm& by, float eps, float* scaled, const Quan
     const int n = to.k;
     for (int row = 0; row < to.rows; ++row) {
         float* own = sums + int64_t(row) * n;
-        __m512 sum = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
-        for (int at = 0; at < n; at += LANES) sum = _mm512_add_ps(sum, _mm512_load_ps(own + at));
-        const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / n);
-        for (int at = 0; at < n; at += LANES) {
-            const __m512 off = _mm512_sub_ps(_mm512_load_ps(own + at), mean);
-            squares = _mm512_fmadd_ps(off, off, squares);
-        }
-        const __m512 scale = _mm512_set1_ps(1.0f / std::sqrt(_mm512_reduce_add_ps(squares) / n + eps));
+        const auto [mean, scale] = moments(own, LANES, n, eps);
         for (int at = 0; at < n; at += LANES) {
             const __m512 off = _mm512_mul_ps(_mm512_sub_ps(_mm512_load_ps(own + at), mean), scale);
             const __m512 found = _mm512_mul_ps(off, _mm512_loadu_ps(by.weight + at));
@@ -178,11 +167,7 @@ void normalise(float* sums, const Norm& by, float eps, float* scaled, const Quan
 template <int VECTORS> inline __attribute__((always_inline)) void multiply_rows(
     const float* a, int64_t a_row, const float* b, int64_t b_row, int k, float* to, int64_t to_row
 ) {
-    __m512 sums[QUERIES][VECTORS];
-#pragma GCC unroll 4
-    for (int row = 0; row < QUERIES; ++row)
-#pragma GCC unroll 4
-        for (int at = 0; at < VECTORS; ++at) sums[row][at] = _mm512_setzero_ps();
+    __m512 sums[QUERIES][VECTORS] = {};
 #pragma GCC unroll 1
     for (int step = 0; step < k; ++step, ++a, b += b_row)
 #pragma GCC unroll 4

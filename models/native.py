@@ -90,6 +90,8 @@ class NativeEncoder(nn.Module):
     dtype: ClassVar[torch.dtype]
     # All sizes of the network are multiples of the first, those of a head of the second.
     sizes: ClassVar[tuple[int, int]]
+    # What the library gets besides, in the end.
+    _more: tuple[int, ...] = ()
 
     def __init__(
         self, encoder: Any, device: torch.device, dtype: torch.dtype, poolings: Mapping[str, object]
@@ -112,8 +114,6 @@ class NativeEncoder(nn.Module):
                 f"with sizes in multiples of {self.sizes[0]}, of {self.sizes[1]} in a head; set it to auto"
             )
         self._encode = built[f"{self.backend}_encode"]
-        # What the library gets besides, in the end.
-        self._more: tuple[Any, ...] = ()
         # What the library reads by its address.
         self._kept: list[Any] = []
         config, tables = encoder.config, encoder.embeddings
@@ -241,12 +241,8 @@ class Int8Encoder(NativeEncoder):
     # Columns of the wide part that are quantised together, as models/int8.cpp has it.
     PART: ClassVar[int] = 256
     GREATEST: ClassVar[int] = 127
-
-    def __init__(
-        self, encoder: Any, device: torch.device, dtype: torch.dtype, poolings: Mapping[str, object]
-    ) -> None:
-        super().__init__(encoder, device, dtype, poolings)
-        self._more = (1,)
+    # Bytes of each number that the weights are multiplied with.
+    _more = (1,)
 
     def exact(self) -> Self:
         """The same with 16 bits for what the weights are multiplied with: twice the work, and hardly to be

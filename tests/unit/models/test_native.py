@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -96,14 +96,34 @@ def test_it_was_built(kind: Kind) -> None:
     assert native.library(kind.backend) is not None
 
 
-LENGTHS = pytest.mark.parametrize(
-    "lengths",
-    [[5, 1, 64, 33, 33, 0, 12], [1], [15, 16, 17, 31, 32], [590, 3, 129, 2], [18] * 70, [0]],
+class Case(NamedTuple):
+    """A network, texts for it, and their vectors in full precision."""
+
+    plain: Any
+    ids: Tensor
+    attend: Tensor
+    wanted: Tensor
+
+
+@pytest.fixture(params=SHAPES)
+def shape(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(
+    params=[[5, 1, 64, 33, 33, 0, 12], [1], [15, 16, 17, 31, 32], [590, 3, 129, 2], [18] * 70, [0]],
     ids=lambda lengths: f"{len(lengths)} texts of {max(lengths)} at most",
 )
-NETWORKS = pytest.mark.parametrize(
-    "network, config", [(BertModel, BertConfig), (RobertaModel, RobertaConfig)]
-)
+def lengths(request: pytest.FixtureRequest) -> list[int]:
+    found: list[int] = request.param
+    return found
+
+
+@pytest.fixture(params=[(BertModel, BertConfig), (RobertaModel, RobertaConfig)], ids=["BERT", "RoBERTa"])
+def case(request: pytest.FixtureRequest, shape: str, lengths: list[int]) -> Case:
+    plain = encoder(*request.param, shape)
+    ids, attend = texts(lengths)
+    return Case(plain, ids, attend, vectors(plain, ids, attend))
 
 
 def error(found: Tensor, wanted: Tensor) -> float:
@@ -112,38 +132,22 @@ def error(found: Tensor, wanted: Tensor) -> float:
 
 
 @AMX
-@pytest.mark.parametrize("shape", SHAPES)
-@NETWORKS
-@LENGTHS
-def test_on_the_matrix_unit_it_is_as_near_to_full_precision_as_the_packed_encoder(
-    shape: str, network: Any, config: Any, lengths: list[int]
-) -> None:
-    plain = encoder(network, config, shape)
-    ids, attend = texts(lengths)
-    wanted = vectors(plain, ids, attend)
-    given = vectors(of(AmxEncoder, plain), ids, attend)
-    packed = vectors(PackedEncoder(plain, CPU, BF16), ids, attend)
-    assert given.shape == wanted.shape
-    if len(wanted):
-        assert error(given, wanted) < max(1.2 * error(packed, wanted), 0.004)
-        assert (given - wanted).abs().max() < 0.1
+def test_on_the_matrix_unit_it_is_as_near_to_full_precision_as_the_packed_encoder(case: Case) -> None:
+    given = vectors(of(AmxEncoder, case.plain), case.ids, case.attend)
+    packed = vectors(PackedEncoder(case.plain, CPU, BF16), case.ids, case.attend)
+    assert given.shape == case.wanted.shape
+    if len(case.wanted):
+        assert error(given, case.wanted) < max(1.2 * error(packed, case.wanted), 0.004)
+        assert (given - case.wanted).abs().max() < 0.1
 
 
 @INT8
-@pytest.mark.parametrize("shape", SHAPES)
-@NETWORKS
-@LENGTHS
-def test_in_8_bits_it_is_near_to_full_precision_and_in_16_hardly_to_be_told_from_it(
-    shape: str, network: Any, config: Any, lengths: list[int]
-) -> None:
-    plain = encoder(network, config, shape)
-    ids, attend = texts(lengths)
-    wanted = vectors(plain, ids, attend)
-    own = of(Int8Encoder, plain)
-    given, exact = vectors(own, ids, attend), vectors(own.exact(), ids, attend)
-    assert given.shape == exact.shape == wanted.shape
-    assert error(given, wanted) < 0.03
-    assert error(exact, wanted) < 0.001
+def test_in_8_bits_it_is_near_to_full_precision_and_in_16_hardly_to_be_told_from_it(case: Case) -> None:
+    own = of(Int8Encoder, case.plain)
+    given, exact = (vectors(one, case.ids, case.attend) for one in (own, own.exact()))
+    assert given.shape == exact.shape == case.wanted.shape
+    assert error(given, case.wanted) < 0.03
+    assert error(exact, case.wanted) < 0.001
 
 
 @EACH
