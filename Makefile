@@ -5,7 +5,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 
-.venv/installed: pyproject.toml constraints.txt models/amx.cpp models/int8.cpp models/encoder.h
+.venv/installed: pyproject.toml constraints.txt $(wildcard models/backends/native/*.cpp models/backends/native/*.h)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
@@ -48,7 +48,7 @@ fmt: install ## format the code
 	$(BIN)/ruff check --fix .
 
 clean: ## remove everything that was made
-	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build models/_native.*.so tests/kafka/target
+	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build models/backends/native/_native.*.so tests/kafka/target
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import groupby, pairwise
 
-from stream.nouns import EPOCH, SCORE_SCALE, Aggregate, window_start
+from stream.domain.documents import EPOCH, SCORE_SCALE
+from stream.domain.sums import Aggregate, window_start
 
 HOUR = timedelta(hours=1)
 WEEK_HOURS = 168

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from stream.nouns import Exhibit
+from stream.domain.alerts import Exhibit
 
 # Texts that share so much of their words, of all that both have, tell the same story (Jaccard).
 SAME_STORY = 0.5

@@ -4,9 +4,9 @@ import hashlib
 from dataclasses import replace
 from datetime import datetime
 
-from alerts.evaluate import Observation
+from alerts.detectors.observe import Observation
 from alerts.rules import Rule
-from stream.nouns import Alert
+from stream.domain.alerts import Alert
 
 # Dismissed is a pending episode that came to nothing; flapping fires as firing does, and ends later.
 PENDING, FIRING, FLAPPING, RESOLVED, DISMISSED = "pending", "firing", "flapping", "resolved", "dismissed"

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from alerts.lifecycle import STATES
 from alerts.rules import Rule, topics_of
-from stream.nouns import Alert
+from stream.domain.alerts import Alert
 
 SHOWN = ("pending", "firing", "flapping")
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from alerts.notify import is_channel
-from alerts.pages import CHANNEL, WEBHOOK, QuietHours
+from alerts.delivery.notifiers import is_channel
+from alerts.delivery.pages import CHANNEL, WEBHOOK, QuietHours
 
 SHIPPED_RULES = Path(__file__).parent / "rules.yaml"
 

@@ -2,8 +2,9 @@
 
 ModelError
 ├── WeightsError      the weights folder is missing, damaged, or not what it says
-├── DataError         a labelled file cannot be used; names file and line
-└── InferenceError    a forward pass gave no usable answer for some text of the batch
+└── DataError         a labelled file cannot be used; names file and line
+
+An answer that cannot be used is an InferenceError of `stream.domain.errors`, which its callers know.
 """
 
 
@@ -16,8 +17,4 @@ class WeightsError(ModelError):
 
 
 class DataError(ModelError):
-    pass
-
-
-class InferenceError(ModelError):
     pass

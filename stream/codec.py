@@ -7,8 +7,8 @@ from typing import Annotated
 
 import msgspec
 
-from stream.errors import Rejected
-from stream.nouns import Document, Kind
+from stream.domain.documents import Document, Kind
+from stream.domain.errors import Rejected
 from stream.settings import StreamSettings
 
 # Why a message became a dead letter: the values of the label `reason`.

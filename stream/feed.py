@@ -12,7 +12,7 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from stream.errors import BrokerError, FeedError
+from stream.domain.errors import BrokerError, FeedError
 
 FIELDS = ("id", "source", "published_at", "title", "text", "author", "url", "symbols", "lang")
 # Numbers above this are milliseconds since 1970, below it seconds (which reach it in the year 5138).

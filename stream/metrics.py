@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from stream.codec import REASONS
-from stream.nouns import SENTIMENTS, Aggregate, Kind
-from stream.store import Written
+from stream.domain.documents import SENTIMENTS, Kind
+from stream.domain.records import Written
+from stream.domain.sums import Aggregate
 
 OUTCOMES = ("ok", "uncertain", "unsupported", "repeat", "redelivered", "dead_letter")
 KINDS = tuple(kind.value for kind in Kind)

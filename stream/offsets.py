@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from stream import broker
-from stream.errors import OffsetsAhead
-from stream.settings import KafkaSettings
-from stream.store import Partition, Store
+from stream.domain.errors import OffsetsAhead
+from stream.domain.records import Partition
+from stream.kafka import admin
+from stream.kafka.settings import KafkaSettings
+from stream.storage.batches import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ def standings(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str
     # In this order: other workers go on meanwhile, and SQL is then ahead as it should be.
     committed = {
         Partition(incarnations[topic], topic, number): offset
-        for (topic, number), offset in broker.committed(kafka, incarnations).items()
+        for (topic, number), offset in admin.committed(kafka, incarnations).items()
     }
     stored = store.next_offsets(incarnations.values())
     known = sorted(stored.keys() | committed.keys())
@@ -62,7 +63,7 @@ def check(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]) -
 def rewind(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]) -> list[Standing]:
     """Set the group back to where SQL is; what was changed.  No worker may run.  Raises BrokerError."""
     ahead = _ahead(kafka, store, incarnations)
-    broker.commit(kafka, {(s.partition.topic, s.partition.number): s.stored or 0 for s in ahead})
+    admin.commit(kafka, {(s.partition.topic, s.partition.number): s.stored or 0 for s in ahead})
     return ahead
 
 

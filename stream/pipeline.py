@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from msgspec import Struct, structs
 
-from models.errors import InferenceError
 from stream.breaker import Breaker
 from stream.codec import Codec
-from stream.errors import Rejected, StoreRefused, StoreUnavailable, StreamError, told
+from stream.domain.documents import Document, Kind, Prediction
+from stream.domain.errors import InferenceError, Rejected, StoreRefused, StoreUnavailable, StreamError, told
+from stream.domain.records import Batch, Classify, DeadLetter, Judged, Outbound, Partition, Place, Written
 from stream.metrics import StreamMetrics
-from stream.nouns import Document, Kind, Prediction
-from stream.store import Batch, DeadLetter, Judged, Outbound, Partition, Place, Store, Written
+from stream.storage.batches import Store
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -29,12 +29,6 @@ BREAKER_SECONDS = 60.0
 # What a flood of arrays can bring at once is written in parts.
 MOST_AT_ONCE = 10_000
 PLAIN_TEXT = "Company reports quarterly results"
-
-
-class Classify(Protocol):
-    """Predictions for texts, in order; raises InferenceError where one of them has no answer."""
-
-    def __call__(self, texts: Sequence[str], languages: Sequence[str | None]) -> Sequence[Prediction]: ...
 
 
 class Stopping(StreamError):

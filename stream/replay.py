@@ -10,15 +10,16 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 from sqlalchemy import select, tuple_
 
-from stream import schema
 from stream.codec import Codec
-from stream.database import reading
-from stream.errors import BrokerError
-from stream.nouns import Document, Kind
-from stream.pipeline import Classify, decode
-from stream.security import client_options
-from stream.settings import KafkaSettings
-from stream.store import DeadLetter, Judged, Outbound, Partition, Place, Store
+from stream.domain.documents import Document, Kind
+from stream.domain.errors import BrokerError
+from stream.domain.records import Classify, DeadLetter, Judged, Outbound, Partition, Place
+from stream.kafka.security import client_options
+from stream.kafka.settings import KafkaSettings
+from stream.pipeline import decode
+from stream.storage import schema
+from stream.storage.batches import Store
+from stream.storage.database import reading
 
 POLL_MS = 1000
 AT_ONCE = 500

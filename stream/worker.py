@@ -29,10 +29,11 @@ from faust.types.tuples import ConsumerMessage, Message
 from mode import CrashingSupervisor
 
 from stream.codec import count
-from stream.errors import BrokerError
+from stream.domain.errors import BrokerError
+from stream.kafka.security import ssl_context
+from stream.kafka.settings import KafkaSettings
 from stream.pipeline import Record, Stopping
-from stream.security import ssl_context
-from stream.settings import KafkaSettings, StreamSettings
+from stream.settings import StreamSettings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

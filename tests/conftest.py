@@ -18,11 +18,12 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from monitor.sample import SampleFeed
-from stream import database, schema
-from stream.nouns import Kind
-from stream.settings import DatabaseSettings, KafkaSettings
-from stream.store import Store
+from monitor.demo.sample import SampleFeed
+from stream.domain.documents import Kind
+from stream.kafka.settings import KafkaSettings
+from stream.storage import database, schema
+from stream.storage.batches import Store
+from stream.storage.settings import DatabaseSettings
 from tests.parts import (
     LARGE,
     Alertmanager,

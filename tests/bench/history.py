@@ -18,10 +18,11 @@ from pathlib import Path
 from pydantic import SecretStr
 from sqlalchemy import event, text
 
-from stream import database
-from stream.nouns import Kind, Scope
-from stream.settings import DatabaseSettings
-from stream.store import Store
+from stream.domain.documents import Kind
+from stream.domain.sums import Scope
+from stream.storage import database
+from stream.storage.batches import Store
+from stream.storage.settings import DatabaseSettings
 from tests.parts import Postgres, temporary_folder
 
 ROUNDS = 7

@@ -17,8 +17,8 @@ import numpy as np
 import yaml
 from kafka import KafkaProducer
 
-from monitor.sample import SampleFeed
-from stream.settings import KafkaSettings
+from monitor.demo.sample import SampleFeed
+from stream.kafka.settings import KafkaSettings
 from tests.conftest import Scene
 from tests.parts import Kafka, Postgres, Receiver, temporary_folder, wait_until
 

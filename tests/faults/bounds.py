@@ -17,7 +17,7 @@ from pathlib import Path
 
 from confluent_kafka import Producer
 
-from stream.nouns import Kind
+from stream.domain.documents import Kind
 from tests.faults.oracle import Reference, Sent, stored
 from tests.faults.stage import PARTITIONS, Stage, drain, look, parts, tell
 from tests.parts import LARGE, Kafka, Postgres, wait_until

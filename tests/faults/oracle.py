@@ -15,12 +15,13 @@ from typing import Any
 
 from sqlalchemy import create_engine, select
 
-from models.stand_in import StandIn
-from stream import schema
+from monitor.bench.stand_in import StandIn
 from stream.codec import Codec
-from stream.errors import Rejected
-from stream.nouns import SCORE_SCALE, SENTIMENTS, Document, Kind, window_start
-from stream.store import SUMS
+from stream.domain.documents import SCORE_SCALE, SENTIMENTS, Document, Kind
+from stream.domain.errors import Rejected
+from stream.domain.sums import window_start
+from stream.storage import schema
+from stream.storage.batches import SUMS
 
 MINUTE = timedelta(minutes=1)
 WORDS = [

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from stream import broker, database
-from stream.nouns import Kind
-from stream.settings import DatabaseSettings, KafkaSettings
+from stream.domain.documents import Kind
+from stream.kafka import admin
+from stream.kafka.settings import KafkaSettings
+from stream.storage import database
+from stream.storage.settings import DatabaseSettings
 from tests.conftest import Running
 from tests.faults.oracle import Held, offsets
 from tests.faults.proxy import Proxy
@@ -49,7 +51,7 @@ class Stage:
         settings = KafkaSettings(
             bootstrap_servers=kafka.bootstrap, partitions=PARTITIONS, session_seconds=6, **names
         )
-        broker.create_topics(settings)
+        admin.create_topics(settings)
         with ONE_UPGRADE:
             database.upgrade(DatabaseSettings.model_validate({"url": url}))
         small = {"MONITOR_STREAM__BATCH_DOCUMENTS": str(BATCH), "MONITOR_STREAM__BATCH_SECONDS": "0.05"}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stream import database
-from stream.settings import DatabaseSettings
+from stream.storage import database
+from stream.storage.settings import DatabaseSettings
 from tests.conftest import need
 from tests.faults.oracle import Reference, send, stored, stream
 from tests.faults.stage import PARTITIONS, Stage, drain

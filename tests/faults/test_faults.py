@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from stream.nouns import Kind
+from stream.domain.documents import Kind
 from tests.conftest import need
 from tests.faults.oracle import Held, Reference, Sent, send, stored, stream
 from tests.faults.runner import DOCUMENTS, Outcome, one

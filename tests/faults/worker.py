@@ -21,11 +21,11 @@ from typing import Any
 import faust
 from sqlalchemy import event
 
-from models.errors import InferenceError
-from models.stand_in import StandIn
-from monitor import log, settings
-from monitor.daemon import Daemon, load_engine
-from stream.nouns import Prediction
+from monitor.bench.stand_in import StandIn
+from monitor.runtime import log, settings
+from monitor.runtime.daemon import Daemon, load_engine
+from stream.domain.documents import Prediction
+from stream.domain.errors import InferenceError
 from tests.faults.oracle import MARK
 
 # Each step of a batch's life, in order.

@@ -8,12 +8,12 @@ import pytest
 import torch
 from sqlalchemy import create_engine, insert
 
-from models import speed
-from models.engine import Engine
+from models.inference.engine import Engine
 from models.settings import ModelSettings
-from monitor.benching import steady_rate
-from monitor.cli_bench import BESIDE, invented, ratios_of_ways
-from stream import schema
+from monitor.bench import classifier
+from monitor.bench.pipeline import steady_rate
+from monitor.cli.bench import BESIDE, invented, ratios_of_ways
+from stream.storage import schema
 from tests.conftest import Scene
 
 TEXTS = invented()[:48]
@@ -26,12 +26,12 @@ def engine() -> Engine:
 
 def test_what_is_compared_gives_the_same_labels(engine: Engine) -> None:
     wanted = [(answer.topic, answer.sentiment) for answer in engine.classify(TEXTS, ["en"] * len(TEXTS))]
-    plain = speed.PlainTorch(engine.part("en"), engine.device, "float32", 4096)(TEXTS)
+    plain = classifier.PlainTorch(engine.part("en"), engine.device, "float32", 4096)(TEXTS)
     labels = engine.info.labels
     assert [
         (labels["topic"][found["topic"]], labels["sentiment"][found["sentiment"]]) for found in plain
     ] == wanted
-    piped = [pipeline(TEXTS, 16) for pipeline in speed.pipelines(engine.settings)]
+    piped = [pipeline(TEXTS, 16) for pipeline in classifier.pipelines(engine.settings)]
     topics, moods = (
         [one["label"] for one in answers]
         for answers in sorted(piped, key=lambda answers: answers[0]["label"] in labels["sentiment"])
@@ -46,22 +46,24 @@ def test_the_work_of_a_text_is_that_of_its_matrices(engine: Engine) -> None:
     # Each head has a matrix of scores, their query, and the labels.
     heads = sum(h * h + h + h * len(names) for names in engine.info.labels.values())
     one = 10 * (layers * (8 * h * h + 4 * h * f + 4 * h * 10) + 2 * heads)
-    assert speed.flops(network, [10]) == one and speed.flops(network, [10, 10]) == 2 * one
+    assert classifier.flops(network, [10]) == one and classifier.flops(network, [10, 10]) == 2 * one
 
 
 @pytest.mark.parametrize("number_type", ["float32", "bfloat16", "int8"])
 def test_matrices_are_multiplied_in_every_type_that_an_engine_computes_in(number_type: str) -> None:
-    count, multiply = speed.multiplying(torch.device("cpu"), number_type, 64)
+    count, multiply = classifier.multiplying(torch.device("cpu"), number_type, 64)
     multiply()
-    assert count == speed.PRODUCTS
+    assert count == classifier.PRODUCTS
 
 
 def test_all_take_turns_and_the_median_round_counts() -> None:
     called: list[str] = []
-    found = speed.in_turns({"a": (10, lambda: called.append("a")), "b": (5, lambda: called.append("b"))}, 3)
+    found = classifier.in_turns(
+        {"a": (10, lambda: called.append("a")), "b": (5, lambda: called.append("b"))}, 3
+    )
     assert called == ["a", "b"] * 4
     assert len(found["a"].seconds) == 3
-    timing = speed.Timing(100, (1.0, 4.0, 2.0))
+    timing = classifier.Timing(100, (1.0, 4.0, 2.0))
     assert (timing.per_second, timing.rates) == (50.0, [100.0, 25.0, 50.0])
 
 
@@ -90,10 +92,10 @@ def test_the_stream_a_worker_and_a_loop_by_hand_are_measured_on_embedded_parts(
 
 
 def test_every_round_draws_anew_and_each_candidate_the_same() -> None:
-    draws = speed.drawn(TEXTS, 3)
+    draws = classifier.drawn(TEXTS, 3)
     assert len(draws) == 4 and len({len(draw) for draw in draws}) == 1
     assert draws[0] != draws[1] and set(draws[0]) < set(TEXTS)
-    assert draws == speed.drawn(TEXTS, 3)
+    assert draws == classifier.drawn(TEXTS, 3)
 
 
 LOOKS = [

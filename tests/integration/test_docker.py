@@ -10,8 +10,8 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from stream import database
-from stream.settings import DatabaseSettings
+from stream.storage import database
+from stream.storage.settings import DatabaseSettings
 from tests.conftest import ROOT, need
 from tests.parts import Postgres, program
 

@@ -10,11 +10,12 @@ from typing import Any
 from confluent_kafka import Producer
 from sqlalchemy import create_engine, select
 
-from models.engine import Engine
+from models.inference.engine import Engine
 from models.settings import ModelSettings
-from monitor.sample import SampleFeed
-from stream import schema
-from stream.nouns import SCORE_SCALE, Kind, window_start
+from monitor.demo.sample import SampleFeed
+from stream.domain.documents import SCORE_SCALE, Kind
+from stream.domain.sums import window_start
+from stream.storage import schema
 from tests.conftest import Running, Scene, read_topic
 from tests.parts import wait_until
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-from monitor.sample import SampleFeed
+from monitor.demo.sample import SampleFeed
 from tests.conftest import Running, Scene, need
 from tests.image import Image
 from tests.parts import free_port, temporary_folder, wait_until
@@ -76,9 +76,7 @@ def test_the_image_is_built_and_its_daemon_works_as_nobody_special(
     assert config["User"] == "10001" and config["Healthcheck"]["Test"] == ["CMD", "monitor", "healthy"]
     who = subprocess.run(contained("id", "-u"), check=True, capture_output=True, env=image.environ)
     assert who.stdout.strip() == b"10001"
-    built = (
-        "import importlib.util as i, shutil; print(bool(i.find_spec('models._native')), shutil.which('g++'))"
-    )
+    built = "import importlib.util as i, shutil; print(bool(i.find_spec('models.backends.native._native')), shutil.which('g++'))"
     found = subprocess.run(
         contained("python3", "-c", built), check=True, capture_output=True, env=image.environ, cwd="/"
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import create_engine, text
 
-from monitor.sample import SampleFeed
+from monitor.demo.sample import SampleFeed
 from tests.conftest import Scene
 from tests.parts import wait_until
 

@@ -20,9 +20,9 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from sqlalchemy import create_engine, func, select
 
 from models.settings import SHIPPED_WEIGHTS
-from monitor.sample import SampleFeed
-from stream import schema
-from stream.settings import KafkaSettings
+from monitor.demo.sample import SampleFeed
+from stream.kafka.settings import KafkaSettings
+from stream.storage import schema
 from tests.conftest import ROOT, Scene, need
 from tests.parts import Kafka, Postgres, free_port, wait_until
 

@@ -5,14 +5,14 @@ import subprocess
 import sys
 from collections import Counter
 
-from stream import broker
+from stream.kafka import admin
 from tests.conftest import ROOT, Scene, read_topic
 from tests.parts import wait_until
 
 
 def test_the_sample_feed_sends_history_where_there_is_none_and_ends_when_told(scene: Scene) -> None:
     scene.prepare()
-    assert broker.is_empty(scene.kafka, scene.kafka.kinds)
+    assert admin.is_empty(scene.kafka, scene.kafka.kinds)
     histories = []
     for run in range(2):
         log = scene.folder / f"sample-{run}.log"
@@ -26,7 +26,7 @@ def test_the_sample_feed_sends_history_where_there_is_none_and_ends_when_told(sc
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0, log.read_text()
         histories.append(sent(scene))
-    assert not broker.is_empty(scene.kafka, scene.kafka.kinds)
+    assert not admin.is_empty(scene.kafka, scene.kafka.kinds)
     assert sum(histories[0].values()) >= 360 and min(histories[0].values()) > 100
     assert sum(histories[1].values()) - sum(histories[0].values()) < 100
 

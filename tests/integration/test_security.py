@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from monitor.sample import SampleFeed
-from stream.settings import KafkaSettings
+from monitor.demo.sample import SampleFeed
+from stream.kafka.settings import KafkaSettings
 from tests.conftest import Scene, need
 from tests.parts import (
     SCRAM_PASSWORD,

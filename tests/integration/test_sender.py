@@ -3,11 +3,11 @@
 import multiprocessing
 import shutil
 
-from stream import broker
-from stream.nouns import EPOCH
-from stream.outbox import Entry, to_kafka
-from stream.sender import KafkaSender
-from stream.settings import KafkaSettings
+from stream.domain.documents import EPOCH
+from stream.kafka import admin
+from stream.kafka.sender import KafkaSender
+from stream.kafka.settings import KafkaSettings
+from stream.storage.outbox import Entry, to_kafka
 from tests.conftest import need, read_topic
 from tests.parts import Kafka, java, kafka_jars, temporary_folder
 
@@ -27,7 +27,7 @@ def scenario() -> None:
     folder = temporary_folder("kafka-")
     with Kafka(folder) as kafka:
         settings = KafkaSettings(bootstrap_servers=kafka.bootstrap)
-        broker.create_topics(settings)
+        admin.create_topics(settings)
         sender = KafkaSender(settings)
         assert sender.send([entry(1)]) == {1: None}
         kafka.stop()

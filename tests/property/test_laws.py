@@ -8,14 +8,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.evaluate import Observation
+from alerts.detectors.observe import Observation
 from alerts.lifecycle import step
 from alerts.rules import ThresholdRule
-from models.batching import token_batches
-from models.weights import pack, unpack
+from models.inference.batching import token_batches
+from models.network.artifact import pack, unpack
 from stream.codec import REASONS, Codec
-from stream.errors import Rejected
-from stream.nouns import SENTIMENTS, Aggregate, Alert, Document, Kind, window_start
+from stream.domain.alerts import Alert
+from stream.domain.documents import SENTIMENTS, Document, Kind
+from stream.domain.errors import Rejected
+from stream.domain.sums import Aggregate, window_start
 
 # A busy machine is no broken law.
 settings.register_profile("laws", deadline=None)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from alerts.baseline import Baseline, live_stretches, negatives, texts, without
-from alerts.evaluate import Usual, Watched, observe
+from alerts.detectors.observe import Usual, Watched, observe
 from alerts.rules import MoodShiftRule, NegativeSurgeRule, SlowDriftRule
-from stream.nouns import Aggregate
+from stream.domain.sums import Aggregate
 
 HOUR = timedelta(hours=1)
 COMMON = {

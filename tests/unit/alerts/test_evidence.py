@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from alerts.evidence import stories
-from stream.nouns import Exhibit
+from stream.domain.alerts import Exhibit
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from alerts.evaluate import Observation
+from alerts.detectors.observe import Observation
 from alerts.lifecycle import episode_id, step
 from alerts.rules import ThresholdRule
-from stream.nouns import Alert
+from stream.domain.alerts import Alert
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RULE = ThresholdRule.model_validate({

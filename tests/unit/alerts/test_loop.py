@@ -4,12 +4,12 @@ import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from alerts.loop import AlertLoop
+from alerts.backtest import MemoryStore, Text
+from alerts.delivery.pages import Delivery
+from alerts.evaluator import AlertLoop
 from alerts.metrics import AlertMetrics
-from alerts.pages import Delivery
-from alerts.replay import MemoryStore, Text
 from alerts.rules import HeartbeatRule, NegativeSurgeRule, Rule, SlowDriftRule, ThresholdRule
-from stream.nouns import Alert, Notice, Turn
+from stream.domain.alerts import Alert, Notice, Turn
 
 MINUTE = timedelta(minutes=1)
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from alerts.delivery.template import EXAMPLE, render
 from alerts.errors import RuleError
-from alerts.message import EXAMPLE, render
-from alerts.rules import load_rules
+from alerts.rule_file import load_rules
 
 RULE = """
 rules:

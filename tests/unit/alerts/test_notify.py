@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr
 
-from alerts.notify import Webhooks
+from alerts.delivery.notifiers import Webhooks
 from tests.parts import Receiver
 
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.message import EXAMPLE
-from alerts.pages import Delivery, QuietHours, alert_message, as_text, grouped
+from alerts.delivery.pages import Delivery, QuietHours, alert_message, as_text, grouped
+from alerts.delivery.template import EXAMPLE
 from alerts.rules import ThresholdRule
 from alerts.settings import AlertSettings
-from stream.nouns import Alert, Exhibit
+from stream.domain.alerts import Alert, Exhibit
 
 NOW = datetime(2026, 3, 2, 23, 30, tzinfo=UTC)
 RULE = ThresholdRule.model_validate({

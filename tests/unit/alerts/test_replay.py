@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from alerts.replay import Page, Text, replay
-from alerts.rules import Rule, SilenceRule, load_rules
+from alerts.backtest import Page, Text, replay
+from alerts.rule_file import load_rules
+from alerts.rules import Rule, SilenceRule
 from alerts.settings import SHIPPED_RULES
 
 START = datetime(2026, 1, 5, tzinfo=UTC)

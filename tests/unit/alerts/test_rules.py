@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 
 from alerts.errors import RuleError
-from alerts.rules import ALL, NegativeSurgeRule, ThresholdRule, load_rules, topics_of
+from alerts.rule_file import load_rules
+from alerts.rules import ALL, NegativeSurgeRule, ThresholdRule, topics_of
 from alerts.settings import SHIPPED_RULES
-from monitor.demo import RULES as DEMO_RULES
+from monitor.demo.demo import RULES as DEMO_RULES
 
 GOOD = """\
 rules:

@@ -1,6 +1,6 @@
 import pytest
 
-from models.engine import Engine
+from models.inference.engine import Engine
 from models.settings import ModelSettings
 
 

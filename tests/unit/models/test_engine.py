@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from models import language, weights
-from models.engine import Engine, lead
-from models.errors import InferenceError, WeightsError
+from models.errors import WeightsError
+from models.inference import language
+from models.inference.engine import Engine, lead
+from models.network import artifact
 from models.settings import SHIPPED_WEIGHTS, ModelSettings
-from stream.nouns import SENTIMENTS, Prediction
+from stream.domain.documents import SENTIMENTS, Prediction
+from stream.domain.errors import InferenceError
 
 TEXTS = [
     "Alderbrook Foods shares plunge 20% after profit warning",
@@ -168,7 +170,7 @@ def test_the_sentiment_towards_each_name_comes_from_one_text(engine: Engine) -> 
 
 def test_answers_that_are_not_finite_are_no_labels() -> None:
     for bad in (float("nan"), float("inf")):
-        model = weights.load(SHIPPED_WEIGHTS)
+        model = artifact.load(SHIPPED_WEIGHTS)
         head = model.parts[0].classifier.heads["topic"]
         with torch.no_grad():
             head.output.bias[0] = bad  # type: ignore[union-attr,operator,index]
@@ -187,7 +189,7 @@ def test_damaged_weights_are_refused(copied: Path) -> None:
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=r"model\.safetensors is damaged"):
-        weights.load(copied)
+        artifact.load(copied)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +198,7 @@ def test_damaged_weights_are_refused(copied: Path) -> None:
 def test_a_missing_file_is_named(copied: Path, name: str) -> None:
     (copied / name).unlink()
     with pytest.raises(WeightsError, match=str(copied)):
-        weights.load(copied)
+        artifact.load(copied)
 
 
 def test_a_description_that_does_not_fit_the_weights_is_refused(copied: Path) -> None:
@@ -205,7 +207,7 @@ def test_a_description_that_does_not_fit_the_weights_is_refused(copied: Path) ->
     info["labels"]["topic"] = info["labels"]["topic"][:5]
     path.write_text(json.dumps(info))
     with pytest.raises(WeightsError, match="cannot be loaded"):
-        weights.load(copied)
+        artifact.load(copied)
 
 
 def test_mislabelled_weights_fail_their_canaries(copied: Path) -> None:
@@ -219,14 +221,14 @@ def test_mislabelled_weights_fail_their_canaries(copied: Path) -> None:
 
 def test_a_folder_that_is_no_classifier_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="is not a trained classifier"):
-        weights.load(tmp_path)
+        artifact.load(tmp_path)
 
 
 def test_what_is_shipped_is_small_and_says_where_it_comes_from() -> None:
     files = list(SHIPPED_WEIGHTS.iterdir())
     assert sum(path.stat().st_size for path in files) <= 32e6
     card = (SHIPPED_WEIGHTS / "README.md").read_text(encoding="utf-8")
-    assert weights.load(SHIPPED_WEIGHTS).info.version in card
+    assert artifact.load(SHIPPED_WEIGHTS).info.version in card
     assert "licence" in card.lower()
 
 

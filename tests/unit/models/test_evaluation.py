@@ -3,15 +3,8 @@
 import numpy as np
 import pytest
 
-from models.calibration import (
-    Bin,
-    expected_calibration_error,
-    fit_temperature,
-    reliability,
-    softmax,
-)
-from models.dataset import Label, Row
-from models.evaluation import (
+from models.data.dataset import Label, Row
+from models.evaluation.scores import (
     NONE_GIVEN,
     UNKNOWN,
     answers,
@@ -22,7 +15,8 @@ from models.evaluation import (
     mcnemar,
     report,
 )
-from stream.nouns import Prediction
+from models.network.calibration import Bin, expected_calibration_error, fit_temperature, reliability, softmax
+from stream.domain.documents import Prediction
 
 NAMES = ("positive", "neutral", "negative")
 

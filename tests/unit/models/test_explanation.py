@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 
-from models.augment import EMOJI, augment, other_name
-from models.drift import Profiler, drift, stability_index
-from models.drills import drills, lessons
-from models.engine import Engine
-from models.explain import carrying, explain
-from models.normal_form import for_plain_texts, is_plain, normal_form
-from models.robustness import CHECKS, _read, faithfulness, robustness, without
-from stream.nouns import SENTIMENTS, Prediction, Span
+from models.data.drills import drills, lessons
+from models.evaluation.robustness import CHECKS, _read, faithfulness, robustness, without
+from models.inference.drift import Profiler, drift, stability_index
+from models.inference.engine import Engine
+from models.inference.explain import carrying, explain
+from models.inference.normalize import for_plain_texts, is_plain, normal_form
+from models.training.augment import EMOJI, augment, other_name
+from stream.domain.documents import SENTIMENTS, Prediction, Span
 
 TEXT = "Alderbrook Foods shares plunge 20% after profit warning"
 

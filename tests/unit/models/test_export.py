@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from models import export as exporting
-from models import weights
-from models.engine import Engine
 from models.errors import WeightsError
-from models.explain import explain
+from models.inference.engine import Engine
+from models.inference.explain import explain
+from models.network import artifact
 from models.settings import SHIPPED_WEIGHTS, ModelSettings
+from models.training import export as exporting
 
 pytest.importorskip("onnxruntime")
 
@@ -29,7 +29,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export") / "model"
     shutil.copytree(SHIPPED_WEIGHTS, folder)
     written = exporting.export(folder)
-    assert [path.parent.name for path in written] == [p.folder for p in weights.read_info(folder).parts]
+    assert [path.parent.name for path in written] == [p.folder for p in artifact.read_info(folder).parts]
     return folder
 
 
@@ -47,11 +47,11 @@ def test_every_runtime_gives_the_same_answers(exported: Path, backend: str) -> N
 
 @pytest.mark.filterwarnings("ignore")
 def test_an_export_that_answers_differently_is_removed(exported: Path, tmp_path: Path) -> None:
-    part = weights.load(exported).parts[0]
+    part = artifact.load(exported).parts[0]
     path = tmp_path / "encoder.onnx"
     path.write_bytes((exported / part.info.folder / "encoder.onnx").read_bytes())
     with pytest.raises(WeightsError, match="the exported encoder is off by"):
-        broken = weights.load(exported).parts[0]
+        broken = artifact.load(exported).parts[0]
         broken.classifier.encoder.get_input_embeddings().weight.data.neg_()  # type: ignore[operator,union-attr]
         exporting._hold_against(broken, path, {}, ())
 

@@ -9,14 +9,16 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
-from models import choosing, native
-from models.attention import AdditivePooling, MeanPooling
-from models.engine import CLOSE, Engine
-from models.errors import InferenceError, ModelError
-from models.explain import explain
-from models.native import AmxEncoder, Int8Encoder, NativeEncoder
-from models.packed import PackedEncoder
+from models import backend_selection
+from models.backends.native import encoders
+from models.backends.native.encoders import AmxEncoder, Int8Encoder, NativeEncoder
+from models.backends.packed import PackedEncoder
+from models.errors import ModelError
+from models.inference.engine import CLOSE, Engine
+from models.inference.explain import explain
+from models.network.pooling import AdditivePooling, MeanPooling
 from models.settings import ModelSettings
+from stream.domain.errors import InferenceError
 
 CPU, BF16 = torch.device("cpu"), torch.bfloat16
 HAS = {
@@ -93,7 +95,7 @@ def threads_restored() -> Iterator[None]:
 
 @EACH
 def test_it_was_built(kind: Kind) -> None:
-    assert native.library(kind.backend) is not None
+    assert encoders.library(kind.backend) is not None
 
 
 class Case(NamedTuple):
@@ -252,10 +254,12 @@ def test_what_it_cannot_run_is_said(kind: Kind) -> None:
 def test_a_machine_without_it_is_told_what_to_do(
     kind: Kind, needed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(native, "library", lambda backend: None)
+    monkeypatch.setattr(encoders, "library", lambda backend: None)
     with pytest.raises(ModelError, match=rf"has no {needed} or there was no C"):
         of(kind, encoder())
-    assert kind.backend not in [backend for backend, _ in choosing.candidates(ModelSettings(device="cpu"))]
+    assert kind.backend not in [
+        backend for backend, _ in backend_selection.candidates(ModelSettings(device="cpu"))
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -270,20 +274,20 @@ def shipped(kind: Kind) -> Engine:
 @EACH
 def test_the_shipped_model_gives_the_labels_of_full_precision(kind: Kind, exactly: Engine) -> None:
     own = shipped(kind)
-    found, languages = choosing.sample(exactly)
+    found, languages = backend_selection.sample(exactly)
     found.append(" ".join(found[:60]))  # of several windows
     languages.append(languages[0])
     wanted, given = exactly.classify(found, languages), own.classify(found, languages)
     assert given[-1].windows > 1
     for a, b in zip(wanted, given, strict=True):
-        assert choosing.same(a, b)
+        assert backend_selection.same(a, b)
         assert a.score == pytest.approx(b.score, abs=0.05)
         assert (a.windows, a.truncated) == (b.windows, b.truncated)
 
 
 @INT8
 def test_what_is_too_close_for_8_bits_is_judged_in_16(exactly: Engine) -> None:
-    found, languages = choosing.sample(exactly)
+    found, languages = backend_selection.sample(exactly)
     wanted, given = exactly.classify(found, languages), shipped(Int8Encoder).classify(found, languages)
     off: dict[bool, list[float]] = {True: [], False: []}
     for a, b in zip(wanted, given, strict=True):

@@ -7,7 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.attention import (
+from models.inference.batching import packed_batches, token_batches
+from models.network.artifact import LARGE, pack, unpack
+from models.network.classifier import Head, Hidden, TargetHead, side_by_side
+from models.network.pooling import (
     POOLINGS,
     AdditivePooling,
     MultiHeadPooling,
@@ -15,9 +18,6 @@ from models.attention import (
     masked_softmax,
     scaled_dot_product,
 )
-from models.batching import packed_batches, token_batches
-from models.classifier import Head, Hidden, TargetHead, side_by_side
-from models.weights import LARGE, pack, unpack
 
 MASK = torch.tensor([[False, True, True, False], [False, True, True, True]])
 FIRST = torch.tensor([[True, False, False, False]] * 2)

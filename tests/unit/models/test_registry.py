@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from models import registry, weights
-from models.engine import Engine
 from models.errors import WeightsError
+from models.inference.engine import Engine
+from models.network import artifact, registry
 from models.settings import SHIPPED_WEIGHTS, ModelSettings
 
 
 @pytest.fixture
 def two(tmp_path: Path) -> tuple[Path, str]:
     """A registry with the shipped model in it."""
-    info = weights.read_info(SHIPPED_WEIGHTS)
+    info = artifact.read_info(SHIPPED_WEIGHTS)
     shutil.copytree(SHIPPED_WEIGHTS, tmp_path / "work")
     registry.add(tmp_path, tmp_path / "work", info)
     return tmp_path, info.version
@@ -44,7 +44,7 @@ def test_the_same_model_twice_is_refused(two: tuple[Path, str]) -> None:
     folder, _ = two
     shutil.copytree(SHIPPED_WEIGHTS, folder / "work")
     with pytest.raises(WeightsError, match="there already"):
-        registry.add(folder, folder / "work", weights.read_info(SHIPPED_WEIGHTS))
+        registry.add(folder, folder / "work", artifact.read_info(SHIPPED_WEIGHTS))
 
 
 def test_a_name_that_leads_out_of_the_registry_is_refused(two: tuple[Path, str]) -> None:

@@ -10,14 +10,15 @@ from prometheus_client import CollectorRegistry
 from torch.nn import functional
 from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
-from models import choosing, native
-from models import packed as packed_encoder
-from models.engine import Engine
-from models.metrics import ModelMetrics
-from models.packed import STEPS, PackedEncoder, lay_out, step_up
-from models.repeats import Repeats
+from models import backend_selection
+from models.backends import packed as packed_encoder
+from models.backends.native import encoders
+from models.backends.packed import STEPS, PackedEncoder, lay_out, step_up
+from models.inference.cache import Repeats
+from models.inference.engine import Engine
+from models.inference.metrics import ModelMetrics
 from models.settings import ModelSettings
-from stream.nouns import Prediction
+from stream.domain.documents import Prediction
 
 HEADLINES = [
     f"{name} {what} {why}"
@@ -127,7 +128,7 @@ def test_packed_and_plain_give_the_same_labels(engine: Engine) -> None:
     assert engine.settings.backend == "auto"
     plain = Engine.load(ModelSettings(backend="torch", dtype="float32", remembered_texts=0))
     wanted, given = plain.classify(HEADLINES), engine.classify(HEADLINES)
-    assert all(map(choosing.same, wanted, given))
+    assert all(map(backend_selection.same, wanted, given))
     for a, b in zip(wanted, given, strict=True):
         assert a.score == pytest.approx(b.score, abs=0.05)
         assert (a.lang, a.windows, a.truncated) == (b.lang, b.windows, b.truncated)
@@ -136,27 +137,29 @@ def test_packed_and_plain_give_the_same_labels(engine: Engine) -> None:
 def test_a_backend_is_measured_once_and_then_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert choosing.remembered(ModelSettings(), tmp_path).backend == "auto", "nothing was measured yet"
-    chosen = choosing.chosen(ModelSettings(), tmp_path)
+    assert backend_selection.remembered(ModelSettings(), tmp_path).backend == "auto", (
+        "nothing was measured yet"
+    )
+    chosen = backend_selection.chosen(ModelSettings(), tmp_path)
     assert chosen.backend in ("amx", "int8", "packed", "torch")
     (file,) = tmp_path.rglob("*.json")
     assert '"packed' in file.read_text()
-    monkeypatch.setattr(choosing, "measure", lambda settings: pytest.fail("measured again"))
-    assert choosing.chosen(ModelSettings(), tmp_path) == chosen
-    assert choosing.remembered(ModelSettings(), tmp_path) == chosen
-    assert choosing.chosen(ModelSettings(backend="torch"), tmp_path).dtype == "auto"
+    monkeypatch.setattr(backend_selection, "measure", lambda settings: pytest.fail("measured again"))
+    assert backend_selection.chosen(ModelSettings(), tmp_path) == chosen
+    assert backend_selection.remembered(ModelSettings(), tmp_path) == chosen
+    assert backend_selection.chosen(ModelSettings(backend="torch"), tmp_path).dtype == "auto"
 
 
 def test_a_damaged_memory_of_the_choice_is_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = ModelSettings()
-    told = choosing.Choice("torch", "float32", {})
-    monkeypatch.setattr(choosing, "measure", lambda settings: told)
-    choosing.chosen(settings, tmp_path)
+    told = backend_selection.Choice("torch", "float32", {})
+    monkeypatch.setattr(backend_selection, "measure", lambda settings: told)
+    backend_selection.chosen(settings, tmp_path)
     (file,) = tmp_path.rglob("*.json")
     file.write_text("{")
-    assert choosing.chosen(settings, tmp_path).backend == "torch"
+    assert backend_selection.chosen(settings, tmp_path).backend == "torch"
     assert file.read_text() != "{"
 
 
@@ -167,8 +170,8 @@ def test_a_backend_whose_labels_differ_is_refused(monkeypatch: pytest.MonkeyPatc
     sound = PackedEncoder._run
     monkeypatch.setattr(Engine, "check_canaries", lambda self: None)
     monkeypatch.setattr(PackedEncoder, "_run", turned)
-    monkeypatch.setattr(native, "library", lambda backend: None)  # elsewhere it would be the next in line
-    choice = choosing.measure(ModelSettings())
+    monkeypatch.setattr(encoders, "library", lambda backend: None)  # elsewhere it would be the next in line
+    choice = backend_selection.measure(ModelSettings())
     assert choice.backend == "torch"
     assert min(choice.tried.values()) == 0.0
     assert {name.split()[0] for name, rate in choice.tried.items() if rate == 0.0} == {"packed"}

@@ -14,14 +14,14 @@ from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from models import weights
-from models.adapters import Method
-from models.dataset import Label, Row, Target, near_duplicates, read_recipe, read_rows, read_source
-from models.engine import Engine
+from models.data.dataset import Label, Row, Target, near_duplicates, read_recipe, read_rows, read_source
 from models.errors import DataError, WeightsError
-from models.fit import FitOptions
+from models.inference.engine import Engine
+from models.network import artifact
 from models.settings import ModelSettings
-from models.training import TrainingOptions, TrainingResult, report_leaks, split, teach, train
+from models.training.adapters import Method
+from models.training.fit import FitOptions
+from models.training.train import TrainingOptions, TrainingResult, report_leaks, split, teach, train
 
 FILLERS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "mnrst"]
 WORDS = ["profit", "loss", "oil", "bank", "rises", "falls", "flat", "http", *FILLERS]
@@ -101,7 +101,7 @@ def test_it_learns_what_the_rows_say_and_writes_what_the_engine_reads(
     assert reached["sentiment"] > 0.9
     assert reached["topic"] > 0.9
     assert steps[0][0] == 1 and steps[-1][0] <= steps[-1][1]
-    info = weights.read_info(tmp_path / "out")
+    info = artifact.read_info(tmp_path / "out")
     assert info.version == result.info.version
     assert info.labels["topic"] == ("Energy", "Financials")
     assert info.version in (tmp_path / "out" / "README.md").read_text()
@@ -201,7 +201,7 @@ def test_of_several_seeds_the_best_or_their_mean_is_kept(base: Path, tmp_path: P
 
 def test_a_teacher_is_not_asked_for_what_is_known(base: Path, tmp_path: Path) -> None:
     run(base, tmp_path / "teacher", rows(10), fit=replace(FAST, epochs=1))
-    labels = weights.read_info(tmp_path / "teacher").labels
+    labels = artifact.read_info(tmp_path / "teacher").labels
     text = "oil rises"
     whole = Row.of(text, topic="Energy", sentiment="positive")
     half = Row(text, {"sentiment": Label(("positive",))})
@@ -225,7 +225,7 @@ def test_house_rows_go_on_from_a_model_and_other_languages_come_along(base: Path
         join=tmp_path / "xx",
         fit=replace(FAST, epochs=1),
     )
-    assert set(weights.read_info(tmp_path / "both").languages) == {"xx", "yy"}
+    assert set(artifact.read_info(tmp_path / "both").languages) == {"xx", "yy"}
     result = run(tmp_path / "both", tmp_path / "house", rows(30), name="house")
     assert [part.folder for part in result.info.parts] == ["xx", "yy"]
     assert accuracies(tmp_path / "house", rows(30))["sentiment"] > 0.9
@@ -278,8 +278,8 @@ def test_fewer_layers_that_cost_too_much_are_refused(base: Path, tmp_path: Path)
 def test_int8_that_costs_too_much_is_refused(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights.pack, "__defaults__", (64,))
-    monkeypatch.setattr(weights, "INT8_MAX", 0.4)
+    monkeypatch.setattr(artifact.pack, "__defaults__", (64,))
+    monkeypatch.setattr(artifact, "INT8_MAX", 0.4)
     with pytest.raises(WeightsError, match="int8 costs topic"):
         run(base, tmp_path, rows(35))
 

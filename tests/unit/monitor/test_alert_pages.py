@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from monitor.alert_pages import AlertPages, is_web, marked
-from monitor.http import Endpoint
-from monitor.settings import HttpSettings
-from stream import database
-from stream.alert_store import Lease, SqlAlertStore
-from stream.errors import StoreUnavailable
-from stream.nouns import Alert, Document, Exhibit, Kind, Notice, Prediction, Turn
-from stream.settings import DatabaseSettings
-from stream.store import Batch, Judged, Partition, Place, Store
+from monitor.runtime.http import Endpoint
+from monitor.runtime.settings import HttpSettings
+from monitor.web.alert_pages import AlertPages, is_web, marked
+from stream.domain.alerts import Alert, Exhibit, Notice, Turn
+from stream.domain.documents import Document, Kind, Prediction
+from stream.domain.errors import StoreUnavailable
+from stream.domain.records import Batch, Judged, Partition, Place
+from stream.storage import database
+from stream.storage.alerts import SqlAlertStore
+from stream.storage.batches import Store
+from stream.storage.leases import Lease
+from stream.storage.settings import DatabaseSettings
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 EVIL = '<script>alert("x")</script>'

@@ -12,7 +12,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from alerts.settings import SHIPPED_RULES
-from monitor.cli import main
+from monitor.cli.main import main
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -8,20 +8,21 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from alerts.delivery.notifiers import Channels, Webhooks
+from alerts.delivery.pages import Delivery, alert_message
+from alerts.delivery.template import EXAMPLE
 from alerts.lifecycle import FIRING, RESOLVED
-from alerts.message import EXAMPLE
 from alerts.metrics import AlertMetrics
-from alerts.notify import Channels, Webhooks
-from alerts.pages import Delivery, alert_message
 from alerts.rules import ThresholdRule
-from monitor.log import LOUD, SECRETIVE
-from monitor.loops import PageDelivery
-from stream import database
-from stream.alert_store import Lease, SqlAlertStore
-from stream.nouns import Alert, Turn
-from stream.outbox import Outbox
-from stream.settings import DatabaseSettings
-from stream.store import Store
+from monitor.runtime.log import LOUD, SECRETIVE
+from monitor.runtime.tasks import PageDelivery
+from stream.domain.alerts import Alert, Turn
+from stream.storage import database
+from stream.storage.alerts import SqlAlertStore
+from stream.storage.batches import Store
+from stream.storage.leases import Lease
+from stream.storage.outbox import Outbox
+from stream.storage.settings import DatabaseSettings
 from tests.parts import Receiver
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)

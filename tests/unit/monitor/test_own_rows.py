@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from models.dataset import Row
-from monitor.training import only_asked, sources_and_rows
+from models.data.dataset import Row
+from monitor.cli.train import only_asked, sources_and_rows
 
 
 def options(**given: object) -> dict[str, object]:

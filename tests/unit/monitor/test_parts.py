@@ -18,16 +18,16 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from monitor.daemon import tuned_interpreter
-from monitor.http import Endpoint
-from monitor.log import JsonFormatter
-from monitor.loops import Loop, Watchdog
-from monitor.sample import COMMENTS, NEWS, SampleFeed
-from monitor.settings import HttpSettings, SettingsError
-from stream.errors import StoreUnavailable
+from monitor.demo.sample import COMMENTS, NEWS, SampleFeed
+from monitor.runtime.daemon import tuned_interpreter
+from monitor.runtime.http import Endpoint
+from monitor.runtime.log import JsonFormatter
+from monitor.runtime.settings import HttpSettings, SettingsError
+from monitor.runtime.tasks import Loop, Watchdog
+from stream.domain.documents import printable
+from stream.domain.errors import StoreUnavailable
+from stream.kafka.settings import KafkaSettings
 from stream.metrics import StreamMetrics
-from stream.nouns import printable
-from stream.settings import KafkaSettings
 from tests.conftest import ROOT
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

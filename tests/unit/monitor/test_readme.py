@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from prometheus_client import CollectorRegistry
 
 from alerts.metrics import AlertMetrics
-from alerts.rules import load_rules
-from models.metrics import ModelMetrics
-from monitor import settings
-from monitor.cli import main
-from monitor.log import lines_lost
+from alerts.rule_file import load_rules
+from models.inference.metrics import ModelMetrics
+from monitor.cli.main import main
+from monitor.runtime import settings
+from monitor.runtime.log import lines_lost
 from stream.codec import REASONS
 from stream.metrics import StreamMetrics
 from tests.conftest import ROOT

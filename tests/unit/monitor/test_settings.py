@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.settings import Settings, SettingsError, describe, load
+from monitor.runtime.settings import Settings, SettingsError, describe, load
 
 
 def test_everything_has_a_default_and_a_meaning() -> None:

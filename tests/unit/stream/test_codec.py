@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from stream.codec import REASONS, Codec
-from stream.errors import Rejected
-from stream.nouns import Kind
+from stream.domain.documents import Kind
+from stream.domain.errors import Rejected
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CODEC = Codec(timedelta(minutes=5), 10_000)

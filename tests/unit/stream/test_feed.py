@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stream.errors import FeedError
+from stream.domain.errors import FeedError
 from stream.feed import FeedOptions, lines_of, parse_stamp, replay, to_message
 
 

@@ -9,17 +9,19 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, select
 
-from models.errors import InferenceError
-from stream import database, pipeline, schema
+from stream import pipeline
 from stream.breaker import Breaker
 from stream.codec import Codec
-from stream.errors import StoreRefused, StoreUnavailable
+from stream.domain.documents import Kind, Prediction
+from stream.domain.errors import InferenceError, StoreRefused, StoreUnavailable
+from stream.domain.records import Batch, Judged, Outbound, Written
+from stream.kafka.settings import KafkaSettings
 from stream.metrics import StreamMetrics
-from stream.nouns import Kind, Prediction
-from stream.outbox import BatchOutbound
+from stream.outbound import BatchOutbound
 from stream.pipeline import Pipeline, Record, Stopping
-from stream.settings import DatabaseSettings, KafkaSettings
-from stream.store import Batch, Judged, Outbound, Store, Written
+from stream.storage import database, schema
+from stream.storage.batches import Store
+from stream.storage.settings import DatabaseSettings
 from tests.conftest import next_offsets
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from stream import database, rebuild, retention, schema
-from stream.nouns import EPOCH, Document, Kind, Prediction
-from stream.outbox import BatchOutbound, Outbox
-from stream.rebuild import Stretch
-from stream.settings import KafkaSettings
-from stream.store import Batch, Judged, Partition, Place, Store
+from stream.domain.documents import EPOCH, Document, Kind, Prediction
+from stream.domain.records import Batch, Judged, Partition, Place
+from stream.kafka.settings import KafkaSettings
+from stream.outbound import BatchOutbound
+from stream.storage import database, rebuild, retention, schema
+from stream.storage.batches import Store
+from stream.storage.outbox import Outbox
+from stream.storage.rebuild import Stretch
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 ALL = Stretch(EPOCH, NOW + timedelta(days=1))

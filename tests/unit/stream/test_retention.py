@@ -5,10 +5,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select, update
 
-from stream import database, retention, schema
-from stream.alert_store import Lease, SqlAlertStore
-from stream.nouns import EPOCH, HEARTBEAT, Alert, Document, Exhibit, Kind, Prediction, Span
-from stream.store import Batch, DeadLetter, Judged, Partition, Place, Store, Written
+from stream.domain.alerts import Alert, Exhibit
+from stream.domain.documents import EPOCH, HEARTBEAT, Document, Kind, Prediction, Span
+from stream.domain.records import Batch, DeadLetter, Judged, Partition, Place, Written
+from stream.storage import database, retention, schema
+from stream.storage.alerts import SqlAlertStore
+from stream.storage.batches import Store
+from stream.storage.leases import Lease
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 DAY = timedelta(days=1)

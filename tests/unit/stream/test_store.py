@@ -16,25 +16,21 @@ from msgspec import structs
 from pydantic import SecretStr
 from sqlalchemy import func, select, text, update
 
-from alerts.replay import MemoryStore, Text
-from stream import database, schema
-from stream.alert_store import Lease, LeaseLost, SqlAlertStore
-from stream.errors import SchemaError, StoreRefused, StoreUnavailable
-from stream.nouns import (
-    SCORE_SCALE,
-    Alert,
-    Document,
-    Exhibit,
-    Kind,
-    Notice,
-    Prediction,
-    Scope,
-    Selection,
-    Turn,
-)
-from stream.outbox import BatchOutbound, KafkaMessage, Outbox, decode_messages
-from stream.settings import DatabaseSettings, KafkaSettings
-from stream.store import Batch, DeadLetter, Judged, Outgoing, Partition, Place, Store, put_outbox, stretches
+from alerts.backtest import MemoryStore, Text
+from stream.domain.alerts import Alert, Exhibit, Notice, Turn
+from stream.domain.documents import SCORE_SCALE, Document, Kind, Prediction
+from stream.domain.errors import SchemaError, StoreRefused, StoreUnavailable
+from stream.domain.records import Batch, DeadLetter, Judged, Outgoing, Partition, Place
+from stream.domain.sums import Scope, Selection
+from stream.kafka.settings import KafkaSettings
+from stream.outbound import BatchOutbound
+from stream.storage import database, schema
+from stream.storage.alerts import SqlAlertStore
+from stream.storage.batches import Store
+from stream.storage.leases import Lease, LeaseLost
+from stream.storage.outbox import KafkaMessage, Outbox, decode_messages, put_outbox
+from stream.storage.settings import DatabaseSettings
+from stream.storage.sums import stretches
 from tests.conftest import next_offsets
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)

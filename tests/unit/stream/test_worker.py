@@ -13,7 +13,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 import stream
-from stream.settings import KafkaSettings, StreamSettings
+from stream.kafka.settings import KafkaSettings
+from stream.settings import StreamSettings
 from stream.worker import FETCH_SECONDS, BundleConsumer, Worker, _parts
 
 FOLDER = Path(stream.__file__).parent

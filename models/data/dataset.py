@@ -1,0 +1,308 @@
+"""Labelled texts from JSON lines or CSV, with errors that name the file and the line.
+
+A label may say less than a class: "one of these" (a tag that stands for several topics; bad news or
+not), or "this one, where only those were asked for" (posts that are bullish or bearish and never
+anything else).
+"""
+
+import csv
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.errors import DataError
+from stream.domain.documents import SENTIMENTS, TASKS, join_content
+
+FIELDS = ("title", "text", "entities", *TASKS)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One of `names`; where `among` is given, the others were never asked for."""
+
+    names: tuple[str, ...]
+    among: tuple[str, ...] = ()
+
+    @property
+    def only(self) -> str | None:
+        return self.names[0] if len(self.names) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A stretch of the text and the sentiment towards what it names."""
+
+    start: int
+    end: int
+    label: Label
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One text and what is known of it: a label for every task, or for some of them, or for none."""
+
+    text: str
+    labels: Mapping[str, Label] = field(default_factory=dict)
+    targets: tuple[Target, ...] = ()
+    source: str = ""
+    kind: str = "news"
+    where: str = ""
+
+    @classmethod
+    def of(cls, text: str, **labels: str) -> "Row":
+        """A row with plain labels: Row.of("Profit rises", sentiment="positive")."""
+        return cls(text, {task: Label((name,)) for task, name in labels.items()})
+
+
+class Mapped(BaseModel):
+    """Where the labels of a task stand in a file, and what its values mean."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    column: str
+    values: dict[str, list[str]] | None = Field(
+        None, description="what a value means: one label, or several it may be; unlisted ones say nothing"
+    )
+    among: list[str] = Field([], description="the only labels that were asked for")
+
+
+class Source(BaseModel):
+    """A file of rows, how to read it, and where it comes from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: Path
+    name: str = ""
+    licence: str = ""
+    kind: Literal["news", "comment"] = "news"
+    title: str = "title"
+    text: str = "text"
+    entities: str = "entities"
+    negative_entities: str = "negative_entities"
+    topic: Mapped = Mapped(column="topic")
+    sentiment: Mapped = Mapped(column="sentiment")
+    limit: int | None = Field(None, ge=1, description="so many of its rows at most, drawn at random")
+    keep_back: float = Field(0, ge=0, lt=1, description="share of its texts that no training may see")
+    unlabelled: bool = Field(False, description="read its texts alone, for a teacher to label")
+
+    @property
+    def title_or_file(self) -> str:
+        return self.name or self.file.stem
+
+    @classmethod
+    def plain(cls, file: Path, columns: Mapping[str, str] | None = None) -> "Source":
+        """A file whose columns are called as ours, or as `columns` says (field to column)."""
+        columns = dict(columns or {})
+        unknown = sorted(set(columns) - set(FIELDS))
+        if unknown:
+            raise DataError(f"{unknown[0]!r} is no field of a labelled row: {', '.join(FIELDS)}")
+        tasks = {task: Mapped(column=columns.pop(task)) for task in TASKS if task in columns}
+        return cls(file=file, **tasks, **columns)
+
+
+class Recipe(BaseModel):
+    """What a training run reads: its sources, and the project's own sentences that it adds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sources: list[Source]
+    drills: dict[str, int] = Field(
+        {}, description="language to number of drill sentences; its written lessons come along"
+    )
+
+
+def read_recipe(path: Path, root: Path | None = None) -> Recipe:
+    """Read a YAML recipe; its files are relative to `root`, else to the recipe.  Raises DataError."""
+    try:
+        recipe = Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(str(part) for part in problem["loc"]) or "the file"
+        raise DataError(f"{path}: {place}: {problem['msg']}") from error
+    sources = [
+        source.model_copy(update={"file": (root or path.parent) / source.file.expanduser()})
+        for source in recipe.sources
+    ]
+    return recipe.model_copy(update={"sources": sources})
+
+
+def read_rows(paths: Iterable[Path], columns: Mapping[str, str] | None = None) -> list[Row]:
+    """Labelled rows of .jsonl or .csv files; see read_source."""
+    return [row for path in paths for row in read_source(Source.plain(path, columns))]
+
+
+def read_source(source: Source, kept_back: bool = False) -> list[Row]:
+    """Read one source, without the rows it keeps back, or those alone.  Raises DataError.
+
+    A row has `text` (or `title`, or both) and `topic`, `sentiment` or both; a label is a string or a
+    list of strings it may be.  `entities` (name to sentiment) become targets, and give the text's
+    sentiment where they agree and nothing else does.  `entities` as a list goes with
+    `negative_entities`, the ones there is bad news about.  A row without any label is left out,
+    unless the source is `unlabelled`.
+    """
+    rows = []
+    for where, record in records(source.file):
+        row = _row(record, source, where)
+        wanted = row.text.strip() if source.unlabelled else row.labels or row.targets
+        if wanted and _is_kept_back(row.text, source.keep_back) == kept_back:
+            rows.append(row)
+    if not rows:
+        raise DataError(f"{source.file}: no labelled rows; each needs text and topic or sentiment")
+    if source.limit is not None and source.limit < len(rows):
+        rows = random.Random(0).sample(rows, source.limit)
+    return rows
+
+
+def _is_kept_back(text: str, share: float) -> bool:
+    """By the text itself, so that a text is kept back in every run, in whatever order rows come."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) < share * 16**8
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(file and line, what stands there) for each record of a .csv or JSON lines file.  Raises DataError."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix == ".csv":
+                reader = csv.DictReader(file)
+                for record in reader:
+                    yield f"{path}:{reader.line_num}", record
+                return
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path}:{number}", _json_object(line, f"{path}:{number}")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+
+
+def _json_object(line: str, where: str) -> Mapping[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: not JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: an object was expected, not {type(record).__name__}")
+    return record
+
+
+def _row(record: Mapping[str, Any], source: Source, where: str) -> Row:
+    for name in (source.title, source.text):
+        if record.get(name) is not None and not isinstance(record[name], str):
+            raise DataError(f"{where}: {name} must be a string, not {record[name]!r}")
+    text = join_content(record.get(source.title) or "", record.get(source.text) or "")
+    if not text.strip() and not source.unlabelled:
+        raise DataError(f"{where}: no text; name its column with --map text=COLUMN")
+    if source.unlabelled:
+        return Row(text, source=source.title_or_file, kind=source.kind, where=where)
+    labels = {}
+    for task, mapped in (("topic", source.topic), ("sentiment", source.sentiment)):
+        label = _label(record.get(mapped.column), mapped, where)
+        if label is not None:
+            labels[task] = label
+    targets, moods = _targets(text, record, source, where)
+    if "sentiment" not in labels and len(set(moods)) == 1:
+        labels["sentiment"] = moods[0]
+    said = [labels["sentiment"]] if "sentiment" in labels else []
+    for name in (name for label in (*said, *(t.label for t in targets)) for name in label.names):
+        if name not in SENTIMENTS:
+            raise DataError(f"{where}: sentiment {name!r} is none of {', '.join(SENTIMENTS)}")
+    return Row(text, labels, targets, source.title_or_file, source.kind, where)
+
+
+def _label(value: Any, mapped: Mapped, where: str) -> Label | None:
+    if not value and not isinstance(value, bool):
+        return None
+    values = value if isinstance(value, list) else [value]
+    if mapped.values is None:
+        if not all(isinstance(name, str) for name in values):
+            raise DataError(f"{where}: {mapped.column} must be a string or a list of them, not {value!r}")
+        names = values
+    else:
+        said = [str(name).lower() if isinstance(name, bool) else str(name) for name in values]
+        names = [name for value in said for name in mapped.values.get(value, ())]
+    return Label(tuple(dict.fromkeys(names)), tuple(mapped.among)) if names else None
+
+
+def _targets(
+    text: str, record: Mapping[str, Any], source: Source, where: str
+) -> tuple[tuple[Target, ...], list[Label]]:
+    """Where the named entities stand, and what is said of each; a name that is not found is left out."""
+    entities = record.get(source.entities)
+    if isinstance(entities, dict):
+        moods = {str(name): Label((str(mood),)) for name, mood in entities.items()}
+    elif isinstance(entities, list):
+        bad = record.get(source.negative_entities) or ()
+        rest = tuple(name for name in SENTIMENTS if name != "negative")
+        moods = {str(name): Label(("negative",) if name in bad else rest) for name in entities}
+    else:
+        return (), []
+    found = ((text.lower().find(name.lower()), name) for name in moods)
+    targets = tuple(Target(at, at + len(name), moods[name]) for at, name in found if at >= 0 and name)
+    return targets, list(moods.values()) if isinstance(entities, dict) else []
+
+
+def near_duplicates(train: Sequence[Row], valid: Sequence[Row]) -> list[tuple[Row, Row]]:
+    """Pairs (validation row, training row) that say the same but for case, links, signs and numbers.
+
+    Texts are compared by their sets of three-word (Chinese: three-letter) shingles; a pair is near
+    where the sets overlap by 70 % of their union or more (Broder 1997).
+    """
+    index: dict[str, list[int]] = {}
+    shingled = [shingles(row.text) for row in train]
+    for i, parts in enumerate(shingled):
+        for part in parts:
+            index.setdefault(part, []).append(i)
+    pairs = []
+    for row in valid:
+        parts = shingles(row.text)
+        shared: dict[int, int] = {}
+        for part in parts:
+            for i in index.get(part, ())[:200]:
+                shared[i] = shared.get(i, 0) + 1
+        best = max(shared, key=lambda i: shared[i] / len(parts | shingled[i]), default=None)
+        if best is not None and shared[best] / len(parts | shingled[best]) >= NEAR:
+            pairs.append((row, train[best]))
+    return pairs
+
+
+NEAR = 0.7
+
+
+def shingles(text: str) -> set[str]:
+    """Three neighbouring words, or letters where the script has no spaces; at least one."""
+    words = list(_words(text))
+    if len(words) < 3:
+        return {" ".join(words)}
+    return {" ".join(words[i : i + 3]) for i in range(len(words) - 2)}
+
+
+def _words(text: str) -> Iterator[str]:
+    word = ""
+    for token in text.lower().split():
+        if "://" in token:
+            continue
+        for char in token:
+            if "\u3400" <= char <= "\u9fff":
+                if word:
+                    yield word
+                    word = ""
+                yield char
+            elif char.isalpha():
+                word += char
+        if word:
+            yield word
+            word = ""

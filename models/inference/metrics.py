@@ -1,0 +1,69 @@
+"""What the classifier tells Prometheus."""
+
+import math
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+from models.network.artifact import ModelInfo
+
+
+class ModelMetrics:
+    """Counted once a forward pass, never once a text."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        registry = registry or CollectorRegistry()
+        self.info = Info("sentiment_model", "The classifier that is running", registry=registry)
+        self.tokens = Counter(
+            "sentiment_inference_tokens", "Tokens through the network, padding left out",
+            registry=registry,
+        )  # fmt: skip
+        self.windows = Counter(
+            "sentiment_inference_windows", "Windows through the network; a long text has several",
+            registry=registry,
+        )  # fmt: skip
+        self.judged = Counter(
+            "sentiment_inference_texts", "Texts that got their labels, by what gave them",
+            ("by",), registry=registry,
+        )  # fmt: skip
+        for by in ("network", "memory"):
+            self.judged.labels(by)
+        self.drift = Gauge(
+            "sentiment_input_drift_ratio",
+            "Population stability index of recent texts against the training reference; "
+            "below 0.1 is calm, above 0.25 look",
+            ("language", "feature"), registry=registry,
+        )  # fmt: skip
+        self.texts = Histogram(
+            "sentiment_inference_batch_texts", "Texts of one forward pass",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024), registry=registry,
+        )  # fmt: skip
+        self.seconds = Histogram(
+            "sentiment_inference_seconds", "Seconds of one forward pass",
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10), registry=registry,
+        )  # fmt: skip
+
+    def describe(self, info: ModelInfo, device: str, dtype: str) -> None:
+        self.info.info({"name": info.name, "version": info.version, "device": device, "dtype": dtype})
+        features = (
+            "tokens",
+            "unknown",
+            *(f"{t}_{of}" for t in info.labels for of in ("label", "confidence")),
+        )
+        for part in info.parts:
+            for feature in features:
+                self.drift.labels(part.folder, feature).set(math.nan)
+
+    def observe_drift(self, language: str, features: Mapping[str, float]) -> None:
+        for feature, value in features.items():
+            self.drift.labels(language, feature).set(value)
+
+    def observe_repeats(self, new: int, repeated: int) -> None:
+        self.judged.labels("network").inc(new)
+        self.judged.labels("memory").inc(repeated)
+
+    def observe_forward(self, texts: int, windows: int, tokens: int, seconds: float) -> None:
+        self.texts.observe(texts)
+        self.windows.inc(windows)
+        self.tokens.inc(tokens)
+        self.seconds.observe(seconds)

@@ -1,0 +1,218 @@
+"""A trained classifier as a folder: everything that is needed to run it, and nothing else.
+
+model.json               name, version, label names, calibration, canaries, and of each part its
+                         languages, longest input and checksum
+README.md                the model card
+<part>/                  one encoder and its heads, for one language or several:
+    model.safetensors    matrices as int8 with one float scale a row, everything else float32
+    config.json          the encoder's Hugging Face configuration
+    tokenizer.json       the tokenizer
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from models.errors import WeightsError
+from models.inference.drift import Profile
+from models.network.classifier import Classifier
+
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+from transformers import AutoConfig, AutoModel
+
+WEIGHTS = "model.safetensors"
+SCALE = ".scale"
+LARGE = 1 << 16
+UNKNOWN = ("[UNK]", "<unk>")
+INT8_MAX = 127
+
+
+class Canary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A plain text and the labels that a sound model gives it."""
+
+    text: str
+    labels: dict[str, str]
+
+
+class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One encoder of a model, the languages it reads, and what is known of it.
+
+    A task's logits are divided by `temperature`; its label counts from the confidence `certain_from`.
+    `data` names what it was trained on (file name to SHA-256), `scores` what it reached on rows held
+    out (task to figures), `reference` how those rows look to it, for drift.
+    """
+
+    folder: str
+    languages: tuple[str, ...]
+    max_tokens: int
+    pooling: str
+    sha256: str
+    temperature: dict[str, float] = {}
+    certain_from: dict[str, float] = {}
+    canaries: tuple[Canary, ...] = ()
+    data: dict[str, str] = {}
+    scores: dict[str, dict[str, float]] = {}
+    reference: Profile | None = None
+
+
+class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `model.json` holds."""
+
+    name: str
+    version: str
+    labels: dict[str, tuple[str, ...]]
+    parts: tuple[PartInfo, ...]
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return tuple(language for part in self.parts for language in part.languages)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One encoder with its heads and its tokenizer, loaded."""
+
+    info: PartInfo
+    classifier: Classifier
+    tokenizer: Tokenizer
+    pad_id: int
+    unknown_id: int = -1
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    info: ModelInfo
+    parts: tuple[Part, ...]
+
+
+def save_part(
+    folder: Path,
+    classifier: Classifier,
+    tokenizer: Tokenizer,
+    *,
+    languages: tuple[str, ...],
+    max_tokens: int,
+    pooling: str,
+) -> PartInfo:
+    """Write one encoder and its heads to `folder`, which becomes a part of the model around it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {key: value.detach().float().cpu() for key, value in classifier.state_dict().items()}
+    save_file(pack(state), folder / WEIGHTS)
+    config: Any = classifier.encoder.config
+    config.save_pretrained(folder)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=False), encoding="utf-8")
+    digest = _sha256(folder / WEIGHTS)
+    return PartInfo(folder.name, languages, max_tokens, pooling, digest)
+
+
+def save_info(folder: Path, info: ModelInfo) -> ModelInfo:
+    """Write model.json; the version is the name and a checksum over the parts and their calibration."""
+    told = [(part.languages, part.sha256, part.temperature, part.certain_from) for part in info.parts]
+    digest = hashlib.sha256(msgspec.json.encode(told, order="sorted")).hexdigest()
+    version = f"{info.name}-{digest[:12]}"
+    info = msgspec.structs.replace(info, version=version)
+    text = json.dumps(msgspec.to_builtins(info), indent=1, ensure_ascii=False)
+    (folder / "model.json").write_text(text + "\n", encoding="utf-8")
+    return info
+
+
+def load(folder: Path) -> LoadedModel:
+    """Read a folder that training wrote.  Raises WeightsError with what is wrong and what to do."""
+    info = read_info(folder)
+    return LoadedModel(info, tuple(load_part(folder, part, info.labels) for part in info.parts))
+
+
+def load_part(folder: Path, part: PartInfo, labels: Mapping[str, tuple[str, ...]]) -> Part:
+    """Read one part of the model in `folder`.  Raises WeightsError."""
+    place = folder / part.folder
+    path = place / WEIGHTS
+    if not path.is_file():
+        raise WeightsError(f"{path} is missing: restore the folder or set models.weights to another")
+    if _sha256(path) != part.sha256:
+        raise WeightsError(
+            f"{path} is damaged: its SHA-256 is not the one in model.json; "
+            "restore the file (git checkout, or copy the folder again) or train anew"
+        )
+    try:
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+        encoder = drop_pooler(AutoModel.from_config(config, trust_remote_code=False))
+        classifier = Classifier(encoder, config.hidden_size, labels, part.pooling)
+        classifier.load_state_dict(unpack(load_file(path)))
+        tokenizer = Tokenizer.from_file(str(place / "tokenizer.json"))
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise WeightsError(f"{place} cannot be loaded: {error}") from error
+    except Exception as error:  # tokenizers raises plain Exception
+        raise WeightsError(f"{place / 'tokenizer.json'} cannot be read: {error}") from error
+    unknown = next((i for name in UNKNOWN if (i := tokenizer.token_to_id(name)) is not None), -1)
+    return Part(part, classifier.eval(), tokenizer, config.pad_token_id or 0, unknown)
+
+
+def pack(state: Mapping[str, Tensor], large: int = LARGE) -> dict[str, Tensor]:
+    """Matrices [rows, columns] of `large` values or more to int8 and a scale [rows]; the rest stays."""
+    packed: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if value.ndim == 2 and value.numel() >= large:
+            scale = value.abs().amax(dim=1).clamp(min=1e-12) / INT8_MAX
+            packed[key] = (value / scale[:, None]).round().to(torch.int8)
+            packed[key + SCALE] = scale
+        else:
+            packed[key] = value.contiguous()
+    return packed
+
+
+def unpack(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `pack`, in float32."""
+    return {
+        key: value.float() * packed[key + SCALE][:, None] if key + SCALE in packed else value
+        for key, value in packed.items()
+        if not key.endswith(SCALE)
+    }
+
+
+def drop_pooler(encoder: Any) -> Any:
+    """Without the layer over the first token that some encoders bring: the heads pool themselves."""
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None
+    return encoder
+
+
+def quiet_libraries() -> None:
+    """Hugging Face's own progress bars and notes off: the log is ours."""
+    from transformers.utils import logging as hf_logging
+
+    hf_logging.disable_progress_bar()
+    hf_logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+
+
+def read_info(folder: Path) -> ModelInfo:
+    """What the folder says of itself, without the weights.  Raises WeightsError."""
+    path = folder / "model.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ModelInfo)
+    except FileNotFoundError as error:
+        raise WeightsError(
+            f"{path} is missing: {folder} is not a trained classifier; "
+            "`monitor train` writes one, or unset models.weights to use the shipped one"
+        ) from error
+    except (OSError, msgspec.MsgspecError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,217 @@
+"""A monitor in a process of its own: how soon it starts, its memory, how long a document travels."""
+
+import asyncio
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from pydantic import SecretStr
+from sqlalchemy import func, select
+
+from monitor.bench.pipeline import STALLED_SECONDS, fill, in_profile, item
+from monitor.runtime.settings import PREFIX, Settings
+from stream.domain.errors import BrokerError
+from stream.kafka.security import client_options
+from stream.kafka.settings import KafkaSettings
+from stream.storage import database, schema
+
+ROOMS = ("kafka", "database", "stream", "models")
+LOOK_SECONDS = 0.02
+# What is due in a moment goes as one batch.
+MOMENT_SECONDS, MOMENT_BYTES = 0.01, 500_000
+
+
+def backlog(settings: Settings, texts: Sequence[str], documents: int) -> dict[str, Any]:
+    """One worker before so many documents: seconds from its start to the first one in SQL, its memory in MB
+    at most and after each quarter of them.
+    """
+    before = _count(settings)
+    fill(settings, texts, documents, f"backlog-{time.time_ns()}")
+    with _monitor(settings) as process:
+        started = time.perf_counter()
+        _wait(settings, before + 1, process)
+        found: dict[str, Any] = {"start_to_first_document_seconds": round(time.perf_counter() - started, 2)}
+        quarters = []
+        for quarter in range(1, 5):
+            _wait(settings, before + documents * quarter // 4, process)
+            quarters.append(_megabytes(process, "VmRSS"))
+        return found | {
+            "memory_megabytes": quarters,
+            "memory_at_most_megabytes": _megabytes(process, "VmHWM"),
+        }
+
+
+def latency(settings: Settings, texts: Sequence[str], rate: float, seconds: float) -> dict[str, Any]:
+    """One worker in the `latency` profile: milliseconds from sending a document to its commit, at `rate`
+    documents a second for so many seconds, after as many that do not count: every size of batch has been met
+    by then, as in a monitor that runs for months.
+    """
+    quick = in_profile(settings, "latency", int(4 * rate))
+    before = _count(settings)
+    with _monitor(quick) as process:
+        fill(quick, texts, 1, f"first-{time.time_ns()}")
+        _wait(quick, before + 1, process)
+        _travel(quick, texts, rate, seconds)
+        travelled = sorted(_travel(quick, texts, rate, seconds))
+    found = {"latency_rate": round(rate, 1)}
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        found[f"latency_{name}_milliseconds"] = round(1000 * travelled[int(share * (len(travelled) - 1))], 1)
+    return found
+
+
+@contextmanager
+def _monitor(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
+    """`monitor run` with these settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "monitor", "run"],
+            env=kept | _environment(settings),
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            yield process
+            if process.poll() is not None:
+                log.seek(0)
+                raise BrokerError(f"the monitor ended: {log.read().decode(errors='replace')[-500:]}")
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """The settings of the stream as a process reads them; no rules and no receivers but the defaults."""
+    found = {f"{PREFIX}HTTP__PORT": "0", f"{PREFIX}LOG__LEVEL": "warning"}
+    for room in ROOMS:
+        for name, value in getattr(settings, room):
+            if value is None:
+                continue
+            plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+            text = json.dumps(plain) if isinstance(plain, tuple) else str(plain)
+            found[f"{PREFIX}{room.upper()}__{name.upper()}"] = text
+    return found
+
+
+def _count(settings: Settings) -> int:
+    engine = database.connect(settings.database)
+    try:
+        with database.reading(engine) as connection:
+            return connection.scalar(select(func.count()).select_from(schema.documents)) or 0
+    finally:
+        engine.dispose()
+
+
+def _wait(settings: Settings, documents: int, process: "subprocess.Popen[bytes]") -> None:
+    """Until so many are in SQL.  Raises BrokerError where the process ends or nothing moves."""
+    seen, moved = -1, time.monotonic()
+    while seen < documents:
+        if (count := _count(settings)) > seen:
+            seen, moved = count, time.monotonic()
+        if process.poll() is not None or time.monotonic() - moved > STALLED_SECONDS:
+            raise BrokerError(f"the monitor stopped at {seen} of {documents} documents")
+        time.sleep(0.1)
+
+
+def _megabytes(process: "subprocess.Popen[bytes]", field: str) -> int | None:
+    """From /proc, None where there is none."""
+    path = Path(f"/proc/{process.pid}/status")
+    if not path.exists():
+        return None
+    lines = dict(line.split(":", 1) for line in path.read_text().splitlines())
+    return int(lines[field].split()[0]) // 1024
+
+
+def _travel(settings: Settings, texts: Sequence[str], rate: float, seconds: float) -> list[float]:
+    """Seconds from sending each document to seeing its partition's offset in SQL go past it."""
+    sent: dict[tuple[int, int], float] = {}
+    arrived: list[float] = []
+    over = threading.Event()
+    looking = threading.Thread(target=_look, args=(settings, sent, arrived, over), name="bench-look")
+    looking.start()
+    try:
+        number = asyncio.run(_send(settings.kafka, texts, rate, seconds, sent))
+        deadline = time.monotonic() + STALLED_SECONDS
+        while len(arrived) < number and time.monotonic() < deadline:
+            time.sleep(0.1)
+    except KafkaError as error:
+        raise BrokerError(f"{settings.kafka.bootstrap_servers}: {error}") from error
+    finally:
+        over.set()
+        looking.join()
+    if len(arrived) < number:
+        raise BrokerError(f"{number - len(arrived)} of {number} documents did not arrive")
+    return arrived
+
+
+async def _send(
+    kafka: KafkaSettings,
+    texts: Sequence[str],
+    rate: float,
+    seconds: float,
+    sent: dict[tuple[int, int], float],
+) -> int:
+    """Send documents at that rate, those of a moment to one partition; returns how many.
+
+    `sent` gets when each was due, by partition and offset.
+    """
+    producer = AIOKafkaProducer(
+        bootstrap_servers=kafka.bootstrap_servers, acks="all", max_batch_size=MOMENT_BYTES,
+        **client_options(kafka),
+    )  # fmt: skip
+    await producer.start()
+    try:
+        partitions = itertools.cycle(sorted(await producer.partitions_for(kafka.news)))
+        tag, begun, number, answers = time.time_ns(), time.perf_counter(), 0, []
+
+        def note(first: int, past: int, answer: "asyncio.Future[Any]") -> None:
+            if not answer.cancelled() and answer.exception() is None:
+                place = answer.result()
+                for at, document in enumerate(range(first, past), place.offset):
+                    sent[place.partition, at] = begun + document / rate
+
+        while (passed := time.perf_counter() - begun) < seconds:
+            first, batch = number, producer.create_batch()
+            for document in range(first, int(passed * rate)):
+                _, value = item(texts, tag, document, datetime.now(UTC))
+                if batch.append(key=None, value=value, timestamp=None) is None:
+                    break  # the rest goes with the next ones
+                number = document + 1
+            if number > first:
+                answers.append(await producer.send_batch(batch, kafka.news, partition=next(partitions)))
+                answers[-1].add_done_callback(partial(note, first, number))
+            await asyncio.sleep(MOMENT_SECONDS)
+        await asyncio.gather(*answers)
+    finally:
+        await producer.stop()
+    return number
+
+
+def _look(
+    settings: Settings, sent: dict[tuple[int, int], float], arrived: list[float], over: threading.Event
+) -> None:
+    """Take from `sent` what is in SQL, as soon as that is seen."""
+    engine = database.connect(settings.database)
+    table = schema.offsets
+    query = select(table.c.kafka_partition, table.c.next_offset)
+    query = query.where(table.c.kafka_topic == settings.kafka.news)
+    while not over.wait(LOOK_SECONDS):
+        with database.reading(engine) as connection:
+            ends = {row.kafka_partition: row.next_offset for row in connection.execute(query)}
+        now = time.perf_counter()
+        for key in [key for key in list(sent) if key[1] < ends.get(key[0], 0)]:
+            arrived.append(now - sent.pop(key))
+    engine.dispose()

@@ -1,0 +1,113 @@
+"""What commands share: options, errors for people, progress."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from alerts.errors import AlertError
+from models.errors import ModelError
+from monitor.runtime.settings import SettingsError
+from stream.domain.errors import StreamError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+EXISTING = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+
+
+config_option = click.option(
+    "--config", "-c", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Settings file (TOML); without it MONITOR_CONFIG, else the defaults.",
+)  # fmt: skip
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+
+
+def plain_errors(function: F) -> F:
+    """Errors that are meant for people are printed as such, without a traceback."""
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except SettingsError as error:
+            click.echo(f"settings: {error}", err=True)
+            sys.exit(2)
+        except (StreamError, ModelError, AlertError) as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(1)
+        except BrokenPipeError:
+            sys.stderr.close()
+            sys.exit(1)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def examples(*lines: str) -> str:
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def parse_time(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        stamp = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r}: a date or RFC 3339 time was expected") from error
+    return stamp.replace(tzinfo=UTC) if stamp.tzinfo is None else stamp.astimezone(UTC)
+
+
+def parse_map(_context: click.Context, _parameter: click.Parameter, values: Iterable[str]) -> dict[str, str]:
+    """--map a=b,c=d, once or several times."""
+    pairs: dict[str, str] = {}
+    for pair in (pair for value in values for pair in value.split(",")):
+        field, equals, column = pair.partition("=")
+        if not equals or not field or not column:
+            raise click.BadParameter(f"{pair!r}: FIELD=COLUMN was expected")
+        pairs[field.strip()] = column.strip()
+    return pairs
+
+
+def map_option(fields: str) -> Callable[[F], F]:
+    return click.option(
+        "--map", "columns", multiple=True, callback=parse_map, metavar="FIELD=COLUMN,...",
+        help=f"The file's own names for {fields}.",
+    )  # fmt: skip
+
+
+@contextmanager
+def counting(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error; silent where that is no terminal."""
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda amount: bar.advance(task, amount)
+
+
+@contextmanager
+def progress(file: Path, what: str) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error over the bytes of `file`; silent where that is no terminal."""
+    console = Console(stderr=True)
+    total = file.stat().st_size if file.is_file() else None
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn(),
+        console=console, disable=not console.is_terminal, transient=True,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task(what, total=total)
+        yield lambda size: bar.advance(task, size)

@@ -1,0 +1,122 @@
+"""The live table in the terminal.  Texts of the world go in as text, never as markup."""
+
+import threading
+from collections import deque
+from datetime import datetime, timedelta
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from monitor.runtime.daemon import Daemon, utc_now
+from stream.domain.alerts import Alert
+from stream.domain.documents import printable
+from stream.domain.errors import StoreUnavailable
+from stream.domain.sums import Aggregate
+
+TREND = ((0.1, "↑", "green"), (-0.1, "↓", "red"))
+REFRESH_SECONDS = 0.5
+SHOWN_EVENTS = 6
+
+
+class LiveTable:
+    """Draws what the daemon's store holds, twice a second, until closed."""
+
+    def __init__(self, daemon: Daemon, console: Console, phase: object) -> None:
+        """`phase` is an object with an attribute of that name: what the feed does just now."""
+        self._daemon, self._console, self._feed = daemon, console, phase
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+        self._known: dict[str, str] = {}
+        self._events: deque[Text] = deque(maxlen=SHOWN_EVENTS)
+
+    def __enter__(self) -> "LiveTable":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        with Live(console=self._console, refresh_per_second=4, transient=False) as live:
+            while not self._stopping.wait(REFRESH_SECONDS):
+                try:
+                    live.update(self._view(utc_now()))
+                except StoreUnavailable as error:
+                    live.update(Text(f"database away: {error}", style="red"))
+
+    def _view(self, now: datetime) -> Group:
+        width = timedelta(seconds=self._daemon.settings.stream.mood_seconds)
+        latest = _by_topic(self._daemon.store.sums(now - width, now))
+        before = _by_topic(self._daemon.store.sums(now - 2 * width, now - width))
+        alerts = self._daemon.recent_alerts()
+        self._note(alerts)
+        table = Table(title=None, expand=True, show_edge=False)
+        for heading, side in (("topic", "left"), (f"texts in {width.seconds} s", "right"),
+                              ("mean score", "right"), ("trend", "center"),
+                              ("negative", "right"), ("alert", "left")):  # fmt: skip
+            table.add_column(heading, justify=side)  # type: ignore[arg-type]
+        firing = {alert.topic: alert for alert in alerts if alert.state in ("firing", "pending")}
+        for topic in sorted(latest, key=lambda topic: -latest[topic].n):
+            table.add_row(*_row(latest[topic], before.get(topic), firing.get(topic)))
+        events = Group(*self._events) if self._events else Text("no alert yet", style="dim")
+        return Group(self._head(), table, Panel(events, title="alerts", title_align="left"), self._foot())
+
+    def _head(self) -> Text:
+        return Text.assemble(("sentiment monitor  ", "bold"), str(getattr(self._feed, "phase", "")))
+
+    def _foot(self) -> Text:
+        lag = sum(self._daemon.worker.waiting.values())
+        return Text(
+            f"{self._daemon.judged} texts judged, {lag} waiting in Kafka   "
+            f"metrics: {self._daemon.http.url}/metrics   Ctrl-C ends",
+            style="dim",
+        )
+
+    def _note(self, alerts: list[Alert]) -> None:
+        """A line for each alert that fired or resolved since the last look."""
+        for alert in alerts:
+            if self._known.get(alert.id) == alert.state:
+                continue
+            self._known[alert.id] = alert.state
+            if alert.state == "firing":
+                at = alert.fired_at or alert.since
+                self._events.append(
+                    Text(f"{at:%H:%M:%S} FIRING {alert.rule}: {alert.summary}", style="bold red")
+                )
+                for exhibit in alert.evidence[:3]:
+                    story = printable(f"{exhibit.source}: {exhibit.content}")
+                    self._events.append(Text(f"   {exhibit.score:+.2f} {story}", style="red"))
+            if alert.state == "resolved" and alert.resolved_at:
+                text = f"{alert.resolved_at:%H:%M:%S} resolved {alert.rule}: {alert.topic}"
+                self._events.append(Text(text, style="green"))
+
+
+def _by_topic(parts: list[Aggregate]) -> dict[str, Aggregate]:
+    topics: dict[str, Aggregate] = {}
+    for part in parts:
+        topics[part.topic] = topics[part.topic] + part if part.topic in topics else part
+    return topics
+
+
+def _row(latest: Aggregate, before: Aggregate | None, alert: Alert | None) -> list[Text]:
+    mean, share = latest.mean or 0.0, latest.negative_share or 0.0
+    past = before.mean if before else None
+    arrow, style = "·", "dim"
+    if past is not None:
+        for bound, sign, colour in TREND:
+            if (mean - past) / bound >= 1:
+                arrow, style = sign, colour
+    colour = "green" if mean > 0.15 else "red" if mean < -0.15 else ""
+    state = Text(alert.state.upper(), style="bold white on red") if alert else Text("")
+    return [
+        Text(latest.topic),
+        Text(str(latest.n)),
+        Text(f"{mean:+.2f}", style=colour),
+        Text(arrow, style=style),
+        Text(f"{share:.0%}"),
+        state,
+    ]

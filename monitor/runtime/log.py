@@ -1,0 +1,78 @@
+"""Log lines: for people, or JSON for machines."""
+
+import atexit
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import TextIO
+
+from prometheus_client import Counter
+
+from monitor.runtime.settings import LogSettings
+
+TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+# Libraries that cry over every lost connection; the monitor says it once, in its own words.
+LOUD = {"kafka": "CRITICAL", "aiokafka": "CRITICAL", "faust": "ERROR", "mode": "ERROR",
+        "alembic": "WARNING", "httpx": "WARNING", "httpcore": "WARNING", "urllib3": "WARNING",
+        "apprise": "CRITICAL"}  # fmt: skip
+# These would log the receivers' URLs, at whatever level.
+SECRETIVE = ("httpx", "httpcore", "urllib3", "apprise")
+
+
+# A full disk must be seen somewhere, and the log cannot tell of it.
+lines_lost = Counter("sentiment_log_lines_lost", "Log lines that could not be written", registry=None)
+
+
+class Handler(logging.StreamHandler[TextIO]):
+    """What cannot be written is counted, and nothing else is harmed."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        if isinstance(sys.exc_info()[1], OSError):
+            lines_lost.inc()
+        else:
+            super().handleError(record)
+
+
+class JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def _let_go() -> None:
+    """What cannot be written at the very end must not change the exit status."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+
+
+def set_up(settings: LogSettings, file: Path | None = None) -> None:
+    """Log to standard error, or to `file`."""
+    handler = Handler(file.open("a", encoding="utf-8") if file else sys.stderr)
+    atexit.register(_let_go)
+    handler.setFormatter(JsonFormatter() if settings.format == "json" else _text())
+    logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    warnings.simplefilter("default" if settings.level == "debug" else "ignore")
+    for name, level in LOUD.items():
+        if settings.level != "debug" or name in SECRETIVE:
+            logging.getLogger(name).setLevel(level)
+
+
+def _text() -> logging.Formatter:
+    formatter = logging.Formatter(TEXT, "%Y-%m-%dT%H:%M:%SZ")
+    formatter.converter = time.gmtime
+    return formatter

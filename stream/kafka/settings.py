@@ -1,0 +1,80 @@
+"""The `[kafka]` part of the settings."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from stream.domain.documents import Kind
+
+
+class KafkaSettings(BaseModel):
+    """The `[kafka]` part of the settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bootstrap_servers: str = Field(
+        "127.0.0.1:9092", min_length=1, description="brokers, host:port, separated by commas"
+    )
+    security_protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = Field(
+        "plaintext", description="how the brokers are reached: in the clear or by TLS, with a password or not"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="how the password is shown to the broker"
+    )
+    username: str | None = Field(None, description="of sasl_plaintext and sasl_ssl")
+    password: SecretStr | None = Field(None, description="of username")
+    ssl_ca: Path | None = Field(None, description="PEM of who signs the brokers; unset: the system's")
+    ssl_cert: Path | None = Field(None, description="PEM of our own certificate, where brokers ask for one")
+    ssl_key: Path | None = Field(None, description="PEM of its key")
+    group: str = Field("sentiment-monitor", min_length=1, description="consumer group")
+    news: str = Field("news", min_length=1, description="topic of the news items")
+    comments: str = Field("comments", min_length=1, description="topic of the comments")
+    dead_letters: str = Field("dead-letters", min_length=1, description="topic of what is refused")
+    predictions: str = Field("predictions", min_length=1, description="topic of the predictions")
+    alerts: str = Field("alerts", min_length=1, description="topic of the alerts' transitions")
+    partitions: int = Field(4, ge=1, le=1000, description="partitions of a topic that is created")
+    replication: int = Field(1, ge=1, le=9, description="replicas of a topic that is created")
+    session_seconds: int = Field(
+        45,
+        ge=6,
+        le=600,
+        description="after so long without a sign of a worker its partitions go to others",
+    )
+    api_version: tuple[int, int] | None = Field(
+        None,
+        description="protocol version spoken by the admin and producer clients; unset: asked of the broker",
+    )
+
+    @model_validator(mode="after")
+    def _topics_differ(self) -> "KafkaSettings":
+        names = [*self.kinds, *self.written]
+        if self.news == self.comments or len(set(names)) < len(names):
+            raise ValueError("news, comments, dead_letters, predictions and alerts must be five topics")
+        return self
+
+    @model_validator(mode="after")
+    def _credentials_are_whole(self) -> "KafkaSettings":
+        if self.uses_password and not (self.username and self.password):
+            raise ValueError(f"{self.security_protocol} needs username and password")
+        if (self.username or self.password) and not self.uses_password:
+            raise ValueError("username and password are for sasl_ssl and sasl_plaintext")
+        tls = [self.ssl_ca, self.ssl_cert, self.ssl_key]
+        if any(tls) and not self.security_protocol.endswith("ssl"):
+            raise ValueError("ssl_ca, ssl_cert and ssl_key are for ssl and sasl_ssl")
+        if bool(self.ssl_cert) != bool(self.ssl_key):
+            raise ValueError("ssl_cert and ssl_key go together")
+        return self
+
+    @property
+    def uses_password(self) -> bool:
+        return self.security_protocol.startswith("sasl")
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The kind of document that each topic read carries."""
+        return {self.news: Kind.NEWS, self.comments: Kind.COMMENT}
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        return (self.dead_letters, self.predictions, self.alerts)

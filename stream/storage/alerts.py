@@ -1,0 +1,146 @@
+"""What SQL holds for the alert loop: episodes, who runs the loop, and the pages that leave."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from stream.domain.alerts import Alert, Exhibit, Notice, Turn
+from stream.domain.records import Outgoing
+from stream.domain.sums import Aggregate, Scope, Selection
+from stream.storage import schema
+from stream.storage.batches import Store
+from stream.storage.database import reading, writing
+from stream.storage.leases import Lease, LeaseLost
+from stream.storage.outbox import put_outbox, to_kafka
+from stream.storage.sql import insert_or
+
+OPEN = ("pending", "firing", "flapping")
+
+
+class SqlAlertStore:
+    """The alert room's store over SQL; every write renews the lease in its own transaction."""
+
+    def __init__(self, store: Store, lease: Lease, alerts_topic: str) -> None:
+        self._store, self._lease, self._topic = store, lease, alerts_topic
+
+    def sums(self, start: datetime, end: datetime, selection: Selection) -> list[Aggregate]:
+        return self._store.sums(start, end, selection)
+
+    def cells(
+        self, start: datetime, end: datetime, width: timedelta, selection: Selection
+    ) -> list[Aggregate]:
+        return self._store.cells(start, end, width, selection)
+
+    def most_negative(self, scope: Scope, limit: int) -> list[Exhibit]:
+        return self._store.most_negative(scope, limit)
+
+    def writers(self, scope: Scope) -> tuple[dict[str, int], int]:
+        return self._store.writers(scope)
+
+    def heard(self, scope: Scope) -> dict[str, datetime]:
+        return self._store.heard(scope)
+
+    def late(self, since: datetime, before: datetime) -> list[datetime]:
+        return self._store.late(since, before)
+
+    def past_alerts(self, since: datetime) -> list[Alert]:
+        table = schema.alerts
+        query = select(table).where(table.c.resolved_at >= since, table.c.fired_at.is_not(None))
+        with reading(self._store.engine) as connection:
+            return [_alert(row) for row in connection.execute(query.order_by(table.c.resolved_at))]
+
+    def open_alerts(self) -> list[Alert]:
+        table = schema.alerts
+        with reading(self._store.engine) as connection:
+            rows = connection.execute(select(table).where(table.c.state.in_(OPEN)))
+            return [_alert(row) for row in rows]
+
+    def recent_alerts(self, limit: int) -> list[Alert]:
+        """The latest episodes of any state, oldest first."""
+        table = schema.alerts
+        with reading(self._store.engine) as connection:
+            rows = connection.execute(select(table).order_by(table.c.since.desc()).limit(limit))
+            return [_alert(row) for row in rows][::-1]
+
+    def find(self, id_: str) -> Alert | None:
+        """The episode of that id."""
+        table = schema.alerts
+        with reading(self._store.engine) as connection:
+            row = connection.execute(select(table).where(table.c.id == id_)).one_or_none()
+            return None if row is None else _alert(row)
+
+    def turns(self, alert_id: str) -> list[Any]:
+        """The rows of an episode's transitions, in order."""
+        table = schema.alert_transitions
+        with reading(self._store.engine) as connection:
+            found = select(table).where(table.c.alert_id == alert_id).order_by(table.c.id)
+            return list(connection.execute(found))
+
+    def deliveries(self, alert_id: str) -> list[Any]:
+        """The rows of an episode's pages, in the order they were queued."""
+        table = schema.deliveries
+        with reading(self._store.engine) as connection:
+            found = select(table).where(table.c.alert_id == alert_id)
+            return list(connection.execute(found.order_by(table.c.queued_at, table.c.target)))
+
+    def save(
+        self,
+        changed: Sequence[Alert],
+        dropped: Sequence[str],
+        turns: Sequence[Turn],
+        notices: Sequence[Notice],
+        now: datetime,
+    ) -> None:
+        """Write episodes, drop those that never fired, note every transition and queue it as an event, and
+        queue pages, all or nothing.  Raises LeaseLost."""
+        table = schema.alerts
+        with writing(self._store.engine) as connection:
+            if not self._lease.renew(connection, now):
+                raise LeaseLost("another monitor evaluates the alerts now")
+            if dropped:
+                connection.execute(table.delete().where(table.c.id.in_(dropped)))
+            for alert in changed:
+                row = _row(alert)
+                statement = insert_or(connection, table).on_conflict_do_update(
+                    index_elements=["id"], set_={key: row[key] for key in row if key != "id"}
+                )
+                connection.execute(statement, row)
+            if turns:
+                connection.execute(schema.alert_transitions.insert(), [_turn_row(turn) for turn in turns])
+                events = [(str(turn.message["key"]), dict(turn.message)) for turn in turns]
+                put_outbox(connection, [to_kafka(self._topic, events)], now)
+            put_outbox(connection, [_page(n) for n in notices if _is_new(connection, n, now)], now)
+
+
+def _is_new(connection: Connection, notice: Notice, now: datetime) -> bool:
+    """Note that a page is queued; false where it was before: none goes to a receiver twice."""
+    row = {
+        "target": notice.target, "key": notice.key, "alert_id": notice.message["id"], "queued_at": now,
+    }  # fmt: skip
+    statement = insert_or(connection, schema.deliveries).on_conflict_do_nothing()
+    return connection.scalar(statement.returning(schema.deliveries.c.key), row) is not None
+
+
+def _page(notice: Notice) -> Outgoing:
+    body = msgspec.json.encode(notice.message)
+    return Outgoing(notice.target, body, notice.lane, notice.key, notice.not_before)
+
+
+def _turn_row(turn: Turn) -> dict[str, Any]:
+    alert = turn.alert
+    names = ("rule", "topic", "state", "value", "threshold", "n", "uncertainty", "summary")
+    fields = {name: getattr(alert, name) for name in names}
+    return fields | {"alert_id": alert.id, "before": turn.before, "at": turn.at}
+
+
+def _row(alert: Alert) -> dict[str, Any]:
+    fields = {name: getattr(alert, name) for name in schema.alerts.columns.keys()}  # noqa: SIM118
+    return fields | {"evidence": msgspec.to_builtins(alert.evidence)}
+
+
+def _alert(row: Any) -> Alert:
+    fields = dict(row._mapping)
+    return Alert(**fields | {"evidence": msgspec.convert(fields["evidence"], tuple[Exhibit, ...])})
