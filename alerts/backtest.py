@@ -13,7 +13,7 @@ from alerts.evaluator import AlertLoop
 from alerts.lifecycle import LOUD, PENDING
 from alerts.metrics import AlertMetrics
 from alerts.rules import Rule
-from stream.domain.alerts import Alert, Exhibit, Notice, Turn
+from stream.domain.alerts import Alert, EvidenceItem, PageRequest, Transition
 from stream.domain.documents import EPOCH, SCORE_SCALE, SENTIMENTS
 from stream.domain.sums import Aggregate, Scope, Selection, window_start
 
@@ -98,7 +98,7 @@ class MemoryStore:
                 found.append(Aggregate(start, topic, kind, *map(int, totals[last] - totals[first])))
         return found
 
-    def cells(
+    def sums_by_window(
         self, start: datetime, end: datetime, width: timedelta, selection: Selection
     ) -> list[Aggregate]:
         found = []
@@ -113,24 +113,24 @@ class MemoryStore:
                     found.append(Aggregate(at, topic, kind, *map(int, totals[b] - totals[a])))
         return sorted(found, key=lambda cell: cell.start)
 
-    def most_negative(self, scope: Scope, limit: int) -> list[Exhibit]:
+    def most_negative(self, scope: Scope, limit: int) -> list[EvidenceItem]:
         found = [t for t in self._within(scope) if t.sentiment is not None]
         found.sort(key=lambda t: (t.score, t.published_at, t.source, t.id))
         return [
-            Exhibit(t.source, t.id, t.published_at, t.content, t.score / SCORE_SCALE, t.words, t.url)
+            EvidenceItem(t.source, t.id, t.published_at, t.content, t.score / SCORE_SCALE, t.words, t.url)
             for t in found[:limit]
         ]
 
-    def writers(self, scope: Scope) -> tuple[dict[str, int], int]:
+    def negative_writers(self, scope: Scope) -> tuple[dict[str, int], int]:
         found = [t for t in self._within(scope) if t.sentiment == "negative"]
         tally = Counter(t.source for t in found)
         sources = dict(sorted(tally.items(), key=lambda item: (-item[1], item[0])))
         return sources, len({t.author for t in found if t.author})
 
-    def heard(self, scope: Scope) -> dict[str, datetime]:
+    def last_seen_by_source(self, scope: Scope) -> dict[str, datetime]:
         return {t.source: t.published_at for t in self._within(scope)}
 
-    def late(self, since: datetime, before: datetime) -> list[datetime]:
+    def late_windows(self, since: datetime, before: datetime) -> list[datetime]:
         return []  # a file's texts came when they were published
 
     def open_alerts(self) -> list[Alert]:
@@ -144,8 +144,8 @@ class MemoryStore:
         self,
         changed: Sequence[Alert],
         dropped: Sequence[str],
-        turns: Sequence[Turn],
-        notices: Sequence[Notice],
+        transitions: Sequence[Transition],
+        page_requests: Sequence[PageRequest],
         now: datetime,
     ) -> None:
         for alert in changed:
@@ -156,7 +156,7 @@ class MemoryStore:
             self.alerts.pop(id_, None)
 
 
-def replay(
+def backtest(
     rules: Sequence[Rule],
     topics: Sequence[str],
     texts: Sequence[Text],
@@ -170,7 +170,7 @@ def replay(
     store = MemoryStore(texts)
     if not store.texts:
         return []
-    loop = AlertLoop(rules, topics, store, Delivery(), MINUTE, AlertMetrics())
+    loop = AlertLoop(rules, topics, store, store, Delivery(), MINUTE, AlertMetrics())
     moments = _moments(store, start)
     first, last = moments[0], moments[-1]
     before: datetime | None = None

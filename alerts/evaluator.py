@@ -11,9 +11,9 @@ from alerts.detectors.observe import observe
 from alerts.lifecycle import DISMISSED, LOUD, PENDING, RESOLVED, step
 from alerts.metrics import AlertMetrics
 from alerts.observing import LATEST, Period, Watcher
-from alerts.ports import AlertStore
+from alerts.ports import AggregateReader, EpisodeStore
 from alerts.rules import HeartbeatRule, Rule, SilenceRule, SlowDriftRule
-from stream.domain.alerts import Alert, Turn
+from stream.domain.alerts import Alert, Transition
 from stream.domain.documents import printable
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Known:
             for a in self.past
         )
 
-    def last_turn(self, turned: Alert) -> datetime | None:
+    def last_transition(self, turned: Alert) -> datetime | None:
         """When an earlier episode of the same rule, on whatever topic, came into such a state."""
         same = [a for a in (*self.open.values(), *self.past) if a.rule == turned.rule and a.id != turned.id]
         stamps = [a.resolved_at if turned.state == RESOLVED else a.fired_at for a in same]
@@ -57,15 +57,16 @@ class AlertLoop:
         self,
         rules: Sequence[Rule],
         topics: Sequence[str],
-        store: AlertStore,
+        reader: AggregateReader,
+        episodes: EpisodeStore,
         delivery: Delivery,
         width: timedelta,
         metrics: AlertMetrics,
     ) -> None:
         """`width` is that of the stored windows."""
-        self.rules, self._topics, self._store = rules, topics, store
+        self.rules, self._topics, self._reader, self._episode_store = rules, topics, reader, episodes
         self._delivery, self._metrics = delivery, metrics
-        self._watcher = Watcher(topics, store, width)
+        self._watcher = Watcher(topics, reader, episodes, width)
         self._looked_at: datetime | None = None
 
     def use(self, rules: Sequence[Rule]) -> None:
@@ -83,8 +84,8 @@ class AlertLoop:
         """Evaluate everything once, write what changed; the episodes that are open afterwards."""
         back = max((max(r.cool_down, r.flap_window) for r in self.rules), default=LATEST)
         known = Known(
-            {(alert.rule, alert.topic): alert for alert in self._store.open_alerts()},
-            self._store.past_alerts(now - max(back, LATEST)),
+            {(alert.rule, alert.topic): alert for alert in self._episode_store.open_alerts()},
+            self._episode_store.past_alerts(now - max(back, LATEST)),
         )
         after = [alert for rule in self.rules for alert in self._episodes(rule, known, now)]
         taken = known.open.keys() | {(alert.rule, alert.topic) for alert in after}
@@ -115,7 +116,7 @@ class AlertLoop:
         was paged since such a window needs no second page, and nothing that was sent is rewritten.
         """
         since = self._looked_at
-        stamps = self._store.late(since - OVERLAP, now - OVERLAP) if since else []
+        stamps = self._reader.late_windows(since - OVERLAP, now - OVERLAP) if since else []
         if not stamps:
             return []
         self._watcher.came_late(stamps[0])
@@ -165,32 +166,37 @@ class AlertLoop:
         if not changed and not gone and not orphans:
             return
         rules = {rule.name: rule for rule in self.rules}
-        turns = [
-            turn
+        transitions = [
+            transition
             for alert in (*changed, *orphans, *gone)
-            if (turn := self._turn(known.open.get((alert.rule, alert.topic)), alert, rules, now))
+            if (transition := self._transition(known.open.get((alert.rule, alert.topic)), alert, rules, now))
         ]
-        notices = [
-            notice
-            for turn in turns
-            if turn.alert.state in (*LOUD, RESOLVED)
-            for notice in self._delivery.notices(
-                turn.alert, rules.get(turn.alert.rule), known.last_turn(turn.alert), now
+        page_requests = [
+            request
+            for transition in transitions
+            if transition.alert.state in (*LOUD, RESOLVED)
+            for request in self._delivery.page_requests(
+                transition.alert,
+                rules.get(transition.alert.rule),
+                known.last_transition(transition.alert),
+                now,
             )
         ]
-        self._store.save([*changed, *orphans], [alert.id for alert in gone], turns, notices, now)
-        for turn in turns:
-            self._metrics.transitions.labels(turn.alert.rule, turn.alert.state).inc()
-            _log(turn.alert, self._delivery.link(turn.alert))
+        self._episode_store.save(
+            [*changed, *orphans], [alert.id for alert in gone], transitions, page_requests, now
+        )
+        for transition in transitions:
+            self._metrics.transitions.labels(transition.alert.rule, transition.alert.state).inc()
+            _log(transition.alert, self._delivery.link(transition.alert))
 
-    def _turn(
+    def _transition(
         self, before: Alert | None, alert: Alert, rules: Mapping[str, Rule], now: datetime
-    ) -> Turn | None:
+    ) -> Transition | None:
         if before is not None and before.state == alert.state:
             return None
         message = alert_message(alert, rules.get(alert.rule), self._delivery.link(alert))
         came_from = before.state if before else None
-        return Turn(alert, came_from, now, message | {"before": came_from, "at": now})
+        return Transition(alert, came_from, now, message | {"before": came_from, "at": now})
 
 
 def _log(alert: Alert, link: str) -> None:

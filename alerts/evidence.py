@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from stream.domain.alerts import Exhibit
+from stream.domain.alerts import EvidenceItem
 
 # Texts that share so much of their words, of all that both have, tell the same story (Jaccard).
 SAME_STORY = 0.5
@@ -11,9 +11,9 @@ SAME_STORY = 0.5
 SHOWN = 500
 
 
-def stories(found: Iterable[Exhibit], limit: int) -> tuple[Exhibit, ...]:
+def stories(found: Iterable[EvidenceItem], limit: int) -> tuple[EvidenceItem, ...]:
     """The first `limit` of them that do not tell what an earlier one tells, in their order."""
-    kept: list[tuple[set[str], Exhibit]] = []
+    kept: list[tuple[set[str], EvidenceItem]] = []
     for exhibit in found:
         said = words(exhibit.content)
         if all(len(said & other) < SAME_STORY * len(said | other) for other, _ in kept):

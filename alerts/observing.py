@@ -9,7 +9,7 @@ from itertools import groupby
 from alerts.baseline import HOUR, Baseline, Stretch, live_stretches, without
 from alerts.detectors.observe import Observation, Usual, Watched
 from alerts.evidence import stories
-from alerts.ports import AlertStore
+from alerts.ports import AggregateReader, EpisodeStore
 from alerts.rules import ALL, BaselineRule, HeartbeatRule, Rule, SilenceRule, SlowDriftRule, topics_of
 from stream.domain.alerts import Alert
 from stream.domain.sums import Aggregate, Scope, window_start
@@ -58,9 +58,11 @@ class History:
 class Watcher:
     """Reads for the rules.  Between two looks it keeps only what is usual, for a while."""
 
-    def __init__(self, topics: Sequence[str], store: AlertStore, width: timedelta) -> None:
+    def __init__(
+        self, topics: Sequence[str], reader: AggregateReader, episodes: EpisodeStore, width: timedelta
+    ) -> None:
         """`width` is that of the stored windows."""
-        self._topics, self._store, self._width = topics, store, width
+        self._topics, self._reader, self._episodes, self._width = topics, reader, episodes, width
         self._histories: dict[tuple[str, bool], History] = {}
         self._stale: dict[tuple[str, bool], datetime] = {}
         self._steps: dict[str, tuple[datetime, Sequence[Aggregate]]] = {}
@@ -95,7 +97,7 @@ class Watcher:
         Usual is what was before it, or for windows that are looked at late what was before all of those.
         """
         if isinstance(rule, HeartbeatRule):
-            heard = self._store.heard(_scope(rule, ALL, period))
+            heard = self._reader.last_seen_by_source(_scope(rule, ALL, period))
             nothing = Aggregate(period.start, ALL, ALL)
             yield ALL, Watched(nothing, period.start, period.end, True, heard=heard)
             return
@@ -103,7 +105,7 @@ class Watcher:
         if isinstance(rule, SlowDriftRule):
             window = steps = self._whole_steps(rule, period.end)
         else:
-            window = self._store.sums(period.start, period.end, rule.selection)
+            window = self._reader.sums(period.start, period.end, rule.selection)
         topics = topics_of(rule, self._topics)
         for topic in topics:
             total = _total(window, rule, topic, period.start)
@@ -141,11 +143,11 @@ class Watcher:
         if known is not None and start < known.end <= end:
             fresh = max(start, window_start(min(known.end - LATEST, stale), width))
             kept = [cell for cell in known.cells if start <= cell.start < fresh]
-        cells = [*kept, *self._store.cells(fresh, end, width, rule.selection)]
+        cells = [*kept, *self._reader.sums_by_window(fresh, end, width, rule.selection)]
         starts = sorted({cell.start for cell in cells})
         length = rule.step if isinstance(rule, SlowDriftRule) else rule.window
         live = live_stretches(starts, width, end, max(LONGEST_GAP, 4 * length))
-        past = [alert for alert in self._store.past_alerts(start) if alert.rule == rule.name]
+        past = [alert for alert in self._episodes.past_alerts(start) if alert.rule == rule.name]
         return History(end, width, cells, live, past)
 
     def _whole_steps(self, rule: SlowDriftRule, now: datetime) -> Sequence[Aggregate]:
@@ -154,7 +156,7 @@ class Watcher:
         known = self._steps.get(rule.name)
         if known is None or known[0] != asked:
             end = window_start(now, rule.step)
-            cells = self._store.cells(end - rule.window, end, rule.step, rule.selection)
+            cells = self._reader.sums_by_window(end - rule.window, end, rule.step, rule.selection)
             known = self._steps[rule.name] = (asked, cells)
         return known[1]
 
@@ -162,7 +164,7 @@ class Watcher:
         """A breach that too few sources or authors speak of is none."""
         if not seen.breached or (rule.min_sources <= 1 and rule.min_authors < 1):
             return seen
-        sources, authors = self._store.writers(_scope(rule, topic, period))
+        sources, authors = self._reader.negative_writers(_scope(rule, topic, period))
         if len(sources) >= rule.min_sources and authors >= rule.min_authors:
             return seen
         return replace(seen, breached=False)
@@ -172,8 +174,8 @@ class Watcher:
         if isinstance(rule, SilenceRule | HeartbeatRule):
             return alert
         scope = _scope(rule, alert.topic, period)
-        found = self._store.most_negative(scope, LOOKED_AT)
-        sources = list(self._store.writers(scope)[0].items())[:NAMED_SOURCES]
+        found = self._reader.most_negative(scope, LOOKED_AT)
+        sources = list(self._reader.negative_writers(scope)[0].items())[:NAMED_SOURCES]
         return replace(alert, evidence=stories(found, EVIDENCE), sources=dict(sources))
 
 

@@ -49,7 +49,7 @@ class FeedReport:
             self.refused.append(complaint)
 
 
-def replay(
+def send_rows(
     lines: Iterable[bytes],
     name: str,
     topic: str,

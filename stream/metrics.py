@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from stream.codec import REASONS
 from stream.domain.documents import SENTIMENTS, Kind
-from stream.domain.records import Written
+from stream.domain.records import WriteResult
 from stream.domain.sums import Aggregate
 
 OUTCOMES = ("ok", "uncertain", "unsupported", "repeat", "redelivered", "dead_letter")
@@ -119,17 +119,17 @@ class StreamMetrics:
         for reason in REASONS:
             self.dead_letters.labels(reason)
 
-    def count(self, written: Written, now: datetime, late: timedelta) -> None:
+    def count(self, written: WriteResult, now: datetime, late: timedelta) -> None:
         """Count one written batch."""
         documents: Tally[tuple[str, str]] = Tally()
         predictions: Tally[tuple[str, str, str]] = Tally()
         for item in written.judged:
-            kind, prediction = item.place.kind.value, item.prediction
+            kind, prediction = item.position.kind.value, item.prediction
             documents[kind, prediction.outcome] += 1
             if prediction.topic and prediction.counted:
                 predictions[prediction.topic, kind, prediction.counted] += 1
         for letter in written.dead:
-            documents[letter.place.kind.value, "dead_letter"] += 1
+            documents[letter.position.kind.value, "dead_letter"] += 1
         documents.update(written.repeated)
         for document_key, n in documents.items():
             self.documents.labels(*document_key).inc(n)

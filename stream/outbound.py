@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stream.domain.records import DeadLetter, Judged, Outgoing
+from stream.domain.records import ClassifiedDocument, DeadLetter, OutboundMessage
 from stream.domain.wire import prediction_fields
 from stream.kafka.settings import KafkaSettings
 from stream.storage.outbox import to_kafka
@@ -20,18 +20,20 @@ class BatchOutbound:
     kafka: KafkaSettings
     publish_predictions: bool = True
 
-    def __call__(self, new: Sequence[Judged], dead: Sequence[DeadLetter]) -> list[Outgoing]:
+    def __call__(
+        self, new: Sequence[ClassifiedDocument], dead: Sequence[DeadLetter]
+    ) -> list[OutboundMessage]:
         outgoing = []
         if new and self.publish_predictions:
             messages = [(f"{i.document.source}/{i.document.id}", prediction_message(i)) for i in new]
             outgoing.append(to_kafka(self.kafka.predictions, messages))
         if dead:
-            messages = [(str(letter.place), dead_letter_message(letter)) for letter in dead]
+            messages = [(str(letter.position), dead_letter_message(letter)) for letter in dead]
             outgoing.append(to_kafka(self.kafka.dead_letters, messages))
         return outgoing
 
 
-def prediction_message(item: Judged) -> dict[str, Any]:
+def prediction_message(item: ClassifiedDocument) -> dict[str, Any]:
     """The value of a message on the predictions topic."""
     document = item.document
     return {
@@ -46,12 +48,12 @@ def prediction_message(item: Judged) -> dict[str, Any]:
 
 def dead_letter_message(letter: DeadLetter) -> dict[str, Any]:
     """The value of a message on the dead-letters topic: `payload` or, for no UTF-8, `payload_base64`."""
-    value = letter.place.value or b""
+    value = letter.position.value or b""
     message: dict[str, Any] = {
-        "topic": letter.place.partition.topic,
-        "partition": letter.place.partition.number,
-        "offset": letter.place.offset,
-        "item": letter.place.item,
+        "topic": letter.position.partition.topic,
+        "partition": letter.position.partition.number,
+        "offset": letter.position.offset,
+        "item": letter.position.item,
         "reason": letter.reason,
         "detail": letter.detail,
         "payload_bytes": len(value),

@@ -16,8 +16,24 @@ from msgspec import Struct, structs
 from stream.breaker import Breaker
 from stream.codec import Codec
 from stream.domain.documents import Document, Kind, Prediction
-from stream.domain.errors import InferenceError, Rejected, StoreRefused, StoreUnavailable, StreamError, told
-from stream.domain.records import Batch, Classify, DeadLetter, Judged, Outbound, Partition, Place, Written
+from stream.domain.errors import (
+    InferenceError,
+    Rejected,
+    StoreRefused,
+    StoreUnavailable,
+    StreamError,
+    error_text,
+)
+from stream.domain.records import (
+    Batch,
+    ClassifiedDocument,
+    Classify,
+    DeadLetter,
+    MessagePosition,
+    Outbound,
+    Partition,
+    WriteResult,
+)
 from stream.metrics import StreamMetrics
 from stream.storage.batches import Store
 
@@ -86,14 +102,14 @@ class Pipeline:
         """
         self.write(self.judge(records))
 
-    def judge(self, records: Sequence[Record]) -> list[Judged | DeadLetter]:
+    def judge(self, records: Sequence[Record]) -> list[ClassifiedDocument | DeadLetter]:
         """What becomes of each record.  Raises Stopping where the monitor is to stop before that is known."""
         self._wait_for_readable()
         decoded = self._decode(records)
         self._metrics.batch.observe(len(decoded))
         return self._judge(decoded)
 
-    def write(self, outcomes: Sequence[Judged | DeadLetter]) -> None:
+    def write(self, outcomes: Sequence[ClassifiedDocument | DeadLetter]) -> None:
         """Bring it to SQL.  Raises Stopping where the monitor is to stop before the database is back."""
         self._breaker.observe(len(outcomes), sum(isinstance(outcome, DeadLetter) for outcome in outcomes))
         for written in self._write(outcomes):
@@ -113,19 +129,21 @@ class Pipeline:
                 raise Stopping("stopped while the messages cannot be read")
             self._unreadable = None
 
-    def _decode(self, records: Sequence[Record]) -> list[tuple[Place, Document] | DeadLetter]:
+    def _decode(self, records: Sequence[Record]) -> list[tuple[MessagePosition, Document] | DeadLetter]:
         now = self._clock()
-        decoded: list[tuple[Place, Document] | DeadLetter] = []
+        decoded: list[tuple[MessagePosition, Document] | DeadLetter] = []
         for record in records:
             kind, incarnation = self._kinds[record.topic], self._incarnations[record.topic]
             partition = Partition(incarnation, record.topic, record.partition)
-            decoded += decode(self._codec, Place(kind, partition, record.offset, record.value), now)
+            decoded += decode(self._codec, MessagePosition(kind, partition, record.offset, record.value), now)
         return decoded
 
-    def _judge(self, decoded: Sequence[tuple[Place, Document] | DeadLetter]) -> list[Judged | DeadLetter]:
+    def _judge(
+        self, decoded: Sequence[tuple[MessagePosition, Document] | DeadLetter]
+    ) -> list[ClassifiedDocument | DeadLetter]:
         documents = [item[1] for item in decoded if not isinstance(item, DeadLetter)]
         answers = iter(self._predict(documents))
-        outcomes: list[Judged | DeadLetter] = []
+        outcomes: list[ClassifiedDocument | DeadLetter] = []
         for item in decoded:
             if isinstance(item, DeadLetter):
                 outcomes.append(item)
@@ -134,7 +152,7 @@ class Pipeline:
             if isinstance(answer, InferenceError):
                 outcomes.append(DeadLetter(place, "inference", str(answer)))
             else:
-                outcomes.append(Judged(place, document, answer))
+                outcomes.append(ClassifiedDocument(place, document, answer))
         return outcomes
 
     def _predict(self, documents: Sequence[Document]) -> list[Prediction | InferenceError]:
@@ -172,12 +190,12 @@ class Pipeline:
         try:
             found = self._classify(texts, languages)
         except (RuntimeError, MemoryError) as error:  # of a device or its library
-            raise InferenceError(told(error)) from error
+            raise InferenceError(error_text(error)) from error
         if len(found) != len(texts) or not all(prediction.is_finite for prediction in found):
             raise InferenceError(f"the answer for {len(texts)} texts is incomplete or not finite")
         return found
 
-    def _write(self, outcomes: Sequence[Judged | DeadLetter]) -> list[Written]:
+    def _write(self, outcomes: Sequence[ClassifiedDocument | DeadLetter]) -> list[WriteResult]:
         """Write all in one transaction; where the values are refused, or are very many, by halves.
 
         A message is not torn: with its first half its offset would be passed over.
@@ -190,21 +208,23 @@ class Pipeline:
             return [self._put(self._sift(outcomes))]
         return self._write(outcomes[:middle]) + self._write(outcomes[middle:])
 
-    def _sift(self, outcomes: Sequence[Judged | DeadLetter]) -> list[Judged | DeadLetter]:
+    def _sift(
+        self, outcomes: Sequence[ClassifiedDocument | DeadLetter]
+    ) -> list[ClassifiedDocument | DeadLetter]:
         """What the database does not take, found by halves, becomes a dead letter."""
-        judged = [outcome for outcome in outcomes if isinstance(outcome, Judged)]
+        judged = [outcome for outcome in outcomes if isinstance(outcome, ClassifiedDocument)]
         refusal = self._wait_out(
             len(outcomes), lambda: self._store.refuses(judged, self._outbound, self._clock())
         )
         if refusal is None:
             return list(outcomes)
         if len(outcomes) == 1:
-            return [DeadLetter(outcomes[0].place, "storage", refusal)]
+            return [DeadLetter(outcomes[0].position, "storage", refusal)]
         middle = len(outcomes) // 2
         return self._sift(outcomes[:middle]) + self._sift(outcomes[middle:])
 
-    def _put(self, outcomes: Sequence[Judged | DeadLetter]) -> Written:
-        def write() -> Written:
+    def _put(self, outcomes: Sequence[ClassifiedDocument | DeadLetter]) -> WriteResult:
+        def write() -> WriteResult:
             started = time.perf_counter()
             written = self._store.write(Batch(outcomes), self._outbound, self._clock())
             self._metrics.commit.observe(time.perf_counter() - started)
@@ -233,7 +253,9 @@ class Pipeline:
             return done
 
 
-def decode(codec: Codec, place: Place, now: datetime) -> Iterator[tuple[Place, Document] | DeadLetter]:
+def decode(
+    codec: Codec, place: MessagePosition, now: datetime
+) -> Iterator[tuple[MessagePosition, Document] | DeadLetter]:
     """What the message that stood there holds, each document by itself."""
     try:
         parts = codec.split(place.value)
@@ -248,9 +270,9 @@ def decode(codec: Codec, place: Place, now: datetime) -> Iterator[tuple[Place, D
             yield DeadLetter(one, error.reason, error.detail)
 
 
-def _between_messages(outcomes: Sequence[Judged | DeadLetter]) -> int:
+def _between_messages(outcomes: Sequence[ClassifiedDocument | DeadLetter]) -> int:
     """Where a message ends that is about in the middle; 0 where all are of one message."""
-    places = [(outcome.place.partition, outcome.place.offset) for outcome in outcomes]
+    places = [(outcome.position.partition, outcome.position.offset) for outcome in outcomes]
     ends = [at for at, (one, two) in enumerate(pairwise(places), 1) if one != two]
     return min(ends, key=lambda at: abs(2 * at - len(outcomes)), default=0)
 
@@ -263,7 +285,7 @@ def _log_dead(dead: Sequence[DeadLetter]) -> None:
             "%d dead letter(s): %s; the first: %s %s: %s",
             len(dead),
             ", ".join(f"{reason} {n}" for reason, n in Counter(d.reason for d in dead).items()),
-            first.place,
+            first.position,
             first.reason,
             first.detail[:200],
         )

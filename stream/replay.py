@@ -13,7 +13,14 @@ from sqlalchemy import select, tuple_
 from stream.codec import Codec
 from stream.domain.documents import Document, Kind
 from stream.domain.errors import BrokerError
-from stream.domain.records import Classify, DeadLetter, Judged, Outbound, Partition, Place
+from stream.domain.records import (
+    ClassifiedDocument,
+    Classify,
+    DeadLetter,
+    MessagePosition,
+    Outbound,
+    Partition,
+)
 from stream.kafka.security import client_options
 from stream.kafka.settings import KafkaSettings
 from stream.pipeline import decode
@@ -91,13 +98,13 @@ class Replay:
 
     def _restore(self, messages: Sequence[Any], done: Replayed) -> None:
         """Judge and write those of the messages that SQL does not hold."""
-        found: dict[tuple[str, str], tuple[Place, Document]] = {}
+        found: dict[tuple[str, str], tuple[MessagePosition, Document]] = {}
         for message in messages:
             done.read += 1
             kind: Kind = self._kafka.kinds[message.topic]
             partition = Partition(self._incarnations[message.topic], message.topic, message.partition)
             for item in decode(
-                self._codec, Place(kind, partition, message.offset, message.value), self._clock()
+                self._codec, MessagePosition(kind, partition, message.offset, message.value), self._clock()
             ):
                 if isinstance(item, DeadLetter):
                     done.refused += 1
@@ -110,9 +117,12 @@ class Replay:
             if missing := [found[identity] for identity in some if identity not in held]:
                 self._write(missing, done)
 
-    def _write(self, missing: Sequence[tuple[Place, Document]], done: Replayed) -> None:
+    def _write(self, missing: Sequence[tuple[MessagePosition, Document]], done: Replayed) -> None:
         said = self._classify([d.content for _, d in missing], [d.lang for _, d in missing])
-        judged = [Judged(place, document, one) for (place, document), one in zip(missing, said, strict=True)]
+        judged = [
+            ClassifiedDocument(place, document, one)
+            for (place, document), one in zip(missing, said, strict=True)
+        ]
         new = self._store.restore(judged, self._outbound, self._clock())
         done.restored += len(new)
         stamps = [item.document.published_at for item in new]

@@ -1,4 +1,4 @@
-"""What leaves when an episode turns: the message, who gets it, and when.  Pure: now is an argument."""
+"""What is sent when an episode changes state, to whom and when.  Pure: now is an argument."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from alerts.rules import Rule
-from stream.domain.alerts import Alert, Notice
+from stream.domain.alerts import Alert, PageRequest
 from stream.domain.documents import printable
 
 WEBHOOK, CHANNEL = "webhook:", "channel:"
@@ -95,10 +95,10 @@ class Delivery:
         """The page that opens the evidence; empty where none is served."""
         return f"{self.address}/alerts/{alert.id}" if self.address else ""
 
-    def notices(
+    def page_requests(
         self, alert: Alert, rule: Rule | None, last_page: datetime | None, now: datetime
-    ) -> list[Notice]:
-        """A notice for every receiver; `last_page` is when the rule last paged, on whatever topic."""
+    ) -> list[PageRequest]:
+        """A request for every receiver; `last_page` is when the rule last paged, on whatever topic."""
         leaves = now
         if last_page is not None and now < last_page + self.group:
             leaves = last_page + self.group
@@ -106,7 +106,7 @@ class Delivery:
             leaves = self.quiet.until(leaves) or leaves
         message = alert_message(alert, rule, self.link(alert))
         lane = f"{alert.rule}:{alert.severity}"
-        return [Notice(target, page_key(alert), lane, message, leaves) for target in self.targets]
+        return [PageRequest(target, page_key(alert), lane, message, leaves) for target in self.targets]
 
 
 def grouped(messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

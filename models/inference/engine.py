@@ -29,7 +29,7 @@ from models.inference.drift import Profiler, drift
 from models.inference.metrics import ModelMetrics
 from models.network import artifact
 from models.network.calibration import softmax
-from models.network.classifier import Classifier, Inputs, span_mask
+from models.network.classifier import AttentionClassifier, Inputs, span_mask
 from models.network.registry import resolve
 from models.settings import ModelSettings
 from stream.domain.documents import Prediction
@@ -84,7 +84,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class TextOutput:
     """What the network said of one text: per task probabilities [labels] and what carried the label.
 
     `carried` is one array [tokens] for each window, padding cut off (Head.explained); `lead` is the least
@@ -177,7 +177,7 @@ class Engine:
         """What reads that language."""
         return self._parts[lang]
 
-    def network(self, part: artifact.Part) -> Classifier:
+    def network(self, part: artifact.Part) -> AttentionClassifier:
         """The whole network of a part in torch.  Raises ModelError where its encoder runs elsewhere alone."""
         if self.settings.backend in NATIVE:
             raise ModelError(
@@ -308,7 +308,7 @@ class Engine:
         others = iter(part.tokenizer.encode_batch(list(compress(texts, map(not_, plain)))))
         return (next(quickly if is_plain else others) for is_plain in plain)
 
-    def judged(self, prepared: Sequence[Prepared]) -> Iterator[tuple[Prepared, Judged]]:
+    def judged(self, prepared: Sequence[Prepared]) -> Iterator[tuple[Prepared, TextOutput]]:
         """Each once.  Where two labels are too close for the encoder, by the more exact one there is."""
         close = []
         for batch in self.batches(prepared):
@@ -338,7 +338,7 @@ class Engine:
         return _inputs(batch).to(self.device)
 
     @torch.inference_mode()
-    def forward(self, batch: Sequence[Prepared], exactly: bool = False) -> list[Judged]:
+    def forward(self, batch: Sequence[Prepared], exactly: bool = False) -> list[TextOutput]:
         """One pass of the network over texts that share a batch."""
         started = time.perf_counter()
         part = batch[0].part
@@ -359,7 +359,7 @@ class Engine:
         windows, tokens = sum(len(item.windows) for item in batch), sum(item.tokens for item in batch)
         self._metrics.observe_forward(len(batch), windows, tokens, time.perf_counter() - started)
         return [
-            Judged(
+            TextOutput(
                 {task: values[row] for task, values in probabilities.items()},
                 {task: by_window(values[row], item, width) for task, values in carried.items()},
                 leads[row],
@@ -376,7 +376,7 @@ class Engine:
             raise InferenceError(f"{self.info.version}: {task} logits are not finite")
         return probabilities.round(DECIMALS)
 
-    def finish(self, item: Prepared, judged: Judged) -> Prediction:
+    def finish(self, item: Prepared, judged: TextOutput) -> Prediction:
         """Name the labels and the words that carried them."""
         return self._prediction(item, judged.probabilities, judged.carried)
 

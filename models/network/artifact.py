@@ -27,7 +27,7 @@ from torch import Tensor
 
 from models.errors import WeightsError
 from models.inference.drift import Profile
-from models.network.classifier import Classifier
+from models.network.classifier import AttentionClassifier
 
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 from transformers import AutoConfig, AutoModel
@@ -85,7 +85,7 @@ class Part:
     """One encoder with its heads and its tokenizer, loaded."""
 
     info: PartInfo
-    classifier: Classifier
+    classifier: AttentionClassifier
     tokenizer: Tokenizer
     pad_id: int
     unknown_id: int = -1
@@ -99,7 +99,7 @@ class LoadedModel:
 
 def save_part(
     folder: Path,
-    classifier: Classifier,
+    classifier: AttentionClassifier,
     tokenizer: Tokenizer,
     *,
     languages: tuple[str, ...],
@@ -150,7 +150,7 @@ def load_part(folder: Path, part: PartInfo, labels: Mapping[str, tuple[str, ...]
     try:
         config = AutoConfig.from_pretrained(place, trust_remote_code=False)
         encoder = drop_pooler(AutoModel.from_config(config, trust_remote_code=False))
-        classifier = Classifier(encoder, config.hidden_size, labels, part.pooling)
+        classifier = AttentionClassifier(encoder, config.hidden_size, labels, part.pooling)
         classifier.load_state_dict(unpack(load_file(path)))
         tokenizer = Tokenizer.from_file(str(place / "tokenizer.json"))
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:

@@ -128,7 +128,7 @@ class TargetHead(nn.Module):
         return self.output(self.dropout(both)).float(), weights.squeeze(1)
 
 
-class Classifier(nn.Module):
+class AttentionClassifier(nn.Module):
     """One pass of the encoder serves every task and every target.
 
     `encoder` is any Hugging Face encoder whose output has `last_hidden_state` of `width`.

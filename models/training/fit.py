@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from models.backends.device import compute_device, compute_dtype
 from models.data.dataset import Label, Row
 from models.errors import WeightsError
-from models.network.classifier import Classifier, Hidden, Inputs, span_mask
+from models.network.classifier import AttentionClassifier, Hidden, Inputs, span_mask
 from models.training.augment import augment
 from stream.domain.documents import SENTIMENTS
 
@@ -56,7 +56,7 @@ class FitOptions:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainingBatch:
     """Tokenised rows.  For each task, `allowed` and `among` are bool [rows, labels] and `known` [rows].
 
     `soft` [rows, labels] are a teacher's probabilities, where there is a teacher; NaN for a row it left.
@@ -106,7 +106,7 @@ class Fit:
     def __init__(
         self,
         options: FitOptions,
-        classifier: Classifier,
+        classifier: AttentionClassifier,
         tokenizer: Tokenizer,
         pad_id: int,
         labels: Mapping[str, Sequence[str]],
@@ -185,7 +185,7 @@ class Fit:
             encoder.base_model.update_and_allocate(self.step)
         return float(loss.detach())
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def _loss(self, batch: TrainingBatch) -> Tensor:
         logits, targets = self._forward(batch)
         losses = [self._task_loss(task, logits[task], batch) for task in self.labels]
         if len(batch.target_text):
@@ -196,7 +196,7 @@ class Fit:
             losses += [self.options.r_drop * symmetric(logits[t], again[t]) for t in self.labels]
         return torch.stack(losses).sum()
 
-    def _task_loss(self, task: str, logits: Tensor, batch: Batch) -> Tensor:
+    def _task_loss(self, task: str, logits: Tensor, batch: TrainingBatch) -> Tensor:
         """Hard labels and the teacher's, each as a mean over the rows that have one.
 
         Where the teacher said nothing the hard label counts in full.
@@ -215,7 +215,7 @@ class Fit:
             loss = loss + share * distil_loss(logits[taught], soft[taught], temperature).mean()
         return loss
 
-    def _forward(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+    def _forward(self, batch: TrainingBatch) -> tuple[dict[str, Tensor], Tensor]:
         with torch.autocast(self.device.type, torch.bfloat16) if self.half else nullcontext():
             hidden: Hidden = self.classifier.encode(batch.inputs)
             logits = {task: answer for task, (answer, _) in self.classifier.judge(hidden).items()}
@@ -224,7 +224,7 @@ class Fit:
                 targets, _ = self.classifier.target(hidden, batch.target_text, batch.target_spans)
         return logits, targets
 
-    def batch(self, chosen: Sequence[int]) -> Batch:
+    def batch(self, chosen: Sequence[int]) -> TrainingBatch:
         """Tokenise the rows at the positions `chosen`, edited where augmentation is on."""
         rows = [self.rows[i] for i in chosen]
         edit = self.options.augmentation
@@ -241,7 +241,7 @@ class Fit:
                 probabilities = self.soft[task][list(chosen)]
                 soft[task] = torch.from_numpy(probabilities).float().to(self.device)
         text, spans, wanted = self._targets(rows, encodings, inputs.ids.shape[1])
-        return Batch(inputs, allowed, among, known, soft, text, spans, wanted)
+        return TrainingBatch(inputs, allowed, among, known, soft, text, spans, wanted)
 
     def _mask(self, task: str, names: Sequence[Sequence[str]]) -> Tensor:
         mask = torch.zeros(len(names), len(self.labels[task]), dtype=torch.bool)
@@ -358,7 +358,7 @@ class Fit:
 class Score(Protocol):
     """How good a classifier is, the larger the better."""
 
-    def __call__(self, classifier: Classifier) -> float: ...
+    def __call__(self, classifier: AttentionClassifier) -> float: ...
 
 
 def symmetric(one: Tensor, other: Tensor) -> Tensor:

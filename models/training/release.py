@@ -18,7 +18,7 @@ from models.errors import WeightsError
 from models.inference.drift import Profiler
 from models.network import artifact
 from models.network.calibration import expected_calibration_error, fit_temperature, reliability, softmax
-from models.network.classifier import Classifier
+from models.network.classifier import AttentionClassifier
 from models.training.scoring import network_logits, task_figures
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def store(
     out: Path,
     languages: tuple[str, ...],
     max_tokens: int,
-    classifier: Classifier,
+    classifier: AttentionClassifier,
     tokenizer: Tokenizer,
     pad_id: int,
     labels: Mapping[str, tuple[str, ...]],

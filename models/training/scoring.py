@@ -10,12 +10,12 @@ from tokenizers import Tokenizer
 
 from models.data.dataset import Row
 from models.evaluation.scores import macro_f1
-from models.network.classifier import Classifier, Inputs
+from models.network.classifier import AttentionClassifier, Inputs
 from models.training.fit import Fit, Progress
 
 
 def network_logits(
-    classifier: Classifier, tokenizer: Tokenizer, pad_id: int, texts: Sequence[str],
+    classifier: AttentionClassifier, tokenizer: Tokenizer, pad_id: int, texts: Sequence[str],
     device: torch.device, half: bool, progress: Progress | None = None, note: str = "",
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """For each task, logits [texts, labels] in float32; the tokenizer says how long a text may be."""
@@ -36,7 +36,7 @@ def network_logits(
     return found
 
 
-def held_out_score(fit: Fit, classifier: Classifier, valid: Sequence[Row]) -> float:
+def held_out_score(fit: Fit, classifier: AttentionClassifier, valid: Sequence[Row]) -> float:
     """Mean over the tasks of `task_figures`' score."""
     logits = network_logits(
         classifier, fit.tokenizer, fit.pad_id, [row.text for row in valid], fit.device, fit.half

@@ -30,7 +30,7 @@ from models.errors import DataError, WeightsError
 from models.inference.normalize import normal_form
 from models.network import artifact
 from models.network.calibration import softmax
-from models.network.classifier import Classifier
+from models.network.classifier import AttentionClassifier
 from models.settings import SHIPPED_WEIGHTS
 from models.training.adapters import Method, adapt, merge
 from models.training.fit import Fit, FitOptions, Progress
@@ -91,7 +91,7 @@ class TrainingResult:
 class Start:
     """A network to train and what goes with it."""
 
-    classifier: Classifier
+    classifier: AttentionClassifier
     tokenizer: Tokenizer
     pad_id: int
     labels: dict[str, tuple[str, ...]]
@@ -279,7 +279,7 @@ def _from_model(options: TrainingOptions, base: Path, rows: Sequence[Row]) -> St
             "topics that %s does not have: topics are learned anew and other languages left out", base
         )
         encoder: Any = classifier.encoder
-        fresh = Classifier(encoder, int(encoder.config.hidden_size), labels, part.info.pooling)
+        fresh = AttentionClassifier(encoder, int(encoder.config.hidden_size), labels, part.info.pooling)
         fresh.heads["sentiment"], fresh.target = classifier.heads["sentiment"], classifier.target
         classifier, others = fresh, ()
     return Start(classifier, part.tokenizer, part.pad_id, labels, others, base)
@@ -296,7 +296,7 @@ def _bare(options: TrainingOptions, rows: Sequence[Row]) -> Start:
     fast.normalizer = normal_form(fast)
     known = [artifact.read_info(folder).labels for folder in (*options.teachers, options.join) if folder]
     labels = {task: label_names(rows, task, known[0][task] if known else ()) for task in TASKS}
-    classifier = Classifier(encoder, int(encoder.config.hidden_size), labels, options.pooling)
+    classifier = AttentionClassifier(encoder, int(encoder.config.hidden_size), labels, options.pooling)
     start = Start(classifier, fast, tokenizer.pad_token_id or 0, labels)
     if options.join:
         info = artifact.read_info(options.join)

@@ -30,7 +30,7 @@ from models.errors import ModelError
 from models.inference.batching import token_batches
 from models.inference.engine import TOKENIZER_THREADS, Engine
 from models.network import artifact
-from models.network.classifier import Classifier, Inputs
+from models.network.classifier import AttentionClassifier, Inputs
 from models.network.registry import resolve
 from models.settings import ModelSettings
 
@@ -87,7 +87,7 @@ def in_turns(
 
 def candidates(
     settings: ModelSettings, draws: Sequence[Sequence[str]]
-) -> tuple[Engine, Classifier, dict[str, Candidate]]:
+) -> tuple[Engine, AttentionClassifier, dict[str, Candidate]]:
     """The engine of the settings, the network, and all that can be compared here.
 
     Each takes the next of `draws` (all of one length) in each round.  The others run the first part of the
@@ -160,11 +160,14 @@ def _next(draws: Sequence[Sequence[str]], run: Callable[[Sequence[str]], object]
     return lambda: run(next(turn))
 
 
-def pipelines(settings: ModelSettings) -> "list[Pipeline]":
+def pipelines(settings: ModelSettings) -> "list[TransformersPipeline]":
     """One for each task, over the first part of the model."""
     model = artifact.load(resolve(settings.weights))
     device = compute_device(settings.device)
-    return [Pipeline(model.parts[0], task, labels, device) for task, labels in model.info.labels.items()]
+    return [
+        TransformersPipeline(model.parts[0], task, labels, device)
+        for task, labels in model.info.labels.items()
+    ]
 
 
 def _with_backend(settings: ModelSettings, backend: str, own: Engine, folder: str) -> Engine | None:
@@ -213,7 +216,7 @@ def every_thread_tokenises() -> Iterator[None]:
             os.environ[TOKENIZER_THREADS] = before
 
 
-class Pipeline:
+class TransformersPipeline:
     """transformers' own pipeline over the same weights, for one task."""
 
     def __init__(self, part: artifact.Part, task: str, labels: Sequence[str], device: torch.device) -> None:
@@ -262,7 +265,7 @@ def one_task(part: artifact.Part, task: str, labels: Sequence[str]) -> Any:
     return OneTask(config, part.classifier).eval()
 
 
-def flops(classifier: Classifier, lengths: Sequence[int]) -> float:
+def flops(classifier: AttentionClassifier, lengths: Sequence[int]) -> float:
     """Multiplications and additions of the network's matrices over texts of so many tokens.
 
     A layer has four projections of width h, two of h x f, and attention over n tokens twice: for each token

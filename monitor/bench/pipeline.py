@@ -37,7 +37,7 @@ from stream.kafka import admin
 from stream.kafka.security import client_options
 from stream.settings import PROFILES
 from stream.storage import database, schema
-from stream.storage.alerts import SqlAlertStore
+from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
 from stream.storage.leases import Lease
 
@@ -253,8 +253,10 @@ def evaluations(settings: Settings, rounds: int) -> float:
     store = Store(database.connect(settings.database), settings.stream.window_seconds)
     lease = Lease(store, f"bench-{uuid.uuid4().hex[:8]}", "bench", 3600)
     lease.hold(datetime.now(UTC))
-    alerts = SqlAlertStore(store, lease, settings.kafka.alerts)
-    loop = AlertLoop(rules, topics, alerts, Delivery(), store.width, AlertMetrics(CollectorRegistry()))
+    alerts = SqlEpisodeStore(store, lease, settings.kafka.alerts)
+    loop = AlertLoop(
+        rules, topics, store.reads, alerts, Delivery(), store.width, AlertMetrics(CollectorRegistry())
+    )
     timing = classifier.in_turns({"rules": (1, lambda: loop.evaluate(datetime.now(UTC)))}, rounds)["rules"]
     lease.release()
     store.engine.dispose()
@@ -268,10 +270,10 @@ def queries(settings: Settings, rounds: int) -> dict[str, float]:
     day, hour = now - timedelta(days=1), timedelta(hours=1)
     scope = Scope(None, tuple(Kind), day, now)
     asked: dict[str, Callable[[], object]] = {
-        "sums of a day": lambda: store.sums(day, now),
-        "hours of everything": lambda: store.cells(EPOCH, now, hour),
-        "most negative of a day": lambda: store.most_negative(scope, 5),
-        "sources of a day": lambda: store.writers(scope),
+        "sums of a day": lambda: store.reads.sums(day, now),
+        "hours of everything": lambda: store.reads.sums_by_window(EPOCH, now, hour),
+        "most negative of a day": lambda: store.reads.most_negative(scope, 5),
+        "sources of a day": lambda: store.reads.negative_writers(scope),
     }
     timings = classifier.in_turns({name: (1, ask) for name, ask in asked.items()}, rounds)
     store.engine.dispose()

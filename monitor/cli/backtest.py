@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from alerts.backtest import Page, Text, replay
+from alerts.backtest import Page, Text, backtest
 from alerts.rules import BaselineRule, Rule
 from models import backend_selection
 from models.data.dataset import fingerprint, records
@@ -28,7 +28,8 @@ from stream.domain.errors import FeedError, Rejected
 from stream.domain.sums import window_start
 from stream.feed import FeedOptions, parse_stamp, to_message, unknown_field
 from stream.storage import database
-from stream.storage.batches import Store, carrying_words
+from stream.storage.batches import Store
+from stream.storage.reads import carrying_words
 
 PAGE = Path(__file__).with_suffix(".html")
 CHUNK = 512
@@ -169,7 +170,7 @@ def stored(
                 row.sentiment, row.score, row.author, tuple(row.symbols), row.lang,
                 carrying_words(row.evidence), row.url,
             )
-            for row in store.scored(since, end or datetime.max.replace(tzinfo=UTC))
+            for row in store.reads.scored(since, end or datetime.max.replace(tzinfo=UTC))
         ]
     )  # fmt: skip
 
@@ -184,7 +185,7 @@ def run(
     progress: Progress,
 ) -> Result:
     """Drive the rules through the texts; texts before `start` are baseline alone."""
-    pages = replay(rules, topics, texts, start, lambda share: progress(f"replaying {name}", share))
+    pages = backtest(rules, topics, texts, start, lambda share: progress(f"replaying {name}", share))
     paging = [page for page in pages if page.fired.severity == "page"]
     others = [page for page in pages if page.fired.severity != "page"]
     caught = [

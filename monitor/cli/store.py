@@ -77,7 +77,7 @@ def feed(
     options = feeding.FeedOptions(columns, speed, shift_to_now, source)
     producer = admin.producer(chosen.kafka, linger_ms=20, batch_size=1 << 16)
     with click.open_file(str(file), "rb") as lines, progress(file, "feeding") as advance:
-        report = feeding.replay(
+        report = feeding.send_rows(
             feeding.lines_of(lines), str(file), topic, producer, options, progress=advance
         )
     producer.close()

@@ -50,8 +50,8 @@ class LiveTable:
 
     def _view(self, now: datetime) -> Group:
         width = timedelta(seconds=self._daemon.settings.stream.mood_seconds)
-        latest = _by_topic(self._daemon.store.sums(now - width, now))
-        before = _by_topic(self._daemon.store.sums(now - 2 * width, now - width))
+        latest = _by_topic(self._daemon.store.reads.sums(now - width, now))
+        before = _by_topic(self._daemon.store.reads.sums(now - 2 * width, now - width))
         alerts = self._daemon.recent_alerts()
         self._note(alerts)
         table = Table(title=None, expand=True, show_edge=False)

@@ -53,7 +53,7 @@ from stream.metrics import KINDS, StreamMetrics
 from stream.outbound import BatchOutbound
 from stream.pipeline import Pipeline
 from stream.storage import database
-from stream.storage.alerts import SqlAlertStore
+from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
 from stream.storage.leases import Lease
 from stream.storage.outbox import KAFKA, Entry, Outbox
@@ -145,7 +145,7 @@ class Daemon:
         )
         self._leases: list[Lease] = []
         self._alert_lease = self._lease("alerts")
-        self._alert_store = SqlAlertStore(self.store, self._alert_lease, settings.kafka.alerts)
+        self._alert_store = SqlEpisodeStore(self.store, self._alert_lease, settings.kafka.alerts)
         self._alert_pages = AlertPages(self._alert_store, self.store, utc_now)
         alerts = settings.alerts
         self._delivery = Delivery(
@@ -241,7 +241,7 @@ class Daemon:
 
     def _loops(self) -> list[Loop]:
         kafka, alerts = self.settings.kafka, self.settings.alerts
-        outbox = Outbox(self.store)
+        outbox = Outbox(self.store.engine)
         pages = PageDelivery(
             Webhooks(alerts.webhooks, alerts.webhook_seconds), Channels(alerts.channels),
             outbox, self.alert_metrics, utc_now,
@@ -295,6 +295,7 @@ class Daemon:
         loop = AlertLoop(
             self.rules.rules,
             self.topics,
+            self.store.reads,
             self._alert_store,
             self._delivery,
             self.store.width,

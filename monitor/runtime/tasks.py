@@ -26,7 +26,7 @@ from stream.kafka.sender import KafkaSender
 from stream.kafka.settings import KafkaSettings
 from stream.metrics import StreamMetrics
 from stream.pipeline import Pipeline
-from stream.storage.alerts import SqlAlertStore
+from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
 from stream.storage.database import writing
 from stream.storage.leases import Lease, LeaseLost
@@ -112,7 +112,7 @@ class AlertRunner:
             if not self._lease.hold(now):
                 raise LeaseLost("another monitor holds it")
             self._loop.evaluate(now)
-            self._stream_metrics.show_mood(self._store.sums(self._mood(now), now))
+            self._stream_metrics.show_mood(self._store.reads.sums(self._mood(now), now))
         except LeaseLost:
             self._loop.rest()
             self._hide()
@@ -233,7 +233,7 @@ class AlertmanagerRunner:
         self,
         names: Sequence[str],
         managers: Webhooks,
-        alerts: SqlAlertStore,
+        alerts: SqlEpisodeStore,
         rules: RuleFile,
         delivery: Delivery,
         lease: Lease,
@@ -293,7 +293,7 @@ class HeartbeatRunner:
             put_outbox(connection, [to_kafka(self._topic, [(f"{HEARTBEAT}/{stamp}", message)])], now)
         scope = Scope(None, tuple(Kind), now - REMEMBERED, now, Selection((HEARTBEAT,)))
         # One that never arrives must be missed too.
-        heard = self._store.heard(scope).get(HEARTBEAT, self._started)
+        heard = self._store.reads.last_seen_by_source(scope).get(HEARTBEAT, self._started)
         self._metrics.heartbeat.set(heard.timestamp())
 
 

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from alerts.rules import ALL
 from stream.domain.alerts import Alert
 from stream.domain.sums import window_start
-from stream.storage.alerts import SqlAlertStore
+from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
 
 TEMPLATE = Path(__file__).with_suffix(".html")
@@ -35,7 +35,7 @@ class Bar:
 class AlertPages:
     """/alerts lists the latest episodes, /alerts/ID shows one; read from SQL whenever asked for."""
 
-    def __init__(self, alerts: SqlAlertStore, store: Store, clock: Callable[[], datetime]) -> None:
+    def __init__(self, alerts: SqlEpisodeStore, store: Store, clock: Callable[[], datetime]) -> None:
         self._alerts, self._store, self._clock = alerts, store, clock
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
         environment.filters |= {"marked": marked, "web": is_web, "stamp": _stamp, "number": _number}
@@ -54,7 +54,7 @@ class AlertPages:
             alert=alert,
             bars=bars,
             most=max((bar.texts for bar in bars), default=0) or 1,
-            turns=self._alerts.turns(alert.id),
+            transitions=self._alerts.transitions(alert.id),
             deliveries=self._alerts.deliveries(alert.id),
         )
 
@@ -67,7 +67,7 @@ class AlertPages:
         width = max((end - alert.since + around) / BARS // self._store.width, 1) * self._store.width
         start = window_start(alert.since - around, width)
         bars = {start + i * width: Bar(start + i * width, 0, 0) for i in range((end - start) // width + 1)}
-        for cell in self._store.cells(start, end, width):
+        for cell in self._store.reads.sums_by_window(start, end, width):
             if alert.topic in (ALL, cell.topic):
                 bar = bars[cell.start]
                 bars[cell.start] = Bar(bar.start, bar.texts + cell.n, bar.negative + cell.negative)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Exhibit:
+class EvidenceItem:
     """A document as evidence shows it; `words` did most for its sentiment."""
 
     source: str
@@ -41,7 +41,7 @@ class Alert:
     summary: str
     usual: float | None = None
     message: str = ""
-    evidence: tuple[Exhibit, ...] = ()
+    evidence: tuple[EvidenceItem, ...] = ()
     sources: Mapping[str, int] = field(default_factory=dict)
     fired_at: datetime | None = None
     resolved_at: datetime | None = None
@@ -49,7 +49,7 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Transition:
     """An episode that came into another state: a row to audit, and `message` as an event."""
 
     alert: Alert
@@ -59,7 +59,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class PageRequest:
     """A page for one receiver: the same `key` never twice, those of a `lane` in order, and none before its
     time."""
 

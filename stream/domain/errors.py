@@ -60,6 +60,6 @@ class InferenceError(StreamError):
     pass
 
 
-def told(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """What it says, or its kind where it says nothing."""
     return str(error) or type(error).__name__

@@ -21,7 +21,7 @@ class Partition(msgspec.Struct, frozen=True, order=True, gc=False):
         return f"{self.topic}[{self.number}]"
 
 
-class Place(msgspec.Struct, frozen=True, gc=False):
+class MessagePosition(msgspec.Struct, frozen=True, gc=False):
     """Where a message stood, the kind of document its topic carries, and its value.
 
     Of a document in a message of several, `item` is which of them it is, from 0 on, and `value` its own.
@@ -37,10 +37,10 @@ class Place(msgspec.Struct, frozen=True, gc=False):
         return f"{self.partition}@{self.offset}" + ("" if self.item is None else f"#{self.item}")
 
 
-class Judged(msgspec.Struct, frozen=True, gc=False):
+class ClassifiedDocument(msgspec.Struct, frozen=True, gc=False):
     """A document, where it stood, and what the classifier said of it."""
 
-    place: Place
+    position: MessagePosition
     document: Document
     prediction: Prediction
 
@@ -58,13 +58,13 @@ class Judged(msgspec.Struct, frozen=True, gc=False):
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     """A message that could not become a judged document, and why."""
 
-    place: Place
+    position: MessagePosition
     reason: str
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class OutboundMessage:
     """Something that leaves: where to, and its JSON; a page has a lane, a key and a time to wait for."""
 
     target: str
@@ -78,23 +78,23 @@ class Outgoing:
 class Batch:
     """The outcomes of consecutive messages of some partitions, in stream order, and all of each message."""
 
-    outcomes: Sequence[Judged | DeadLetter]
+    outcomes: Sequence[ClassifiedDocument | DeadLetter]
 
     @property
     def starts(self) -> dict[Partition, int]:
         """The offset of the first message of each partition."""
-        places = (outcome.place for outcome in reversed(self.outcomes))
+        places = (outcome.position for outcome in reversed(self.outcomes))
         return {place.partition: place.offset for place in places}
 
     @property
     def ends(self) -> dict[Partition, int]:
         """The offset after the last message of each partition."""
-        places = (outcome.place for outcome in self.outcomes)
+        places = (outcome.position for outcome in self.outcomes)
         return {place.partition: place.offset + 1 for place in places}
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WriteResult:
     """What of a batch was new, and how much of it was not, by kind and outcome.
 
     A repeat is a known document under a new offset; what was redelivered is a known offset.  `holes`
@@ -102,7 +102,7 @@ class Written:
     or transactions, and a loss where Kafka's retention overtook the reader.
     """
 
-    judged: Sequence[Judged]
+    judged: Sequence[ClassifiedDocument]
     dead: Sequence[DeadLetter]
     repeated: Mapping[tuple[str, str], int]
     holes: int
@@ -111,7 +111,9 @@ class Written:
 class Outbound(Protocol):
     """What leaves for the new part of a batch."""
 
-    def __call__(self, new: Sequence[Judged], dead: Sequence[DeadLetter]) -> Sequence[Outgoing]: ...
+    def __call__(
+        self, new: Sequence[ClassifiedDocument], dead: Sequence[DeadLetter]
+    ) -> Sequence[OutboundMessage]: ...
 
 
 class Classify(Protocol):

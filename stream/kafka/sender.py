@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
-from stream.domain.errors import BrokerError, told
+from stream.domain.errors import BrokerError, error_text
 from stream.kafka.admin import ANSWER_SECONDS, answers
 from stream.kafka.security import client_options
 from stream.kafka.settings import KafkaSettings
@@ -44,7 +44,7 @@ class KafkaSender:
         try:
             found = self._loop.run_until_complete(self._send(entries))
         except (KafkaError, BrokerError, TimeoutError) as error:
-            found = {entry.id: told(error) for entry in entries}
+            found = {entry.id: error_text(error) for entry in entries}
         if any(found.values()):
             self.close()
         return found
@@ -74,7 +74,7 @@ class KafkaSender:
                 futures = await asyncio.wait_for(_enqueue(producer, entry), ANSWER_SECONDS)
                 sent.append((entry.id, futures, None))
             except (KafkaError, TimeoutError) as error:
-                sent.append((entry.id, [], told(error)))
+                sent.append((entry.id, [], error_text(error)))
         if waiting := [future for _, futures, _ in sent for future in futures]:
             await asyncio.wait(waiting, timeout=ANSWER_SECONDS)
         return {id_: refusal or _failure(futures) for id_, futures, refusal in sent}
@@ -121,5 +121,5 @@ def _failure(futures: Sequence[Sent]) -> str | None:
         if not future.done():
             return f"no answer within {ANSWER_SECONDS} s"
         if error := future.exception():
-            return told(error)
+            return error_text(error)
     return None

@@ -1,15 +1,14 @@
 """What SQL holds for the alert loop: episodes, who runs the loop, and the pages that leave."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, select
 
-from stream.domain.alerts import Alert, Exhibit, Notice, Turn
-from stream.domain.records import Outgoing
-from stream.domain.sums import Aggregate, Scope, Selection
+from stream.domain.alerts import Alert, EvidenceItem, PageRequest, Transition
+from stream.domain.records import OutboundMessage
 from stream.storage import schema
 from stream.storage.batches import Store
 from stream.storage.database import reading, writing
@@ -20,31 +19,11 @@ from stream.storage.sql import insert_or
 OPEN = ("pending", "firing", "flapping")
 
 
-class SqlAlertStore:
+class SqlEpisodeStore:
     """The alert room's store over SQL; every write renews the lease in its own transaction."""
 
     def __init__(self, store: Store, lease: Lease, alerts_topic: str) -> None:
         self._store, self._lease, self._topic = store, lease, alerts_topic
-
-    def sums(self, start: datetime, end: datetime, selection: Selection) -> list[Aggregate]:
-        return self._store.sums(start, end, selection)
-
-    def cells(
-        self, start: datetime, end: datetime, width: timedelta, selection: Selection
-    ) -> list[Aggregate]:
-        return self._store.cells(start, end, width, selection)
-
-    def most_negative(self, scope: Scope, limit: int) -> list[Exhibit]:
-        return self._store.most_negative(scope, limit)
-
-    def writers(self, scope: Scope) -> tuple[dict[str, int], int]:
-        return self._store.writers(scope)
-
-    def heard(self, scope: Scope) -> dict[str, datetime]:
-        return self._store.heard(scope)
-
-    def late(self, since: datetime, before: datetime) -> list[datetime]:
-        return self._store.late(since, before)
 
     def past_alerts(self, since: datetime) -> list[Alert]:
         table = schema.alerts
@@ -72,7 +51,7 @@ class SqlAlertStore:
             row = connection.execute(select(table).where(table.c.id == id_)).one_or_none()
             return None if row is None else _alert(row)
 
-    def turns(self, alert_id: str) -> list[Any]:
+    def transitions(self, alert_id: str) -> list[Any]:
         """The rows of an episode's transitions, in order."""
         table = schema.alert_transitions
         with reading(self._store.engine) as connection:
@@ -90,8 +69,8 @@ class SqlAlertStore:
         self,
         changed: Sequence[Alert],
         dropped: Sequence[str],
-        turns: Sequence[Turn],
-        notices: Sequence[Notice],
+        transitions: Sequence[Transition],
+        page_requests: Sequence[PageRequest],
         now: datetime,
     ) -> None:
         """Write episodes, drop those that never fired, note every transition and queue it as an event, and
@@ -108,32 +87,37 @@ class SqlAlertStore:
                     index_elements=["id"], set_={key: row[key] for key in row if key != "id"}
                 )
                 connection.execute(statement, row)
-            if turns:
-                connection.execute(schema.alert_transitions.insert(), [_turn_row(turn) for turn in turns])
-                events = [(str(turn.message["key"]), dict(turn.message)) for turn in turns]
+            if transitions:
+                connection.execute(
+                    schema.alert_transitions.insert(),
+                    [_transition_row(transition) for transition in transitions],
+                )
+                events = [
+                    (str(transition.message["key"]), dict(transition.message)) for transition in transitions
+                ]
                 put_outbox(connection, [to_kafka(self._topic, events)], now)
-            put_outbox(connection, [_page(n) for n in notices if _is_new(connection, n, now)], now)
+            put_outbox(connection, [_page(n) for n in page_requests if _is_new(connection, n, now)], now)
 
 
-def _is_new(connection: Connection, notice: Notice, now: datetime) -> bool:
+def _is_new(connection: Connection, request: PageRequest, now: datetime) -> bool:
     """Note that a page is queued; false where it was before: none goes to a receiver twice."""
     row = {
-        "target": notice.target, "key": notice.key, "alert_id": notice.message["id"], "queued_at": now,
+        "target": request.target, "key": request.key, "alert_id": request.message["id"], "queued_at": now,
     }  # fmt: skip
     statement = insert_or(connection, schema.deliveries).on_conflict_do_nothing()
     return connection.scalar(statement.returning(schema.deliveries.c.key), row) is not None
 
 
-def _page(notice: Notice) -> Outgoing:
-    body = msgspec.json.encode(notice.message)
-    return Outgoing(notice.target, body, notice.lane, notice.key, notice.not_before)
+def _page(request: PageRequest) -> OutboundMessage:
+    body = msgspec.json.encode(request.message)
+    return OutboundMessage(request.target, body, request.lane, request.key, request.not_before)
 
 
-def _turn_row(turn: Turn) -> dict[str, Any]:
-    alert = turn.alert
+def _transition_row(transition: Transition) -> dict[str, Any]:
+    alert = transition.alert
     names = ("rule", "topic", "state", "value", "threshold", "n", "uncertainty", "summary")
     fields = {name: getattr(alert, name) for name in names}
-    return fields | {"alert_id": alert.id, "before": turn.before, "at": turn.at}
+    return fields | {"alert_id": alert.id, "before": transition.before, "at": transition.at}
 
 
 def _row(alert: Alert) -> dict[str, Any]:
@@ -143,4 +127,4 @@ def _row(alert: Alert) -> dict[str, Any]:
 
 def _alert(row: Any) -> Alert:
     fields = dict(row._mapping)
-    return Alert(**fields | {"evidence": msgspec.convert(fields["evidence"], tuple[Exhibit, ...])})
+    return Alert(**fields | {"evidence": msgspec.convert(fields["evidence"], tuple[EvidenceItem, ...])})

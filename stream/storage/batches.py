@@ -1,35 +1,29 @@
-"""The store: what SQL holds of the stream, written one batch in one transaction."""
+"""The one transaction: what a batch writes, and the offsets that decide whether it counts."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 from sqlalchemy import (
-    BigInteger,
     Connection,
     Engine,
     bindparam,
-    cast,
-    func,
-    literal,
     select,
     tuple_,
     update,
 )
 
-from stream.domain.alerts import Exhibit
-from stream.domain.documents import EPOCH, SCORE_SCALE, Kind, Span
+from stream.domain.documents import Kind, Span
 from stream.domain.errors import StoreRefused
-from stream.domain.records import Batch, DeadLetter, Judged, Outbound, Partition, Written
-from stream.domain.sums import Aggregate, Scope, Selection
+from stream.domain.records import Batch, ClassifiedDocument, DeadLetter, Outbound, Partition, WriteResult
 from stream.storage import schema
 from stream.storage.database import reading, writing
 from stream.storage.outbox import put_outbox
-from stream.storage.schema import SUMS
+from stream.storage.reads import Reads
 from stream.storage.sql import insert_or, insert_rows
-from stream.storage.sums import ANY, _among, _selected, _windows, add_sums, stretch_of, sums_of
+from stream.storage.sums import add_sums, sums_of
 
 MOVE = (
     update(schema.offsets)
@@ -44,13 +38,14 @@ MOVE = (
 
 
 class Store:
-    """Reads and writes over one engine; safe to share between threads."""
+    """The database over one engine; safe to share between threads.  `reads` is what rules and pages ask."""
 
     def __init__(self, engine: Engine, window_seconds: int) -> None:
         self.engine = engine
         self.width = timedelta(seconds=window_seconds)
+        self.reads = Reads(engine, self.width)
 
-    def write(self, batch: Batch, outbound: Outbound, now: datetime) -> Written:
+    def write(self, batch: Batch, outbound: Outbound, now: datetime) -> WriteResult:
         """One transaction: fence, documents, aggregates, dead letters, outbox, offsets.
 
         `outbound` turns what was new into what leaves.  Raises StoreUnavailable or StoreRefused, and
@@ -59,15 +54,17 @@ class Store:
         ends = batch.ends
         with writing(self.engine) as connection:
             fences = self._lock(connection, ends, now)
-            passed = [item for item in batch.outcomes if item.place.offset >= fences[item.place.partition]]
-            judged = [item for item in passed if isinstance(item, Judged)]
+            passed = [
+                item for item in batch.outcomes if item.position.offset >= fences[item.position.partition]
+            ]
+            judged = [item for item in passed if isinstance(item, ClassifiedDocument)]
             dead = [item for item in passed if isinstance(item, DeadLetter)]
             new = self._add(connection, judged, dead, outbound, now)
             self._move(connection, ends, fences, now)
         # A partition without a row yet begins wherever Kafka still has it.
         jumps = [start - fences[partition] for partition, start in batch.starts.items() if fences[partition]]
         holes = sum(jump for jump in jumps if jump > 0)
-        return Written(new, dead, _repeated(batch.outcomes, passed, judged, new), holes)
+        return WriteResult(new, dead, _repeated(batch.outcomes, passed, judged, new), holes)
 
     def next_offsets(self, incarnations: Iterable[str]) -> dict[Partition, int]:
         """The next offset to read of every partition of these incarnations that was ever read."""
@@ -85,12 +82,14 @@ class Store:
             fences = self._lock(connection, offsets, now)
             self._move(connection, offsets, fences, now)
 
-    def restore(self, judged: Sequence[Judged], outbound: Outbound, now: datetime) -> Sequence[Judged]:
+    def restore(
+        self, judged: Sequence[ClassifiedDocument], outbound: Outbound, now: datetime
+    ) -> Sequence[ClassifiedDocument]:
         """Write those documents that are missing, wherever their partitions stand; what was written."""
         with writing(self.engine) as connection:
             return self._add(connection, judged, [], outbound, now)
 
-    def refuses(self, judged: Sequence[Judged], outbound: Outbound, now: datetime) -> str | None:
+    def refuses(self, judged: Sequence[ClassifiedDocument], outbound: Outbound, now: datetime) -> str | None:
         """Why the database does not take them, None where it would.  Nothing is written.
 
         Raises StoreUnavailable.
@@ -107,91 +106,6 @@ class Store:
         """Raises StoreUnavailable where the database does not answer."""
         with reading(self.engine) as connection:
             connection.execute(select(1))
-
-    def sums(self, start: datetime, end: datetime, selection: Selection = ANY) -> list[Aggregate]:
-        """For each topic and kind, the sum of the windows that start in [start, end)."""
-        return self._added(start, end, None, selection)
-
-    def cells(
-        self, start: datetime, end: datetime, width: timedelta, selection: Selection = ANY
-    ) -> list[Aggregate]:
-        """The same by stretches of `width`, whole seconds counted from the epoch: those with data, in
-        order."""
-        return self._added(start, end, int(width.total_seconds()), selection)
-
-    def _added(
-        self, start: datetime, end: datetime, width: int | None, selection: Selection
-    ) -> list[Aggregate]:
-        """A selection by anything but topic and kind is counted from the documents themselves."""
-        source = _selected(selection, start, end) if selection else _windows(start, end, width)
-        stamp = source.c.window_start
-        cell: Any = literal(0) if width is None else stretch_of(stamp, width)
-        # PostgreSQL's own sum of large integers is a decimal, which takes ten times as long to read.
-        sums = [cast(func.sum(source.c[name]), BigInteger) for name in SUMS]
-        query = (
-            select(cell.label("cell"), source.c.topic, source.c.kind, *sums)
-            .group_by("cell", source.c.topic, source.c.kind)
-            .order_by("cell", source.c.topic, source.c.kind)
-        )
-        with reading(self.engine) as connection:
-            rows = connection.execute(query).all()
-        starts = {at: start if width is None else EPOCH + timedelta(seconds=at * width) for at, *_ in rows}
-        return [Aggregate(starts[at], *rest) for at, *rest in rows]
-
-    def most_negative(self, scope: Scope, limit: int) -> list[Exhibit]:
-        """The lowest-scored documents."""
-        table = schema.documents
-        query = select(table).where(*_among(scope), table.c.status == "ok")
-        query = query.order_by(table.c.score, table.c.published_at, table.c.source, table.c.id)
-        with reading(self.engine) as connection:
-            return [
-                Exhibit(
-                    row.source, row.id, row.published_at, row.title or row.text, row.score / SCORE_SCALE,
-                    carrying_words(row.evidence), row.url,
-                )
-                for row in connection.execute(query.limit(limit))
-            ]  # fmt: skip
-
-    def scored(self, start: datetime, end: datetime) -> Iterator[Any]:
-        """The rows of documents with a score that were published in [start, end), in order of time."""
-        table = schema.documents
-        query = select(table).where(
-            table.c.published_at >= start, table.c.published_at < end, table.c.score.is_not(None)
-        )
-        with reading(self.engine) as connection:
-            rows = connection.execution_options(yield_per=1000).execute(query.order_by(table.c.published_at))
-            yield from rows
-
-    def writers(self, scope: Scope) -> tuple[dict[str, int], int]:
-        """How many negative documents each source has, most first, and how many authors wrote them."""
-        table = schema.documents
-        negative = [*_among(scope), table.c.sentiment == "negative"]
-        n = func.count().label("n")
-        by_source = select(table.c.source, n).where(*negative).group_by(table.c.source)
-        with reading(self.engine) as connection:
-            authors = connection.scalar(select(func.count(table.c.author.distinct())).where(*negative))
-            rows = connection.execute(by_source.order_by(n.desc(), table.c.source))
-            return {source: int(count) for source, count in rows}, int(authors or 0)
-
-    def heard(self, scope: Scope) -> dict[str, datetime]:
-        """When each source last published a document of whatever sort, those that did."""
-        table = schema.documents
-        query = select(table.c.source, func.max(table.c.published_at)).where(*_among(scope))
-        with reading(self.engine) as connection:
-            return {row.source: row[1] for row in connection.execute(query.group_by(table.c.source))}
-
-    def late(self, since: datetime, before: datetime) -> list[datetime]:
-        """The windows that judged documents fall in which were received at `since` or later and published
-        before `before`, in order."""
-        table = schema.documents
-        cell = stretch_of(table.c.published_at, int(self.width.total_seconds()))
-        query = (
-            select(cell.label("cell"))
-            .distinct()
-            .where(table.c.received_at >= since, table.c.published_at < before, table.c.score.is_not(None))
-        )
-        with reading(self.engine) as connection:
-            return [EPOCH + at * self.width for at in connection.scalars(query.order_by("cell"))]
 
     def _lock(
         self, connection: Connection, ends: Mapping[Partition, int], now: datetime
@@ -230,11 +144,11 @@ class Store:
     def _add(
         self,
         connection: Connection,
-        judged: Sequence[Judged],
+        judged: Sequence[ClassifiedDocument],
         dead: Sequence[DeadLetter],
         outbound: Outbound,
         now: datetime,
-    ) -> list[Judged]:
+    ) -> list[ClassifiedDocument]:
         """All that a batch adds but its offsets; the documents that were new."""
         new = self._insert_documents(connection, judged, now)
         add_sums(connection, sums_of(new, self.width))
@@ -243,10 +157,10 @@ class Store:
         return new
 
     def _insert_documents(
-        self, connection: Connection, judged: Iterable[Judged], now: datetime
-    ) -> list[Judged]:
+        self, connection: Connection, judged: Iterable[ClassifiedDocument], now: datetime
+    ) -> list[ClassifiedDocument]:
         """Insert what is not there yet, in sorted order; what was inserted, in stream order."""
-        first: dict[tuple[str, str], Judged] = {}
+        first: dict[tuple[str, str], ClassifiedDocument] = {}
         for item in judged:
             first.setdefault(item.identity, item)
         if not first:
@@ -260,8 +174,8 @@ class Store:
 
     def _insert_dead(self, connection: Connection, dead: Iterable[DeadLetter], now: datetime) -> None:
         rows = [
-            _partition_key(letter.place.partition)
-            | {"kafka_offset": letter.place.offset, "item": letter.place.item or 0}
+            _partition_key(letter.position.partition)
+            | {"kafka_offset": letter.position.offset, "item": letter.position.item or 0}
             | {"reason": letter.reason, "seen_at": now}
             | {"detail": letter.detail.replace("\0", "\ufffd")[:2000]}
             for letter in dead
@@ -270,24 +184,18 @@ class Store:
             connection.execute(*insert_rows(connection, schema.dead_letters, rows))
 
 
-def carrying_words(evidence: Sequence[Mapping[str, Any]], most: int = 5) -> tuple[str, ...]:
-    """The words of a stored prediction that did most for its sentiment, most first."""
-    spans = [span for span in evidence if span["task"] == "sentiment"]
-    return tuple(span["text"] for span in sorted(spans, key=lambda span: -span["weight"])[:most])
-
-
 def _repeated(
-    outcomes: Sequence[Judged | DeadLetter],
-    passed: Sequence[Judged | DeadLetter],
-    judged: Sequence[Judged],
-    new: Sequence[Judged],
+    outcomes: Sequence[ClassifiedDocument | DeadLetter],
+    passed: Sequence[ClassifiedDocument | DeadLetter],
+    judged: Sequence[ClassifiedDocument],
+    new: Sequence[ClassifiedDocument],
 ) -> Mapping[tuple[str, str], int]:
     if len(new) == len(judged) and len(passed) == len(outcomes):
         return {}
-    tally = Counter((outcome.place.kind.value, "redelivered") for outcome in outcomes)
-    tally.subtract((outcome.place.kind.value, "redelivered") for outcome in passed)
-    tally.update((item.place.kind.value, "repeat") for item in judged)
-    tally.subtract((item.place.kind.value, "repeat") for item in new)
+    tally = Counter((outcome.position.kind.value, "redelivered") for outcome in outcomes)
+    tally.subtract((outcome.position.kind.value, "redelivered") for outcome in passed)
+    tally.update((item.position.kind.value, "repeat") for item in judged)
+    tally.subtract((item.position.kind.value, "repeat") for item in new)
     return {key: count for key, count in tally.items() if count}
 
 
@@ -326,8 +234,8 @@ class DocumentRow(msgspec.Struct, frozen=True, gc=False):
     kafka_offset: int
 
 
-def document_row(item: Judged, now: datetime) -> DocumentRow:
-    document, prediction, place = item.document, item.prediction, item.place
+def document_row(item: ClassifiedDocument, now: datetime) -> DocumentRow:
+    document, prediction, place = item.document, item.prediction, item.position
     topics, moods = (prediction.probabilities.get(task, {}) for task in ("topic", "sentiment"))
     counted = prediction.counted
     return DocumentRow(

@@ -10,6 +10,7 @@ import msgspec
 from cramjam import zstd
 from sqlalchemy import (
     Connection,
+    Engine,
     Select,
     and_,
     delete,
@@ -19,9 +20,8 @@ from sqlalchemy import (
     update,
 )
 
-from stream.domain.records import Outgoing
+from stream.domain.records import OutboundMessage
 from stream.storage import schema
-from stream.storage.batches import Store
 from stream.storage.database import reading, writing
 
 KAFKA = "kafka:"
@@ -58,20 +58,20 @@ class Entry:
     created_at: datetime
 
 
-def to_kafka(topic: str, messages: Sequence[tuple[str, dict[str, Any]]]) -> Outgoing:
+def to_kafka(topic: str, messages: Sequence[tuple[str, dict[str, Any]]]) -> OutboundMessage:
     """An outbox entry that holds several messages, (key, value) each, for one topic.
 
     Compressed, since PostgreSQL's own compression of large values takes several times as long.
     """
     body = [KafkaMessage(key, msgspec.json.encode(value)) for key, value in messages]
-    return Outgoing(KAFKA + topic, bytes(zstd.compress(msgspec.msgpack.encode(body), level=1)))
+    return OutboundMessage(KAFKA + topic, bytes(zstd.compress(msgspec.msgpack.encode(body), level=1)))
 
 
 class Outbox:
     """The rows that wait to be sent, oldest first in each lane of a target."""
 
-    def __init__(self, store: Store) -> None:
-        self._engine = store.engine
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     def is_due(self, targets: Sequence[str], now: datetime) -> bool:
         """Whether `due` has anything."""
@@ -156,7 +156,7 @@ def decode_messages(body: bytes) -> list[KafkaMessage]:
     return [KafkaMessage(message.key, bytes(message.value)) for message in left]
 
 
-def put_outbox(connection: Connection, outgoing: Sequence[Outgoing], now: datetime) -> None:
+def put_outbox(connection: Connection, outgoing: Sequence[OutboundMessage], now: datetime) -> None:
     """Queue what leaves in the transaction that decided it."""
     rows = [
         {

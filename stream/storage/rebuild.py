@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from stream.domain.documents import EPOCH, Document, Kind
 from stream.domain.errors import StoreUnavailable
-from stream.domain.records import Classify, Judged, Outbound, Partition, Place
+from stream.domain.records import ClassifiedDocument, Classify, MessagePosition, Outbound, Partition
 from stream.domain.sums import Aggregate, window_start
 from stream.storage import schema
 from stream.storage.batches import Store, document_row
@@ -77,7 +77,9 @@ def relabel(
     for rows in _chunks(store, stretch, version):
         contents = [_document(row).content for row in rows]
         said = classify(contents, [row.lang for row in rows])
-        judged = [Judged(_place(row), _document(row), one) for row, one in zip(rows, said, strict=True)]
+        judged = [
+            ClassifiedDocument(_place(row), _document(row), one) for row, one in zip(rows, said, strict=True)
+        ]
         with writing(store.engine) as connection:
             changed = _still_other(connection, judged, version)
             _rewrite(connection, changed, store.width, clock())
@@ -210,7 +212,9 @@ def _chunks(store: Store, stretch: Stretch, version: str) -> Iterator[list[Any]]
         after = tuple_(*key) > (last.published_at, last.source, last.id)
 
 
-def _still_other(connection: Connection, judged: Sequence[Judged], version: str) -> list[tuple[Any, Judged]]:
+def _still_other(
+    connection: Connection, judged: Sequence[ClassifiedDocument], version: str
+) -> list[tuple[Any, ClassifiedDocument]]:
     """The rows, locked, that no other run has rewritten meanwhile, each with what is now said of it."""
     table = schema.documents
     items = {item.identity: item for item in judged}
@@ -220,7 +224,7 @@ def _still_other(connection: Connection, judged: Sequence[Judged], version: str)
 
 
 def _rewrite(
-    connection: Connection, changed: Sequence[tuple[Any, Judged]], width: timedelta, now: datetime
+    connection: Connection, changed: Sequence[tuple[Any, ClassifiedDocument]], width: timedelta, now: datetime
 ) -> None:
     """New labels, and in the aggregates the difference to the old ones."""
     table = schema.documents
@@ -248,8 +252,10 @@ def _drop_empty(connection: Connection, cells: Mapping[Cell, Aggregate]) -> None
             connection.execute(delete(table).where(*mine, table.c.n == 0))
 
 
-def _place(row: Any) -> Place:
-    return Place(Kind(row.kind), Partition("", row.kafka_topic, row.kafka_partition), row.kafka_offset, None)
+def _place(row: Any) -> MessagePosition:
+    return MessagePosition(
+        Kind(row.kind), Partition("", row.kafka_topic, row.kafka_partition), row.kafka_offset, None
+    )
 
 
 def _document(row: Any) -> Document:

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from stream.domain.documents import EPOCH, SENTIMENTS
-from stream.domain.records import Judged
+from stream.domain.records import ClassifiedDocument
 from stream.domain.sums import Aggregate, Scope, Selection, window_start
 from stream.storage import schema
 from stream.storage.schema import SUMS
@@ -123,7 +123,7 @@ def stretches(start: datetime, end: datetime, width: int | None) -> list[tuple[i
 Cell = tuple[datetime, str, str, int]
 
 
-def sums_of(judged: Iterable[Judged], width: timedelta) -> dict[Cell, Aggregate]:
+def sums_of(judged: Iterable[ClassifiedDocument], width: timedelta) -> dict[Cell, Aggregate]:
     """What documents add to the aggregates of `width`."""
     sums: dict[Cell, list[int]] = {}
     for item in judged:
@@ -131,7 +131,7 @@ def sums_of(judged: Iterable[Judged], width: timedelta) -> dict[Cell, Aggregate]
         if prediction.topic is None or score is None:
             continue
         start = window_start(item.document.published_at, width)
-        key = (start, prediction.topic, item.place.kind.value, item.place.partition.number)
+        key = (start, prediction.topic, item.position.kind.value, item.position.partition.number)
         added = sums.get(key)
         if added is None:
             added = sums[key] = [0] * len(SUMS)

@@ -88,14 +88,16 @@ def asked(store: Store) -> dict[str, Callable[[], object]]:
     year, day, hour = END - timedelta(days=DAYS), timedelta(days=1), timedelta(hours=1)
     kinds = tuple(Kind)
     found: dict[str, Callable[[], object]] = {
-        "sums of a year, by topic": lambda: store.sums(year, END),
-        "days of a year, by topic": lambda: store.cells(year, END, day),
-        "hours of four weeks, by topic": lambda: store.cells(END - 28 * day, END, hour),
-        "minutes of the last hour": lambda: store.cells(END - hour, END, timedelta(minutes=1)),
-        "most negative of a topic's last hour": lambda: store.most_negative(
+        "sums of a year, by topic": lambda: store.reads.sums(year, END),
+        "days of a year, by topic": lambda: store.reads.sums_by_window(year, END, day),
+        "hours of four weeks, by topic": lambda: store.reads.sums_by_window(END - 28 * day, END, hour),
+        "minutes of the last hour": lambda: store.reads.sums_by_window(END - hour, END, timedelta(minutes=1)),
+        "most negative of a topic's last hour": lambda: store.reads.most_negative(
             Scope("Topic 3", kinds, END - hour, END), 5
         ),
-        "sources of a topic's last day": lambda: store.writers(Scope("Topic 3", kinds, END - day, END)),
+        "sources of a topic's last day": lambda: store.reads.negative_writers(
+            Scope("Topic 3", kinds, END - day, END)
+        ),
     }
     for file in sorted(DASHBOARDS.glob("*.json")):
         for title, sql in panels(json.loads(file.read_text())):

@@ -3,13 +3,13 @@ from datetime import UTC, datetime
 import pytest
 
 from alerts.evidence import stories
-from stream.domain.alerts import Exhibit
+from stream.domain.alerts import EvidenceItem
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def shown(*texts: str, limit: int = 5) -> list[str]:
-    found = [Exhibit("wire", str(i), NOW, text, -0.9) for i, text in enumerate(texts)]
+    found = [EvidenceItem("wire", str(i), NOW, text, -0.9) for i, text in enumerate(texts)]
     return [exhibit.content for exhibit in stories(found, limit)]
 
 

@@ -9,7 +9,7 @@ from alerts.delivery.pages import Delivery
 from alerts.evaluator import AlertLoop
 from alerts.metrics import AlertMetrics
 from alerts.rules import HeartbeatRule, NegativeSurgeRule, Rule, SlowDriftRule, ThresholdRule
-from stream.domain.alerts import Alert, Notice, Turn
+from stream.domain.alerts import Alert, PageRequest, Transition
 
 MINUTE = timedelta(minutes=1)
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
@@ -28,8 +28,8 @@ class Room(MemoryStore):
 
     def __init__(self, texts: Sequence[Text] = ()) -> None:
         super().__init__(texts)
-        self.turns: list[Turn] = []
-        self.notices: list[Notice] = []
+        self.transitions: list[Transition] = []
+        self.page_requests: list[PageRequest] = []
         self.came_late: list[datetime] = []
 
     def add(self, count: int, start: datetime, end: datetime, sentiment: str, topic: str = "IPO") -> None:
@@ -52,24 +52,26 @@ class Room(MemoryStore):
         MemoryStore.__init__(self, [*self.texts, *added])
         self.alerts = kept
 
-    def late(self, since: datetime, before: datetime) -> list[datetime]:
+    def late_windows(self, since: datetime, before: datetime) -> list[datetime]:
         return self.came_late
 
     def save(
         self,
         changed: Sequence[Alert],
         dropped: Sequence[str],
-        turns: Sequence[Turn],
-        notices: Sequence[Notice],
+        transitions: Sequence[Transition],
+        page_requests: Sequence[PageRequest],
         now: datetime,
     ) -> None:
-        super().save(changed, dropped, turns, notices, now)
-        self.turns += turns
-        self.notices += notices
+        super().save(changed, dropped, transitions, page_requests, now)
+        self.transitions += transitions
+        self.page_requests += page_requests
 
 
 def loop(store: Room, *rules: Rule) -> AlertLoop:
-    return AlertLoop(rules, ("IPO", "Macro"), store, Delivery(("webhook:desk",)), MINUTE, AlertMetrics())
+    return AlertLoop(
+        rules, ("IPO", "Macro"), store, store, Delivery(("webhook:desk",)), MINUTE, AlertMetrics()
+    )
 
 
 def surging() -> Room:
@@ -89,7 +91,7 @@ def test_a_surge_fires_on_its_topic_alone_with_distinct_evidence() -> None:
     assert [exhibit.content for exhibit in alert.evidence] == ["negative IPO"]
     assert alert.sources == {"wire": 20}
     assert alert.usual and alert.usual < 1
-    (page,) = store.notices
+    (page,) = store.page_requests
     assert (page.target, page.key, page.not_before) == ("webhook:desk", f"{alert.id}:firing", NOW)
     assert {"value", "threshold", "usual", "n", "uncertainty", "evidence", "summary"} <= page.message.keys()
 
@@ -98,7 +100,7 @@ def test_a_restart_forgets_no_page_and_repeats_none() -> None:
     store = surging()
     for _ in range(3):
         loop(store, SURGE).evaluate(NOW + timedelta(seconds=10))
-    assert len(store.notices) == len(store.turns) == 1
+    assert len(store.page_requests) == len(store.transitions) == 1
 
 
 def test_after_the_surge_it_resolves_once_with_the_same_id() -> None:
@@ -107,7 +109,7 @@ def test_after_the_surge_it_resolves_once_with_the_same_id() -> None:
     store.add(10, NOW, NOW + timedelta(minutes=8), "neutral", "Macro")
     for seconds in (480, 500, 560, 600):
         loop(store, SURGE).evaluate(NOW + timedelta(seconds=seconds))
-    keys = [notice.key.split(":") for notice in store.notices]
+    keys = [request.key.split(":") for request in store.page_requests]
     assert [state for _, state in keys] == ["firing", "resolved"]
     assert keys[0][0] == keys[1][0]
 
@@ -157,7 +159,7 @@ def test_a_threshold_alert_ends_when_its_topic_falls_quiet_on_a_live_feed() -> N
     for minute in (10, 12):
         left = loop(store, rule).evaluate(NOW + timedelta(minutes=minute))
     assert left == []
-    assert [notice.message["state"] for notice in store.notices] == ["firing", "resolved"]
+    assert [request.message["state"] for request in store.page_requests] == ["firing", "resolved"]
 
 
 def test_all_topics_together_share_one_alert() -> None:
@@ -178,7 +180,7 @@ def test_too_few_documents_do_not_fire() -> None:
 
 def test_states_are_shown_for_every_rule_and_topic() -> None:
     store, metrics = surging(), AlertMetrics()
-    AlertLoop((SURGE, SHARE), ("IPO", "Macro"), store, Delivery(), MINUTE, metrics).evaluate(NOW)
+    AlertLoop((SURGE, SHARE), ("IPO", "Macro"), store, store, Delivery(), MINUTE, metrics).evaluate(NOW)
     shown = {
         tuple(sample.labels.values()): sample.value
         for family in metrics.state.collect()
@@ -194,7 +196,7 @@ def test_the_alerts_of_a_rule_that_is_gone_are_resolved() -> None:
     store = surging()
     loop(store, SURGE).evaluate(NOW)
     assert loop(store).evaluate(NOW + MINUTE) == []
-    assert [notice.message["state"] for notice in store.notices] == ["firing", "resolved"]
+    assert [request.message["state"] for request in store.page_requests] == ["firing", "resolved"]
 
 
 def test_documents_that_came_late_raise_what_their_window_would_have_and_rewrite_nothing() -> None:
@@ -209,12 +211,12 @@ def test_documents_that_came_late_raise_what_their_window_would_have_and_rewrite
     assert (alert.topic, alert.state) == ("IPO", "firing")
     assert alert.summary.startswith("late, 11:56 to 12:01 UTC: IPO: ")
     assert alert.evidence
-    sent = list(store.notices)
+    sent = list(store.page_requests)
     for minutes in (1, 2, 3, 20):
         store.add(10, later, later + timedelta(minutes=minutes), "neutral", "Macro")
         kept.evaluate(later + timedelta(minutes=minutes))
-    assert [notice.message["state"] for notice in store.notices] == ["firing", "resolved"]
-    assert store.notices[0] == sent[0]
+    assert [request.message["state"] for request in store.page_requests] == ["firing", "resolved"]
+    assert store.page_requests[0] == sent[0]
 
 
 def test_what_was_paged_already_is_not_raised_again_by_what_comes_late() -> None:
@@ -226,7 +228,7 @@ def test_what_was_paged_already_is_not_raised_again_by_what_comes_late() -> None
         kept.evaluate(NOW + timedelta(minutes=minutes))
     store.came_late = [NOW - timedelta(minutes=3), NOW]
     assert kept.evaluate(NOW + timedelta(minutes=30)) == []
-    assert len(store.notices) == 2
+    assert len(store.page_requests) == 2
 
 
 def test_a_source_that_must_speak_and_does_not_is_named() -> None:
@@ -243,7 +245,7 @@ def test_a_source_that_must_speak_and_does_not_is_named() -> None:
     assert alert.summary == "nothing from ticker in 10 min"
     only = rule.model_copy(update={"sources": ("wire",)})
     assert loop(store, only).evaluate(NOW + 4 * MINUTE) == []
-    assert [notice.message["state"] for notice in store.notices] == ["firing", "resolved"]
+    assert [request.message["state"] for request in store.page_requests] == ["firing", "resolved"]
 
 
 def test_a_rule_that_waits_raises_nothing_late_and_a_straggler_does_not_judge_a_slice_of_a_window() -> None:
@@ -300,18 +302,18 @@ def test_every_change_of_state_is_a_turn_a_dismissal_too() -> None:
     loop(store, waiting).evaluate(NOW)
     store.add(10, NOW, NOW + timedelta(minutes=8), "neutral", "Macro")
     loop(store, waiting).evaluate(NOW + timedelta(minutes=8))
-    assert [(turn.before, turn.alert.state) for turn in store.turns] == [
+    assert [(transition.before, transition.alert.state) for transition in store.transitions] == [
         (None, "pending"), ("pending", "dismissed"),
     ]  # fmt: skip
-    assert store.notices == []
-    assert store.turns[0].message["key"] == f"{store.turns[0].alert.id}:pending"
+    assert store.page_requests == []
+    assert store.transitions[0].message["key"] == f"{store.transitions[0].alert.id}:pending"
 
 
 def test_a_rules_own_words_are_told() -> None:
     store = surging()
     (alert,) = loop(store, SURGE.model_copy(update={"message": "{{ n }} on {{ topic }}"})).evaluate(NOW)
     assert alert.message == "20 on IPO"
-    assert store.notices[0].message["message"] == "20 on IPO"
+    assert store.page_requests[0].message["message"] == "20 on IPO"
 
 
 def test_a_mood_that_goes_down_little_by_little_is_noticed_though_no_day_stands_out() -> None:

@@ -12,7 +12,7 @@ from alerts.delivery.pages import Delivery, QuietHours, alert_message, as_text, 
 from alerts.delivery.template import EXAMPLE
 from alerts.rules import ThresholdRule
 from alerts.settings import AlertSettings
-from stream.domain.alerts import Alert, Exhibit
+from stream.domain.alerts import Alert, EvidenceItem
 
 NOW = datetime(2026, 3, 2, 23, 30, tzinfo=UTC)
 RULE = ThresholdRule.model_validate({
@@ -24,7 +24,7 @@ NIGHT = QuietHours.parse("22:00-07:00", "UTC")
 
 def alert(**changes: object) -> Alert:
     fields = {name: getattr(EXAMPLE, name) for name in Alert.__slots__}
-    exhibit = Exhibit("wire", "1", NOW, "Shares \x1b[31mfall", -0.9, ("fall",))
+    exhibit = EvidenceItem("wire", "1", NOW, "Shares \x1b[31mfall", -0.9, ("fall",))
     return Alert(**fields | {"evidence": (exhibit,), "summary": "much gloom"} | changes)  # type: ignore[arg-type]
 
 
@@ -85,8 +85,8 @@ def test_when_a_page_leaves(
     sentence: str, severity: str, last_page: datetime | None, leaves: datetime
 ) -> None:
     delivery = Delivery(("webhook:a", "channel:b"), timedelta(seconds=30), NIGHT)
-    notices = delivery.notices(alert(severity=severity), RULE, last_page, NOW)
-    assert [(n.target, n.not_before, n.lane) for n in notices] == [
+    page_requests = delivery.page_requests(alert(severity=severity), RULE, last_page, NOW)
+    assert [(n.target, n.not_before, n.lane) for n in page_requests] == [
         ("webhook:a", leaves, f"rule:{severity}"), ("channel:b", leaves, f"rule:{severity}"),
     ]  # fmt: skip
 

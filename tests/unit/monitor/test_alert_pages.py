@@ -12,12 +12,12 @@ from prometheus_client import CollectorRegistry
 from monitor.runtime.http import Endpoint
 from monitor.runtime.settings import HttpSettings
 from monitor.web.alert_pages import AlertPages, is_web, marked
-from stream.domain.alerts import Alert, Exhibit, Notice, Turn
+from stream.domain.alerts import Alert, EvidenceItem, PageRequest, Transition
 from stream.domain.documents import Document, Kind, Prediction
 from stream.domain.errors import StoreUnavailable
-from stream.domain.records import Batch, Judged, Partition, Place
+from stream.domain.records import Batch, ClassifiedDocument, MessagePosition, Partition
 from stream.storage import database
-from stream.storage.alerts import SqlAlertStore
+from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
 from stream.storage.leases import Lease
 from stream.storage.settings import DatabaseSettings
@@ -28,8 +28,8 @@ ALERT = Alert(
     "abc", "surge", "Earnings", "page", "firing", NOW, 4.5, 3.0, 40, "chance 1e-9", f"many {EVIL}",
     usual=1.5, fired_at=NOW, sources={EVIL: 3},
     evidence=(
-        Exhibit("wire", EVIL, NOW, f"Shares fall {EVIL}", -0.9, ("fall", "script"), "javascript:alert(1)"),
-        Exhibit("wire", "b", NOW, "Bank closes", -0.8, (), 'https://wire.example/"onclick='),
+        EvidenceItem("wire", EVIL, NOW, f"Shares fall {EVIL}", -0.9, ("fall", "script"), "javascript:alert(1)"),
+        EvidenceItem("wire", "b", NOW, "Bank closes", -0.8, (), 'https://wire.example/"onclick='),
     ),
 )  # fmt: skip
 
@@ -41,15 +41,15 @@ def pages(tmp_path: Path) -> Iterator[AlertPages]:
     store = Store(database.connect(settings), 60)
     document = Document("a", Kind.NEWS, "wire", NOW - timedelta(minutes=5), title="Shares fall")
     said = Prediction("m", "en", "Earnings", "negative", -0.9, {"topic": {"Earnings": 1.0}})
-    place = Place(Kind.NEWS, Partition("c", "news", 0), 0, b"{}")
-    store.write(Batch([Judged(place, document, said)]), lambda new, dead: [], NOW)
-    alerts = SqlAlertStore(store, Lease(store, "alerts", "me", 20), "alerts")
+    place = MessagePosition(Kind.NEWS, Partition("c", "news", 0), 0, b"{}")
+    store.write(Batch([ClassifiedDocument(place, document, said)]), lambda new, dead: [], NOW)
+    alerts = SqlEpisodeStore(store, Lease(store, "alerts", "me", 20), "alerts")
     message = {"id": "abc", "key": "abc:firing"}
-    turns, notice = (
-        [Turn(ALERT, "pending", NOW, message)],
-        Notice("webhook:desk", "abc:firing", "r", message, NOW),
+    transitions, request = (
+        [Transition(ALERT, "pending", NOW, message)],
+        PageRequest("webhook:desk", "abc:firing", "r", message, NOW),
     )
-    alerts.save([ALERT], [], turns, [notice], NOW)
+    alerts.save([ALERT], [], transitions, [request], NOW)
     yield AlertPages(alerts, store, lambda: NOW + timedelta(minutes=1))
     store.engine.dispose()
 

@@ -66,7 +66,7 @@ def test_a_json_log_line_is_one_object_whatever_it_says() -> None:
 
 def test_a_log_that_is_full_at_the_very_end_does_not_change_the_exit_status() -> None:
     code = (
-        "import sys; from monitor import log; from monitor.settings import LogSettings; log.set_up(LogSettings());"
+        "import sys; from monitor.runtime import log; from monitor.runtime.settings import LogSettings; log.set_up(LogSettings());"
         "sys.stderr.reconfigure(line_buffering=False, write_through=False); sys.stderr.write('no line')"
     )
     with Path("/dev/full").open("wb") as full:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stream.domain.errors import FeedError
-from stream.feed import FeedOptions, lines_of, parse_stamp, replay, to_message
+from stream.feed import FeedOptions, lines_of, parse_stamp, send_rows, to_message
 
 
 class Answer:
@@ -78,7 +78,7 @@ def test_a_bad_row_is_reported_with_its_line_and_its_neighbours_are_sent() -> No
         row(id="3", text="c", published_at=2),
     ]
     producer = KeepingProducer()
-    report = replay(lines, "file.jsonl", "news", producer, FeedOptions())
+    report = send_rows(lines, "file.jsonl", "news", producer, FeedOptions())
     assert [message["id"] for _, _, message in producer.sent] == ["1", "3"]
     assert report.sent == 2
     assert report.refused_rows == 4
@@ -93,14 +93,14 @@ def test_an_id_that_is_a_number_is_sent_as_the_string_the_contract_wants() -> No
 def test_stamps_pass_at_the_speed_asked_for_and_a_step_back_waits_for_nothing() -> None:
     waits: list[float] = []
     lines = [row(id=str(i), text="a", published_at=stamp) for i, stamp in enumerate([1000, 4600, 900])]
-    replay(lines, "f", "news", KeepingProducer(), FeedOptions(speed=3600), sleep=waits.append)
+    send_rows(lines, "f", "news", KeepingProducer(), FeedOptions(speed=3600), sleep=waits.append)
     assert len(waits) == 1
     assert waits[0] == pytest.approx(1.0, abs=0.2)
 
 
 def test_shifted_to_now_a_text_is_stamped_when_it_is_sent() -> None:
     producer, before = KeepingProducer(), datetime.now(UTC)
-    replay([row(id="1", text="a", published_at=5)], "f", "news", producer, FeedOptions(shift_to_now=True))
+    send_rows([row(id="1", text="a", published_at=5)], "f", "news", producer, FeedOptions(shift_to_now=True))
     assert datetime.fromisoformat(producer.sent[0][2]["published_at"]) >= before
 
 

@@ -14,7 +14,7 @@ from stream.breaker import Breaker
 from stream.codec import Codec
 from stream.domain.documents import Kind, Prediction
 from stream.domain.errors import InferenceError, StoreRefused, StoreUnavailable
-from stream.domain.records import Batch, Judged, Outbound, Written
+from stream.domain.records import Batch, ClassifiedDocument, Outbound, WriteResult
 from stream.kafka.settings import KafkaSettings
 from stream.metrics import StreamMetrics
 from stream.outbound import BatchOutbound
@@ -46,15 +46,15 @@ class TroubledStore(Store):
     away = 0
     refused = ""
 
-    def write(self, batch: Batch, outbound: Outbound, now: datetime) -> Written:
+    def write(self, batch: Batch, outbound: Outbound, now: datetime) -> WriteResult:
         if self.away:
             self.away -= 1
             raise StoreUnavailable("connection refused")
         return super().write(batch, outbound, now)
 
     def _insert_documents(
-        self, connection: Connection, judged: Iterable[Judged], now: datetime
-    ) -> list[Judged]:
+        self, connection: Connection, judged: Iterable[ClassifiedDocument], now: datetime
+    ) -> list[ClassifiedDocument]:
         judged = list(judged)
         new = super()._insert_documents(connection, judged, now)
         if self.refused and any(self.refused in item.document.text for item in judged):
@@ -219,7 +219,7 @@ def test_of_several_documents_in_a_message_each_is_counted_and_refused_by_itself
         assert several.ids() == ["0", "1", "2", "4", "600"]
         assert letters(several) == wanted
     assert next_offsets(several.store, "c/t") == {("news", 0): 7}
-    assert several.store.sums(NOW - timedelta(hours=2), NOW)[0].n == 5
+    assert several.store.reads.sums(NOW - timedelta(hours=2), NOW)[0].n == 5
 
 
 def test_a_refused_document_takes_none_of_its_message_along_and_a_message_is_not_torn(several: Rig) -> None:
@@ -238,7 +238,7 @@ def test_a_database_that_goes_away_while_the_refused_one_is_looked_for_is_waited
     outages = iter([True, False, True])
     sound = several.store.refuses
 
-    def refuses(judged: Sequence[Judged], outbound: Outbound, now: datetime) -> str | None:
+    def refuses(judged: Sequence[ClassifiedDocument], outbound: Outbound, now: datetime) -> str | None:
         if next(outages, False):
             raise StoreUnavailable("connection refused")
         return sound(judged, outbound, now)
@@ -281,7 +281,7 @@ def test_more_than_is_written_at_once_is_written_in_parts_and_no_message_is_torn
     sizes: list[int] = []
     sound = several.store.write
 
-    def write(batch: Batch, outbound: Outbound, now: datetime) -> Written:
+    def write(batch: Batch, outbound: Outbound, now: datetime) -> WriteResult:
         sizes.append(len(batch.outcomes))
         return sound(batch, outbound, now)
 
@@ -324,7 +324,7 @@ def test_a_batch_of_bad_messages_is_one_line_in_the_log(rig: Rig, caplog: pytest
 def test_old_texts_update_their_window_and_are_counted_as_late(rig: Rig) -> None:
     rig.pipeline.process([record(0)])
     assert rig.metrics.late.labels("news")._value.get() == 1
-    assert rig.store.sums(NOW - timedelta(hours=1), NOW)[0].n == 1
+    assert rig.store.reads.sums(NOW - timedelta(hours=1), NOW)[0].n == 1
 
 
 def test_an_unexpected_error_is_not_swallowed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from stream.domain.documents import EPOCH, Document, Kind, Prediction
-from stream.domain.records import Batch, Judged, Partition, Place
+from stream.domain.records import Batch, ClassifiedDocument, MessagePosition, Partition
 from stream.kafka.settings import KafkaSettings
 from stream.outbound import BatchOutbound
 from stream.storage import database, rebuild, retention, schema
@@ -39,8 +39,8 @@ def fill(store: Store, count: int = 30) -> None:
     batch = []
     for i in range(count):
         document = Document(f"d{i:03}", Kind.NEWS, "wire", NOW - i * timedelta(minutes=9), title=texts[i % 3])
-        place = Place(Kind.NEWS, Partition("c", "news", i % 2), i, b"{}")
-        batch.append(Judged(place, document, said("one", document.title)))
+        place = MessagePosition(Kind.NEWS, Partition("c", "news", i % 2), i, b"{}")
+        batch.append(ClassifiedDocument(place, document, said("one", document.title)))
     store.write(Batch(batch), lambda new, dead: [], NOW)
 
 
@@ -77,7 +77,7 @@ def test_another_model_rewrites_labels_and_sums_to_the_digit(store: Store) -> No
     }  # fmt: skip
     assert rebuild.recount(store, ALL) == 0
     assert sum(steps) == 30 and rebuild.relabel(store, ALL, "two", two, outbound, lambda: NOW) == 0
-    assert len(Outbox(store).due(["kafka:predictions"], NOW, 9)) == 1
+    assert len(Outbox(store.engine).due(["kafka:predictions"], NOW, 9)) == 1
 
 
 def test_a_run_that_was_cut_short_goes_on_where_it_was(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,9 +144,9 @@ def test_sums_that_do_not_fit_the_documents_are_mended_and_others_left(store: St
 def test_what_is_missing_is_restored_and_what_is_there_is_not_counted_again(store: Store) -> None:
     fill(store)
     right, document = sums(store), Document("new", Kind.NEWS, "wire", NOW, title="plain news")
-    place = Place(Kind.NEWS, Partition("c", "news", 0), 3, b"{}")
+    place = MessagePosition(Kind.NEWS, Partition("c", "news", 0), 3, b"{}")
     known = Document("d000", Kind.NEWS, "wire", NOW, title="rate cut")
-    items = [Judged(place, d, said("one", d.title)) for d in (document, known)]
+    items = [ClassifiedDocument(place, d, said("one", d.title)) for d in (document, known)]
     nothing = BatchOutbound(KafkaSettings(), publish_predictions=False)
     assert [item.document.id for item in store.restore(items, nothing, NOW)] == ["new"]
     n, negative, total = right["Macro", 0]

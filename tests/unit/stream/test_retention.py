@@ -5,11 +5,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select, update
 
-from stream.domain.alerts import Alert, Exhibit
+from stream.domain.alerts import Alert, EvidenceItem
 from stream.domain.documents import EPOCH, HEARTBEAT, Document, Kind, Prediction, Span
-from stream.domain.records import Batch, DeadLetter, Judged, Partition, Place, Written
+from stream.domain.records import (
+    Batch,
+    ClassifiedDocument,
+    DeadLetter,
+    MessagePosition,
+    Partition,
+    WriteResult,
+)
 from stream.storage import database, retention, schema
-from stream.storage.alerts import SqlAlertStore
+from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
 from stream.storage.leases import Lease
 
@@ -18,14 +25,14 @@ DAY = timedelta(days=1)
 NEWS = Partition("cluster/a", "news", 0)
 
 
-def write(store: Store, offset: int, id_: str, received: datetime, source: str = "wire") -> Written:
+def write(store: Store, offset: int, id_: str, received: datetime, source: str = "wire") -> WriteResult:
     document = Document(
         id_, Kind.NEWS, source, received, "Shares fall", "much text", "Ann", "https://a.example"
     )
     spans = (Span("sentiment", "fall", 7, 11, 1.0),)
     moods = {"topic": {"Earnings": 1.0}, "sentiment": {"negative": 0.7}}
     said = Prediction("m-1", "en", "Earnings", "negative", -0.5, moods, spans)
-    judged = Judged(Place(Kind.NEWS, NEWS, offset, b"{}"), document, said)
+    judged = ClassifiedDocument(MessagePosition(Kind.NEWS, NEWS, offset, b"{}"), document, said)
     return store.write(Batch([judged]), lambda new, dead: [], received)
 
 
@@ -41,13 +48,13 @@ def test_what_is_old_loses_its_text_and_still_counts_once(
     for i in range(10):
         write(store, i, f"old{i}", NOW - 30 * DAY)
     write(store, 10, "new", NOW)
-    before = store.sums(EPOCH, NOW)
+    before = store.reads.sums(EPOCH, NOW)
     assert retention.purgeable(store, NOW - 7 * DAY) == 10
     steps: list[int] = []
     done = retention.purge(store, NOW - 7 * DAY, NOW, steps.append)
     assert (done.documents, steps) == (10, [3, 3, 3, 1])
     assert texts(store) == {"new": "Shares fallmuch text"} | {f"old{i}": "" for i in range(10)}
-    assert store.sums(EPOCH, NOW) == before
+    assert store.reads.sums(EPOCH, NOW) == before
     with database.reading(store.engine) as connection:
         row = connection.execute(select(schema.documents).filter_by(id="old3")).one()
     assert (row.author, row.url, row.evidence, row.topic, row.score) == (None, None, [], "Earnings", -5000)
@@ -76,14 +83,14 @@ def test_a_purge_that_was_cut_short_goes_on_where_it_was(
 
 
 def test_alerts_and_dead_letters_lose_what_was_said_and_heartbeats_go(store: Store) -> None:
-    alerts = SqlAlertStore(store, Lease(store, "alerts", "me", 20), "alerts")
-    shown = (Exhibit("wire", "1", NOW, "Shares fall", -0.9),)
+    alerts = SqlEpisodeStore(store, Lease(store, "alerts", "me", 20), "alerts")
+    shown = (EvidenceItem("wire", "1", NOW, "Shares fall", -0.9),)
     for id_, ended in (("old", NOW - 30 * DAY), ("new", NOW)):
         alerts.save(
             [Alert(id_, "r", "IPO", "page", "resolved", ended, 1, 1, 1, "u", "s", message="m", evidence=shown,
                    fired_at=ended, resolved_at=ended)], [], [], [], ended,
         )  # fmt: skip
-    letter = DeadLetter(Place(Kind.NEWS, NEWS, 0, b"x"), "not_json", "what was said")
+    letter = DeadLetter(MessagePosition(Kind.NEWS, NEWS, 0, b"x"), "not_json", "what was said")
     store.write(Batch([letter]), lambda new, dead: [], NOW - 30 * DAY)
     write(store, 1, "beat", NOW - 2 * DAY, HEARTBEAT)
     write(store, 2, "beat now", NOW, HEARTBEAT)

@@ -17,15 +17,22 @@ from pydantic import SecretStr
 from sqlalchemy import func, select, text, update
 
 from alerts.backtest import MemoryStore, Text
-from stream.domain.alerts import Alert, Exhibit, Notice, Turn
+from stream.domain.alerts import Alert, EvidenceItem, PageRequest, Transition
 from stream.domain.documents import SCORE_SCALE, Document, Kind, Prediction
 from stream.domain.errors import SchemaError, StoreRefused, StoreUnavailable
-from stream.domain.records import Batch, DeadLetter, Judged, Outgoing, Partition, Place
+from stream.domain.records import (
+    Batch,
+    ClassifiedDocument,
+    DeadLetter,
+    MessagePosition,
+    OutboundMessage,
+    Partition,
+)
 from stream.domain.sums import Scope, Selection
 from stream.kafka.settings import KafkaSettings
 from stream.outbound import BatchOutbound
 from stream.storage import database, schema
-from stream.storage.alerts import SqlAlertStore
+from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
 from stream.storage.leases import Lease, LeaseLost
 from stream.storage.outbox import KafkaMessage, Outbox, decode_messages, put_outbox
@@ -40,22 +47,22 @@ NEWS_0, NEWS_1 = Partition("cluster/a", "news", 0), Partition("cluster/a", "news
 HOOKS = ["webhook:a", "webhook:b"]
 
 
-def nothing(_new: Sequence[Judged], _dead: Sequence[DeadLetter]) -> list[Outgoing]:
+def nothing(_new: Sequence[ClassifiedDocument], _dead: Sequence[DeadLetter]) -> list[OutboundMessage]:
     return []
 
 
 def judged(
     id_: str, offset: int, partition: Partition = NEWS_0, score: float = -0.5, at: datetime = NOW,
     sentiment: str = "negative", text_: str = "Shares fall",
-) -> Judged:  # fmt: skip
+) -> ClassifiedDocument:  # fmt: skip
     document = Document(id_, Kind.NEWS, "wire", at, title=text_)
     probabilities = {"topic": {"Earnings": 1.0}, "sentiment": {sentiment: 0.7}}
     prediction = Prediction("m-1", "en", "Earnings", sentiment, score, probabilities)
-    return Judged(Place(Kind.NEWS, partition, offset, b"{}"), document, prediction)
+    return ClassifiedDocument(MessagePosition(Kind.NEWS, partition, offset, b"{}"), document, prediction)
 
 
 def dead(offset: int, partition: Partition = NEWS_0) -> DeadLetter:
-    return DeadLetter(Place(Kind.NEWS, partition, offset, b"\xff"), "not_utf8", "bad \0 bytes")
+    return DeadLetter(MessagePosition(Kind.NEWS, partition, offset, b"\xff"), "not_utf8", "bad \0 bytes")
 
 
 def count(store: Store, table: object) -> int:
@@ -63,7 +70,7 @@ def count(store: Store, table: object) -> int:
         return connection.execute(select(func.count()).select_from(table)).scalar_one()
 
 
-def write(store: Store, *outcomes: Judged | DeadLetter) -> object:
+def write(store: Store, *outcomes: ClassifiedDocument | DeadLetter) -> object:
     return store.write(Batch(outcomes), nothing, NOW)
 
 
@@ -73,7 +80,7 @@ def test_a_batch_is_written_once_however_often_it_is_delivered(store: Store) -> 
     again = store.write(Batch(batch), nothing, NOW)
     assert (len(first.judged), len(first.dead), first.repeated) == (2, 1, {})
     assert (len(again.judged), len(again.dead), again.repeated) == (0, 0, {("news", "redelivered"): 3})
-    (total,) = store.sums(NOW - timedelta(minutes=1), NOW)
+    (total,) = store.reads.sums(NOW - timedelta(minutes=1), NOW)
     assert (total.n, total.negative, total.positive, total.score_sum) == (2, 1, 1, -2500)
     assert total.score_squares == 5000**2 + 2500**2
     assert count(store, schema.documents) == 2
@@ -85,7 +92,7 @@ def test_a_document_that_comes_again_under_another_offset_or_partition_counts_on
     write(store, judged("a", 0), judged("a", 1))
     again = store.write(Batch([judged("a", 7, NEWS_1)]), nothing, NOW)
     assert again.repeated == {("news", "repeat"): 1}
-    assert store.sums(NOW - timedelta(hours=1), NOW)[0].n == 1
+    assert store.reads.sums(NOW - timedelta(hours=1), NOW)[0].n == 1
     assert next_offsets(store, "cluster/a") == {("news", 0): 2, ("news", 1): 8}
 
 
@@ -108,7 +115,7 @@ def test_a_new_incarnation_of_a_topic_starts_again_at_zero(store: Store) -> None
 def test_partitions_add_up_for_the_reader(store: Store) -> None:
     write(store, judged("a", 0, NEWS_0), judged("b", 0, NEWS_1))
     assert count(store, schema.aggregates) == 2
-    (total,) = store.sums(NOW - timedelta(hours=1), NOW)
+    (total,) = store.reads.sums(NOW - timedelta(hours=1), NOW)
     assert (total.n, total.score_sum) == (2, -10_000)
 
 
@@ -119,7 +126,7 @@ def test_two_workers_writing_the_same_documents_count_each_once(store: Store) ->
     ]
     errors: list[BaseException] = []
 
-    def work(batch: list[Judged]) -> None:
+    def work(batch: list[ClassifiedDocument]) -> None:
         try:
             for at in range(0, 200, 20):
                 write(store, *batch[at : at + 20])
@@ -132,7 +139,7 @@ def test_two_workers_writing_the_same_documents_count_each_once(store: Store) ->
     for thread in threads:
         thread.join()
     assert errors == []
-    assert sum(part.n for part in store.sums(NOW - timedelta(hours=1), NOW)) == 200
+    assert sum(part.n for part in store.reads.sums(NOW - timedelta(hours=1), NOW)) == 200
     assert count(store, schema.documents) == 200
 
 
@@ -160,10 +167,10 @@ def test_the_evidence_is_the_lowest_scores_of_the_period(store: Store) -> None:
         judged("old", 2, score=-1.0, at=NOW - timedelta(hours=3)),
     )
     near = Scope("Earnings", ("news",), NOW - timedelta(hours=1), NOW + timedelta(seconds=1))
-    found = store.most_negative(near, 5)
+    found = store.reads.most_negative(near, 5)
     assert [exhibit.id for exhibit in found] == ["worst", "mild"]
-    assert store.most_negative(replace(near, topic="IPO"), 5) == []
-    assert store.most_negative(replace(near, kinds=("comment",)), 5) == []
+    assert store.reads.most_negative(replace(near, topic="IPO"), 5) == []
+    assert store.reads.most_negative(replace(near, kinds=("comment",)), 5) == []
 
 
 def test_what_the_rules_read_is_the_same_in_sql_and_in_memory(store: Store) -> None:
@@ -185,7 +192,7 @@ def test_what_the_rules_read_is_the_same_in_sql_and_in_memory(store: Store) -> N
             "m-1", text_.lang, "Earnings", text_.sentiment, text_.score / SCORE_SCALE,
             {"topic": {"Earnings": 1.0}, "sentiment": {str(text_.sentiment): 0.7}},
         )  # fmt: skip
-        write(store, Judged(Place(Kind.NEWS, NEWS_0, offset, b"{}"), document, said))
+        write(store, ClassifiedDocument(MessagePosition(Kind.NEWS, NEWS_0, offset, b"{}"), document, said))
     memory = MemoryStore(texts)
     start, end = minute - timedelta(hours=2), minute + timedelta(minutes=1)
     selections = [
@@ -197,17 +204,17 @@ def test_what_the_rules_read_is_the_same_in_sql_and_in_memory(store: Store) -> N
         Selection(sources=("wire1",), languages=("zh",)),
     ]
     for selection in selections:
-        assert store.sums(start, end, selection) == memory.sums(start, end, selection)
-        cells = store.cells(start, end, timedelta(minutes=15), selection)
-        assert cells == memory.cells(start, end, timedelta(minutes=15), selection)
+        assert store.reads.sums(start, end, selection) == memory.sums(start, end, selection)
+        cells = store.reads.sums_by_window(start, end, timedelta(minutes=15), selection)
+        assert cells == memory.sums_by_window(start, end, timedelta(minutes=15), selection)
         assert cells or selection.languages
         where = Scope("Earnings", ("news",), start, end, selection)
-        assert store.writers(where) == memory.writers(where)
-        assert store.most_negative(where, 3) == memory.most_negative(where, 3)
-        assert store.heard(where) == memory.heard(where)
-    sources, authors = store.writers(Scope(None, ("news",), start, end))
+        assert store.reads.negative_writers(where) == memory.negative_writers(where)
+        assert store.reads.most_negative(where, 3) == memory.most_negative(where, 3)
+        assert store.reads.last_seen_by_source(where) == memory.last_seen_by_source(where)
+    sources, authors = store.reads.negative_writers(Scope(None, ("news",), start, end))
     assert (len(sources), authors) == (3, 2)
-    assert [row.id for row in store.scored(start, end)] == [
+    assert [row.id for row in store.reads.scored(start, end)] == [
         t.id for t in memory.texts if t.published_at >= start
     ]
 
@@ -216,7 +223,7 @@ def test_what_leaves_is_queued_with_the_batch_and_only_for_what_is_new(store: St
     outbound = BatchOutbound(KafkaSettings())
     for _ in range(2):
         store.write(Batch([judged("a", 0), dead(1)]), outbound, NOW)
-    outbox = Outbox(store)
+    outbox = Outbox(store.engine)
     entries = outbox.due(["kafka:predictions", "kafka:dead-letters"], NOW, 10)
     assert [entry.target for entry in entries] == ["kafka:predictions", "kafka:dead-letters"]
     (prediction,) = decode_messages(entries[0].body)
@@ -233,9 +240,9 @@ def test_what_leaves_is_queued_with_the_batch_and_only_for_what_is_new(store: St
 
 def test_a_failed_delivery_waits_and_keeps_its_targets_order(store: Store) -> None:
     with database.writing(store.engine) as connection:
-        put_outbox(connection, [Outgoing("webhook:a", b"1"), Outgoing("webhook:a", b"2")], NOW)
-        put_outbox(connection, [Outgoing("webhook:b", b"3")], NOW)
-    outbox = Outbox(store)
+        put_outbox(connection, [OutboundMessage("webhook:a", b"1"), OutboundMessage("webhook:a", b"2")], NOW)
+        put_outbox(connection, [OutboundMessage("webhook:b", b"3")], NOW)
+    outbox = Outbox(store.engine)
     first = outbox.due(HOOKS, NOW, 10)[0]
     outbox.failed(first, "HTTP 500", NOW)
     assert [entry.body for entry in outbox.due(HOOKS, NOW, 10)] == [b"3"]
@@ -247,10 +254,10 @@ def test_a_failed_delivery_waits_and_keeps_its_targets_order(store: Store) -> No
 def test_a_page_that_waits_for_its_time_holds_up_its_own_lane_alone(store: Store) -> None:
     later = NOW + timedelta(minutes=5)
     with database.writing(store.engine) as connection:
-        held = Outgoing("webhook:a", b"1", "ticket rule", None, later)
-        put_outbox(connection, [held, Outgoing("webhook:a", b"2", "ticket rule")], NOW)
-        put_outbox(connection, [Outgoing("webhook:a", b"3", "page rule")], NOW)
-    outbox = Outbox(store)
+        held = OutboundMessage("webhook:a", b"1", "ticket rule", None, later)
+        put_outbox(connection, [held, OutboundMessage("webhook:a", b"2", "ticket rule")], NOW)
+        put_outbox(connection, [OutboundMessage("webhook:a", b"3", "page rule")], NOW)
+    outbox = Outbox(store.engine)
     assert [entry.body for entry in outbox.due(HOOKS, NOW, 10)] == [b"3"]
     assert [entry.body for entry in outbox.due(HOOKS, later, 10)] == [b"1", b"2", b"3"]
     assert outbox.depth(HOOKS) == (3, None)
@@ -261,30 +268,30 @@ def test_a_page_that_waits_for_its_time_holds_up_its_own_lane_alone(store: Store
 
 def test_the_attempts_of_months_do_not_overflow(store: Store) -> None:
     with database.writing(store.engine) as connection:
-        put_outbox(connection, [Outgoing("webhook:a", b"1")], NOW)
+        put_outbox(connection, [OutboundMessage("webhook:a", b"1")], NOW)
         connection.execute(update(schema.outbox).values(attempts=30_000))
-    (entry,) = Outbox(store).due(HOOKS, NOW, 1)
-    Outbox(store).failed(entry, "HTTP 503", NOW)
-    assert Outbox(store).due(HOOKS, NOW + timedelta(minutes=5), 1)[0].attempts == 30_000
+    (entry,) = Outbox(store.engine).due(HOOKS, NOW, 1)
+    Outbox(store.engine).failed(entry, "HTTP 503", NOW)
+    assert Outbox(store.engine).due(HOOKS, NOW + timedelta(minutes=5), 1)[0].attempts == 30_000
 
 
 def alert(state: str = "firing", **changes: object) -> Alert:
     fields = {
         "id": "abc", "rule": "r", "topic": "Earnings", "severity": "page", "state": state, "since": NOW,
         "value": 4.5, "threshold": 3.0, "n": 40, "uncertainty": "u", "summary": "s", "fired_at": NOW,
-        "evidence": (Exhibit("wire", "a", NOW, "Shares fall", -0.5),),
+        "evidence": (EvidenceItem("wire", "a", NOW, "Shares fall", -0.5),),
     }  # fmt: skip
     return Alert(**(fields | changes))  # type: ignore[arg-type]
 
 
 def test_alerts_come_back_as_they_were_saved_until_they_are_resolved(store: Store) -> None:
-    alerts = SqlAlertStore(store, Lease(store, "alerts", "me", 20), "alerts")
+    alerts = SqlEpisodeStore(store, Lease(store, "alerts", "me", 20), "alerts")
     message = {"id": "abc", "key": "abc:firing", "state": "firing"}
-    page = Notice("webhook:desk", "abc:firing", "r", message, NOW)
-    turn = Turn(alert(), "pending", NOW, message)
+    page = PageRequest("webhook:desk", "abc:firing", "r", message, NOW)
+    turn = Transition(alert(), "pending", NOW, message)
     alerts.save([alert()], [], [turn], [page], NOW)
     assert alerts.open_alerts() == [alert()] == [alerts.find("abc")]
-    entries = Outbox(store).due(["webhook:desk", "kafka:alerts"], NOW, 9)
+    entries = Outbox(store.engine).due(["webhook:desk", "kafka:alerts"], NOW, 9)
     assert [entry.target for entry in entries] == ["kafka:alerts", "webhook:desk"]
     alerts.save([alert("resolved", resolved_at=NOW)], [], [], [], NOW)
     assert alerts.open_alerts() == []
@@ -295,18 +302,18 @@ def test_alerts_come_back_as_they_were_saved_until_they_are_resolved(store: Stor
 def test_every_transition_is_a_row_and_every_page_is_queued_once_and_followed_to_its_end(
     store: Store,
 ) -> None:
-    alerts = SqlAlertStore(store, Lease(store, "alerts", "me", 20), "alerts")
+    alerts = SqlEpisodeStore(store, Lease(store, "alerts", "me", 20), "alerts")
     message = {"id": "abc", "key": "abc:firing", "state": "firing"}
-    page = Notice("webhook:desk", "abc:firing", "r", message, NOW)
+    page = PageRequest("webhook:desk", "abc:firing", "r", message, NOW)
     for _ in range(2):  # the second time as a monitor that forgot would
-        alerts.save([alert()], [], [Turn(alert(), "pending", NOW, message)], [page], NOW)
-    (entry,) = Outbox(store).due(["webhook:desk"], NOW, 9)
+        alerts.save([alert()], [], [Transition(alert(), "pending", NOW, message)], [page], NOW)
+    (entry,) = Outbox(store.engine).due(["webhook:desk"], NOW, 9)
     assert (entry.lane, entry.key) == ("r", "abc:firing")
     assert [(row.target, row.outcome) for row in alerts.deliveries("abc")] == [("webhook:desk", None)]
-    Outbox(store).settled([entry], "sent", NOW + timedelta(seconds=3))
+    Outbox(store.engine).settled([entry], "sent", NOW + timedelta(seconds=3))
     (delivery,) = alerts.deliveries("abc")
     assert (delivery.outcome, delivery.settled_at) == ("sent", NOW + timedelta(seconds=3))
-    first, _ = alerts.turns("abc")
+    first, _ = alerts.transitions("abc")
     assert (first.before, first.state, first.at, first.value, first.n) == ("pending", "firing", NOW, 4.5, 40)
 
 
@@ -315,14 +322,16 @@ def test_what_came_late_and_who_was_heard_is_found(store: Store) -> None:
     early = (NOW - timedelta(hours=2)).replace(second=59, microsecond=700_000)
     for offset, (id_, stamp) in enumerate({"a": early, "b": NOW}.items()):
         write(store, judged(id_, offset, at=stamp))
-    assert store.late(NOW, NOW - timedelta(hours=1)) == [early.replace(second=0, microsecond=0)]
+    assert store.reads.late_windows(NOW, NOW - timedelta(hours=1)) == [early.replace(second=0, microsecond=0)]
     chosen = Selection(("wire",))
-    (cell,) = store.cells(early - timedelta(hours=1), NOW - timedelta(hours=1), timedelta(minutes=1), chosen)
+    (cell,) = store.reads.sums_by_window(
+        early - timedelta(hours=1), NOW - timedelta(hours=1), timedelta(minutes=1), chosen
+    )
     assert cell.start == early.replace(second=0, microsecond=0)
-    assert store.late(NOW + timedelta(seconds=1), NOW) == []
+    assert store.reads.late_windows(NOW + timedelta(seconds=1), NOW) == []
     scope = Scope(None, ("news", "comment"), NOW - timedelta(hours=1), NOW + timedelta(hours=1))
-    assert store.heard(scope) == {"wire": NOW}
-    assert store.heard(replace(scope, selection=Selection(("other",)))) == {}
+    assert store.reads.last_seen_by_source(scope) == {"wire": NOW}
+    assert store.reads.last_seen_by_source(replace(scope, selection=Selection(("other",)))) == {}
 
 
 def test_only_one_monitor_holds_the_lease_and_a_late_one_writes_nothing(store: Store) -> None:
@@ -331,8 +340,8 @@ def test_only_one_monitor_holds_the_lease_and_a_late_one_writes_nothing(store: S
     assert not theirs.hold(NOW + timedelta(seconds=19))
     assert theirs.hold(NOW + timedelta(seconds=21))
     with pytest.raises(LeaseLost):
-        SqlAlertStore(store, mine, "alerts").save([alert()], [], [], [], NOW + timedelta(seconds=22))
-    assert SqlAlertStore(store, theirs, "alerts").open_alerts() == []
+        SqlEpisodeStore(store, mine, "alerts").save([alert()], [], [], [], NOW + timedelta(seconds=22))
+    assert SqlEpisodeStore(store, theirs, "alerts").open_alerts() == []
     theirs.release()
     assert mine.hold(NOW + timedelta(seconds=23))
 
@@ -347,9 +356,9 @@ def test_hours_and_days_hold_what_their_windows_add_up_to(store: Store) -> None:
         for hours in (1, 23.5, 24, 36, 80):
             end = start + timedelta(hours=hours)
             inside = [d.score or 0 for d, at in zip(documents, stamps, strict=True) if start <= at < end]
-            assert sum(a.score_sum for a in store.sums(start, end)) == sum(inside)
+            assert sum(a.score_sum for a in store.reads.sums(start, end)) == sum(inside)
             for width in (timedelta(minutes=1), timedelta(hours=1), timedelta(hours=6), timedelta(days=1)):
-                cells = store.cells(start, end, width)
+                cells = store.reads.sums_by_window(start, end, width)
                 assert sum(cell.n for cell in cells) == len(inside)
                 assert all((cell.start - NOW.replace(hour=0, minute=0, second=0)) % width == timedelta(0)
                            for cell in cells)  # fmt: skip
@@ -403,7 +412,7 @@ def test_a_database_of_the_first_schema_keeps_its_data(tmp_path: Path) -> None:
     with database.reading(engine) as connection:
         found = connection.execute(text("SELECT n, negative, uncertain FROM aggregates")).one()
     assert tuple(found) == (3, 1, 0)
-    (day,) = Store(engine, 60).sums(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC))
+    (day,) = Store(engine, 60).reads.sums(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC))
     assert (day.n, day.score_sum) == (3, 500), "the hours and days are made of what was there"
     engine.dispose()
 
@@ -429,7 +438,7 @@ def test_an_uncertain_document_counts_in_a_column_of_its_own(store: Store) -> No
     sure, unsure = judged("a", 0), judged("b", 1)
     unsure = structs.replace(unsure, prediction=structs.replace(unsure.prediction, certain=False))
     write(store, sure, unsure)
-    (total,) = store.sums(NOW - timedelta(days=1), NOW + timedelta(days=1))
+    (total,) = store.reads.sums(NOW - timedelta(days=1), NOW + timedelta(days=1))
     assert (total.n, total.uncertain) == (2, 1)
     assert total.positive + total.neutral + total.negative == 1
     with database.reading(store.engine) as connection:
@@ -487,9 +496,9 @@ def test_pages_and_alerts_of_the_version_before_go_on_after_the_upgrade(
         database.upgrade(settings)
         database.check_schema(engine)
         old = Store(engine, 60)
-        entries = Outbox(old).due(HOOKS, NOW, 9)
+        entries = Outbox(old.engine).due(HOOKS, NOW, 9)
         assert [(entry.id, entry.lane, entry.key) for entry in entries] == [(1, "1", None), (2, "2", None)]
-        Outbox(old).settled(entries, "sent", NOW)
-        (found,) = SqlAlertStore(old, Lease(old, "alerts", "me", 20), "alerts").open_alerts()
+        Outbox(old.engine).settled(entries, "sent", NOW)
+        (found,) = SqlEpisodeStore(old, Lease(old, "alerts", "me", 20), "alerts").open_alerts()
         assert (found.id, found.sources, found.message, found.usual) == ("abc", {}, "", None)
         engine.dispose()
