@@ -10,10 +10,9 @@ import numpy as np
 
 from alerts.delivery.pages import Delivery
 from alerts.evaluator import AlertLoop
-from alerts.lifecycle import LOUD, PENDING
 from alerts.metrics import AlertMetrics
 from alerts.rules import Rule
-from stream.domain.alerts import Alert, EvidenceItem, PageRequest, Transition
+from stream.domain.alerts import OPEN_STATES, Alert, EvidenceItem, PageRequest, Transition
 from stream.domain.documents import EPOCH, SCORE_SCALE, SENTIMENTS
 from stream.domain.sums import Aggregate, Scope, Selection, window_start
 
@@ -134,7 +133,7 @@ class MemoryStore:
         return []  # a file's texts came when they were published
 
     def open_alerts(self) -> list[Alert]:
-        return [alert for alert in self.alerts.values() if alert.state in (PENDING, *LOUD)]
+        return [alert for alert in self.alerts.values() if alert.state in OPEN_STATES]
 
     def past_alerts(self, since: datetime) -> list[Alert]:
         ended = [(a.resolved_at, a) for a in self.alerts.values() if a.fired_at and a.resolved_at]

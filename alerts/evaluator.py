@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from alerts.delivery.pages import Delivery, alert_message
 from alerts.delivery.template import render
 from alerts.detectors.observe import observe
-from alerts.lifecycle import DISMISSED, LOUD, PENDING, RESOLVED, step
+from alerts.lifecycle import step
 from alerts.metrics import AlertMetrics
 from alerts.observing import LATEST, Period, Watcher
 from alerts.ports import AggregateReader, EpisodeStore
 from alerts.rules import HeartbeatRule, Rule, SilenceRule, SlowDriftRule
-from stream.domain.alerts import Alert, Transition
+from stream.domain.alerts import FIRING_STATES, Alert, AlertState, Transition
 from stream.domain.documents import printable
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Known:
     def last_transition(self, turned: Alert) -> datetime | None:
         """When an earlier episode of the same rule, on whatever topic, came into such a state."""
         same = [a for a in (*self.open.values(), *self.past) if a.rule == turned.rule and a.id != turned.id]
-        stamps = [a.resolved_at if turned.state == RESOLVED else a.fired_at for a in same]
+        stamps = [a.resolved_at if turned.state == AlertState.RESOLVED else a.fired_at for a in same]
         return max((stamp for stamp in stamps if stamp), default=None)
 
 
@@ -94,7 +94,7 @@ class AlertLoop:
         self._looked_at = now
         self._metrics.show(self.rules, self._topics, after)
         self._metrics.evaluated.set(now.timestamp())
-        return [alert for alert in after if alert.state != RESOLVED]
+        return [alert for alert in after if alert.state != AlertState.RESOLVED]
 
     def _episodes(self, rule: Rule, known: Known, now: datetime) -> Iterable[Alert]:
         """What becomes of a rule's episodes, topic by topic, those that end included."""
@@ -144,7 +144,7 @@ class AlertLoop:
         are found for every state."""
         if before is not None and before.state == alert.state:
             return alert
-        if alert.state in LOUD:
+        if alert.state in FIRING_STATES:
             alert = self._watcher.with_evidence(alert, rule, period)
         if rule.message is None:
             return alert
@@ -157,11 +157,15 @@ class AlertLoop:
     def _write(self, known: Known, after: Sequence[Alert], now: datetime) -> None:
         changed = [alert for alert in after if known.open.get((alert.rule, alert.topic)) != alert]
         left = [known.open[key] for key in known.open.keys() - {(a.rule, a.topic) for a in after}]
-        gone = [replace(alert, state=DISMISSED) for alert in left if alert.state == PENDING]
+        gone = [
+            replace(alert, state=AlertState.DISMISSED) for alert in left if alert.state == AlertState.PENDING
+        ]
         orphans = [
-            replace(alert, state=RESOLVED, resolved_at=now, summary="its rule was removed", message="")
+            replace(
+                alert, state=AlertState.RESOLVED, resolved_at=now, summary="its rule was removed", message=""
+            )
             for alert in left
-            if alert.state in LOUD
+            if alert.state in FIRING_STATES
         ]
         if not changed and not gone and not orphans:
             return
@@ -174,7 +178,7 @@ class AlertLoop:
         page_requests = [
             request
             for transition in transitions
-            if transition.alert.state in (*LOUD, RESOLVED)
+            if transition.alert.state in (*FIRING_STATES, AlertState.RESOLVED)
             for request in self._delivery.page_requests(
                 transition.alert,
                 rules.get(transition.alert.rule),
@@ -200,10 +204,10 @@ class AlertLoop:
 
 
 def _log(alert: Alert, link: str) -> None:
-    level = logging.WARNING if alert.state in LOUD else logging.INFO
+    level = logging.WARNING if alert.state in FIRING_STATES else logging.INFO
     log.log(level, "alert %s [%s] %s (%s)", alert.state.upper(), alert.rule,
             printable(alert.message or alert.summary), alert.uncertainty)  # fmt: skip
-    if alert.state in LOUD:
+    if alert.state in FIRING_STATES:
         for exhibit in alert.evidence:
             story = printable(f"{exhibit.source}/{exhibit.id} {exhibit.score:+.2f} {exhibit.content[:120]}")
             log.warning("  evidence %s", story)

@@ -6,12 +6,7 @@ from datetime import datetime
 
 from alerts.detectors.observe import Observation
 from alerts.rules import Rule
-from stream.domain.alerts import Alert
-
-# Dismissed is a pending episode that came to nothing; flapping fires as firing does, and ends later.
-PENDING, FIRING, FLAPPING, RESOLVED, DISMISSED = "pending", "firing", "flapping", "resolved", "dismissed"
-LOUD = (FIRING, FLAPPING)
-STATES = (PENDING, FIRING, FLAPPING, RESOLVED, DISMISSED)
+from stream.domain.alerts import Alert, AlertState
 
 
 def step(
@@ -36,13 +31,13 @@ def step(
         cooling = quiet_until is not None and now < quiet_until
         return _begin(rule, topic, seen, now, recent) if seen.breached and not cooling else None
     if seen.value is None and not seen.calm:
-        return None if alert.state == PENDING else replace(alert, clear_since=None)
+        return None if alert.state == AlertState.PENDING else replace(alert, clear_since=None)
     if seen.value is not None:
         alert = replace(
             alert, value=seen.value, n=seen.n, uncertainty=seen.uncertainty, summary=seen.summary,
             usual=seen.usual,
         )  # fmt: skip
-    if alert.state == PENDING:
+    if alert.state == AlertState.PENDING:
         return _maybe_fire(alert, rule, now, recent) if seen.breached else None
     if not seen.calm:
         return replace(alert, clear_since=None)
@@ -55,7 +50,7 @@ def _begin(rule: Rule, topic: str, seen: Observation, now: datetime, recent: int
         rule=rule.name,
         topic=topic,
         severity=rule.severity,
-        state=PENDING,
+        state=AlertState.PENDING,
         since=now,
         value=seen.value or 0.0,
         threshold=seen.threshold,
@@ -70,17 +65,19 @@ def _begin(rule: Rule, topic: str, seen: Observation, now: datetime, recent: int
 def _maybe_fire(alert: Alert, rule: Rule, now: datetime, recent: int) -> Alert:
     if now - alert.since < rule.hold:
         return alert
-    return replace(alert, state=FLAPPING if recent >= rule.flap_count else FIRING, fired_at=now)
+    return replace(
+        alert, state=AlertState.FLAPPING if recent >= rule.flap_count else AlertState.FIRING, fired_at=now
+    )
 
 
 def _maybe_resolve(alert: Alert, rule: Rule, now: datetime) -> Alert:
     since = alert.clear_since or now
     wait = rule.keep_firing_for
-    if alert.state == FLAPPING:
+    if alert.state == AlertState.FLAPPING:
         wait = max(wait, rule.flap_window)
     if now - since < wait:
         return replace(alert, clear_since=since)
-    return replace(alert, state=RESOLVED, clear_since=since, resolved_at=now)
+    return replace(alert, state=AlertState.RESOLVED, clear_since=since, resolved_at=now)
 
 
 def episode_id(rule: str, topic: str, since: datetime) -> str:

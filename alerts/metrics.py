@@ -4,11 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from alerts.lifecycle import STATES
 from alerts.rules import Rule, topics_of
-from stream.domain.alerts import Alert
-
-SHOWN = ("pending", "firing", "flapping")
+from stream.domain.alerts import OPEN_STATES, Alert, AlertState
 
 
 class AlertMetrics:
@@ -38,7 +35,7 @@ class AlertMetrics:
 
     def create_labels(self, rules: Iterable[Rule], receivers: Iterable[str]) -> None:
         for rule in rules:
-            for state in STATES:
+            for state in AlertState:
                 self.transitions.labels(rule.name, state)
         for receiver in receivers:
             for outcome in ("sent", "failed", "refused"):
@@ -49,7 +46,7 @@ class AlertMetrics:
         open_states = {(alert.rule, alert.topic): alert.state for alert in alerts}
         for rule in rules:
             for topic in topics_of(rule, topics):
-                for state in SHOWN:
+                for state in OPEN_STATES:
                     on = open_states.get((rule.name, topic)) == state
                     self.state.labels(rule.name, topic, state).set(int(on))
 

@@ -16,12 +16,14 @@ from pydantic import (
 )
 
 from alerts.delivery import template
+from stream.domain.alerts import Severity
 from stream.domain.documents import Kind
 from stream.domain.sums import Selection
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 ALL = "all"
 LONGEST = 366 * 86_400
+SEVERITY_SCHEMA = {"enum": list(Severity), "title": "Severity", "type": "string"}
 
 
 def parse_duration(value: object) -> object:
@@ -78,7 +80,7 @@ class _Rule(BaseModel):
     flap_count: int = Field(3, ge=1)
     flap_window: Duration = timedelta(hours=3)
     message: str | None = Field(None, max_length=4000)
-    severity: Literal["page", "ticket", "info"] = "page"
+    severity: Annotated[Severity, WithJsonSchema(SEVERITY_SCHEMA)] = Severity.PAGE
     labels: dict[str, str] = {}
     runbook: str | None = None
 

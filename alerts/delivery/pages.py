@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from alerts.rules import Rule
-from stream.domain.alerts import Alert, PageRequest
+from stream.domain.alerts import Alert, AlertState, PageRequest, Severity
 from stream.domain.documents import printable
 
 WEBHOOK, CHANNEL = "webhook:", "channel:"
@@ -102,7 +102,7 @@ class Delivery:
         leaves = now
         if last_page is not None and now < last_page + self.group:
             leaves = last_page + self.group
-        if self.quiet is not None and alert.severity != "page":
+        if self.quiet is not None and alert.severity != Severity.PAGE:
             leaves = self.quiet.until(leaves) or leaves
         message = alert_message(alert, rule, self.link(alert))
         lane = f"{alert.rule}:{alert.severity}"
@@ -132,7 +132,7 @@ def as_text(page: Mapping[str, Any]) -> tuple[str, str]:
     more = f" and {len(others)} more" if others else ""
     title = f"{page['rule']} on {page['topic']}{more} [{page['severity']}]"
     lines = [f"{page['state'].upper()}: {page['message']}"]
-    if page["state"] == "resolved":
+    if page["state"] == AlertState.RESOLVED:
         lines += [f"resolved at {page['resolved_at']}"]
     else:
         lines += [page["uncertainty"], *(_told(exhibit) for exhibit in page["evidence"])]

@@ -9,14 +9,25 @@ from jinja2 import nodes
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from stream.domain.alerts import Alert
+from stream.domain.alerts import Alert, AlertState, Severity
 from stream.domain.documents import EPOCH
 
 LONGEST = 2000
 EXAMPLE = Alert(
-    id="0123456789abcdef01234567", rule="rule", topic="topic", severity="page", state="firing", since=EPOCH,
-    value=1.0, threshold=1.0, n=1, uncertainty="", summary="", usual=1.0, fired_at=EPOCH,
-)  # fmt: skip
+    id="0123456789abcdef01234567",
+    rule="rule",
+    topic="topic",
+    severity=Severity.PAGE,
+    state=AlertState.FIRING,
+    since=EPOCH,
+    value=1.0,
+    threshold=1.0,
+    n=1,
+    uncertainty="",
+    summary="",
+    usual=1.0,
+    fired_at=EPOCH,
+)
 FILTERS = ("upper", "lower", "title", "round", "abs", "int", "default", "length")
 ALLOWED = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.Filter, nodes.Test,

@@ -15,9 +15,9 @@ from alerts.delivery.notifiers import Channels, Failure, Webhooks, outcome
 from alerts.delivery.pages import CHANNEL, WEBHOOK, Delivery, as_text, grouped, page_key
 from alerts.errors import RuleError
 from alerts.evaluator import AlertLoop
-from alerts.lifecycle import RESOLVED
 from alerts.metrics import AlertMetrics
 from alerts.rule_file import RuleFile
+from stream.domain.alerts import AlertState
 from stream.domain.documents import EPOCH, HEARTBEAT, Kind
 from stream.domain.errors import BrokerError, StoreUnavailable
 from stream.domain.sums import Scope, Selection
@@ -217,7 +217,7 @@ class PageDelivery:
 
     def _send(self, target: str, page: dict[str, Any]) -> Failure | None:
         if target.startswith(CHANNEL):
-            ended = page["state"] == RESOLVED
+            ended = page["state"] == AlertState.RESOLVED
             return self._channels.send(target.removeprefix(CHANNEL), *as_text(page), ended=ended)
         return self._webhooks.send(target.removeprefix(WEBHOOK), msgspec.json.encode(page))
 

@@ -1,13 +1,41 @@
-"""What an alert is: its evidence, its episode, a transition of it, a page that asks to be sent."""
+"""An alert: its states and severities, its evidence, its episode, a change of state, a page to send."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
+
+
+class AlertState(StrEnum):
+    """The state of an episode, by the name that the database, messages and metrics use.
+
+    A pending episode waits for its rule's `for`.  It then fires, or is dismissed if the breach ends first.
+    A flapping episode fires like any other but takes longer to resolve.
+    """
+
+    PENDING = "pending"
+    FIRING = "firing"
+    FLAPPING = "flapping"
+    RESOLVED = "resolved"
+    DISMISSED = "dismissed"
+
+
+# The states that page, and the states of episodes that have not ended.
+FIRING_STATES = (AlertState.FIRING, AlertState.FLAPPING)
+OPEN_STATES = (AlertState.PENDING, *FIRING_STATES)
+
+
+class Severity(StrEnum):
+    """How urgent an alert is: a page leaves during quiet hours too, a ticket or info waits until they end."""
+
+    PAGE = "page"
+    TICKET = "ticket"
+    INFO = "info"
 
 
 @dataclass(frozen=True, slots=True)
 class EvidenceItem:
-    """A document as evidence shows it; `words` did most for its sentiment."""
+    """A document shown as evidence; `words` contributed most to its sentiment."""
 
     source: str
     id: str
@@ -22,17 +50,17 @@ class EvidenceItem:
 class Alert:
     """One episode of one rule on one topic, from pending to resolved.
 
-    `id` is the key under which everything about the episode is sent; a repeat carries the same one.
-    `value`, `threshold`, `n`, `uncertainty` and `usual` (what the baseline leads to expect, where there is
-    one) are those of the latest evaluation with data.  `evidence` and `sources` (negative texts of each) are
-    those of the moment it fired; `message` is what the rule's template makes of it.
+    `id` is in everything that is sent about the episode.  `value`, `threshold`, `n` (documents),
+    `uncertainty` and `usual` (what the baseline expects; None without a baseline) come from the latest
+    evaluation with data.  `evidence` and `sources` (negative documents per source) come from the moment it
+    fired.  `message` is the rendered template of the rule, empty if the rule has none.
     """
 
     id: str
     rule: str
     topic: str
-    severity: str
-    state: str
+    severity: Severity
+    state: AlertState
     since: datetime
     value: float
     threshold: float
@@ -50,18 +78,20 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """An episode that came into another state: a row to audit, and `message` as an event."""
+    """A change of an episode's state: a row of the audit table, and `message` as an event on Kafka."""
 
     alert: Alert
-    before: str | None
+    before: AlertState | None
     at: datetime
     message: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """A page for one receiver: the same `key` never twice, those of a `lane` in order, and none before its
-    time."""
+    """A page for one receiver.
+
+    The same `key` is queued once, pages of one `lane` are sent in order, and none before `not_before`.
+    """
 
     target: str
     key: str

@@ -7,7 +7,15 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, select
 
-from stream.domain.alerts import Alert, EvidenceItem, PageRequest, Transition
+from stream.domain.alerts import (
+    OPEN_STATES,
+    Alert,
+    AlertState,
+    EvidenceItem,
+    PageRequest,
+    Severity,
+    Transition,
+)
 from stream.domain.records import OutboundMessage
 from stream.storage import schema
 from stream.storage.batches import Store
@@ -15,8 +23,6 @@ from stream.storage.database import reading, writing
 from stream.storage.leases import Lease, LeaseLost
 from stream.storage.outbox import put_outbox, to_kafka
 from stream.storage.sql import insert_or
-
-OPEN = ("pending", "firing", "flapping")
 
 
 class SqlEpisodeStore:
@@ -34,7 +40,7 @@ class SqlEpisodeStore:
     def open_alerts(self) -> list[Alert]:
         table = schema.alerts
         with reading(self._store.engine) as connection:
-            rows = connection.execute(select(table).where(table.c.state.in_(OPEN)))
+            rows = connection.execute(select(table).where(table.c.state.in_(OPEN_STATES)))
             return [_alert(row) for row in rows]
 
     def recent_alerts(self, limit: int) -> list[Alert]:
@@ -127,4 +133,6 @@ def _row(alert: Alert) -> dict[str, Any]:
 
 def _alert(row: Any) -> Alert:
     fields = dict(row._mapping)
-    return Alert(**fields | {"evidence": msgspec.convert(fields["evidence"], tuple[EvidenceItem, ...])})
+    fields["state"], fields["severity"] = AlertState(fields["state"]), Severity(fields["severity"])
+    fields["evidence"] = msgspec.convert(fields["evidence"], tuple[EvidenceItem, ...])
+    return Alert(**fields)

@@ -11,12 +11,11 @@ from pydantic import SecretStr
 from alerts.delivery.notifiers import Channels, Webhooks
 from alerts.delivery.pages import Delivery, alert_message
 from alerts.delivery.template import EXAMPLE
-from alerts.lifecycle import FIRING, RESOLVED
 from alerts.metrics import AlertMetrics
 from alerts.rules import ThresholdRule
 from monitor.runtime.log import LOUD, SECRETIVE
 from monitor.runtime.tasks import PageDelivery
-from stream.domain.alerts import Alert, Transition
+from stream.domain.alerts import Alert, AlertState, Transition
 from stream.storage import database
 from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
@@ -48,7 +47,7 @@ class Room:
             self.outbox, AlertMetrics(), lambda: self.now,
         )  # fmt: skip
 
-    def transition(self, state: str, *topics: str) -> None:
+    def transition(self, state: AlertState, *topics: str) -> None:
         for topic in topics:
             fields = {name: getattr(EXAMPLE, name) for name in Alert.__slots__}
             alert = Alert(
@@ -87,8 +86,8 @@ def room(tmp_path: Path, desk: Receiver, chat: Receiver) -> Iterator[Room]:
 def test_topics_of_one_rule_come_as_one_page_and_their_end_as_another(
     room: Room, desk: Receiver, chat: Receiver
 ) -> None:
-    room.transition(FIRING, "IPO", "Macro", "Fed")
-    room.transition(RESOLVED, "IPO", "Macro")
+    room.transition(AlertState.FIRING, "IPO", "Macro", "Fed")
+    room.transition(AlertState.RESOLVED, "IPO", "Macro")
     room.send()
     firing, resolved = desk.taken
     assert (firing["topic"], firing["state"]) == ("IPO", "firing")
@@ -110,8 +109,8 @@ def test_a_receiver_that_fails_keeps_its_order_and_holds_up_no_other(
         caplog.set_level(LOUD[library], library)
     caplog.set_level(logging.INFO)
     desk.status = chat.status = 503
-    room.transition(FIRING, "IPO")
-    room.transition(RESOLVED, "IPO")
+    room.transition(AlertState.FIRING, "IPO")
+    room.transition(AlertState.RESOLVED, "IPO")
     room.send()
     assert [page["state"] for page in desk.refused] == ["firing"]
     assert "secret-token" not in caplog.text
@@ -124,7 +123,7 @@ def test_a_receiver_that_fails_keeps_its_order_and_holds_up_no_other(
 
 def test_a_page_that_is_refused_for_good_is_noted_as_such(room: Room, desk: Receiver) -> None:
     desk.status = 400
-    room.transition(FIRING, "IPO")
+    room.transition(AlertState.FIRING, "IPO")
     room.send()
     outcomes = {row.target: row.outcome for row in room.alerts.deliveries("IPO")}
     assert outcomes == {"webhook:desk": "refused", "channel:chat": "sent"}
@@ -134,7 +133,7 @@ def test_a_page_that_nobody_takes_for_a_week_holds_up_the_later_ones_no_longer(
     room: Room, desk: Receiver
 ) -> None:
     desk.status = 503
-    room.transition(FIRING, "IPO")
+    room.transition(AlertState.FIRING, "IPO")
     room.send(NOW + timedelta(days=6))
     assert room.outbox.depth(TARGETS) == (1, NOW + timedelta(days=6))
     room.send(NOW + timedelta(days=8))
@@ -147,7 +146,7 @@ def test_what_waits_for_a_receiver_that_is_gone_is_no_trouble_of_this_monitor(
     room: Room, desk: Receiver
 ) -> None:
     desk.status = 503
-    room.transition(FIRING, "IPO")
+    room.transition(AlertState.FIRING, "IPO")
     room.send()
     assert room.outbox.depth(TARGETS)[1] == NOW
     assert room.outbox.depth(["channel:chat"]) == (0, None)
