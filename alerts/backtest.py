@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from alerts.delivery.pages import Delivery
-from alerts.evaluator import AlertLoop
+from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from alerts.rules import Rule
 from stream.domain.alerts import OPEN_STATES, Alert, EvidenceItem, PageRequest, Transition
@@ -169,15 +169,23 @@ def backtest(
     store = MemoryStore(texts)
     if not store.texts:
         return []
-    loop = AlertLoop(rules, topics, store, store, Delivery(), MINUTE, AlertMetrics())
+    evaluator = AlertEvaluator(
+        rules=rules,
+        topics=topics,
+        reader=store,
+        episodes=store,
+        delivery=Delivery(),
+        window_width=MINUTE,
+        metrics=AlertMetrics(),
+    )
     moments = _moments(store, start)
     first, last = moments[0], moments[-1]
     before: datetime | None = None
     for moment in moments:
         while before is not None and store.open_alerts() and before + OPEN_STEP < moment:
             before += OPEN_STEP
-            loop.evaluate(before)
-        loop.evaluate(moment)
+            evaluator.evaluate(before)
+        evaluator.evaluate(moment)
         before = moment
         progress((moment - first) / (last - first) if last > first else 1.0)
     pages = [Page(alert, store.alerts.get(id_, alert)) for id_, alert in store.fired.items()]

@@ -50,38 +50,39 @@ class Known:
         return max((stamp for stamp in stamps if stamp), default=None)
 
 
-class AlertLoop:
-    """Evaluates every rule on every topic."""
+class AlertEvaluator:
+    """Evaluates every rule on every topic, and saves what changed."""
 
     def __init__(
         self,
+        *,
         rules: Sequence[Rule],
         topics: Sequence[str],
         reader: AggregateReader,
         episodes: EpisodeStore,
         delivery: Delivery,
-        width: timedelta,
+        window_width: timedelta,
         metrics: AlertMetrics,
     ) -> None:
-        """`width` is that of the stored windows."""
+        """`window_width` is the width of the stored windows."""
         self.rules, self._topics, self._reader, self._episode_store = rules, topics, reader, episodes
         self._delivery, self._metrics = delivery, metrics
-        self._watcher = Watcher(topics, reader, episodes, width)
+        self._watcher = Watcher(topics, reader, episodes, window_width)
         self._looked_at: datetime | None = None
 
-    def use(self, rules: Sequence[Rule]) -> None:
-        """Go on with other rules; episodes of rules that are gone are resolved at the next evaluation."""
+    def replace_rules(self, rules: Sequence[Rule]) -> None:
+        """Evaluate these rules from now on.  The next evaluation resolves the episodes of removed rules."""
         self.rules = rules
         self._watcher.forget()
         self._metrics.state.clear()  # no series of a rule that is gone
         self._metrics.create_labels(rules, ())
 
-    def rest(self) -> None:
-        """Another monitor evaluates: what comes meanwhile is not late when this one does again."""
+    def stand_by(self) -> None:
+        """Another monitor evaluates now: documents that it sees must not count as late here afterwards."""
         self._looked_at = None
 
     def evaluate(self, now: datetime) -> list[Alert]:
-        """Evaluate everything once, write what changed; the episodes that are open afterwards."""
+        """Evaluate every rule once, save what changed, and return the open episodes."""
         back = max((max(r.cool_down, r.flap_window) for r in self.rules), default=LATEST)
         known = Known(
             {(alert.rule, alert.topic): alert for alert in self._episode_store.open_alerts()},

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Column, Integer, MetaData, String, Table, Text, insert, select
 
 from alerts.delivery.pages import Delivery
-from alerts.evaluator import AlertLoop
+from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from alerts.rule_file import RuleFile
 from models.network.artifact import read_info
@@ -254,10 +254,18 @@ def evaluations(settings: Settings, rounds: int) -> float:
     lease = Lease(store, f"bench-{uuid.uuid4().hex[:8]}", "bench", 3600)
     lease.hold(datetime.now(UTC))
     alerts = SqlEpisodeStore(store, lease, settings.kafka.alerts)
-    loop = AlertLoop(
-        rules, topics, store.reads, alerts, Delivery(), store.width, AlertMetrics(CollectorRegistry())
+    evaluator = AlertEvaluator(
+        rules=rules,
+        topics=topics,
+        reader=store.reads,
+        episodes=alerts,
+        delivery=Delivery(),
+        window_width=store.width,
+        metrics=AlertMetrics(CollectorRegistry()),
     )
-    timing = classifier.in_turns({"rules": (1, lambda: loop.evaluate(datetime.now(UTC)))}, rounds)["rules"]
+    timing = classifier.in_turns({"rules": (1, lambda: evaluator.evaluate(datetime.now(UTC)))}, rounds)[
+        "rules"
+    ]
     lease.release()
     store.engine.dispose()
     return round(1000 / timing.per_second, 2)

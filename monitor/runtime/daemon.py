@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from alerts.delivery.alertmanager import alertmanagers
 from alerts.delivery.notifiers import Channels, Webhooks
 from alerts.delivery.pages import Delivery
-from alerts.evaluator import AlertLoop
+from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from alerts.rule_file import RuleFile
 from models.inference import heap
@@ -292,18 +292,18 @@ class Daemon:
 
     def _alert_runner(self) -> AlertRunner:
         settings = self.settings
-        loop = AlertLoop(
-            self.rules.rules,
-            self.topics,
-            self.store.reads,
-            self._alert_store,
-            self._delivery,
-            self.store.width,
-            self.alert_metrics,
+        evaluator = AlertEvaluator(
+            rules=self.rules.rules,
+            topics=self.topics,
+            reader=self.store.reads,
+            episodes=self._alert_store,
+            delivery=self._delivery,
+            window_width=self.store.width,
+            metrics=self.alert_metrics,
         )
         mood = timedelta(seconds=settings.stream.mood_seconds)
         return AlertRunner(
-            self.rules, loop, self._alert_lease, self.store, lambda now: now - mood,
+            self.rules, evaluator, self._alert_lease, self.store, lambda now: now - mood,
             self.stream_metrics, self.alert_metrics, utc_now,
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ from alerts.delivery.alertmanager import as_alert
 from alerts.delivery.notifiers import Channels, Failure, Webhooks, outcome
 from alerts.delivery.pages import CHANNEL, WEBHOOK, Delivery, as_text, grouped, page_key
 from alerts.errors import RuleError
-from alerts.evaluator import AlertLoop
+from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from alerts.rule_file import RuleFile
 from stream.domain.alerts import AlertState
@@ -94,7 +94,7 @@ class AlertRunner:
     def __init__(
         self,
         rules: RuleFile,
-        loop: AlertLoop,
+        loop: AlertEvaluator,
         lease: Lease,
         store: Store,
         mood: Callable[[datetime], datetime],
@@ -114,7 +114,7 @@ class AlertRunner:
             self._loop.evaluate(now)
             self._stream_metrics.show_mood(self._store.reads.sums(self._mood(now), now))
         except LeaseLost:
-            self._loop.rest()
+            self._loop.stand_by()
             self._hide()
         except StoreUnavailable:
             self._hide()
@@ -124,7 +124,7 @@ class AlertRunner:
         """A rule file that was changed for the worse never stops the monitor."""
         try:
             if self._rules.changed():
-                self._loop.use(self._rules.rules)
+                self._loop.replace_rules(self._rules.rules)
                 self._alert_metrics.rules_usable.set(1)
                 log.info("%d rules of %s from now on", len(self._rules.rules), self._rules.path)
         except RuleError as error:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from alerts.backtest import MemoryStore, Text
 from alerts.delivery.pages import Delivery
-from alerts.evaluator import AlertLoop
+from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from alerts.rules import HeartbeatRule, NegativeSurgeRule, Rule, SlowDriftRule, ThresholdRule
 from stream.domain.alerts import Alert, PageRequest, Transition
@@ -68,9 +68,15 @@ class Room(MemoryStore):
         self.page_requests += page_requests
 
 
-def loop(store: Room, *rules: Rule) -> AlertLoop:
-    return AlertLoop(
-        rules, ("IPO", "Macro"), store, store, Delivery(("webhook:desk",)), MINUTE, AlertMetrics()
+def loop(store: Room, *rules: Rule) -> AlertEvaluator:
+    return AlertEvaluator(
+        rules=rules,
+        topics=("IPO", "Macro"),
+        reader=store,
+        episodes=store,
+        delivery=Delivery(("webhook:desk",)),
+        window_width=MINUTE,
+        metrics=AlertMetrics(),
     )
 
 
@@ -180,7 +186,15 @@ def test_too_few_documents_do_not_fire() -> None:
 
 def test_states_are_shown_for_every_rule_and_topic() -> None:
     store, metrics = surging(), AlertMetrics()
-    AlertLoop((SURGE, SHARE), ("IPO", "Macro"), store, store, Delivery(), MINUTE, metrics).evaluate(NOW)
+    AlertEvaluator(
+        rules=(SURGE, SHARE),
+        topics=("IPO", "Macro"),
+        reader=store,
+        episodes=store,
+        delivery=Delivery(),
+        window_width=MINUTE,
+        metrics=metrics,
+    ).evaluate(NOW)
     shown = {
         tuple(sample.labels.values()): sample.value
         for family in metrics.state.collect()
@@ -266,7 +280,7 @@ def test_after_another_monitor_evaluated_nothing_of_meanwhile_is_late() -> None:
     kept.evaluate(NOW - timedelta(hours=1))
     store.add(60, NOW, NOW + timedelta(hours=2), "neutral", "Macro")
     store.came_late = [NOW]
-    kept.rest()
+    kept.stand_by()
     assert kept.evaluate(NOW + timedelta(hours=2)) == []
 
 
