@@ -1,7 +1,6 @@
 """The life of one batch, from the bytes that Kafka gave to rows that count exactly once."""
 
 import logging
-import random
 import threading
 import time
 from collections import Counter
@@ -21,7 +20,6 @@ from stream.domain.errors import (
     Rejected,
     StoreRefused,
     StoreUnavailable,
-    StreamError,
     error_text,
 )
 from stream.domain.records import (
@@ -35,20 +33,17 @@ from stream.domain.records import (
     WriteResult,
 )
 from stream.metrics import StreamMetrics
+from stream.retry import Outage, RetryPolicy, StopRequested, retry
 from stream.storage.batches import Store
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
+DATABASE_RETRY = RetryPolicy(first_pause=0.2, longest_pause=10.0, jitter=0.5)
 BREAKER_SECONDS = 60.0
 # What a flood of arrays can bring at once is written in parts.
 MOST_AT_ONCE = 10_000
 PLAIN_TEXT = "Company reports quarterly results"
-
-
-class Stopping(StreamError):
-    """The monitor stops while a batch still waits for the database; Kafka will send it again."""
 
 
 class Record(Struct, frozen=True, gc=False):
@@ -88,29 +83,31 @@ class Pipeline:
         self._breaker, self._breaker_seconds = breaker, breaker_seconds
         self._reading = threading.Lock()
         self._unreadable: str | None = None
-        self._away: str | None = None
+        self._database = Outage("database", log)
 
     @property
     def trouble(self) -> str | None:
         """What a batch waits for."""
-        return self._unreadable or self._away
+        if self._unreadable is not None:
+            return self._unreadable
+        return None if self._database.reason is None else f"database: {self._database.reason}"
 
     def process(self, records: Sequence[Record]) -> None:
         """Decode, judge, write.  Returns when every record is in SQL, as a document or dead letter.
 
-        Raises Stopping where the monitor is to stop before the database is back.
+        Raises StopRequested where the monitor is to stop before the database is back.
         """
         self.write(self.judge(records))
 
     def judge(self, records: Sequence[Record]) -> list[ClassifiedDocument | DeadLetter]:
-        """What becomes of each record.  Raises Stopping where the monitor is to stop before that is known."""
+        """What becomes of each record.  Raises StopRequested where the monitor stops first."""
         self._wait_for_readable()
         decoded = self._decode(records)
         self._metrics.batch.observe(len(decoded))
         return self._judge(decoded)
 
     def write(self, outcomes: Sequence[ClassifiedDocument | DeadLetter]) -> None:
-        """Bring it to SQL.  Raises Stopping where the monitor is to stop before the database is back."""
+        """Bring it to SQL.  Raises StopRequested where the monitor is to stop before the database is back."""
         self._breaker.observe(len(outcomes), sum(isinstance(outcome, DeadLetter) for outcome in outcomes))
         for written in self._write(outcomes):
             self._metrics.count(written, self._clock(), self._late)
@@ -126,7 +123,7 @@ class Pipeline:
             )
             log.error("%s; see the dead letters for the reason", self._unreadable)
             if self._stopping.wait(self._breaker_seconds):
-                raise Stopping("stopped while the messages cannot be read")
+                raise StopRequested("stopped while the messages cannot be read")
             self._unreadable = None
 
     def _decode(self, records: Sequence[Record]) -> list[tuple[MessagePosition, Document] | DeadLetter]:
@@ -233,24 +230,21 @@ class Pipeline:
         return self._wait_out(len(outcomes), write)
 
     def _wait_out(self, held: int, work: Callable[[], T]) -> T:
-        """Do it, and while the database is away try again, ever more slowly, with so many documents held."""
-        wait = FIRST_WAIT
-        while True:
-            try:
-                done = work()
-            except StoreUnavailable as error:
-                self._metrics.retries.inc()
-                if self._away is None:
-                    log.error("database away, waiting with %d documents: %s", held, error)
-                self._away = f"database: {error}"
-                if self._stopping.wait(wait * random.uniform(0.5, 1.0)):
-                    raise Stopping(f"stopped while waiting for the database: {error}") from error
-                wait = min(2 * wait, LONGEST_WAIT)
-                continue
-            if self._away is not None:
-                log.info("database back")
-                self._away = None
-            return done
+        """Do it, and retry while the database is away, with so many documents held."""
+
+        def on_failure(error: Exception) -> None:
+            self._metrics.retries.inc()
+            self._database.failed(error, f"waiting with {held} documents")
+
+        result = retry(
+            work,
+            errors=StoreUnavailable,
+            policy=DATABASE_RETRY,
+            on_failure=on_failure,
+            wait=self._stopping.wait,
+        )
+        self._database.recovered()
+        return result
 
 
 def decode(

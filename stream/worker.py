@@ -32,7 +32,8 @@ from stream.codec import count
 from stream.domain.errors import BrokerError
 from stream.kafka.security import ssl_context
 from stream.kafka.settings import KafkaSettings
-from stream.pipeline import Record, Stopping
+from stream.pipeline import Record
+from stream.retry import StopRequested
 from stream.settings import StreamSettings
 
 log = logging.getLogger(__name__)
@@ -224,7 +225,7 @@ class Worker(Generic[T]):
             await self._within(LEAVE_SECONDS, app.stop(), "leaving the group")
             for pool in (self._judging, self._writing):
                 await asyncio.to_thread(pool.shutdown)
-        if app.crashed and not isinstance(app._crash_reason, Stopping):
+        if app.crashed and not isinstance(app._crash_reason, StopRequested):
             raise app._crash_reason or BrokerError("the stream ended without a reason")
 
     async def _start_and_work(self, app: faust.App) -> None:
@@ -326,7 +327,7 @@ class Worker(Generic[T]):
                 self._idle.clear()
                 latest = asyncio.create_task(self._judge_and_write(batch, latest))
                 latest.add_done_callback(self._over)
-        except Stopping as error:
+        except StopRequested as error:
             self._draining.set()
             self._idle.set()
             log.info("%s; Kafka sends the batch again", error)

@@ -18,7 +18,8 @@ from stream.domain.records import Batch, ClassifiedDocument, Outbound, WriteResu
 from stream.kafka.settings import KafkaSettings
 from stream.metrics import StreamMetrics
 from stream.outbound import BatchOutbound
-from stream.pipeline import Pipeline, Record, Stopping
+from stream.pipeline import Pipeline, Record
+from stream.retry import StopRequested
 from stream.storage import database, schema
 from stream.storage.batches import Store
 from stream.storage.settings import DatabaseSettings
@@ -309,7 +310,7 @@ def test_a_database_that_is_away_is_waited_for(rig: Rig, caplog: pytest.LogCaptu
 def test_a_stop_ends_the_waiting_and_nothing_is_written(rig: Rig) -> None:
     rig.store.away = 1000
     rig.stopping.set()
-    with pytest.raises(Stopping):
+    with pytest.raises(StopRequested):
         rig.pipeline.process([record(0)])
     assert rig.pipeline.trouble
     assert rig.ids() == []
@@ -366,7 +367,7 @@ def test_a_stream_that_cannot_be_read_is_tried_slowly_and_goes_on_when_it_can(
 
     rig.pipeline.process([record(i, value=b"") for i in range(50, 80)])
     waited.set()
-    with pytest.raises(Stopping):
+    with pytest.raises(StopRequested):
         rig.pipeline.process([record(80)])
 
 
