@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Grafana reads the database as a user of its own, who can change nothing.  Run once, when the database is made.
+# Create Grafana's read-only database user. PostgreSQL's image runs this once, when it creates the database.
 set -euo pipefail
 password=$(cat "${READER_PASSWORD_FILE:-/run/secrets/grafana_reader_password}")
 psql --set ON_ERROR_STOP=1 --set password="$password" --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" <<'SQL'
