@@ -6,9 +6,12 @@ a model folder is asked for, a registry does too: it stands for its promoted ver
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models.errors import WeightsError
-from models.network import artifact
+
+if TYPE_CHECKING:  # it imports torch, and resolving a path must not
+    from models.network.artifact import ModelInfo
 
 CURRENT = "current"
 
@@ -20,7 +23,7 @@ def resolve(folder: Path) -> Path:
     name = current(folder)
     if name is not None:
         return folder / name
-    if versions(folder):
+    if any(folder.glob("*/model.json")):
         raise WeightsError(f"{folder} is a registry with nothing promoted: monitor models promote VERSION")
     return folder
 
@@ -36,13 +39,15 @@ def current(registry: Path) -> str | None:
     return name
 
 
-def versions(registry: Path) -> list[artifact.ModelInfo]:
+def versions(registry: Path) -> "list[ModelInfo]":
     """What is in the registry, by version."""
+    from models.network.artifact import read_info
+
     folders = sorted(path.parent for path in registry.glob("*/model.json"))
-    return [artifact.read_info(folder) for folder in folders]
+    return [read_info(folder) for folder in folders]
 
 
-def add(registry: Path, folder: Path, info: artifact.ModelInfo) -> Path:
+def add(registry: Path, folder: Path, info: "ModelInfo") -> Path:
     """Move a finished model into the registry under its version; the same version is replaced."""
     target = registry / info.version
     if target.exists():

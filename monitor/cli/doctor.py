@@ -38,7 +38,7 @@ class Finding:
 def examine(config: Path | None) -> Iterator[Finding]:
     """Run the checks one after another; each yields one finding, whatever it meets."""
     try:
-        settings = settings_module.load(config)
+        settings = settings_module.load_as_set(config)
     except SettingsError as error:
         yield Finding("settings", False, str(error))
         return
@@ -58,7 +58,8 @@ def examine(config: Path | None) -> Iterator[Finding]:
 
 
 def _model(settings: Settings) -> str:
-    engine = Classifier.load(backend_selection.remembered(settings.models))
+    models = settings_module.resolve_weights(settings).models
+    engine = Classifier.load(backend_selection.remembered(models))
     (prediction,) = engine.classify([CANARY[0]], ["en"])
     if prediction.sentiment != CANARY[1]:
         raise ModelError(
@@ -69,7 +70,8 @@ def _model(settings: Settings) -> str:
 
 
 def _rules(settings: Settings) -> str:
-    rules = load_rules(settings.alerts.rules, read_info(settings.models.weights).labels["topic"])
+    weights = settings_module.resolve_weights(settings).models.weights
+    rules = load_rules(settings.alerts.rules, read_info(weights).labels["topic"])
     return f"{len(rules)} in {settings.alerts.rules}"
 
 

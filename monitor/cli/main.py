@@ -113,7 +113,7 @@ def healthy(config: Path | None, ready: bool) -> None:
     """Ask the monitor that runs here how it is; status 1 where it does not answer well."""
     import httpx
 
-    http = settings.load(config).http
+    http = settings.load_as_set(config).http
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(http.host, http.host)  # noqa: S104
     host = f"[{host}]" if ":" in host else host
     try:
@@ -145,7 +145,7 @@ def topics() -> None:
 @plain_errors
 def topics_create(config: Path | None) -> None:
     """Create the topics that are missing."""
-    chosen = settings.load(config)
+    chosen = settings.load_as_set(config)
     log.set_up(chosen.log)
     from stream.kafka import admin
 
@@ -165,7 +165,7 @@ def db() -> None:
 @plain_errors
 def db_upgrade(config: Path | None) -> None:
     """Make the tables, or bring them to this version's schema."""
-    chosen = settings.load(config)
+    chosen = settings.load_as_set(config)
     log.set_up(chosen.log)
     from stream.storage import database
 
@@ -197,7 +197,7 @@ def doctor(config: Path | None, as_json: bool) -> None:
 @plain_errors
 def show_settings(config: Path | None, as_json: bool) -> None:
     """Every setting: its value now, and what it means."""
-    chosen = settings.load(config)
+    chosen = settings.load_as_set(config)
     rows = [(name, value, field.description) for name, value, field in settings.describe(chosen)]
     if as_json:
         click.echo(json.dumps({name: str(value) for name, value, _ in rows}))

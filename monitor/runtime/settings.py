@@ -84,9 +84,26 @@ class Settings(BaseModel):
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings of the file (or of MONITOR_CONFIG's, or none) and the environment.
+    """The settings of the file (or of MONITOR_CONFIG's, or none) and the environment, ready to run with.
 
-    Raises SettingsError.
+    `models.weights` is a model folder: a registry is replaced by its promoted version.
+    Raises SettingsError, and WeightsError where the registry has no promoted version.
+    """
+    return resolve_weights(load_as_set(path, environ))
+
+
+def resolve_weights(settings: Settings) -> Settings:
+    """Replace a registry in `models.weights` by its promoted version.  Raises WeightsError if it has none."""
+    from models.network.registry import resolve
+
+    models = settings.models.model_copy(update={"weights": resolve(settings.models.weights)})
+    return settings.model_copy(update={"models": models})
+
+
+def load_as_set(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings as written, for commands that show them or do not run the model.
+
+    `models.weights` may be a registry, even one with no promoted version.  Raises SettingsError.
     """
     environ = os.environ if environ is None else environ
     if path is None and environ.get(CONFIG):

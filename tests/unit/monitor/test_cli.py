@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from alerts.settings import SHIPPED_RULES
+from models.settings import SHIPPED_WEIGHTS
 from monitor.cli.main import main
 from tests.parts import free_port
 
@@ -198,6 +200,53 @@ def test_settings_are_shown_without_secrets() -> None:
     result = call("settings", "--json", MONITOR_DATABASE__URL=url)
     assert json.loads(result.stdout)["database.url"] == "(secret)"
     assert "hunter2" not in call("settings", MONITOR_DATABASE__URL=url).output
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Path:
+    """A registry whose promoted version is the shipped model."""
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    (folder / "house").symlink_to(SHIPPED_WEIGHTS, target_is_directory=True)
+    (folder / "current").write_text("house\n")
+    return folder
+
+
+def test_every_command_that_reads_the_model_accepts_a_registry(registry: Path, tmp_path: Path) -> None:
+    environ = {"MONITOR_MODELS__WEIGHTS": str(registry), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    checked = call("rules", "check", str(SHIPPED_RULES), **environ)
+    assert checked.exit_code == 0, checked.stderr
+    findings = {
+        finding["check"]: finding for finding in json.loads(call("doctor", "--json", **environ).stdout)
+    }
+    assert (findings["model"]["ok"], findings["rules"]["ok"]) == (True, True)
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text(
+        '{"published_at": "2026-03-01T00:00:00Z", "title": "Shares plunge after a profit warning"}\n'
+    )
+    tested = call("backtest", "--json", "--data", str(texts), **environ)
+    assert tested.exit_code == 0, tested.stderr
+    shown = json.loads(call("settings", "--json", **environ).stdout)
+    assert shown["models.weights"] == str(registry)
+
+
+def test_a_registry_without_a_promoted_version_fails_the_doctor_and_not_the_database(registry: Path) -> None:
+    (registry / "current").unlink()
+    environ = {"MONITOR_MODELS__WEIGHTS": str(registry)}
+    findings = {
+        finding["check"]: finding for finding in json.loads(call("doctor", "--json", **environ).stdout)
+    }
+    assert "nothing promoted: monitor models promote VERSION" in findings["model"]["detail"]
+    assert (findings["settings"]["ok"], findings["model"]["ok"], findings["rules"]["ok"]) == (
+        True,
+        False,
+        False,
+    )
+    database = f"sqlite:///{registry / 'monitor.db'}"
+    assert call("db", "upgrade", **environ, MONITOR_DATABASE__URL=database).exit_code == 0
+    checked = call("rules", "check", str(SHIPPED_RULES), **environ)
+    assert checked.exit_code == 1
+    assert "nothing promoted" in checked.stderr
 
 
 def test_run_says_when_its_port_is_taken() -> None:

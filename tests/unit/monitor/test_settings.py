@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from monitor.runtime.settings import Settings, SettingsError, describe, load
+from models.errors import WeightsError
+from models.settings import SHIPPED_WEIGHTS
+from monitor.runtime.settings import Settings, SettingsError, describe, load, load_as_set
 
 
 def test_everything_has_a_default_and_a_meaning() -> None:
@@ -86,3 +88,28 @@ def test_a_wrong_line_in_the_file_is_named_with_the_file(tmp_path: Path, text: s
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().kafka.group = "x"  # type: ignore[misc]
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Path:
+    """A registry of models that holds one version, which is not promoted."""
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    (folder / "house").symlink_to(SHIPPED_WEIGHTS, target_is_directory=True)
+    return folder
+
+
+def test_a_registry_is_resolved_to_its_promoted_version_and_still_shown_as_set(registry: Path) -> None:
+    (registry / "current").write_text("house\n")
+    environ = {"MONITOR_MODELS__WEIGHTS": str(registry)}
+    assert load(None, environ).models.weights == registry / "house"
+    assert load_as_set(None, environ).models.weights == registry
+
+
+def test_a_registry_without_a_promoted_version_is_a_clear_error(registry: Path) -> None:
+    environ = {"MONITOR_MODELS__WEIGHTS": str(registry)}
+    with pytest.raises(
+        WeightsError, match="is a registry with nothing promoted: monitor models promote VERSION"
+    ):
+        load(None, environ)
+    assert load_as_set(None, environ).models.weights == registry
