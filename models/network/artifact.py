@@ -28,6 +28,7 @@ from torch import Tensor
 from models.errors import WeightsError
 from models.inference.drift import Profile
 from models.network.classifier import AttentionClassifier
+from models.network.network import Network
 
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 from transformers import AutoConfig, AutoModel
@@ -35,7 +36,6 @@ from transformers import AutoConfig, AutoModel
 WEIGHTS = "model.safetensors"
 SCALE = ".scale"
 LARGE = 1 << 16
-UNKNOWN = ("[UNK]", "<unk>")
 INT8_MAX = 127
 
 
@@ -82,17 +82,32 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Part:
-    """One encoder with its heads and its tokenizer, loaded."""
+    """A loaded part of a model: its entry in `model.json` and its network."""
 
     info: PartInfo
-    classifier: AttentionClassifier
-    tokenizer: Tokenizer
-    pad_id: int
-    unknown_id: int = -1
+    network: Network
+
+    @property
+    def classifier(self) -> AttentionClassifier:
+        return self.network.classifier
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.network.tokenizer
+
+    @property
+    def pad_id(self) -> int:
+        return self.network.pad_id
+
+    @property
+    def unknown_id(self) -> int:
+        return self.network.unknown_id
 
 
 @dataclass(frozen=True)
 class LoadedModel:
+    """A model in memory: what `model.json` holds, and its parts in the same order."""
+
     info: ModelInfo
     parts: tuple[Part, ...]
 
@@ -145,7 +160,7 @@ def load_part(folder: Path, part: PartInfo, labels: Mapping[str, tuple[str, ...]
     if _sha256(path) != part.sha256:
         raise WeightsError(
             f"{path} is damaged: its SHA-256 is not the one in model.json; "
-            "restore the file (git checkout, or copy the folder again) or train anew"
+            "restore the file (git checkout, or copy the folder again) or train it again"
         )
     try:
         config = AutoConfig.from_pretrained(place, trust_remote_code=False)
@@ -157,8 +172,7 @@ def load_part(folder: Path, part: PartInfo, labels: Mapping[str, tuple[str, ...]
         raise WeightsError(f"{place} cannot be loaded: {error}") from error
     except Exception as error:  # tokenizers raises plain Exception
         raise WeightsError(f"{place / 'tokenizer.json'} cannot be read: {error}") from error
-    unknown = next((i for name in UNKNOWN if (i := tokenizer.token_to_id(name)) is not None), -1)
-    return Part(part, classifier.eval(), tokenizer, config.pad_token_id or 0, unknown)
+    return Part(part, Network(classifier.eval(), tokenizer, config.pad_token_id or 0, labels))
 
 
 def pack(state: Mapping[str, Tensor], large: int = LARGE) -> dict[str, Tensor]:
