@@ -13,8 +13,8 @@ from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from alerts.rules import Rule
 from stream.domain.alerts import OPEN_STATES, Alert, EvidenceItem, PageRequest, Transition
-from stream.domain.documents import EPOCH, SCORE_SCALE, SENTIMENTS
-from stream.domain.sums import Aggregate, Scope, Selection, window_start
+from stream.domain.documents import EPOCH, SCORE_SCALE
+from stream.domain.sums import SUM_FIELDS, Aggregate, Scope, Selection, contribution, window_start
 
 MINUTE = timedelta(minutes=1)
 # How often the past is looked at where no text asks for it: while an alert is open, and otherwise.
@@ -68,12 +68,10 @@ class MemoryStore:
         self.fired: dict[str, Alert] = {}
 
     def _running(self, places: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Stamps in microseconds [n] and running totals [n + 1, 7] of one topic and kind."""
-        rows = np.zeros((len(places) + 1, 7), np.int64)
+        """Stamps in microseconds [n] and running totals [n + 1, len(SUM_FIELDS)] of one topic and kind."""
+        rows = np.zeros((len(places) + 1, len(SUM_FIELDS)), np.int64)
         for row, at in enumerate(places, 1):
-            text = self.texts[at]
-            moods = [int(text.sentiment == name) for name in (*SENTIMENTS, None)]
-            rows[row] = (1, *moods, text.score, text.score**2)
+            rows[row] = contribution(self.texts[at].sentiment, self.texts[at].score)
         return self.stamps[list(places)], rows.cumsum(0)
 
     def _of(self, selection: Selection) -> "MemoryStore":

@@ -123,25 +123,25 @@ class StreamMetrics:
         """Count one written batch."""
         documents: Tally[tuple[str, str]] = Tally()
         predictions: Tally[tuple[str, str, str]] = Tally()
-        for item in written.judged:
+        for item in written.documents:
             kind, prediction = item.position.kind.value, item.prediction
-            documents[kind, prediction.outcome] += 1
-            if prediction.topic and prediction.counted:
-                predictions[prediction.topic, kind, prediction.counted] += 1
-        for letter in written.dead:
+            documents[kind, prediction.status] += 1
+            if prediction.topic and prediction.counted_sentiment:
+                predictions[prediction.topic, kind, prediction.counted_sentiment] += 1
+        for letter in written.dead_letters:
             documents[letter.position.kind.value, "dead_letter"] += 1
-        documents.update(written.repeated)
+        documents.update(written.duplicates)
         for document_key, n in documents.items():
             self.documents.labels(*document_key).inc(n)
         for prediction_key, n in predictions.items():
             self.predictions.labels(*prediction_key).inc(n)
-        for reason, n in Tally(letter.reason for letter in written.dead).items():
+        for reason, n in Tally(letter.reason for letter in written.dead_letters).items():
             self.dead_letters.labels(reason).inc(n)
-        judged = [item.document for item in written.judged]
+        judged = [item.document for item in written.documents]
         for kind, n in Tally(d.kind.value for d in judged if d.published_at < now - late).items():
             self.late.labels(kind).inc(n)
-        self.truncated.inc(sum(item.prediction.truncated for item in written.judged))
-        self.holes.inc(written.holes)
+        self.truncated.inc(sum(item.prediction.truncated for item in written.documents))
+        self.holes.inc(written.missing_offsets)
         self.last_commit.set(now.timestamp())
 
     def show_lag(

@@ -1,4 +1,4 @@
-"""What a written batch sends out: predictions and dead letters."""
+"""The messages that a batch puts on Kafka: predictions and dead letters."""
 
 import base64
 from collections.abc import Sequence
@@ -10,27 +10,30 @@ from stream.domain.wire import prediction_fields
 from stream.kafka.settings import KafkaSettings
 from stream.storage.outbox import to_kafka
 
-PAYLOAD_BYTES = 100_000
+# A longer payload is cut off in the dead letter; the message itself stays on its own topic.
+MAX_PAYLOAD_BYTES = 100_000
 
 
 @dataclass(frozen=True)
 class BatchOutbound:
-    """What a written batch sends out: its predictions and its dead letters, one entry each."""
+    """Puts the predictions and the dead letters of a batch into one outbox message each."""
 
     kafka: KafkaSettings
     publish_predictions: bool = True
 
     def __call__(
-        self, new: Sequence[ClassifiedDocument], dead: Sequence[DeadLetter]
+        self, documents: Sequence[ClassifiedDocument], dead_letters: Sequence[DeadLetter], /
     ) -> list[OutboundMessage]:
-        outgoing = []
-        if new and self.publish_predictions:
-            messages = [(f"{i.document.source}/{i.document.id}", prediction_message(i)) for i in new]
-            outgoing.append(to_kafka(self.kafka.predictions, messages))
-        if dead:
-            messages = [(str(letter.position), dead_letter_message(letter)) for letter in dead]
-            outgoing.append(to_kafka(self.kafka.dead_letters, messages))
-        return outgoing
+        outbound = []
+        if documents and self.publish_predictions:
+            predictions = [
+                (f"{item.document.source}/{item.document.id}", prediction_message(item)) for item in documents
+            ]
+            outbound.append(to_kafka(self.kafka.predictions, predictions))
+        if dead_letters:
+            letters = [(str(letter.position), dead_letter_message(letter)) for letter in dead_letters]
+            outbound.append(to_kafka(self.kafka.dead_letters, letters))
+        return outbound
 
 
 def prediction_message(item: ClassifiedDocument) -> dict[str, Any]:
@@ -47,8 +50,12 @@ def prediction_message(item: ClassifiedDocument) -> dict[str, Any]:
 
 
 def dead_letter_message(letter: DeadLetter) -> dict[str, Any]:
-    """The value of a message on the dead-letters topic: `payload` or, for no UTF-8, `payload_base64`."""
+    """The value of a message on the dead-letters topic.
+
+    The refused bytes are in `payload` or, if they are not UTF-8, in `payload_base64`.
+    """
     value = letter.position.value or b""
+    complete = len(value) <= MAX_PAYLOAD_BYTES
     message: dict[str, Any] = {
         "topic": letter.position.partition.topic,
         "partition": letter.position.partition.number,
@@ -57,10 +64,11 @@ def dead_letter_message(letter: DeadLetter) -> dict[str, Any]:
         "reason": letter.reason,
         "detail": letter.detail,
         "payload_bytes": len(value),
-        "payload_complete": len(value) <= PAYLOAD_BYTES,
+        "payload_complete": complete,
     }
+    payload = value[:MAX_PAYLOAD_BYTES]
     try:
-        text = value[:PAYLOAD_BYTES].decode("utf-8", "strict" if message["payload_complete"] else "ignore")
-        return message | {"payload": text}
+        # A cut may fall within a character, which is then left out.
+        return message | {"payload": payload.decode("utf-8", "strict" if complete else "ignore")}
     except UnicodeDecodeError:
-        return message | {"payload_base64": base64.b64encode(value[:PAYLOAD_BYTES]).decode()}
+        return message | {"payload_base64": base64.b64encode(payload).decode()}

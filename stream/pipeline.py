@@ -111,7 +111,7 @@ class Pipeline:
         self._breaker.observe(len(outcomes), sum(isinstance(outcome, DeadLetter) for outcome in outcomes))
         for written in self._write(outcomes):
             self._metrics.count(written, self._clock(), self._late)
-            _log_dead(written.dead)
+            _log_dead(written.dead_letters)
 
     def _wait_for_readable(self) -> None:
         """While nearly every message is refused, one batch a minute is tried; the others stay in Kafka."""
@@ -211,7 +211,7 @@ class Pipeline:
         """What the database does not take, found by halves, becomes a dead letter."""
         judged = [outcome for outcome in outcomes if isinstance(outcome, ClassifiedDocument)]
         refusal = self._wait_out(
-            len(outcomes), lambda: self._store.refuses(judged, self._outbound, self._clock())
+            len(outcomes), lambda: self._store.refusal_reason(judged, self._outbound, self._clock())
         )
         if refusal is None:
             return list(outcomes)

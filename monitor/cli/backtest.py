@@ -29,7 +29,7 @@ from stream.domain.sums import window_start
 from stream.feed import FeedOptions, parse_stamp, to_message, unknown_field
 from stream.storage import database
 from stream.storage.batches import Store
-from stream.storage.reads import carrying_words
+from stream.storage.reads import evidence_words
 
 PAGE = Path(__file__).with_suffix(".html")
 CHUNK = 512
@@ -149,9 +149,9 @@ def _documents(file: Path, options: FeedOptions, kind: Kind) -> tuple[list[Docum
 def _text(document: Document, said: Prediction) -> Text:
     return Text(
         document.id, document.source, document.kind.value, document.published_at,
-        document.title or document.text, said.topic or "", said.counted,
+        document.title or document.text, said.topic or "", said.counted_sentiment,
         round((said.score or 0.0) * SCORE_SCALE), document.author, document.symbols, said.lang,
-        carrying_words(msgspec.to_builtins(said.evidence)), document.url,
+        evidence_words(msgspec.to_builtins(said.evidence)), document.url,
     )  # fmt: skip
 
 
@@ -168,9 +168,9 @@ def stored(
             Text(
                 row.id, row.source, row.kind, row.published_at, row.title or row.text, row.topic,
                 row.sentiment, row.score, row.author, tuple(row.symbols), row.lang,
-                carrying_words(row.evidence), row.url,
+                evidence_words(row.evidence), row.url,
             )
-            for row in store.reads.scored(since, end or datetime.max.replace(tzinfo=UTC))
+            for row in store.reads.scored_documents(since, end or datetime.max.replace(tzinfo=UTC))
         ]
     )  # fmt: skip
 

@@ -83,7 +83,7 @@ def _database(settings: Settings) -> str:
     try:
         with _connected(settings) as engine:
             database.check_schema(engine)
-            return f"{engine.dialect.name} answers, schema at {database.head()}"
+            return f"{engine.dialect.name} answers, schema at {database.latest_revision()}"
     except StoreUnavailable as error:
         raise StoreUnavailable(f"{shown}: {error}; check database.url and that it is running") from error
 

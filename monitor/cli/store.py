@@ -105,7 +105,7 @@ def purge(config: Path | None, older_than: int, dry_run: bool) -> None:
 
     now = datetime.now(UTC)
     with _stored(config) as (_, store):
-        total = retention.purgeable(store, now - timedelta(days=older_than))
+        total = retention.count_purgeable(store, now - timedelta(days=older_than))
         if dry_run:
             click.echo(f"{total} documents would lose their texts")
             return
@@ -137,20 +137,26 @@ def relabel(config: Path | None, model: Path | None, start: datetime | None, end
     from models import backend_selection
     from models.inference.engine import Engine
     from stream.domain.documents import EPOCH
+    from stream.domain.sums import TimeRange
     from stream.outbound import BatchOutbound
-    from stream.storage import rebuild
+    from stream.storage import relabel as relabeling
 
     with _stored(config) as (chosen, store):
         own = chosen.models.model_copy(update={"weights": model}) if model else chosen.models
         engine = Engine.load(backend_selection.chosen(own))
-        stretch = rebuild.Stretch(start or EPOCH, end or datetime.max.replace(tzinfo=UTC))
-        total = rebuild.to_relabel(store, stretch, engine.info.version)
+        published = TimeRange(start or EPOCH, end or datetime.max.replace(tzinfo=UTC))
+        total = relabeling.count_outdated(store, published, engine.info.version)
         outbound = BatchOutbound(chosen.kafka, chosen.stream.publish_predictions)
         with counting("judging", total) as advance:
-            done = rebuild.relabel(
-                store, stretch, engine.info.version, engine.classify, outbound,
-                lambda: datetime.now(UTC), advance,
-            )  # fmt: skip
+            done = relabeling.relabel(
+                store,
+                published,
+                engine.info.version,
+                classify=engine.classify,
+                outbound=outbound,
+                clock=lambda: datetime.now(UTC),
+                progress=advance,
+            )
     click.echo(f"{done} documents judged by {engine.info.version}")
 
 
@@ -172,9 +178,10 @@ def replay(config: Path | None, start: datetime, recount_only: bool) -> None:
     from models import backend_selection
     from models.inference.engine import Engine
     from stream.codec import Codec
+    from stream.domain.sums import TimeRange
     from stream.outbound import BatchOutbound
     from stream.replay import Replay, Replayed
-    from stream.storage import rebuild
+    from stream.storage import recount
 
     with _standing(config) as (chosen, store, incarnations):
         done, now = Replayed(), datetime.now(UTC)
@@ -187,9 +194,9 @@ def replay(config: Path | None, start: datetime, recount_only: bool) -> None:
             )  # fmt: skip
             with counting("reading", None) as advance:
                 done = reader.run(start, advance)
-        stretch = rebuild.Stretch(min(start, done.first or start), now + timedelta(hours=1))
+        times = TimeRange(min(start, done.first or start), now + timedelta(hours=1))
         with counting("counting hours", None) as advance:
-            wrong = rebuild.recount(store, stretch, advance)
+            wrong = recount.recount(store, times, advance)
     click.echo(
         f"{done.read} messages read, {done.restored} documents restored, {done.refused} cannot be read, "
         f"{wrong} rows of the aggregates mended"

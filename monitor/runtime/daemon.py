@@ -56,7 +56,7 @@ from stream.storage import database
 from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
 from stream.storage.leases import Lease
-from stream.storage.outbox import KAFKA, Entry, Outbox
+from stream.storage.outbox import KAFKA_PREFIX, Outbox, OutboxEntry
 from stream.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -248,7 +248,7 @@ class Daemon:
         )  # fmt: skip
         sender = KafkaSender(kafka)
         events = KafkaDelivery(sender, outbox, self.stream_metrics, utc_now)
-        topics = [KAFKA + name for name in (*kafka.written, kafka.news)]
+        topics = [KAFKA_PREFIX + name for name in (*kafka.written, kafka.news)]
         watch = TopicWatch(kafka, self._incarnations)
         runners = {
             "alerts": (alerts.interval_seconds, self._alert_runner().once),
@@ -286,7 +286,7 @@ class Daemon:
         targets: list[str],
         limit: int,
         outbox: Outbox,
-        send: Callable[[list[Entry]], None],
+        send: Callable[[list[OutboxEntry]], None],
     ) -> OutboxRunner:
         return OutboxRunner(targets, limit, outbox, self._lease(name), send, utc_now, self._stopping)
 

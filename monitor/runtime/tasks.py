@@ -18,8 +18,8 @@ from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from alerts.rule_file import RuleFile
 from stream.domain.alerts import AlertState
-from stream.domain.documents import EPOCH, HEARTBEAT, Kind
-from stream.domain.errors import BrokerError, StoreUnavailable
+from stream.domain.documents import EPOCH, HEARTBEAT_SOURCE, Kind
+from stream.domain.errors import BrokerError, LeaseLost, StoreUnavailable
 from stream.domain.sums import Scope, Selection
 from stream.kafka import admin
 from stream.kafka.sender import KafkaSender
@@ -29,8 +29,8 @@ from stream.pipeline import Pipeline
 from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
 from stream.storage.database import writing
-from stream.storage.leases import Lease, LeaseLost
-from stream.storage.outbox import KAFKA, Entry, Outbox, put_outbox, to_kafka
+from stream.storage.leases import Lease
+from stream.storage.outbox import KAFKA_PREFIX, Outbox, OutboxEntry, enqueue, to_kafka
 from stream.storage.retention import purge
 from stream.worker import Worker
 
@@ -109,7 +109,7 @@ class AlertRunner:
         now = self._clock()
         self._read_rules()
         try:
-            if not self._lease.hold(now):
+            if not self._lease.acquire(now):
                 raise LeaseLost("another monitor holds it")
             self._loop.evaluate(now)
             self._stream_metrics.show_mood(self._store.reads.sums(self._mood(now), now))
@@ -146,7 +146,7 @@ class OutboxRunner:
         limit: int,
         outbox: Outbox,
         lease: Lease,
-        send: Callable[[list[Entry]], None],
+        send: Callable[[list[OutboxEntry]], None],
         clock: Clock,
         stopping: threading.Event,
     ) -> None:
@@ -157,7 +157,7 @@ class OutboxRunner:
     def once(self) -> None:
         """Until nothing is due; the lease is looked at again before everything that is sent."""
         while not self._stopping.is_set() and self._outbox.is_due(self._targets, self._clock()):
-            if not self._lease.hold(self._clock()):
+            if not self._lease.acquire(self._clock()):
                 return
             if found := self._outbox.due(self._targets, self._clock(), self._limit):
                 self._send(found)
@@ -169,19 +169,19 @@ class KafkaDelivery:
     def __init__(self, sender: KafkaSender, outbox: Outbox, metrics: StreamMetrics, clock: Clock) -> None:
         self._sender, self._outbox, self._metrics, self._clock = sender, outbox, metrics, clock
 
-    def __call__(self, entries: list[Entry]) -> None:
+    def __call__(self, entries: list[OutboxEntry]) -> None:
         results = self._sender.send(entries)
         delivered = [entry for entry in entries if results[entry.id] is None]
         if delivered:
-            self._outbox.settled(delivered, "sent", self._clock())
+            self._outbox.mark_done(delivered, "sent", self._clock())
         for entry in delivered:
-            self._metrics.outbox_sent.labels(entry.target.removeprefix(KAFKA)).inc()
+            self._metrics.outbox_sent.labels(entry.target.removeprefix(KAFKA_PREFIX)).inc()
         for entry in entries:
             error = results[entry.id]
             if error is not None:
                 log.error("not sent to %s, tried again later: %s", entry.target, error)
-                self._metrics.outbox_failed.labels(entry.target.removeprefix(KAFKA)).inc()
-                self._outbox.failed(entry, error, self._clock())
+                self._metrics.outbox_failed.labels(entry.target.removeprefix(KAFKA_PREFIX)).inc()
+                self._outbox.mark_failed(entry, error, self._clock())
 
 
 class PageDelivery:
@@ -193,14 +193,14 @@ class PageDelivery:
         self._webhooks, self._channels = webhooks, channels
         self._outbox, self._metrics, self._clock = outbox, metrics, clock
 
-    def __call__(self, entries: list[Entry]) -> None:
+    def __call__(self, entries: list[OutboxEntry]) -> None:
         """Deliver one page: the lease is looked at again before the next."""
         first = entries[0]
         lane = [entry for entry in entries if (entry.target, entry.lane) == (first.target, first.lane)]
         _, same = next(groupby(lane, lambda entry: msgspec.json.decode(entry.body)["state"]))
         self._deliver(first.target, list(same))
 
-    def _deliver(self, target: str, entries: list[Entry]) -> None:
+    def _deliver(self, target: str, entries: list[OutboxEntry]) -> None:
         page, now = grouped([msgspec.json.decode(entry.body) for entry in entries]), self._clock()
         failure = self._send(target, page)
         if failure is not None and now - entries[0].created_at > GIVEN_UP:
@@ -208,9 +208,9 @@ class PageDelivery:
         receiver = target.partition(":")[2]
         self._metrics.pages.labels(receiver, outcome(failure)).inc()
         if failure is None or not failure.recoverable:
-            self._outbox.settled(entries, outcome(failure), now)
+            self._outbox.mark_done(entries, outcome(failure), now)
         else:
-            self._outbox.failed(entries[0], failure.reason, now)
+            self._outbox.mark_failed(entries[0], failure.reason, now)
         if failure is not None:
             again = "tried again later" if failure.recoverable else "given up"
             log.error("%s page to receiver %s %s: %s", page["state"], receiver, again, failure.reason)
@@ -254,7 +254,7 @@ class AlertmanagerRunner:
         found += self._alerts.past_alerts(now - 4 * self._resend)
         keys = {page_key(alert) for alert in found}
         due = [name for name in self._names if found and self._is_due(name, keys, now)]
-        if not due or not self._lease.hold(now):
+        if not due or not self._lease.acquire(now):
             return
         by_name = {rule.name: rule for rule in self._rules.rules}
         ends_at = now + 4 * self._resend
@@ -288,12 +288,12 @@ class HeartbeatRunner:
     def once(self) -> None:
         now = self._clock()
         stamp = now.isoformat()
-        message = {"id": stamp, "source": HEARTBEAT, "published_at": stamp, "text": "-", "lang": "zxx"}
+        message = {"id": stamp, "source": HEARTBEAT_SOURCE, "published_at": stamp, "text": "-", "lang": "zxx"}
         with writing(self._store.engine) as connection:
-            put_outbox(connection, [to_kafka(self._topic, [(f"{HEARTBEAT}/{stamp}", message)])], now)
-        scope = Scope(None, tuple(Kind), now - REMEMBERED, now, Selection((HEARTBEAT,)))
+            enqueue(connection, [to_kafka(self._topic, [(f"{HEARTBEAT_SOURCE}/{stamp}", message)])], now)
+        scope = Scope(None, tuple(Kind), now - REMEMBERED, now, Selection((HEARTBEAT_SOURCE,)))
         # One that never arrives must be missed too.
-        heard = self._store.reads.last_seen_by_source(scope).get(HEARTBEAT, self._started)
+        heard = self._store.reads.last_seen_by_source(scope).get(HEARTBEAT_SOURCE, self._started)
         self._metrics.heartbeat.set(heard.timestamp())
 
 
@@ -306,7 +306,7 @@ class PurgeRunner:
 
     def once(self) -> None:
         now = self._clock()
-        if not self._lease.hold(now):
+        if not self._lease.acquire(now):
             return
         done = purge(self._store, now - self._keep if self._keep else EPOCH, now)
         if done.documents:

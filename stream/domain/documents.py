@@ -1,9 +1,12 @@
-"""The nouns of the system: plain frozen records that every room may use.
+"""A document and what the classifier predicts for it: the two records that everything else is about.
 
-This module imports nothing of the project, so that `models` and `alerts` can speak about the same
-things without knowing each other.  Times are aware UTC everywhere.  A score is p(positive) minus
-p(negative), from -1 to 1; stored scores are integers in units of 1 / SCORE_SCALE, so that sums over
-any batching are exact.
+A document is one news item or comment.  It arrives as JSON on Kafka, `stream.codec` decodes it, `models`
+predicts its topic and sentiment, and `stream.storage` stores both and adds the score to the aggregates
+(`stream.domain.sums`), which the rules of `alerts` read.
+
+`stream.domain` imports nothing else of the project, so that `models` and `alerts` share these types without
+knowing each other.  All times are aware and in UTC.  A score is p(positive) - p(negative), from -1 to 1.  It
+is stored as an integer in units of 1 / SCORE_SCALE, so that sums are exact and do not depend on batching.
 """
 
 import math
@@ -17,19 +20,31 @@ SENTIMENTS = ("positive", "neutral", "negative")
 TASKS = ("topic", "sentiment")
 SCORE_SCALE = 10_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# The source of the documents that the monitor sends itself.
-HEARTBEAT = "monitor-heartbeat"
+# The `source` of the heartbeat documents that the monitor sends through its own stream.
+HEARTBEAT_SOURCE = "monitor-heartbeat"
 
 
 class Kind(StrEnum):
-    """What sort of text a document is."""
+    """Whether a document is a news item or a comment; each kind has a Kafka topic of its own."""
 
     NEWS = "news"
     COMMENT = "comment"
 
 
+class DocumentStatus(StrEnum):
+    """How a document counts, by the name stored in SQL and used as a metric label.
+
+    Only OK counts towards a sentiment.  UNCERTAIN has a topic and a score, and counts as uncertain.
+    UNSUPPORTED has neither, and is in no aggregate.
+    """
+
+    OK = "ok"
+    UNCERTAIN = "uncertain"
+    UNSUPPORTED = "unsupported"
+
+
 class Document(msgspec.Struct, frozen=True, gc=False):
-    """One news item or comment.  Its identity is `source` and `id` together."""
+    """One news item or comment.  `source` and `id` together identify it."""
 
     id: str
     kind: Kind
@@ -44,22 +59,25 @@ class Document(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def content(self) -> str:
-        """What is judged: title and text, joined by one newline where both are given."""
+        """The text to classify: title and text, joined by a newline if there are both."""
         return join_content(self.title, self.text)
 
 
 def join_content(title: str, text: str) -> str:
+    """The text to classify, from its title and its body; either may be empty."""
     return f"{title}\n{text}" if title and text else title or text
 
 
 def printable(text: str) -> str:
-    """Without control characters: a headline must not steer a terminal or forge a log line."""
+    """Replace control characters by spaces, so that no text can steer a terminal or forge a log line."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 
 class Span(msgspec.Struct, frozen=True, gc=False):
-    """A stretch of the judged text and its weight: as evidence, its share (0 to 1) of what spoke for the
-    label of a task."""
+    """A part of the classified text, from character `start` up to `end`, and its weight as evidence.
+
+    The weight is the share (0 to 1) that this part has in the prediction of the `task`.
+    """
 
     task: str
     text: str
@@ -69,12 +87,13 @@ class Span(msgspec.Struct, frozen=True, gc=False):
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False):
-    """What the classifier says of one text.
+    """What the classifier predicts for one text.
 
-    An unsupported text (a language the model was not trained for, or no words at all) has no
-    labels: `topic`, `sentiment` and `score` are None and `probabilities` is empty.  Where the model
-    is not `certain` the labels are its most probable ones, and nothing should be built on them.
-    `windows` is how many windows the text was read in, `target` the stretch of it that was asked about.
+    `probabilities` maps each task to the probability of each label.  An unsupported text (no words, or a
+    language that the model was not trained for) has no labels: `topic`, `sentiment` and `score` are None, and
+    `probabilities` is empty.  If the model is not `certain`, the labels are its most probable ones and must
+    not be counted.  A long text is read in several `windows`.  `target` is the part of the text whose
+    sentiment was asked for, None for the whole text.
     """
 
     model: str
@@ -90,21 +109,18 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     target: str | None = None
 
     @property
-    def counted(self) -> str | None:
-        """The sentiment that counts: None where the model is not certain."""
+    def counted_sentiment(self) -> str | None:
+        """The sentiment under which the document is counted; None if the model is not certain."""
         return self.sentiment if self.certain else None
 
     @property
-    def status(self) -> str:
-        return "ok" if self.sentiment is not None else "unsupported"
-
-    @property
-    def outcome(self) -> str:
-        """How the document counts: as ok, uncertain or unsupported."""
-        return self.status if self.certain else "uncertain"
+    def status(self) -> DocumentStatus:
+        if not self.certain:
+            return DocumentStatus.UNCERTAIN
+        return DocumentStatus.OK if self.sentiment is not None else DocumentStatus.UNSUPPORTED
 
     @property
     def is_finite(self) -> bool:
-        """Whether every number in it is one."""
+        """Whether the score and all probabilities are finite numbers."""
         sums = (sum(labels.values()) for labels in self.probabilities.values())
         return math.isfinite(self.score or 0.0) and all(map(math.isfinite, sums))

@@ -1,26 +1,25 @@
-"""What can go wrong in the stream, and between it and its neighbours.
-from models.errors import ModelError
-
+"""The errors of the stream, as a tree.
 
 StreamError
-├── Rejected             one message cannot become a document; carries the reason of its dead letter
-├── FeedError            a feed file cannot be replayed; names file and line
-├── BrokerError          Kafka is away or refuses; the same call may work later
-├── TopicMissing         a topic does not exist; says what to do
-├── InferenceError       the classifier gave no usable answer for some text of a batch
-├── StoreUnavailable     the database is away, locked or full; the same call may work later
-├── StoreRefused         the database refuses these very values; another try cannot help
-├── OffsetsAhead         Kafka was read further than the database holds; says what to do
-└── SchemaError          the database's schema is not the one this version knows; says what to do
+├── Rejected             a message cannot become a document; carries the reason of its dead letter
+├── FeedError            a feed file cannot be sent; names the file and the line
+├── BrokerError          Kafka does not answer or refuses the request; a retry may succeed
+├── TopicMissing         a Kafka topic does not exist; says what to do
+├── InferenceError       the classifier gave no usable answer for a text of the batch
+├── StoreUnavailable     the database is down, locked or full; a retry may succeed
+├── StoreRefused         the database refuses these values; a retry cannot succeed
+├── OffsetsAhead         Kafka's committed offset is ahead of the database; says what to do
+├── SchemaError          the database schema is not the one this version needs; says what to do
+└── LeaseLost            another monitor holds the lease; nothing was written
 """
 
 
 class StreamError(Exception):
-    """Base of everything this room raises on purpose."""
+    """The base class of every error in this module."""
 
 
 class Rejected(StreamError):
-    """A message that becomes a dead letter."""
+    """A message cannot become a document: it becomes a dead letter with this reason and detail."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -29,37 +28,41 @@ class Rejected(StreamError):
 
 
 class FeedError(StreamError):
-    pass
+    """A feed file cannot be sent.  The message names the file and the line."""
 
 
 class BrokerError(StreamError):
-    pass
+    """Kafka does not answer or refuses the request.  A retry may succeed."""
 
 
 class TopicMissing(StreamError):
-    pass
-
-
-class StoreUnavailable(StreamError):
-    pass
-
-
-class StoreRefused(StreamError):
-    pass
-
-
-class OffsetsAhead(StreamError):
-    pass
-
-
-class SchemaError(StreamError):
-    pass
+    """A Kafka topic does not exist.  The message says how to create it."""
 
 
 class InferenceError(StreamError):
-    pass
+    """The classifier gave no usable answer for at least one text of the batch."""
+
+
+class StoreUnavailable(StreamError):
+    """The database is down, locked or full.  A retry may succeed."""
+
+
+class StoreRefused(StreamError):
+    """The database refuses these values.  A retry cannot succeed."""
+
+
+class OffsetsAhead(StreamError):
+    """Kafka's committed offset is ahead of the database.  The message says what to do."""
+
+
+class SchemaError(StreamError):
+    """The database schema is not the one this version needs.  The message says what to do."""
+
+
+class LeaseLost(StreamError):
+    """Another monitor holds the lease.  Nothing was written."""
 
 
 def error_text(error: BaseException) -> str:
-    """What it says, or its kind where it says nothing."""
+    """The message of an error, or the name of its class if it has no message."""
     return str(error) or type(error).__name__

@@ -1,4 +1,13 @@
-"""What the stages of the stream hand to each other, and the protocols between them."""
+"""What the stages of the stream hand to each other, from a message on Kafka to the rows in SQL.
+
+A message has a MessagePosition.  The pipeline makes of it a ClassifiedDocument for each document it holds, or
+a DeadLetter.  Those of several messages form a Batch, which the store writes in one transaction; the
+WriteResult says what was new.  What has to be sent because of it is queued as OutboundMessages in the same
+transaction.
+
+The protocols at the end are what the pipeline needs from its neighbours, so that it imports neither the
+classifier nor the sender.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +20,10 @@ from stream.domain.documents import SCORE_SCALE, Document, Kind, Prediction
 
 
 class Partition(msgspec.Struct, frozen=True, order=True, gc=False):
-    """One partition of one incarnation of a Kafka topic."""
+    """One partition of one incarnation of a Kafka topic.
+
+    A topic that is deleted and created again is another incarnation: its offsets start at 0 again.
+    """
 
     incarnation: str
     topic: str
@@ -22,9 +34,10 @@ class Partition(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class MessagePosition(msgspec.Struct, frozen=True, gc=False):
-    """Where a message stood, the kind of document its topic carries, and its value.
+    """The position of a message in Kafka, the kind of document in its topic, and its value.
 
-    Of a document in a message of several, `item` is which of them it is, from 0 on, and `value` its own.
+    A message may hold an array of documents.  `item` is then the index of the document in it, and `value` the
+    bytes of that document alone.
     """
 
     kind: Kind
@@ -38,7 +51,7 @@ class MessagePosition(msgspec.Struct, frozen=True, gc=False):
 
 
 class ClassifiedDocument(msgspec.Struct, frozen=True, gc=False):
-    """A document, where it stood, and what the classifier said of it."""
+    """A document, its position in Kafka, and the prediction for it."""
 
     position: MessagePosition
     document: Document
@@ -46,17 +59,18 @@ class ClassifiedDocument(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def identity(self) -> tuple[str, str]:
+        """Source and id: a document that is sent twice is counted once."""
         return self.document.source, self.document.id
 
     @property
     def score(self) -> int | None:
-        """The score in fixed point."""
+        """The score in units of 1 / SCORE_SCALE."""
         score = self.prediction.score
         return None if score is None else round(score * SCORE_SCALE)
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):
-    """A message that could not become a judged document, and why."""
+    """A message (or one document of it) that could not be classified and stored, and why."""
 
     position: MessagePosition
     reason: str
@@ -65,7 +79,11 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class OutboundMessage:
-    """Something that leaves: where to, and its JSON; a page has a lane, a key and a time to wait for."""
+    """A message to send: its target ("kafka:TOPIC", "webhook:NAME" or "channel:NAME") and its JSON body.
+
+    Messages with the same target and `lane` are sent in order.  A page also has a `key`, which it keeps when
+    it is repeated, and may have a time before which it must not be sent.
+    """
 
     target: str
     body: bytes
@@ -76,47 +94,55 @@ class OutboundMessage:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The outcomes of consecutive messages of some partitions, in stream order, and all of each message."""
+    """The outcomes of consecutive messages of some partitions, in stream order.
+
+    The documents of one message are all in the same batch.
+    """
 
     outcomes: Sequence[ClassifiedDocument | DeadLetter]
 
     @property
-    def starts(self) -> dict[Partition, int]:
+    def first_offsets(self) -> dict[Partition, int]:
         """The offset of the first message of each partition."""
-        places = (outcome.position for outcome in reversed(self.outcomes))
-        return {place.partition: place.offset for place in places}
+        positions = (outcome.position for outcome in reversed(self.outcomes))
+        return {position.partition: position.offset for position in positions}
 
     @property
-    def ends(self) -> dict[Partition, int]:
+    def end_offsets(self) -> dict[Partition, int]:
         """The offset after the last message of each partition."""
-        places = (outcome.position for outcome in self.outcomes)
-        return {place.partition: place.offset + 1 for place in places}
+        positions = (outcome.position for outcome in self.outcomes)
+        return {position.partition: position.offset + 1 for position in positions}
 
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What of a batch was new, and how much of it was not, by kind and outcome.
+    """What a written batch added: its new documents and dead letters.
 
-    A repeat is a known document under a new offset; what was redelivered is a known offset.  `holes`
-    are offsets between the last batch and this one that no message came for: normal after compaction
-    or transactions, and a loss where Kafka's retention overtook the reader.
+    `duplicates` counts what was skipped, by kind and reason: "repeat" for a known document at a new offset,
+    "redelivered" for an offset that is already in SQL.  `missing_offsets` counts the offsets between the
+    previous batch and this one that held no message.  That is normal after compaction or transactions, and a
+    loss if Kafka's retention deleted messages before they were read.
     """
 
-    judged: Sequence[ClassifiedDocument]
-    dead: Sequence[DeadLetter]
-    repeated: Mapping[tuple[str, str], int]
-    holes: int
+    documents: Sequence[ClassifiedDocument]
+    dead_letters: Sequence[DeadLetter]
+    duplicates: Mapping[tuple[str, str], int]
+    missing_offsets: int
 
 
 class Outbound(Protocol):
-    """What leaves for the new part of a batch."""
+    """Decides what to send because of the new documents and dead letters of a batch."""
 
     def __call__(
-        self, new: Sequence[ClassifiedDocument], dead: Sequence[DeadLetter]
+        self, documents: Sequence[ClassifiedDocument], dead_letters: Sequence[DeadLetter], /
     ) -> Sequence[OutboundMessage]: ...
 
 
 class Classify(Protocol):
-    """Predictions for texts, in order; raises InferenceError where one of them has no answer."""
+    """Predicts one Prediction per text, in order.
+
+    `languages` gives the declared language of each text, None if unknown.  Raises InferenceError if there is
+    no usable answer for some text.
+    """
 
     def __call__(self, texts: Sequence[str], languages: Sequence[str | None]) -> Sequence[Prediction]: ...

@@ -16,7 +16,7 @@ from stream.domain.errors import BrokerError, error_text
 from stream.kafka.admin import ANSWER_SECONDS, answers
 from stream.kafka.security import client_options
 from stream.kafka.settings import KafkaSettings
-from stream.storage.outbox import KAFKA, Entry, decode_messages
+from stream.storage.outbox import KAFKA_PREFIX, OutboxEntry, decode_messages
 
 BATCH_BYTES = 256_000
 CLOSE_SECONDS = 2.0
@@ -35,7 +35,7 @@ class KafkaSender:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._producer: AIOKafkaProducer | None = None
 
-    def send(self, entries: Sequence[Entry]) -> Mapping[int, str | None]:
+    def send(self, entries: Sequence[OutboxEntry]) -> Mapping[int, str | None]:
         """Send all messages of the entries; for each entry's id None, or why it was not delivered.
 
         Messages of one key keep their order, also where they are of several entries.
@@ -66,7 +66,7 @@ class KafkaSender:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
-    async def _send(self, entries: Sequence[Entry]) -> dict[int, str | None]:
+    async def _send(self, entries: Sequence[OutboxEntry]) -> dict[int, str | None]:
         producer = self._producer or await self._start()
         sent: list[tuple[int, list[Sent], str | None]] = []
         for entry in entries:
@@ -95,9 +95,9 @@ class KafkaSender:
         return self._producer
 
 
-async def _enqueue(producer: AIOKafkaProducer, entry: Entry) -> list[Sent]:
+async def _enqueue(producer: AIOKafkaProducer, entry: OutboxEntry) -> list[Sent]:
     """Hand over the messages of an entry, by partition; each key to the one Kafka's own clients choose."""
-    topic = entry.target.removeprefix(KAFKA)
+    topic = entry.target.removeprefix(KAFKA_PREFIX)
     partitions = sorted(await producer.partitions_for(topic))
     of_partition: dict[int, list[tuple[bytes, bytes]]] = {}
     for message in decode_messages(entry.body):

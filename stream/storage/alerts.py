@@ -1,4 +1,4 @@
-"""What SQL holds for the alert loop: episodes, who runs the loop, and the pages that leave."""
+"""Episodes of alerts in SQL: their state, their transitions, and the pages that were queued for them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,28 +16,35 @@ from stream.domain.alerts import (
     Severity,
     Transition,
 )
+from stream.domain.errors import LeaseLost
 from stream.domain.records import OutboundMessage
 from stream.storage import schema
 from stream.storage.batches import Store
 from stream.storage.database import reading, writing
-from stream.storage.leases import Lease, LeaseLost
-from stream.storage.outbox import put_outbox, to_kafka
-from stream.storage.sql import insert_or
+from stream.storage.leases import Lease
+from stream.storage.outbox import enqueue, to_kafka
+from stream.storage.sql import upsert_insert
 
 
 class SqlEpisodeStore:
-    """The alert room's store over SQL; every write renews the lease in its own transaction."""
+    """The `EpisodeStore` of the alerts over SQL, with what the alert pages read.
+
+    `save` renews the lease in its own transaction.  Every method raises StoreUnavailable if the database does
+    not answer.
+    """
 
     def __init__(self, store: Store, lease: Lease, alerts_topic: str) -> None:
         self._store, self._lease, self._topic = store, lease, alerts_topic
 
     def past_alerts(self, since: datetime) -> list[Alert]:
+        """The episodes that fired and were resolved at `since` or later, in the order of their end."""
         table = schema.alerts
         query = select(table).where(table.c.resolved_at >= since, table.c.fired_at.is_not(None))
         with reading(self._store.engine) as connection:
             return [_alert(row) for row in connection.execute(query.order_by(table.c.resolved_at))]
 
     def open_alerts(self) -> list[Alert]:
+        """The episodes that have not ended."""
         table = schema.alerts
         with reading(self._store.engine) as connection:
             rows = connection.execute(select(table).where(table.c.state.in_(OPEN_STATES)))
@@ -51,25 +58,25 @@ class SqlEpisodeStore:
             return [_alert(row) for row in rows][::-1]
 
     def find(self, id_: str) -> Alert | None:
-        """The episode of that id."""
+        """The episode with this id."""
         table = schema.alerts
         with reading(self._store.engine) as connection:
             row = connection.execute(select(table).where(table.c.id == id_)).one_or_none()
             return None if row is None else _alert(row)
 
     def transitions(self, alert_id: str) -> list[Any]:
-        """The rows of an episode's transitions, in order."""
+        """The rows of the transitions of an episode, in order."""
         table = schema.alert_transitions
         with reading(self._store.engine) as connection:
-            found = select(table).where(table.c.alert_id == alert_id).order_by(table.c.id)
-            return list(connection.execute(found))
+            query = select(table).where(table.c.alert_id == alert_id).order_by(table.c.id)
+            return list(connection.execute(query))
 
     def deliveries(self, alert_id: str) -> list[Any]:
-        """The rows of an episode's pages, in the order they were queued."""
+        """The rows of the pages of an episode, in the order in which they were queued."""
         table = schema.deliveries
         with reading(self._store.engine) as connection:
-            found = select(table).where(table.c.alert_id == alert_id)
-            return list(connection.execute(found.order_by(table.c.queued_at, table.c.target)))
+            query = select(table).where(table.c.alert_id == alert_id)
+            return list(connection.execute(query.order_by(table.c.queued_at, table.c.target)))
 
     def save(
         self,
@@ -89,7 +96,7 @@ class SqlEpisodeStore:
                 connection.execute(table.delete().where(table.c.id.in_(dropped)))
             for alert in changed:
                 row = _row(alert)
-                statement = insert_or(connection, table).on_conflict_do_update(
+                statement = upsert_insert(connection, table).on_conflict_do_update(
                     index_elements=["id"], set_={key: row[key] for key in row if key != "id"}
                 )
                 connection.execute(statement, row)
@@ -101,8 +108,8 @@ class SqlEpisodeStore:
                 events = [
                     (str(transition.message["key"]), dict(transition.message)) for transition in transitions
                 ]
-                put_outbox(connection, [to_kafka(self._topic, events)], now)
-            put_outbox(connection, [_page(n) for n in page_requests if _is_new(connection, n, now)], now)
+                enqueue(connection, [to_kafka(self._topic, events)], now)
+            enqueue(connection, [_page(n) for n in page_requests if _is_new(connection, n, now)], now)
 
 
 def _is_new(connection: Connection, request: PageRequest, now: datetime) -> bool:
@@ -110,7 +117,7 @@ def _is_new(connection: Connection, request: PageRequest, now: datetime) -> bool
     row = {
         "target": request.target, "key": request.key, "alert_id": request.message["id"], "queued_at": now,
     }  # fmt: skip
-    statement = insert_or(connection, schema.deliveries).on_conflict_do_nothing()
+    statement = upsert_insert(connection, schema.deliveries).on_conflict_do_nothing()
     return connection.scalar(statement.returning(schema.deliveries.c.key), row) is not None
 
 

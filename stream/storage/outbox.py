@@ -1,4 +1,8 @@
-"""What leaves: queued in the transaction that decided it, sent from here at least once."""
+"""The outbox: messages are inserted by the transaction that decides to send them, and sent afterwards.
+
+Each message is sent at least once.  After a crash between sending a message and deleting its row, it is sent
+again, with the same key.
+"""
 
 import zlib
 from collections.abc import Sequence
@@ -8,46 +12,37 @@ from typing import Any
 
 import msgspec
 from cramjam import zstd
-from sqlalchemy import (
-    Connection,
-    Engine,
-    Select,
-    and_,
-    delete,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Engine, Select, and_, delete, func, insert, select, update
 
 from stream.domain.records import OutboundMessage
 from stream.storage import schema
 from stream.storage.database import reading, writing
 
-KAFKA = "kafka:"
-# What its frames begin with (RFC 8878).
-ZSTD = b"\x28\xb5\x2f\xfd"
-MOST_ATTEMPTS = 30_000  # what the column holds; the waiting goes on
-LONGEST_WAIT = timedelta(minutes=5)
+# What precedes the topic in the target of messages for Kafka.
+KAFKA_PREFIX = "kafka:"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # the first bytes of a zstd frame (RFC 8878)
+MAX_ATTEMPTS_COUNTED = 30_000  # a SMALLINT column; retries continue beyond it
+LONGEST_PAUSE = timedelta(minutes=5)
+MAX_ERROR_CHARACTERS = 500
 
 
 class KafkaMessage(msgspec.Struct, frozen=True):
-    """A message to send: its key, by which a reader drops a repeat, and its JSON value."""
+    """A message for Kafka: its key, by which a consumer can drop a repeat, and its JSON value."""
 
     key: str
     value: bytes
 
 
-class OldMessage(msgspec.Struct, frozen=True):
-    """As an older monitor left it in the outbox."""
+class LegacyMessage(msgspec.Struct, frozen=True):
+    """A message for Kafka as version 0.1 stored it in the outbox."""
 
     key: str
     value: msgspec.Raw
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """An outbox row that is due."""
+class OutboxEntry:
+    """A row of the outbox that is due."""
 
     id: int
     target: str
@@ -59,79 +54,109 @@ class Entry:
 
 
 def to_kafka(topic: str, messages: Sequence[tuple[str, dict[str, Any]]]) -> OutboundMessage:
-    """An outbox entry that holds several messages, (key, value) each, for one topic.
+    """One outbox message that holds several Kafka messages, each a key and a value, for one topic.
 
-    Compressed, since PostgreSQL's own compression of large values takes several times as long.
+    It is compressed here, since PostgreSQL's compression of large values takes several times as long.
     """
     body = [KafkaMessage(key, msgspec.json.encode(value)) for key, value in messages]
-    return OutboundMessage(KAFKA + topic, bytes(zstd.compress(msgspec.msgpack.encode(body), level=1)))
+    return OutboundMessage(KAFKA_PREFIX + topic, bytes(zstd.compress(msgspec.msgpack.encode(body), level=1)))
+
+
+def decode_messages(body: bytes) -> list[KafkaMessage]:
+    """The Kafka messages of `to_kafka`.  Rows of version 0.1 are JSON, compressed with zlib or not at all."""
+    if body.startswith(ZSTD_MAGIC):
+        return msgspec.msgpack.decode(zstd.decompress(body), type=list[KafkaMessage])
+    text = body if body.startswith(b"[") else zlib.decompress(body)
+    messages = msgspec.json.decode(text, type=list[LegacyMessage])
+    return [KafkaMessage(message.key, bytes(message.value)) for message in messages]
+
+
+def enqueue(connection: Connection, messages: Sequence[OutboundMessage], now: datetime) -> None:
+    """Insert messages into the outbox, within the transaction that decides to send them."""
+    rows = [
+        {
+            "target": message.target,
+            "lane": message.lane,
+            "key": message.key,
+            "body": message.body,
+            "created_at": now,
+            "attempts": 0,
+            "retry_at": message.not_before or now,
+        }
+        for message in messages
+    ]
+    if rows:
+        connection.execute(insert(schema.outbox), rows)
 
 
 class Outbox:
-    """The rows that wait to be sent, oldest first in each lane of a target."""
+    """The messages that wait to be sent; those of one target and lane are sent in order.
+
+    Every method raises StoreUnavailable if the database does not answer.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def is_due(self, targets: Sequence[str], now: datetime) -> bool:
-        """Whether `due` has anything."""
+        """Whether `due` would return anything."""
         with reading(self._engine) as connection:
-            return connection.execute(_ready(targets, now).limit(1)).first() is not None
+            return connection.execute(_due_lanes(targets, now).limit(1)).first() is not None
 
-    def due(self, targets: Sequence[str], now: datetime, limit: int) -> list[Entry]:
-        """The oldest entries of those of `targets` that may be tried now.
+    def due(self, targets: Sequence[str], now: datetime, limit: int) -> list[OutboxEntry]:
+        """The oldest entries for these targets that may be sent now, at most `limit`.
 
-        A lane whose oldest entry waits, for its time or its retry, is left alone: order within it stays.
+        If the oldest entry of a lane waits for its time or its retry, the whole lane waits: order is kept.
         """
-        table, ready = schema.outbox, _ready(targets, now).subquery()
-        in_lane = and_(table.c.target == ready.c.target, table.c.lane == ready.c.lane)
+        table, lanes = schema.outbox, _due_lanes(targets, now).subquery()
+        in_lane = and_(table.c.target == lanes.c.target, table.c.lane == lanes.c.lane)
         with reading(self._engine) as connection:
             rows = connection.execute(
-                select(*[table.c[name] for name in Entry.__slots__])
-                .join(ready, in_lane)
+                select(*[table.c[name] for name in OutboxEntry.__slots__])
+                .join(lanes, in_lane)
                 .order_by(table.c.id)
                 .limit(limit)
             )
-            return [Entry(*row) for row in rows]
+            return [OutboxEntry(*row) for row in rows]
 
-    def settled(self, entries: Sequence[Entry], outcome: str, now: datetime) -> None:
-        """They were sent, or are refused for good, and wait no longer."""
+    def depth(self, targets: Sequence[str]) -> tuple[int, datetime | None]:
+        """The number of entries for these targets, and since when one of them has failed (None: none has)."""
+        table = schema.outbox
+        query = select(func.count(), func.min(table.c.failing_since)).where(table.c.target.in_(targets))
+        with reading(self._engine) as connection:
+            waiting, failing_since = connection.execute(query).one()
+            return int(waiting), failing_since
+
+    def mark_done(self, entries: Sequence[OutboxEntry], outcome: str, now: datetime) -> None:
+        """Delete entries that were sent or are refused for good, and note the outcome of pages."""
         pages = schema.deliveries
         with writing(self._engine) as connection:
             ids = [entry.id for entry in entries]
             connection.execute(delete(schema.outbox).where(schema.outbox.c.id.in_(ids)))
             for entry in entries:
                 if entry.key is not None:
-                    found = (pages.c.target == entry.target) & (pages.c.key == entry.key)
-                    connection.execute(update(pages).where(found).values(settled_at=now, outcome=outcome))
+                    same_page = (pages.c.target == entry.target) & (pages.c.key == entry.key)
+                    connection.execute(update(pages).where(same_page).values(settled_at=now, outcome=outcome))
 
-    def depth(self, targets: Sequence[str]) -> tuple[int, datetime | None]:
-        """How many entries wait for these targets, and since when one of them has failed."""
-        table = schema.outbox
-        ours = select(func.count(), func.min(table.c.failing_since)).where(table.c.target.in_(targets))
-        with reading(self._engine) as connection:
-            waiting, failing = connection.execute(ours).one()
-            return int(waiting), failing
-
-    def failed(self, entry: Entry, error: str, now: datetime) -> None:
-        """Note the failure; the next try comes ever later, up to five minutes."""
-        wait = min(timedelta(seconds=2 ** min(entry.attempts, 9)), LONGEST_WAIT)
+    def mark_failed(self, entry: OutboxEntry, error: str, now: datetime) -> None:
+        """Note a failed attempt.  The pause before the next one doubles each time, up to LONGEST_PAUSE."""
+        pause = min(timedelta(seconds=2 ** min(entry.attempts, 9)), LONGEST_PAUSE)
         table = schema.outbox
         with writing(self._engine) as connection:
             connection.execute(
                 update(table)
                 .where(table.c.id == entry.id)
                 .values(
-                    attempts=min(entry.attempts + 1, MOST_ATTEMPTS),
-                    retry_at=now + wait,
+                    attempts=min(entry.attempts + 1, MAX_ATTEMPTS_COUNTED),
+                    retry_at=now + pause,
                     failing_since=func.coalesce(table.c.failing_since, now),
-                    last_error=error[:500],
+                    last_error=error[:MAX_ERROR_CHARACTERS],
                 )
             )
 
 
-def _ready(targets: Sequence[str], now: datetime) -> Select[Any]:
-    """The lanes whose oldest entry may be tried."""
+def _due_lanes(targets: Sequence[str], now: datetime) -> Select[Any]:
+    """The lanes whose oldest entry may be sent now."""
     table = schema.outbox
     oldest = (
         select(func.min(table.c.id).label("id"))
@@ -144,26 +169,3 @@ def _ready(targets: Sequence[str], now: datetime) -> Select[Any]:
         .join(oldest, table.c.id == oldest.c.id)
         .where(table.c.retry_at <= now)
     )
-
-
-def decode_messages(body: bytes) -> list[KafkaMessage]:
-    """What `to_kafka` put into it; a row that an older monitor left is JSON, by zlib or as it stands."""
-    if body.startswith(ZSTD):
-        return msgspec.msgpack.decode(zstd.decompress(body), type=list[KafkaMessage])
-    left = msgspec.json.decode(
-        body if body.startswith(b"[") else zlib.decompress(body), type=list[OldMessage]
-    )
-    return [KafkaMessage(message.key, bytes(message.value)) for message in left]
-
-
-def put_outbox(connection: Connection, outgoing: Sequence[OutboundMessage], now: datetime) -> None:
-    """Queue what leaves in the transaction that decided it."""
-    rows = [
-        {
-            "target": item.target, "lane": item.lane, "key": item.key, "body": item.body,
-            "created_at": now, "attempts": 0, "retry_at": item.not_before or now,
-        }
-        for item in outgoing
-    ]  # fmt: skip
-    if rows:
-        connection.execute(insert(schema.outbox), rows)

@@ -1,7 +1,7 @@
-"""Erasing what people wrote once it is old: texts, authors and evidence go; labels, scores and sums stay.
+"""Erasing old personal data: texts, authors and evidence go; labels, scores and sums stay.
 
-A row keeps its identity, so that a text that is sent again still counts once.  Age is counted from when a
-text was received, so what was erased up to is one stamp, kept in SQL: a run that was cut short goes on there.
+A row keeps its identity, so that a document that is sent again is still counted once.  Age counts from the
+time of receipt.  The time up to which everything is erased is stored: an interrupted run continues there.
 """
 
 from collections.abc import Callable
@@ -9,24 +9,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, func, select, tuple_, update
+from sqlalchemy import Connection, delete, func, select, tuple_, update
 
-from stream.domain.documents import EPOCH, HEARTBEAT
+from stream.domain.documents import EPOCH, HEARTBEAT_SOURCE
 from stream.storage import schema
 from stream.storage.batches import Store
 from stream.storage.database import reading, writing
-from stream.storage.sql import insert_or
+from stream.storage.sql import upsert_insert, within
 
-MARK = "purged"
-# One transaction holds its locks for no more rows than these.
-CHUNK = 2000
+PURGE_MARK = "purged"
+CHUNK = 2000  # rows erased, and therefore locked, by one transaction
 HEARTBEATS_KEPT = timedelta(days=1)
-GONE: dict[str, Any] = {"title": "", "text": "", "author": None, "url": None, "evidence": []}
+ERASED_COLUMNS: dict[str, Any] = {"title": "", "text": "", "author": None, "url": None, "evidence": []}
 
 
 @dataclass(frozen=True, slots=True)
-class Purged:
-    """How many rows lost their texts, and how many heartbeats were deleted."""
+class PurgeResult:
+    """How many documents, alerts and dead letters were erased, and how many heartbeats were deleted."""
 
     documents: int
     alerts: int
@@ -36,72 +35,64 @@ class Purged:
 
 def purge(
     store: Store, before: datetime, now: datetime, progress: Callable[[int], object] = lambda rows: None
-) -> Purged:
+) -> PurgeResult:
     """Erase what was received, resolved or refused before `before`.  Raises StoreUnavailable."""
     since = purged_until(store)
     documents = _erase_documents(store, since, before, progress)
     with writing(store.engine) as connection:
         alerts, letters = schema.alerts, schema.dead_letters
-        ended = (alerts.c.resolved_at >= since) & (alerts.c.resolved_at < before)
-        emptied = connection.execute(update(alerts).where(ended).values(evidence=[], message=""))
-        refused = (letters.c.seen_at >= since) & (letters.c.seen_at < before)
-        forgotten = connection.execute(update(letters).where(refused).values(detail=""))
-        beats = _delete_heartbeats(connection, now)
+        resolved = within(alerts.c.resolved_at, since, before)
+        erased_alerts = connection.execute(update(alerts).where(resolved).values(evidence=[], message=""))
+        refused = within(letters.c.seen_at, since, before)
+        erased_letters = connection.execute(update(letters).where(refused).values(detail=""))
+        heartbeats = _delete_heartbeats(connection, now)
         if before > since:
-            _mark(connection, before)
-    return Purged(documents, emptied.rowcount, forgotten.rowcount, beats)
+            _set_purged_until(connection, before)
+    return PurgeResult(documents, erased_alerts.rowcount, erased_letters.rowcount, heartbeats)
 
 
-def purgeable(store: Store, before: datetime) -> int:
-    """How many documents a purge would empty."""
-    table = schema.documents
-    old = (table.c.received_at >= purged_until(store)) & (table.c.received_at < before)
+def count_purgeable(store: Store, before: datetime) -> int:
+    """How many documents `purge` would erase.  Raises StoreUnavailable."""
+    old = within(schema.documents.c.received_at, purged_until(store), before)
     with reading(store.engine) as connection:
         return int(connection.scalar(select(func.count()).where(old)) or 0)
 
 
 def purged_until(store: Store) -> datetime:
-    """Up to when everything was erased."""
+    """The time before which everything received is erased; the epoch if nothing is."""
     table = schema.marks
     with reading(store.engine) as connection:
-        return connection.scalar(select(table.c.at).where(table.c.name == MARK)) or EPOCH
+        return connection.scalar(select(table.c.at).where(table.c.name == PURGE_MARK)) or EPOCH
 
 
 def _erase_documents(
     store: Store, since: datetime, before: datetime, progress: Callable[[int], object]
 ) -> int:
-    """Chunk by chunk in the order of their receipt; each is committed with its mark."""
-    table: Table = schema.documents
+    """Erase in the order of receipt, each chunk in one transaction with its mark; return the row count."""
+    table = schema.documents
     key = (table.c.received_at, table.c.source, table.c.id)
-    done, last = 0, (since, "", "")
+    erased, last = 0, (since, "", "")
     while True:
         with writing(store.engine) as connection:
-            found: list[Any] = list(
-                connection.execute(
-                    select(*key)
-                    .where(tuple_(*key) > last, table.c.received_at < before)
-                    .order_by(*key)
-                    .limit(CHUNK)
-                )
-            )
-            if not found:
-                return done
-            identities = [(row.source, row.id) for row in found]
-            chosen = tuple_(table.c.source, table.c.id).in_(identities)
-            connection.execute(update(table).where(chosen).values(**GONE))
-            last = tuple(found[-1])
-            _mark(connection, last[0])
-        done += len(found)
-        progress(len(found))
+            next_rows = select(*key).where(tuple_(*key) > last, table.c.received_at < before)
+            rows: list[Any] = list(connection.execute(next_rows.order_by(*key).limit(CHUNK)))
+            if not rows:
+                return erased
+            selected = tuple_(table.c.source, table.c.id).in_([(row.source, row.id) for row in rows])
+            connection.execute(update(table).where(selected).values(**ERASED_COLUMNS))
+            last = tuple(rows[-1])
+            _set_purged_until(connection, last[0])
+        erased += len(rows)
+        progress(len(rows))
 
 
 def _delete_heartbeats(connection: Connection, now: datetime) -> int:
     table = schema.documents
-    old = (table.c.source == HEARTBEAT) & (table.c.received_at < now - HEARTBEATS_KEPT)
+    old = (table.c.source == HEARTBEAT_SOURCE) & (table.c.received_at < now - HEARTBEATS_KEPT)
     return connection.execute(delete(table).where(old)).rowcount
 
 
-def _mark(connection: Connection, at: datetime) -> None:
-    row = {"name": MARK, "at": at}
-    statement = insert_or(connection, schema.marks)
+def _set_purged_until(connection: Connection, at: datetime) -> None:
+    row = {"name": PURGE_MARK, "at": at}
+    statement = upsert_insert(connection, schema.marks)
     connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"at": at}), row)

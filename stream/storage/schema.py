@@ -1,4 +1,10 @@
-"""The tables.  Alembic's migrations make them; a test holds the two against each other."""
+"""The SQL tables.  Alembic's migrations create them, and a test compares them with this module.
+
+`documents` holds every document with its prediction; `aggregates` and `rollups` hold the sums over them;
+`offsets` holds how far each Kafka partition was read.  A batch changes these in one transaction.  `outbox`
+holds what has to be sent because of it.  `alerts`, `alert_transitions` and `deliveries` belong to the alerts,
+`marks` and `leases` to background tasks.
+"""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +28,8 @@ from sqlalchemy import (
     text,
 )
 
+from stream.domain.sums import SUM_FIELDS
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """Aware UTC times on every database; SQLite stores them without the zone."""
@@ -43,10 +51,9 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 metadata = MetaData()
 
-# What is summed of the documents of a window.
-SUMS = ("n", "positive", "neutral", "negative", "uncertain", "score_sum", "score_squares")
-# The windows that are summed besides the base ones: an hour and a day, in seconds.
+# The widths of the windows that are stored besides the base windows, in seconds, from short to long.
 HOUR, DAY = 3600, 86_400
+ROLLUP_WIDTHS = (HOUR, DAY)
 
 # SQLite gives new row numbers only to a primary key of type INTEGER.
 RowId = BigInteger().with_variant(Integer, "sqlite")
@@ -56,8 +63,13 @@ def _column(name: str, type_: Any, **options: Any) -> Column[Any]:
     return Column(name, type_, nullable=options.pop("nullable", False), **options)
 
 
-# Every document that counts, with its prediction.  `score` is in units of 1/10,000.  Where the
-# status is uncertain there is a score and the most probable topic, and no sentiment.
+def _sum_columns(**options: dict[str, Any]) -> list[Column[Any]]:
+    """A column for each of SUM_FIELDS, with options by name."""
+    return [_column(name, BigInteger, **options.get(name, {})) for name in SUM_FIELDS]
+
+
+# Every document, with its prediction.  `score` is in units of 1/10,000.  `status` is a DocumentStatus: an
+# uncertain document has a score and its most probable topic, and no sentiment.
 documents = Table(
     "documents",
     metadata,
@@ -86,7 +98,7 @@ documents = Table(
     Index("ix_documents_topic_time", "topic", "published_at"),
     Index("ix_documents_time", "published_at"),
     Index("ix_documents_received", "received_at"),
-    # The worst of a long time, without a look at all of it.
+    # For the most negative documents of a long time range, without reading all of it.
     Index(
         "ix_documents_negative",
         "score",
@@ -96,8 +108,8 @@ documents = Table(
     ),
 )
 
-# Sums per event-time window, topic and kind.  One row a partition, so that workers never contend:
-# readers add the partitions up.
+# Sums by event-time window, topic and kind.  Each Kafka partition has rows of its own, so that workers never
+# contend; readers add them up.
 aggregates = Table(
     "aggregates",
     metadata,
@@ -105,17 +117,11 @@ aggregates = Table(
     _column("topic", String(100), primary_key=True),
     _column("kind", String(16), primary_key=True),
     _column("kafka_partition", Integer, primary_key=True, autoincrement=False),
-    _column("n", BigInteger),
-    _column("positive", BigInteger),
-    _column("neutral", BigInteger),
-    _column("negative", BigInteger),
-    _column("uncertain", BigInteger, server_default="0"),
-    _column("score_sum", BigInteger),
-    _column("score_squares", BigInteger),
+    *_sum_columns(uncertain={"server_default": "0"}),
 )
 
-# The same sums by the hour and by the day (`width` in seconds), written with them: what is asked of a year
-# need not add up half a million minutes.
+# The same sums by hour and by day (`width` in seconds), written in the same transaction, so that a query over
+# a year need not add up half a million minutes.
 rollups = Table(
     "rollups",
     metadata,
@@ -124,10 +130,10 @@ rollups = Table(
     _column("topic", String(100), primary_key=True),
     _column("kind", String(16), primary_key=True),
     _column("kafka_partition", Integer, primary_key=True, autoincrement=False),
-    *[_column(name, BigInteger) for name in SUMS],
+    *_sum_columns(),
 )
 
-# The next offset to read of each partition of one incarnation of a topic: the fence.
+# The next offset to read of each partition of one incarnation of a topic.  A batch skips what is below it.
 offsets = Table(
     "offsets",
     metadata,
@@ -138,7 +144,7 @@ offsets = Table(
     _column("updated_at", UtcDateTime),
 )
 
-# What was refused, and why.  The payload itself goes to the dead-letters topic.
+# The messages that were refused, and why.  The payload itself is sent to the dead-letters topic.
 dead_letters = Table(
     "dead_letters",
     metadata,
@@ -146,16 +152,16 @@ dead_letters = Table(
     _column("kafka_topic", String(249), primary_key=True),
     _column("kafka_partition", Integer, primary_key=True, autoincrement=False),
     _column("kafka_offset", BigInteger, primary_key=True, autoincrement=False),
-    # Of a message with several documents, which of them, from 0 on.
+    # The index of the document in a message that holds several; 0 otherwise.
     _column("item", Integer, primary_key=True, autoincrement=False, server_default="0"),
     _column("reason", String(32)),
     _column("detail", Text),
     _column("seen_at", UtcDateTime),
 )
 
-# What leaves, written in the transaction that decides it and sent from here.  `target` is
-# "kafka:TOPIC", "webhook:NAME" or "channel:NAME"; `body` is JSON.  Order is kept within a target's lane;
-# `key` is that of a page in `deliveries`.
+# Messages to send, inserted by the transaction that decides to send them.  `target` is "kafka:TOPIC",
+# "webhook:NAME" or "channel:NAME".  The messages of one target and lane are sent in order.  `key` is the key
+# of a page in `deliveries`.
 outbox = Table(
     "outbox",
     metadata,
@@ -172,7 +178,7 @@ outbox = Table(
     Index("ix_outbox_due", "target", "lane", "id"),
 )
 
-# One row for each episode of a rule on a topic, from pending to resolved.
+# One row for each episode: an alert of one rule on one topic, from pending to resolved.
 alerts = Table(
     "alerts",
     metadata,
@@ -197,7 +203,7 @@ alerts = Table(
     Index("ix_alerts_state", "state"),
 )
 
-# Every change of an episode's state, and that a pending one was dismissed: what was known at that moment.
+# Every change of an episode's state, with its values at that moment.
 alert_transitions = Table(
     "alert_transitions",
     metadata,
@@ -217,7 +223,7 @@ alert_transitions = Table(
     Index("ix_alert_transitions_at", "at"),
 )
 
-# Every page to every receiver, once by its key: `outcome` is null until it was sent or refused.
+# Every page to every receiver, once for each key.  `outcome` is null until the page is sent or refused.
 deliveries = Table(
     "deliveries",
     metadata,
@@ -230,7 +236,7 @@ deliveries = Table(
     Index("ix_deliveries_alert", "alert_id"),
 )
 
-# How far long work has come, by name.
+# The progress of long-running tasks, by name.
 marks = Table(
     "marks",
     metadata,
@@ -238,7 +244,7 @@ marks = Table(
     _column("at", UtcDateTime),
 )
 
-# Who may run what only one of several monitors may run.
+# Which monitor runs a task that only one of them may run, and until when.
 leases = Table(
     "leases",
     metadata,

@@ -1,4 +1,4 @@
-"""SQL that SQLite and PostgreSQL share."""
+"""SQL that is the same for SQLite and PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -8,10 +8,15 @@ from typing import Any
 import msgspec
 from psycopg.types.json import Json
 from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
     Connection,
     Table,
+    and_,
     bindparam,
+    cast,
     column,
+    extract,
     func,
     select,
 )
@@ -19,8 +24,21 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import NullType
 
 
-def insert_or(connection: Connection, table: Table) -> Any:
-    """An INSERT that knows ON CONFLICT, in the database's own dialect."""
+def within(stamp: Any, start: datetime, end: datetime) -> ColumnElement[bool]:
+    """The condition that a time is in [start, end)."""
+    return and_(stamp >= start, stamp < end)
+
+
+def bucket_number(stamp: Any, seconds: int) -> Any:
+    """The number, counted from the epoch, of the window of so many seconds that contains a time.
+
+    The floor comes first, since PostgreSQL's cast to an integer rounds.
+    """
+    return cast(func.floor(extract("epoch", stamp)), BigInteger) // seconds
+
+
+def upsert_insert(connection: Connection, table: Table) -> Any:
+    """An INSERT that can be followed by ON CONFLICT, in the dialect of the database."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     return dialect.insert(table)
 
@@ -28,10 +46,10 @@ def insert_or(connection: Connection, table: Table) -> Any:
 def insert_rows(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]] | Sequence[msgspec.Struct]
 ) -> tuple[Any, Any]:
-    """An INSERT of these rows that knows ON CONFLICT, and what it is executed with.
+    """An INSERT of these rows that can be followed by ON CONFLICT, and the parameters to execute it with.
 
-    On PostgreSQL the rows go as one JSON value, so that the statement is the same whatever their number: it
-    is compiled and planned once, where a list of VALUES costs more than all else of a batch.
+    On PostgreSQL all rows are one JSON parameter.  The statement is then the same for any number of rows, and
+    is compiled and planned once; planning a long list of VALUES costs more than all else in a batch.
     """
     if connection.dialect.name != "postgresql":
         return sqlite.insert(table), [as_mapping(row) for row in rows]
@@ -39,9 +57,9 @@ def insert_rows(
 
 
 def as_mapping(row: object) -> dict[str, Any]:
-    """A row by the names of its columns."""
-    found: dict[str, Any] = msgspec.to_builtins(row, builtin_types=(datetime,))
-    return found
+    """A row as a mapping of column names to values."""
+    mapping: dict[str, Any] = msgspec.to_builtins(row, builtin_types=(datetime,))
+    return mapping
 
 
 @cache
@@ -49,5 +67,4 @@ def _insert_json(table: Table, names: tuple[str, ...]) -> Any:
     value: Any = bindparam("rows", type_=NullType())
     columns = [column(name, table.c[name].type) for name in names]
     records = func.json_to_recordset(value).table_valued(*columns).render_derived(with_types=True)
-    chosen = select(*[records.c[name] for name in names])
-    return postgresql.insert(table).from_select(names, chosen)
+    return postgresql.insert(table).from_select(names, select(*[records.c[name] for name in names]))

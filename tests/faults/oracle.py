@@ -19,9 +19,8 @@ from monitor.bench.stand_in import StandIn
 from stream.codec import Codec
 from stream.domain.documents import SCORE_SCALE, SENTIMENTS, Document, Kind
 from stream.domain.errors import Rejected
-from stream.domain.sums import window_start
+from stream.domain.sums import SUM_FIELDS, window_start
 from stream.storage import schema
-from stream.storage.batches import SUMS
 
 MINUTE = timedelta(minutes=1)
 WORDS = [
@@ -173,11 +172,11 @@ class Reference:
             return
         self._held.documents[identity] = self._keep((
             document.kind.value, document.published_at, document.title, document.text, document.author,
-            said.outcome, said.topic, said.counted, score,
+            said.status, said.topic, said.counted_sentiment, score,
         ))  # fmt: skip
         if said.topic is not None and score is not None:
             key = (window_start(document.published_at, MINUTE), said.topic, document.kind.value)
-            moods = [int(said.counted == name) for name in (*SENTIMENTS, None)]
+            moods = [int(said.counted_sentiment == name) for name in (*SENTIMENTS, None)]
             add(self._held.aggregates, key, (1, *moods, score, score * score))
 
 
@@ -201,7 +200,7 @@ def stored(url: str, *, brief: bool = False) -> Held:
         for row in connection.execute(select(documents.source, documents.id, *kept)):
             held.documents[row.source, row.id] = keep(tuple(row[2:]))
         for row in connection.execute(
-            select(sums.window_start, sums.topic, sums.kind, *(sums[name] for name in SUMS))
+            select(sums.window_start, sums.topic, sums.kind, *(sums[name] for name in SUM_FIELDS))
         ):
             add(held.aggregates, tuple(row[:3]), tuple(row[3:]))
         for row in connection.execute(select(schema.dead_letters)):

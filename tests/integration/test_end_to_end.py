@@ -74,7 +74,7 @@ def straight_computation(documents: list[tuple[Kind, dict[str, Any]]]) -> dict[A
             kind.value,
             datetime.fromisoformat(str(message["published_at"])),
             prediction.topic,
-            prediction.counted,
+            prediction.counted_sentiment,
             round(prediction.score * SCORE_SCALE),
         )
     return expected

@@ -7,18 +7,18 @@ from stream.domain.documents import EPOCH
 from stream.kafka import admin
 from stream.kafka.sender import KafkaSender
 from stream.kafka.settings import KafkaSettings
-from stream.storage.outbox import Entry, to_kafka
+from stream.storage.outbox import OutboxEntry, to_kafka
 from tests.conftest import need, read_topic
 from tests.parts import Kafka, java, kafka_jars, temporary_folder
 
 
-def entry(id_: int, key: str = "") -> Entry:
+def entry(id_: int, key: str = "") -> OutboxEntry:
     body = to_kafka("alerts", [(key or f"k{id_}", {"id": id_})]).body
-    return Entry(id_, "kafka:alerts", "", None, body, 0, EPOCH)
+    return OutboxEntry(id_, "kafka:alerts", "", None, body, 0, EPOCH)
 
 
-def huge(id_: int) -> Entry:
-    return Entry(
+def huge(id_: int) -> OutboxEntry:
+    return OutboxEntry(
         id_, "kafka:alerts", "", None, to_kafka("alerts", [("k", {"x": "x" * 2**21})]).body, 0, EPOCH
     )
 

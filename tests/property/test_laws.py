@@ -68,7 +68,7 @@ def test_a_stamp_lies_in_its_window_whatever_its_zone(stamp: datetime, width: ti
 def test_sums_are_the_same_however_the_batches_are_cut(
     judged: list[tuple[str, int]], data: st.DataObject
 ) -> None:
-    singles = [Aggregate.of(NOW, "IPO", "news", mood, score) for mood, score in judged]
+    singles = [Aggregate.of_document(NOW, "IPO", "news", mood, score) for mood, score in judged]
     empty = Aggregate(NOW, "IPO", "news")
     cut = data.draw(st.integers(0, len(singles)))
     halves = sum(singles[:cut], empty) + sum(singles[cut:], empty)

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection that stream.database hands over."""
+"""Alembic runs this for each command, on the connection in the configuration that it was given."""
 
 from alembic import context
 

@@ -152,9 +152,9 @@ def test_a_huge_text_is_read_only_as_far_as_it_matters(engine: Engine) -> None:
 
 def test_below_its_threshold_a_label_is_not_certain() -> None:
     sure, unsure = (Engine.load(ModelSettings(certain_from=at)) for at in (0.0, 1.0))
-    assert [p.outcome for p in sure.classify(TEXTS)] == ["ok"] * 4
+    assert [p.status for p in sure.classify(TEXTS)] == ["ok"] * 4
     for given in unsure.classify(TEXTS):
-        assert (given.outcome, given.certain, given.counted) == ("uncertain", False, None)
+        assert (given.status, given.certain, given.counted_sentiment) == ("uncertain", False, None)
         assert given.sentiment is not None
 
 

@@ -2,19 +2,19 @@
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from stream import pipeline
 from stream.breaker import Breaker
 from stream.codec import Codec
 from stream.domain.documents import Kind, Prediction
 from stream.domain.errors import InferenceError, StoreRefused, StoreUnavailable
-from stream.domain.records import Batch, ClassifiedDocument, Outbound, WriteResult
+from stream.domain.records import Batch, ClassifiedDocument, DeadLetter, Outbound, WriteResult
 from stream.kafka.settings import KafkaSettings
 from stream.metrics import StreamMetrics
 from stream.outbound import BatchOutbound
@@ -51,16 +51,22 @@ class TroubledStore(Store):
         if self.away:
             self.away -= 1
             raise StoreUnavailable("connection refused")
+        self._refuse(batch.outcomes)
         return super().write(batch, outbound, now)
 
-    def _insert_documents(
-        self, connection: Connection, judged: Iterable[ClassifiedDocument], now: datetime
-    ) -> list[ClassifiedDocument]:
-        judged = list(judged)
-        new = super()._insert_documents(connection, judged, now)
-        if self.refused and any(self.refused in item.document.text for item in judged):
+    def refusal_reason(
+        self, documents: Sequence[ClassifiedDocument], outbound: Outbound, now: datetime
+    ) -> str | None:
+        try:
+            self._refuse(documents)
+        except StoreRefused as error:
+            return str(error)
+        return super().refusal_reason(documents, outbound, now)
+
+    def _refuse(self, outcomes: Sequence[ClassifiedDocument | DeadLetter]) -> None:
+        documents = [item.document for item in outcomes if isinstance(item, ClassifiedDocument)]
+        if self.refused and any(self.refused in document.text for document in documents):
             raise StoreRefused("value too long")
-        return new
 
 
 class Rig:
@@ -237,14 +243,14 @@ def test_a_database_that_goes_away_while_the_refused_one_is_looked_for_is_waited
 ) -> None:
     several.store.refused = "odd"
     outages = iter([True, False, True])
-    sound = several.store.refuses
+    sound = several.store.refusal_reason
 
     def refuses(judged: Sequence[ClassifiedDocument], outbound: Outbound, now: datetime) -> str | None:
         if next(outages, False):
             raise StoreUnavailable("connection refused")
         return sound(judged, outbound, now)
 
-    monkeypatch.setattr(several.store, "refuses", refuses)
+    monkeypatch.setattr(several.store, "refusal_reason", refuses)
     several.pipeline.process([array(0, "calm", "odd", "calm")])
     assert several.ids() == ["0", "2"] and letters(several) == [(0, 1, "storage")]
     assert several.pipeline.trouble is None

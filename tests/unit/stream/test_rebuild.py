@@ -1,6 +1,6 @@
 """Judging and counting again, on both databases: documents and sums always agree."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,15 +8,17 @@ from sqlalchemy import func, select, update
 
 from stream.domain.documents import EPOCH, Document, Kind, Prediction
 from stream.domain.records import Batch, ClassifiedDocument, MessagePosition, Partition
+from stream.domain.sums import TimeRange
 from stream.kafka.settings import KafkaSettings
 from stream.outbound import BatchOutbound
-from stream.storage import database, rebuild, retention, schema
+from stream.storage import database, relabel, retention, schema
 from stream.storage.batches import Store
 from stream.storage.outbox import Outbox
-from stream.storage.rebuild import Stretch
+from stream.storage.recount import recount
+from stream.storage.relabel import count_outdated
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
-ALL = Stretch(EPOCH, NOW + timedelta(days=1))
+ALL = TimeRange(EPOCH, NOW + timedelta(days=1))
 
 
 def said(model: str, text: str) -> Prediction:
@@ -32,6 +34,23 @@ def said(model: str, text: str) -> Prediction:
 
 def two(texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
     return [said("two", text) for text in texts]
+
+
+def relabel_with_two(
+    store: Store,
+    published: TimeRange,
+    outbound: BatchOutbound,
+    progress: Callable[[int], object] = lambda documents: None,
+) -> int:
+    return relabel.relabel(
+        store,
+        published,
+        "two",
+        classify=two,
+        outbound=outbound,
+        clock=lambda: NOW,
+        progress=progress,
+    )
 
 
 def fill(store: Store, count: int = 30) -> None:
@@ -65,9 +84,9 @@ def labels(store: Store) -> set[tuple[str, str | None, str | None, str]]:
 def test_another_model_rewrites_labels_and_sums_to_the_digit(store: Store) -> None:
     fill(store)
     assert sums(store) == {("Macro", 0): (15, 0, 75_000), ("Macro", 1): (15, 0, 75_000)}
-    assert rebuild.to_relabel(store, ALL, "two") == 30
+    assert count_outdated(store, ALL, "two") == 30
     outbound, steps = BatchOutbound(KafkaSettings()), list[int]()
-    assert rebuild.relabel(store, ALL, "two", two, outbound, lambda: NOW, steps.append) == 30
+    assert relabel_with_two(store, ALL, outbound, steps.append) == 30
     assert labels(store) == {
         ("rate cut", "Fed", "negative", "two"), ("plain news", "Macro", "negative", "two"), ("nothing to say", None, None, "two"),
     }  # fmt: skip
@@ -75,13 +94,13 @@ def test_another_model_rewrites_labels_and_sums_to_the_digit(store: Store) -> No
         ("Fed", 0): (5, 5, -12_500), ("Fed", 1): (5, 5, -12_500),
         ("Macro", 0): (5, 5, -12_500), ("Macro", 1): (5, 5, -12_500),
     }  # fmt: skip
-    assert rebuild.recount(store, ALL) == 0
-    assert sum(steps) == 30 and rebuild.relabel(store, ALL, "two", two, outbound, lambda: NOW) == 0
+    assert recount(store, ALL) == 0
+    assert sum(steps) == 30 and relabel_with_two(store, ALL, outbound) == 0
     assert len(Outbox(store.engine).due(["kafka:predictions"], NOW, 9)) == 1
 
 
 def test_a_run_that_was_cut_short_goes_on_where_it_was(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rebuild, "CHUNK", 7)
+    monkeypatch.setattr(relabel, "CHUNK", 7)
     fill(store)
 
     def stop(_documents: int) -> None:
@@ -89,19 +108,19 @@ def test_a_run_that_was_cut_short_goes_on_where_it_was(store: Store, monkeypatch
 
     outbound = BatchOutbound(KafkaSettings(), publish_predictions=False)
     with pytest.raises(KeyboardInterrupt):
-        rebuild.relabel(store, ALL, "two", two, outbound, lambda: NOW, stop)
-    assert rebuild.to_relabel(store, ALL, "two") == 23
-    assert rebuild.recount(store, ALL) == 0, "half way, sums and documents agree too"
-    assert rebuild.relabel(store, ALL, "two", two, outbound, lambda: NOW) == 23
+        relabel_with_two(store, ALL, outbound, stop)
+    assert count_outdated(store, ALL, "two") == 23
+    assert recount(store, ALL) == 0, "half way, sums and documents agree too"
+    assert relabel_with_two(store, ALL, outbound) == 23
 
 
 def test_only_the_stretch_is_judged_and_what_was_erased_is_left(store: Store) -> None:
     fill(store)
     outbound = BatchOutbound(KafkaSettings(), publish_predictions=False)
-    hour = Stretch(NOW - timedelta(hours=1), NOW + timedelta(seconds=1))
-    assert rebuild.relabel(store, hour, "two", two, outbound, lambda: NOW) == 7
+    hour = TimeRange(NOW - timedelta(hours=1), NOW + timedelta(seconds=1))
+    assert relabel_with_two(store, hour, outbound) == 7
     retention.purge(store, NOW + timedelta(seconds=1), NOW)
-    assert rebuild.relabel(store, ALL, "two", two, outbound, lambda: NOW) == 0
+    assert relabel_with_two(store, ALL, outbound) == 0
 
 
 def test_sums_that_do_not_fit_the_documents_are_mended_and_others_left(store: Store) -> None:
@@ -126,15 +145,15 @@ def test_sums_that_do_not_fit_the_documents_are_mended_and_others_left(store: St
             ),
         )
     assert sums(store) != right
-    assert rebuild.recount(store, ALL) == 3
+    assert recount(store, ALL) == 3
     assert sums(store) == right
-    assert rebuild.recount(store, ALL) == 0
+    assert recount(store, ALL) == 0
     longer = schema.rollups
     with database.writing(store.engine) as connection:
         connection.execute(update(longer).where(longer.c.width == schema.DAY).values(n=longer.c.n + 5))
         connection.execute(longer.delete().where(longer.c.width == schema.HOUR))
-    assert rebuild.recount(store, ALL) > 0
-    assert rebuild.recount(store, ALL) == 0
+    assert recount(store, ALL) > 0
+    assert recount(store, ALL) == 0
     with database.reading(store.engine) as connection:
         for width in (schema.HOUR, schema.DAY):
             total = select(func.sum(longer.c.n)).where(longer.c.width == width)

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select, update
 
 from stream.domain.alerts import Alert, EvidenceItem
-from stream.domain.documents import EPOCH, HEARTBEAT, Document, Kind, Prediction, Span
+from stream.domain.documents import EPOCH, HEARTBEAT_SOURCE, Document, Kind, Prediction, Span
 from stream.domain.records import (
     Batch,
     ClassifiedDocument,
@@ -49,7 +49,7 @@ def test_what_is_old_loses_its_text_and_still_counts_once(
         write(store, i, f"old{i}", NOW - 30 * DAY)
     write(store, 10, "new", NOW)
     before = store.reads.sums(EPOCH, NOW)
-    assert retention.purgeable(store, NOW - 7 * DAY) == 10
+    assert retention.count_purgeable(store, NOW - 7 * DAY) == 10
     steps: list[int] = []
     done = retention.purge(store, NOW - 7 * DAY, NOW, steps.append)
     assert (done.documents, steps) == (10, [3, 3, 3, 1])
@@ -59,7 +59,7 @@ def test_what_is_old_loses_its_text_and_still_counts_once(
         row = connection.execute(select(schema.documents).filter_by(id="old3")).one()
     assert (row.author, row.url, row.evidence, row.topic, row.score) == (None, None, [], "Earnings", -5000)
     again = write(store, 11, "old3", NOW)
-    assert again.judged == [] and again.repeated == {("news", "repeat"): 1}
+    assert again.documents == [] and again.duplicates == {("news", "repeat"): 1}
     assert retention.purge(store, NOW - 7 * DAY, NOW).documents == 0
     assert retention.purged_until(store) == NOW - 7 * DAY
 
@@ -77,7 +77,7 @@ def test_a_purge_that_was_cut_short_goes_on_where_it_was(
     with pytest.raises(KeyboardInterrupt):
         retention.purge(store, NOW, NOW, stop)
     assert sorted(texts(store).values()).count("") == 2
-    assert retention.purgeable(store, NOW) == 5, "the last row of the mark is looked at again"
+    assert retention.count_purgeable(store, NOW) == 5, "the last row of the mark is looked at again"
     assert retention.purge(store, NOW, NOW).documents == 5
     assert set(texts(store).values()) == {""}
 
@@ -92,8 +92,8 @@ def test_alerts_and_dead_letters_lose_what_was_said_and_heartbeats_go(store: Sto
         )  # fmt: skip
     letter = DeadLetter(MessagePosition(Kind.NEWS, NEWS, 0, b"x"), "not_json", "what was said")
     store.write(Batch([letter]), lambda new, dead: [], NOW - 30 * DAY)
-    write(store, 1, "beat", NOW - 2 * DAY, HEARTBEAT)
-    write(store, 2, "beat now", NOW, HEARTBEAT)
+    write(store, 1, "beat", NOW - 2 * DAY, HEARTBEAT_SOURCE)
+    write(store, 2, "beat now", NOW, HEARTBEAT_SOURCE)
     done = retention.purge(store, NOW - 7 * DAY, NOW)
     assert (done.alerts, done.dead_letters, done.heartbeats) == (1, 1, 1)
     old, new = alerts.find("old"), alerts.find("new")
@@ -109,4 +109,4 @@ def test_a_mark_never_goes_back(store: Store) -> None:
     assert retention.purged_until(store) == NOW
     with database.writing(store.engine) as connection:
         connection.execute(update(schema.marks).values(at=NOW + DAY))
-    assert retention.purgeable(store, NOW) == 0
+    assert retention.count_purgeable(store, NOW) == 0

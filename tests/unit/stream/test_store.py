@@ -19,7 +19,7 @@ from sqlalchemy import func, select, text, update
 from alerts.backtest import MemoryStore, Text
 from stream.domain.alerts import Alert, EvidenceItem, PageRequest, Transition
 from stream.domain.documents import SCORE_SCALE, Document, Kind, Prediction
-from stream.domain.errors import SchemaError, StoreRefused, StoreUnavailable
+from stream.domain.errors import LeaseLost, SchemaError, StoreRefused, StoreUnavailable
 from stream.domain.records import (
     Batch,
     ClassifiedDocument,
@@ -34,10 +34,10 @@ from stream.outbound import BatchOutbound
 from stream.storage import database, schema
 from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
-from stream.storage.leases import Lease, LeaseLost
-from stream.storage.outbox import KafkaMessage, Outbox, decode_messages, put_outbox
+from stream.storage.leases import Lease
+from stream.storage.outbox import KafkaMessage, Outbox, decode_messages, enqueue
 from stream.storage.settings import DatabaseSettings
-from stream.storage.sums import stretches
+from stream.storage.windows import widest_windows
 from tests.conftest import next_offsets
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
@@ -78,8 +78,12 @@ def test_a_batch_is_written_once_however_often_it_is_delivered(store: Store) -> 
     batch = [judged("a", 0), judged("b", 1, score=0.25, sentiment="positive"), dead(2)]
     first = store.write(Batch(batch), nothing, NOW)
     again = store.write(Batch(batch), nothing, NOW)
-    assert (len(first.judged), len(first.dead), first.repeated) == (2, 1, {})
-    assert (len(again.judged), len(again.dead), again.repeated) == (0, 0, {("news", "redelivered"): 3})
+    assert (len(first.documents), len(first.dead_letters), first.duplicates) == (2, 1, {})
+    assert (len(again.documents), len(again.dead_letters), again.duplicates) == (
+        0,
+        0,
+        {("news", "redelivered"): 3},
+    )
     (total,) = store.reads.sums(NOW - timedelta(minutes=1), NOW)
     assert (total.n, total.negative, total.positive, total.score_sum) == (2, 1, 1, -2500)
     assert total.score_squares == 5000**2 + 2500**2
@@ -91,7 +95,7 @@ def test_a_batch_is_written_once_however_often_it_is_delivered(store: Store) -> 
 def test_a_document_that_comes_again_under_another_offset_or_partition_counts_once(store: Store) -> None:
     write(store, judged("a", 0), judged("a", 1))
     again = store.write(Batch([judged("a", 7, NEWS_1)]), nothing, NOW)
-    assert again.repeated == {("news", "repeat"): 1}
+    assert again.duplicates == {("news", "repeat"): 1}
     assert store.reads.sums(NOW - timedelta(hours=1), NOW)[0].n == 1
     assert next_offsets(store, "cluster/a") == {("news", 0): 2, ("news", 1): 8}
 
@@ -100,7 +104,7 @@ def test_holes_in_the_offsets_are_counted_and_offsets_never_go_back(store: Store
     first = store.write(Batch([judged("a", 90)]), nothing, NOW)
     second = store.write(Batch([judged("c", 100)]), nothing, NOW)
     third = store.write(Batch([judged("b", 40)]), nothing, NOW)
-    assert (first.holes, second.holes, third.holes) == (0, 9, 0)
+    assert (first.missing_offsets, second.missing_offsets, third.missing_offsets) == (0, 9, 0)
     assert next_offsets(store, "cluster/a") == {("news", 0): 101}
     assert count(store, schema.documents) == 2
 
@@ -214,7 +218,7 @@ def test_what_the_rules_read_is_the_same_in_sql_and_in_memory(store: Store) -> N
         assert store.reads.last_seen_by_source(where) == memory.last_seen_by_source(where)
     sources, authors = store.reads.negative_writers(Scope(None, ("news",), start, end))
     assert (len(sources), authors) == (3, 2)
-    assert [row.id for row in store.reads.scored(start, end)] == [
+    assert [row.id for row in store.reads.scored_documents(start, end)] == [
         t.id for t in memory.texts if t.published_at >= start
     ]
 
@@ -234,17 +238,17 @@ def test_what_leaves_is_queued_with_the_batch_and_only_for_what_is_new(store: St
     left_by_an_older_one = b'[{"key": "k", "value": {"x": 1}}]'
     for body in (left_by_an_older_one, zlib.compress(left_by_an_older_one)):
         assert decode_messages(body) == [KafkaMessage("k", b'{"x": 1}')]
-    outbox.settled(entries, "sent", NOW)
+    outbox.mark_done(entries, "sent", NOW)
     assert count(store, schema.outbox) == 0
 
 
 def test_a_failed_delivery_waits_and_keeps_its_targets_order(store: Store) -> None:
     with database.writing(store.engine) as connection:
-        put_outbox(connection, [OutboundMessage("webhook:a", b"1"), OutboundMessage("webhook:a", b"2")], NOW)
-        put_outbox(connection, [OutboundMessage("webhook:b", b"3")], NOW)
+        enqueue(connection, [OutboundMessage("webhook:a", b"1"), OutboundMessage("webhook:a", b"2")], NOW)
+        enqueue(connection, [OutboundMessage("webhook:b", b"3")], NOW)
     outbox = Outbox(store.engine)
     first = outbox.due(HOOKS, NOW, 10)[0]
-    outbox.failed(first, "HTTP 500", NOW)
+    outbox.mark_failed(first, "HTTP 500", NOW)
     assert [entry.body for entry in outbox.due(HOOKS, NOW, 10)] == [b"3"]
     later = NOW + timedelta(minutes=5)
     assert [entry.body for entry in outbox.due(HOOKS, later, 10)] == [b"1", b"2", b"3"]
@@ -255,23 +259,23 @@ def test_a_page_that_waits_for_its_time_holds_up_its_own_lane_alone(store: Store
     later = NOW + timedelta(minutes=5)
     with database.writing(store.engine) as connection:
         held = OutboundMessage("webhook:a", b"1", "ticket rule", None, later)
-        put_outbox(connection, [held, OutboundMessage("webhook:a", b"2", "ticket rule")], NOW)
-        put_outbox(connection, [OutboundMessage("webhook:a", b"3", "page rule")], NOW)
+        enqueue(connection, [held, OutboundMessage("webhook:a", b"2", "ticket rule")], NOW)
+        enqueue(connection, [OutboundMessage("webhook:a", b"3", "page rule")], NOW)
     outbox = Outbox(store.engine)
     assert [entry.body for entry in outbox.due(HOOKS, NOW, 10)] == [b"3"]
     assert [entry.body for entry in outbox.due(HOOKS, later, 10)] == [b"1", b"2", b"3"]
     assert outbox.depth(HOOKS) == (3, None)
-    outbox.failed(outbox.due(HOOKS, NOW, 10)[0], "HTTP 500", later)
+    outbox.mark_failed(outbox.due(HOOKS, NOW, 10)[0], "HTTP 500", later)
     assert outbox.depth(HOOKS) == (3, later)
     assert outbox.depth(["webhook:b"]) == (0, None)
 
 
 def test_the_attempts_of_months_do_not_overflow(store: Store) -> None:
     with database.writing(store.engine) as connection:
-        put_outbox(connection, [OutboundMessage("webhook:a", b"1")], NOW)
+        enqueue(connection, [OutboundMessage("webhook:a", b"1")], NOW)
         connection.execute(update(schema.outbox).values(attempts=30_000))
     (entry,) = Outbox(store.engine).due(HOOKS, NOW, 1)
-    Outbox(store.engine).failed(entry, "HTTP 503", NOW)
+    Outbox(store.engine).mark_failed(entry, "HTTP 503", NOW)
     assert Outbox(store.engine).due(HOOKS, NOW + timedelta(minutes=5), 1)[0].attempts == 30_000
 
 
@@ -310,7 +314,7 @@ def test_every_transition_is_a_row_and_every_page_is_queued_once_and_followed_to
     (entry,) = Outbox(store.engine).due(["webhook:desk"], NOW, 9)
     assert (entry.lane, entry.key) == ("r", "abc:firing")
     assert [(row.target, row.outcome) for row in alerts.deliveries("abc")] == [("webhook:desk", None)]
-    Outbox(store.engine).settled([entry], "sent", NOW + timedelta(seconds=3))
+    Outbox(store.engine).mark_done([entry], "sent", NOW + timedelta(seconds=3))
     (delivery,) = alerts.deliveries("abc")
     assert (delivery.outcome, delivery.settled_at) == ("sent", NOW + timedelta(seconds=3))
     first, _ = alerts.transitions("abc")
@@ -336,14 +340,14 @@ def test_what_came_late_and_who_was_heard_is_found(store: Store) -> None:
 
 def test_only_one_monitor_holds_the_lease_and_a_late_one_writes_nothing(store: Store) -> None:
     mine, theirs = Lease(store, "alerts", "me", 20), Lease(store, "alerts", "they", 20)
-    assert mine.hold(NOW)
-    assert not theirs.hold(NOW + timedelta(seconds=19))
-    assert theirs.hold(NOW + timedelta(seconds=21))
+    assert mine.acquire(NOW)
+    assert not theirs.acquire(NOW + timedelta(seconds=19))
+    assert theirs.acquire(NOW + timedelta(seconds=21))
     with pytest.raises(LeaseLost):
         SqlEpisodeStore(store, mine, "alerts").save([alert()], [], [], [], NOW + timedelta(seconds=22))
     assert SqlEpisodeStore(store, theirs, "alerts").open_alerts() == []
     theirs.release()
-    assert mine.hold(NOW + timedelta(seconds=23))
+    assert mine.acquire(NOW + timedelta(seconds=23))
 
 
 def test_hours_and_days_hold_what_their_windows_add_up_to(store: Store) -> None:
@@ -385,7 +389,7 @@ def test_a_time_is_read_in_the_longest_windows_that_fit(
 ) -> None:
     day = NOW.replace(hour=0, minute=0, second=0)
     first, last = (day + timedelta(hours=hours, minutes=minutes) for hours, minutes in (start, end))
-    found = stretches(first, last, width)
+    found = widest_windows(first, last, width)
     assert [(seconds, (b - a) / timedelta(minutes=1)) for seconds, a, b in found] == parts
     assert found[0][1] == first and found[-1][2] == last
     assert all(one[2] == other[1] for one, other in pairwise(found))
@@ -420,7 +424,7 @@ def test_a_database_of_the_first_schema_keeps_its_data(tmp_path: Path) -> None:
 def test_dead_letters_are_kept_on_the_way_to_several_documents_a_message_and_back(store: Store) -> None:
     names = "incarnation, kafka_topic, kafka_partition, kafka_offset, reason, detail, seen_at"
     values = "'c/t', 'news', 0, 7, 'empty', 'no value', '2026-03-01 00:00:00'"
-    config = database._alembic()
+    config = database.alembic_config()
     with database.writing(store.engine) as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, "0005")
@@ -498,7 +502,7 @@ def test_pages_and_alerts_of_the_version_before_go_on_after_the_upgrade(
         old = Store(engine, 60)
         entries = Outbox(old.engine).due(HOOKS, NOW, 9)
         assert [(entry.id, entry.lane, entry.key) for entry in entries] == [(1, "1", None), (2, "2", None)]
-        Outbox(old.engine).settled(entries, "sent", NOW)
+        Outbox(old.engine).mark_done(entries, "sent", NOW)
         (found,) = SqlEpisodeStore(old, Lease(old, "alerts", "me", 20), "alerts").open_alerts()
         assert (found.id, found.sources, found.message, found.usual) == ("abc", {}, "", None)
         engine.dispose()

@@ -1,0 +1,112 @@
+"""Rows of the `documents` table, and the documents that can be read back from them."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection
+
+from stream.domain.documents import Document, DocumentStatus, Kind, Span
+from stream.domain.records import ClassifiedDocument, MessagePosition, Partition
+from stream.storage import schema
+from stream.storage.sql import insert_rows
+
+
+class DocumentRow(msgspec.Struct, frozen=True, gc=False):
+    """A row of `documents`, its fields in the order of the columns."""
+
+    source: str
+    id: str
+    kind: Kind
+    published_at: datetime
+    received_at: datetime
+    title: str
+    text: str
+    author: str | None
+    url: str | None
+    symbols: Sequence[str]
+    lang: str | None
+    status: DocumentStatus
+    topic: str | None
+    topic_probability: float | None
+    sentiment: str | None
+    sentiment_probability: float | None
+    score: int | None
+    evidence: Sequence[Span]
+    model: str
+    kafka_topic: str
+    kafka_partition: int
+    kafka_offset: int
+
+
+def document_row(item: ClassifiedDocument, now: datetime) -> DocumentRow:
+    """The row of a document that is received `now`."""
+    document, prediction, position = item.document, item.prediction, item.position
+    sentiment = prediction.counted_sentiment
+    return DocumentRow(
+        source=document.source,
+        id=document.id,
+        kind=document.kind,
+        published_at=document.published_at,
+        received_at=now,
+        title=document.title,
+        text=document.text,
+        author=document.author,
+        url=document.url,
+        symbols=document.symbols,
+        lang=prediction.lang,
+        status=prediction.status,
+        topic=prediction.topic,
+        topic_probability=prediction.probabilities.get("topic", {}).get(prediction.topic or ""),
+        sentiment=sentiment,
+        sentiment_probability=prediction.probabilities.get("sentiment", {}).get(sentiment or ""),
+        score=item.score,
+        evidence=prediction.evidence,
+        model=prediction.model,
+        kafka_topic=position.partition.topic,
+        kafka_partition=position.partition.number,
+        kafka_offset=position.offset,
+    )
+
+
+def insert_documents(
+    connection: Connection, documents: Iterable[ClassifiedDocument], now: datetime
+) -> list[ClassifiedDocument]:
+    """Insert the documents whose identity is not stored yet, and return them in stream order.
+
+    Rows are inserted in sorted order, so that concurrent writers cannot deadlock.
+    """
+    by_identity: dict[tuple[str, str], ClassifiedDocument] = {}
+    for item in documents:
+        by_identity.setdefault(item.identity, item)
+    if not by_identity:
+        return []
+    table = schema.documents
+    rows = [document_row(by_identity[identity], now) for identity in sorted(by_identity)]
+    statement, values = insert_rows(connection, table, rows)
+    statement = statement.on_conflict_do_nothing().returning(table.c.source, table.c.id)
+    inserted = {(source, id_) for source, id_ in connection.execute(statement, values)}
+    return [item for identity, item in by_identity.items() if identity in inserted]
+
+
+def document_of_row(row: Any) -> Document:
+    """The document of a stored row."""
+    return Document(
+        id=row.id,
+        kind=Kind(row.kind),
+        source=row.source,
+        published_at=row.published_at,
+        title=row.title,
+        text=row.text,
+        author=row.author,
+        url=row.url,
+        symbols=tuple(row.symbols),
+        lang=row.lang,
+    )
+
+
+def position_of_row(row: Any) -> MessagePosition:
+    """The position from which a stored row was read; neither incarnation nor value are stored."""
+    partition = Partition(incarnation="", topic=row.kafka_topic, number=row.kafka_partition)
+    return MessagePosition(Kind(row.kind), partition, row.kafka_offset, value=None)

@@ -1,0 +1,127 @@
+"""Classifying stored documents with another model, while the live stream keeps running.
+
+Each step is one transaction that changes documents and sums together, by exact differences.  A reader never
+sees half of a step, and an interrupted run is simply started again.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, func, literal, or_, select, tuple_, update
+
+from stream.domain.records import ClassifiedDocument, Classify, Outbound
+from stream.domain.sums import TimeRange, difference, sums_by_key
+from stream.storage import schema
+from stream.storage.batches import Store
+from stream.storage.database import reading, writing
+from stream.storage.documents import document_of_row, document_row, position_of_row
+from stream.storage.outbox import enqueue
+from stream.storage.sql import as_mapping, within
+from stream.storage.sums import add_sums, delete_empty, sums_of_rows
+
+CHUNK = 512
+# The columns that depend on the model.
+PREDICTION_COLUMNS = (
+    "lang",
+    "status",
+    "topic",
+    "topic_probability",
+    "sentiment",
+    "sentiment_probability",
+    "score",
+    "evidence",
+    "model",
+)
+
+
+def count_outdated(store: Store, published: TimeRange, version: str) -> int:
+    """How many documents of the time range `relabel` would classify.  Raises StoreUnavailable."""
+    with reading(store.engine) as connection:
+        query = select(func.count()).where(_is_outdated(published, version))
+        return int(connection.scalar(query) or 0)
+
+
+def relabel(
+    store: Store,
+    published: TimeRange,
+    version: str,
+    *,
+    classify: Classify,
+    outbound: Outbound,
+    clock: Callable[[], datetime],
+    progress: Callable[[int], object] = lambda documents: None,
+) -> int:
+    """Classify the documents of the time range with the model `version`; return how many were changed.
+
+    Documents that this model has already classified are skipped, so that an interrupted run continues where
+    it stopped.  Raises StoreUnavailable and InferenceError.
+    """
+    changed = 0
+    for rows in _outdated_chunks(store, published, version):
+        documents = [document_of_row(row) for row in rows]
+        predictions = classify([document.content for document in documents], [row.lang for row in rows])
+        classified = [
+            ClassifiedDocument(position_of_row(row), document, prediction)
+            for row, document, prediction in zip(rows, documents, predictions, strict=True)
+        ]
+        with writing(store.engine) as connection:
+            pairs = _lock_outdated(connection, classified, version)
+            _update_predictions(connection, pairs, store.width, clock())
+            enqueue(connection, outbound([item for _, item in pairs], []), clock())
+        changed += len(pairs)
+        progress(len(rows))
+    return changed
+
+
+def _is_outdated(published: TimeRange, version: str) -> ColumnElement[bool]:
+    """The condition for documents of another model whose text was not erased."""
+    table = schema.documents
+    return and_(
+        within(table.c.published_at, published.start, published.end),
+        table.c.model != version,
+        or_(table.c.title != "", table.c.text != ""),
+    )
+
+
+def _outdated_chunks(store: Store, published: TimeRange, version: str) -> Iterator[list[Any]]:
+    """The rows of outdated documents in order of publication, CHUNK at a time."""
+    table = schema.documents
+    key = (table.c.published_at, table.c.source, table.c.id)
+    after_last: Any = literal(value=True)
+    while True:
+        query = select(table).where(_is_outdated(published, version), after_last).order_by(*key).limit(CHUNK)
+        with reading(store.engine) as connection:
+            rows = list(connection.execute(query))
+        if not rows:
+            return
+        yield rows
+        last = rows[-1]
+        after_last = tuple_(*key) > (last.published_at, last.source, last.id)
+
+
+def _lock_outdated(
+    connection: Connection, classified: Sequence[ClassifiedDocument], version: str
+) -> list[tuple[Any, ClassifiedDocument]]:
+    """Lock the rows that are still outdated; return each with its document as classified now."""
+    table = schema.documents
+    by_identity = {item.identity: item for item in classified}
+    selected = tuple_(table.c.source, table.c.id).in_(sorted(by_identity))
+    query = select(table).where(selected, table.c.model != version).order_by(table.c.source, table.c.id)
+    return [(row, by_identity[row.source, row.id]) for row in connection.execute(query.with_for_update())]
+
+
+def _update_predictions(
+    connection: Connection, pairs: Sequence[tuple[Any, ClassifiedDocument]], width: timedelta, now: datetime
+) -> None:
+    """Store the new predictions, and change the sums by the difference from the old ones."""
+    table = schema.documents
+    for row, item in pairs:
+        columns = as_mapping(document_row(item, now))
+        values = {name: columns[name] for name in PREDICTION_COLUMNS}
+        same_document = and_(table.c.source == row.source, table.c.id == row.id)
+        connection.execute(update(table).where(same_document).values(**values))
+    old_sums = sums_of_rows([row for row, _ in pairs], width)
+    changes = difference(sums_by_key([item for _, item in pairs], width), old_sums)
+    add_sums(connection, changes)
+    delete_empty(connection, changes)
