@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TypeVar
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from stream.breaker import Breaker
+from stream.bundles import Record
 from stream.codec import Codec
 from stream.domain.documents import Document, Kind, Prediction
 from stream.domain.errors import (
@@ -46,15 +47,6 @@ MOST_AT_ONCE = 10_000
 PLAIN_TEXT = "Company reports quarterly results"
 
 
-class Record(Struct, frozen=True, gc=False):
-    """One Kafka message: where it stands and its value."""
-
-    topic: str
-    partition: int
-    offset: int
-    value: bytes | None
-
-
 class Pipeline:
     """Takes batches: several threads may judge, while one writes what was judged before.
 
@@ -77,7 +69,7 @@ class Pipeline:
         breaker: Breaker,
         breaker_seconds: float = BREAKER_SECONDS,
     ) -> None:
-        self._codec, self._classify, self._store, self._outbound = codec, classify, store, outbound
+        self._codec, self._classify_texts, self._store, self._outbound = codec, classify, store, outbound
         self._kinds, self._incarnations, self._late = kinds, incarnations, late
         self._metrics, self._clock, self._stopping = metrics, clock, stopping
         self._breaker, self._breaker_seconds = breaker, breaker_seconds
@@ -93,18 +85,18 @@ class Pipeline:
         return None if self._database.reason is None else f"database: {self._database.reason}"
 
     def process(self, records: Sequence[Record]) -> None:
-        """Decode, judge, write.  Returns when every record is in SQL, as a document or dead letter.
+        """Decode, classify, write.  Returns when every record is in SQL, as a document or dead letter.
 
         Raises StopRequested where the monitor is to stop before the database is back.
         """
-        self.write(self.judge(records))
+        self.write(self.classify(records))
 
-    def judge(self, records: Sequence[Record]) -> list[ClassifiedDocument | DeadLetter]:
+    def classify(self, records: Sequence[Record]) -> list[ClassifiedDocument | DeadLetter]:
         """What becomes of each record.  Raises StopRequested where the monitor stops first."""
         self._wait_for_readable()
         decoded = self._decode(records)
         self._metrics.batch.observe(len(decoded))
-        return self._judge(decoded)
+        return self._classify_documents(decoded)
 
     def write(self, outcomes: Sequence[ClassifiedDocument | DeadLetter]) -> None:
         """Bring it to SQL.  Raises StopRequested where the monitor is to stop before the database is back."""
@@ -135,7 +127,7 @@ class Pipeline:
             decoded += decode(self._codec, MessagePosition(kind, partition, record.offset, record.value), now)
         return decoded
 
-    def _judge(
+    def _classify_documents(
         self, decoded: Sequence[tuple[MessagePosition, Document] | DeadLetter]
     ) -> list[ClassifiedDocument | DeadLetter]:
         documents = [item[1] for item in decoded if not isinstance(item, DeadLetter)]
@@ -185,7 +177,7 @@ class Pipeline:
     def _sound(self, texts: Sequence[str], languages: Sequence[str | None]) -> Sequence[Prediction]:
         """What the classifier says, once it was looked at: a label that is no number is no label."""
         try:
-            found = self._classify(texts, languages)
+            found = self._classify_texts(texts, languages)
         except (RuntimeError, MemoryError) as error:  # of a device or its library
             raise InferenceError(error_text(error)) from error
         if len(found) != len(texts) or not all(prediction.is_finite for prediction in found):

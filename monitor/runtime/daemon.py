@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Protocol, TypeVar
 
 import uvloop
@@ -48,6 +49,7 @@ from stream.domain.alerts import Alert
 from stream.domain.documents import Prediction
 from stream.domain.errors import BrokerError, StoreUnavailable
 from stream.kafka import admin
+from stream.kafka.faust_driver import FaustSource
 from stream.kafka.sender import KafkaSender
 from stream.metrics import KINDS, StreamMetrics
 from stream.outbound import BatchOutbound
@@ -133,7 +135,11 @@ class Daemon:
         _patiently(lambda: offsets.check(settings.kafka, self.store, self._incarnations))
         self.pipeline = self._make_pipeline()
         self.worker = Worker(
-            settings.kafka, settings.stream, self.pipeline.judge, self.pipeline.write, self.stop
+            partial(FaustSource, settings.kafka, settings.stream),
+            settings.stream,
+            classify=self.pipeline.classify,
+            write=self.pipeline.write,
+            on_stopping=self.stop,
         )
         self.watchdog = Watchdog(
             self.worker,

@@ -26,6 +26,7 @@ from monitor.runtime import log, settings
 from monitor.runtime.daemon import Daemon, load_engine
 from stream.domain.documents import Prediction
 from stream.domain.errors import InferenceError
+from stream.kafka.faust_driver import FaustSource
 from tests.faults.oracle import MARK
 
 # Each step of a batch's life, in order.
@@ -106,11 +107,11 @@ def arm(daemon: Daemon, failpoint: str, bomb: Bomb) -> None:
     """Put the bomb where it belongs, around the daemon's own parts."""
     pipeline, store = daemon.pipeline, daemon.store
     if failpoint == "agent":
-        daemon.worker._agent = returning  # type: ignore[method-assign]
+        FaustSource.deliver = returning  # type: ignore[method-assign]
     elif failpoint == "after_decode":
-        pipeline._classify = before(pipeline._classify, bomb)
+        pipeline._classify_texts = before(pipeline._classify_texts, bomb)
     elif failpoint == "after_inference":
-        pipeline._classify = after(pipeline._classify, bomb)
+        pipeline._classify_texts = after(pipeline._classify_texts, bomb)
     elif failpoint == "before_sql_commit":
 
         def commit(_connection: object) -> None:
@@ -121,7 +122,7 @@ def arm(daemon: Daemon, failpoint: str, bomb: Bomb) -> None:
     elif failpoint == "after_sql_commit":
         store.write = after(store.write, bomb)  # type: ignore[method-assign]
     elif failpoint == "before_ack":
-        daemon.worker._write = after(daemon.worker._write, bomb)
+        FaustSource.acknowledge = before_awaited(FaustSource.acknowledge, bomb)  # type: ignore[method-assign]
     elif failpoint == "after_ack":
         faust.Stream.ack = after_awaited(faust.Stream.ack, bomb)
     else:
@@ -131,7 +132,7 @@ def arm(daemon: Daemon, failpoint: str, bomb: Bomb) -> None:
         Consumer._commit = wrapper(Consumer._commit, bomb)
 
 
-async def returning(stream: faust.StreamT[bytes]) -> None:
+async def returning(_source: FaustSource, stream: faust.StreamT[bytes]) -> None:
     """An agent that gives up at its first batch."""
     async for _ in stream.noack_take(1, within=0.1):
         return

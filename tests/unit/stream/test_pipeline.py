@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from stream import pipeline
 from stream.breaker import Breaker
+from stream.bundles import Record
 from stream.codec import Codec
 from stream.domain.documents import Kind, Prediction
 from stream.domain.errors import InferenceError, StoreRefused, StoreUnavailable
@@ -18,7 +19,7 @@ from stream.domain.records import Batch, ClassifiedDocument, DeadLetter, Outboun
 from stream.kafka.settings import KafkaSettings
 from stream.metrics import StreamMetrics
 from stream.outbound import BatchOutbound
-from stream.pipeline import Pipeline, Record
+from stream.pipeline import Pipeline
 from stream.retry import StopRequested
 from stream.storage import database, schema
 from stream.storage.batches import Store
@@ -127,7 +128,7 @@ def test_a_classifier_that_fails_on_everything_makes_no_dead_letters(
     def broken(texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
         raise InferenceError("CUDA error")
 
-    monkeypatch.setattr(rig.pipeline, "_classify", broken)
+    monkeypatch.setattr(rig.pipeline, "_classify_texts", broken)
     with pytest.raises(InferenceError, match="CUDA error"):
         rig.pipeline.process([record(i) for i in range(4)])
     assert rig.reasons() == []
@@ -160,7 +161,7 @@ def test_no_label_is_invented_where_the_classifier(
                 found[at : at + 1] = [failure] if failure else []
         return found
 
-    monkeypatch.setattr(rig.pipeline, "_classify", failing)
+    monkeypatch.setattr(rig.pipeline, "_classify_texts", failing)
     rig.pipeline.process([record(i, "odd" if i == 5 else "calm") for i in range(9)])
     assert rig.ids() == [str(i) for i in range(9) if i != 5]
     assert rig.reasons() == ["inference"]
@@ -176,7 +177,7 @@ def test_a_classifier_that_fails_now_and_then_costs_nobody_a_label(
             raise MemoryError
         return classify(texts, languages)
 
-    monkeypatch.setattr(rig.pipeline, "_classify", moody)
+    monkeypatch.setattr(rig.pipeline, "_classify_texts", moody)
     rig.pipeline.process([record(i) for i in range(7)])
     rig.pipeline.process([record(7)])
     assert len(rig.ids()) == 8 and rig.reasons() == []

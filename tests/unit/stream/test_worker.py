@@ -1,179 +1,319 @@
-"""What must never come into the file that knows Faust, and what of it needs no broker."""
+"""Batching, ordering and draining, over a source of bundles that needs neither Kafka nor Faust."""
 
 import asyncio
-import re
+import logging
 import threading
 import time
-from pathlib import Path
-from types import SimpleNamespace
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
-from faust.transport.drivers import aiokafka as driver
-from faust.types import TP
 
-import stream
-from stream.kafka.settings import KafkaSettings
+from stream import worker as worker_module
+from stream.bundles import Bundle, Record, TopicPartition
+from stream.domain.errors import BrokerError
+from stream.lag import PartitionProgress
+from stream.retry import StopRequested
 from stream.settings import StreamSettings
-from stream.worker import FETCH_SECONDS, BundleConsumer, Worker, _parts
+from stream.worker import BundleReceiver, Worker
 
-FOLDER = Path(stream.__file__).parent
-
-
-def test_only_the_worker_knows_faust() -> None:
-    knowing = [
-        p.name
-        for p in FOLDER.rglob("*.py")
-        if re.search(r"^(import|from) (faust|mode)\b", p.read_text(), re.M)
-    ]
-    assert knowing == ["worker.py"]
+NEWS = ("news", 0)
+GENERATION = 1
 
 
-def test_nothing_takes_messages_in_a_way_that_acks_what_failed() -> None:
-    code = (FOLDER / "worker.py").read_text().split('"""', 2)[2]
-    assert "noack_take(" in code
-    assert not re.search(r"(?<!noack_)\btake\(|take_events\(|stream\.(events|items)\(|Table\(", code)
-    assert re.findall(r"concurrency=(\d+)", code) == ["1"]
+def bundle(offset: int, documents: int = 1, size: int = 0, generation: int = GENERATION) -> Bundle:
+    records = [Record(*NEWS, offset + n, b"") for n in range(documents)]
+    return Bundle(records, documents, size, generation)
 
 
-BUNDLES = [
-    ("nothing", [], []),
-    ("all that fits goes together", [3, 3, 4], [[3, 3, 4]]),
-    ("what does not fit begins the next", [6, 5, 5, 1], [[6], [5, 5], [1]]),
-    ("what is longer than a batch goes alone", [2, 30, 2], [[2], [30], [2]]),
-    ("messages without a value weigh nothing", [0, 10, 0, 1], [[0, 10, 0], [1]]),
-    ("no more than so many", [1, 1, 1, 1, 1], [[1, 1, 1, 1], [1]]),
-]
+class ScriptedSource:
+    """Delivers some bundles at once, then waits; notes what the worker does with them."""
+
+    generation = GENERATION
+
+    def __init__(self, bundles: Sequence[Bundle], receiver: BundleReceiver) -> None:
+        self._bundles, self._receiver = bundles, receiver
+        self._crashed = asyncio.Event()
+        self.error: BaseException | None = None
+        self.refusal: BrokerError | None = None
+        self.progress_now: dict[TopicPartition, PartitionProgress] = {}
+        self.delivered = False
+        self.acknowledged: list[int] = []
+        self.calls: list[str] = []
+
+    def crash(self, error: BaseException) -> None:
+        self.error = error
+        self._crashed.set()
+
+    async def run(self) -> None:
+        self._receiver.partitions_assigned([NEWS])
+        await self._receiver.receive(self._bundles)
+        self.delivered = True
+        await self._crashed.wait()
+
+    def check(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+
+    async def progress(self, seconds: float) -> dict[TopicPartition, PartitionProgress]:
+        return self.progress_now
+
+    async def acknowledge(self, bundle: Bundle) -> None:
+        self.acknowledged.append(bundle.end)
+
+    async def commit(self) -> None:
+        self.calls.append("commit")
+
+    async def stop(self) -> None:
+        self.calls.append("stop")
 
 
-@pytest.mark.parametrize(("what", "sizes", "bundles"), BUNDLES, ids=[case[0] for case in BUNDLES])
-def test_bundles_are_bounded_by_number_and_by_bytes(
-    what: str, sizes: list[int], bundles: list[list[int]]
+class Rig:
+    """A worker before a scripted source, with lists of what was classified and written."""
+
+    def __init__(
+        self,
+        bundles: Sequence[Bundle],
+        classify: Callable[[list[int]], None] = lambda offsets: None,
+        write: Callable[[list[int]], None] = lambda offsets: None,
+        **settings: Any,
+    ) -> None:
+        """`classify` and `write` get the offsets of a batch."""
+        self._bundles, self._classify_hook, self._write_hook = bundles, classify, write
+        self.classified: list[list[int]] = []
+        self.written: list[list[int]] = []
+        self.stop = asyncio.Event()
+        self.stopping = False
+        stream_settings = StreamSettings(**{"batch_documents": 1, "batch_seconds": 0.01} | settings)
+        self.worker = Worker[list[int]](
+            self._connect, stream_settings, self._classify, self._write, self._on_stopping
+        )
+
+    def _connect(self, receiver: BundleReceiver) -> ScriptedSource:
+        self.source = ScriptedSource(self._bundles, receiver)
+        return self.source
+
+    def _classify(self, records: Sequence[Record]) -> list[int]:
+        offsets = [record.offset for record in records]
+        self.classified.append(offsets)
+        self._classify_hook(offsets)
+        return offsets
+
+    def _write(self, offsets: list[int]) -> None:
+        self._write_hook(offsets)
+        self.written.append(offsets)
+
+    def _on_stopping(self) -> None:
+        self.stopping = True
+
+    async def run_until(self, condition: Callable[[], bool]) -> None:
+        """Run the worker until the condition holds, then stop it.  Raises what the worker raises."""
+        running = asyncio.create_task(self.worker.run(self.stop))
+        while not condition() and not running.done():
+            await asyncio.sleep(0.005)
+        self.stop.set()
+        await running
+
+
+def finish(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run it, at most twenty seconds."""
+    asyncio.run(asyncio.wait_for(coroutine, 20))
+
+
+def test_a_batch_holds_whole_bundles_in_order_and_none_from_before_a_rebalance() -> None:
+    bundles = [bundle(0, 4), bundle(4, 9, generation=0), bundle(13, 6), bundle(19), bundle(20, 2, size=5000)]
+
+    async def run() -> None:
+        rig = Rig(bundles, batch_documents=10, batch_bytes=1000)
+        await rig.run_until(lambda: len(rig.written) == 3)
+        assert rig.written == [
+            [0, 1, 2, 3, 13, 14, 15, 16, 17, 18],
+            [19],
+            [20, 21],  # a bundle that is larger than a batch is a batch of its own
+        ]
+        assert rig.source.acknowledged == [4, 19, 20, 22]
+
+    finish(run())
+
+
+def test_two_batches_are_classified_at_once_and_written_in_order() -> None:
+    both_classify = threading.Barrier(2, timeout=10)
+
+    def classify(offsets: list[int]) -> None:
+        both_classify.wait()  # breaks unless another batch is classified at the same time
+        time.sleep(0.05 if offsets[0] % 2 == 0 else 0)
+
+    async def run() -> None:
+        rig = Rig([bundle(offset) for offset in range(8)], classify)
+        await rig.run_until(lambda: len(rig.written) == 8)
+        assert rig.written == [[offset] for offset in range(8)]
+        assert rig.source.acknowledged == list(range(1, 9))
+
+    finish(run())
+
+
+def test_a_batch_is_acknowledged_only_after_it_is_written() -> None:
+    seen: list[list[int]] = []
+
+    async def run() -> None:
+        rig = Rig(
+            [bundle(offset) for offset in range(5)], write=lambda _: seen.append([*rig.source.acknowledged])
+        )
+        await rig.run_until(lambda: len(rig.written) == 5)
+        assert seen == [list(range(1, offset + 1)) for offset in range(5)]
+
+    finish(run())
+
+
+def test_after_a_failed_batch_nothing_is_written_and_the_worker_ends() -> None:
+    def classify(offsets: list[int]) -> None:
+        if offsets == [3]:
+            raise ValueError("a bug")
+
+    async def run() -> None:
+        rig = Rig([bundle(offset) for offset in range(100)], classify)
+        with pytest.raises(ValueError, match="a bug"):
+            await rig.run_until(lambda: False)
+        assert rig.written == [[0], [1], [2]][: len(rig.written)], "only batches before it may be written"
+        assert len(rig.classified) < 10, "the rest is left alone"
+        assert rig.source.acknowledged == list(range(1, len(rig.written) + 1))
+        assert rig.source.calls == ["stop"] and rig.stopping
+
+    finish(run())
+
+
+def test_a_full_queue_holds_the_source_back_until_less_than_a_batch_waits() -> None:
+    may_write = threading.Event()
+
+    async def run() -> None:
+        rig = Rig([bundle(offset) for offset in range(8)], write=lambda _: may_write.wait(10))
+        running = asyncio.create_task(rig.run_until(lambda: len(rig.written) == 8))
+        while len(rig.classified) < 3:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
+        assert not rig.source.delivered, "three batches are in progress and five wait"
+        assert rig.classified == [[0], [1], [2]]
+        may_write.set()
+        await running
+        assert rig.source.delivered
+
+    finish(run())
+
+
+def test_a_small_batch_waits_for_more_while_another_one_is_classified() -> None:
+    may_end = threading.Event()
+
+    def classify(offsets: list[int]) -> None:
+        if 0 in offsets:
+            may_end.wait(10)
+
+    async def run() -> None:
+        rig = Rig([bundle(0, 10)], classify, batch_documents=10)
+        running = asyncio.create_task(rig.run_until(lambda: len(rig.written) == 2))
+        for offset in (10, 11, 12):
+            await asyncio.sleep(0.05)  # far more than `batch_seconds`
+            await rig.worker.receive([bundle(offset)])
+        assert len(rig.classified) == 1
+        may_end.set()
+        await running
+        assert rig.written[1] == [10, 11, 12]
+
+    finish(run())
+
+
+def test_a_stop_finishes_the_batches_in_progress_commits_and_starts_no_other() -> None:
+    may_write = threading.Event()
+
+    async def run() -> None:
+        rig = Rig([bundle(offset) for offset in range(50)], write=lambda _: may_write.wait(10))
+        running = asyncio.create_task(rig.worker.run(rig.stop))
+        while len(rig.classified) < 2:
+            await asyncio.sleep(0.005)
+        rig.stop.set()
+        await asyncio.sleep(0.05)
+        assert rig.source.calls == [], "it does not leave before the batches are written"
+        may_write.set()
+        await running
+        assert 2 <= len(rig.written) <= 4 and rig.written == rig.classified
+        assert rig.source.acknowledged == list(range(1, len(rig.written) + 1))
+        assert rig.source.calls == ["commit", "stop"] and rig.stopping
+
+    finish(run())
+
+
+def test_a_batch_that_takes_too_long_to_drain_is_left_without_a_commit(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    messages: list[Any] = [SimpleNamespace(value=b"x" * n or None) for n in sizes]
-    assert [[len(m.value or b"") for m in part] for part in _parts(messages, 4, 10)] == bundles
-
-
-def test_a_message_of_several_documents_counts_as_so_many() -> None:
-    document = (
-        b'{"id": "1", "text": "says \\"published_at\\": never", "published_at": "2026-03-01T11:00:00Z"}'
-    )
-    three, none = b"\n [" + b",".join([document] * 3) + b"]", b"[]"
-    messages: list[Any] = [SimpleNamespace(value=v) for v in (three, document, three, none, None)]
-    assert [len(part) for part in _parts(messages, 4, 10_000)] == [2, 2, 1]
-
-
-FETCHES = [("a small one is given time for more", 3, FETCH_SECONDS), ("a full one is not", 4, 0.0)]
-
-
-@pytest.mark.parametrize(("what", "messages", "pause"), FETCHES, ids=[case[0] for case in FETCHES])
-def test_the_fetch_after(what: str, messages: int, pause: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    tp, begun = TP("news", 0), list[float]()
-
-    async def fetch(*_: object) -> dict[TP, list[Any]]:
-        begun.append(time.monotonic())
-        return {tp: [SimpleNamespace(value=b"x")] * messages}
-
-    monkeypatch.setattr(driver.Consumer, "_getmany", fetch)
-    consumer = BundleConsumer.__new__(BundleConsumer)
-    consumer.settings = StreamSettings(batch_documents=4)
-
-    async def run() -> list[dict[TP, list[Any]]]:
-        return [await consumer._getmany(None, 1.0) for _ in range(3)]
-
-    fetched = asyncio.run(run())
-    assert [[len(part) for part in parts[tp]] for parts in fetched] == [[messages]] * 3
-    assert begun[2] - begun[0] >= 2 * pause
-    assert (consumer.next_fetch_at > begun[2]) is bool(pause)
-
-
-def event(offset: int, documents: int, size: int = 0, generation: int = 1) -> Any:
-    records = [SimpleNamespace(offset=offset + n) for n in range(documents)]
-    bundle = SimpleNamespace(
-        records=records, documents=documents, bytes=size, generation_id=generation
-    )  # fmt: skip
-    return SimpleNamespace(message=bundle)
-
-
-def test_a_batch_is_of_whole_bundles_in_order_and_none_from_before_a_rebalance() -> None:
-    worker = Worker(KafkaSettings(), StreamSettings(batch_documents=10, batch_bytes=1000), len, print, print)
-    bundles = [event(0, 4), event(4, 9, generation=0), event(13, 6), event(19, 1), event(20, 2, 5000)]
-    worker._bundles.extend(bundles)
-    assert worker._is_full()
-    assert worker._take(1) == [bundles[0], bundles[2]]
-    assert worker._take(1) == [bundles[3]]
-    assert worker._take(1) == [bundles[4]], "one that is longer than a batch goes alone"
-    assert not worker._is_full()
-    assert worker._take(1) == []
-
-
-def test_a_partition_is_caught_up_once_all_is_done_that_was_there_at_an_earlier_look() -> None:
-    worker = Worker(KafkaSettings(), StreamSettings(), len, print, print)
-    looks = [
-        (100.0, 0, 50, None),  # fifty wait
-        (102.0, 40, 90, None),  # forty of them are done, as many came
-        (104.0, 60, 95, 100.0),  # the first fifty are done
-        (106.0, 95, 95, 104.0),  # and what was there two seconds ago
-        (106.0, 95, 95, 106.0),
-        (106.0, 95, 95, 106.0),  # the broker does not answer any more
-    ]
-    for at, done, high, caught_up in looks:
-        worker._see(TP("news", 0), done, high, at)
-        assert worker.caught_up.get(("news", 0)) == caught_up
-
-
-def fake_work(judge: Any, written: list[int], batches: int) -> tuple[Worker[Any], Any]:
-    """A worker before so many full batches of one document each, and the app it needs."""
-
-    async def ack(_event: object) -> None:
-        pass
-
-    settings = StreamSettings(batch_documents=1, batch_seconds=0.01)
-    worker = Worker[Any](KafkaSettings(), settings, judge, written.append, print)
-    for offset in range(batches):
-        one = event(offset, 1)
-        one.message.tp, one.message.end = TP("news", 0), offset + 1
-        worker._bundles.append(one)
-    worker._stream_of_bundles = SimpleNamespace(ack=ack)
-    worker._in_hand = SimpleNamespace(remove=lambda bundle: None)  # type: ignore[assignment]
-    return worker, SimpleNamespace(consumer_generation_id=1)
-
-
-def test_two_batches_are_judged_at_once_and_written_in_order() -> None:
-    both, written = threading.Barrier(2, timeout=10), list[int]()
-
-    def judge(records: Any) -> int:
-        both.wait()  # breaks unless another batch is judged now
-        time.sleep(0.05 if records[0].offset % 2 == 0 else 0)
-        return int(records[0].offset)
+    monkeypatch.setattr(worker_module, "DRAIN_SECONDS", 0.05)
+    stopping = threading.Event()
 
     async def run() -> None:
-        worker, app = fake_work(judge, written, 8)
-        work = asyncio.create_task(worker._work(app))
-        while len(written) < 8 and not work.done():
-            await asyncio.sleep(0.01)
-        work.cancel()
-        assert worker._done == {TP("news", 0): 8}
+        rig = Rig([bundle(0)], write=lambda _: stopping.wait(0.5))
+        await rig.run_until(lambda: len(rig.classified) == 1)
+        assert rig.source.calls == ["stop"]
 
-    asyncio.run(asyncio.wait_for(run(), 20))
-    assert written == list(range(8))
+    finish(run())
+    assert "did not finish within 0.05 s" in caplog.text
 
 
-def test_after_a_batch_that_failed_nothing_is_written_and_the_work_ends() -> None:
-    written, judged = list[int](), list[int]()
+def test_a_batch_that_stops_waiting_for_the_database_is_left_to_kafka(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
 
-    def judge(records: Any) -> int:
-        offset = int(records[0].offset)
-        judged.append(offset)
-        if offset == 3:
-            raise ValueError("a fault of ours")
-        return offset
+    def write(offsets: list[int]) -> None:
+        raise StopRequested("stopped while waiting")
 
     async def run() -> None:
-        worker, app = fake_work(judge, written, 100)
-        with pytest.raises(ValueError, match="a fault of ours"):
-            await worker._work(app)
+        rig = Rig([bundle(0), bundle(1)], write=write)
+        await rig.run_until(lambda: "Kafka sends the batch again" in caplog.text)
+        assert rig.written == [] and rig.source.acknowledged == []
 
-    asyncio.run(asyncio.wait_for(run(), 20))
-    assert written == [0, 1, 2][: len(written)], "what was before it may still be written, nothing else"
-    assert len(judged) < 10, "what waits is left alone"
+    finish(run())
+
+
+def test_a_source_that_crashes_ends_the_worker_with_its_reason() -> None:
+    async def run() -> None:
+        rig = Rig([])
+        running = asyncio.create_task(rig.worker.run(rig.stop))
+        while rig.worker.joined_at is None:
+            await asyncio.sleep(0.005)
+        rig.source.crash(BrokerError("the stream ended"))
+        with pytest.raises(BrokerError, match="the stream ended"):
+            await running
+        assert rig.source.calls == ["stop"]
+
+    finish(run())
+
+
+def test_a_source_that_can_deliver_nothing_any_more_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "OBSERVE_SECONDS", 0.01)
+
+    async def run() -> None:
+        rig = Rig([])
+        running = asyncio.create_task(rig.worker.run(rig.stop))
+        while rig.worker.joined_at is None:
+            await asyncio.sleep(0.005)
+        rig.source.refusal = BrokerError("the agent ended")
+        with pytest.raises(BrokerError, match="the agent ended"):
+            await running
+
+    finish(run())
+
+
+def test_the_worker_keeps_its_lag_and_the_time_it_last_looked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "OBSERVE_SECONDS", 0.01)
+
+    async def run() -> None:
+        rig = Rig([])
+        running = asyncio.create_task(rig.run_until(lambda: bool(rig.worker.waiting)))
+        while rig.worker.observed_at is None:
+            await asyncio.sleep(0.005)
+        assert rig.worker.waiting == {} and NEWS in rig.worker.caught_up
+        rig.source.progress_now = {
+            NEWS: PartitionProgress(written=3, delivered=5, position=6, end=10, end_seen_at=7.0)
+        }
+        await running
+        assert rig.worker.waiting == {NEWS: 7}
+
+    finish(run())

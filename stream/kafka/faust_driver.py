@@ -1,0 +1,307 @@
+"""The one file that knows Faust, its private names included: a `BundleSource` for the worker.
+
+What it relies on, and why:
+
+- `noack_take`: every other way of taking messages acknowledges a batch that failed.
+- Concurrency 1: more would commit past messages that are still being processed.
+- Raw bytes: Faust acknowledges what it cannot decode.
+- An acknowledgement after the SQL commit: the offsets in SQL are the ones that count, those in Kafka only
+  say where to start reading.
+- Bundles: Faust spends more time on each message than all later stages together, so the messages that one
+  fetch returns of a partition pass through it as one.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import faust
+from aiokafka import ConsumerRecord
+from aiokafka.errors import KafkaError
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, EventT, StreamT
+from faust.types.tuples import ConsumerMessage, Message
+from mode import CrashingSupervisor
+
+from stream.bundles import Bundle, BundleFetcher, Record, TopicPartition, size_of
+from stream.domain.errors import BrokerError
+from stream.kafka.security import ssl_context
+from stream.kafka.settings import KafkaSettings
+from stream.lag import PartitionProgress
+from stream.settings import StreamSettings
+from stream.worker import BundleReceiver
+
+# Most bundles in Faust's queue, where each may hold a single message; `InFlightLimit` bounds large ones.
+MAX_QUEUED_BUNDLES = 512
+# Each take costs a round of the event loop: take up to this many bundles, or those that arrive within this
+# time.
+BUNDLES_PER_TAKE, TAKE_SECONDS = 32, 0.01
+Records = list[ConsumerRecord[bytes, bytes]]
+
+
+class BundleMessage(ConsumerMessage):  # type: ignore[misc]
+    """Consecutive messages of one partition, in the place of the first."""
+
+    __slots__ = ("bytes", "documents", "records")
+
+    def __init__(self, first: Message, records: list[Record]) -> None:
+        super().__init__(
+            first.topic,
+            first.partition,
+            first.offset,
+            first.timestamp,
+            first.timestamp_type,
+            headers=None,
+            key=None,
+            value=b"",
+            checksum=None,
+            tp=TP(*first.tp),
+            generation_id=first.generation_id,
+        )
+        self.records = records
+        self.documents, self.bytes = size_of(records)
+
+
+class BundleConsumer(driver.Consumer):  # type: ignore[misc]
+    """Faust's consumer, except that it delivers bundles and commits what is in SQL.
+
+    `written` is the next offset of each partition in SQL.
+    """
+
+    fetcher: BundleFetcher
+    written: dict[TP, int]
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Any]]:
+        """What one fetch returned, in parts that become bundles."""
+        fetch = super()._getmany
+        return await self.fetcher(lambda: fetch(active_partitions, timeout))
+
+    def _to_message(self, tp: TP, part: Records) -> BundleMessage:
+        first = super()._to_message(tp, part[0])
+        return BundleMessage(first, [Record(r.topic, r.partition, r.offset, r.value) for r in part])
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Do nothing: Faust counts acks one by one and has to know which offsets have no message."""
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """The offset to commit: the one in SQL."""
+        self._acked[tp].clear()
+        self._acked_index[tp].clear()
+        return self.written.get(tp)
+
+
+class BundleTransport(driver.Transport):  # type: ignore[misc]
+    """Faust's transport with the consumer above."""
+
+    Consumer = BundleConsumer
+
+
+class InFlightLimit:
+    """Bounds the bytes that were fetched and are not in SQL yet; Faust only bounds the number of messages.
+
+    Above `max_bytes` every partition that delivers more is paused, until half of that is written.
+    """
+
+    def __init__(self, app: faust.App, max_bytes: int) -> None:
+        self._app, self._max_bytes = app, max_bytes
+        self._sizes: dict[tuple[TP, int], int] = {}
+        self._bytes = 0
+        self._paused: set[TP] = set()
+
+    def add(self, message: BundleMessage) -> None:
+        self._sizes[message.tp, message.offset] = message.bytes
+        self._bytes += message.bytes
+        if self._bytes > self._max_bytes:
+            self._paused.add(message.tp)
+            self._app.consumer.on_buffer_full(message.tp)
+
+    def remove(self, message: BundleMessage) -> None:
+        """It is in SQL."""
+        self._bytes -= self._sizes.pop((message.tp, message.offset), 0)
+        if self._paused and self._bytes <= self._max_bytes // 2:
+            for paused in self._paused:
+                self._app.consumer.on_buffer_drop(paused)
+            self._paused.clear()
+
+    def clear(self) -> None:
+        """After a rebalance Faust drops its queue and fetches again."""
+        self._sizes.clear()
+        self._paused.clear()
+        self._bytes = 0
+
+
+class Receipt(NamedTuple):
+    """What acknowledges a bundle."""
+
+    stream: StreamT[bytes]
+    event: EventT[bytes]
+
+
+class FaustSource:
+    """Bundles of both topics, by a Faust app; to be made within the running event loop."""
+
+    def __init__(self, kafka: KafkaSettings, stream: StreamSettings, receiver: BundleReceiver) -> None:
+        self._receiver = receiver
+        self._written: dict[TP, int] = {}
+        # Faust makes this folder when it starts, although nothing here keeps anything in it.
+        self._folder = tempfile.TemporaryDirectory(prefix="sentiment-monitor-")
+        self._app = app = _build_app(kafka, stream, self._folder.name)
+        self._in_flight = InFlightLimit(app, stream.in_hand_bytes)
+        self._count_incoming_bundles()
+        # The transport makes the consumer, which keeps `on_message` as it is then.
+        app.transport = BundleTransport(app.conf.broker_consumer, app, loop=app.loop)
+        app.consumer.fetcher, app.consumer.written = BundleFetcher(stream), self._written
+        app.on_partitions_assigned.connect(self._on_assigned)
+        channel = app.topic(
+            *kafka.kinds, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+        )
+        app.agent(channel, name="documents", concurrency=1)(self.deliver)
+
+    def _count_incoming_bundles(self) -> None:
+        """Faust's own sensors see a message only when it leaves the queue, where most of them wait."""
+        forward = self._app.topics.on_message
+
+        async def on_message(message: BundleMessage) -> None:
+            self._written.setdefault(message.tp, message.offset)
+            self._in_flight.add(message)
+            await forward(message)
+
+        self._app.topics.on_message = on_message
+
+    @property
+    def generation(self) -> int:
+        """The consumer group's generation."""
+        return int(self._app.consumer_generation_id)
+
+    @property
+    def error(self) -> BaseException | None:
+        """What crashed the app."""
+        if not self._app.crashed:
+            return None
+        return self._app._crash_reason or BrokerError("the stream ended without a reason")
+
+    async def run(self) -> None:
+        """Run the app until it crashes."""
+        await self._app.start()
+        await self._app._crashed.wait()
+
+    async def deliver(self, stream: StreamT[bytes]) -> None:
+        """The agent: hand every bundle to the worker, which acknowledges it later."""
+        async for events in stream.noack_take(BUNDLES_PER_TAKE, within=TAKE_SECONDS):
+            await self._receiver.receive([_bundle(stream, event) for event in events])
+
+    async def acknowledge(self, bundle: Bundle) -> None:
+        """The bundle is in SQL: commit it with the next commit, and make room for others."""
+        receipt: Receipt = bundle.receipt
+        await receipt.stream.ack(receipt.event)
+        message = receipt.event.message
+        self._written[message.tp] = bundle.end
+        self._in_flight.remove(message)
+
+    async def commit(self) -> None:
+        """Commit to Kafka what is in SQL."""
+        await self._app.consumer.commit()
+
+    async def stop(self) -> None:
+        """Leave the consumer group."""
+        try:
+            await self._app.stop()
+        finally:
+            self._folder.cleanup()
+
+    def check(self) -> None:
+        """Raises BrokerError where the group refused us for good or the agent ended: Faust would live on."""
+        consumer = getattr(self._app.consumer._thread, "_consumer", None)
+        if (coordinator := getattr(consumer, "_coordinator", None)) is not None:
+            task = getattr(coordinator, "_coordination_task", None)
+            error = getattr(coordinator, "_pending_exception", None)
+            if error is not None or (task is not None and task.done()):
+                raise BrokerError(f"the consumer group {self._app.conf.id!r}: {error or task}")
+        for agent in self._app.agents.values():
+            tasks = [actor.actor_task for actor in agent._actors if actor.actor_task is not None]
+            # A task that raised is about to crash the app, with its own reason.
+            if any(task.done() and (task.cancelled() or task.exception() is None) for task in tasks):
+                raise BrokerError(f"the agent {agent.name} ended although nobody stopped it")
+
+    async def progress(self, seconds: float) -> dict[TopicPartition, PartitionProgress]:
+        """Of each assigned partition whose position and end are known within `seconds`."""
+        progress: dict[TopicPartition, PartitionProgress] = {}
+        for tp in self._app.consumer.assignment():
+            if (state := await self._progress_of(tp, seconds)) is not None:
+                progress[tp.topic, tp.partition] = state
+        return progress
+
+    async def _progress_of(self, tp: TP, seconds: float) -> PartitionProgress | None:
+        consumer = self._app.consumer
+        try:
+            position = await asyncio.wait_for(consumer.position(tp), seconds)
+            end = consumer.highwater(tp)
+            seen_at_ms = consumer._thread._ensure_consumer().last_poll_timestamp(tp)
+        except (TimeoutError, KafkaError, AssertionError, AttributeError):
+            return None  # just revoked, or not looked up yet
+        if position is None or end is None or seen_at_ms is None:
+            return None
+        return PartitionProgress(
+            written=self._written.get(tp),
+            delivered=consumer._read_offset.get(tp),
+            position=position,
+            end=end,
+            end_seen_at=seen_at_ms / 1000,
+        )
+
+    async def _on_assigned(self, _app: object, assigned: Iterable[TP], **_: object) -> None:
+        self._written.clear()
+        self._in_flight.clear()
+        self._receiver.partitions_assigned([(tp.topic, tp.partition) for tp in assigned])
+
+
+def _bundle(stream: StreamT[bytes], event: EventT[bytes]) -> Bundle:
+    message: BundleMessage = event.message
+    return Bundle(
+        records=message.records,
+        documents=message.documents,
+        bytes=message.bytes,
+        generation=message.generation_id,
+        receipt=Receipt(stream, event),
+    )
+
+
+def _build_app(kafka: KafkaSettings, stream: StreamSettings, folder: str) -> faust.App:
+    """A Faust app that keeps nothing, serves nothing and creates no topics."""
+    return faust.App(
+        kafka.group,
+        broker=[f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
+        broker_credentials=_credentials(kafka),
+        loop=asyncio.get_running_loop(),
+        store="memory://",
+        datadir=folder,
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        agent_supervisor=CrashingSupervisor,
+        processing_guarantee="at_least_once",
+        stream_wait_empty=False,
+        stream_buffer_maxsize=MAX_QUEUED_BUNDLES,
+        consumer_auto_offset_reset="earliest",
+        broker_commit_interval=1.0,
+        broker_max_poll_records=min(2000, 2 * stream.batch_documents),
+        # A database may be away for hours: the watchdog, not the broker, ends what is stuck.
+        broker_max_poll_interval=86_400.0,
+        broker_session_timeout=float(kafka.session_seconds),
+        broker_heartbeat_interval=min(3.0, kafka.session_seconds / 4),
+        broker_request_timeout=90.0,
+        broker_rebalance_timeout=60.0,
+    )
+
+
+def _credentials(kafka: KafkaSettings) -> faust.SASLCredentials | faust.SSLCredentials | None:
+    context = ssl_context(kafka)
+    if kafka.uses_password and kafka.password is not None:
+        return faust.SASLCredentials(
+            username=kafka.username,
+            password=kafka.password.get_secret_value(),
+            ssl_context=context,
+            mechanism=kafka.sasl_mechanism,
+        )
+    return faust.SSLCredentials(context) if context else None
