@@ -28,7 +28,8 @@ from models.network.registry import resolve
 from monitor.bench import classifier
 from monitor.bench.stand_in import StandIn
 from monitor.demo.embedded import API_VERSION, EmbeddedBroker
-from monitor.runtime.daemon import Classifier, Daemon, load_engine
+from monitor.runtime.classifier import Classifier, LoadClassifier, load_engine
+from monitor.runtime.daemon import Daemon
 from monitor.runtime.settings import Settings
 from stream.domain.documents import EPOCH, Kind
 from stream.domain.errors import BrokerError, StoreRefused
@@ -50,7 +51,6 @@ STALLED_SECONDS = 120.0
 LOOP_DOCUMENTS = 100
 
 
-Load = Callable[[Settings, CollectorRegistry], Classifier]
 # Each has topics and a consumer group of its own: a new group reads all that is in its topics, and the
 # embedded broker waits a session long for a member that has left.
 PLACES = ("stream", "whole", "worker", "latency", "loop")
@@ -167,7 +167,7 @@ def whole_way(
     settings: Settings,
     texts: Sequence[str],
     documents: int,
-    load: Load = load_engine,
+    load: LoadClassifier = load_engine,
     progress: Callable[[int], object] = lambda n: None,
 ) -> float:
     """Documents a second from Kafka into SQL, a monitor at work on a topic that holds them all already.
@@ -176,14 +176,14 @@ def whole_way(
     """
     settings = in_profile(settings, "throughput", documents)
     fill(settings, texts, documents, uuid.uuid4().hex[:6], settings.stream.message_documents)
-    daemon = Daemon(settings, load)
+    daemon = Daemon.build(settings, load)
     running = threading.Thread(target=daemon.run, name="bench")
     running.start()
     try:
         looks = [(time.monotonic(), 0)]
         while (seen := looks[-1][1]) < documents:
             time.sleep(LOOK_SECONDS)
-            if (through := _through(daemon)) > seen:
+            if (through := daemon.monitor.count_documents()) > seen:
                 progress(through - seen)
                 looks.append((time.monotonic(), through))
             if not running.is_alive() or time.monotonic() - looks[-1][0] > STALLED_SECONDS:
@@ -203,12 +203,6 @@ def steady_rate(looks: Sequence[tuple[float, int]]) -> float:
     )
     (began, first), (ended, last) = looks[min(begin, end - 1)], looks[end]
     return (last - first) / (ended - began)
-
-
-def _through(daemon: Daemon) -> int:
-    """Messages that it has put into SQL, whatever became of them."""
-    families = daemon.registry.restricted_registry(["sentiment_documents_total"]).collect()
-    return int(sum(sample.value for family in families for sample in family.samples))
 
 
 def by_hand(settings: Settings, texts: Sequence[str], documents: int = LOOP_DOCUMENTS) -> float:

@@ -106,11 +106,11 @@ def _measure_ways(
     found: dict[str, Any],
 ) -> None:
     from monitor.bench import classifier, pipeline, worker
-    from monitor.runtime.daemon import load_engine
+    from monitor.runtime.classifier import LoadClassifier, load_engine
 
     figures = found["figures"]
 
-    def way(place: str, count: int, load: pipeline.Load) -> float:
+    def way(place: str, count: int, load: LoadClassifier) -> float:
         with counting(place, count) as advance:
             return pipeline.whole_way(places[place], texts, count, load, advance)
 

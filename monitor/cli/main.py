@@ -45,7 +45,7 @@ def run(config: Path | None) -> None:
     from monitor.runtime.daemon import Daemon
 
     try:
-        Daemon(chosen).run()
+        Daemon.build(chosen).run()
     except KeyboardInterrupt:
         sys.exit(130)
     except RuntimeError as error:
@@ -72,10 +72,10 @@ def demo(config: Path | None, state: Path, plain: bool) -> None:
 
     demo_ = Demo(chosen, state)
     if live:
-        with LiveTable(demo_.daemon, console, demo_):
+        with LiveTable(demo_.daemon, console, lambda: demo_.phase):
             demo_.run()
     else:
-        click.echo(f"Metrics: {demo_.daemon.http.url}/metrics", err=True)
+        click.echo(f"Metrics: {demo_.daemon.url}/metrics", err=True)
         demo_.run()
 
 

@@ -46,7 +46,7 @@ class Demo:
         kafka = self.settings.kafka
         self._broker.create((*kafka.kinds, *kafka.written))
         database.upgrade(self.settings.database)
-        self.daemon = Daemon(self.settings)
+        self.daemon = Daemon.build(self.settings)
         self._stopping = threading.Event()
         self._sample = SampleRun(kafka, PLAN, self._stopping, ahead=self._ahead, caught_up=self._caught_up)
         self._feeder = threading.Thread(target=self._sample.run, name="feed", daemon=True)
@@ -67,7 +67,10 @@ class Demo:
         return self._sample.phase
 
     def _ahead(self) -> bool:
-        return sum(self.daemon.worker.waiting.values()) > MOST_LAG
+        return sum(self.daemon.monitor.worker.waiting.values()) > MOST_LAG
 
     def _caught_up(self) -> bool:
-        return self.daemon.judged >= 0.95 * PLAN.history.total_seconds() * PLAN.per_second
+        return (
+            self.daemon.monitor.count_documents("ok", "uncertain")
+            >= 0.95 * PLAN.history.total_seconds() * PLAN.per_second
+        )

@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from rich.console import Console, Group
@@ -10,7 +11,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from monitor.runtime.daemon import Daemon, utc_now
+from monitor.runtime.assembly import utc_now
+from monitor.runtime.daemon import Daemon
 from stream.domain.alerts import Alert
 from stream.domain.documents import printable
 from stream.domain.errors import StoreUnavailable
@@ -19,14 +21,16 @@ from stream.domain.sums import Aggregate
 TREND = ((0.1, "↑", "green"), (-0.1, "↓", "red"))
 REFRESH_SECONDS = 0.5
 SHOWN_EVENTS = 6
+SHOWN_ALERTS = 20
 
 
 class LiveTable:
     """Draws what the daemon's store holds, twice a second, until closed."""
 
-    def __init__(self, daemon: Daemon, console: Console, phase: object) -> None:
-        """`phase` is an object with an attribute of that name: what the feed does just now."""
-        self._daemon, self._console, self._feed = daemon, console, phase
+    def __init__(self, daemon: Daemon, console: Console, phase: Callable[[], str]) -> None:
+        """`phase` says what the sample feed does now."""
+        self._daemon, self._monitor = daemon, daemon.monitor
+        self._console, self._phase = console, phase
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
         self._known: dict[str, str] = {}
@@ -49,10 +53,10 @@ class LiveTable:
                     live.update(Text(f"database away: {error}", style="red"))
 
     def _view(self, now: datetime) -> Group:
-        width = timedelta(seconds=self._daemon.settings.stream.mood_seconds)
-        latest = _by_topic(self._daemon.store.reads.sums(now - width, now))
-        before = _by_topic(self._daemon.store.reads.sums(now - 2 * width, now - width))
-        alerts = self._daemon.recent_alerts()
+        width = timedelta(seconds=self._monitor.settings.stream.mood_seconds)
+        latest = _by_topic(self._monitor.store.reads.sums(now - width, now))
+        before = _by_topic(self._monitor.store.reads.sums(now - 2 * width, now - width))
+        alerts = self._monitor.episodes.recent_alerts(SHOWN_ALERTS)
         self._note(alerts)
         table = Table(title=None, expand=True, show_edge=False)
         for heading, side in (("topic", "left"), (f"texts in {width.seconds} s", "right"),
@@ -66,13 +70,14 @@ class LiveTable:
         return Group(self._head(), table, Panel(events, title="alerts", title_align="left"), self._foot())
 
     def _head(self) -> Text:
-        return Text.assemble(("sentiment monitor  ", "bold"), str(getattr(self._feed, "phase", "")))
+        return Text.assemble(("sentiment monitor  ", "bold"), self._phase())
 
     def _foot(self) -> Text:
-        lag = sum(self._daemon.worker.waiting.values())
+        classified = self._monitor.count_documents("ok", "uncertain")
+        lag = sum(self._monitor.worker.waiting.values())
         return Text(
-            f"{self._daemon.judged} texts judged, {lag} waiting in Kafka   "
-            f"metrics: {self._daemon.http.url}/metrics   Ctrl-C ends",
+            f"{classified} texts classified, {lag} waiting in Kafka   "
+            f"metrics: {self._daemon.url}/metrics   Ctrl-C stops",
             style="dim",
         )
 

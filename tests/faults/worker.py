@@ -23,7 +23,8 @@ from sqlalchemy import event
 
 from monitor.bench.stand_in import StandIn
 from monitor.runtime import log, settings
-from monitor.runtime.daemon import Daemon, load_engine
+from monitor.runtime.classifier import load_engine
+from monitor.runtime.daemon import Daemon
 from stream.domain.documents import Prediction
 from stream.domain.errors import InferenceError
 from stream.kafka.faust_driver import FaustSource
@@ -105,7 +106,7 @@ def after_awaited(function: Callable[..., Any], bomb: Bomb) -> Callable[..., Any
 
 def arm(daemon: Daemon, failpoint: str, bomb: Bomb) -> None:
     """Put the bomb where it belongs, around the daemon's own parts."""
-    pipeline, store = daemon.pipeline, daemon.store
+    pipeline, store = daemon.monitor.pipeline, daemon.monitor.store
     if failpoint == "agent":
         FaustSource.deliver = returning  # type: ignore[method-assign]
     elif failpoint == "after_decode":
@@ -142,7 +143,7 @@ def main(failpoint: str = "", passages: str = "1", what: str = "KILL") -> None:
     chosen = settings.load()
     log.set_up(chosen.log)
     others = {"shipped": load_engine, "stand-in": lambda _settings, _registry: StandIn()}
-    daemon = Daemon(chosen, others.get(failpoint, lambda _settings, _registry: Moody()))
+    daemon = Daemon.build(chosen, others.get(failpoint, lambda _settings, _registry: Moody()))
     if failpoint and failpoint not in others:
         arm(daemon, failpoint, Bomb(int(passages), what))
     daemon.run()

@@ -96,7 +96,7 @@ def test_the_image_is_built_and_its_daemon_works_as_nobody_special(
     scene.processes.append(process)
     running = Running(process, f"http://127.0.0.1:{port}", log)
     wait_until(running.is_ready, 120, "the monitor in the container is ready")
-    assert '"message": "monitor up: model ' in log.read_text()
+    assert '"message": "monitor running: model ' in log.read_text()
     feed = SampleFeed("image")
     sent(scene.kafka.news, [feed.calm(datetime.now(UTC)).message for _ in range(100)])
     wait_until(lambda: running.metric("sentiment_documents_total", outcome="ok"), 60, "documents are judged")

@@ -14,7 +14,7 @@ from alerts.delivery.template import EXAMPLE
 from alerts.metrics import AlertMetrics
 from alerts.rules import ThresholdRule
 from monitor.runtime.log import LOUD, SECRETIVE
-from monitor.runtime.tasks import PageDelivery
+from monitor.runtime.tasks.page_delivery import PageDelivery
 from stream.domain.alerts import Alert, AlertState, Transition
 from stream.storage import database
 from stream.storage.alerts import SqlEpisodeStore
@@ -43,9 +43,12 @@ class Room:
         self.outbox = Outbox(self.store.engine)
         chat_url = chat.url.replace("http://", "json://")
         self.deliver = PageDelivery(
-            Webhooks({"desk": SecretStr(desk.url)}, 2), Channels({"chat": SecretStr(chat_url)}),
-            self.outbox, AlertMetrics(), lambda: self.now,
-        )  # fmt: skip
+            webhooks=Webhooks({"desk": SecretStr(desk.url)}, 2),
+            channels=Channels({"chat": SecretStr(chat_url)}),
+            outbox=self.outbox,
+            metrics=AlertMetrics(),
+            clock=lambda: self.now,
+        )
 
     def transition(self, state: AlertState, *topics: str) -> None:
         for topic in topics:
@@ -114,7 +117,7 @@ def test_a_receiver_that_fails_keeps_its_order_and_holds_up_no_other(
     room.send()
     assert [page["state"] for page in desk.refused] == ["firing"]
     assert "secret-token" not in caplog.text
-    assert "tried again later" in caplog.text
+    assert "failed, will be retried" in caplog.text
     desk.status = chat.status = 200
     room.send(NOW + timedelta(minutes=1))
     assert [page["state"] for page in desk.taken] == ["firing", "resolved"]

@@ -1,0 +1,383 @@
+"""Builds the parts of a monitor from the settings, and connects them."""
+
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+from prometheus_client import CollectorRegistry
+
+from alerts.delivery.alertmanager import alertmanagers
+from alerts.delivery.notifiers import Channels, Webhooks
+from alerts.delivery.pages import Delivery
+from alerts.evaluator import AlertEvaluator
+from alerts.metrics import AlertMetrics
+from alerts.rule_file import RuleFile
+from models.inference import heap
+from monitor.runtime.classifier import Classifier, LoadClassifier
+from monitor.runtime.settings import Settings
+from monitor.runtime.shutdown import Shutdown
+from monitor.runtime.tasks.alert_evaluation import AlertEvaluation, MoodGauges
+from monitor.runtime.tasks.alertmanager import AlertmanagerBody, AlertmanagerSync
+from monitor.runtime.tasks.heartbeat import Heartbeat
+from monitor.runtime.tasks.kafka_delivery import KafkaDelivery
+from monitor.runtime.tasks.outbox_sending import OutboxSending
+from monitor.runtime.tasks.page_delivery import PageDelivery
+from monitor.runtime.tasks.periodic import PeriodicTask
+from monitor.runtime.tasks.purge import Purge
+from monitor.runtime.tasks.topic_watch import TopicWatch
+from monitor.runtime.tasks.watchdog import Watchdog
+from monitor.web.alert_pages import AlertPages
+from stream import offsets
+from stream.breaker import Breaker
+from stream.codec import Codec
+from stream.domain.errors import BrokerError, StoreUnavailable
+from stream.kafka import admin
+from stream.kafka.faust_driver import FaustSource
+from stream.kafka.sender import KafkaSender
+from stream.metrics import StreamMetrics
+from stream.outbound import BatchOutbound
+from stream.pipeline import Pipeline
+from stream.retry import Outage, RetryPolicy, retry
+from stream.storage import database
+from stream.storage.alerts import SqlEpisodeStore
+from stream.storage.batches import Store
+from stream.storage.leases import Lease
+from stream.storage.outbox import KAFKA_PREFIX, Outbox, OutboxEntry
+from stream.worker import Worker
+
+log = logging.getLogger(__name__)
+
+STARTUP_SECONDS = 60.0
+STARTUP_RETRY = RetryPolicy(first_pause=0.5, longest_pause=0.5, seconds=STARTUP_SECONDS)
+# The most entries that one call of a delivery gets.
+KAFKA_ENTRIES, PAGE_ENTRIES = 20, 50
+T = TypeVar("T")
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Foundation:
+    """What the stream and the background tasks are built from."""
+
+    settings: Settings
+    shutdown: Shutdown
+    classifier: Classifier
+    rule_file: RuleFile
+    stream_metrics: StreamMetrics
+    alert_metrics: AlertMetrics
+    store: Store
+    outbox: Outbox
+    incarnations: Mapping[str, str]
+    leases: "Leases"
+    episodes: SqlEpisodeStore
+    delivery: Delivery
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """A whole monitor, ready to run."""
+
+    settings: Settings
+    registry: CollectorRegistry
+    classifier: Classifier
+    store: Store
+    episodes: SqlEpisodeStore
+    pages: AlertPages
+    pipeline: Pipeline
+    worker: Worker[Any]
+    watchdog: Watchdog
+    tasks: tuple[PeriodicTask, ...]
+    leases: "Leases"
+
+    def count_documents(self, *outcomes: str) -> int:
+        """How many messages were processed since the start, with these outcomes or with any."""
+        families = self.registry.restricted_registry(["sentiment_documents_total"]).collect()
+        samples = (sample for family in families for sample in family.samples)
+        return int(sum(s.value for s in samples if not outcomes or s.labels["outcome"] in outcomes))
+
+
+class Leases:
+    """The leases of this monitor, by task; each has its own holder name."""
+
+    def __init__(self, store: Store, seconds: float) -> None:
+        self._store, self._seconds = store, seconds
+        self._leases: dict[str, Lease] = {}
+
+    def get(self, task: str) -> Lease:
+        if task not in self._leases:
+            holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+            self._leases[task] = Lease(self._store, task, holder, self._seconds)
+        return self._leases[task]
+
+    def release_all(self) -> None:
+        for task, lease in self._leases.items():
+            try:
+                lease.release()
+            except StoreUnavailable as error:
+                log.warning("the lease %s was not released and will expire: %s", task, error)
+
+
+def assemble(
+    *,
+    settings: Settings,
+    registry: CollectorRegistry,
+    shutdown: Shutdown,
+    http_url: str,
+    load: LoadClassifier,
+) -> Monitor:
+    """Load the classifier, wait for broker and database, and build every part.  Starts nothing.
+
+    `http_url` is where the pages are served.  Raises ModelError, RuleError, and StreamError where broker,
+    database or offsets are not what a run needs.
+    """
+    base = _foundation(settings, registry, shutdown, http_url, load)
+    pipeline = _pipeline(base)
+    worker = Worker(
+        partial(FaustSource, settings.kafka, settings.stream),
+        settings.stream,
+        classify=pipeline.classify,
+        write=pipeline.write,
+        on_stopping=shutdown.request,
+    )
+    watchdog = Watchdog(
+        worker=worker,
+        pipeline=pipeline,
+        store=base.store,
+        kafka=settings.kafka,
+        metrics=base.stream_metrics,
+        stuck_seconds=settings.stream.stuck_seconds,
+        clock=time.monotonic,
+    )
+    tasks = (
+        *_alert_tasks(base),
+        *_outbox_tasks(base),
+        *_maintenance_tasks(base),
+        *_watch_tasks(base, watchdog),
+    )
+    return Monitor(
+        settings=settings,
+        registry=registry,
+        classifier=base.classifier,
+        store=base.store,
+        episodes=base.episodes,
+        pages=AlertPages(base.episodes, base.store, utc_now),
+        pipeline=pipeline,
+        worker=worker,
+        watchdog=watchdog,
+        tasks=tasks,
+        leases=base.leases,
+    )
+
+
+def _foundation(
+    settings: Settings, registry: CollectorRegistry, shutdown: Shutdown, http_url: str, load: LoadClassifier
+) -> Foundation:
+    classifier, alerts = load(settings, registry), settings.alerts
+    rule_file = RuleFile(alerts.rules, classifier.topics)
+    stream_metrics, alert_metrics = StreamMetrics(registry, classifier.topics), AlertMetrics(registry)
+    alert_metrics.create_labels(rule_file.rules, (*alerts.webhooks, *alerts.channels, *alerts.alertmanagers))
+    store = _connect_store(settings)
+    incarnations = _read_incarnations(settings, store)
+    leases = Leases(store, alerts.lease_seconds)
+    return Foundation(
+        settings=settings,
+        shutdown=shutdown,
+        classifier=classifier,
+        rule_file=rule_file,
+        stream_metrics=stream_metrics,
+        alert_metrics=alert_metrics,
+        store=store,
+        outbox=Outbox(store.engine),
+        incarnations=incarnations,
+        leases=leases,
+        episodes=SqlEpisodeStore(store, leases.get("alerts"), settings.kafka.alerts),
+        delivery=Delivery(
+            alerts.targets,
+            timedelta(seconds=alerts.group_seconds),
+            alerts.quiet,
+            settings.http.public_url.rstrip("/") or http_url,
+        ),
+    )
+
+
+def _connect_store(settings: Settings) -> Store:
+    store = Store(database.connect(settings.database), settings.stream.window_seconds)
+    _retry_at_startup(lambda: database.check_schema(store.engine))
+    return store
+
+
+def _read_incarnations(settings: Settings, store: Store) -> dict[str, str]:
+    """The incarnations of the topics that are read, whose committed offsets are not ahead of SQL's."""
+    kafka = settings.kafka
+    every_topic = (*kafka.kinds, *kafka.written)
+    incarnations = _retry_at_startup(lambda: admin.incarnations(kafka, every_topic))
+    to_read = {topic: incarnations[topic] for topic in kafka.kinds}
+    _retry_at_startup(lambda: offsets.check(kafka, store, to_read))
+    return to_read
+
+
+def _retry_at_startup(attempt: Callable[[], T]) -> T:
+    """Broker and database may start a little later than the monitor."""
+    outage = Outage("broker or database", log, logging.WARNING)
+    result = retry(
+        attempt,
+        errors=(StoreUnavailable, BrokerError),
+        policy=STARTUP_RETRY,
+        on_failure=lambda error: outage.failed(error, f"retrying for up to {STARTUP_SECONDS:g} s"),
+    )
+    outage.recovered()
+    return result
+
+
+def _pipeline(base: Foundation) -> Pipeline:
+    stream, kafka = base.settings.stream, base.settings.kafka
+    return Pipeline(
+        codec=Codec.of(stream),
+        classify=base.classifier.classify,
+        store=base.store,
+        outbound=BatchOutbound(kafka, stream.publish_predictions),
+        kinds=kafka.kinds,
+        incarnations=base.incarnations,
+        late=timedelta(seconds=stream.late_seconds),
+        metrics=base.stream_metrics,
+        clock=utc_now,
+        stopping=base.shutdown.stopping,
+        breaker=Breaker(stream.dead_letter_share),
+    )
+
+
+def _task(
+    base: Foundation,
+    name: str,
+    seconds: float,
+    run_once: Callable[[], object],
+    on_end: Callable[[], object] = lambda: None,
+) -> PeriodicTask:
+    return PeriodicTask(
+        name=name,
+        seconds=seconds,
+        run_once=run_once,
+        stopping=base.shutdown.stopping,
+        fail=base.shutdown.fail,
+        on_end=on_end,
+    )
+
+
+def _alert_tasks(base: Foundation) -> list[PeriodicTask]:
+    """Evaluating the rules, and telling Alertmanager."""
+    settings, reads = base.settings, base.store.reads
+    evaluation = AlertEvaluation(
+        rule_file=base.rule_file,
+        evaluator=AlertEvaluator(
+            rules=base.rule_file.rules,
+            topics=base.classifier.topics,
+            reader=reads,
+            episodes=base.episodes,
+            delivery=base.delivery,
+            window_width=base.store.width,
+            metrics=base.alert_metrics,
+        ),
+        lease=base.leases.get("alerts"),
+        mood=MoodGauges(reads, base.stream_metrics, timedelta(seconds=settings.stream.mood_seconds)),
+        metrics=base.alert_metrics,
+        clock=utc_now,
+    )
+    webhooks = alertmanagers(settings.alerts.alertmanagers, settings.alerts.webhook_seconds)
+    sync = AlertmanagerSync(
+        receivers={name: partial(webhooks.send, name) for name in settings.alerts.alertmanagers},
+        episodes=base.episodes,
+        body=AlertmanagerBody(base.rule_file, base.delivery.link),
+        lease=base.leases.get("alertmanager"),
+        metrics=base.alert_metrics,
+        interval=timedelta(seconds=settings.alerts.resend_seconds),
+        clock=utc_now,
+    )
+    tasks = [_task(base, "alerts", settings.alerts.interval_seconds, evaluation.run_once)]
+    if settings.alerts.alertmanagers:
+        tasks.append(_task(base, "alertmanager", 1.0, sync.run_once))
+    return tasks
+
+
+def _outbox_tasks(base: Foundation) -> list[PeriodicTask]:
+    """Sending the outbox: a task for Kafka and one for each receiver, so that a slow one delays no other."""
+    kafka, alerts, outbox = base.settings.kafka, base.settings.alerts, base.outbox
+    sender = KafkaSender(kafka)
+    to_kafka = KafkaDelivery(sender=sender, outbox=outbox, metrics=base.stream_metrics, clock=utc_now)
+    to_people = PageDelivery(
+        webhooks=Webhooks(alerts.webhooks, alerts.webhook_seconds),
+        channels=Channels(alerts.channels),
+        outbox=outbox,
+        metrics=base.alert_metrics,
+        clock=utc_now,
+    )
+    topics = [KAFKA_PREFIX + name for name in (*kafka.written, kafka.news)]
+
+    def show_depth() -> None:
+        base.stream_metrics.show_outbox(*outbox.depth((*topics, *alerts.targets)))
+
+    send_to_kafka = _outbox_sending(base, "outbox", topics, KAFKA_ENTRIES, to_kafka)
+    return [
+        _task(base, "outbox", 0.5, send_to_kafka.run_once, on_end=sender.close),
+        *(
+            _task(
+                base, target, 0.5, _outbox_sending(base, target, [target], PAGE_ENTRIES, to_people).run_once
+            )
+            for target in alerts.targets
+        ),
+        _task(base, "outbox depth", 5.0, show_depth),
+    ]
+
+
+def _outbox_sending(
+    base: Foundation, name: str, targets: list[str], limit: int, send: Callable[[list[OutboxEntry]], None]
+) -> OutboxSending:
+    return OutboxSending(
+        targets=targets,
+        limit=limit,
+        outbox=base.outbox,
+        lease=base.leases.get(name),
+        send=send,
+        clock=utc_now,
+        stopping=base.shutdown.stopping,
+    )
+
+
+def _maintenance_tasks(base: Foundation) -> list[PeriodicTask]:
+    """Erasing old texts, sending heartbeats, and returning memory to the system."""
+    stream = base.settings.stream
+    purge = Purge(
+        store=base.store,
+        lease=base.leases.get("purge"),
+        retention=timedelta(days=stream.retention_days) if stream.retention_days else None,
+        clock=utc_now,
+    )
+    tasks = [_task(base, "purge", 600.0, purge.run_once), _task(base, "heap", 20.0, heap.give_back)]
+    if stream.heartbeat_seconds:
+        heartbeat = Heartbeat(
+            store=base.store,
+            topic=base.settings.kafka.news,
+            metrics=base.stream_metrics,
+            clock=utc_now,
+        )
+        tasks.append(_task(base, "heartbeat", stream.heartbeat_seconds, heartbeat.run_once))
+    return tasks
+
+
+def _watch_tasks(base: Foundation, watchdog: Watchdog) -> list[PeriodicTask]:
+    """Watching the database, the topics, and that the worker makes progress."""
+    topics = TopicWatch(kafka=base.settings.kafka, incarnations=base.incarnations)
+    return [
+        _task(base, "database", 2.0, watchdog.ping_database),
+        _task(base, "topics", 30.0, topics.run_once),
+        _task(base, "watchdog", 2.0, watchdog.run_once),
+    ]

@@ -1,0 +1,34 @@
+"""The classifier as the daemon needs it, and the one that the settings ask for."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry
+
+from monitor.runtime.settings import Settings
+from stream.domain.documents import Prediction
+
+
+class Classifier(Protocol):
+    """Labels texts: `models.inference.engine.Engine`, or a stand-in for it."""
+
+    @property
+    def topics(self) -> Sequence[str]: ...
+
+    @property
+    def described(self) -> str:
+        """Its version and where it runs, for the log."""
+
+    def classify(self, texts: Sequence[str], languages: Sequence[str | None]) -> Sequence[Prediction]: ...
+
+
+LoadClassifier = Callable[[Settings, CollectorRegistry], Classifier]
+
+
+def load_engine(settings: Settings, registry: CollectorRegistry) -> Classifier:
+    """The classifier of the settings.  Raises ModelError."""
+    from models.backend_selection import chosen
+    from models.inference.engine import Engine
+    from models.inference.metrics import ModelMetrics
+
+    return Engine.load(chosen(settings.models), ModelMetrics(registry))

@@ -1,0 +1,38 @@
+"""Sends the entries of the outbox that are due, in one monitor at a time."""
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from stream.storage.leases import Lease
+from stream.storage.outbox import Outbox, OutboxEntry
+
+
+class OutboxSending:
+    """Sends the due entries of some targets, where this monitor holds the lease."""
+
+    def __init__(
+        self,
+        *,
+        targets: Sequence[str],
+        limit: int,
+        outbox: Outbox,
+        lease: Lease,
+        send: Callable[[list[OutboxEntry]], None],
+        clock: Callable[[], datetime],
+        stopping: threading.Event,
+    ) -> None:
+        """`targets` are those that this monitor is configured for; it leaves other entries alone.
+
+        `send` gets at most `limit` entries and marks each as done or failed.
+        """
+        self._targets, self._limit, self._outbox = targets, limit, outbox
+        self._lease, self._send, self._clock, self._stopping = lease, send, clock, stopping
+
+    def run_once(self) -> None:
+        """Send until nothing is due; renews the lease before each call of `send`."""
+        while not self._stopping.is_set() and self._outbox.is_due(self._targets, self._clock()):
+            if not self._lease.acquire(self._clock()):
+                return
+            if entries := self._outbox.due(self._targets, self._clock(), self._limit):
+                self._send(entries)
