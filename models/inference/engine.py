@@ -421,12 +421,13 @@ class Engine:
     ) -> list[Prediction]:
         """The sentiment towards each stretch (start, end) of the text, all from one encoder pass.
 
-        A target outside what the model can read, or without a word in it, is unsupported: no label.
+        A target outside what the model can read, or without a word in it, is unsupported: no label.  So are
+        all targets in a language for which ModelInfo.target_sentiment_error gives a reason.
         """
         nothing: list[Prediction | None] = [None]
         prepared = self.prepare([text], [claimed], nothing)
         empty = Prediction(model=self.info.version, lang=prepared[0].lang if prepared else None)
-        if not prepared or not targets:
+        if not prepared or not targets or not prepared[0].part.info.target_sentiment:
             return [empty] * len(targets)
         item = prepared[0]
         width = max(len(window) for window in item.windows)

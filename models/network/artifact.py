@@ -51,7 +51,8 @@ class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     A task's logits are divided by `temperature`; its label counts from the confidence `certain_from`.
     `data` names what it was trained on (file name to SHA-256), `scores` what it reached on rows held
-    out (task to figures), `reference` how those rows look to it, for drift.
+    out (task to figures), `reference` how those rows look to it, for drift.  `target_sentiment` is false if
+    the part must not answer for the sentiment towards a name, because its training did not teach that.
     """
 
     folder: str
@@ -65,6 +66,7 @@ class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: dict[str, str] = {}
     scores: dict[str, dict[str, float]] = {}
     reference: Profile | None = None
+    target_sentiment: bool = True
 
 
 class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,6 +80,12 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def languages(self) -> tuple[str, ...]:
         return tuple(language for part in self.parts for language in part.languages)
+
+    def target_sentiment_error(self, language: str | None) -> str | None:
+        """Why there is no sentiment towards names in texts of this language; None if there is one."""
+        if any(language in part.languages and not part.target_sentiment for part in self.parts):
+            return f"{self.version} was not trained for the sentiment towards names in {language!r} texts"
+        return None
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,7 @@ class Start:
     others: tuple[artifact.PartInfo, ...] = ()
     others_in: Path | None = None
     kept: str = ""
+    target_sentiment: bool = False
 
 
 def train(
@@ -132,7 +133,9 @@ def train(
         start.classifier, start.tokenizer, start.pad_id, start.labels, valid, options.max_loss,
     )  # fmt: skip
     part = msgspec.structs.replace(
-        part, data={source.file.name: fingerprint(source.file) for source in sources}
+        part,
+        data={source.file.name: fingerprint(source.file) for source in sources},
+        target_sentiment=start.target_sentiment or teaches_target_sentiment(seen),
     )
     info = artifact.save_info(
         options.out, artifact.ModelInfo(options.name, "", start.labels, (part, *with_others(options, start)))
@@ -282,7 +285,10 @@ def _from_model(options: TrainingOptions, base: Path, rows: Sequence[Row]) -> St
         fresh = AttentionClassifier(encoder, int(encoder.config.hidden_size), labels, part.info.pooling)
         fresh.heads["sentiment"], fresh.target = classifier.heads["sentiment"], classifier.target
         classifier, others = fresh, ()
-    return Start(classifier, part.tokenizer, part.pad_id, labels, others, base)
+    return Start(
+        classifier, part.tokenizer, part.pad_id, labels, others, base,
+        target_sentiment=part.info.target_sentiment,
+    )  # fmt: skip
 
 
 def _bare(options: TrainingOptions, rows: Sequence[Row]) -> Start:
@@ -387,6 +393,15 @@ def compute(options: TrainingOptions) -> tuple[torch.device, bool]:
     """The device, and whether it computes in bfloat16."""
     device = compute_device(options.fit.device)
     return device, compute_dtype(options.fit.dtype, device) is torch.bfloat16
+
+
+def teaches_target_sentiment(rows: Sequence[Row]) -> bool:
+    """Whether the rows name targets that are clearly positive and others that are clearly negative.
+
+    Targets that are "negative" or "not negative" teach a head that never answers positive.
+    """
+    sentiments = {target.label.only for row in rows for target in row.targets}
+    return {"positive", "negative"} <= sentiments
 
 
 def with_others(options: TrainingOptions, start: Start) -> tuple[artifact.PartInfo, ...]:

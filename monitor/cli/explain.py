@@ -1,113 +1,182 @@
-"""`monitor explain`: a text with its words coloured by what they did for its label."""
+"""`monitor explain`: why a text gets its label, word by word, and the sentiment towards names in it."""
 
-import html
-from collections.abc import Sequence
+from __future__ import annotations
+
+import json
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import click
+import jinja2
 import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from models.inference.engine import Engine
-from models.inference.explain import Explanation, Method, explain
+from monitor.cli.options import config_option, examples, json_option, plain_errors
+from monitor.runtime import log, settings
 from stream.domain.documents import Prediction, printable
 from stream.domain.wire import prediction_fields
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from models.inference.engine import Engine
+    from models.inference.explain import Explanation, Method
+    from stream.domain.documents import Span
+
+PAGE_TEMPLATE = Path(__file__).with_suffix(".html")
+NOT_IN_TEXT = "not in the text"
+# Words whose weight is below this share of the largest are shown without colour, above the other in bold.
+FAINT, STRONG = 0.15, 0.5
+
 
 @dataclass(frozen=True)
-class Explained:
-    """An explanation, and what the text says of the names that were asked about."""
+class TargetAnswer:
+    """The sentiment towards one name, or the reason why there is none."""
+
+    name: str
+    prediction: Prediction
+    error: str | None = None
+
+    def __str__(self) -> str:
+        if self.error:
+            return f"{self.name}: no label: {self.error}"
+        if not self.prediction.sentiment:
+            return f"{self.name}: {NOT_IN_TEXT}"
+        probability = max(self.prediction.probabilities["sentiment"].values())
+        return f"{self.name}: {self.prediction.sentiment} {probability:.2f}"
+
+    def as_dict(self) -> dict[str, Any]:
+        fields: dict[str, Any] = msgspec.to_builtins(prediction_fields(self.prediction))
+        return fields | {"error": self.error} if self.error else fields
+
+
+@dataclass(frozen=True)
+class ExplanationWithTargets:
+    """An explanation of a text and the sentiment towards the requested names."""
 
     explanation: Explanation
-    targets: dict[str, Prediction]
+    targets: tuple[TargetAnswer, ...]
+
+    @property
+    def headline(self) -> str:
+        """The label, its probability and the method."""
+        explanation = self.explanation
+        label = getattr(explanation.prediction, explanation.task)
+        if label is None:
+            return f"unsupported ({explanation.prediction.lang or 'no words'})"
+        probability = explanation.prediction.probabilities[explanation.task][label]
+        uncertain = "" if explanation.prediction.certain else ", uncertain"
+        return f"{explanation.task}: {label} {probability:.2f}{uncertain} ({explanation.method})"
+
+    def pieces(self) -> Iterator[tuple[str, Span | None, float]]:
+        """The text in pieces: (text, its word or None between words, weight from -1 to 1)."""
+        text, words, end = self.explanation.text, self.explanation.words, 0
+        largest = max((abs(word.weight) for word in words), default=0.0) or 1.0
+        for word in words:
+            yield text[end : word.start], None, 0.0
+            yield text[word.start : word.end], word, word.weight / largest
+            end = word.end
+        yield text[end:], None, 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        explanation = self.explanation
+        return {
+            "text": explanation.text,
+            "task": explanation.task,
+            "method": explanation.method,
+            "prediction": msgspec.to_builtins(prediction_fields(explanation.prediction)),
+            "words": msgspec.to_builtins(explanation.words),
+            "targets": {target.name: target.as_dict() for target in self.targets},
+        }
 
 
-def explained(engine: Engine, text: str, task: str, method: Method, names: Sequence[str]) -> Explained:
+def explain_with_targets(
+    engine: Engine, text: str, task: str, method: Method, names: Sequence[str]
+) -> ExplanationWithTargets:
     """Explain one text; a name that is not in it has an unsupported prediction."""
-    at = [text.lower().find(name.lower()) for name in names]
+    from models.inference.explain import explain as explain_text
+
+    starts = [text.lower().find(name.lower()) for name in names]
     spans = [
-        (start, start + len(name)) if start >= 0 else (0, 0) for start, name in zip(at, names, strict=True)
+        (start, start + len(name)) if start >= 0 else (0, 0)
+        for start, name in zip(starts, names, strict=True)
     ]
-    answers = engine.judge_targets(text, spans)
-    return Explained(explain(engine, text, task, method), dict(zip(names, answers, strict=True)))
+    predictions = engine.judge_targets(text, spans)
+    answers = [
+        TargetAnswer(name, prediction, engine.info.target_sentiment_error(prediction.lang))
+        for name, prediction in zip(names, predictions, strict=True)
+    ]
+    return ExplanationWithTargets(explain_text(engine, text, task, method), tuple(answers))
 
 
-def as_answer(found: Explained) -> dict[str, Any]:
-    """As JSON shows it."""
-    explanation = found.explanation
-    targets = {name: msgspec.to_builtins(prediction_fields(given)) for name, given in found.targets.items()}
-    return {
-        "text": explanation.text,
-        "task": explanation.task,
-        "method": explanation.method,
-        "prediction": msgspec.to_builtins(prediction_fields(explanation.prediction)),
-        "words": msgspec.to_builtins(explanation.words),
-        "targets": targets,
-    }
-
-
-def show(found: Explained, console: Console) -> None:
-    """In the terminal: green words speak for the label, red ones against it."""
-    explanation = found.explanation
-    console.print(_headline(explanation), markup=False, highlight=False)
-    line, at = Text(), 0
-    most = _largest(explanation)
-    for span in explanation.words:
-        line.append(printable(explanation.text[at : span.start]))
-        line.append(printable(explanation.text[span.start : span.end]), _style(span.weight / most))
-        at = span.end
-    line.append(printable(explanation.text[at:]))
+def print_explanation(answer: ExplanationWithTargets, console: Console) -> None:
+    """Green words support the label, red words speak against it."""
+    console.print(answer.headline, markup=False, highlight=False)
+    line = Text()
+    for piece, _, weight in answer.pieces():
+        line.append(printable(piece), _style(weight))
     console.print(line)
-    for name, given in found.targets.items():
-        said = given.sentiment or "not in the text"
-        console.print(f"{printable(name)}: {said}{_probability(given)}", markup=False, highlight=False)
+    for target in answer.targets:
+        console.print(printable(str(target)), markup=False, highlight=False)
 
 
-def as_page(found: Explained) -> str:
-    """As HTML, all text escaped."""
-    explanation = found.explanation
-    parts, at = [], 0
-    most = _largest(explanation)
-    for span in explanation.words:
-        parts.append(html.escape(explanation.text[at : span.start]))
-        share = span.weight / most
-        colour = f"rgba({'0,140,60' if share > 0 else '200,30,30'},{abs(share):.2f})"
-        word = html.escape(explanation.text[span.start : span.end])
-        parts.append(f'<span style="background:{colour}" title="{span.weight:.4f}">{word}</span>')
-        at = span.end
-    parts.append(html.escape(explanation.text[at:]))
-    targets = "".join(
-        f"<li>{html.escape(name)}: {given.sentiment or 'not in the text'}{_probability(given)}</li>"
-        for name, given in found.targets.items()
-    )
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Explanation</title>'
-        '<body style="font:16px/1.7 system-ui,sans-serif;max-width:50rem;margin:2rem auto">'
-        f"<p><b>{html.escape(_headline(explanation))}</b></p><p>{''.join(parts)}</p><ul>{targets}</ul>"
-        "<p>Green words speak for the label, red ones against it.</p></body></html>\n"
-    )
+def as_html(answer: ExplanationWithTargets) -> str:
+    """The explanation as an HTML page; all text is escaped."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(PAGE_TEMPLATE.read_text(encoding="utf-8")).render(answer=answer)
 
 
-def _headline(explanation: Explanation) -> str:
-    label = getattr(explanation.prediction, explanation.task)
-    if label is None:
-        return f"unsupported ({explanation.prediction.lang or 'no words'})"
-    probability = explanation.prediction.probabilities[explanation.task][label]
-    sure = "" if explanation.prediction.certain else ", uncertain"
-    return f"{explanation.task}: {label} {probability:.2f}{sure} ({explanation.method})"
-
-
-def _probability(given: Prediction) -> str:
-    return f" {max(given.probabilities['sentiment'].values()):.2f}" if given.sentiment else ""
-
-
-def _largest(explanation: Explanation) -> float:
-    return max((abs(span.weight) for span in explanation.words), default=0.0) or 1.0
-
-
-def _style(share: float) -> str:
-    if abs(share) < 0.15:
+def _style(weight: float) -> str:
+    if abs(weight) < FAINT:
         return ""
-    strength = "bold " if abs(share) > 0.5 else ""
-    return strength + ("green" if share > 0 else "red")
+    return ("bold " if abs(weight) > STRONG else "") + ("green" if weight > 0 else "red")
+
+
+@click.command(
+    epilog=examples(
+        'monitor explain "Profit falls at Acme as costs rise"',
+        'monitor explain --method integrated --html why.html "Loss narrows"',
+        'monitor explain --target Nokia "Apple soars as Nokia plunges"',
+    )
+)
+@click.argument("text")
+@config_option
+@click.option("--task", type=click.Choice(["sentiment", "topic"]), default="sentiment", show_default=True)
+@click.option(
+    "--method",
+    type=click.Choice(["attention", "gradient", "integrated"]),
+    default="integrated",
+    show_default=True,
+    help="How words are weighted.",
+)
+@click.option("--target", "targets", multiple=True, help="A name in the text: show the sentiment towards it.")
+@click.option(
+    "--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Also write an HTML page."
+)
+@json_option
+@plain_errors
+def explain(
+    text: str,
+    config: Path | None,
+    task: str,
+    method: Method,
+    targets: tuple[str, ...],
+    page: Path | None,
+    as_json: bool,
+) -> None:
+    """Explain the label of a text: a weight for each word, and the sentiment towards names in it."""
+    loaded_settings = settings.load(config)
+    log.set_up(loaded_settings.log)
+    from models.inference.engine import Engine
+
+    # Gradients need PyTorch.
+    engine = Engine.load(loaded_settings.models.model_copy(update={"backend": "torch"}))
+    answer = explain_with_targets(engine, text, task, method, targets)
+    if page is not None:
+        page.write_text(as_html(answer), encoding="utf-8")
+    if as_json:
+        click.echo(json.dumps(answer.as_dict(), ensure_ascii=False))
+    else:
+        print_explanation(answer, Console())

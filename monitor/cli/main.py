@@ -15,7 +15,8 @@ from rich.table import Table
 
 from monitor.cli.alerts import backtest, rules
 from monitor.cli.bench import bench
-from monitor.cli.models import classify, evaluate, explain, models, train
+from monitor.cli.explain import explain
+from monitor.cli.models import classify, evaluate, models, train
 from monitor.cli.options import config_option, examples, json_option, plain_errors
 from monitor.cli.store import feed, offsets, purge, relabel, replay
 from monitor.runtime import log, settings

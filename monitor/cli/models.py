@@ -81,48 +81,6 @@ def _for_people(answer: Mapping[str, Any]) -> str:
 
 @click.command(
     epilog=examples(
-        'monitor explain "Profit falls at Acme as costs rise"',
-        'monitor explain --method integrated --html why.html "Loss narrows"',
-        'monitor explain --target Nokia "Apple soars as Nokia plunges"',
-    )
-)
-@click.argument("text")
-@config_option
-@click.option("--task", type=click.Choice(["sentiment", "topic"]), default="sentiment", show_default=True)
-@click.option("--method", type=click.Choice(["attention", "gradient", "integrated"]), default="integrated",
-              show_default=True, help="How the words are weighed.")  # fmt: skip
-@click.option("--target", "targets", multiple=True, help="A name in the text: the sentiment towards it.")
-@click.option("--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write a page too.")
-@json_option
-@plain_errors
-def explain(
-    text: str,
-    config: Path | None,
-    task: str,
-    method: Any,
-    targets: tuple[str, ...],
-    page: Path | None,
-    as_json: bool,
-) -> None:
-    """Say why a text gets its label: a weight for each word, and the sentiment towards names in it."""
-    chosen = settings.load(config)
-    log.set_up(chosen.log)
-    from models.inference.engine import Engine
-    from monitor.cli.explain import as_answer, as_page, explained, show
-
-    found = explained(
-        Engine.load(chosen.models.model_copy(update={"backend": "torch"})), text, task, method, targets
-    )
-    if page is not None:
-        page.write_text(as_page(found), encoding="utf-8")
-    if as_json:
-        click.echo(json.dumps(as_answer(found), ensure_ascii=False))
-    else:
-        show(found, Console())
-
-
-@click.command(
-    epilog=examples(
         "monitor train --train labels.csv",
         "monitor train --train a.jsonl --train b.csv --valid c.jsonl \\",
         "    --map text=headline,sentiment=mood --method lora",

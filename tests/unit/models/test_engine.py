@@ -5,6 +5,7 @@ import math
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -166,6 +167,23 @@ def test_the_sentiment_towards_each_name_comes_from_one_text(engine: Engine) -> 
     assert (good.target, bad.target) == ("Brightmoor", "Alderbrook")
     (none,) = engine.judge_targets(text, [(0, 0)])
     assert none.status == "unsupported"
+
+
+def test_a_part_that_was_not_trained_for_targets_gives_no_label_towards_names(engine: Engine) -> None:
+    for text, end in (("贵州茅台净利润大增，创历史新高", 4), ("比亚迪遭监管处罚，股价跌停", 3)):
+        (towards,) = engine.judge_targets(text, [(0, end)])
+        assert (towards.sentiment, towards.status, towards.lang) == (None, "unsupported", "zh")
+        assert towards.probabilities == {}
+        assert engine.classify([text])[0].sentiment is not None
+    assert "'zh'" in (engine.info.target_sentiment_error("zh") or "")
+    assert engine.info.target_sentiment_error("en") is None
+
+
+def test_a_model_folder_from_before_the_field_answers_for_targets() -> None:
+    fields = msgspec.to_builtins(artifact.read_info(SHIPPED_WEIGHTS))
+    for part in fields["parts"]:
+        part.pop("target_sentiment", None)
+    assert msgspec.convert(fields, artifact.ModelInfo).target_sentiment_error("zh") is None
 
 
 def test_answers_that_are_not_finite_are_no_labels() -> None:

@@ -170,6 +170,21 @@ def test_targets_learn_their_own_sentiment(base: Path, tmp_path: Path) -> None:
     engine = loaded(tmp_path)
     up, down = engine.judge_targets("oil rises bam ban bank falls", [(0, 3), (18, 22)], "xx")
     assert (up.sentiment, down.sentiment) == ("positive", "negative")
+    assert engine.info.target_sentiment_error("xx") is None
+
+
+def test_targets_that_are_never_positive_alone_give_a_model_without_target_sentiment(
+    base: Path, tmp_path: Path
+) -> None:
+    targets = (Target(0, 3, Label(("negative",))), Target(4, 9, Label(("neutral", "positive"))))
+    data = [replace(row, targets=targets) for row in rows(5)]
+    run(base, tmp_path / "bare", data, fit=replace(FAST, epochs=1))
+    run(tmp_path / "bare", tmp_path / "tuned", rows(5), fit=replace(FAST, epochs=1))
+    for name in ("bare", "tuned"):
+        engine = loaded(tmp_path / name)
+        assert engine.info.target_sentiment_error("xx")
+        (towards,) = engine.judge_targets("oil rises bam ban bank falls", [(0, 3)], "xx")
+        assert towards.sentiment is None
 
 
 def test_a_student_with_fewer_layers_learns_from_its_teacher_alone(base: Path, tmp_path: Path) -> None:

@@ -121,6 +121,19 @@ def test_explain_weighs_the_words_and_escapes_what_it_shows(tmp_path: Path) -> N
     assert text in shown.stdout.replace("\n", " ")
 
 
+def test_explain_gives_no_sentiment_towards_names_in_chinese_and_says_why(tmp_path: Path) -> None:
+    page, text = tmp_path / "why.html", "比亚迪利润大增，股价涨停"
+    result = call("explain", "--json", "--html", str(page), "--target", "比亚迪", text)
+    (answer,) = answers(result)
+    target = answer["targets"]["比亚迪"]
+    reason = f"{answer['prediction']['model']} was not trained for the sentiment towards names in 'zh' texts"
+    assert (target["sentiment"], target["status"], target["error"]) == (None, "unsupported", reason)
+    assert answer["prediction"]["sentiment"]["label"] == "positive"
+    shown = call("explain", "--method", "attention", "--target", "比亚迪", text).stdout
+    assert f"比亚迪: no label: {reason}" in shown.replace("\n", " ")
+    assert "was not trained for the sentiment towards names" in page.read_text()
+
+
 def test_house_rows_become_a_version_that_can_be_promoted(tmp_path: Path) -> None:
     rows = [
         {"text": f"{company} {said}", "mood": mood}
