@@ -10,7 +10,7 @@ ARGS ?=
 		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	@echo "Installing; torch is large, this takes a few minutes the first time ..."
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,train,export,plots,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,train,export,plots,docs,dev]'
 	@touch $@
 
 install: .venv/installed ## make .venv and install into it
@@ -28,8 +28,12 @@ up: ## Kafka, PostgreSQL, Prometheus, Alertmanager, Grafana and the monitor with
 down: ## stop the containers; the data stays
 	docker compose -f docker/compose.yaml --profile sample down
 
-dashboards: install ## write the Grafana dashboards anew
+dashboards: install ## write the Grafana dashboards
 	$(BIN)/python docker/grafana/build.py
+
+docs: install ## generate the reference pages and build the documentation site into site/
+	$(BIN)/python -m tools.generate_docs
+	$(BIN)/zensical build --strict
 
 test: install ## the whole test suite, against real parts (options: ARGS="-k store")
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -48,10 +52,10 @@ fmt: install ## format the code
 	$(BIN)/ruff check --fix .
 
 clean: ## remove everything that was made
-	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build models/backends/native/_native.*.so tests/kafka/target
+	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache site *.egg-info build models/backends/native/_native.*.so tests/kafka/target
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: install run up down dashboards test faults check fmt clean help
+.PHONY: install run up down dashboards docs test faults check fmt clean help
