@@ -9,9 +9,9 @@ from itertools import pairwise
 import numpy as np
 
 from alerts.delivery.pages import Delivery
+from alerts.detectors.base import Rule
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
-from alerts.rules import Rule
 from stream.domain.alerts import OPEN_STATES, Alert, EvidenceItem, PageRequest, Transition
 from stream.domain.documents import EPOCH, SCORE_SCALE
 from stream.domain.sums import SUM_FIELDS, Aggregate, Scope, Selection, contribution, window_start

@@ -1,52 +1,55 @@
-"""The shell around the rules: look, let the pure parts decide, write what changed."""
+"""Evaluates the rules: reads what they look at, lets the pure parts decide, and saves what changed."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from alerts.baseline import TimeRange
 from alerts.delivery.pages import Delivery, alert_message
 from alerts.delivery.template import render
-from alerts.detectors.observe import observe
+from alerts.detectors.base import Observation, Rule, TopicWindow
 from alerts.lifecycle import step
 from alerts.metrics import AlertMetrics
-from alerts.observing import LATEST, Period, Watcher
 from alerts.ports import AggregateReader, EpisodeStore
-from alerts.rules import HeartbeatRule, Rule, SilenceRule, SlowDriftRule
-from stream.domain.alerts import FIRING_STATES, Alert, AlertState, Transition
+from alerts.window_reader import LATE_LIMIT, WindowReader
+from stream.domain.alerts import FIRING_STATES, Alert, AlertState, PageRequest, Transition
 from stream.domain.documents import printable
 
 log = logging.getLogger(__name__)
 
-# Documents that were received before the last evaluation may have been committed after it.
+# Documents received before the last evaluation may have been committed after it.
 OVERLAP = timedelta(seconds=15)
+SHOWN_CHARACTERS = 120
+# An episode is open under its rule and topic.
 Key = tuple[str, str]
 
 
+def _key(alert: Alert) -> Key:
+    return alert.rule, alert.topic
+
+
 @dataclass(frozen=True)
-class Known:
-    """What is known of episodes before an evaluation, by rule and topic."""
+class EpisodeHistory:
+    """The episodes before an evaluation: those that are open, and those that ended recently."""
 
     open: dict[Key, Alert]
     past: Sequence[Alert]
 
     def ended_at(self, key: Key) -> datetime | None:
         """When the last episode of `key` was resolved."""
-        return max(
-            (a.resolved_at for a in self.past if (a.rule, a.topic) == key and a.resolved_at), default=None
-        )
+        return max((a.resolved_at for a in self.past if _key(a) == key and a.resolved_at), default=None)
 
     def fired_since(self, key: Key, since: datetime) -> int:
         """How many episodes of `key` fired and ended since then."""
-        return sum(
-            (a.rule, a.topic) == key and a.resolved_at is not None and a.resolved_at >= since
-            for a in self.past
-        )
+        return sum(_key(a) == key and a.resolved_at is not None and a.resolved_at >= since for a in self.past)
 
-    def last_transition(self, turned: Alert) -> datetime | None:
-        """When an earlier episode of the same rule, on whatever topic, came into such a state."""
-        same = [a for a in (*self.open.values(), *self.past) if a.rule == turned.rule and a.id != turned.id]
-        stamps = [a.resolved_at if turned.state == AlertState.RESOLVED else a.fired_at for a in same]
+    def last_change_to_state(self, alert: Alert) -> datetime | None:
+        """When another episode of the same rule, on any topic, last began to fire; or was resolved, if
+        `alert` is."""
+        others = [a for a in (*self.open.values(), *self.past) if a.rule == alert.rule and a.id != alert.id]
+        resolved = alert.state == AlertState.RESOLVED
+        stamps = [a.resolved_at if resolved else a.fired_at for a in others]
         return max((stamp for stamp in stamps if stamp), default=None)
 
 
@@ -67,128 +70,136 @@ class AlertEvaluator:
         """`window_width` is the width of the stored windows."""
         self.rules, self._topics, self._reader, self._episode_store = rules, topics, reader, episodes
         self._delivery, self._metrics = delivery, metrics
-        self._watcher = Watcher(topics, reader, episodes, window_width)
-        self._looked_at: datetime | None = None
+        self._windows = WindowReader(topics, reader, episodes, window_width)
+        self._last_evaluation: datetime | None = None
 
     def replace_rules(self, rules: Sequence[Rule]) -> None:
         """Evaluate these rules from now on.  The next evaluation resolves the episodes of removed rules."""
         self.rules = rules
-        self._watcher.forget()
-        self._metrics.state.clear()  # no series of a rule that is gone
+        self._windows.forget()
+        self._metrics.state.clear()  # no series of a removed rule
         self._metrics.create_labels(rules, ())
 
     def stand_by(self) -> None:
         """Another monitor evaluates now: documents that it sees must not count as late here afterwards."""
-        self._looked_at = None
+        self._last_evaluation = None
 
     def evaluate(self, now: datetime) -> list[Alert]:
         """Evaluate every rule once, save what changed, and return the open episodes."""
-        back = max((max(r.cool_down, r.flap_window) for r in self.rules), default=LATEST)
-        known = Known(
-            {(alert.rule, alert.topic): alert for alert in self._episode_store.open_alerts()},
-            self._episode_store.past_alerts(now - max(back, LATEST)),
-        )
-        after = [alert for rule in self.rules for alert in self._episodes(rule, known, now)]
-        taken = known.open.keys() | {(alert.rule, alert.topic) for alert in after}
-        after += self._raised_late(known, taken, now)
-        self._write(known, after, now)
-        self._looked_at = now
+        history = self._read_history(now)
+        after = [alert for rule in self.rules for alert in self._current_episodes(rule, history, now)]
+        after += self._late_episodes(history, history.open.keys() | set(map(_key, after)), now)
+        self._save(history, after, now)
+        self._last_evaluation = now
         self._metrics.show(self.rules, self._topics, after)
         self._metrics.evaluated.set(now.timestamp())
         return [alert for alert in after if alert.state != AlertState.RESOLVED]
 
-    def _episodes(self, rule: Rule, known: Known, now: datetime) -> Iterable[Alert]:
-        """What becomes of a rule's episodes, topic by topic, those that end included."""
-        period = self._watcher.period(rule, now)
-        for topic, watched in self._watcher.watched(rule, period):
+    def _read_history(self, now: datetime) -> EpisodeHistory:
+        reach = max((max(rule.cool_down, rule.flap_window) for rule in self.rules), default=LATE_LIMIT)
+        return EpisodeHistory(
+            {_key(alert): alert for alert in self._episode_store.open_alerts()},
+            self._episode_store.past_alerts(now - max(reach, LATE_LIMIT)),
+        )
+
+    def _current_episodes(self, rule: Rule, history: EpisodeHistory, now: datetime) -> Iterable[Alert]:
+        """The rule's episodes after its current window, including those that end now."""
+        window = self._windows.window(rule, now)
+        for topic, topic_window in self._windows.topic_windows(rule, window):
             key = (rule.name, topic)
-            seen = self._watcher.with_writers(rule, topic, period, observe(rule, topic, watched))
-            ended = known.ended_at(key)
-            recent = known.fired_since(key, now - rule.flap_window)
-            before = known.open.get(key)
-            alert = step(before, rule, topic, seen, now, ended + rule.cool_down if ended else None, recent)
+            observation = self._observe(rule, topic, topic_window)
+            ended, before = history.ended_at(key), history.open.get(key)
+            quiet_until = ended + rule.cool_down if ended else None
+            recent = history.fired_since(key, now - rule.flap_window)
+            alert = step(before, rule, topic, observation, now, quiet_until, recent)
             if alert is not None:
-                yield self._told(before, alert, rule, period)
+                yield self._with_details(before, alert, rule, window)
 
-    def _raised_late(self, known: Known, taken: set[Key], now: datetime) -> list[Alert]:
-        """Episodes for windows that are over and were a breach, as documents show that came late only.
+    def _observe(self, rule: Rule, topic: str, topic_window: TopicWindow) -> Observation:
+        observation = rule.observe(topic, topic_window)
+        window = TimeRange(topic_window.start, topic_window.end)
+        return self._windows.require_writers(rule, topic, window, observation)
 
-        They fire at once, so only for rules that wait for nothing, and then go the way of all others.  What
-        was paged since such a window needs no second page, and nothing that was sent is rewritten.
+    def _late_episodes(
+        self, history: EpisodeHistory, unavailable: Collection[Key], now: datetime
+    ) -> list[Alert]:
+        """Episodes for past windows that late documents turned into a breach.
+
+        They fire at once and then live like any other.  None is raised for the keys that are `unavailable`,
+        nor where an episode ended after such a window: that one was paged, and nothing that was sent is
+        changed.
         """
-        since = self._looked_at
-        stamps = self._reader.late_windows(since - OVERLAP, now - OVERLAP) if since else []
-        if not stamps:
+        since = self._last_evaluation
+        late = self._reader.late_windows(since - OVERLAP, now - OVERLAP) if since else []
+        if not late:
             return []
-        self._watcher.came_late(stamps[0])
+        self._windows.mark_stale(late[0])
         raised: dict[Key, Alert] = {}
         for rule in self.rules:
-            if rule.hold or isinstance(rule, SilenceRule | HeartbeatRule | SlowDriftRule):
+            if not rule.can_fire_late:
                 continue
-            for period in self._watcher.late_periods(rule, now, stamps):
-                for topic, watched in self._watcher.watched(rule, period, max(stamps[0], now - LATEST)):
+            for window in self._windows.late_windows(rule, now, late):
+                late_from = max(late[0], now - LATE_LIMIT)
+                for topic, topic_window in self._windows.topic_windows(rule, window, late_from):
                     key = (rule.name, topic)
-                    ended = known.ended_at(key)
-                    if key in taken or key in raised or (ended and ended + rule.cool_down > period.start):
+                    ended = history.ended_at(key)
+                    paged = ended is not None and ended + rule.cool_down > window.start
+                    if key in unavailable or key in raised or paged:
                         continue
-                    seen = self._watcher.with_writers(rule, topic, period, observe(rule, topic, watched))
-                    until = period.start + rule.window
-                    told = f"late, {period.start:%H:%M} to {until:%H:%M} UTC: {seen.summary}"
-                    recent = known.fired_since(key, now - rule.flap_window)
-                    alert = step(None, rule, topic, replace(seen, summary=told), now, None, recent)
+                    recent = history.fired_since(key, now - rule.flap_window)
+                    alert = self._late_episode(rule, topic, topic_window, now, recent)
                     if alert is not None:
-                        raised[key] = self._told(None, alert, rule, period)
+                        raised[key] = self._with_details(None, alert, rule, window)
         return list(raised.values())
 
-    def _told(self, before: Alert | None, alert: Alert, rule: Rule, period: Period) -> Alert:
-        """Evidence is gathered once, when the episode begins to fire, and stays with it; the rule's own words
-        are found for every state."""
+    def _late_episode(
+        self, rule: Rule, topic: str, topic_window: TopicWindow, now: datetime, recent: int
+    ) -> Alert | None:
+        observation = self._observe(rule, topic, topic_window)
+        start, end = topic_window.start, topic_window.start + rule.window
+        summary = f"late documents, {start:%H:%M} to {end:%H:%M} UTC: {observation.summary}"
+        return step(None, rule, topic, replace(observation, summary=summary), now, recent=recent)
+
+    def _with_details(self, before: Alert | None, alert: Alert, rule: Rule, window: TimeRange) -> Alert:
+        """The alert with its evidence and the rule's message, which change with its state.
+
+        Evidence is gathered once, when the episode begins to fire.
+        """
         if before is not None and before.state == alert.state:
             return alert
         if alert.state in FIRING_STATES:
-            alert = self._watcher.with_evidence(alert, rule, period)
-        if rule.message is None:
-            return alert
-        try:
-            return replace(alert, message=render(rule.message, alert))
-        except ValueError as error:
-            log.error("rule %s: its message: %s; the plain one is sent", rule.name, error)
-            return replace(alert, message="")
+            alert = self._windows.with_evidence(alert, rule, window)
+        return replace(alert, message=_message(rule, alert)) if rule.message is not None else alert
 
-    def _write(self, known: Known, after: Sequence[Alert], now: datetime) -> None:
-        changed = [alert for alert in after if known.open.get((alert.rule, alert.topic)) != alert]
-        left = [known.open[key] for key in known.open.keys() - {(a.rule, a.topic) for a in after}]
-        gone = [
-            replace(alert, state=AlertState.DISMISSED) for alert in left if alert.state == AlertState.PENDING
+    def _save(self, history: EpisodeHistory, after: Sequence[Alert], now: datetime) -> None:
+        """Save the episodes that changed, with their transitions and pages."""
+        changed = [alert for alert in after if history.open.get(_key(alert)) != alert]
+        ended = [history.open[key] for key in history.open.keys() - set(map(_key, after))]
+        dismissed = [
+            replace(alert, state=AlertState.DISMISSED) for alert in ended if alert.state == AlertState.PENDING
         ]
         orphans = [
             replace(
-                alert, state=AlertState.RESOLVED, resolved_at=now, summary="its rule was removed", message=""
+                alert,
+                state=AlertState.RESOLVED,
+                resolved_at=now,
+                summary="the rule was removed",
+                message="",
             )
-            for alert in left
+            for alert in ended
             if alert.state in FIRING_STATES
         ]
-        if not changed and not gone and not orphans:
+        if not changed and not dismissed and not orphans:
             return
         rules = {rule.name: rule for rule in self.rules}
         transitions = [
-            transition
-            for alert in (*changed, *orphans, *gone)
-            if (transition := self._transition(known.open.get((alert.rule, alert.topic)), alert, rules, now))
+            self._transition(before, alert, rules, now)
+            for alert in (*changed, *orphans, *dismissed)
+            if (before := history.open.get(_key(alert))) is None or before.state != alert.state
         ]
-        page_requests = [
-            request
-            for transition in transitions
-            if transition.alert.state in (*FIRING_STATES, AlertState.RESOLVED)
-            for request in self._delivery.page_requests(
-                transition.alert,
-                rules.get(transition.alert.rule),
-                known.last_transition(transition.alert),
-                now,
-            )
-        ]
+        page_requests = self._page_requests(history, transitions, rules, now)
         self._episode_store.save(
-            [*changed, *orphans], [alert.id for alert in gone], transitions, page_requests, now
+            [*changed, *orphans], [alert.id for alert in dismissed], transitions, page_requests, now
         )
         for transition in transitions:
             self._metrics.transitions.labels(transition.alert.rule, transition.alert.state).inc()
@@ -196,21 +207,51 @@ class AlertEvaluator:
 
     def _transition(
         self, before: Alert | None, alert: Alert, rules: Mapping[str, Rule], now: datetime
-    ) -> Transition | None:
-        if before is not None and before.state == alert.state:
-            return None
+    ) -> Transition:
         message = alert_message(alert, rules.get(alert.rule), self._delivery.link(alert))
-        came_from = before.state if before else None
-        return Transition(alert, came_from, now, message | {"before": came_from, "at": now})
+        state_before = before.state if before else None
+        return Transition(alert, state_before, now, message | {"before": state_before, "at": now})
+
+    def _page_requests(
+        self,
+        history: EpisodeHistory,
+        transitions: Iterable[Transition],
+        rules: Mapping[str, Rule],
+        now: datetime,
+    ) -> list[PageRequest]:
+        """Pages for the alerts that began to fire or were resolved."""
+        alerts = [transition.alert for transition in transitions]
+        return [
+            request
+            for alert in alerts
+            if alert.state in (*FIRING_STATES, AlertState.RESOLVED)
+            for request in self._delivery.page_requests(
+                alert, rules.get(alert.rule), history.last_change_to_state(alert), now
+            )
+        ]
+
+
+def _message(rule: Rule, alert: Alert) -> str:
+    """The rule's message for the alert; empty, so that the summary is sent, if it cannot be rendered."""
+    try:
+        return render(rule.message or "", alert)
+    except ValueError as error:
+        log.error("rule %s: its message cannot be used, the summary is sent instead: %s", rule.name, error)
+        return ""
 
 
 def _log(alert: Alert, link: str) -> None:
-    level = logging.WARNING if alert.state in FIRING_STATES else logging.INFO
-    log.log(level, "alert %s [%s] %s (%s)", alert.state.upper(), alert.rule,
-            printable(alert.message or alert.summary), alert.uncertainty)  # fmt: skip
-    if alert.state in FIRING_STATES:
-        for exhibit in alert.evidence:
-            story = printable(f"{exhibit.source}/{exhibit.id} {exhibit.score:+.2f} {exhibit.content[:120]}")
-            log.warning("  evidence %s", story)
-        if link:
-            log.warning("  %s", link)
+    firing = alert.state in FIRING_STATES
+    log.log(
+        logging.WARNING if firing else logging.INFO,
+        "alert %s [%s] %s; %s",
+        alert.state.upper(),
+        alert.rule,
+        printable(alert.message or alert.summary),
+        alert.uncertainty,
+    )
+    for item in alert.evidence if firing else ():
+        content = item.content[:SHOWN_CHARACTERS]
+        log.warning("  evidence %s", printable(f"{item.source}/{item.id} {item.score:+.2f} {content}"))
+    if firing and link:
+        log.warning("  %s", link)

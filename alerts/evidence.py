@@ -1,37 +1,40 @@
-"""Which documents stand for an alert: the worst ones, one of each story."""
+"""Which documents are the evidence of an alert: the most negative ones, one of each story."""
 
 from collections.abc import Iterable
 from dataclasses import replace
 
 from stream.domain.alerts import EvidenceItem
 
-# Texts that share so much of their words, of all that both have, tell the same story (Jaccard).
+# Documents that share this much of all their words (Jaccard similarity) tell the same story.
 SAME_STORY = 0.5
-# An alert travels: of a whole article its beginning must do.
-SHOWN = 500
+# An alert is sent to receivers, so it carries only the beginning of an article.
+LONGEST_CONTENT = 500
 
 
-def stories(found: Iterable[EvidenceItem], limit: int) -> tuple[EvidenceItem, ...]:
-    """The first `limit` of them that do not tell what an earlier one tells, in their order."""
+def distinct_stories(items: Iterable[EvidenceItem], limit: int) -> tuple[EvidenceItem, ...]:
+    """The first `limit` items that tell different stories, in their order."""
     kept: list[tuple[set[str], EvidenceItem]] = []
-    for exhibit in found:
-        said = words(exhibit.content)
-        if all(len(said & other) < SAME_STORY * len(said | other) for other, _ in kept):
-            kept.append((said, replace(exhibit, content=exhibit.content[:SHOWN])))
+    for item in items:
+        own_words = words(item.content)
+        if all(len(own_words & other) < SAME_STORY * len(own_words | other) for other, _ in kept):
+            kept.append((own_words, replace(item, content=item.content[:LONGEST_CONTENT])))
         if len(kept) == limit:
             break
-    return tuple(exhibit for _, exhibit in kept)
+    return tuple(item for _, item in kept)
 
 
 def words(text: str) -> set[str]:
-    """Its words without links, marks and case; in Chinese pairs of signs, since there are no spaces."""
-    found: set[str] = set()
+    """The words of a text without links, punctuation and case.
+
+    Chinese has no spaces, so its words are all pairs of neighbouring characters.
+    """
+    result: set[str] = set()
     for word in text.casefold().split():
         if "://" in word:
             continue
         letters = "".join(char for char in word if char.isalnum())
         if any("\u3400" <= char <= "\u9fff" for char in letters):
-            found |= {letters[i : i + 2] for i in range(max(1, len(letters) - 1))}
+            result |= {letters[i : i + 2] for i in range(max(1, len(letters) - 1))}
         elif letters:
-            found.add(letters)
-    return found
+            result.add(letters)
+    return result

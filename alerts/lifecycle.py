@@ -1,11 +1,10 @@
-"""From observations to episodes: pending, firing or flapping, resolved.  Pure: now is an argument."""
+"""The life of an episode: pending, firing or flapping, resolved.  Pure: now is an argument."""
 
 import hashlib
 from dataclasses import replace
 from datetime import datetime
 
-from alerts.detectors.observe import Observation
-from alerts.rules import Rule
+from alerts.detectors.base import Observation, Rule
 from stream.domain.alerts import Alert, AlertState
 
 
@@ -13,38 +12,41 @@ def step(
     alert: Alert | None,
     rule: Rule,
     topic: str,
-    seen: Observation,
+    observation: Observation,
     now: datetime,
     quiet_until: datetime | None = None,
     recent: int = 0,
 ) -> Alert | None:
-    """The episode after one observation; None where there is none (or a pending one is over).
+    """The episode after one observation; None if there is none, or a pending one ended.
 
-    After its last episode a rule cools down: until `quiet_until` none begins.  `recent` is how many episodes
-    of the rule on the topic fired and ended within its `flap_window`: one more than `flap_count` allows is
-    flapping, and resolves only after a calm as long as that window, so that it pages once.
+    No episode begins before `quiet_until`: the rule cools down after its last one.  `recent` is how many
+    episodes of the rule on the topic fired and ended within its `flap_window`.  When it reaches `flap_count`,
+    the next episode is flapping: it resolves only after a calm as long as that window, so that it pages once.
 
-    Missing data neither starts nor resolves an episode: a pending one is dropped, and the calm that a
-    firing one waits for begins anew.  A clock that steps back only makes the waits longer.
+    Missing data neither starts nor resolves an episode.  It drops a pending one, and the calm that a firing
+    one waits for starts again.  A clock that steps back only makes the waits longer.
     """
     if alert is None:
         cooling = quiet_until is not None and now < quiet_until
-        return _begin(rule, topic, seen, now, recent) if seen.breached and not cooling else None
-    if seen.value is None and not seen.calm:
-        return None if alert.state == AlertState.PENDING else replace(alert, clear_since=None)
-    if seen.value is not None:
+        begins = observation.breached and not cooling
+        return _begin(rule, topic, observation, now, recent) if begins else None
+    if observation.value is not None:
         alert = replace(
-            alert, value=seen.value, n=seen.n, uncertainty=seen.uncertainty, summary=seen.summary,
-            usual=seen.usual,
-        )  # fmt: skip
+            alert,
+            value=observation.value,
+            n=observation.n,
+            uncertainty=observation.uncertainty,
+            summary=observation.summary,
+            usual=observation.usual,
+        )
     if alert.state == AlertState.PENDING:
-        return _maybe_fire(alert, rule, now, recent) if seen.breached else None
-    if not seen.calm:
-        return replace(alert, clear_since=None)
-    return _maybe_resolve(alert, rule, now)
+        return _fire_when_due(alert, rule, now, recent) if observation.breached else None
+    if observation.calm:
+        return _resolve_when_due(alert, rule, now)
+    return replace(alert, clear_since=None)
 
 
-def _begin(rule: Rule, topic: str, seen: Observation, now: datetime, recent: int) -> Alert:
+def _begin(rule: Rule, topic: str, observation: Observation, now: datetime, recent: int) -> Alert:
     alert = Alert(
         id=episode_id(rule.name, topic, now),
         rule=rule.name,
@@ -52,25 +54,24 @@ def _begin(rule: Rule, topic: str, seen: Observation, now: datetime, recent: int
         severity=rule.severity,
         state=AlertState.PENDING,
         since=now,
-        value=seen.value or 0.0,
-        threshold=seen.threshold,
-        n=seen.n,
-        uncertainty=seen.uncertainty,
-        summary=seen.summary,
-        usual=seen.usual,
+        value=observation.value or 0.0,
+        threshold=observation.threshold,
+        n=observation.n,
+        uncertainty=observation.uncertainty,
+        summary=observation.summary,
+        usual=observation.usual,
     )
-    return _maybe_fire(alert, rule, now, recent)
+    return _fire_when_due(alert, rule, now, recent)
 
 
-def _maybe_fire(alert: Alert, rule: Rule, now: datetime, recent: int) -> Alert:
+def _fire_when_due(alert: Alert, rule: Rule, now: datetime, recent: int) -> Alert:
     if now - alert.since < rule.hold:
         return alert
-    return replace(
-        alert, state=AlertState.FLAPPING if recent >= rule.flap_count else AlertState.FIRING, fired_at=now
-    )
+    state = AlertState.FLAPPING if recent >= rule.flap_count else AlertState.FIRING
+    return replace(alert, state=state, fired_at=now)
 
 
-def _maybe_resolve(alert: Alert, rule: Rule, now: datetime) -> Alert:
+def _resolve_when_due(alert: Alert, rule: Rule, now: datetime) -> Alert:
     since = alert.clear_since or now
     wait = rule.keep_firing_for
     if alert.state == AlertState.FLAPPING:
@@ -81,5 +82,5 @@ def _maybe_resolve(alert: Alert, rule: Rule, now: datetime) -> Alert:
 
 
 def episode_id(rule: str, topic: str, since: datetime) -> str:
-    """The key of an episode: the same wherever and however often it is worked out."""
+    """The id of an episode: the same whenever and wherever it is computed."""
     return hashlib.sha256(f"{rule}\x1f{topic}\x1f{since.isoformat()}".encode()).hexdigest()[:24]

@@ -1,10 +1,10 @@
-"""What the alert loop tells Prometheus; only the monitor that runs the loop shows states."""
+"""Prometheus metrics of the alerts.  Only the monitor that evaluates the rules exports their states."""
 
 from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from alerts.rules import Rule, topics_of
+from alerts.detectors.base import Rule
 from stream.domain.alerts import OPEN_STATES, Alert, AlertState
 
 
@@ -16,16 +16,16 @@ class AlertMetrics:
             registry=registry,
         )  # fmt: skip
         self.transitions = Counter(
-            "sentiment_alert_transitions", "Episodes that came into a state", ["rule", "state"],
+            "sentiment_alert_transitions", "Alerts that changed to a state", ["rule", "state"],
             registry=registry,
         )  # fmt: skip
         self.evaluated = Gauge(
-            "sentiment_alert_evaluation_timestamp_seconds", "When the rules were last evaluated here",
+            "sentiment_alert_evaluation_timestamp_seconds", "When this monitor last evaluated the rules",
             registry=registry,
         )  # fmt: skip
         self.evaluated.set(float("nan"))
         self.rules_usable = Gauge(
-            "sentiment_alert_rules_usable", "0 while the rule file has errors and its last good rules run",
+            "sentiment_alert_rules_usable", "0 while the rule file has errors and the previous rules run",
             registry=registry,
         )  # fmt: skip
         self.rules_usable.set(1)
@@ -42,10 +42,10 @@ class AlertMetrics:
                 self.pages.labels(receiver, outcome)
 
     def show(self, rules: Iterable[Rule], topics: Sequence[str], alerts: Iterable[Alert]) -> None:
-        """Set every rule's and topic's state."""
+        """Export the state of every rule and topic."""
         open_states = {(alert.rule, alert.topic): alert.state for alert in alerts}
         for rule in rules:
-            for topic in topics_of(rule, topics):
+            for topic in rule.watched_topics(topics):
                 for state in OPEN_STATES:
                     on = open_states.get((rule.name, topic)) == state
                     self.state.labels(rule.name, topic, state).set(int(on))

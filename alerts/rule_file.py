@@ -1,9 +1,9 @@
-"""Reading a rule file: YAML in, rules out, and errors that name file, line and rule."""
+"""Rule files: YAML in, rules out, and errors that name file, line and rule."""
 
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
 import yaml
 from pydantic import (
@@ -11,16 +11,20 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    create_model,
 )
 
+from alerts.detectors.base import ALL_TOPICS, Rule
 from alerts.errors import RuleError
-from alerts.rules import ALL, BY_TYPE, Rule, topics_of
+from alerts.rules import RULE_TYPES
+
+SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def load_rules(path: Path, topics: Sequence[str] = ()) -> tuple[Rule, ...]:
     """Read a rule file.  With `topics`, a rule on an unknown topic is refused too.
 
-    Raises RuleError with every complaint, a line each: file, line, rule, what is wrong.
+    Raises RuleError with every error of the file, a line each: file, line, rule, what is wrong.
     """
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
@@ -30,45 +34,59 @@ def load_rules(path: Path, topics: Sequence[str] = ()) -> tuple[Rule, ...]:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise RuleError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from error
-    nodes = _rule_nodes(path, root)
-    complaints: list[str] = []
-    rules = [rule for node in nodes if (rule := _rule(path, node, topics, complaints))]
-    seen: set[str] = set()
-    for rule, node in zip(rules, nodes, strict=False):
-        if not complaints and rule.name in seen:
-            complaints.append(f"{path}:{node.start_mark.line + 1}: rule {rule.name!r}: the name is taken")
-        seen.add(rule.name)
-    if complaints:
-        raise RuleError("\n".join(complaints))
+    rules: list[Rule] = []
+    lines: list[int] = []
+    errors: list[str] = []
+    for node in _rule_nodes(path, root):
+        try:
+            rules.append(_parse_rule(path, node, topics))
+            lines.append(node.start_mark.line + 1)
+        except _InvalidRule as invalid:
+            errors += [
+                f"{path}:{_line(node, location)}: rule {invalid.name!r}: {message}"
+                for location, message in invalid.errors
+            ]
+    errors = errors or _name_errors(path, rules, lines)
+    if errors:
+        raise RuleError("\n".join(errors))
     return tuple(rules)
 
 
+def _name_errors(path: Path, rules: Sequence[Rule], lines: Sequence[int]) -> list[str]:
+    names = [rule.name for rule in rules]
+    return [
+        f"{path}:{line}: rule {name!r}: the name is taken"
+        for i, (name, line) in enumerate(zip(names, lines, strict=True))
+        if name in names[:i]
+    ]
+
+
 class RuleFile:
-    """The rules of a file, read again when it changes; one that cannot be used leaves the old rules."""
+    """The rules of a file, read again when it changes; a file with errors leaves the previous rules."""
 
     def __init__(self, path: Path, topics: Sequence[str] = ()) -> None:
         """Raises RuleError."""
         self.path, self._topics = path, topics
-        self._seen = _stamp(path)
+        self._fingerprint = _fingerprint(path)
         self.rules = load_rules(path, topics)
 
     def changed(self) -> bool:
-        """Whether there are other rules now.  Raises RuleError, once for each change that cannot be used."""
-        stamp = _stamp(self.path)
-        if stamp == self._seen:
+        """Whether there are other rules now.  Raises RuleError, once for each change with errors."""
+        fingerprint = _fingerprint(self.path)
+        if fingerprint == self._fingerprint:
             return False
-        self._seen = stamp
+        self._fingerprint = fingerprint
         self.rules = load_rules(self.path, self._topics)
         return True
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
-    """What tells one state of a file from another; empty where there is none."""
+def _fingerprint(path: Path) -> tuple[int, ...]:
+    """Changes when the file does; empty if there is no file."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return ()
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _rule_nodes(path: Path, root: yaml.Node | None) -> list[yaml.Node]:
@@ -79,42 +97,43 @@ def _rule_nodes(path: Path, root: yaml.Node | None) -> list[yaml.Node]:
             raise RuleError(f"{path}:1: unknown key {next(iter(keys))!r}; allowed: rules")
         if isinstance(rules, yaml.SequenceNode):
             return list(rules.value)
-    raise RuleError(f"{path}:1: a mapping with the key `rules`, a list, was expected")
+    raise RuleError(f"{path}:1: expected a mapping with the key `rules`, a list")
 
 
-def _rule(path: Path, node: yaml.Node, topics: Sequence[str], complaints: list[str]) -> Rule | None:
+class _InvalidRule(Exception):
+    """One rule of a file cannot be used: each error is the location of a key and what is wrong with it."""
+
+    def __init__(self, name: object, errors: Sequence[tuple[Sequence[object], str]]) -> None:
+        super().__init__(name)
+        self.name, self.errors = name, errors
+
+
+def _parse_rule(path: Path, node: yaml.Node, topics: Sequence[str]) -> Rule:
+    """Raises _InvalidRule; RuleError if the node is not data."""
     try:
-        data = _plain(node)
+        data = _as_data(node)
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise RuleError(f"{path}:{node.start_mark.line + 1}: {error}") from error
-    name = data.get("name", "(unnamed)") if isinstance(data, dict) else "(unnamed)"
-
-    def complain(place: Sequence[object], message: str) -> None:
-        complaints.append(f"{path}:{_line(node, place)}: rule {name!r}: {message}")
-
-    kind = data.pop("type", None) if isinstance(data, dict) else None
-    model = BY_TYPE.get(str(kind))
-    if model is None:
-        complain(("type",), f"type is {kind!r}{_perhaps(str(kind), BY_TYPE)}; allowed: {', '.join(BY_TYPE)}")
-        return None
+    settings = data if isinstance(data, dict) else {}
+    name, type_name = settings.get("name", "(unnamed)"), settings.get("type")
+    rule_type = RULE_TYPES.get(str(type_name))
+    if rule_type is None:
+        hint, allowed = _did_you_mean(str(type_name), RULE_TYPES), ", ".join(RULE_TYPES)
+        raise _InvalidRule(name, [(("type",), f"type is {type_name!r}{hint}; allowed: {allowed}")])
     try:
-        rule = model.model_validate({**data, "type": kind})
+        rule = rule_type.model_validate(settings)
     except ValidationError as error:
-        for detail in error.errors():
-            complain(detail["loc"], _message(model, detail))
-        return None
-    unknown = [t for t in topics_of(rule, topics) if topics and t != ALL and t not in topics]
+        errors = [(detail["loc"], _message(rule_type, detail)) for detail in error.errors()]
+        raise _InvalidRule(name, errors) from error
+    unknown = [t for t in rule.watched_topics(topics) if topics and t != ALL_TOPICS and t not in topics]
     if unknown:
-        complain(
-            ("topics",),
-            f"unknown topic {unknown[0]!r}{_perhaps(unknown[0], topics)}; known: {', '.join(topics)}",
-        )
-        return None
+        hint, known = _did_you_mean(unknown[0], topics), ", ".join(topics)
+        raise _InvalidRule(name, [(("topics",), f"unknown topic {unknown[0]!r}{hint}; known: {known}")])
     return rule
 
 
-def _plain(node: yaml.Node) -> Any:
-    """The node as plain data; SafeLoader makes no objects."""
+def _as_data(node: yaml.Node) -> Any:
+    """The node as plain data; SafeLoader creates no objects."""
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_document(node)
@@ -126,41 +145,40 @@ def _message(model: type[BaseModel], detail: Any) -> str:
     field = ".".join(str(part) for part in detail["loc"]) or "the rule"
     if detail["type"] == "extra_forbidden":
         known = sorted(info.alias or name for name, info in model.model_fields.items())
-        return f"unknown key {field!r}{_perhaps(field, known)}; allowed: {', '.join(known)}"
+        return f"unknown key {field!r}{_did_you_mean(field, known)}; allowed: {', '.join(known)}"
     if detail["type"] == "missing":
         return f"{field} is required"
     return f"{field} is {detail['input']!r}: {detail['msg'].removeprefix('Value error, ')}"
 
 
-def _perhaps(word: str, known: Iterable[str]) -> str:
-    """A suggestion for a word that is nearly a known one."""
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A suggestion for a misspelt word; empty if no known word is close."""
     near = difflib.get_close_matches(word, known, 1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a rule file, for editors."""
+    any_type: Any = Union[tuple(RULE_TYPES.values())]  # noqa: UP007
+    rule: Any = Annotated[any_type, Field(discriminator="type")]
+    model = create_model(
+        "RuleFile",
+        __config__=ConfigDict(extra="forbid"),
+        __doc__="Alert rules.",
+        rules=(list[rule], ...),
+    )
+    return model.model_json_schema(by_alias=True) | {"$schema": SCHEMA_DIALECT}
 
-    class RuleFile(BaseModel):
-        """Alert rules."""
 
-        model_config = ConfigDict(extra="forbid")
-        rules: list[Annotated[Rule, Field(discriminator="type")]]
-
-    found = RuleFile.model_json_schema(by_alias=True)
-    found["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    return found
-
-
-def _line(node: yaml.Node, place: Sequence[object]) -> int:
-    """The line of the key that `place` leads to, or of the nearest thing around it."""
+def _line(node: yaml.Node, location: Sequence[object]) -> int:
+    """The line of the key at `location`, or of the nearest node around it."""
     line = node.start_mark.line + 1
-    for part in place:
+    for part in location:
         if isinstance(node, yaml.MappingNode):
-            found = [(key, value) for key, value in node.value if key.value == part]
-            if not found:
+            entries = [(key, value) for key, value in node.value if key.value == part]
+            if not entries:
                 break
-            line, node = found[0][0].start_mark.line + 1, found[0][1]
+            line, node = entries[0][0].start_mark.line + 1, entries[0][1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
             line = node.start_mark.line + 1

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import betainc, betaln, gammaln
 
-# How many windows' worth of chances a window has that is looked at again and again while it slides, measured
-# on simulated streams: `tests/unit/alerts/test_baseline.py` holds the false pages against the budget.
+# A window that slides is looked at again and again, and has as many chances to fire as this many separate
+# windows.  Measured on simulated streams: `tests/unit/alerts/test_baseline.py` counts the false pages.
 LOOKS = 4.0
 MONTH = 30 * 86_400.0
+YEAR = 365.25 * 86_400.0
 
 
 def count_tail(count: int, mean: float, variation: float) -> float:
     """The probability of at least `count` events where `mean` (above 0) are expected.
 
-    `variation` is the squared coefficient of variation of the rate itself, that is how uncertain and how
-    restless it is: the count is then negative-binomial with the shape 1 / variation, its variance
+    `variation` is the squared coefficient of variation of the rate itself: how uncertain it is and how much
+    it varies.  The count is then negative binomial with shape 1 / variation and variance
     mean + variation * mean² (Hilbe, Negative Binomial Regression, 2011); at 0 it is Poisson.
     """
     if count <= 0:
@@ -28,7 +29,7 @@ def count_tail(count: int, mean: float, variation: float) -> float:
 def share_tail(hits: int, n: int, share: float, correlation: float) -> float:
     """The probability of at least `hits` among `n` texts where `share` (0 to 1, exclusive) is usual.
 
-    Texts of one window resemble one another: `correlation` (0 to below 1) is the intra-class correlation of
+    Texts of one window resemble each other: `correlation` (0 to below 1) is the intra-class correlation of
     the beta-binomial distribution (Skellam 1948); at 0 it is binomial.
     """
     if hits <= 0:
@@ -41,38 +42,45 @@ def share_tail(hits: int, n: int, share: float, correlation: float) -> float:
 
 
 def mean_tail(mean: float, n: int, usual: float, deviation: float, variation: float) -> float:
-    """The probability that `n` scores have a mean as low as `mean`, where `usual` with the standard
-    deviation `deviation` is normal; `variation` is the variance of the windows' own means around it.
+    """The probability that `n` scores have a mean of `mean` or lower, where scores usually have the mean
+    `usual` and the standard deviation `deviation`.
 
-    A two-sample test in its normal approximation (Welch 1947), so only for windows of some dozens.
+    `variation` is the variance of the mean from window to window.  The test is the normal approximation of a
+    two-sample test (Welch 1947), so it is meant for dozens of scores.
     """
     error = math.sqrt(deviation**2 / max(n, 1) + variation)
     return 0.5 * math.erfc((usual - mean) / (error * math.sqrt(2))) if error > 0 else float(mean >= usual)
 
 
 def chance_allowed(false_pages_per_month: float, window_seconds: float, topics: int) -> float:
-    """How improbable a window must be, so that all `topics` together page so often by chance alone.
-
-    A month has MONTH / window_seconds windows side by side, and LOOKS times as many chances in a sliding
-    one; the topics share the budget (Bonferroni).
-    """
+    """How improbable a window must be to fire, so that all `topics` together page `false_pages_per_month`
+    times a month by chance alone.  The topics share the budget (Bonferroni)."""
     chances = MONTH / window_seconds * LOOKS * topics
     return min(0.05, false_pages_per_month / chances)
 
 
-def cusum(worse: Sequence[float], slack: float) -> tuple[float, int]:
-    """The one-sided cumulative sum of standardized values, each less `slack` and never below 0 (Page 1954),
-    and where its last rise from 0 began."""
+def chances_per_year(window_seconds: float, topics: int) -> float:
+    """How many independent chances to fire a rule has in a year: the number of windows side by side, LOOKS
+    times as many because they slide, on every topic.
+
+    A probability for a single window times this is how often chance alone produces such a window.
+    """
+    return YEAR / window_seconds * LOOKS * topics
+
+
+def cusum(excesses: Sequence[float], slack: float) -> tuple[float, int]:
+    """The one-sided cumulative sum of standardized values (Page 1954), and the index at which its last rise
+    from 0 began.  Each value counts less `slack`, and the sum never falls below 0."""
     total, since = 0.0, 0
-    for at, value in enumerate(worse):
+    for index, value in enumerate(excesses):
         total = max(0.0, total + value - slack)
         if total == 0.0:
-            since = at + 1
+            since = index + 1
     return total, since
 
 
 def cusum_limit(slack: float, length: float) -> float:
-    """The limit that a CUSUM of standard normal values passes once in `length` of them on average.
+    """The limit that a CUSUM of standard normal values passes once in `length` values on average.
 
     Siegmund's approximation (Sequential Analysis, 1985, equation 2.57), solved by bisection.
     """

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from alerts.delivery.notifiers import Webhooks
-from alerts.rules import Rule
+from alerts.detectors.base import Rule
 from stream.domain.alerts import Alert
 from stream.domain.documents import printable
 

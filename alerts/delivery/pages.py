@@ -7,7 +7,7 @@ from datetime import datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from alerts.rules import Rule
+from alerts.detectors.base import Rule
 from stream.domain.alerts import Alert, AlertState, PageRequest, Severity
 from stream.domain.documents import printable
 

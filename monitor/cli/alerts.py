@@ -42,15 +42,14 @@ def rules() -> None:
 def rules_check(file: Path, config: Path | None) -> None:
     """Read a rule file; complaints name file, line and rule."""
     from alerts.rule_file import load_rules
-    from alerts.rules import BaselineRule
     from models.network.artifact import read_info
 
     found = load_rules(file, read_info(settings.load(config).models.weights).labels["topic"])
-    budget = sum(rule.false_pages_per_month for rule in found if isinstance(rule, BaselineRule))
+    budget = sum(rule.false_page_budget for rule in found)
     click.echo(f"{file}: {len(found)} rules; by chance alone they fire {budget:g} times a month at most")
     for rule in found:
         about = rule.topics if isinstance(rule.topics, str) else ", ".join(rule.topics)
-        click.echo(f"  {rule.name}: {rule.type}, {rule.severity}, topics {about}")
+        click.echo(f"  {rule.name}: {rule.type_name()}, {rule.severity}, topics {about}")
 
 
 @rules.command("schema", epilog=examples("monitor rules schema > rules.schema.json"))

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from alerts.backtest import Page, Text, backtest
-from alerts.rules import BaselineRule, Rule
+from alerts.detectors.base import Rule
 from models import backend_selection
 from models.data.dataset import fingerprint, records
 from models.errors import DataError
@@ -159,7 +159,7 @@ def stored(
     settings: Settings, start: datetime | None, end: datetime | None, rule_files: Sequence[Sequence[Rule]]
 ) -> list[Text]:
     """The judged documents of the database before `end`, from as long before `start` as rules look back."""
-    lengths = [r.baseline for rules in rule_files for r in rules if isinstance(r, BaselineRule)]
+    lengths = [r.baseline_spec.history for rules in rule_files for r in rules if r.baseline_spec]
     back = max(lengths, default=timedelta(0))
     since = start - back if start else EPOCH
     store = Store(database.connect(settings.database), settings.stream.window_seconds)

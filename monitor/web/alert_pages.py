@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from alerts.rules import ALL
+from alerts.detectors.base import ALL_TOPICS
 from stream.domain.alerts import Alert
 from stream.domain.sums import window_start
 from stream.storage.alerts import SqlEpisodeStore
@@ -68,7 +68,7 @@ class AlertPages:
         start = window_start(alert.since - around, width)
         bars = {start + i * width: Bar(start + i * width, 0, 0) for i in range((end - start) // width + 1)}
         for cell in self._store.reads.sums_by_window(start, end, width):
-            if alert.topic in (ALL, cell.topic):
+            if alert.topic in (ALL_TOPICS, cell.topic):
                 bar = bars[cell.start]
                 bars[cell.start] = Bar(bar.start, bar.texts + cell.n, bar.negative + cell.negative)
         return list(bars.values())

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.detectors.observe import Observation
+from alerts.detectors.base import Observation
+from alerts.detectors.threshold import ThresholdRule
 from alerts.lifecycle import step
-from alerts.rules import ThresholdRule
 from models.inference.batching import token_batches
 from models.network.artifact import pack, unpack
 from stream.codec import REASONS, Codec

@@ -7,9 +7,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from alerts.baseline import Baseline, live_stretches, negatives, texts, without
-from alerts.detectors.observe import Usual, Watched, observe
-from alerts.rules import MoodShiftRule, NegativeSurgeRule, SlowDriftRule
+from alerts.baseline import Baseline, live_ranges, negatives, texts, without
+from alerts.detectors.base import TopicWindow
+from alerts.detectors.mood_shift import MoodShiftRule
+from alerts.detectors.negative_surge import NegativeSurgeRule
+from alerts.detectors.slow_drift import SlowDriftRule
+from alerts.expectation import Expectation
 from stream.domain.sums import Aggregate
 
 HOUR = timedelta(hours=1)
@@ -34,12 +37,12 @@ def history(counts: list[tuple[int, int]], start: datetime = MONDAY) -> Baseline
 def test_a_silence_longer_than_the_gap_is_left_out() -> None:
     starts = [MONDAY, MONDAY + HOUR, MONDAY + 10 * HOUR]
     end = MONDAY + 11 * HOUR
-    assert live_stretches(starts, HOUR, end, 2 * HOUR) == [
+    assert live_ranges(starts, HOUR, end, 2 * HOUR) == [
         (MONDAY, MONDAY + 2 * HOUR),
         (MONDAY + 10 * HOUR, end),
     ]
-    assert live_stretches(starts, HOUR, end, 12 * HOUR) == [(MONDAY, end)]
-    assert live_stretches([], HOUR, end, HOUR) == []
+    assert live_ranges(starts, HOUR, end, 12 * HOUR) == [(MONDAY, end)]
+    assert live_ranges([], HOUR, end, HOUR) == []
 
 
 def test_periods_are_cut_out_of_stretches() -> None:
@@ -95,7 +98,7 @@ def test_texts_that_resemble_one_another_are_known_for_it() -> None:
     assert history(apart).correlation(HOUR) < 0.005
 
 
-def _same(usual: Usual) -> Usual:
+def _same(usual: Expectation) -> Expectation:
     return usual
 
 
@@ -123,12 +126,20 @@ def pages(rules: Sequence[NegativeSurgeRule | MoodShiftRule], year: list[tuple[i
     for at in range(28 * 24, len(year)):
         if at % 24 == 0 or usual is None:
             past = at - 28 * 24
-            usual = Usual(rules[0], history(year[past : at - hours], MONDAY + past * HOUR))
+            usual = Expectation(
+                rules[0].baseline_spec, history(year[past : at - hours], MONDAY + past * HOUR)
+            )
         n, k = np.sum(year[at - hours : at], axis=0)
         end = MONDAY + at * HOUR
-        watched = Watched(cell(end - window, int(n), int(k)), end - window, end, True, partial(_same, usual))
+        seen = TopicWindow(
+            total=cell(end - window, int(n), int(k)),
+            start=end - window,
+            end=end,
+            feed_is_live=True,
+            expectation=partial(_same, usual),
+        )
         for i, rule in enumerate(rules):
-            if observe(rule, "all", watched).breached:
+            if rule.observe("all", seen).breached:
                 found[i] += at >= quiet_until[i]
                 quiet_until[i] = at + 24
     return found
@@ -189,19 +200,27 @@ def first_drifts(rule: SlowDriftRule, year: list[tuple[int, int]]) -> list[float
     found: list[float] = []
     firing = False
     for at in range(back, len(year), step):
-        usual = Usual(rule, history(year[at - back : at - hours], MONDAY + (at - back) * HOUR))
+        usual = Expectation(
+            rule.baseline_spec, history(year[at - back : at - hours], MONDAY + (at - back) * HOUR)
+        )
         steps = [
             cell(MONDAY + i * HOUR, *(int(x) for x in np.sum(year[i : i + step], axis=0)))
             for i in range(at - hours, at, step)
         ]
         end = MONDAY + at * HOUR
         whole = sum(steps[1:], steps[0])
-        seen = observe(
-            rule,
+        observation = rule.observe(
             "all",
-            Watched(whole, end - rule.window, end, True, partial(_same, usual), 1, steps),
+            TopicWindow(
+                total=whole,
+                start=end - rule.window,
+                end=end,
+                feed_is_live=True,
+                expectation=partial(_same, usual),
+                steps=steps,
+            ),
         )
-        if seen.breached and not firing:
+        if observation.breached and not firing:
             found.append(at / 24)
-        firing = (firing or seen.breached) and not seen.calm
+        firing = (firing or observation.breached) and not observation.calm
     return found

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from alerts.detectors.observe import Observation
+from alerts.detectors.base import Observation
+from alerts.detectors.threshold import ThresholdRule
 from alerts.lifecycle import episode_id, step
-from alerts.rules import ThresholdRule
 from stream.domain.alerts import Alert
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)

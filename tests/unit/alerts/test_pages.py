@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from alerts.delivery.pages import Delivery, QuietHours, alert_message, as_text, grouped
 from alerts.delivery.template import EXAMPLE
-from alerts.rules import ThresholdRule
+from alerts.detectors.threshold import ThresholdRule
 from alerts.settings import AlertSettings
 from stream.domain.alerts import Alert, EvidenceItem
 

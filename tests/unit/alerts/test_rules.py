@@ -1,14 +1,21 @@
+import re
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from alerts.baseline import negatives, texts
+from alerts.detectors.base import ALL_TOPICS
+from alerts.detectors.negative_surge import NegativeSurgeRule
+from alerts.detectors.threshold import ThresholdRule
 from alerts.errors import RuleError
 from alerts.rule_file import load_rules
-from alerts.rules import ALL, NegativeSurgeRule, ThresholdRule, topics_of
+from alerts.rules import RULE_TYPES
 from alerts.settings import SHIPPED_RULES
 from monitor.demo.demo import RULES as DEMO_RULES
 
+ROOT = Path(__file__).parents[3]
+PACKAGES = ("alerts", "stream", "models", "monitor")
 GOOD = """\
 rules:
   - name: share
@@ -38,8 +45,8 @@ def test_rules_are_read_with_durations_and_defaults(tmp_path: Path) -> None:
     assert (share.window, share.hold) == (timedelta(seconds=90), timedelta(minutes=2))
     assert (share.direction, share.clear_at) == (1, 0.6)
     assert surge.baseline == timedelta(days=7)
-    assert topics_of(share, ("Macro",)) == ("Earnings", "IPO")
-    assert topics_of(surge, ("Macro",)) == (ALL,)
+    assert share.watched_topics(("Macro",)) == ("Earnings", "IPO")
+    assert surge.watched_topics(("Macro",)) == (ALL_TOPICS,)
 
 
 @pytest.mark.parametrize("path", [SHIPPED_RULES, DEMO_RULES])
@@ -58,8 +65,8 @@ BROKEN = [
     ("an unknown topic", GOOD.replace("IPO", "Ipo"), "rules.yaml:8: rule 'share': unknown topic 'Ipo'; known: Earnings, IPO"),
     ("a name twice", GOOD.replace("name: surge", "name: share"), "rules.yaml:9: rule 'share': the name is taken"),
     ("thresholds the wrong way round", GOOD.replace("threshold: 0.6", "threshold: 0.6\n    resolve_at: 0.7"), "resolve_at must lie on the calm side"),
-    ("no list", "rules: 5", "rules.yaml:1: a mapping with the key `rules`"),
-    ("nothing", "", "rules.yaml:1: a mapping with the key `rules`"),
+    ("no list", "rules: 5", "rules.yaml:1: expected a mapping with the key `rules`"),
+    ("nothing", "", "rules.yaml:1: expected a mapping with the key `rules`"),
     ("another key", "rule: []", "rules.yaml:1: unknown key 'rule'"),
     ("no YAML", "rules:\n  - name: [", "rules.yaml:"),
     ("a tag that would make an object", "rules: [!!python/object/apply:os.system [ls]]", "rules.yaml:1:"),
@@ -92,3 +99,48 @@ def test_every_complaint_is_told_at_once(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(RuleError, match=r"gone\.yaml: cannot be read"):
         load_rules(tmp_path / "gone.yaml")
+
+
+def test_a_rule_type_is_one_file_and_one_entry_in_the_registry() -> None:
+    """No other code knows a rule type by name: it asks every rule for what the base class declares."""
+    code = {path: path.read_text() for part in PACKAGES for path in (ROOT / part).rglob("*.py")}
+    for name, rule_type in RULE_TYPES.items():
+        own = ROOT / "alerts" / "detectors" / f"{name}.py"
+        users = {path for path, text in code.items() if re.search(rf"\b{rule_type.__name__}\b", text)}
+        assert users == {own, ROOT / "alerts" / "rules.py"}
+    assert not [path for path, text in code.items() if re.search(r"isinstance\([^()]*Rule\b", text)]
+
+
+def test_every_rule_type_states_its_own_facts() -> None:
+    required = {
+        "threshold": {"watch": "mean_score", "threshold": -0.3},
+        "heartbeat": {"sources": ["wire"], "for": "0s"},
+    }
+    rules = {
+        name: rule_type.model_validate({"name": "x", "type": name} | required.get(name, {}))
+        for name, rule_type in RULE_TYPES.items()
+    }
+
+    def named(fact: str) -> set[str]:
+        return {name for name, rule in rules.items() if getattr(rule, fact)}
+
+    surges, baselines = {"negative_surge", "volume_surge"}, {"mood_shift", "silence", "slow_drift"}
+    assert named("watches_documents") == rules.keys() - {"heartbeat"}
+    assert named("has_evidence") == rules.keys() - {"heartbeat", "silence"}
+    assert named("can_fire_late") == {"threshold", "mood_shift"} | surges
+    assert named("baseline_spec") == named("false_page_budget") == surges | baselines
+    assert named("step_length") == {"slow_drift"}
+    assert {name: rules[name].baseline_spec.count for name in surges | baselines} == {
+        "negative_surge": negatives,
+        "volume_surge": texts,
+        "mood_shift": negatives,
+        "silence": texts,
+        "slow_drift": negatives,
+    }
+    drift = rules["slow_drift"].baseline_spec
+    assert (drift.history, drift.comparison_length) == (timedelta(days=28), timedelta(hours=12))
+
+
+def test_a_rule_that_waits_cannot_fire_late() -> None:
+    rule = RULE_TYPES["volume_surge"].model_validate({"name": "x", "type": "volume_surge", "for": "5m"})
+    assert not rule.can_fire_late

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from alerts.backtest import Page, Text, backtest
+from alerts.detectors.base import Rule
+from alerts.detectors.silence import SilenceRule
 from alerts.rule_file import load_rules
-from alerts.rules import Rule, SilenceRule
 from alerts.settings import SHIPPED_RULES
 
 START = datetime(2026, 1, 5, tzinfo=UTC)

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from alerts.delivery.notifiers import Channels, Webhooks
 from alerts.delivery.pages import Delivery, alert_message
 from alerts.delivery.template import EXAMPLE
+from alerts.detectors.threshold import ThresholdRule
 from alerts.metrics import AlertMetrics
-from alerts.rules import ThresholdRule
 from monitor.runtime.log import LOUD, SECRETIVE
 from monitor.runtime.tasks.page_delivery import PageDelivery
 from stream.domain.alerts import Alert, AlertState, Transition

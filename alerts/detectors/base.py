@@ -1,0 +1,219 @@
+"""What every rule type shares: the base class, what a rule looks at, and what it reports."""
+
+import re
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Annotated, ClassVar, Literal, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from alerts.delivery import template
+from alerts.expectation import BaselineSpec, Expectation
+from stream.domain.alerts import Severity
+from stream.domain.documents import Kind
+from stream.domain.sums import Aggregate, Selection
+
+ALL_TOPICS = "all"
+NO_TIME = timedelta(0)
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+LONGEST_SECONDS = 366 * 86_400
+SEVERITY_SCHEMA = {"enum": list(Severity), "title": "Severity", "type": "string"}
+Watch = Literal["mean_score", "negative_share"]
+
+
+def parse_duration(value: object) -> object:
+    """The duration that a text such as 90s, 15m, 24h or 7d means.  Raises ValueError."""
+    if isinstance(value, timedelta):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value).strip())
+    if not match:
+        raise ValueError("a duration is a number and a unit: 90s, 15m, 24h or 7d")
+    seconds = float(match[1]) * UNITS[match[2]]
+    if seconds > LONGEST_SECONDS:
+        raise ValueError("at most 366d")
+    return timedelta(seconds=seconds)
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^\d+(\.\d+)?[smhd]$", "examples": ["90s", "15m", "24h", "7d"]}
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicWindow:
+    """What a rule looks at: one topic in the window [start, end).
+
+    `total` sums up the topic's documents.  `feed_is_live` is whether any topic had a document in the window:
+    a silent feed is not a calm one.  `expectation` computes what is usual, None for rules without a baseline.
+    `topic_count` is how many topics the rule watches one by one.  `steps` are the completed steps of the
+    window, for rules with a `step_length`.  `last_seen` says when each source last published in the window,
+    for rules that watch sources.
+    """
+
+    total: Aggregate
+    start: datetime
+    end: datetime
+    feed_is_live: bool
+    expectation: Callable[[], Expectation] | None = None
+    topic_count: int = 1
+    steps: Sequence[Aggregate] = ()
+    last_seen: Mapping[str, datetime] = field(default_factory=dict)
+
+    @property
+    def length(self) -> timedelta:
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a rule reports of one topic: `breached` asks for an alert, `calm` for its end.
+
+    Both are false between the two thresholds.  Without data both are false and `value` is None.  Too few
+    documents on a live feed are calm and have no value either: an episode keeps its last value.
+    """
+
+    n: int
+    value: float | None
+    threshold: float
+    breached: bool
+    calm: bool
+    uncertainty: str
+    summary: str
+    usual: float | None = None
+
+
+def no_data(threshold: float, n: int, reason: str) -> Observation:
+    """Nothing is known, so an alert neither begins nor ends."""
+    return Observation(n, None, threshold, breached=False, calm=False, uncertainty=reason, summary=reason)
+
+
+def calm(threshold: float, n: int, reason: str, summary: str) -> Observation:
+    """Calm, but there is no value to report."""
+    return Observation(n, None, threshold, breached=False, calm=True, uncertainty=reason, summary=summary)
+
+
+class Rule(BaseModel):
+    """The base of all rule types.
+
+    `topics` is `each` (every topic by itself), `all` (all of them together) or a list of names; `sources`,
+    `symbols` and `languages` restrict the rule to matching documents.  The window is the latest stretch of
+    event time, up to now.  `for` is how long a breach must last before the rule fires, `keep_firing_for` how
+    long it must be over before the alert resolves, and `cool_down` how long the rule then stays quiet.
+    `min_sources` and `min_authors` are how many must have written the negative documents.  An alert that
+    fired `flap_count` times within `flap_window` and fires again is flapping: it pages once, and resolves
+    after a calm of that length.  `message` is a template of what a page says: {{ topic }}, {{ value }},
+    {{ n }} and the alert's other fields.
+
+    A subclass is a rule type: it declares its `type` and its own settings, and implements `observe`.  The
+    rest of the code asks a rule only for what this class declares.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    # Whether the rule looks at documents; a rule that does not watches sources.
+    watches_documents: ClassVar[bool] = True
+    # Whether there are documents to show as evidence of a breach.
+    has_evidence: ClassVar[bool] = True
+
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$")
+    topics: Literal["each", "all"] | tuple[str, ...] = "each"
+    kinds: tuple[Kind, ...] = Field(tuple(Kind), min_length=1)
+    sources: tuple[str, ...] = ()
+    symbols: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    window: Duration = timedelta(minutes=15)
+    min_documents: int = Field(20, ge=1)
+    min_sources: int = Field(1, ge=1)
+    min_authors: int = Field(0, ge=0)
+    hold: Duration = Field(NO_TIME, alias="for")
+    keep_firing_for: Duration = timedelta(minutes=5)
+    cool_down: Duration = NO_TIME
+    flap_count: int = Field(3, ge=1)
+    flap_window: Duration = timedelta(hours=3)
+    message: str | None = Field(None, max_length=4000)
+    severity: Annotated[Severity, WithJsonSchema(SEVERITY_SCHEMA)] = Severity.PAGE
+    labels: dict[str, str] = {}
+    runbook: str | None = None
+
+    @abstractmethod
+    def observe(self, topic: str, seen: TopicWindow) -> Observation:
+        """Look at one topic.  Pure: the result depends on the arguments alone."""
+
+    @classmethod
+    def type_name(cls) -> str:
+        """The rule's `type` in a rule file."""
+        return str(get_args(cls.model_fields["type"].annotation)[0])
+
+    @property
+    def selection(self) -> Selection:
+        return Selection(self.sources, self.symbols, self.languages)
+
+    @property
+    def baseline_spec(self) -> BaselineSpec | None:
+        """The history that the rule compares its window with, if any."""
+        return None
+
+    @property
+    def step_length(self) -> timedelta | None:
+        """The length of the steps that the rule cuts its window into, if it does."""
+        return None
+
+    @property
+    def false_page_budget(self) -> float:
+        """How many pages a month the rule may send by chance alone, where it has such a limit."""
+        return 0.0
+
+    @property
+    def can_fire_late(self) -> bool:
+        """Whether late documents can raise an alert for a past window.  A rule with `for` cannot: how long
+        the breach lasted is not known afterwards."""
+        return not self.hold
+
+    def watched_topics(self, all_topics: Sequence[str]) -> tuple[str, ...]:
+        """The topics that the rule watches one by one; ALL_TOPICS stands for all of them together."""
+        if self.topics == "each":
+            return tuple(all_topics)
+        return (ALL_TOPICS,) if self.topics == ALL_TOPICS else tuple(self.topics)
+
+    @field_validator("message")
+    @classmethod
+    def _message_renders(cls, message: str | None) -> str | None:
+        if message is not None:
+            template.render(message, template.EXAMPLE)
+        return message
+
+    @model_validator(mode="after")
+    def _window_and_topics_are_usable(self) -> "Rule":
+        if self.window <= NO_TIME:
+            raise ValueError("window must be longer than 0s")
+        if not self.topics or (isinstance(self.topics, tuple) and len(set(self.topics)) < len(self.topics)):
+            raise ValueError("topics must be each, all, or a list that names each topic once")
+        return self
+
+
+def watched_name(watch: Watch) -> str:
+    return "mean score" if watch == "mean_score" else "share of negatives"
+
+
+def watched_value(watch: Watch, total: Aggregate) -> float:
+    """The figure that a rule watches; 0 without documents."""
+    return (total.mean if watch == "mean_score" else total.negative_share) or 0.0
+
+
+def watched_text(watch: Watch, value: float) -> str:
+    """The figure as operators read it: a score from -1 to 1, or a percentage."""
+    return f"{value:.2f}" if watch == "mean_score" else f"{value:.0%}"

@@ -1,0 +1,41 @@
+"""Heartbeat: a source that must publish has not."""
+
+from datetime import timedelta
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from alerts.detectors.base import NO_TIME, Duration, Observation, Rule, TopicWindow
+from alerts.wording import duration_text
+
+
+class HeartbeatRule(Rule):
+    """Fires when one of its `sources` has published nothing within the window: no kind, topic or language,
+    and regardless of what is usual."""
+
+    watches_documents: ClassVar[bool] = False
+    has_evidence: ClassVar[bool] = False
+
+    type: Literal["heartbeat"]
+    topics: Literal["all"] = "all"
+    sources: tuple[str, ...] = Field(min_length=1)
+    # A monitor that was down first reads the documents that waited meanwhile.
+    hold: Duration = Field(timedelta(minutes=2), alias="for")
+    keep_firing_for: Duration = NO_TIME
+
+    @property
+    def can_fire_late(self) -> bool:
+        return False
+
+    def observe(self, topic: str, seen: TopicWindow) -> Observation:
+        missing = [source for source in self.sources if source not in seen.last_seen]
+        subject = f"no documents from {', '.join(missing)}" if missing else "documents from every source"
+        return Observation(
+            n=len(seen.last_seen),
+            value=float(len(missing)),
+            threshold=1.0,
+            breached=bool(missing),
+            calm=not missing,
+            uncertainty="by the publication times of the documents read so far",
+            summary=f"{subject} in the last {duration_text(seen.length)}",
+        )

@@ -1,0 +1,76 @@
+"""Mood shift: the documents of the window, few or many, are more negative than usual."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from alerts.baseline import Count, negatives
+from alerts.detectors.base import Observation, TopicWindow, watched_value
+from alerts.detectors.baseline_rule import BaselineRule
+from alerts.expectation import Expectation
+from alerts.statistics import mean_tail, share_tail
+from alerts.wording import duration_text, mean_confidence, share_confidence
+
+
+class MoodShiftRule(BaselineRule):
+    """Fires when the documents of the window, few or many, are more negative than usual.
+
+    `negative_share`: the share of negatives is `factor` times the usual one or more; exact for few documents.
+    `mean_score`: the mean score is lower by `min_shift` or more; for windows with dozens of documents.
+    """
+
+    type: Literal["mood_shift"]
+    watch: Literal["negative_share", "mean_score"] = "negative_share"
+    min_negative: int = Field(4, ge=1)
+    min_shift: float = Field(0.15, gt=0, le=2)
+
+    @property
+    def count(self) -> Count:
+        return negatives
+
+    @property
+    def required_negatives(self) -> int:
+        return self.min_negative
+
+    def compare(self, topic: str, seen: TopicWindow, usual: Expectation) -> Observation:
+        compare = self._compare_share if self.watch == "negative_share" else self._compare_mean
+        return compare(topic, seen, usual)
+
+    def _compare_share(self, topic: str, seen: TopicWindow, usual: Expectation) -> Observation:
+        """The number of negatives, compared with a beta-binomial distribution (`statistics.share_tail`)."""
+        total, usual_share = seen.total, usual.negative_share
+        share = watched_value(self.watch, total)
+        chance = share_tail(total.negative, total.n, usual_share, usual.correlation)
+        return Observation(
+            n=total.n,
+            value=share,
+            threshold=min(1.0, usual_share * self.factor),
+            breached=share >= usual_share * self.factor and chance <= self.allowed_chance(seen),
+            calm=share <= usual_share * self.resolve_factor,
+            uncertainty=f"{self.chance_text(chance, seen)}; {share_confidence(total)}",
+            summary=(
+                f"{topic}: {total.negative} of {total.n} documents negative in "
+                f"{duration_text(seen.length)} ({share:.0%}, usually {usual_share:.0%})"
+            ),
+            usual=usual_share,
+        )
+
+    def _compare_mean(self, topic: str, seen: TopicWindow, usual: Expectation) -> Observation:
+        """The mean score, compared with a normal distribution (`statistics.mean_tail`)."""
+        total, mean = seen.total, watched_value(self.watch, seen.total)
+        usual_mean, deviation, variance = usual.scores
+        chance = mean_tail(mean, total.n, usual_mean, deviation, variance)
+        fires_at = usual_mean - self.min_shift
+        return Observation(
+            n=total.n,
+            value=mean,
+            threshold=fires_at,
+            breached=mean <= fires_at and chance <= self.allowed_chance(seen),
+            calm=mean >= usual_mean - self.min_shift * self.resolve_factor / self.factor,
+            uncertainty=f"{self.chance_text(chance, seen)}; {mean_confidence(total)}",
+            summary=(
+                f"{topic}: mean score {mean:.2f} in {duration_text(seen.length)}, usually {usual_mean:.2f} "
+                f"({total.n} documents)"
+            ),
+            usual=usual_mean,
+        )

@@ -1,0 +1,37 @@
+"""Negative surge: far more negative documents than usual."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from alerts.baseline import Count, negatives
+from alerts.detectors.base import Observation, TopicWindow
+from alerts.detectors.baseline_rule import BaselineRule
+from alerts.detectors.surge import compare_count
+from alerts.expectation import Expectation
+from alerts.wording import duration_text, ratio_text
+
+
+class NegativeSurgeRule(BaselineRule):
+    """Fires when negative documents arrive at `factor` times their usual rate or more, and that is improbable
+    by chance."""
+
+    type: Literal["negative_surge"]
+    min_negative: int = Field(10, ge=1)
+
+    @property
+    def count(self) -> Count:
+        return negatives
+
+    @property
+    def required_negatives(self) -> int:
+        return self.min_negative
+
+    def compare(self, topic: str, seen: TopicWindow, usual: Expectation) -> Observation:
+        total = seen.total
+        ratio = ratio_text(total.negative, usual.expected(seen.start, seen.end))
+        summary = (
+            f"{topic}: {total.negative} negative documents in {duration_text(seen.length)}, {ratio} "
+            f"({total.n} documents in all)"
+        )
+        return compare_count(self, summary, seen, usual)

@@ -1,0 +1,50 @@
+"""Silence: no documents where some are usual."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from alerts.detectors.base import Observation, TopicWindow, calm
+from alerts.detectors.baseline_rule import BaselineRule
+from alerts.expectation import Expectation
+from alerts.statistics import count_tail
+from alerts.wording import amount_text, duration_text
+
+
+class SilenceRule(BaselineRule):
+    """Fires when there is no document where `min_expected` or more are usual, and that is improbable by
+    chance."""
+
+    has_evidence: ClassVar[bool] = False
+
+    type: Literal["silence"]
+    topics: Literal["each", "all"] | tuple[str, ...] = "all"
+    min_expected: float = Field(5.0, gt=0)
+
+    @property
+    def can_fire_late(self) -> bool:
+        return False
+
+    def observe_without_baseline(self, topic: str, seen: TopicWindow) -> Observation | None:
+        n = seen.total.n
+        if n:
+            summary = f"{topic}: {n} documents in the last {duration_text(seen.length)}"
+            return calm(self.min_expected, n, "documents are arriving", summary)
+        return None
+
+    def compare(self, topic: str, seen: TopicWindow, usual: Expectation) -> Observation:
+        expected = usual.expected(seen.start, seen.end)
+        chance = 1 - count_tail(1, expected, usual.variation)
+        return Observation(
+            n=seen.total.n,
+            value=expected,
+            threshold=self.min_expected,
+            breached=expected >= self.min_expected and chance <= self.allowed_chance(seen),
+            calm=False,
+            uncertainty=self.chance_text(chance, seen),
+            summary=(
+                f"{topic}: no documents in the last {duration_text(seen.length)}, "
+                f"usually {amount_text(expected)}"
+            ),
+            usual=expected,
+        )

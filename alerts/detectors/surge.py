@@ -1,0 +1,25 @@
+"""What negative and volume surges share: a count far above its usual rate."""
+
+from alerts.detectors.base import Observation, TopicWindow
+from alerts.detectors.baseline_rule import BaselineRule
+from alerts.expectation import Expectation
+from alerts.statistics import count_tail
+
+
+def compare_count(rule: BaselineRule, summary: str, seen: TopicWindow, usual: Expectation) -> Observation:
+    """Fires where the count is `factor` times the usual one and that is improbable by chance.
+
+    The count is compared with a negative binomial distribution (`statistics.count_tail`).
+    """
+    count, expected = rule.count(seen.total), usual.expected(seen.start, seen.end)
+    chance = count_tail(count, expected, usual.variation)
+    return Observation(
+        n=seen.total.n,
+        value=count / expected,
+        threshold=rule.factor,
+        breached=count >= rule.factor * expected and chance <= rule.allowed_chance(seen),
+        calm=count <= rule.resolve_factor * expected,
+        uncertainty=rule.chance_text(chance, seen),
+        summary=summary,
+        usual=expected,
+    )

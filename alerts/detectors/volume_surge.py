@@ -1,0 +1,24 @@
+"""Volume surge: far more documents than usual, of any sentiment."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from alerts.detectors.base import Observation, TopicWindow
+from alerts.detectors.baseline_rule import BaselineRule
+from alerts.detectors.surge import compare_count
+from alerts.expectation import Expectation
+from alerts.wording import duration_text, ratio_text
+
+
+class VolumeSurgeRule(BaselineRule):
+    """Fires when documents of any sentiment arrive at `factor` times their usual rate or more, and that is
+    improbable by chance."""
+
+    type: Literal["volume_surge"]
+    factor: float = Field(3.0, gt=1)
+
+    def compare(self, topic: str, seen: TopicWindow, usual: Expectation) -> Observation:
+        ratio = ratio_text(seen.total.n, usual.expected(seen.start, seen.end))
+        summary = f"{topic}: {seen.total.n} documents in {duration_text(seen.length)}, {ratio}"
+        return compare_count(self, summary, seen, usual)

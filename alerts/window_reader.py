@@ -1,0 +1,233 @@
+"""Reads what rules look at: the current window, the history before it, and the evidence of a breach."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import groupby
+
+from alerts.baseline import HOUR, Baseline, TimeRange, live_ranges, without
+from alerts.detectors.base import ALL_TOPICS, Observation, Rule, TopicWindow
+from alerts.evidence import distinct_stories
+from alerts.expectation import BaselineSpec, Expectation
+from alerts.ports import AggregateReader, EpisodeStore
+from stream.domain.alerts import Alert
+from stream.domain.sums import Aggregate, Scope, window_start
+
+EVIDENCE_ITEMS = 5
+# How many documents are read to find that many distinct stories: many copies of one story must not push the
+# others out of the evidence.
+EVIDENCE_CANDIDATES = 50
+# In a longer gap of the baseline the feed was down, and the gap is no part of the usual rate.
+LONGEST_GAP = HOUR
+# Documents that arrive later than this raise no alert: what they report is over.
+LATE_LIMIT = timedelta(hours=6)
+# An alert names so many sources, those with the most negative documents.
+NAMED_SOURCES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The cells of every topic before a rule's window, and what was learned from them by topic."""
+
+    end: datetime
+    width: timedelta
+    cells: Sequence[Aggregate]
+    live: Sequence[TimeRange]
+    past_alerts: Sequence[Alert]
+    expectations: dict[str, Expectation] = field(default_factory=dict)
+
+    def expectation(self, rule: Rule, spec: BaselineSpec, topic: str) -> Expectation:
+        """What is usual on one topic, computed once.  The rule's own past alerts are left out."""
+        if topic not in self.expectations:
+            alert_times = [
+                TimeRange(alert.since - rule.window, alert.resolved_at)
+                for alert in self.past_alerts
+                if alert.topic == topic and alert.resolved_at is not None
+            ]
+            calm_cells = [
+                cell
+                for cell in _topic_cells(self.cells, rule, topic)
+                if not any(alert_time.covers(cell.start) for alert_time in alert_times)
+            ]
+            baseline = Baseline(calm_cells, without(self.live, alert_times), self.width)
+            self.expectations[topic] = Expectation(spec, baseline)
+        return self.expectations[topic]
+
+
+class WindowReader:
+    """Reads windows, baselines and evidence from the store.
+
+    Between two evaluations it keeps only the histories, for a while: they are many rows and change slowly.
+    """
+
+    def __init__(
+        self, topics: Sequence[str], reader: AggregateReader, episodes: EpisodeStore, window_width: timedelta
+    ) -> None:
+        """`window_width` is the width of the stored windows."""
+        self._topics, self._reader, self._episodes, self._width = topics, reader, episodes, window_width
+        # Both by rule name, and whether it is the history before late windows.
+        self._histories: dict[tuple[str, bool], History] = {}
+        self._stale_from: dict[tuple[str, bool], datetime] = {}
+        self._steps: dict[str, tuple[datetime, Sequence[Aggregate]]] = {}
+
+    def forget(self) -> None:
+        """Drop everything that was kept: the rules may have changed."""
+        self._histories.clear()
+        self._stale_from.clear()
+        self._steps.clear()
+
+    def window(self, rule: Rule, now: datetime) -> TimeRange:
+        """The rule's window at `now`: whole stored windows, of which the last is still filling."""
+        current = window_start(now, self._width)
+        return TimeRange(min(current - rule.window + self._width, current), now)
+
+    def late_windows(self, rule: Rule, now: datetime, late: Iterable[datetime]) -> Iterable[TimeRange]:
+        """Past windows of the rule, each ending with one of the `late` stored windows and before the current
+        window."""
+        current = self.window(rule, now).start
+        last: dict[datetime, datetime] = {}
+        for start in sorted(late):
+            if now - LATE_LIMIT <= start < current:
+                last[window_start(start, max(rule.window, self._width))] = start
+        for start in last.values():
+            end = window_start(start, self._width) + self._width
+            yield self.window(rule, end - timedelta.resolution)
+
+    def topic_windows(
+        self, rule: Rule, window: TimeRange, late_from: datetime | None = None
+    ) -> Iterable[tuple[str, TopicWindow]]:
+        """What the rule looks at in the window, topic by topic.
+
+        The baseline ends where the window begins, and for late windows at `late_from`: where the first of
+        them begins.
+        """
+        if rule.watches_documents:
+            yield from self._document_windows(rule, window, late_from)
+        else:
+            last_seen = self._reader.last_seen_by_source(_scope(rule, ALL_TOPICS, window))
+            empty = Aggregate(window.start, ALL_TOPICS, ALL_TOPICS)
+            yield (
+                ALL_TOPICS,
+                TopicWindow(
+                    total=empty, start=window.start, end=window.end, feed_is_live=True, last_seen=last_seen
+                ),
+            )
+
+    def _document_windows(
+        self, rule: Rule, window: TimeRange, late_from: datetime | None
+    ) -> Iterable[tuple[str, TopicWindow]]:
+        steps: Sequence[Aggregate] = ()
+        if rule.step_length is not None:
+            sums = steps = self._completed_steps(rule, rule.step_length, window.end)
+        else:
+            sums = self._reader.sums(window.start, window.end, rule.selection)
+        topics, spec = rule.watched_topics(self._topics), rule.baseline_spec
+        for topic in topics:
+            expectation = None
+            if spec is not None:
+                expectation = partial(
+                    self._expectation, rule, spec, topic, before=window.start, late_from=late_from
+                )
+            yield (
+                topic,
+                TopicWindow(
+                    total=_total(sums, rule, topic, window.start),
+                    start=window.start,
+                    end=window.end,
+                    feed_is_live=bool(sums),
+                    expectation=expectation,
+                    topic_count=len(topics),
+                    steps=_topic_cells(steps, rule, topic),
+                ),
+            )
+
+    def mark_stale(self, start: datetime) -> None:
+        """Late documents changed the windows from `start` on: read them again with the next history."""
+        for key, history in self._histories.items():
+            if start < history.end:
+                self._stale_from[key] = min(start, self._stale_from.get(key, start))
+
+    def _expectation(
+        self, rule: Rule, spec: BaselineSpec, topic: str, *, before: datetime, late_from: datetime | None
+    ) -> Expectation:
+        """What is usual on a topic, learned again a few times a window but no more often than it matters."""
+        refresh = max(rule.window / 4, spec.history / 1000)
+        end = window_start(late_from or before, max(self._width, refresh))
+        key = (rule.name, late_from is not None)
+        history = self._histories.get(key)
+        if history is None or history.end != end:
+            stale_from = self._stale_from.pop(key, end)
+            history = self._read_history(rule, spec, end, previous=history, stale_from=stale_from)
+            self._histories[key] = history
+        return history.expectation(rule, spec, topic)
+
+    def _read_history(
+        self, rule: Rule, spec: BaselineSpec, end: datetime, *, previous: History | None, stale_from: datetime
+    ) -> History:
+        """Weeks of cells are many rows, so the cells of the `previous` history are used again, but for the
+        latest ones and those from `stale_from` on."""
+        width = max(min(HOUR, rule.window) // self._width, 1) * self._width
+        start = window_start(end - spec.history, width)
+        kept: list[Aggregate] = []
+        read_from = start
+        if previous is not None and start < previous.end <= end:
+            read_from = max(start, window_start(min(previous.end - LATE_LIMIT, stale_from), width))
+            kept = [cell for cell in previous.cells if start <= cell.start < read_from]
+        cells = [*kept, *self._reader.sums_by_window(read_from, end, width, rule.selection)]
+        longest_gap = max(LONGEST_GAP, 4 * spec.comparison_length)
+        live = live_ranges(sorted({cell.start for cell in cells}), width, end, longest_gap)
+        past = [alert for alert in self._episodes.past_alerts(start) if alert.rule == rule.name]
+        return History(end, width, cells, live, past)
+
+    def _completed_steps(self, rule: Rule, length: timedelta, now: datetime) -> Sequence[Aggregate]:
+        """The steps of the window that are over, read again several times a step."""
+        read_at = window_start(now, max(length / 12, self._width))
+        known = self._steps.get(rule.name)
+        if known is None or known[0] != read_at:
+            end = window_start(now, length)
+            cells = self._reader.sums_by_window(end - rule.window, end, length, rule.selection)
+            known = self._steps[rule.name] = (read_at, cells)
+        return known[1]
+
+    def require_writers(
+        self, rule: Rule, topic: str, window: TimeRange, observation: Observation
+    ) -> Observation:
+        """The observation; no breach if fewer sources or authors wrote about it than the rule requires."""
+        if not observation.breached or (rule.min_sources <= 1 and rule.min_authors < 1):
+            return observation
+        sources, authors = self._reader.negative_writers(_scope(rule, topic, window))
+        enough = len(sources) >= rule.min_sources and authors >= rule.min_authors
+        return observation if enough else replace(observation, breached=False)
+
+    def with_evidence(self, alert: Alert, rule: Rule, window: TimeRange) -> Alert:
+        """The alert with its most negative documents and the sources that wrote them."""
+        if not rule.has_evidence:
+            return alert
+        scope = _scope(rule, alert.topic, window)
+        candidates = self._reader.most_negative(scope, EVIDENCE_CANDIDATES)
+        sources = list(self._reader.negative_writers(scope)[0].items())[:NAMED_SOURCES]
+        return replace(alert, evidence=distinct_stories(candidates, EVIDENCE_ITEMS), sources=dict(sources))
+
+
+def _matches(cell: Aggregate, rule: Rule, topic: str) -> bool:
+    return topic in (ALL_TOPICS, cell.topic) and cell.kind in rule.kinds
+
+
+def _total(cells: Iterable[Aggregate], rule: Rule, topic: str, start: datetime) -> Aggregate:
+    matching = (cell for cell in cells if _matches(cell, rule, topic))
+    return sum(matching, Aggregate(start, topic, ALL_TOPICS))
+
+
+def _scope(rule: Rule, topic: str, window: TimeRange) -> Scope:
+    """The documents in the rule's window."""
+    return Scope(None if topic == ALL_TOPICS else topic, rule.kinds, window.start, window.end, rule.selection)
+
+
+def _topic_cells(cells: Sequence[Aggregate], rule: Rule, topic: str) -> list[Aggregate]:
+    """The cells of one topic, with its kinds added up; `cells` are in order of time."""
+    matching = [cell for cell in cells if _matches(cell, rule, topic)]
+    return [
+        sum(same_start, Aggregate(start, topic, ALL_TOPICS))
+        for start, same_start in groupby(matching, lambda cell: cell.start)
+    ]

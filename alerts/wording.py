@@ -1,0 +1,84 @@
+"""Numbers in the words that operators read in alerts: durations, chances, confidence."""
+
+import math
+from datetime import timedelta
+
+from alerts.statistics import chances_per_year, standard_error, wilson_interval
+from stream.domain.documents import SCORE_SCALE
+from stream.domain.sums import Aggregate
+
+DAYS_PER_YEAR = 365.25
+MONTHS_PER_YEAR = 12
+RARE, VERY_RARE = 1e-3, 1e-6  # times a year
+
+
+def duration_text(length: timedelta) -> str:
+    """Such as 40 s, 15 min, 12 h or 7 days."""
+    seconds = length.total_seconds()
+    for unit, size, below in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800)):
+        if seconds < below:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{round(seconds / 86_400, 1):g} days"
+
+
+def frequency_text(times_per_year: float) -> str:
+    """How often something happens, such as "about 3 times a year" or "less than once in a million years"."""
+    if times_per_year < VERY_RARE:
+        return "less than once in a million years"
+    if times_per_year < RARE:
+        return "less than once in a thousand years"
+    if times_per_year < 1:
+        years = _two_digits(1 / times_per_year)
+        return f"about once in {years:,} years" if years > 1 else "about once a year"
+    if times_per_year < MONTHS_PER_YEAR:
+        return f"about {_times(times_per_year)} a year"
+    if times_per_year < DAYS_PER_YEAR:
+        return f"about {_times(times_per_year / MONTHS_PER_YEAR)} a month"
+    return "at least once a day"
+
+
+def chance_text(chance: float, allowed: float, window: timedelta, topics: int) -> str:
+    """How often chance alone produces such a window, and how often the rule's budget lets it.
+
+    `chance` and `allowed` are probabilities for a single window.  They become times a year by the number of
+    independent windows that a year has, over all `topics` of the rule (`statistics.chances_per_year`).
+    """
+    windows = chances_per_year(window.total_seconds(), topics)
+    return (
+        f"would happen by chance {frequency_text(chance * windows)}; "
+        f"the rule's limit is {frequency_text(allowed * windows)}"
+    )
+
+
+def ratio_text(observed: float, usual: float) -> str:
+    """Such as "5.5 times the usual 0.7"; `usual` is above 0."""
+    ratio = observed / usual
+    return f"{ratio:,.{1 if ratio < 100 else 0}f} times the usual {amount_text(usual)}"
+
+
+def amount_text(amount: float) -> str:
+    """A number of documents that need not be whole; small ones keep two digits."""
+    return f"{amount:.1f}" if amount >= 0.1 else f"{amount:.2g}"
+
+
+def share_confidence(window: Aggregate) -> str:
+    """The confidence interval of a window's share of negative documents."""
+    low, high = wilson_interval(window.negative, window.n)
+    return f"share of negatives between {low:.0%} and {high:.0%} with 95% confidence"
+
+
+def mean_confidence(window: Aggregate) -> str:
+    """The standard error of a window's mean score."""
+    squares = window.score_squares / SCORE_SCALE**2
+    error = standard_error(window.n, window.score_sum / SCORE_SCALE, squares)
+    return f"standard error of the mean score {error:.3f}" if math.isfinite(error) else "one document only"
+
+
+def _times(count: float) -> str:
+    whole = round(count)
+    return {1: "once", 2: "twice"}.get(whole, f"{whole} times")
+
+
+def _two_digits(number: float) -> int:
+    """Rounded to two significant digits."""
+    return int(float(f"{number:.1e}")) if number >= 10 else round(number)
