@@ -41,28 +41,28 @@ class SqlEpisodeStore:
         table = schema.alerts
         query = select(table).where(table.c.resolved_at >= since, table.c.fired_at.is_not(None))
         with reading(self._store.engine) as connection:
-            return [_alert(row) for row in connection.execute(query.order_by(table.c.resolved_at))]
+            return [_alert_of_row(row) for row in connection.execute(query.order_by(table.c.resolved_at))]
 
     def open_alerts(self) -> list[Alert]:
         """The episodes that have not ended."""
         table = schema.alerts
         with reading(self._store.engine) as connection:
             rows = connection.execute(select(table).where(table.c.state.in_(OPEN_STATES)))
-            return [_alert(row) for row in rows]
+            return [_alert_of_row(row) for row in rows]
 
     def recent_alerts(self, limit: int) -> list[Alert]:
         """The latest episodes of any state, oldest first."""
         table = schema.alerts
         with reading(self._store.engine) as connection:
             rows = connection.execute(select(table).order_by(table.c.since.desc()).limit(limit))
-            return [_alert(row) for row in rows][::-1]
+            return [_alert_of_row(row) for row in rows][::-1]
 
     def find(self, id_: str) -> Alert | None:
         """The episode with this id."""
         table = schema.alerts
         with reading(self._store.engine) as connection:
             row = connection.execute(select(table).where(table.c.id == id_)).one_or_none()
-            return None if row is None else _alert(row)
+            return None if row is None else _alert_of_row(row)
 
     def transitions(self, alert_id: str) -> list[Any]:
         """The rows of the transitions of an episode, in order."""
@@ -86,59 +86,73 @@ class SqlEpisodeStore:
         page_requests: Sequence[PageRequest],
         now: datetime,
     ) -> None:
-        """Write episodes, drop those that never fired, note every transition and queue it as an event, and
-        queue pages, all or nothing.  Raises LeaseLost."""
-        table = schema.alerts
+        """Save the changed episodes, delete the dropped ones (which never fired), and store each transition.
+
+        Transitions are queued as events for Kafka, page requests as pages.  All or nothing is written.
+        Raises LeaseLost if another monitor evaluates the alerts now, StoreUnavailable and StoreRefused.
+        """
         with writing(self._store.engine) as connection:
             if not self._lease.renew(connection, now):
                 raise LeaseLost("another monitor evaluates the alerts now")
             if dropped:
-                connection.execute(table.delete().where(table.c.id.in_(dropped)))
+                connection.execute(schema.alerts.delete().where(schema.alerts.c.id.in_(dropped)))
             for alert in changed:
-                row = _row(alert)
-                statement = upsert_insert(connection, table).on_conflict_do_update(
-                    index_elements=["id"], set_={key: row[key] for key in row if key != "id"}
-                )
-                connection.execute(statement, row)
+                _upsert_alert(connection, alert)
             if transitions:
-                connection.execute(
-                    schema.alert_transitions.insert(),
-                    [_transition_row(transition) for transition in transitions],
-                )
-                events = [
-                    (str(transition.message["key"]), dict(transition.message)) for transition in transitions
-                ]
+                _insert_transitions(connection, transitions)
+                events = [(str(each.message["key"]), dict(each.message)) for each in transitions]
                 enqueue(connection, [to_kafka(self._topic, events)], now)
-            enqueue(connection, [_page(n) for n in page_requests if _is_new(connection, n, now)], now)
+            new_requests = [
+                request for request in page_requests if _insert_delivery(connection, request, now)
+            ]
+            enqueue(connection, [_outbound_page(request) for request in new_requests], now)
 
 
-def _is_new(connection: Connection, request: PageRequest, now: datetime) -> bool:
-    """Note that a page is queued; false where it was before: none goes to a receiver twice."""
+def _upsert_alert(connection: Connection, alert: Alert) -> None:
+    row = {name: getattr(alert, name) for name in schema.alerts.columns.keys()}  # noqa: SIM118
+    row["evidence"] = msgspec.to_builtins(alert.evidence)
+    changes = {name: value for name, value in row.items() if name != "id"}
+    statement = upsert_insert(connection, schema.alerts)
+    connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changes), row)
+
+
+def _insert_transitions(connection: Connection, transitions: Sequence[Transition]) -> None:
+    names = ("rule", "topic", "state", "value", "threshold", "n", "uncertainty", "summary")
+    rows = [
+        {
+            **{name: getattr(transition.alert, name) for name in names},
+            "alert_id": transition.alert.id,
+            "before": transition.before,
+            "at": transition.at,
+        }
+        for transition in transitions
+    ]
+    connection.execute(schema.alert_transitions.insert(), rows)
+
+
+def _insert_delivery(connection: Connection, request: PageRequest, now: datetime) -> bool:
+    """Record that a page is queued; False if it was queued before, so that it must not be queued again."""
     row = {
-        "target": request.target, "key": request.key, "alert_id": request.message["id"], "queued_at": now,
-    }  # fmt: skip
+        "target": request.target,
+        "key": request.key,
+        "alert_id": request.message["id"],
+        "queued_at": now,
+    }
     statement = upsert_insert(connection, schema.deliveries).on_conflict_do_nothing()
     return connection.scalar(statement.returning(schema.deliveries.c.key), row) is not None
 
 
-def _page(request: PageRequest) -> OutboundMessage:
-    body = msgspec.json.encode(request.message)
-    return OutboundMessage(request.target, body, request.lane, request.key, request.not_before)
+def _outbound_page(request: PageRequest) -> OutboundMessage:
+    return OutboundMessage(
+        target=request.target,
+        body=msgspec.json.encode(request.message),
+        lane=request.lane,
+        key=request.key,
+        not_before=request.not_before,
+    )
 
 
-def _transition_row(transition: Transition) -> dict[str, Any]:
-    alert = transition.alert
-    names = ("rule", "topic", "state", "value", "threshold", "n", "uncertainty", "summary")
-    fields = {name: getattr(alert, name) for name in names}
-    return fields | {"alert_id": alert.id, "before": transition.before, "at": transition.at}
-
-
-def _row(alert: Alert) -> dict[str, Any]:
-    fields = {name: getattr(alert, name) for name in schema.alerts.columns.keys()}  # noqa: SIM118
-    return fields | {"evidence": msgspec.to_builtins(alert.evidence)}
-
-
-def _alert(row: Any) -> Alert:
+def _alert_of_row(row: Any) -> Alert:
     fields = dict(row._mapping)
     fields["state"], fields["severity"] = AlertState(fields["state"]), Severity(fields["severity"])
     fields["evidence"] = msgspec.convert(fields["evidence"], tuple[EvidenceItem, ...])

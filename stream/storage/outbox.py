@@ -34,7 +34,7 @@ class KafkaMessage(msgspec.Struct, frozen=True):
 
 
 class LegacyMessage(msgspec.Struct, frozen=True):
-    """A message for Kafka as version 0.1 stored it in the outbox."""
+    """A message for Kafka as an older version stored it in the outbox."""
 
     key: str
     value: msgspec.Raw
@@ -63,7 +63,10 @@ def to_kafka(topic: str, messages: Sequence[tuple[str, dict[str, Any]]]) -> Outb
 
 
 def decode_messages(body: bytes) -> list[KafkaMessage]:
-    """The Kafka messages of `to_kafka`.  Rows of version 0.1 are JSON, compressed with zlib or not at all."""
+    """The Kafka messages in a body that `to_kafka` made.
+
+    Rows of an older version are JSON, compressed with zlib or not at all.
+    """
     if body.startswith(ZSTD_MAGIC):
         return msgspec.msgpack.decode(zstd.decompress(body), type=list[KafkaMessage])
     text = body if body.startswith(b"[") else zlib.decompress(body)

@@ -3,15 +3,16 @@
 Each hour is one transaction, so that an interrupted run is simply started again.
 """
 
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy import ColumnElement, Connection, select
 
 from stream.domain.documents import EPOCH
 from stream.domain.errors import StoreUnavailable
 from stream.domain.sums import TimeRange, difference, roll_up, window_start
+from stream.retry import RetryPolicy, retry
 from stream.storage import schema
 from stream.storage.batches import Store
 from stream.storage.database import reading, writing
@@ -19,18 +20,19 @@ from stream.storage.sql import bucket_number, within
 from stream.storage.sums import add_base_sums, add_rollups, delete_empty, stored_sums, sums_of_rows
 
 HOUR = timedelta(hours=1)
-ATTEMPTS = 8
-FIRST_PAUSE_SECONDS = 0.2
+RETRY_POLICY = RetryPolicy(first_pause=0.2, longest_pause=1.6, jitter=0.5, attempts=8)
 
 
 def recount(store: Store, times: TimeRange, progress: Callable[[int], object] = lambda hours: None) -> int:
     """Correct the aggregates of the hours that overlap the time range; return how many rows were wrong.
 
-    Raises StoreUnavailable, also if the live stream wrote to the same hour during each of ATTEMPTS attempts.
+    On PostgreSQL the transaction of an hour fails if the live stream changes the same rows meanwhile, and is
+    then retried.  Raises StoreUnavailable if no attempt succeeds.
     """
     wrong = 0
     for hour in _hours_with_data(store, times):
-        wrong += _recount_with_retries(store, hour)
+        recount_hour = partial(_recount_hour, store, hour)
+        wrong += retry(recount_hour, errors=StoreUnavailable, policy=RETRY_POLICY)
         progress(1)
     return wrong
 
@@ -44,16 +46,6 @@ def _hours_with_data(store: Store, times: TimeRange) -> list[datetime]:
             query = select(bucket_number(stamp, schema.HOUR)).where(within(stamp, start, times.end))
             numbers.update(map(int, connection.scalars(query.distinct())))
     return [EPOCH + number * HOUR for number in sorted(numbers)]
-
-
-def _recount_with_retries(store: Store, hour: datetime) -> int:
-    """On PostgreSQL the transaction fails if the live stream changes the same rows meanwhile."""
-    for attempt in range(1, ATTEMPTS):
-        try:
-            return _recount_hour(store, hour)
-        except StoreUnavailable:
-            time.sleep(FIRST_PAUSE_SECONDS * attempt)
-    return _recount_hour(store, hour)
 
 
 def _recount_hour(store: Store, hour: datetime) -> int:

@@ -1,0 +1,59 @@
+"""The outbox on both databases: the order of a lane, retries, and pages that must wait."""
+
+import zlib
+from datetime import timedelta
+
+from sqlalchemy import update
+
+from stream.domain.records import OutboundMessage
+from stream.storage import database, schema
+from stream.storage.batches import Store
+from stream.storage.outbox import KafkaMessage, Outbox, decode_messages, enqueue
+from tests.unit.stream.samples import (
+    NOW,
+)
+
+TARGETS = ["webhook:a", "webhook:b"]
+
+
+def test_messages_of_an_older_version_in_the_outbox_are_decoded() -> None:
+    body = b'[{"key": "k", "value": {"x": 1}}]'
+    for stored in (body, zlib.compress(body)):
+        assert decode_messages(stored) == [KafkaMessage("k", b'{"x": 1}')]
+
+
+def test_a_failed_message_waits_and_the_order_of_its_target_is_kept(store: Store) -> None:
+    with database.writing(store.engine) as connection:
+        enqueue(connection, [OutboundMessage("webhook:a", b"1"), OutboundMessage("webhook:a", b"2")], NOW)
+        enqueue(connection, [OutboundMessage("webhook:b", b"3")], NOW)
+    outbox = Outbox(store.engine)
+    first = outbox.due(TARGETS, NOW, 10)[0]
+    outbox.mark_failed(first, "HTTP 500", NOW)
+    assert [entry.body for entry in outbox.due(TARGETS, NOW, 10)] == [b"3"]
+    later = NOW + timedelta(minutes=5)
+    assert [entry.body for entry in outbox.due(TARGETS, later, 10)] == [b"1", b"2", b"3"]
+    assert outbox.due(["kafka:alerts"], later, 10) == []
+
+
+def test_a_page_that_must_wait_holds_up_only_its_own_lane(store: Store) -> None:
+    later = NOW + timedelta(minutes=5)
+    with database.writing(store.engine) as connection:
+        held = OutboundMessage("webhook:a", b"1", "ticket rule", None, later)
+        enqueue(connection, [held, OutboundMessage("webhook:a", b"2", "ticket rule")], NOW)
+        enqueue(connection, [OutboundMessage("webhook:a", b"3", "page rule")], NOW)
+    outbox = Outbox(store.engine)
+    assert [entry.body for entry in outbox.due(TARGETS, NOW, 10)] == [b"3"]
+    assert [entry.body for entry in outbox.due(TARGETS, later, 10)] == [b"1", b"2", b"3"]
+    assert outbox.depth(TARGETS) == (3, None)
+    outbox.mark_failed(outbox.due(TARGETS, NOW, 10)[0], "HTTP 500", later)
+    assert outbox.depth(TARGETS) == (3, later)
+    assert outbox.depth(["webhook:b"]) == (0, None)
+
+
+def test_the_number_of_attempts_does_not_overflow_its_column(store: Store) -> None:
+    with database.writing(store.engine) as connection:
+        enqueue(connection, [OutboundMessage("webhook:a", b"1")], NOW)
+        connection.execute(update(schema.outbox).values(attempts=30_000))
+    (entry,) = Outbox(store.engine).due(TARGETS, NOW, 1)
+    Outbox(store.engine).mark_failed(entry, "HTTP 503", NOW)
+    assert Outbox(store.engine).due(TARGETS, NOW + timedelta(minutes=5), 1)[0].attempts == 30_000
