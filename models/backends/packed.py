@@ -103,7 +103,7 @@ class PackedEncoder(nn.Module):
         return added[first:]
 
     @staticmethod
-    def knows(encoder: nn.Module) -> bool:
+    def supports(encoder: nn.Module) -> bool:
         """Whether it is of an architecture whose steps are those below."""
         config: Any = encoder.config
         return (

@@ -1,34 +1,45 @@
-"""Texts that were judged lately: a wire story that comes by many feeds is read once."""
+"""Predictions of recent texts: a wire story that arrives by several feeds is classified once."""
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from threading import Lock
 
 from stream.domain.documents import Prediction
 
 Key = tuple[bytes, str | None]
 
 
-class Repeats:
-    """The predictions of the last `size` different texts.  One thread at a time."""
+class PredictionCache:
+    """The predictions of the `size` most recently used texts.  Any thread may use it."""
 
     def __init__(self, size: int) -> None:
-        self.size = size
-        self._known: OrderedDict[Key, Prediction] = OrderedDict()
+        self._size = size
+        self._predictions: OrderedDict[Key, Prediction] = OrderedDict()
+        self._lock = Lock()
 
     @staticmethod
     def key(text: str, claimed: str | None) -> Key:
-        """What tells texts apart; of one length however long they are."""
+        """What tells texts apart: a hash of the text, and the language that the feed claims."""
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest(), claimed
 
-    def get(self, key: Key) -> Prediction | None:
-        found = self._known.get(key)
-        if found is not None:
-            self._known.move_to_end(key)
-        return found
+    def get(self, keys: Iterable[Key]) -> dict[Key, Prediction]:
+        """The predictions that are in the cache, which become the most recently used."""
+        hits: dict[Key, Prediction] = {}
+        with self._lock:
+            for key in keys:
+                prediction = self._predictions.get(key)
+                if prediction is not None:
+                    self._predictions.move_to_end(key)
+                    hits[key] = prediction
+        return hits
 
-    def put(self, key: Key, prediction: Prediction) -> None:
-        if not self.size:
+    def add(self, predictions: Mapping[Key, Prediction]) -> None:
+        """Add predictions; the least recently used ones make room."""
+        if not self._size:
             return
-        self._known[key] = prediction
-        if len(self._known) > self.size:
-            self._known.popitem(last=False)
+        with self._lock:
+            for key, prediction in predictions.items():
+                self._predictions[key] = prediction
+                if len(self._predictions) > self._size:
+                    self._predictions.popitem(last=False)

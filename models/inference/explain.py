@@ -1,10 +1,10 @@
-"""Why a text got its label: a weight for every word, by three methods of rising cost.
+"""Why a text got its label: a weight for every word, by one of three methods.
 
-attention    the pooling's attention times what the token says for the label: free, with a sign; the
-             evidence that goes with every prediction
-gradient     gradient x input: one backward pass, says what the label hangs on locally, with a sign
-integrated   integrated gradients: STEPS backward passes, weights that add up to the change in
-             log-probability against the text without words
+attention    attention times the token's vote for the label, with a sign: free, the same numbers as the
+             evidence of every prediction
+gradient     gradient x input, with a sign: one backward pass; how the label reacts to small changes
+integrated   integrated gradients, with a sign: STEPS backward passes; the weights add up to the change in
+             log-probability against a text of padding tokens
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from models.inference import evidence
-from models.inference.engine import Engine, Prepared, by_window
+from models.inference.engine import Engine
+from models.inference.forward import batch_inputs, split_windows
+from models.inference.tokenize import TokenizedText
 from stream.domain.documents import Prediction, Span
 
 Method = Literal["attention", "gradient", "integrated"]
@@ -41,54 +43,58 @@ def explain(
     method: Method = "attention",
     claimed: str | None = None,
 ) -> Explanation:
-    """Weigh the words of one text.  An unsupported text has no words."""
-    nothing: list[Prediction | None] = [None]
-    prepared = engine.prepare([text], [claimed], nothing)
-    if not prepared:
-        return Explanation(text, task, method, nothing[0] or Prediction(engine.info.version, None), ())
-    item = prepared[0]
-    ((_, judged),) = engine.judged([item])
-    prediction = engine.finish(item, judged)
+    """Weigh the words of one text.  An unsupported text has no words.
+
+    Raises ModelError if the backend has no gradients and `method` needs them.
+    """
+    tokenized = engine.tokenizer.tokenize([text], [claimed])
+    if not tokenized.texts:
+        prediction = engine.builder.unsupported(tokenized.unsupported[0])
+        return Explanation(text, task, method, prediction, ())
+    ((item, output),) = engine.forward.outputs(tokenized.texts)
+    prediction = engine.builder.build(item, output.probabilities, output.contributions)
     if method == "attention":
-        values = judged.carried[task]
+        weights = output.contributions[task]
     else:
         label = engine.info.labels[task].index(getattr(prediction, task))
-        values = gradients(engine, item, task, label, STEPS if method == "integrated" else 1)
-    weights = evidence.words(evidence.pieces(item.text, item.windows), values)
+        steps = STEPS if method == "integrated" else 1
+        weights = gradients(engine, item, task, label=label, steps=steps)
+    by_word = evidence.words(evidence.pieces(item.text, item.windows), weights)
     spans = (
         Span(task, item.text[start:end], start, end, round(weight, 4))
-        for (start, end), weight in sorted(weights.items())
+        for (start, end), weight in sorted(by_word.items())
     )
     return Explanation(text, task, method, prediction, tuple(spans))
 
 
-def gradients(engine: Engine, item: Prepared, task: str, label: int, steps: int) -> list[np.ndarray]:
+def gradients(engine: Engine, item: TokenizedText, task: str, *, label: int, steps: int) -> list[np.ndarray]:
     """Attribution of log p(label) to the tokens, one array [tokens] a window.
 
-    One step is gradient x (input - baseline) at the input; more are the Riemann sum, by midpoints, of
-    integrated gradients (Sundararajan et al. 2017).  The baseline is the padding token in every place
-    that is a word.
+    One step is gradient x (input - baseline) at the input.  More steps are the midpoint Riemann sum of
+    integrated gradients (Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks").  In the
+    baseline every token of the text is the padding token.
     """
-    inputs = engine.inputs([item])
-    classifier = engine.network(item.part)
+    classifier = engine.runtime.torch_classifier(item.part)
+    inputs = batch_inputs([item]).to(engine.device)
     encoder: Any = classifier.encoder
     vectors: Tensor = encoder.get_input_embeddings()(inputs.ids).detach()
-    padding = encoder.get_input_embeddings()(torch.full_like(inputs.ids, item.part.pad_id)).detach()
+    padding_ids = torch.full_like(inputs.ids, item.part.network.pad_id)
+    padding = encoder.get_input_embeddings()(padding_ids).detach()
     baseline = torch.where(inputs.words.unsqueeze(-1), padding, vectors)
     total = torch.zeros_like(vectors, dtype=torch.float32)
-    points = [1.0] if steps == 1 else [(step + 0.5) / steps for step in range(steps)]
+    fractions = [1.0] if steps == 1 else [(step + 0.5) / steps for step in range(steps)]
     with torch.enable_grad():
-        for point in points:
-            at = (baseline + point * (vectors - baseline)).requires_grad_(True)
-            logits, _ = classifier.judge(classifier.encode(inputs, at))[task]
-            chosen = torch.log_softmax(logits, dim=-1)[0, label]
-            (gradient,) = torch.autograd.grad(chosen, at)
-            total += gradient.float() / len(points)
-    weight = (total * (vectors - baseline).float()).sum(-1).cpu().numpy()
-    return by_window(weight.reshape(-1), item, weight.shape[1])
+        for fraction in fractions:
+            point = (baseline + fraction * (vectors - baseline)).requires_grad_(True)
+            logits, _ = classifier.judge(classifier.encode(inputs, point))[task]
+            log_probability = torch.log_softmax(logits, dim=-1)[0, label]
+            (gradient,) = torch.autograd.grad(log_probability, point)
+            total += gradient.float() / len(fractions)
+    weights = (total * (vectors - baseline).float()).sum(-1).cpu().numpy()
+    return split_windows(weights.reshape(-1), item, weights.shape[1])
 
 
 def carrying(words: Sequence[Span], count: int) -> list[Span]:
-    """The `count` words with the largest weights for the label, largest first; punctuation left out."""
+    """The `count` words with the largest weights for the label, largest first, without punctuation."""
     named = [span for span in words if evidence.HAS_WORD.search(span.text)]
     return sorted(named, key=lambda span: (-span.weight, span.start))[:count]

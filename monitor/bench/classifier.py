@@ -28,7 +28,8 @@ from models.backends.device import compute_device, compute_dtype
 from models.backends.onnx import ENCODER, EXPORTED
 from models.errors import ModelError
 from models.inference.batching import token_batches
-from models.inference.engine import TOKENIZER_THREADS, Engine
+from models.inference.engine import Engine
+from models.inference.workers import TOKENIZER_THREADS
 from models.network import artifact
 from models.network.classifier import AttentionClassifier, Inputs
 from models.network.registry import resolve
@@ -339,8 +340,8 @@ def compare(
     timings = in_turns(others | products, rounds, progress)
     # In operations a second, where of int8.
     peak = 2.0 * MATMUL_SIZE**3 * timings.pop(MATMUL).per_second
-    prepared = engine.prepare(texts, [engine.info.languages[0]] * len(texts), [None] * len(texts))
-    lengths = [len(window.ids) for item in prepared for window in item.windows]
+    tokenized = engine.tokenizer.tokenize(texts, [engine.info.languages[0]] * len(texts)).texts
+    lengths = [len(window.ids) for text in tokenized for window in text.windows]
     own = timings[ENGINE].per_second
     used = flops(network, lengths) / len(texts) * own
     ratios = {

@@ -15,7 +15,7 @@ class StandIn:
     text without letters has none."""
 
     topics = TOPICS
-    described = f"{VERSION}, which only looks like a classifier"
+    description = f"{VERSION}, which only looks like a classifier"
 
     def classify(self, texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
         return [_judged(text) for text in texts]

@@ -103,7 +103,7 @@ def explain_with_targets(
         (start, start + len(name)) if start >= 0 else (0, 0)
         for start, name in zip(starts, names, strict=True)
     ]
-    predictions = engine.judge_targets(text, spans)
+    predictions = engine.classify_targets(text, spans)
     answers = [
         TargetAnswer(name, prediction, engine.info.target_sentiment_error(prediction.lang))
         for name, prediction in zip(names, predictions, strict=True)

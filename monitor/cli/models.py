@@ -227,7 +227,7 @@ def models_promote(version: str, registry: Path) -> None:
     from models.inference.engine import Engine
     from models.network import registry as kept
 
-    kept.promote(registry, version, Engine.try_out)
+    kept.promote(registry, version, Engine.verify)
     click.echo(f"{version} runs from the next start on where models.weights is {registry}")
 
 

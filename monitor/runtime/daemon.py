@@ -81,8 +81,8 @@ class Daemon:
                 loop.add_signal_handler(number, self.stop)
         for task in self.monitor.tasks:
             task.start()
-        described = self.monitor.classifier.described
-        log.info("monitor running: model %s, metrics at %s/metrics", described, self.url)
+        description = self.monitor.classifier.description
+        log.info("monitor running: model %s, metrics at %s/metrics", description, self.url)
         try:
             await self.monitor.worker.run(stop)
         finally:

@@ -26,7 +26,7 @@ def engine() -> Engine:
 
 def test_what_is_compared_gives_the_same_labels(engine: Engine) -> None:
     wanted = [(answer.topic, answer.sentiment) for answer in engine.classify(TEXTS, ["en"] * len(TEXTS))]
-    plain = classifier.PlainTorch(engine.part("en"), engine.device, "float32", 4096)(TEXTS)
+    plain = classifier.PlainTorch(engine.tokenizer.part("en"), engine.device, "float32", 4096)(TEXTS)
     labels = engine.info.labels
     assert [
         (labels["topic"][found["topic"]], labels["sentiment"][found["sentiment"]]) for found in plain
@@ -40,7 +40,7 @@ def test_what_is_compared_gives_the_same_labels(engine: Engine) -> None:
 
 
 def test_the_work_of_a_text_is_that_of_its_matrices(engine: Engine) -> None:
-    network = engine.part("en").classifier
+    network = engine.tokenizer.part("en").network.classifier
     config = network.encoder.config
     h, f, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     # Each head has a matrix of scores, their query, and the labels.

@@ -109,7 +109,7 @@ class NativeEncoder(nn.Module):
                 f"models.backend is {self.backend}, but this CPU has no {self.needs} or there was no C++ "
                 "compiler when the product was installed; set it to auto"
             )
-        if not self.knows(encoder):
+        if not self.supports(encoder):
             raise ModelError(
                 f"models.backend is {self.backend}, but {type(encoder).__name__} is no BERT with GELU and "
                 f"with sizes in multiples of {self.sizes[0]}, of {self.sizes[1]} in a head; set it to auto"
@@ -136,9 +136,9 @@ class NativeEncoder(nn.Module):
         )  # fmt: skip
 
     @classmethod
-    def knows(cls, encoder: nn.Module) -> bool:
+    def supports(cls, encoder: nn.Module) -> bool:
         """Whether it is of an architecture and of sizes that the library computes."""
-        if not PackedEncoder.knows(encoder):
+        if not PackedEncoder.supports(encoder):
             return False
         config: Any = encoder.config
         size, size_of_head = cls.sizes
@@ -179,6 +179,10 @@ class NativeEncoder(nn.Module):
             at=torch.from_numpy(at),
             scores=dict(zip(self.scored, scores.unbind(1), strict=True)),
         )
+
+    def more_exact(self) -> Self | None:
+        """A slower encoder with smaller rounding errors, sharing the weights; None if there is none."""
+        return None
 
     @abstractmethod
     def _product(
@@ -245,13 +249,15 @@ class Int8Encoder(NativeEncoder):
     # Bytes of each number that the weights are multiplied with.
     _more = (1,)
 
-    def exact(self) -> Self:
-        """The same with 16 bits for what the weights are multiplied with: twice the work, and hardly to be
-        told from full precision where the weights themselves are of 8 bits, as those shipped are.
+    def more_exact(self) -> Self:
+        """The same encoder with activations of 16 bits.
+
+        It takes twice as long.  With weights that were stored in 8 bits, as the shipped ones are, its output
+        hardly differs from full precision.
         """
-        found = copy.copy(self)
-        found._more = (2,)
-        return found
+        exact = copy.copy(self)
+        exact._more = (2,)
+        return exact
 
     def _product(
         self, weight: Tensor, bias: Tensor, norm: nn.LayerNorm | None = None, wide: bool = False

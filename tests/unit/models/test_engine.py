@@ -12,7 +12,8 @@ import torch
 
 from models.errors import WeightsError
 from models.inference import language
-from models.inference.engine import Engine, lead
+from models.inference.engine import Engine
+from models.inference.forward import margin
 from models.network import artifact
 from models.settings import SHIPPED_WEIGHTS, ModelSettings
 from stream.domain.documents import SENTIMENTS, Prediction
@@ -162,16 +163,16 @@ def test_below_its_threshold_a_label_is_not_certain() -> None:
 def test_the_sentiment_towards_each_name_comes_from_one_text(engine: Engine) -> None:
     text = "Brightmoor shares soar on record profit while rival Alderbrook plunges on fraud probe"
     places = [(text.index(name), text.index(name) + len(name)) for name in ("Brightmoor", "Alderbrook")]
-    good, bad = engine.judge_targets(text, places)
+    good, bad = engine.classify_targets(text, places)
     assert good.score is not None and bad.score is not None and good.score > bad.score
     assert (good.target, bad.target) == ("Brightmoor", "Alderbrook")
-    (none,) = engine.judge_targets(text, [(0, 0)])
+    (none,) = engine.classify_targets(text, [(0, 0)])
     assert none.status == "unsupported"
 
 
 def test_a_part_that_was_not_trained_for_targets_gives_no_label_towards_names(engine: Engine) -> None:
     for text, end in (("贵州茅台净利润大增，创历史新高", 4), ("比亚迪遭监管处罚，股价跌停", 3)):
-        (towards,) = engine.judge_targets(text, [(0, end)])
+        (towards,) = engine.classify_targets(text, [(0, end)])
         assert (towards.sentiment, towards.status, towards.lang) == (None, "unsupported", "zh")
         assert towards.probabilities == {}
         assert engine.classify([text])[0].sentiment is not None
@@ -251,5 +252,5 @@ def test_what_is_shipped_is_small_and_says_where_it_comes_from() -> None:
 
 
 def test_the_lead_is_over_the_next_label_and_whole_where_there_is_none() -> None:
-    assert lead(np.array([[0.1, 0.6, 0.3], [0.5, 0.0, 0.5]])) == pytest.approx([0.3, 0.0])
-    assert lead(np.ones((2, 1))).tolist() == [1.0, 1.0]
+    assert margin(np.array([[0.1, 0.6, 0.3], [0.5, 0.0, 0.5]])) == pytest.approx([0.3, 0.0])
+    assert margin(np.ones((2, 1))).tolist() == [1.0, 1.0]

@@ -146,7 +146,7 @@ def test_links_case_and_wide_letters_are_not_read_and_emoji_are_words() -> None:
 @given(st.text(st.characters(codec="ascii"), max_size=60).filter(is_plain))
 @example("AT&T's $T  Falls\t20.5%\r\n(-3) <b>\x00\x7f[SEP] co-op ``quoted''")
 def test_plain_texts_are_read_alike_without_the_steps_that_spare_them(engine: Engine, text: str) -> None:
-    whole = engine.part("en").tokenizer
+    whole = engine.tokenizer.part("en").network.tokenizer
     wanted, given = whole.encode(text), for_plain_texts(whole).encode(text)
     assert given.ids == wanted.ids
     assert (given.offsets, given.word_ids) == (wanted.offsets, wanted.word_ids)

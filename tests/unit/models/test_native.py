@@ -14,8 +14,9 @@ from models.backends.native import encoders
 from models.backends.native.encoders import AmxEncoder, Int8Encoder, NativeEncoder
 from models.backends.packed import PackedEncoder
 from models.errors import ModelError
-from models.inference.engine import CLOSE, Engine
+from models.inference.engine import Engine
 from models.inference.explain import explain
+from models.inference.forward import RECHECK_MARGIN
 from models.network.pooling import AdditivePooling, MeanPooling
 from models.settings import ModelSettings
 from stream.domain.errors import InferenceError
@@ -146,7 +147,7 @@ def test_on_the_matrix_unit_it_is_as_near_to_full_precision_as_the_packed_encode
 @INT8
 def test_in_8_bits_it_is_near_to_full_precision_and_in_16_hardly_to_be_told_from_it(case: Case) -> None:
     own = of(Int8Encoder, case.plain)
-    given, exact = (vectors(one, case.ids, case.attend) for one in (own, own.exact()))
+    given, exact = (vectors(one, case.ids, case.attend) for one in (own, own.more_exact()))
     assert given.shape == exact.shape == case.wanted.shape
     assert error(given, case.wanted) < 0.03
     assert error(exact, case.wanted) < 0.001
@@ -295,8 +296,8 @@ def test_what_is_too_close_for_8_bits_is_judged_in_16(exactly: Engine) -> None:
             one - two for one, two, *_ in (sorted(v.values(), reverse=True) for v in a.probabilities.values())
         )
         # What is in doubt whether it is close is none of ours.
-        if not CLOSE / 2 < lead < CLOSE * 2:
-            off[lead < CLOSE].append(abs(a.score - b.score))
+        if not RECHECK_MARGIN / 2 < lead < RECHECK_MARGIN * 2:
+            off[lead < RECHECK_MARGIN].append(abs(a.score - b.score))
     assert off[True] and max(off[True]) < 0.001 < max(off[False])
 
 
@@ -305,8 +306,8 @@ def test_what_can_only_judge_says_so_where_it_is_to_explain(kind: Kind) -> None:
     own = shipped(kind)
     assert explain(own, "Shares of the bank fall", method="attention").words
     with pytest.raises(
-        ModelError, match=f"models.backend is {kind.backend}, which can only judge: set it to torch"
+        ModelError, match=f"models.backend is {kind.backend}, which can only classify: set it to torch"
     ):
         explain(own, "Shares of the bank fall", method="gradient")
-    with pytest.raises(ModelError, match="can only judge"):
-        own.judge_targets("Shares of the bank fall", [(14, 18)])
+    with pytest.raises(ModelError, match="can only classify"):
+        own.classify_targets("Shares of the bank fall", [(14, 18)])

@@ -25,7 +25,7 @@ def test_what_was_promoted_is_what_runs(two: tuple[Path, str]) -> None:
     assert [info.version for info in registry.versions(folder)] == [version]
     with pytest.raises(WeightsError, match="nothing promoted"):
         Engine.load(ModelSettings(weights=folder))
-    registry.promote(folder, version, Engine.try_out)
+    registry.promote(folder, version, Engine.verify)
     assert registry.current(folder) == version
     assert Engine.load(ModelSettings(weights=folder)).info.version == version
 
@@ -33,10 +33,10 @@ def test_what_was_promoted_is_what_runs(two: tuple[Path, str]) -> None:
 def test_a_version_that_is_not_there_or_broken_is_not_promoted(two: tuple[Path, str]) -> None:
     folder, version = two
     with pytest.raises(WeightsError, match=f"it has: {version}"):
-        registry.promote(folder, "../elsewhere", Engine.try_out)
+        registry.promote(folder, "../elsewhere", Engine.verify)
     (folder / version / "en" / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(WeightsError, match="is damaged"):
-        registry.promote(folder, version, Engine.try_out)
+        registry.promote(folder, version, Engine.verify)
     assert registry.current(folder) is None
 
 

@@ -14,7 +14,7 @@ from models import backend_selection
 from models.backends import packed as packed_encoder
 from models.backends.native import encoders
 from models.backends.packed import STEPS, PackedEncoder, lay_out, step_up
-from models.inference.cache import Repeats
+from models.inference.cache import PredictionCache
 from models.inference.engine import Engine
 from models.inference.metrics import ModelMetrics
 from models.settings import ModelSettings
@@ -97,9 +97,9 @@ def test_a_text_does_not_see_its_neighbours_in_the_row() -> None:
 
 
 def test_an_unknown_architecture_is_left_to_itself() -> None:
-    assert PackedEncoder.knows(_encoder(BertModel, BertConfig))
-    assert not PackedEncoder.knows(_encoder(BertModel, BertConfig, is_decoder=True))
-    assert not PackedEncoder.knows(_Other())
+    assert PackedEncoder.supports(_encoder(BertModel, BertConfig))
+    assert not PackedEncoder.supports(_encoder(BertModel, BertConfig, is_decoder=True))
+    assert not PackedEncoder.supports(_Other())
 
 
 class _Other(torch.nn.Module):
@@ -195,10 +195,10 @@ def test_a_repeated_text_is_judged_once() -> None:
 
 
 def test_the_memory_for_repeats_is_bounded_and_forgets_the_oldest() -> None:
-    repeats = Repeats(2)
-    keys = [Repeats.key(text, None) for text in ("a", "b", "c", "\udc80")]
-    for at, key in enumerate(keys[:2]):
-        repeats.put(key, Prediction(model=str(at), lang=None))
-    assert repeats.get(keys[0])
-    repeats.put(keys[2], Prediction(model="2", lang=None))
-    assert [repeats.get(key) is not None for key in keys] == [True, False, True, False]
+    cache = PredictionCache(2)
+    keys = [PredictionCache.key(text, None) for text in ("a", "b", "c", "\udc80")]
+    for version, key in enumerate(keys[:2]):
+        cache.add({key: Prediction(model=str(version), lang=None)})
+    assert cache.get([keys[0]])
+    cache.add({keys[2]: Prediction(model="2", lang=None)})
+    assert cache.get(keys).keys() == {keys[0], keys[2]}
