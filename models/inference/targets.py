@@ -29,8 +29,8 @@ class TargetClassifier:
     ) -> list[Prediction]:
         """A prediction for each target (start, end) in characters.
 
-        A target outside what the model reads, or without a word in it, is unsupported and has no label.  So are
-        all targets in a language for which ModelInfo.target_sentiment_error gives a reason.
+        A target outside what the model reads, or without a word in it, is unsupported and has no label.
+        So are all targets in a language for which ModelInfo.target_sentiment_error gives a reason.
         Raises ModelError if the backend can only classify whole texts.
         """
         tokenized = self._tokenizer.tokenize([text], [claimed])

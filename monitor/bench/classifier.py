@@ -23,7 +23,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from models.backend_selection import chosen
+from models.backend_selection import select_backend
 from models.backends.device import compute_device, compute_dtype
 from models.backends.onnx import ENCODER, EXPORTED
 from models.errors import ModelError
@@ -95,7 +95,7 @@ def candidates(
     model alone: the texts should be in its languages.
     """
     settings = settings.model_copy(update={"remembered_texts": 0})
-    engine = Engine.load(chosen(settings))
+    engine = Engine.load(select_backend(settings))
     model = artifact.load(resolve(settings.weights))
     part = model.parts[0]
     count = len(draws[0])
@@ -125,7 +125,7 @@ def alone(settings: ModelSettings, texts: Sequence[str], documents: int) -> floa
     """Documents a second of the classifier with nothing around it, over so many at least: a long run stands
     beside a long one.  Raises ModelError.
     """
-    engine = Engine.load(chosen(settings.model_copy(update={"remembered_texts": 0})))
+    engine = Engine.load(select_backend(settings.model_copy(update={"remembered_texts": 0})))
     count, judge = _judging(engine, drawn(texts, ORDERS))
     judge()
     rounds = -(-documents // count)
@@ -311,7 +311,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 def repeated(settings: ModelSettings, texts: Sequence[str], rounds: int) -> float:
     """Documents a second where every second text came before, over those where none did."""
-    engine = Engine.load(chosen(settings.model_copy(update={"remembered_texts": 4 * len(texts)})))
+    engine = Engine.load(select_backend(settings.model_copy(update={"remembered_texts": 4 * len(texts)})))
     number = itertools.count()
 
     def new(count: int) -> list[str]:

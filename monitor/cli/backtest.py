@@ -92,7 +92,7 @@ def judge(
     if complaint := unknown_field(columns):
         raise DataError(complaint)
     documents, complaints = _documents(file, FeedOptions(columns), kind)
-    engine = Engine.load(backend_selection.remembered(models))
+    engine = Engine.load(backend_selection.cached_backend(models))
     known = _cache_file(file, [Text.__slots__, engine.info.version, sorted(columns.items()), kind])
     if known.is_file():
         texts = msgspec.json.decode(known.read_bytes(), type=list[Text])

@@ -59,7 +59,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
 
 def _model(settings: Settings) -> str:
     models = settings_module.resolve_weights(settings).models
-    engine = Classifier.load(backend_selection.remembered(models))
+    engine = Classifier.load(backend_selection.cached_backend(models))
     (prediction,) = engine.classify([CANARY[0]], ["en"])
     if prediction.sentiment != CANARY[1]:
         raise ModelError(

@@ -50,7 +50,7 @@ def classify(file: Path, config: Path | None, as_json: bool) -> None:
     from models.inference.engine import Engine
     from monitor.cli.classify import classify_lines
 
-    engine = Engine.load(backend_selection.remembered(chosen.models))
+    engine = Engine.load(backend_selection.cached_backend(chosen.models))
     failed = 0
     with click.open_file(str(file), "rb") as stream, progress(file, "classifying") as advance:
         for number, answer in enumerate(classify_lines(engine, _text_lines(stream, advance)), 1):
@@ -283,7 +283,7 @@ def evaluate(
     from models.inference.engine import Engine
     from monitor.cli import evaluate
 
-    report = evaluate.evaluate(Engine.load(backend_selection.remembered(chosen.models)), files, **options)
+    report = evaluate.evaluate(Engine.load(backend_selection.cached_backend(chosen.models)), files, **options)
     if page is not None:
         page.write_text(html(report), encoding="utf-8")
     if as_json:

@@ -143,7 +143,7 @@ def relabel(config: Path | None, model: Path | None, start: datetime | None, end
 
     with _stored(config) as (chosen, store):
         own = chosen.models.model_copy(update={"weights": model}) if model else chosen.models
-        engine = Engine.load(backend_selection.chosen(own))
+        engine = Engine.load(backend_selection.select_backend(own))
         published = TimeRange(start or EPOCH, end or datetime.max.replace(tzinfo=UTC))
         total = relabeling.count_outdated(store, published, engine.info.version)
         outbound = BatchOutbound(chosen.kafka, chosen.stream.publish_predictions)
@@ -186,7 +186,7 @@ def replay(config: Path | None, start: datetime, recount_only: bool) -> None:
     with _standing(config) as (chosen, store, incarnations):
         done, now = Replayed(), datetime.now(UTC)
         if not recount_only:
-            engine = Engine.load(backend_selection.chosen(chosen.models))
+            engine = Engine.load(backend_selection.select_backend(chosen.models))
             outbound = BatchOutbound(chosen.kafka, chosen.stream.publish_predictions)
             reader = Replay(
                 chosen.kafka, store, Codec.of(chosen.stream), engine.classify, outbound, incarnations,

@@ -16,7 +16,7 @@ class Classifier(Protocol):
     def topics(self) -> Sequence[str]: ...
 
     @property
-    def described(self) -> str:
+    def description(self) -> str:
         """Its version and where it runs, for the log."""
 
     def classify(self, texts: Sequence[str], languages: Sequence[str | None]) -> Sequence[Prediction]: ...
@@ -27,8 +27,8 @@ LoadClassifier = Callable[[Settings, CollectorRegistry], Classifier]
 
 def load_engine(settings: Settings, registry: CollectorRegistry) -> Classifier:
     """The classifier of the settings.  Raises ModelError."""
-    from models.backend_selection import chosen
+    from models.backend_selection import select_backend
     from models.inference.engine import Engine
     from models.inference.metrics import ModelMetrics
 
-    return Engine.load(chosen(settings.models), ModelMetrics(registry))
+    return Engine.load(select_backend(settings.models), ModelMetrics(registry))

@@ -128,7 +128,7 @@ def test_packed_and_plain_give_the_same_labels(engine: Engine) -> None:
     assert engine.settings.backend == "auto"
     plain = Engine.load(ModelSettings(backend="torch", dtype="float32", remembered_texts=0))
     wanted, given = plain.classify(HEADLINES), engine.classify(HEADLINES)
-    assert all(map(backend_selection.same, wanted, given))
+    assert all(map(backend_selection.same_labels, wanted, given))
     for a, b in zip(wanted, given, strict=True):
         assert a.score == pytest.approx(b.score, abs=0.05)
         assert (a.lang, a.windows, a.truncated) == (b.lang, b.windows, b.truncated)
@@ -137,17 +137,17 @@ def test_packed_and_plain_give_the_same_labels(engine: Engine) -> None:
 def test_a_backend_is_measured_once_and_then_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert backend_selection.remembered(ModelSettings(), tmp_path).backend == "auto", (
+    assert backend_selection.cached_backend(ModelSettings(), tmp_path).backend == "auto", (
         "nothing was measured yet"
     )
-    chosen = backend_selection.chosen(ModelSettings(), tmp_path)
+    chosen = backend_selection.select_backend(ModelSettings(), tmp_path)
     assert chosen.backend in ("amx", "int8", "packed", "torch")
     (file,) = tmp_path.rglob("*.json")
     assert '"packed' in file.read_text()
     monkeypatch.setattr(backend_selection, "measure", lambda settings: pytest.fail("measured again"))
-    assert backend_selection.chosen(ModelSettings(), tmp_path) == chosen
-    assert backend_selection.remembered(ModelSettings(), tmp_path) == chosen
-    assert backend_selection.chosen(ModelSettings(backend="torch"), tmp_path).dtype == "auto"
+    assert backend_selection.select_backend(ModelSettings(), tmp_path) == chosen
+    assert backend_selection.cached_backend(ModelSettings(), tmp_path) == chosen
+    assert backend_selection.select_backend(ModelSettings(backend="torch"), tmp_path).dtype == "auto"
 
 
 def test_a_damaged_memory_of_the_choice_is_measured_again(
@@ -156,10 +156,10 @@ def test_a_damaged_memory_of_the_choice_is_measured_again(
     settings = ModelSettings()
     told = backend_selection.Choice("torch", "float32", {})
     monkeypatch.setattr(backend_selection, "measure", lambda settings: told)
-    backend_selection.chosen(settings, tmp_path)
+    backend_selection.select_backend(settings, tmp_path)
     (file,) = tmp_path.rglob("*.json")
     file.write_text("{")
-    assert backend_selection.chosen(settings, tmp_path).backend == "torch"
+    assert backend_selection.select_backend(settings, tmp_path).backend == "torch"
     assert file.read_text() != "{"
 
 
