@@ -1,8 +1,8 @@
-"""What SQL must hold after a stream of documents, worked out by a plain loop over its messages.
+"""Computes what the database must hold after a stream of messages, with a plain loop.
 
-`stream` draws the messages from a seed: documents and copies of them on other partitions, stamps out of order,
-late and from other days, and messages that no reader can use.  `Reference` reads them one by one.  `stored` reads
-SQL in the same form, so that the two can be compared for exact equality.
+`generate_messages` draws messages from a seed: documents, copies of them on other partitions, timestamps out of
+order, late and from other days, and invalid messages. `Reference` reads them one by one. `read_database` returns the
+database in the same form, so that the two can be compared for equality.
 """
 
 import json
@@ -42,9 +42,9 @@ WORDS = [
     "chip",
 ]
 SOURCES = ("wire", "ticker", "board/one", "板")
-# In texts that the classifier of `tests.faults.worker` can never judge; their dead letters' reason.
-MARK, INFERENCE = "\N{RADIOACTIVE SIGN}", "inference"
-# (reason, value) of messages that must each become one dead letter.
+# The classifier of `tests.faults.worker` always fails on texts with this mark; and the reason of their dead letters.
+POISON, INFERENCE_REASON = "\N{RADIOACTIVE SIGN}", "inference"
+# (reason, value): invalid messages. Each must become one dead letter.
 BAD: tuple[tuple[str, bytes | None], ...] = (
     ("empty", b""),
     ("empty", None),
@@ -62,8 +62,8 @@ BAD: tuple[tuple[str, bytes | None], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """A message as it is sent; `reason` where it must become a dead letter."""
+class InputMessage:
+    """A message to send. `reason` is set if it must become a dead letter."""
 
     kind: Kind
     partition: int
@@ -72,47 +72,47 @@ class Sent:
 
 
 @dataclass
-class Held:
-    """What SQL holds: documents by identity, aggregates by window, topic and kind, dead letters by place, and
-    the next offset of each partition."""
+class Contents:
+    """The contents of a database: documents by identity, aggregates by window, topic and kind, dead letters by
+    position, and the next offset of each partition."""
 
     documents: dict[tuple[str, str], Any] = field(default_factory=dict)
     aggregates: dict[tuple[datetime, str, str], tuple[int, ...]] = field(default_factory=dict)
     dead: dict[tuple[str, int, int], str] = field(default_factory=dict)
     offsets: dict[tuple[str, int], int] = field(default_factory=dict)
 
-    def differences(self, other: "Held") -> dict[str, int]:
-        """How many entries of each sort are missing in `other`, too many there, or not the same."""
-        found: Counter[str] = Counter()
+    def differences(self, other: "Contents") -> dict[str, int]:
+        """How many entries of each table are missing in `other`, are only there, or differ."""
+        counts: Counter[str] = Counter()
         for name in ("documents", "aggregates", "dead", "offsets"):
             mine, theirs = getattr(self, name), getattr(other, name)
-            found[f"{name} lost"] = len(mine.keys() - theirs.keys())
-            found[f"{name} extra"] = len(theirs.keys() - mine.keys())
-            found[f"{name} differ"] = sum(mine[key] != theirs[key] for key in mine.keys() & theirs.keys())
-        return {name: n for name, n in found.items() if n}
+            counts[f"{name} lost"] = len(mine.keys() - theirs.keys())
+            counts[f"{name} extra"] = len(theirs.keys() - mine.keys())
+            counts[f"{name} differ"] = sum(mine[key] != theirs[key] for key in mine.keys() & theirs.keys())
+        return {name: n for name, n in counts.items() if n}
 
 
-def stream(seed: int, documents: int, partitions: int, now: datetime) -> list[Sent]:
-    """About `documents` documents in the order in which they are sent, with copies and bad messages between."""
-    draw, sent = random.Random(seed), list[Sent]()
+def generate_messages(seed: int, documents: int, partitions: int, now: datetime) -> list[InputMessage]:
+    """About `documents` documents in sending order, with copies and invalid messages among them."""
+    draw, sent = random.Random(seed), list[InputMessage]()
     for number in range(documents):
         kind = draw.choice(list(Kind))
         document = _document(draw, seed, number, now)
-        reason = INFERENCE if MARK in str(document) else None
+        reason = INFERENCE_REASON if POISON in str(document) else None
         value = json.dumps(document, ensure_ascii=draw.random() < 0.5).encode()
         copies = 3 if draw.random() < 0.1 else 1
-        sent += [Sent(kind, draw.randrange(partitions), value, reason) for _ in range(copies)]
-        if sent and draw.random() < 0.05:  # one of long ago comes again
+        sent += [InputMessage(kind, draw.randrange(partitions), value, reason) for _ in range(copies)]
+        if sent and draw.random() < 0.05:  # an old message is sent a second time
             old = draw.choice(sent)
-            sent.append(Sent(old.kind, draw.randrange(partitions), old.value, old.reason))
+            sent.append(InputMessage(old.kind, draw.randrange(partitions), old.value, old.reason))
         if draw.random() < 0.04:
             reason, bad = draw.choice(BAD)
-            sent.append(Sent(draw.choice(list(Kind)), draw.randrange(partitions), bad, reason))
+            sent.append(InputMessage(draw.choice(list(Kind)), draw.randrange(partitions), bad, reason))
     return sent
 
 
 def _document(draw: random.Random, seed: int, number: int, now: datetime) -> dict[str, Any]:
-    """Most were published lately, in no order; some a day ago or a few minutes ahead."""
+    """Most timestamps are recent and out of order; some are a day old or a few minutes in the future."""
     age = draw.choice(
         [draw.uniform(0, 600), draw.uniform(0, 3600), draw.uniform(0, 86_400), draw.uniform(-240, 0)]
     )
@@ -120,7 +120,7 @@ def _document(draw: random.Random, seed: int, number: int, now: datetime) -> dic
     if draw.random() < 0.05:
         text = "12 % — 3.4 …"  # no letters: counts as unsupported
     elif draw.random() < 0.02:
-        text += f" {MARK}"
+        text += f" {POISON}"
     message: dict[str, Any] = {
         "id": f"{seed}-{number}",
         "source": draw.choice(SOURCES),
@@ -133,54 +133,54 @@ def _document(draw: random.Random, seed: int, number: int, now: datetime) -> dic
 
 
 class Reference:
-    """Reads the messages one by one, as if nothing ever failed.
+    """Processes messages one by one, without failures.
 
-    `brief` keeps of a document only a hash, for millions of them.
+    With `brief` it keeps only a hash of each document, for runs with millions of them.
     """
 
     def __init__(
         self, topics: Mapping[Kind, str], *, brief: bool = False, future: timedelta = 5 * MINUTE
     ) -> None:
-        self._topics, self._keep = topics, hash if brief else tuple
-        self._held, self._classifier = Held(), StandIn()
+        self._topics, self._summarize = topics, hash if brief else tuple
+        self._contents, self._classifier = Contents(), StandIn()
         self._codec = Codec(future, 1_000_000)
 
-    def read(self, messages: Iterable[Sent], now: datetime) -> Held:
-        """What SQL must hold after these and all before them."""
-        held = self._held
+    def read(self, messages: Iterable[InputMessage], now: datetime) -> Contents:
+        """What the database must hold after these messages and all earlier ones."""
+        contents = self._contents
         for message in messages:
-            place = (self._topics[message.kind], message.partition)
-            offset = held.offsets.get(place, 0)
-            held.offsets[place] = offset + 1
+            partition = (self._topics[message.kind], message.partition)
+            offset = contents.offsets.get(partition, 0)
+            contents.offsets[partition] = offset + 1
             try:
                 document = self._codec.decode(message.value, message.kind, now)
-                if MARK in document.content:
-                    raise Rejected(INFERENCE, "the classifier never takes it")
+                if POISON in document.content:
+                    raise Rejected(INFERENCE_REASON, "the classifier always fails on this text")
             except Rejected as error:
                 assert error.reason == message.reason, (error.reason, message)
-                held.dead[(*place, offset)] = error.reason
+                contents.dead[(*partition, offset)] = error.reason
                 continue
             assert message.reason is None, message
             self._count(document)
-        return held
+        return contents
 
     def _count(self, document: Document) -> None:
-        (said,) = self._classifier.classify([document.content], [document.lang])
-        score = None if said.score is None else round(said.score * SCORE_SCALE)
+        (prediction,) = self._classifier.classify([document.content], [document.lang])
+        score = None if prediction.score is None else round(prediction.score * SCORE_SCALE)
         identity = (document.source, document.id)
-        if identity in self._held.documents:
+        if identity in self._contents.documents:
             return
-        self._held.documents[identity] = self._keep((
+        self._contents.documents[identity] = self._summarize((
             document.kind.value, document.published_at, document.title, document.text, document.author,
-            said.status, said.topic, said.counted_sentiment, score,
+            prediction.status, prediction.topic, prediction.counted_sentiment, score,
         ))  # fmt: skip
-        if said.topic is not None and score is not None:
-            key = (window_start(document.published_at, MINUTE), said.topic, document.kind.value)
-            moods = [int(said.counted_sentiment == name) for name in (*SENTIMENTS, None)]
-            add(self._held.aggregates, key, (1, *moods, score, score * score))
+        if prediction.topic is not None and score is not None:
+            key = (window_start(document.published_at, MINUTE), prediction.topic, document.kind.value)
+            label_counts = [int(prediction.counted_sentiment == name) for name in (*SENTIMENTS, None)]
+            add_sums(self._contents.aggregates, key, (1, *label_counts, score, score * score))
 
 
-def add(
+def add_sums(
     sums: dict[tuple[datetime, str, str], tuple[int, ...]],
     key: tuple[datetime, str, str],
     amounts: tuple[int, ...],
@@ -188,30 +188,30 @@ def add(
     sums[key] = tuple(map(int.__add__, sums.get(key, (0,) * len(amounts)), amounts))
 
 
-def stored(url: str, *, brief: bool = False) -> Held:
-    """What SQL holds now; partitions are added up, and a document's place is any of its copies'."""
-    held, engine, keep = Held(), create_engine(url), hash if brief else tuple
+def read_database(url: str, *, brief: bool = False) -> Contents:
+    """What the database holds now. Aggregates are summed over partitions."""
+    contents, engine, summarize = Contents(), create_engine(url), hash if brief else tuple
     documents, sums = schema.documents.c, schema.aggregates.c
-    kept = (
+    columns = (
         documents.kind, documents.published_at, documents.title, documents.text, documents.author,
         documents.status, documents.topic, documents.sentiment, documents.score,
     )  # fmt: skip
     with engine.connect().execution_options(yield_per=1000) as connection:
-        for row in connection.execute(select(documents.source, documents.id, *kept)):
-            held.documents[row.source, row.id] = keep(tuple(row[2:]))
+        for row in connection.execute(select(documents.source, documents.id, *columns)):
+            contents.documents[row.source, row.id] = summarize(tuple(row[2:]))
         for row in connection.execute(
             select(sums.window_start, sums.topic, sums.kind, *(sums[name] for name in SUM_FIELDS))
         ):
-            add(held.aggregates, tuple(row[:3]), tuple(row[3:]))
+            add_sums(contents.aggregates, tuple(row[:3]), tuple(row[3:]))
         for row in connection.execute(select(schema.dead_letters)):
-            held.dead[row.kafka_topic, row.kafka_partition, row.kafka_offset] = row.reason
+            contents.dead[row.kafka_topic, row.kafka_partition, row.kafka_offset] = row.reason
     engine.dispose()
-    held.offsets = offsets(url)
-    return held
+    contents.offsets = read_offsets(url)
+    return contents
 
 
-def offsets(url: str) -> dict[tuple[str, int], int]:
-    """How far SQL says each partition was read."""
+def read_offsets(url: str) -> dict[tuple[str, int], int]:
+    """The next offset of each (topic, partition) in the database."""
     engine = create_engine(url)
     with engine.connect() as connection:
         rows = list(connection.execute(select(schema.offsets)))
@@ -219,8 +219,8 @@ def offsets(url: str) -> dict[tuple[str, int], int]:
     return {(row.kafka_topic, row.kafka_partition): row.next_offset for row in rows if row.next_offset}
 
 
-def send(messages: Sequence[Sent], topics: Mapping[Kind, str], bootstrap: str) -> None:
-    """To Kafka, each to its own partition, in their order."""
+def send(messages: Sequence[InputMessage], topics: Mapping[Kind, str], bootstrap: str) -> None:
+    """Send the messages to Kafka in order, each to its partition."""
     from kafka import KafkaProducer
 
     producer = KafkaProducer(

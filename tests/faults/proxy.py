@@ -1,9 +1,10 @@
-"""A line between the workers and PostgreSQL that is slow, and that is cut in the middle of a COMMIT."""
+"""A proxy between workers and PostgreSQL that is slow and breaks connections in the middle of a COMMIT."""
 
 import random
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,17 +16,20 @@ READY = b"Z\x00\x00\x00\x05"  # the server's ReadyForQuery
 
 
 class Proxy:
-    """Listens on a Unix socket of its own, and gives every connection to the server behind `url`.
+    """Listens on its own Unix socket and forwards every connection to the server of `url`.
 
-    At each COMMIT the line is cut with the probability `share`: before the server heard of it, or after it did it
-    and before the client hears so.  `delay` is how many seconds each answer takes longer.
+    At each COMMIT it breaks the connection with probability `cut_probability`: either before the server receives the
+    COMMIT, or after the server has committed and before the client learns it. `delay` is added to each response, in
+    seconds.
     """
 
-    def __init__(self, url: str, folder: Path, seed: int, share: float = 0.1, delay: float = 0.0) -> None:
+    def __init__(
+        self, url: str, folder: Path, seed: int, cut_probability: float = 0.1, delay: float = 0.0
+    ) -> None:
         server = make_url(url)
         host = server.query["host"]
-        self._behind = f"{host}/.s.PGSQL.{server.port or 5432}"
-        self._draw, self._share, self._delay = random.Random(seed), share, delay
+        self._server_path = f"{host}/.s.PGSQL.{server.port or 5432}"
+        self._random, self._cut_probability, self._delay = random.Random(seed), cut_probability, delay
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(str(folder / ".s.PGSQL.5432"))
         self._socket.listen(64)
@@ -50,29 +54,32 @@ class Proxy:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        """One connection; PostgreSQL speaks in turns, and so one thread can carry both directions."""
+        """Forward one connection: this thread the requests, a second thread the responses."""
         with client, socket.socket(socket.AF_UNIX) as server:
-            server.connect(self._behind)
+            server.connect(self._server_path)
             cut = ""
-            back = threading.Thread(target=self._answers, args=(server, client, lambda: cut), daemon=True)
-            back.start()
+            responses = threading.Thread(
+                target=self._forward_responses, args=(server, client, lambda: cut), daemon=True
+            )
+            responses.start()
             try:
                 while data := client.recv(CHUNK):
-                    if b"COMMIT" in data and self._draw.random() < self._share:
-                        cut = self._draw.choice(sorted(self.cuts))
+                    if b"COMMIT" in data and self._random.random() < self._cut_probability:
+                        cut = self._random.choice(sorted(self.cuts))
                         self.cuts[cut] += 1
                         if cut == "before":
                             break
                     server.sendall(data)
-            except OSError:  # the answering side was cut
+            except OSError:  # the response side closed the connection
                 return
             finally:
                 for end in (client, server):
-                    _shut(end)
-            back.join(10)
+                    _shut_down(end)
+            responses.join(10)
 
-    def _answers(self, server: socket.socket, client: socket.socket, cut: object) -> None:
-        assert callable(cut)
+    def _forward_responses(
+        self, server: socket.socket, client: socket.socket, cut: Callable[[], str]
+    ) -> None:
         try:
             while data := server.recv(CHUNK):
                 time.sleep(self._delay)
@@ -81,14 +88,14 @@ class Proxy:
                         break
                     continue
                 client.sendall(data)
-        except OSError:  # the asking side was cut
+        except OSError:  # the request side closed the connection
             return
         finally:
-            _shut(client)
+            _shut_down(client)
 
 
-def _shut(end: socket.socket) -> None:
+def _shut_down(end: socket.socket) -> None:
     try:
         end.shutdown(socket.SHUT_RDWR)
-    except OSError:  # it was shut already
+    except OSError:  # already closed
         return

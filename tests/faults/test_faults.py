@@ -1,4 +1,4 @@
-"""A short selection of `python -m tests.faults.runner`, and what it takes a frozen worker to show."""
+"""A short selection of `python -m tools.faults`, and the cases that it does not cover, such as frozen workers."""
 
 import json
 import random
@@ -15,29 +15,29 @@ from sqlalchemy import create_engine, text
 
 from stream.domain.documents import Kind
 from tests.conftest import need
-from tests.faults.oracle import Held, Reference, Sent, send, stored, stream
-from tests.faults.runner import DOCUMENTS, Outcome, one
-from tests.faults.stage import PARTITIONS, Stage, drain, look
+from tests.faults.oracle import Contents, InputMessage, Reference, generate_messages, read_database, send
+from tests.faults.sandbox import PARTITIONS, Sandbox, sample_resources, wait_until_drained
 from tests.faults.worker import FAILPOINTS
 from tests.parts import Kafka, Postgres, wait_until
+from tools.faults import DOCUMENTS, Outcome, run_seed
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("seed", [210])  # three kills, and a line that is cut
-def test_a_worker_that_is_killed_loses_nothing_and_doubles_nothing(
+@pytest.mark.parametrize("seed", [210])  # three kills and broken database connections
+def test_killing_workers_neither_loses_nor_duplicates_documents(
     seed: int, kafka: Kafka, postgres: Postgres, tmp_path: Path
 ) -> None:
-    outcome = one(seed, kafka, postgres, tmp_path)
+    outcome = run_seed(seed, kafka, postgres, tmp_path)
     assert outcome.differences == {}, str(outcome)
     assert 0.9 * DOCUMENTS < outcome.documents < DOCUMENTS and outcome.kills
 
 
-def test_the_oracle_sees_what_is_lost_doubled_or_changed() -> None:
+def test_the_oracle_detects_lost_duplicated_and_changed_rows() -> None:
     now = datetime.now(UTC)
-    topics = {kind: kind.value for kind in {message.kind for message in stream(1, 50, 2, now)}}
-    held = Reference(topics).read(stream(1, 50, 2, now), now)
+    topics = {kind: kind.value for kind in {message.kind for message in generate_messages(1, 50, 2, now)}}
+    held = Reference(topics).read(generate_messages(1, 50, 2, now), now)
     assert held.differences(held) == {}
-    other = Held(dict(held.documents), dict(held.aggregates), dict(held.dead), dict(held.offsets))
+    other = Contents(dict(held.documents), dict(held.aggregates), dict(held.dead), dict(held.offsets))
     other.documents.pop(next(iter(other.documents)))
     cell = next(iter(other.aggregates))
     other.aggregates[cell] = tuple(2 * number for number in other.aggregates[cell])
@@ -45,143 +45,149 @@ def test_the_oracle_sees_what_is_lost_doubled_or_changed() -> None:
     assert held.differences(other) == {"documents lost": 1, "aggregates differ": 1, "dead extra": 1}
 
 
-def test_a_seed_gives_the_same_stream_again_and_another_another() -> None:
+def test_the_same_seed_generates_the_same_messages_and_another_seed_others() -> None:
     now = datetime.now(UTC)
-    assert stream(5, 100, 3, now) == stream(5, 100, 3, now) != stream(6, 100, 3, now)
-    reasons = {message.reason for seed in range(20) for message in stream(seed, 100, 3, now)}
+    assert (
+        generate_messages(5, 100, 3, now)
+        == generate_messages(5, 100, 3, now)
+        != generate_messages(6, 100, 3, now)
+    )
+    reasons = {message.reason for seed in range(20) for message in generate_messages(seed, 100, 3, now)}
     assert len(reasons - {None}) == 11
 
 
-def test_the_runner_draws_from_every_step_of_a_batch() -> None:
+def test_the_fault_runner_uses_every_step_of_a_batch() -> None:
     assert {random.Random(seed).choice(FAILPOINTS) for seed in range(100)} == set(FAILPOINTS)
     lost = Outcome(1, ["after_ack x1"], 0, 10, {"documents lost": 2}, 1.0)
     assert "documents lost 2" in str(lost)
 
 
 @pytest.fixture
-def stage(kafka: Kafka, postgres: Postgres, tmp_path: Path) -> Iterator[Stage]:
-    made = Stage.make(0, kafka, postgres.create_database(), tmp_path)
-    yield made
-    made.close()
+def sandbox(kafka: Kafka, postgres: Postgres, tmp_path: Path) -> Iterator[Sandbox]:
+    sandbox = Sandbox.make(0, kafka, postgres.create_database(), tmp_path)
+    yield sandbox
+    sandbox.close()
 
 
-def prepared(stage: Stage, kafka: Kafka) -> tuple[list[Sent], Held]:
-    """A stream that was sent, and what it must lead to."""
+def send_messages(sandbox: Sandbox, kafka: Kafka) -> tuple[list[InputMessage], Contents]:
+    """Send a stream of messages. Returns them and what the database must hold after them."""
     now = datetime.now(UTC)
-    messages = stream(77, DOCUMENTS, PARTITIONS, now)
-    send(messages, stage.topics, kafka.bootstrap)
-    return messages, Reference(stage.topics).read(messages, now)
+    messages = generate_messages(77, DOCUMENTS, PARTITIONS, now)
+    send(messages, sandbox.topics, kafka.bootstrap)
+    return messages, Reference(sandbox.topics).read(messages, now)
 
 
-def test_a_worker_that_froze_past_its_session_writes_nothing_when_it_wakes(
-    stage: Stage, kafka: Kafka
+def test_a_worker_frozen_past_its_session_timeout_writes_nothing_when_it_resumes(
+    sandbox: Sandbox, kafka: Kafka
 ) -> None:
-    _, expected = prepared(stage, kafka)
-    zombie = stage.start("after_inference", "3", "STOP")
-    wait_until(lambda: is_stopped(zombie.process.pid), 60, "the worker froze with a batch in hand")
-    other = stage.start()
-    drain(stage, expected, [other])
-    assert expected.differences(stored(stage.url)) == {}
+    _, expected = send_messages(sandbox, kafka)
+    zombie = sandbox.start("after_inference", "3", "STOP")
+    wait_until(lambda: is_stopped(zombie.process.pid), 60, "the worker freezes while it processes a batch")
+    other = sandbox.start()
+    wait_until_drained(sandbox, expected, [other])
+    assert expected.differences(read_database(sandbox.url)) == {}
     zombie.process.send_signal(signal.SIGCONT)
     wait_until(
         lambda: zombie.metric("sentiment_documents_total", outcome="redelivered"),
         60,
-        "its batch is refused and counted",
+        "its batch is rejected and counted",
     )
-    assert expected.differences(stored(stage.url)) == {}
+    assert expected.differences(read_database(sandbox.url)) == {}
 
 
 def is_stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
-def test_a_worker_that_is_told_to_stop_under_load_leaves_nothing_to_be_redone(
-    stage: Stage, kafka: Kafka
-) -> None:
-    messages, expected = prepared(stage, kafka)
-    first = stage.start()
-    wait_until(lambda: len(stored(stage.url).documents) > 50, 60, "it is at work")
+def test_a_worker_stopped_under_load_leaves_no_batch_to_process_again(sandbox: Sandbox, kafka: Kafka) -> None:
+    messages, expected = send_messages(sandbox, kafka)
+    first = sandbox.start()
+    wait_until(
+        lambda: len(read_database(sandbox.url).documents) > 50, 60, "the worker has processed some documents"
+    )
     stopping = threading.Timer(0.0, first.process.send_signal, [signal.SIGTERM])
     stopping.start()
     assert first.process.wait(45) == 0
-    done = sum(stored(stage.url).offsets.values())
-    assert 0 < done < len(messages), "it was stopped too late to mean anything"
-    second = stage.start()
-    drain(stage, expected, [second])
-    assert expected.differences(stored(stage.url)) == {}
+    done = sum(read_database(sandbox.url).offsets.values())
+    assert 0 < done < len(messages), "the worker had nothing left to do when it was stopped"
+    second = sandbox.start()
+    wait_until_drained(sandbox, expected, [second])
+    assert expected.differences(read_database(sandbox.url)) == {}
     assert second.metric("sentiment_documents_total", outcome="redelivered") == 0
 
 
-def test_copies_and_clocks_a_day_off_change_no_sum(kafka: Kafka, postgres: Postgres, tmp_path: Path) -> None:
+def test_copies_and_timestamps_a_day_off_change_no_sum(
+    kafka: Kafka, postgres: Postgres, tmp_path: Path
+) -> None:
     day, now, draw = 86_400, datetime.now(UTC), random.Random(8)
-    stage = Stage.make(
+    sandbox = Sandbox.make(
         0, kafka, postgres.create_database(), tmp_path, MONITOR_STREAM__FUTURE_SECONDS=str(2 * day)
     )
     once = [
-        Sent(draw.choice(list(Kind)), draw.randrange(PARTITIONS), json.dumps({
+        InputMessage(draw.choice(list(Kind)), draw.randrange(PARTITIONS), json.dumps({
             "id": str(n), "text": f"shares {n}",
             "published_at": (now + timedelta(seconds=draw.uniform(-day, day))).isoformat(),
         }).encode()) for n in range(400)
     ]  # fmt: skip
-    thrice = [replace(sent, partition=draw.randrange(PARTITIONS)) for sent in 3 * once]
-    draw.shuffle(thrice)
-    send(thrice, stage.topics, kafka.bootstrap)
-    sums = Reference(stage.topics, future=timedelta(days=2)).read(once, now).aggregates
-    expected = Reference(stage.topics, future=timedelta(days=2)).read(thrice, now)
+    copies = [replace(sent, partition=draw.randrange(PARTITIONS)) for sent in 3 * once]
+    draw.shuffle(copies)
+    send(copies, sandbox.topics, kafka.bootstrap)
+    sums = Reference(sandbox.topics, future=timedelta(days=2)).read(once, now).aggregates
+    expected = Reference(sandbox.topics, future=timedelta(days=2)).read(copies, now)
     try:
-        drain(stage, expected, [stage.start()])
-        found = stored(stage.url)
+        wait_until_drained(sandbox, expected, [sandbox.start()])
+        actual = read_database(sandbox.url)
     finally:
-        stage.close()
-    assert expected.differences(found) == {}
-    assert found.aggregates == sums
-    assert len(found.documents) == len(once)
+        sandbox.close()
+    assert expected.differences(actual) == {}
+    assert actual.aggregates == sums
+    assert len(actual.documents) == len(once)
 
 
-def test_large_messages_fill_no_memory_and_one_that_is_too_large_harms_only_itself(
+def test_large_messages_do_not_fill_memory_and_one_too_large_becomes_a_dead_letter(
     kafka: Kafka, postgres: Postgres, tmp_path: Path
 ) -> None:
     small = {"MONITOR_STREAM__IN_HAND_BYTES": "8000000", "MONITOR_STREAM__BATCH_DOCUMENTS": "512"}
-    stage = Stage.make(0, kafka, postgres.create_database(), tmp_path, **small)
+    sandbox = Sandbox.make(0, kafka, postgres.create_database(), tmp_path, **small)
     now = datetime.now(UTC)
 
-    def message(number: int, size: int) -> Sent:
+    def message(number: int, size: int) -> InputMessage:
         body = {"id": str(number), "text": "fall " * (size // 5), "published_at": now.isoformat()}
         reason = "too_large" if size > 1_000_000 else None
-        return Sent(Kind.NEWS, number % PARTITIONS, json.dumps(body).encode(), reason)
+        return InputMessage(Kind.NEWS, number % PARTITIONS, json.dumps(body).encode(), reason)
 
     messages = [message(n, 10_000_000 if n in (20, 21) else 900_000) for n in range(110)]
-    expected = Reference(stage.topics).read(messages, now)
+    expected = Reference(sandbox.topics).read(messages, now)
     try:
-        worker = stage.start()
+        worker = sandbox.start()
         wait_until(worker.is_ready, 60, "the worker is ready")
-        before = look(worker, 0).memory
-        send(messages, stage.topics, kafka.bootstrap)
-        drain(stage, expected, [worker])
-        assert look(worker, 0).peak - before < 90e6, "100 MB were sent"
-        assert expected.differences(stored(stage.url)) == {}
+        before = sample_resources(worker, 0).memory
+        send(messages, sandbox.topics, kafka.bootstrap)
+        wait_until_drained(sandbox, expected, [worker])
+        assert sample_resources(worker, 0).peak - before < 90e6, "100 MB were sent"
+        assert expected.differences(read_database(sandbox.url)) == {}
     finally:
-        stage.close()
+        sandbox.close()
 
 
 @pytest.mark.timeout(200)
-def test_a_line_to_the_database_that_is_slow_and_cut_in_mid_commit_costs_nothing(
-    stage: Stage, kafka: Kafka
+def test_slow_database_connections_that_break_during_commit_lose_nothing(
+    sandbox: Sandbox, kafka: Kafka
 ) -> None:
-    _, expected = prepared(stage, kafka)
-    with stage.cut(0.2, delay=0.005) as line:
-        worker = stage.start()
-        drain(stage, expected, [worker])
-        assert min(line.cuts.values()) > 0 and sum(line.cuts.values()) > 4
+    _, expected = send_messages(sandbox, kafka)
+    with sandbox.unreliable_database(0.2, delay=0.005) as proxy:
+        worker = sandbox.start()
+        wait_until_drained(sandbox, expected, [worker])
+        assert min(proxy.cuts.values()) > 0 and sum(proxy.cuts.values()) > 4
         assert worker.metric("sentiment_store_retries_total")
-    assert expected.differences(stored(stage.url)) == {}
+    assert expected.differences(read_database(sandbox.url)) == {}
 
 
-def test_a_worker_that_loses_a_deadlock_tries_again(stage: Stage, kafka: Kafka) -> None:
-    engine = create_engine(stage.url)
+def test_a_worker_retries_after_losing_a_deadlock(sandbox: Sandbox, kafka: Kafka) -> None:
+    engine = create_engine(sandbox.url)
 
-    def cross() -> None:
-        """Take the workers' locks the other way round, and leave it to them to give in."""
+    def cause_deadlocks() -> None:
+        """Take the workers' locks in the opposite order; the long deadlock_timeout makes the worker lose."""
         for _ in range(4):
             with engine.begin() as connection:
                 connection.execute(text("SET LOCAL deadlock_timeout = '1h'"))
@@ -190,36 +196,36 @@ def test_a_worker_that_loses_a_deadlock_tries_again(stage: Stage, kafka: Kafka) 
                 connection.execute(text("LOCK TABLE offsets IN EXCLUSIVE MODE"))
             time.sleep(0.2)
 
-    worker = stage.start()
+    worker = sandbox.start()
     wait_until(worker.is_ready, 60, "the worker is ready")
-    crossing = threading.Thread(target=cross)
-    crossing.start()
-    _, expected = prepared(stage, kafka)
-    drain(stage, expected, [worker])
-    crossing.join(60)
+    deadlocks = threading.Thread(target=cause_deadlocks)
+    deadlocks.start()
+    _, expected = send_messages(sandbox, kafka)
+    wait_until_drained(sandbox, expected, [worker])
+    deadlocks.join(60)
     count = text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
     with engine.connect() as connection:
         assert connection.execute(count).scalar_one() > 0
     engine.dispose()
-    assert expected.differences(stored(stage.url)) == {}
+    assert expected.differences(read_database(sandbox.url)) == {}
 
 
-def test_a_worker_whose_agent_ends_ends_with_an_error(stage: Stage, kafka: Kafka) -> None:
-    prepared(stage, kafka)
-    worker = stage.start("agent")
+def test_a_worker_whose_agent_ends_exits_with_an_error(sandbox: Sandbox, kafka: Kafka) -> None:
+    send_messages(sandbox, kafka)
+    worker = sandbox.start("agent")
     assert worker.process.wait(120) == 1
     assert "the agent documents ended" in worker.log.read_text()
 
 
-def test_a_worker_that_its_group_refuses_ends_with_the_brokers_reason(
+def test_a_worker_rejected_by_its_group_exits_with_the_brokers_reason(
     postgres: Postgres, tmp_path: Path
 ) -> None:
     strict = need(lambda: Kafka(tmp_path / "kafka", extra="group.min.session.timeout.ms=10000"))
     with strict as kafka:
-        stage = Stage.make(0, kafka, postgres.create_database(), tmp_path)
-        worker = stage.start()
+        sandbox = Sandbox.make(0, kafka, postgres.create_database(), tmp_path)
+        worker = sandbox.start()
         try:
             assert worker.process.wait(120) == 1
         finally:
-            stage.close()
+            sandbox.close()
     assert "InvalidSessionTimeoutError" in worker.log.read_text()

@@ -1,12 +1,11 @@
-"""A whole monitor process with a classifier that costs nothing, and with one place at which something happens to it.
+"""A complete monitor process with a fast fake classifier and one injected fault.
 
-    python -m tests.faults.worker FAILPOINT NUMBER WHAT
+    python -m tests.faults.worker FAILPOINT NUMBER ACTION
 
-The settings come from the environment.  At the NUMBER-th time that a batch comes to FAILPOINT, the process sends
-itself the signal KILL, or STOP, which leaves it frozen until it is told to go on; or WHAT is END, and the agent that
-reads the stream ends there.  Without FAILPOINT it works until it is told to stop.  The classifier refuses some texts
-always, and each seventh time whatever it is given; FAILPOINT may also name another one: `stand-in`, which refuses
-nothing, or `shipped`.
+Settings come from the environment. When a batch reaches FAILPOINT for the NUMBER-th time, the process acts: KILL and
+STOP send that signal to itself (STOP freezes it until SIGCONT); END ends the task that reads the stream. Without
+FAILPOINT it runs until it is stopped. The classifier always fails on some texts, and on every seventh call. Instead of
+a failpoint, the first argument may name another classifier: `stand-in`, which never fails, or `shipped`.
 """
 
 import asyncio
@@ -28,17 +27,17 @@ from monitor.runtime.daemon import Daemon
 from stream.domain.documents import Prediction
 from stream.domain.errors import InferenceError
 from stream.kafka.faust_driver import FaustSource
-from tests.faults.oracle import MARK
+from tests.faults.oracle import POISON
 
-# Each step of a batch's life, in order.
+# The steps of processing a batch, in order.
 FAILPOINTS = (
     "after_decode", "after_inference", "before_sql_commit", "after_sql_commit", "before_ack", "after_ack",
     "before_kafka_commit", "after_kafka_commit",
 )  # fmt: skip
 
 
-class Moody(StandIn):
-    """Fails on texts with a mark, and now and then on all, as a device does that runs out of memory."""
+class FlakyClassifier(StandIn):
+    """Fails on texts with a mark, and on every seventh call, as a GPU does when it runs out of memory."""
 
     def __init__(self) -> None:
         self._calls = 0
@@ -47,105 +46,105 @@ class Moody(StandIn):
         self._calls += 1
         if self._calls % 7 == 0:
             raise InferenceError("out of memory")
-        if any(MARK in text for text in texts):
+        if any(POISON in text for text in texts):
             raise InferenceError("logits are not finite")
         return super().classify(texts, languages)
 
 
-class Bomb:
-    """Sends the process a signal at its n-th passage, or ends the task that comes by."""
+class Fault:
+    """At its n-th call, sends the process a signal or cancels the calling task."""
 
-    def __init__(self, passages: int, what: str) -> None:
-        self._left, self._what = passages, what
+    def __init__(self, passages: int, action: str) -> None:
+        self._left, self._action = passages, action
 
     def __call__(self, *_: object) -> None:
         self._left -= 1
         if self._left == 0:
-            if self._what == "END":
+            if self._action == "END":
                 raise asyncio.CancelledError
-            os.kill(os.getpid(), signal.Signals[f"SIG{self._what}"])
+            os.kill(os.getpid(), signal.Signals[f"SIG{self._action}"])
 
 
-def before(function: Callable[..., Any], bomb: Bomb) -> Callable[..., Any]:
+def before(function: Callable[..., Any], fault: Fault) -> Callable[..., Any]:
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        bomb()
+        fault()
         return function(*args, **kwargs)
 
     return wrapped
 
 
-def after(function: Callable[..., Any], bomb: Bomb) -> Callable[..., Any]:
+def after(function: Callable[..., Any], fault: Fault) -> Callable[..., Any]:
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         answer = function(*args, **kwargs)
-        bomb()
+        fault()
         return answer
 
     return wrapped
 
 
-def before_awaited(function: Callable[..., Any], bomb: Bomb) -> Callable[..., Any]:
+def before_awaited(function: Callable[..., Any], fault: Fault) -> Callable[..., Any]:
     @wraps(function)
     async def wrapped(*args: Any, **kwargs: Any) -> Any:
-        bomb()
+        fault()
         return await function(*args, **kwargs)
 
     return wrapped
 
 
-def after_awaited(function: Callable[..., Any], bomb: Bomb) -> Callable[..., Any]:
+def after_awaited(function: Callable[..., Any], fault: Fault) -> Callable[..., Any]:
     @wraps(function)
     async def wrapped(*args: Any, **kwargs: Any) -> Any:
         answer = await function(*args, **kwargs)
-        bomb()
+        fault()
         return answer
 
     return wrapped
 
 
-def arm(daemon: Daemon, failpoint: str, bomb: Bomb) -> None:
-    """Put the bomb where it belongs, around the daemon's own parts."""
+def arm(daemon: Daemon, failpoint: str, fault: Fault) -> None:
+    """Install the fault at the failpoint by wrapping methods of the daemon's components."""
     pipeline, store = daemon.monitor.pipeline, daemon.monitor.store
     if failpoint == "agent":
-        FaustSource.deliver = returning  # type: ignore[method-assign]
+        FaustSource.deliver = returning  # type: ignore[method-assign,assignment]
     elif failpoint == "after_decode":
-        pipeline._classify_texts = before(pipeline._classify_texts, bomb)
+        pipeline._classify_texts = before(pipeline._classify_texts, fault)
     elif failpoint == "after_inference":
-        pipeline._classify_texts = after(pipeline._classify_texts, bomb)
+        pipeline._classify_texts = after(pipeline._classify_texts, fault)
     elif failpoint == "before_sql_commit":
 
         def commit(_connection: object) -> None:
             if threading.current_thread().name.startswith("write"):
-                bomb()
+                fault()
 
         event.listen(store.engine, "commit", commit)
     elif failpoint == "after_sql_commit":
-        store.write = after(store.write, bomb)  # type: ignore[method-assign]
+        store.write = after(store.write, fault)  # type: ignore[method-assign]
     elif failpoint == "before_ack":
-        FaustSource.acknowledge = before_awaited(FaustSource.acknowledge, bomb)  # type: ignore[method-assign]
+        FaustSource.acknowledge = before_awaited(FaustSource.acknowledge, fault)  # type: ignore[method-assign]
     elif failpoint == "after_ack":
-        faust.Stream.ack = after_awaited(faust.Stream.ack, bomb)
+        faust.Stream.ack = after_awaited(faust.Stream.ack, fault)
     else:
         from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread as Consumer
 
         wrapper = before_awaited if failpoint == "before_kafka_commit" else after_awaited
-        Consumer._commit = wrapper(Consumer._commit, bomb)
+        Consumer._commit = wrapper(Consumer._commit, fault)
 
 
 async def returning(_source: FaustSource, stream: faust.StreamT[bytes]) -> None:
-    """An agent that gives up at its first batch."""
+    """An agent that returns at its first batch."""
     async for _ in stream.noack_take(1, within=0.1):
         return
 
 
-def main(failpoint: str = "", passages: str = "1", what: str = "KILL") -> None:
+def main(failpoint: str = "", passages: str = "1", action: str = "KILL") -> None:
     chosen = settings.load()
     log.set_up(chosen.log)
     others = {"shipped": load_engine, "stand-in": lambda _settings, _registry: StandIn()}
-    daemon = Daemon.build(chosen, others.get(failpoint, lambda _settings, _registry: Moody()))
+    daemon = Daemon.build(chosen, others.get(failpoint, lambda _settings, _registry: FlakyClassifier()))
     if failpoint and failpoint not in others:
-        arm(daemon, failpoint, Bomb(int(passages), what))
+        arm(daemon, failpoint, Fault(int(passages), action))
     daemon.run()
 
 

@@ -1,4 +1,4 @@
-"""Where the faults are played: topics and a database of their own on a real Kafka and a real PostgreSQL."""
+"""Where fault tests run: their own topics and database on a real Kafka and a real PostgreSQL."""
 
 import os
 import shutil
@@ -19,31 +19,31 @@ from stream.kafka.settings import KafkaSettings
 from stream.storage import database
 from stream.storage.settings import DatabaseSettings
 from tests.conftest import Running
-from tests.faults.oracle import Held, offsets
+from tests.faults.oracle import Contents, read_offsets
 from tests.faults.proxy import Proxy
 from tests.parts import Kafka, Postgres, free_port, temporary_folder
 
 ROOT = Path(__file__).parent.parent.parent
 PARTITIONS, BATCH = 2, 16
 DRAIN_SECONDS = 150.0
-# Alembic keeps its context in a global.
-ONE_UPGRADE = threading.Lock()
+# Alembic has a global context, so only one upgrade may run at a time.
+UPGRADE_LOCK = threading.Lock()
 
 
 @dataclass
-class Stage:
-    """Topics and a database of their own on the parts that all runs share, and the workers started there."""
+class Sandbox:
+    """Its own topics and database on a Kafka and a PostgreSQL that all runs share, and the workers started there."""
 
     seed: int
     kafka: KafkaSettings
     url: str
     folder: Path
-    # Settings of all workers.
+    # Settings for all workers.
     environ: dict[str, str] = field(default_factory=dict)
     workers: list[Running] = field(default_factory=list)
 
     @classmethod
-    def make(cls, seed: int, kafka: Kafka, url: str, folder: Path, **environ: str) -> "Stage":
+    def make(cls, seed: int, kafka: Kafka, url: str, folder: Path, **environ: str) -> "Sandbox":
         tag = f"{seed}-{uuid.uuid4().hex[:6]}"
         names = {
             n: f"{n}-{tag}" for n in ("group", "news", "comments", "dead_letters", "predictions", "alerts")
@@ -52,16 +52,16 @@ class Stage:
             bootstrap_servers=kafka.bootstrap, partitions=PARTITIONS, session_seconds=6, **names
         )
         admin.create_topics(settings)
-        with ONE_UPGRADE:
+        with UPGRADE_LOCK:
             database.upgrade(DatabaseSettings.model_validate({"url": url}))
         small = {"MONITOR_STREAM__BATCH_DOCUMENTS": str(BATCH), "MONITOR_STREAM__BATCH_SECONDS": "0.05"}
         return cls(seed, settings, url, folder, small | environ)
 
     @contextmanager
-    def cut(self, share: float, delay: float = 0.0) -> Iterator[Proxy]:
-        """Workers that start here have a bad line to the database."""
-        folder = temporary_folder("line-")
-        with Proxy(self.url, folder, self.seed, share, delay) as proxy:
+    def unreliable_database(self, cut_probability: float, delay: float = 0.0) -> Iterator[Proxy]:
+        """Workers started inside this context reach the database through a `Proxy`."""
+        folder = temporary_folder("proxy-")
+        with Proxy(self.url, folder, self.seed, cut_probability, delay) as proxy:
             self.environ["MONITOR_DATABASE__URL"] = proxy.url
             yield proxy
         del self.environ["MONITOR_DATABASE__URL"]
@@ -72,16 +72,16 @@ class Stage:
         return {kind: topic for topic, kind in self.kafka.kinds.items()}
 
     def start(self, *fault: str, **environ: str) -> Running:
-        """A worker, perhaps with a fault in it (see `tests.faults.worker`); it is not ready yet."""
+        """Start a worker, with an optional fault (see `tests.faults.worker`), without waiting until it is ready."""
         port = free_port()
         kept = {key: value for key, value in os.environ.items() if not key.startswith("MONITOR_")}
         own = {f"MONITOR_KAFKA__{k.upper()}": str(v) for k, v in self.kafka.model_dump().items() if v}
-        place = {"MONITOR_DATABASE__URL": self.url, "MONITOR_HTTP__PORT": str(port)}
+        addresses = {"MONITOR_DATABASE__URL": self.url, "MONITOR_HTTP__PORT": str(port)}
         words = [sys.executable, "-m", "tests.faults.worker", *fault]
         log = self.folder / f"{self.seed}-{len(self.workers)}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                words, env=kept | own | place | self.environ | environ, cwd=ROOT, stdout=out,
+                words, env=kept | own | addresses | self.environ | environ, cwd=ROOT, stdout=out,
                 stderr=subprocess.STDOUT,
             )  # fmt: skip
         self.workers.append(Running(process, f"http://127.0.0.1:{port}", log))
@@ -95,8 +95,8 @@ class Stage:
 
 
 @contextmanager
-def parts(prefix: str, extra: str = "") -> Iterator[tuple[Kafka, Postgres, Path]]:
-    """A Kafka, with `extra` properties, and a PostgreSQL in a folder that is gone afterwards."""
+def start_parts(prefix: str, extra: str = "") -> Iterator[tuple[Kafka, Postgres, Path]]:
+    """Start Kafka, with `extra` properties, and PostgreSQL in a temporary folder."""
     folder = temporary_folder(prefix)
     postgres = Postgres(folder / "pg")
     try:
@@ -107,14 +107,19 @@ def parts(prefix: str, extra: str = "") -> Iterator[tuple[Kafka, Postgres, Path]
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def drain(stage: Stage, expected: Held, workers: Sequence[Running], seconds: float = DRAIN_SECONDS) -> float:
-    """Wait until the offsets in SQL are those at the end, or for long enough to call it a loss; how long."""
+def wait_until_drained(
+    sandbox: Sandbox, expected: Contents, workers: Sequence[Running], seconds: float = DRAIN_SECONDS
+) -> float:
+    """Wait until the offsets in SQL are the expected ones, at most `seconds`. Returns the seconds waited.
+
+    It does not fail on a timeout: comparing the database with what is expected shows what is missing.
+    """
     started = time.monotonic()
-    while time.monotonic() - started < seconds and offsets(stage.url) != expected.offsets:
+    while time.monotonic() - started < seconds and read_offsets(sandbox.url) != expected.offsets:
         for worker in workers:
             if worker.process.poll() is not None:
                 raise AssertionError(
-                    f"seed {stage.seed}: a worker ended with {worker.process.returncode}: "
+                    f"seed {sandbox.seed}: a worker ended with {worker.process.returncode}: "
                     + worker.log.read_text()[-3000:]
                 )
         time.sleep(0.3)
@@ -122,8 +127,8 @@ def drain(stage: Stage, expected: Held, workers: Sequence[Running], seconds: flo
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One look at a worker: seconds since some start, bytes in memory now and at most, open files, series."""
+class ResourceSample:
+    """A worker's resources: its age in seconds, memory now and at its peak in bytes, open files, metric series."""
 
     age: float
     memory: int
@@ -133,20 +138,23 @@ class Sample:
 
     def __str__(self) -> str:
         return (
-            f"{self.memory / 1e6:.0f} MB (at most {self.peak / 1e6:.0f}), {self.files} files, "
+            f"{self.memory / 1e6:.0f} MB (peak {self.peak / 1e6:.0f}), {self.files} files, "
             f"{self.series} series"
         )
 
 
-def look(worker: Running, started: float) -> Sample:
+def sample_resources(worker: Running, started: float) -> ResourceSample:
+    """`started` is the `time.monotonic()` from which the sample's age counts."""
     folder = Path(f"/proc/{worker.process.pid}")
     status: Mapping[str, str] = dict(
         line.split(":", 1) for line in (folder / "status").read_text().splitlines()
     )
     memory, peak = (int(status[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
     series = sum(not line.startswith("#") for line in worker.get("/metrics")[1].splitlines())
-    return Sample(time.monotonic() - started, memory, peak, len(list((folder / "fd").iterdir())), series)
+    return ResourceSample(
+        time.monotonic() - started, memory, peak, len(list((folder / "fd").iterdir())), series
+    )
 
 
-def tell(what: object) -> None:
-    print(f"{datetime.now(UTC):%H:%M:%S} {what}", flush=True)  # noqa: T201
+def log_line(text: object) -> None:
+    print(f"{datetime.now(UTC):%H:%M:%S} {text}", flush=True)  # noqa: T201

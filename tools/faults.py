@@ -1,0 +1,130 @@
+"""Kill workers again and again, and check in SQL that every document is counted exactly once.
+
+    python -m tools.faults --seeds 100 --first-seed 1
+
+Each run has its own topics and database on a real Kafka and a real PostgreSQL. It kills workers, as `kill -9`
+does, at a step of a batch that the seed selects. Then a worker processes the rest, and the database is
+compared with the result of a plain loop over the messages. The last line has the totals. Exits with 1 if
+anything differs.
+"""
+
+import argparse
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.faults.oracle import Reference, generate_messages, read_database, send
+from tests.faults.sandbox import PARTITIONS, Sandbox, start_parts, wait_until_drained
+from tests.faults.worker import FAILPOINTS
+from tests.parts import Kafka, Postgres
+
+DOCUMENTS = 600
+KILL_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one run."""
+
+    seed: int
+    kills: list[str]
+    cuts: int
+    documents: int
+    differences: dict[str, int]
+    seconds: float
+
+    def __str__(self) -> str:
+        summary = ", ".join(f"{name} {n}" for name, n in self.differences.items()) or "exact"
+        return (
+            f"seed {self.seed}: {summary}; {self.documents} documents; {', '.join(self.kills)}; "
+            f"{self.cuts} cuts; {self.seconds:.0f} s"
+        )
+
+
+def run_seed(seed: int, kafka: Kafka, postgres: Postgres, folder: Path) -> Outcome:
+    """One complete run; everything random in it comes from `seed`."""
+    started, draw, now = time.monotonic(), random.Random(seed), datetime.now(UTC)
+    sandbox = Sandbox.make(seed, kafka, postgres.create_database(), folder)
+    messages = generate_messages(seed, DOCUMENTS, PARTITIONS, now)
+    expected = Reference(sandbox.topics).read(messages, now)
+    half, kills = draw.randrange(len(messages)), list[str]()
+    with ExitStack() as ending:
+        ending.callback(sandbox.close)
+        proxy = ending.enter_context(sandbox.unreliable_database(0.1)) if draw.random() < 0.3 else None
+        send(messages[:half], sandbox.topics, kafka.bootstrap)
+        for _ in range(draw.choice([1, 2, 2, 3])):
+            kills.append(_kill_once(sandbox, draw))
+        send(messages[half:], sandbox.topics, kafka.bootstrap)
+        workers = [sandbox.start() for _ in range(draw.choice([1, 1, 2]))]
+        wait_until_drained(sandbox, expected, workers)
+        differences = expected.differences(read_database(sandbox.url))
+        cuts = sum(proxy.cuts.values()) if proxy else 0
+    return Outcome(seed, kills, cuts, len(expected.documents), differences, time.monotonic() - started)
+
+
+def _kill_once(sandbox: Sandbox, draw: random.Random) -> str:
+    """Start a worker that kills itself, sometimes next to a second worker. Returns a description."""
+    failpoint, passages = draw.choice(FAILPOINTS), draw.choice([1, 1, 2, 5])
+    second_worker = sandbox.start() if draw.random() < 0.25 else None
+    process = sandbox.start(failpoint, str(passages)).process
+    try:
+        status = process.wait(KILL_SECONDS)
+    except subprocess.TimeoutExpired:
+        # No work was left to reach the failpoint: kill it while idle.
+        process.kill()
+        process.wait(10)
+        return f"{failpoint} not reached, killed idle"
+    finally:
+        if second_worker is not None:
+            second_worker.process.kill()
+            second_worker.process.wait(10)
+    if status != -9:
+        raise AssertionError(f"seed {sandbox.seed}: the worker ended with {status} instead of being killed")
+    return f"{failpoint} x{passages}" + (" next to another" if second_worker else "")
+
+
+def run(seeds: range, jobs: int) -> list[Outcome]:
+    """Run all seeds, `jobs` at a time, on one Kafka and one PostgreSQL."""
+    with start_parts("faults-") as (kafka, postgres, folder), ThreadPoolExecutor(jobs) as pool:
+        outcomes = []
+        for outcome in pool.map(lambda seed: run_seed(seed, kafka, postgres, folder), seeds):
+            print(outcome, flush=True)
+            outcomes.append(outcome)
+        return outcomes
+
+
+def totals(outcomes: list[Outcome]) -> str:
+    sums = Counter[str]()
+    for outcome in outcomes:
+        sums.update(outcome.differences)
+    lost = sum(n for name, n in sums.items() if name.endswith("lost"))
+    doubled = sum(n for name, n in sums.items() if name.endswith("extra"))
+    mismatches = sum(n for name, n in sums.items() if name.endswith("differ"))
+    kills = sum(len(outcome.kills) for outcome in outcomes)
+    return (
+        f"runs {len(outcomes)}, kills {kills}, cuts {sum(o.cuts for o in outcomes)}, "
+        f"documents {sum(o.documents for o in outcomes)}, "
+        f"lost {lost}, doubled {doubled}, mismatches {mismatches}"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=3)
+    options = parser.parse_args()
+    outcomes = run(range(options.first_seed, options.first_seed + options.seeds), options.jobs)
+    print(totals(outcomes))
+    return int(any(outcome.differences for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
