@@ -1,122 +1,29 @@
-"""`monitor doctor`: is everything there that a run needs, and if not, what to do."""
+"""`monitor doctor`: the command; `checks` holds what it checks."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import json
+import logging
+import sys
 from pathlib import Path
 
-from sqlalchemy import Engine, func, select
-from sqlalchemy.engine import make_url
+import click
 
-from alerts.errors import AlertError
-from alerts.rule_file import load_rules
-from models import backend_selection
-from models.errors import ModelError
-from models.inference.engine import Engine as Classifier
-from models.network.artifact import read_info
-from monitor.runtime import settings as settings_module
-from monitor.runtime.settings import Settings, SettingsError
-from stream.domain.errors import BrokerError, SchemaError, StoreUnavailable, StreamError
-from stream.kafka import admin
-from stream.storage import database
-
-# A text whose sentiment no working classifier gets wrong.
-CANARY = ("Company shares plunge after huge loss and fraud inquiry", "negative")
-MOST_SKEW_SECONDS = 5.0
+from monitor.cli.options import examples, json_option
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One check: its name, whether it went well, and what was seen or is to be done."""
+@click.command(epilog=examples("monitor doctor -c monitor.toml", "monitor doctor --json"))
+@click.option("--config", "-c", type=click.Path(path_type=Path), help="Settings file (TOML).")
+@json_option
+def doctor(config: Path | None, as_json: bool) -> None:
+    """Check settings, model, rules, database, clock and broker; say what to do."""
+    from monitor.cli.checks import examine
 
-    check: str
-    ok: bool
-    detail: str
-
-
-def examine(config: Path | None) -> Iterator[Finding]:
-    """Run the checks one after another; each yields one finding, whatever it meets."""
-    try:
-        settings = settings_module.load_as_set(config)
-    except SettingsError as error:
-        yield Finding("settings", False, str(error))
-        return
-    yield Finding("settings", True, str(config) if config else "defaults and environment")
-    checks: dict[str, Callable[[Settings], str]] = {
-        "model": _model,
-        "rules": _rules,
-        "database": _database,
-        "clock": _clock,
-        "broker": _broker,
-    }
-    for name, check in checks.items():
-        try:
-            yield Finding(name, True, check(settings))
-        except (ModelError, AlertError, StreamError) as error:
-            yield Finding(name, False, str(error))
-
-
-def _model(settings: Settings) -> str:
-    models = settings_module.resolve_weights(settings).models
-    engine = Classifier.load(backend_selection.cached_backend(models))
-    (prediction,) = engine.classify([CANARY[0]], ["en"])
-    if prediction.sentiment != CANARY[1]:
-        raise ModelError(
-            f"{engine.info.version} calls {CANARY[0]!r} {prediction.sentiment}: its labels are mixed up "
-            "or it is untrained; set models.weights to a working classifier"
-        )
-    return f"{engine.info.version} on {engine.device.type} in {engine.number_type}"
-
-
-def _rules(settings: Settings) -> str:
-    weights = settings_module.resolve_weights(settings).models.weights
-    rules = load_rules(settings.alerts.rules, read_info(weights).labels["topic"])
-    return f"{len(rules)} in {settings.alerts.rules}"
-
-
-def _database(settings: Settings) -> str:
-    url = make_url(settings.database.url.get_secret_value())
-    shown = url.render_as_string(hide_password=True)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-        raise SchemaError(f"{shown}: no such file yet: run `monitor db upgrade`")
-    try:
-        with _connected(settings) as engine:
-            database.check_schema(engine)
-            return f"{engine.dialect.name} answers, schema at {database.latest_revision()}"
-    except StoreUnavailable as error:
-        raise StoreUnavailable(f"{shown}: {error}; check database.url and that it is running") from error
-
-
-def _clock(settings: Settings) -> str:
-    """The database's clock stands in for everyone else's; SQLite has none but this machine's."""
-    if settings.database.url.get_secret_value().startswith("sqlite"):
-        return "this machine's own (SQLite has no other)"
-    try:
-        with _connected(settings) as engine, database.reading(engine) as connection:
-            before = datetime.now(UTC)
-            theirs = connection.execute(select(func.clock_timestamp())).scalar_one()
-    except StoreUnavailable as error:
-        raise StoreUnavailable("not compared, since the database does not answer") from error
-    skew = (theirs - before).total_seconds()
-    if abs(skew) > MOST_SKEW_SECONDS:
-        raise StreamError(f"this clock and the database's differ by {skew:+.1f} s: set both by NTP")
-    return f"within {abs(skew):.1f} s of the database's"
-
-
-@contextmanager
-def _connected(settings: Settings) -> Iterator[Engine]:
-    engine = database.connect(settings.database)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
-
-
-def _broker(settings: Settings) -> str:
-    kafka = settings.kafka
-    try:
-        found = admin.incarnations(kafka, (*kafka.kinds, *kafka.written))
-    except BrokerError as error:
-        raise BrokerError(f"{error}; check kafka.bootstrap_servers and that it is running") from error
-    return f"{kafka.bootstrap_servers} answers, topics {', '.join(found)}"
+    logging.disable(logging.CRITICAL)
+    findings = []
+    for finding in examine(config):
+        findings.append(finding)
+        if not as_json:
+            mark = click.style("ok  ", "green") if finding.ok else click.style("FAIL", "red")
+            click.echo(f"{mark} {finding.check:9} {finding.detail}")
+    if as_json:
+        click.echo(json.dumps([vars(finding) for finding in findings]))
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)

@@ -1,17 +1,28 @@
-"""A webhook on loopback that prints what it is sent: the monitor's own pages and Alertmanager's."""
+"""`monitor listen`: a webhook on loopback that prints the pages it gets."""
 
 import json
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
+import click
+
+from monitor.cli.options import examples
 from stream.domain.documents import printable
 
-LARGEST = 10_000_000
+MAX_BYTES = 10_000_000
+
+
+@click.command(epilog=examples("monitor listen --port 5001"))
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=5001, show_default=True)
+def listen(host: str, port: int) -> None:
+    """Print the pages that a webhook would get, to test receivers and Alertmanager."""
+    serve(host, port, click.echo)
 
 
 def serve(host: str, port: int, show: Callable[[str], object]) -> None:
-    """Print a line or more for every page until interrupted."""
+    """Show the lines of every page, the monitor's own or Alertmanager's, until interrupted."""
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 10
@@ -19,7 +30,7 @@ def serve(host: str, port: int, show: Callable[[str], object]) -> None:
         def do_POST(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             try:
-                lines = told(json.loads(self.rfile.read(min(length, LARGEST))))
+                lines = format_page(json.loads(self.rfile.read(min(length, MAX_BYTES))))
             except (ValueError, TypeError, AttributeError, KeyError) as error:
                 lines = [f"not a page: {error!r}"]
             for line in lines:
@@ -28,7 +39,7 @@ def serve(host: str, port: int, show: Callable[[str], object]) -> None:
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
-            """The page itself is the line."""
+            """Log nothing: the page itself is printed."""
 
     with HTTPServer((host, port), Handler) as server:
         show(f"listening on http://{host}:{server.server_port}/")
@@ -38,18 +49,25 @@ def serve(host: str, port: int, show: Callable[[str], object]) -> None:
             show("stopped")
 
 
-def told(page: dict[str, Any]) -> list[str]:
-    """A page of the monitor's, or one of Alertmanager's with a list of alerts, in lines for people."""
+def format_page(page: dict[str, Any]) -> list[str]:
+    """Lines for people: of a page of the monitor's own, or of Alertmanager's with its list of alerts."""
+    alerts = page["alerts"] if "alerts" in page else [page, *page.get("others", [])]
     lines = []
-    for alert in page["alerts"] if "alerts" in page else [page, *page.get("others", [])]:
-        if "labels" in alert and "annotations" in alert:
-            labels, said = alert["labels"], alert["annotations"]
-            about = f"{labels['alertname']} on {labels.get('topic', '-')}: {said.get('summary', '')}"
-            lines.append(f"{alert['status'].upper()} {about}")
-            lines += [f"  {line}" for line in said.get("evidence", "").splitlines()]
-            lines += [f"  {alert['generatorURL']}"] if alert.get("generatorURL") else []
-        else:
-            lines.append(f"{alert['state'].upper()} {alert['rule']} on {alert['topic']}: {alert['message']}")
-            lines += [f"  {e['score']:+.2f} {e['source']}: {e['content']}" for e in alert["evidence"]]
-            lines += [f"  {alert['link']}"] if alert["link"] else []
+    for alert in alerts:
+        from_alertmanager = "labels" in alert and "annotations" in alert
+        lines += _format_alertmanager(alert) if from_alertmanager else _format_own(alert)
     return lines
+
+
+def _format_alertmanager(alert: dict[str, Any]) -> list[str]:
+    labels, annotations = alert["labels"], alert["annotations"]
+    subject = f"{labels['alertname']} on {labels.get('topic', '-')}"
+    lines = [f"{alert['status'].upper()} {subject}: {annotations.get('summary', '')}"]
+    lines += [f"  {line}" for line in annotations.get("evidence", "").splitlines()]
+    return lines + ([f"  {alert['generatorURL']}"] if alert.get("generatorURL") else [])
+
+
+def _format_own(alert: dict[str, Any]) -> list[str]:
+    lines = [f"{alert['state'].upper()} {alert['rule']} on {alert['topic']}: {alert['message']}"]
+    lines += [f"  {item['score']:+.2f} {item['source']}: {item['content']}" for item in alert["evidence"]]
+    return lines + ([f"  {alert['link']}"] if alert["link"] else [])

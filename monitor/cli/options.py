@@ -1,4 +1,4 @@
-"""What commands share: options, errors for people, progress."""
+"""What the commands share: options, loading settings, errors without tracebacks, progress bars."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +20,8 @@ from rich.progress import (
 
 from alerts.errors import AlertError
 from models.errors import ModelError
-from monitor.runtime.settings import SettingsError
+from monitor.runtime import log
+from monitor.runtime.settings import Settings, SettingsError, load, load_as_set
 from stream.domain.errors import StreamError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,16 +31,32 @@ EXISTING = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Pa
 
 
 config_option = click.option(
-    "--config", "-c", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Settings file (TOML); without it MONITOR_CONFIG, else the defaults.",
-)  # fmt: skip
+    "--config",
+    "-c",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Settings file (TOML); default: the file named by MONITOR_CONFIG, or no file.",
+)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
 
+def load_settings(config: Path | None) -> Settings:
+    """The settings, ready to run with, and the log set up by them."""
+    settings = load(config)
+    log.set_up(settings.log)
+    return settings
+
+
+def load_settings_as_set(config: Path | None) -> Settings:
+    """The same for a command that does not run the model: a registry of models is not resolved."""
+    settings = load_as_set(config)
+    log.set_up(settings.log)
+    return settings
+
+
 def plain_errors(function: F) -> F:
-    """Errors that are meant for people are printed as such, without a traceback."""
+    """Print the product's own errors as one line, without a traceback, and exit with 1 or 2."""
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -59,10 +76,12 @@ def plain_errors(function: F) -> F:
 
 
 def examples(*lines: str) -> str:
+    """The epilog of a command's help."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def parse_time(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
+    """A date or RFC 3339 time as an aware UTC time; without an offset it is taken as UTC."""
     if value is None:
         return None
     try:
@@ -73,7 +92,7 @@ def parse_time(_context: click.Context, _parameter: click.Parameter, value: str 
 
 
 def parse_map(_context: click.Context, _parameter: click.Parameter, values: Iterable[str]) -> dict[str, str]:
-    """--map a=b,c=d, once or several times."""
+    """--map FIELD=COLUMN,FIELD=COLUMN, which may be given several times."""
     pairs: dict[str, str] = {}
     for pair in (pair for value in values for pair in value.split(",")):
         field, equals, column = pair.partition("=")
@@ -84,15 +103,20 @@ def parse_map(_context: click.Context, _parameter: click.Parameter, values: Iter
 
 
 def map_option(fields: str) -> Callable[[F], F]:
+    """--map, for files whose columns are not called `fields`."""
     return click.option(
-        "--map", "columns", multiple=True, callback=parse_map, metavar="FIELD=COLUMN,...",
-        help=f"The file's own names for {fields}.",
-    )  # fmt: skip
+        "--map",
+        "columns",
+        multiple=True,
+        callback=parse_map,
+        metavar="FIELD=COLUMN,...",
+        help=f"The file's column names for {fields}.",
+    )
 
 
 @contextmanager
 def counting(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error; silent where that is no terminal."""
+    """A progress bar on standard error, if that is a terminal; call what it yields with each amount done."""
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(what, total=total)
@@ -101,13 +125,18 @@ def counting(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def progress(file: Path, what: str) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error over the bytes of `file`; silent where that is no terminal."""
+    """A progress bar over the bytes of `file` on standard error, if that is a terminal."""
     console = Console(stderr=True)
     total = file.stat().st_size if file.is_file() else None
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn(),
-        console=console, disable=not console.is_terminal, transient=True,
-    )  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
     with bar:
         task = bar.add_task(what, total=total)
         yield lambda size: bar.advance(task, size)

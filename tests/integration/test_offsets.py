@@ -81,13 +81,13 @@ def test_what_the_database_lost_is_read_again_from_kafka_beside_the_live_stream(
     told = replayed.stdout.decode()
     assert replayed.returncode == 0, replayed.stderr.decode()
     assert "61 messages read, 20 documents restored, 1 cannot be read" in told
-    assert "0 rows of the aggregates mended" not in told, "the sums still had the lost ones"
+    assert "0 rows of the aggregates corrected" not in told, "the sums still had the lost ones"
     assert count(scene) == 60
     again = scene.command("replay", "--from", before.isoformat()).stdout.decode()
-    assert "0 documents restored" in again and "0 rows of the aggregates mended" in again
+    assert "0 documents restored" in again and "0 rows of the aggregates corrected" in again
 
     relabelled = scene.command("relabel", "--from", before.isoformat())
-    assert relabelled.returncode == 0 and b"40 documents judged by monitor-" in relabelled.stdout
+    assert relabelled.returncode == 0 and b"40 documents classified by monitor-" in relabelled.stdout
     recounted = scene.command("replay", "--from", before.isoformat(), "--recount-only")
-    assert b"0 rows of the aggregates mended" in recounted.stdout
+    assert b"0 rows of the aggregates corrected" in recounted.stdout
     assert monitor.stop() == 0

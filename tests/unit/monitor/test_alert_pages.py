@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from monitor.runtime.http import Endpoint
 from monitor.runtime.settings import HttpSettings
-from monitor.web.alert_pages import AlertPages, is_web, marked
+from monitor.web.alert_pages import AlertPages
+from monitor.web.rendering import is_web_url, mark_words
 from stream.domain.alerts import Alert, EvidenceItem, PageRequest, Transition
 from stream.domain.documents import Document, Kind, Prediction
 from stream.domain.errors import StoreUnavailable
@@ -69,7 +70,7 @@ def test_the_link_opens_the_evidence_and_nothing_of_it_can_run(http: Endpoint) -
     assert 'href="javascript' not in page and '"onclick=' not in page
     for told in ("surge: Earnings", "4.5", "1.5", "chance 1e-9", "Shares <mark>fall</mark>", "Bank closes"):
         assert told in page
-    for told in ("pending", "webhook:desk", "waits", "1 texts, 1 negative", "&lt;<mark>script</mark>&gt;"):
+    for told in ("pending", "webhook:desk", "waiting", "1 texts, 1 negative", "&lt;<mark>script</mark>&gt;"):
         assert told in page or told == "pending"
 
 
@@ -97,9 +98,11 @@ def test_a_database_that_is_away_is_said(tmp_path: Path) -> None:
 
 
 def test_words_are_marked_wherever_they_stand_and_longer_ones_first() -> None:
-    assert marked("fall & falling", ["fall", "falling"]) == ("<mark>fall</mark> &amp; <mark>falling</mark>")
-    assert marked("a.b", ["."]) == "a<mark>.</mark>b"
-    assert marked("<b>", []) == "&lt;b&gt;"
+    assert mark_words("fall & falling", ["fall", "falling"]) == (
+        "<mark>fall</mark> &amp; <mark>falling</mark>"
+    )
+    assert mark_words("a.b", ["."]) == "a<mark>.</mark>b"
+    assert mark_words("<b>", []) == "&lt;b&gt;"
 
 
 @pytest.mark.parametrize(
@@ -107,4 +110,4 @@ def test_words_are_marked_wherever_they_stand_and_longer_ones_first() -> None:
     [("https://a.example", True), ("javascript:x", False), (None, False), ("data:text/html,x", False)],
 )
 def test_only_web_addresses_become_links(url: str | None, web: bool) -> None:
-    assert is_web(url) is web
+    assert is_web_url(url) is web

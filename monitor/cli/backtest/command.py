@@ -1,0 +1,135 @@
+"""`monitor backtest`: the alert rules over history."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from monitor.cli.options import (
+    EXISTING,
+    config_option,
+    examples,
+    json_option,
+    load_settings,
+    map_option,
+    parse_time,
+    plain_errors,
+)
+from stream.domain.documents import Kind
+
+SHOWN_LINE_ERRORS = 20
+
+
+@click.command(
+    epilog=examples(
+        "monitor backtest -c monitor.toml --from 2026-01-01",
+        "monitor backtest --data headlines.jsonl --map published_at=ts --html pages.html",
+        "monitor backtest --rules new.yaml --against old.yaml --data headlines.jsonl --labels events.csv",
+    )
+)
+@config_option
+@click.option("--rules", "rule_file", type=EXISTING, help="Rule file; default: alerts.rules of the settings.")
+@click.option("--against", type=EXISTING, help="Another rule file to compare with.")
+@click.option("--data", type=EXISTING, help="Timestamped texts (JSON lines); default: the database.")
+@click.option(
+    "--kind",
+    type=click.Choice(["news", "comment"]),
+    default="news",
+    show_default=True,
+    help="What the texts of --data are.",
+)
+@map_option("id, source, published_at, title, text, author, url, symbols, lang")
+@click.option(
+    "--from",
+    "start",
+    callback=parse_time,
+    help="Report pages from this time on; older texts are only baseline.",
+)
+@click.option("--to", "end", callback=parse_time, help="Ignore texts from this time on.")
+@click.option("--labels", "events_file", type=EXISTING, help="Known events (.csv, .jsonl): name, start, end.")
+@click.option(
+    "--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Also write an HTML page."
+)
+@click.option(
+    "--png",
+    "picture",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the timeline as a picture.",
+)
+@json_option
+@plain_errors
+def backtest(
+    config: Path | None,
+    rule_file: Path | None,
+    against: Path | None,
+    data: Path | None,
+    kind: str,
+    columns: Mapping[str, str],
+    start: datetime | None,
+    end: datetime | None,
+    events_file: Path | None,
+    page: Path | None,
+    picture: Path | None,
+    as_json: bool,
+) -> None:
+    """Show how many pages rules would have sent over history, when and why, and which events they missed."""
+    settings = load_settings(config)
+    logging.getLogger("alerts").setLevel(logging.ERROR)
+    from alerts.rule_file import load_rules
+    from models.network.artifact import read_info
+    from monitor.cli.backtest import outcome, report
+    from monitor.cli.backtest.texts import classify_file, read_database
+
+    topics = read_info(settings.models.weights).labels["topic"]
+    files = [rule_file or settings.alerts.rules, *([against] if against else [])]
+    rule_sets = [load_rules(file, topics) for file in files]
+    events = outcome.read_events(events_file) if events_file else []
+    with _progress() as progress:
+        if data is None:
+            texts = read_database(settings, start, end, rule_sets)
+        else:
+            texts, line_errors = classify_file(
+                settings.models, data, columns, kind=Kind(kind), end=end, progress=progress
+            )
+            _print_line_errors(data, line_errors)
+        results = [
+            outcome.run(str(file), rules, topics, texts, start=start, events=events, progress=progress)
+            for file, rules in zip(files, rule_sets, strict=True)
+        ]
+    if page is not None:
+        page.write_text(report.html(results, texts), encoding="utf-8")
+    if picture is not None:
+        report.png(picture, results, texts)
+    if as_json:
+        click.echo(msgspec.json.encode(report.as_answer(results, len(texts))).decode())
+    else:
+        report.show(results, texts, Console())
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """A progress bar on standard error, if that is a terminal; yields a callback for step and share done."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("reading", total=1.0)
+        yield lambda step, share: bar.update(task, description=step, completed=share)
+
+
+def _print_line_errors(data: Path, line_errors: Sequence[str]) -> None:
+    for line_error in line_errors[:SHOWN_LINE_ERRORS]:
+        click.echo(line_error, err=True)
+    if line_errors:
+        click.echo(f"{len(line_errors)} lines of {data} were skipped", err=True)

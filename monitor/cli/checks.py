@@ -1,0 +1,123 @@
+"""The checks of `monitor doctor`: is everything there that a run needs, and if not, what to do."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import sqlalchemy
+from sqlalchemy import func, select
+from sqlalchemy.engine import make_url
+
+from alerts.errors import AlertError
+from alerts.rule_file import load_rules
+from models import backend_selection
+from models.errors import ModelError
+from models.inference.engine import Engine
+from models.network.artifact import read_info
+from monitor.runtime import settings as settings_module
+from monitor.runtime.settings import Settings, SettingsError
+from stream.domain.errors import BrokerError, SchemaError, StoreUnavailable, StreamError
+from stream.kafka import admin
+from stream.storage import database
+
+# A text whose sentiment no working classifier gets wrong.
+CANARY_TEXT, CANARY_SENTIMENT = "Company shares plunge after huge loss and fraud inquiry", "negative"
+MAX_SKEW_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one check: its name, whether it passed, and what was found or what to do."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+def examine(config: Path | None) -> Iterator[Finding]:
+    """Run the checks one after another; each yields one finding, whatever goes wrong in it."""
+    try:
+        settings = settings_module.load_as_set(config)
+    except SettingsError as error:
+        yield Finding("settings", False, str(error))
+        return
+    yield Finding("settings", True, str(config) if config else "defaults and environment")
+    checks: dict[str, Callable[[Settings], str]] = {
+        "model": _model,
+        "rules": _rules,
+        "database": _database,
+        "clock": _clock,
+        "broker": _broker,
+    }
+    for name, check in checks.items():
+        try:
+            yield Finding(name, True, check(settings))
+        except (ModelError, AlertError, StreamError) as error:
+            yield Finding(name, False, str(error))
+
+
+def _model(settings: Settings) -> str:
+    models = settings_module.resolve_weights(settings).models
+    engine = Engine.load(backend_selection.cached_backend(models))
+    (prediction,) = engine.classify([CANARY_TEXT], ["en"])
+    if prediction.sentiment != CANARY_SENTIMENT:
+        raise ModelError(
+            f"{engine.info.version} calls {CANARY_TEXT!r} {prediction.sentiment}: its labels are mixed up "
+            "or it is untrained; set models.weights to a working classifier"
+        )
+    return f"{engine.info.version} on {engine.device.type} in {engine.number_type}"
+
+
+def _rules(settings: Settings) -> str:
+    weights = settings_module.resolve_weights(settings).models.weights
+    rules = load_rules(settings.alerts.rules, read_info(weights).labels["topic"])
+    return f"{len(rules)} in {settings.alerts.rules}"
+
+
+def _database(settings: Settings) -> str:
+    url = make_url(settings.database.url.get_secret_value())
+    shown = url.render_as_string(hide_password=True)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        raise SchemaError(f"{shown}: no such file yet: run `monitor db upgrade`")
+    try:
+        with _connected(settings) as engine:
+            database.check_schema(engine)
+            return f"{engine.dialect.name} answers, schema at {database.latest_revision()}"
+    except StoreUnavailable as error:
+        raise StoreUnavailable(f"{shown}: {error}; check database.url and that it is running") from error
+
+
+def _clock(settings: Settings) -> str:
+    """Compare this machine's clock with the database's; SQLite uses this machine's."""
+    if settings.database.url.get_secret_value().startswith("sqlite"):
+        return "this machine's own (SQLite has no other)"
+    try:
+        with _connected(settings) as engine, database.reading(engine) as connection:
+            before = datetime.now(UTC)
+            database_time = connection.execute(select(func.clock_timestamp())).scalar_one()
+    except StoreUnavailable as error:
+        raise StoreUnavailable("not compared, since the database does not answer") from error
+    skew = (database_time - before).total_seconds()
+    if abs(skew) > MAX_SKEW_SECONDS:
+        raise StreamError(f"this clock and the database's differ by {skew:+.1f} s: set both by NTP")
+    return f"within {abs(skew):.1f} s of the database's"
+
+
+@contextmanager
+def _connected(settings: Settings) -> Iterator[sqlalchemy.Engine]:
+    engine = database.connect(settings.database)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _broker(settings: Settings) -> str:
+    kafka = settings.kafka
+    try:
+        topics = admin.incarnations(kafka, (*kafka.kinds, *kafka.written))
+    except BrokerError as error:
+        raise BrokerError(f"{error}; check kafka.bootstrap_servers and that it is running") from error
+    return f"{kafka.bootstrap_servers} answers, topics {', '.join(topics)}"

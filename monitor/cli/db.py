@@ -1,0 +1,23 @@
+"""`monitor db`: creating and upgrading the database schema."""
+
+from pathlib import Path
+
+import click
+
+from monitor.cli.options import config_option, examples, load_settings_as_set, plain_errors
+
+
+@click.group()
+def db() -> None:
+    """The database."""
+
+
+@db.command("upgrade", epilog=examples("monitor db upgrade -c monitor.toml"))
+@config_option
+@plain_errors
+def db_upgrade(config: Path | None) -> None:
+    """Create the tables, or upgrade them to this version's schema."""
+    settings = load_settings_as_set(config)
+    from stream.storage import database
+
+    click.echo(f"schema at revision {database.upgrade(settings.database)}")

@@ -1,0 +1,65 @@
+"""The one Jinja environment of every page: it escapes everything, and an undefined name is an error."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup, escape
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(template: str, **values: object) -> str:
+    """The HTML of a file in `templates`."""
+    return environment().get_template(template).render(**values)
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """The environment with the templates and filters of this package."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    made.filters |= {
+        "mark_words": mark_words,
+        "is_web_url": is_web_url,
+        "format_time": format_time,
+        "format_number": format_number,
+        "format_duration": format_duration,
+    }
+    return made
+
+
+def mark_words(text: str, words: Sequence[str]) -> Markup:
+    """The escaped text, with the words that carried its sentiment marked."""
+    if not words:
+        return escape(text)
+    pattern = re.compile("|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)))
+    marked, end = Markup(), 0
+    for match in pattern.finditer(text):
+        marked += escape(text[end : match.start()]) + Markup("<mark>{}</mark>").format(match.group())
+        end = match.end()
+    return marked + escape(text[end:])
+
+
+def is_web_url(url: str | None) -> bool:
+    """Whether a document's own address may become a link."""
+    return bool(url) and str(url).startswith(("https://", "http://"))
+
+
+def format_time(time: datetime | None) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC" if time else "-"
+
+
+def format_number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def format_duration(duration: timedelta) -> str:
+    """Hours and minutes, such as 2 h 05 min."""
+    minutes = round(duration.total_seconds() / 60)
+    sign, minutes = ("-" if minutes < 0 else ""), abs(minutes)
+    return f"{sign}{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{sign}{minutes} min"
