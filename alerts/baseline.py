@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import groupby, pairwise
-from typing import NamedTuple
 
 from stream.domain.documents import EPOCH, SCORE_SCALE
-from stream.domain.sums import Aggregate, window_start
+from stream.domain.sums import Aggregate, TimeRange, window_start
 
 HOUR = timedelta(hours=1)
 WEEK_HOURS = 168
@@ -30,16 +29,6 @@ VARIATION_PRIOR, VARIATION_WORTH = 0.05, 20.0
 CORRELATION_PRIOR, CORRELATION_WORTH = 0.02, 50.0
 
 Count = Callable[[Aggregate], int]
-
-
-class TimeRange(NamedTuple):
-    """A range of event time, [start, end)."""
-
-    start: datetime
-    end: datetime
-
-    def covers(self, moment: datetime) -> bool:
-        return self.start <= moment < self.end
 
 
 def negatives(cell: Aggregate) -> int:

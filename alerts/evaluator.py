@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from alerts.baseline import TimeRange
 from alerts.delivery.pages import Delivery, alert_message
 from alerts.delivery.template import render
 from alerts.detectors.base import Observation, Rule, TopicWindow
@@ -15,6 +14,7 @@ from alerts.ports import AggregateReader, EpisodeStore
 from alerts.window_reader import LATE_LIMIT, WindowReader
 from stream.domain.alerts import FIRING_STATES, Alert, AlertState, PageRequest, Transition
 from stream.domain.documents import printable
+from stream.domain.sums import TimeRange
 
 log = logging.getLogger(__name__)
 

@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
 
-from alerts.baseline import HOUR, Baseline, TimeRange, live_ranges, without
+from alerts.baseline import HOUR, Baseline, live_ranges, without
 from alerts.detectors.base import ALL_TOPICS, Observation, Rule, TopicWindow
 from alerts.evidence import distinct_stories
 from alerts.expectation import BaselineSpec, Expectation
 from alerts.ports import AggregateReader, EpisodeStore
 from stream.domain.alerts import Alert
-from stream.domain.sums import Aggregate, Scope, window_start
+from stream.domain.sums import Aggregate, Scope, TimeRange, window_start
 
 EVIDENCE_ITEMS = 5
 # How many documents are read to find that many distinct stories: many copies of one story must not push the

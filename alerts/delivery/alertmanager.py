@@ -1,4 +1,4 @@
-"""Alerts for Prometheus Alertmanager: its API version 2, where grouping, silences and receivers live."""
+"""Alerts for the API (version 2) of Prometheus Alertmanager, which groups, silences and routes them."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,19 +15,19 @@ PATH = "/api/v2/alerts"
 
 
 def alertmanagers(urls: Mapping[str, SecretStr], seconds: float) -> Webhooks:
-    """The Alertmanagers of a cluster, by name; each takes a list of alerts as JSON and is told everything."""
+    """The Alertmanagers of a cluster, by name.  Every one gets every alert, as a JSON list."""
     return Webhooks(
         {name: SecretStr(url.get_secret_value().rstrip("/") + PATH) for name, url in urls.items()}, seconds
     )
 
 
-def as_alert(alert: Alert, rule: Rule | None, ends_at: datetime, link: str = "") -> dict[str, Any]:
-    """An episode as Alertmanager takes it; `link` opens its evidence.
+def alertmanager_alert(alert: Alert, rule: Rule | None, ends_at: datetime, link: str = "") -> dict[str, Any]:
+    """An episode in Alertmanager's format; `link` is the address of its web page.
 
-    Its labels are its identity there: they stay the same from firing to resolved.  One that fires ends by
-    itself at `ends_at` unless it is told again.
+    Alertmanager identifies an alert by its labels, so they stay the same from firing to resolved.  It
+    resolves a firing alert at `ends_at` unless the alert is sent again.
     """
-    said = {
+    annotations = {
         "summary": alert.message or alert.summary,
         "uncertainty": alert.uncertainty,
         "value": f"{alert.value:g}",
@@ -45,7 +45,7 @@ def as_alert(alert: Alert, rule: Rule | None, ends_at: datetime, link: str = "")
     labels = {"alertname": alert.rule, "topic": alert.topic, "severity": alert.severity}
     return {
         "labels": {**(rule.labels if rule else {}), **labels},
-        "annotations": {name: text for name, text in said.items() if text},
+        "annotations": {name: text for name, text in annotations.items() if text},
         "startsAt": (alert.fired_at or alert.since).isoformat(),
         "endsAt": (alert.resolved_at or ends_at).isoformat(),
         **({"generatorURL": link} if link else {}),

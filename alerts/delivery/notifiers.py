@@ -1,4 +1,4 @@
-"""Delivering a page.  A notifier says whether a failure may pass: retrying lives in one place."""
+"""Notifiers deliver pages.  They report whether a failure may be temporary; the caller retries."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-# Answers that say the page itself cannot be taken; every other failure may pass.
+# These statuses reject the page itself; any other failure may be temporary.
 REFUSALS = {400, 413, 422}
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a page was not delivered, and whether another try can help."""
+    """Why a page was not delivered, and whether a retry can help."""
 
     reason: str
     recoverable: bool
@@ -27,16 +27,16 @@ class Webhooks:
         self._client = httpx.Client(timeout=seconds, follow_redirects=False)
 
     def send(self, receiver: str, body: bytes) -> Failure | None:
-        """One attempt.  The URL, which may hold a secret, is in no reason."""
+        """Try once.  The reason of a failure never contains the URL, which may hold a secret."""
         url = self._urls[receiver].get_secret_value()
         headers = {"Content-Type": "application/json"}
         try:
-            # Only the status counts: a body is not waited for.
-            with self._client.stream("POST", url, content=body, headers=headers) as answer:
-                status = answer.status_code
+            # Only the status counts: do not wait for a body.
+            with self._client.stream("POST", url, content=body, headers=headers) as response:
+                status = response.status_code
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return Failure(type(error).__name__, True)
-        if answer.is_success:
+        if response.is_success:
             return None
         return Failure(f"HTTP {status}", status not in REFUSALS)
 
@@ -51,35 +51,35 @@ class Channels:
         self._channels = {name: _channel(url.get_secret_value()) for name, url in urls.items()}
 
     def send(self, channel: str, title: str, body: str, *, ended: bool) -> Failure | None:
-        """One attempt; `ended` is that the alert is over, which services show or act on.
+        """Try once.  `ended` says that the alert is over, which services show or act on.
 
-        Apprise does not say why one failed, so each may be worth another try.
+        Apprise does not say why a delivery failed, so every failure counts as temporary.
         """
         kind = "success" if ended else "failure"
         if self._channels[channel].notify(body=body, title=title, body_format="text", notify_type=kind):
             return None
-        return Failure("the channel did not take it", True)
+        return Failure("the channel refused the page or cannot be reached", True)
 
 
 def _channel(url: str) -> Any:
-    import apprise  # slow to load, so only where there is a channel
+    import apprise  # slow to import, so only when a channel is configured
 
-    made = apprise.Apprise()
-    made.add(url)
-    for service in made:
-        service.overflow_mode = apprise.OverflowMode.SPLIT  # what is too long comes in parts
-    return made
+    channel = apprise.Apprise()
+    channel.add(url)
+    for service in channel:
+        service.overflow_mode = apprise.OverflowMode.SPLIT  # a text that is too long is sent in parts
+    return channel
 
 
 def is_channel(url: str) -> bool:
-    """Whether Apprise knows how to send to such a URL."""
+    """Whether Apprise supports such a URL."""
     import apprise
 
     return bool(apprise.Apprise.instantiate(url, suppress_exceptions=True))
 
 
 def outcome(failure: Failure | None) -> str:
-    """What became of an attempt, as the metrics call it."""
+    """The outcome of an attempt, as metrics and the deliveries table name it."""
     if failure is None:
         return "sent"
     return "failed" if failure.recoverable else "refused"

@@ -1,4 +1,4 @@
-"""What is sent when an episode changes state, to whom and when.  Pure: now is an argument."""
+"""Pages: what is sent when an alert changes state, to whom and when.  Pure: now is an argument."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -7,21 +7,24 @@ from datetime import datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import jinja2
+
 from alerts.detectors.base import Rule
 from stream.domain.alerts import Alert, AlertState, PageRequest, Severity
 from stream.domain.documents import printable
 
 WEBHOOK, CHANNEL = "webhook:", "channel:"
-SHOWN = 200
+# A page shows the beginning of an article.
+LONGEST_CONTENT = 200
 
 
 def page_key(alert: Alert) -> str:
-    """What a receiver drops repeats by: the episode and the state it came into."""
+    """The key of a page: the episode and its state.  A receiver recognises a repeat by it."""
     return f"{alert.id}:{alert.state}"
 
 
 def alert_message(alert: Alert, rule: Rule | None = None, link: str = "") -> dict[str, Any]:
-    """An alert's transition as JSON: on the alerts topic and in a page."""
+    """A change of an alert's state, as JSON on the alerts topic and in a page."""
     return {
         "key": page_key(alert),
         "id": alert.id,
@@ -49,7 +52,7 @@ def alert_message(alert: Alert, rule: Rule | None = None, link: str = "") -> dic
 
 @dataclass(frozen=True)
 class QuietHours:
-    """A stretch of every day, over midnight too, in which only pages leave; all else waits for its end."""
+    """The hours of every day, past midnight too, during which only pages are sent and the rest waits."""
 
     start: time
     end: time
@@ -57,7 +60,7 @@ class QuietHours:
 
     @classmethod
     def parse(cls, text: str, zone: str) -> "QuietHours":
-        """Such as 22:00-07:00 and Europe/Berlin.  Raises ValueError."""
+        """From texts such as 22:00-07:00 and Europe/Berlin.  Raises ValueError."""
         try:
             start, end = (time.fromisoformat(part.strip()) for part in text.split("-"))
         except ValueError as error:
@@ -65,10 +68,10 @@ class QuietHours:
         try:
             return cls(start, end, ZoneInfo(zone))
         except (OSError, LookupError, ValueError) as error:
-            raise ValueError(f"unknown time zone {zone!r}; one such as Europe/Berlin is meant") from error
+            raise ValueError(f"unknown time zone {zone!r}; use a name such as Europe/Berlin") from error
 
     def until(self, now: datetime) -> datetime | None:
-        """When the quiet hours that `now` lies in end; None outside."""
+        """When the quiet hours end if `now` lies in them; None if it does not."""
         local = now.astimezone(self.zone)
         clock = local.time()
         if self.start <= self.end:
@@ -83,8 +86,11 @@ class QuietHours:
 
 @dataclass(frozen=True)
 class Delivery:
-    """Who gets a page and when: `targets` are receivers such as webhook:desk, `group` how long what follows
-    a rule's page is collected into one."""
+    """Who gets a page, and when.
+
+    `targets` are receivers such as webhook:desk.  The pages of a rule that follow within `group` of its last
+    one are collected and sent together.  `address` is the monitor's own, for links.
+    """
 
     targets: Sequence[str] = ()
     group: timedelta = timedelta(0)
@@ -92,28 +98,28 @@ class Delivery:
     address: str = ""
 
     def link(self, alert: Alert) -> str:
-        """The page that opens the evidence; empty where none is served."""
+        """The address of the alert's web page; empty if the monitor serves none."""
         return f"{self.address}/alerts/{alert.id}" if self.address else ""
 
     def page_requests(
         self, alert: Alert, rule: Rule | None, last_page: datetime | None, now: datetime
     ) -> list[PageRequest]:
-        """A request for every receiver; `last_page` is when the rule last paged, on whatever topic."""
-        leaves = now
+        """A request for every receiver; `last_page` is when the rule last paged, on any topic."""
+        not_before = now
         if last_page is not None and now < last_page + self.group:
-            leaves = last_page + self.group
+            not_before = last_page + self.group
         if self.quiet is not None and alert.severity != Severity.PAGE:
-            leaves = self.quiet.until(leaves) or leaves
+            not_before = self.quiet.until(not_before) or not_before
         message = alert_message(alert, rule, self.link(alert))
         lane = f"{alert.rule}:{alert.severity}"
-        return [PageRequest(target, page_key(alert), lane, message, leaves) for target in self.targets]
+        return [PageRequest(target, page_key(alert), lane, message, not_before) for target in self.targets]
 
 
-def grouped(messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Pages of one rule and state as one: the first, and the `others`.
+def merge_pages(messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Pages of one rule and state as one page: the first, with the rest as its `others`.
 
-    With others it has a key of its own, made of all of theirs: what a receiver knows of one of them must not
-    make it drop the rest.
+    A merged page has a key made of the keys of all, so that a receiver that already has one of them does not
+    drop the rest as a repeat.
     """
     first, *others = messages
     keys = [message["key"] for message in messages]
@@ -123,24 +129,50 @@ def grouped(messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**first, "key": key, "keys": keys, "others": others}
 
 
-def as_text(page: Mapping[str, Any]) -> tuple[str, str]:
-    """A grouped page for people, as (title, body) in plain text.
+def page_text(page: Mapping[str, Any]) -> tuple[str, str]:
+    """A merged page as (title, body) in plain text.
 
-    The title is the same when it fires and when it ends: services tell by it that both are one incident.
+    The title is the same when an alert fires and when it is resolved: services recognise an incident by it.
     """
-    others = page["others"]
-    more = f" and {len(others)} more" if others else ""
-    title = f"{page['rule']} on {page['topic']}{more} [{page['severity']}]"
-    lines = [f"{page['state'].upper()}: {page['message']}"]
-    if page["state"] == AlertState.RESOLVED:
-        lines += [f"resolved at {page['resolved_at']}"]
-    else:
-        lines += [page["uncertainty"], *(_told(exhibit) for exhibit in page["evidence"])]
-        lines += [f"runbook: {page['runbook']}"] if page["runbook"] else []
-    lines += [page["link"], *(f"also {other['topic']}: {other['message']}" for other in others)]
-    return printable(title), "\n".join(printable(line) for line in lines if line)
+    fields = {"page": page, "resolved": page["state"] == AlertState.RESOLVED}
+    return _TITLE.render(fields), _BODY.render(fields).rstrip("\n")
 
 
-def _told(exhibit: Mapping[str, Any]) -> str:
-    words = f" [{', '.join(exhibit['words'])}]" if exhibit["words"] else ""
-    return f"{exhibit['score']:+.2f} {exhibit['source']}: {exhibit['content'][:SHOWN]}{words}"
+# What a template inserts comes from outside: control characters become spaces, line ends too.
+_TEXTS = jinja2.Environment(
+    autoescape=False,  # noqa: S701  plain text, no HTML
+    undefined=jinja2.StrictUndefined,
+    finalize=lambda value: printable(str(value)),
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_TITLE = _TEXTS.from_string(
+    "{{ page.rule }} on {{ page.topic }}"
+    "{% if page.others %} and {{ page.others | length }} more{% endif %} [{{ page.severity }}]"
+)
+_BODY = _TEXTS.from_string(
+    """\
+{{ page.state | upper }}: {{ page.message }}
+{% if resolved %}
+resolved at {{ page.resolved_at }}
+{% else %}
+{% if page.uncertainty %}
+{{ page.uncertainty }}
+{% endif %}
+{% for item in page.evidence %}
+{{ "%+.2f" | format(item.score) }} {{ item.source }}: {{ item.content[:LONGEST_CONTENT] }}
+{%- if item.words %} [{{ item.words | join(", ") }}]{% endif +%}
+{% endfor %}
+{% if page.runbook %}
+runbook: {{ page.runbook }}
+{% endif %}
+{% endif %}
+{% if page.link %}
+{{ page.link }}
+{% endif %}
+{% for other in page.others %}
+also {{ other.topic }}: {{ other.message }}
+{% endfor %}
+""".replace("LONGEST_CONTENT", str(LONGEST_CONTENT))
+)

@@ -1,7 +1,7 @@
-"""A rule's own words for its alerts: a small part of Jinja, since a rule file is not code.
+"""The message templates of rules: a small part of Jinja, since a rule file is not code.
 
-Fields of the alert, conditions, arithmetic and some filters; no loops, no calls, nothing whose size or time
-grows faster than the template.
+Allowed are the alert's fields, conditions, arithmetic and some filters.  Loops, calls and anything whose size
+or time grows faster than the template are not.
 """
 
 import jinja2
@@ -43,7 +43,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         self, context: jinja2.runtime.Context, operator: str, left: object, right: object
     ) -> object:
         if not all(isinstance(side, int | float) for side in (left, right)):
-            raise SecurityError(f"{operator} is for numbers alone")
+            raise SecurityError(f"{operator} works on numbers only")
         return super().call_binop(context, operator, left, right)
 
 
@@ -54,14 +54,14 @@ _SANDBOX.filters["percent"] = lambda share: f"{share:.0%}"
 
 
 def render(template: str, alert: Alert) -> str:
-    """What `template` says of the alert, whose fields it knows by name.  Raises ValueError."""
+    """Render the template with the fields of the alert.  Raises ValueError."""
     fields = {name: getattr(alert, name) for name in Alert.__slots__}
     try:
         for node in _SANDBOX.parse(template).find_all(nodes.Node):
             if not isinstance(node, ALLOWED):
                 raise SecurityError(f"{type(node).__name__.lower()} on line {node.lineno} is not allowed")
         text = _SANDBOX.from_string(template).render(fields)
-    # A template can raise anything, and must not end the monitor.
+    # A template can raise any error, and none must stop the monitor.
     except Exception as error:
         raise ValueError(f"the template cannot be rendered: {error or type(error).__name__}") from error
     return text.strip()[:LONGEST]

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from stream.domain.documents import EPOCH, SCORE_SCALE, SENTIMENTS
 from stream.domain.records import ClassifiedDocument
@@ -29,12 +30,14 @@ def window_start(stamp: datetime, width: timedelta) -> datetime:
     return EPOCH + window_number(stamp, width) * width
 
 
-@dataclass(frozen=True, slots=True)
-class TimeRange:
+class TimeRange(NamedTuple):
     """The times from `start` up to, not including, `end`."""
 
     start: datetime
     end: datetime
+
+    def covers(self, time: datetime) -> bool:
+        return self.start <= time < self.end
 
 
 @dataclass(frozen=True, slots=True)

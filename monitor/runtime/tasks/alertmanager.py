@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from alerts.delivery.alertmanager import as_alert
+from alerts.delivery.alertmanager import alertmanager_alert
 from alerts.delivery.notifiers import Failure, outcome
 from alerts.delivery.pages import page_key
 from alerts.metrics import AlertMetrics
@@ -29,7 +29,9 @@ class AlertmanagerBody:
 
     def __call__(self, episodes: Sequence[Alert], ends_at: datetime) -> bytes:
         rules = {rule.name: rule for rule in self._rule_file.rules}
-        return msgspec.json.encode([as_alert(a, rules.get(a.rule), ends_at, self._link(a)) for a in episodes])
+        return msgspec.json.encode(
+            [alertmanager_alert(a, rules.get(a.rule), ends_at, self._link(a)) for a in episodes]
+        )
 
 
 class AlertmanagerSync:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from alerts.delivery.notifiers import Channels, Failure, Webhooks, outcome
-from alerts.delivery.pages import CHANNEL, WEBHOOK, as_text, grouped
+from alerts.delivery.pages import CHANNEL, WEBHOOK, merge_pages, page_text
 from alerts.metrics import AlertMetrics
 from stream.domain.alerts import AlertState
 from stream.storage.outbox import Outbox, OutboxEntry
@@ -43,7 +43,7 @@ class PageDelivery:
         self._deliver(first.target, list(same_state))
 
     def _deliver(self, target: str, entries: list[OutboxEntry]) -> None:
-        page, now = grouped([msgspec.json.decode(entry.body) for entry in entries]), self._clock()
+        page, now = merge_pages([msgspec.json.decode(entry.body) for entry in entries]), self._clock()
         failure = self._send(target, page)
         if failure is not None and now - entries[0].created_at > GIVE_UP_AFTER:
             failure = Failure(f"{failure.reason}, for {GIVE_UP_AFTER.days} days", recoverable=False)
@@ -60,5 +60,5 @@ class PageDelivery:
     def _send(self, target: str, page: dict[str, Any]) -> Failure | None:
         if target.startswith(CHANNEL):
             ended = page["state"] == AlertState.RESOLVED
-            return self._channels.send(target.removeprefix(CHANNEL), *as_text(page), ended=ended)
+            return self._channels.send(target.removeprefix(CHANNEL), *page_text(page), ended=ended)
         return self._webhooks.send(target.removeprefix(WEBHOOK), msgspec.json.encode(page))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.delivery.pages import Delivery, QuietHours, alert_message, as_text, grouped
+from alerts.delivery.pages import Delivery, QuietHours, alert_message, merge_pages, page_text
 from alerts.delivery.template import EXAMPLE
 from alerts.detectors.threshold import ThresholdRule
 from alerts.settings import AlertSettings
@@ -97,7 +97,7 @@ def test_a_page_says_what_the_desk_needs() -> None:
         msgspec.json.decode(msgspec.json.encode(alert_message(one, RULE, delivery.link(one))))
         for one in (alert(), alert(id="x", topic="Macro", message="own words"))
     ]
-    title, body = as_text(grouped(messages))
+    title, body = page_text(merge_pages(messages))
     assert title == "rule on topic and 1 more [page]"
     assert body.splitlines() == [
         "FIRING: much gloom",
@@ -111,7 +111,7 @@ def test_a_page_says_what_the_desk_needs() -> None:
 
 def test_a_page_of_several_has_a_key_that_none_of_them_alone_had() -> None:
     one, two = (alert_message(alert(id=id_)) for id_ in ("a", "b"))
-    assert grouped([one])["key"] == "a:firing"
-    both = grouped([one, two])
+    assert merge_pages([one])["key"] == "a:firing"
+    both = merge_pages([one, two])
     assert both["key"] not in ("a:firing", "b:firing") and both["key"].endswith(":firing")
-    assert both["keys"] == ["a:firing", "b:firing"] and both["key"] == grouped([one, two])["key"]
+    assert both["keys"] == ["a:firing", "b:firing"] and both["key"] == merge_pages([one, two])["key"]
