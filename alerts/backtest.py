@@ -1,7 +1,7 @@
-"""Rules over history: the alert loop itself, driven through the past over texts held in memory."""
+"""Backtests: the alert evaluator itself, run over past texts that are held in memory."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -16,15 +16,17 @@ from stream.domain.alerts import OPEN_STATES, Alert, EvidenceItem, PageRequest, 
 from stream.domain.documents import EPOCH, SCORE_SCALE
 from stream.domain.sums import SUM_FIELDS, Aggregate, Scope, Selection, contribution, window_start
 
-MINUTE = timedelta(minutes=1)
-# How often the past is looked at where no text asks for it: while an alert is open, and otherwise.
+MICROSECOND, MINUTE = timedelta(microseconds=1), timedelta(minutes=1)
+# How often rules are evaluated between texts: while an alert is open, and otherwise.
 OPEN_STEP, QUIET_STEP = timedelta(minutes=5), timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A judged document of the past; `sentiment` is None where the model was not certain, `score` is in
-    fixed point."""
+    """A classified document of the past.
+
+    `sentiment` is None if the model was not certain.  `score` is in units of 1 / SCORE_SCALE.
+    """
 
     id: str
     source: str
@@ -43,7 +45,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One firing notification: the episode as it was when it fired, and as it is now."""
+    """One page: the episode when it fired, and at the end of the backtest."""
 
     fired: Alert
     now: Alert
@@ -54,81 +56,81 @@ class Page:
 
 
 class MemoryStore:
-    """The alert room's store over a fixed list of texts: sums are differences of running totals."""
+    """The store that alerts need, over a fixed list of texts: sums are differences of running totals."""
 
     def __init__(self, texts: Sequence[Text]) -> None:
         self.texts = sorted(texts, key=lambda text: text.published_at)
-        self.stamps = np.array([_micros(text.published_at) for text in self.texts], np.int64)
-        places: dict[tuple[str, str], list[int]] = defaultdict(list)
-        for at, text in enumerate(self.texts):
-            places[text.topic, text.kind].append(at)
-        self._groups = {key: self._running(found) for key, found in sorted(places.items())}
+        self.stamps = np.array([_microseconds(text.published_at) for text in self.texts], np.int64)
+        indices: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for index, text in enumerate(self.texts):
+            indices[text.topic, text.kind].append(index)
+        self._groups = {key: self._running_totals(group) for key, group in sorted(indices.items())}
         self._selected: dict[Selection, MemoryStore] = {}
         self.alerts: dict[str, Alert] = {}
         self.fired: dict[str, Alert] = {}
 
-    def _running(self, places: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    def _running_totals(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Stamps in microseconds [n] and running totals [n + 1, len(SUM_FIELDS)] of one topic and kind."""
-        rows = np.zeros((len(places) + 1, len(SUM_FIELDS)), np.int64)
-        for row, at in enumerate(places, 1):
-            rows[row] = contribution(self.texts[at].sentiment, self.texts[at].score)
-        return self.stamps[list(places)], rows.cumsum(0)
+        rows = np.zeros((len(indices) + 1, len(SUM_FIELDS)), np.int64)
+        for row, index in enumerate(indices, 1):
+            rows[row] = contribution(self.texts[index].sentiment, self.texts[index].score)
+        return self.stamps[list(indices)], rows.cumsum(0)
 
-    def _of(self, selection: Selection) -> "MemoryStore":
+    def _select(self, selection: Selection) -> "MemoryStore":
         if not selection:
             return self
         if selection not in self._selected:
-            self._selected[selection] = MemoryStore([t for t in self.texts if _chosen(t, selection)])
+            self._selected[selection] = MemoryStore([t for t in self.texts if _matches(t, selection)])
         return self._selected[selection]
 
-    def _within(self, scope: Scope) -> list[Text]:
-        own = self._of(scope.selection)
-        first, last = np.searchsorted(own.stamps, [_micros(scope.start), _micros(scope.end)])
-        found = own.texts[first:last]
-        return [t for t in found if scope.topic in (None, t.topic) and t.kind in scope.kinds]
+    def _in_scope(self, scope: Scope) -> list[Text]:
+        selected = self._select(scope.selection)
+        first, last = _bounds(selected.stamps, scope.start, scope.end)
+        texts = selected.texts[first:last]
+        return [t for t in texts if scope.topic in (None, t.topic) and t.kind in scope.kinds]
 
     def sums(self, start: datetime, end: datetime, selection: Selection) -> list[Aggregate]:
-        found = []
-        for (topic, kind), (stamps, totals) in self._of(selection)._groups.items():
-            first, last = np.searchsorted(stamps, [_micros(start), _micros(end)])
+        sums = []
+        for (topic, kind), (stamps, totals) in self._select(selection)._groups.items():
+            first, last = _bounds(stamps, start, end)
             if last > first:
-                found.append(Aggregate(start, topic, kind, *map(int, totals[last] - totals[first])))
-        return found
+                sums.append(Aggregate(start, topic, kind, *map(int, totals[last] - totals[first])))
+        return sums
 
     def sums_by_window(
         self, start: datetime, end: datetime, width: timedelta, selection: Selection
     ) -> list[Aggregate]:
-        found = []
-        size = width // timedelta(microseconds=1)
-        for (topic, kind), (stamps, totals) in self._of(selection)._groups.items():
-            first, last = np.searchsorted(stamps, [_micros(start), _micros(end)])
-            numbers = stamps[first:last] // size
-            edges = [first, *(np.flatnonzero(np.diff(numbers)) + 1 + first), last]
+        cells = []
+        size = width // MICROSECOND
+        for (topic, kind), (stamps, totals) in self._select(selection)._groups.items():
+            first, last = _bounds(stamps, start, end)
+            window_numbers = stamps[first:last] // size
+            edges = [first, *(np.flatnonzero(np.diff(window_numbers)) + 1 + first), last]
             for a, b in pairwise(edges):
                 if b > a:
-                    at = EPOCH + int(stamps[a] // size) * width
-                    found.append(Aggregate(at, topic, kind, *map(int, totals[b] - totals[a])))
-        return sorted(found, key=lambda cell: cell.start)
+                    cell_start = EPOCH + int(stamps[a] // size) * width
+                    cells.append(Aggregate(cell_start, topic, kind, *map(int, totals[b] - totals[a])))
+        return sorted(cells, key=lambda cell: cell.start)
 
     def most_negative(self, scope: Scope, limit: int) -> list[EvidenceItem]:
-        found = [t for t in self._within(scope) if t.sentiment is not None]
-        found.sort(key=lambda t: (t.score, t.published_at, t.source, t.id))
+        texts = [t for t in self._in_scope(scope) if t.sentiment is not None]
+        texts.sort(key=lambda t: (t.score, t.published_at, t.source, t.id))
         return [
             EvidenceItem(t.source, t.id, t.published_at, t.content, t.score / SCORE_SCALE, t.words, t.url)
-            for t in found[:limit]
+            for t in texts[:limit]
         ]
 
     def negative_writers(self, scope: Scope) -> tuple[dict[str, int], int]:
-        found = [t for t in self._within(scope) if t.sentiment == "negative"]
-        tally = Counter(t.source for t in found)
-        sources = dict(sorted(tally.items(), key=lambda item: (-item[1], item[0])))
-        return sources, len({t.author for t in found if t.author})
+        texts = [t for t in self._in_scope(scope) if t.sentiment == "negative"]
+        counts = Counter(t.source for t in texts)
+        sources = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+        return sources, len({t.author for t in texts if t.author})
 
     def last_seen_by_source(self, scope: Scope) -> dict[str, datetime]:
-        return {t.source: t.published_at for t in self._within(scope)}
+        return {t.source: t.published_at for t in self._in_scope(scope)}
 
     def late_windows(self, since: datetime, before: datetime) -> list[datetime]:
-        return []  # a file's texts came when they were published
+        return []  # in a backtest every text arrives when it is published
 
     def open_alerts(self) -> list[Alert]:
         return [alert for alert in self.alerts.values() if alert.state in OPEN_STATES]
@@ -160,9 +162,10 @@ def backtest(
     start: datetime | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> list[Page]:
-    """What `rules` would have sent over the texts from `start` on, in order; older texts are baseline.
+    """The pages that `rules` would have sent from `start` on, in order.  Older texts are baseline only.
 
-    The clock goes from text to text by the minute, and looks in between for what should end.
+    The rules are evaluated at the end of each minute that has texts, and in between so that alerts resolve.
+    `progress` gets the share that is done, from 0 to 1.
     """
     store = MemoryStore(texts)
     if not store.texts:
@@ -176,42 +179,45 @@ def backtest(
         window_width=MINUTE,
         metrics=AlertMetrics(),
     )
-    moments = _moments(store, start)
-    first, last = moments[0], moments[-1]
-    before: datetime | None = None
-    for moment in moments:
-        while before is not None and store.open_alerts() and before + OPEN_STEP < moment:
-            before += OPEN_STEP
-            evaluator.evaluate(before)
-        evaluator.evaluate(moment)
-        before = moment
-        progress((moment - first) / (last - first) if last > first else 1.0)
+    times = _evaluation_times(store, start)
+    first, last = times[0], times[-1]
+    evaluated_at: datetime | None = None
+    for time in times:
+        while evaluated_at is not None and store.open_alerts() and evaluated_at + OPEN_STEP < time:
+            evaluated_at += OPEN_STEP
+            evaluator.evaluate(evaluated_at)
+        evaluator.evaluate(time)
+        evaluated_at = time
+        progress((time - first) / (last - first) if last > first else 1.0)
     pages = [Page(alert, store.alerts.get(id_, alert)) for id_, alert in store.fired.items()]
     return sorted(pages, key=lambda page: (page.fired_at, page.fired.rule))
 
 
-def _moments(store: MemoryStore, start: datetime | None) -> list[datetime]:
-    """Each minute's end in which a text came, and each hour."""
+def _evaluation_times(store: MemoryStore, start: datetime | None) -> list[datetime]:
+    """The end of each minute that has texts, and each hour."""
     begin = max(start or store.texts[0].published_at, store.texts[0].published_at)
     end = store.texts[-1].published_at + MINUTE
-    found = {
+    times = {
         window_start(text.published_at, MINUTE) + MINUTE for text in store.texts if text.published_at >= begin
     }
-    return sorted(found | set(_steps(begin, end)))
+    hour = window_start(begin, QUIET_STEP) + QUIET_STEP
+    while hour < end:
+        times.add(hour)
+        hour += QUIET_STEP
+    return sorted(times)
 
 
-def _steps(start: datetime, end: datetime) -> Iterator[datetime]:
-    at = window_start(start, QUIET_STEP) + QUIET_STEP
-    while at < end:
-        yield at
-        at += QUIET_STEP
+def _microseconds(stamp: datetime) -> int:
+    return (stamp.astimezone(UTC) - EPOCH) // MICROSECOND
 
 
-def _micros(stamp: datetime) -> int:
-    return (stamp.astimezone(UTC) - EPOCH) // timedelta(microseconds=1)
+def _bounds(stamps: np.ndarray, start: datetime, end: datetime) -> tuple[int, int]:
+    """The indices of the stamps in [start, end): the first, and the one after the last."""
+    first, last = np.searchsorted(stamps, [_microseconds(start), _microseconds(end)])
+    return int(first), int(last)
 
 
-def _chosen(text: Text, selection: Selection) -> bool:
+def _matches(text: Text, selection: Selection) -> bool:
     return (
         (not selection.sources or text.source in selection.sources)
         and (not selection.languages or text.lang in selection.languages)

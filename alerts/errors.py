@@ -1,4 +1,4 @@
-"""What can go wrong in the alerts room.
+"""The errors of the alerts package.
 
 AlertError
 └── RuleError    the rule file cannot be used; names file, line and rule
@@ -6,7 +6,7 @@ AlertError
 
 
 class AlertError(Exception):
-    """Base of everything this room raises on purpose."""
+    """Base of all errors that this package raises on purpose."""
 
 
 class RuleError(AlertError):

@@ -1,4 +1,4 @@
-"""What the alerts need of a store: `stream.storage` has it over SQL, `alerts.backtest` over a list."""
+"""What alerts need from a store.  `stream.storage` implements it over SQL, `alerts.backtest` over a list."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -9,7 +9,7 @@ from stream.domain.sums import Aggregate, Scope, Selection
 
 
 class AggregateReader(Protocol):
-    """What rules ask of the documents.  An empty selection is every document."""
+    """What rules need to know about documents.  An empty selection means every document."""
 
     def sums(self, start: datetime, end: datetime, selection: Selection) -> list[Aggregate]:
         """For each topic and kind, the sum of the windows that start in [start, end)."""
@@ -17,24 +17,25 @@ class AggregateReader(Protocol):
     def sums_by_window(
         self, start: datetime, end: datetime, width: timedelta, selection: Selection
     ) -> list[Aggregate]:
-        """The same by stretches of `width`, counted from the epoch: those with data, in order."""
+        """The same for each window of `width`, counted from the epoch, in order of time.  Windows without
+        data are left out."""
 
     def most_negative(self, scope: Scope, limit: int) -> list[EvidenceItem]:
-        """The lowest-scored documents."""
+        """The documents with the lowest scores, lowest first.  Documents without a sentiment are left out."""
 
     def negative_writers(self, scope: Scope) -> tuple[dict[str, int], int]:
-        """How many negative documents each source has, most first, and how many authors wrote them."""
+        """The number of negative documents of each source, highest first, and the number of their authors."""
 
     def last_seen_by_source(self, scope: Scope) -> dict[str, datetime]:
-        """When each source last published a document of whatever sort, those that did."""
+        """When each source last published a document, for the sources that did."""
 
     def late_windows(self, since: datetime, before: datetime) -> list[datetime]:
-        """The windows that judged documents fall in which were received at `since` or later and published
-        before `before`, in order."""
+        """The windows, in order, of the documents that were received at `since` or later and published before
+        `before`."""
 
 
 class EpisodeStore(Protocol):
-    """Where the episodes of alerts are kept."""
+    """Where episodes are stored."""
 
     def open_alerts(self) -> list[Alert]:
         """The episodes that are pending, firing or flapping."""
@@ -50,4 +51,5 @@ class EpisodeStore(Protocol):
         page_requests: Sequence[PageRequest],
         now: datetime,
     ) -> None:
-        """Write everything or nothing: episodes, ids to drop, transitions, pages that wait to be sent."""
+        """Save the changed episodes, drop those with the `dropped` ids, and add the transitions and the pages
+        to send: all of it or nothing."""

@@ -1,4 +1,4 @@
-"""What can be set about alerts."""
+"""The settings of alerts."""
 
 from pathlib import Path
 
@@ -18,29 +18,36 @@ class AlertSettings(BaseModel):
     rules: Path = Field(SHIPPED_RULES, description="YAML file of the rules")
     interval_seconds: float = Field(5.0, ge=0.5, le=300, description="time between two evaluations")
     lease_seconds: float = Field(
-        20.0, ge=5, le=600, description="after so long without a sign of life another monitor takes over"
+        20.0,
+        ge=5,
+        le=600,
+        description="another monitor takes over when the one that evaluates the rules is silent for so long",
     )
     webhooks: dict[str, SecretStr] = Field(
-        default_factory=dict, description="receivers of pages by name: each a URL that takes JSON by POST"
+        default_factory=dict, description="receivers of pages by name: URLs that accept JSON by POST"
     )
     alertmanagers: dict[str, SecretStr] = Field(
-        default_factory=dict, description="Prometheus Alertmanagers by name: each the URL it answers at"
+        default_factory=dict, description="Prometheus Alertmanagers by name: their base URLs"
     )
     resend_seconds: float = Field(
-        30.0, ge=1, le=600, description="how often Alertmanager is told again what fires"
+        30.0, ge=1, le=600, description="how often firing alerts are sent to Alertmanager again"
     )
     channels: dict[str, SecretStr] = Field(
         default_factory=dict,
-        description="e-mail, Slack, Teams, PagerDuty, Telegram ... by name: each a URL as Apprise takes it",
+        description="e-mail, Slack, Teams, PagerDuty, Telegram and others by name: Apprise URLs",
     )
     group_seconds: float = Field(
-        30.0, ge=0, le=3600, description="what follows a rule's page within so long comes together"
+        30.0,
+        ge=0,
+        le=3600,
+        description="pages of a rule that follow its last page within this time are sent together",
     )
     quiet_hours: str = Field(
-        "", description="such as 22:00-07:00: in them only severity page leaves, the rest waits; empty: none"
+        "",
+        description="such as 22:00-07:00: only severity page is sent then, the rest waits; empty: none",
     )
-    time_zone: str = Field("UTC", description="of quiet_hours, such as Europe/Berlin")
-    webhook_seconds: float = Field(5.0, gt=0, le=60, description="longest wait for a receiver's answer")
+    time_zone: str = Field("UTC", description="time zone of quiet_hours, such as Europe/Berlin")
+    webhook_seconds: float = Field(5.0, gt=0, le=60, description="timeout for a receiver's answer")
 
     @property
     def quiet(self) -> QuietHours | None:
@@ -48,17 +55,17 @@ class AlertSettings(BaseModel):
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The receivers as the outbox calls them."""
+        """The receivers, as the outbox names them."""
         return (*(WEBHOOK + name for name in self.webhooks), *(CHANNEL + name for name in self.channels))
 
     @model_validator(mode="after")
-    def _quiet_hours(self) -> "AlertSettings":
+    def _quiet_hours_parse(self) -> "AlertSettings":
         _ = self.quiet
         return self
 
     @field_validator("channels")
     @classmethod
-    def _known(cls, channels: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    def _channels_are_supported(cls, channels: dict[str, SecretStr]) -> dict[str, SecretStr]:
         for name, url in channels.items():
             if not is_channel(url.get_secret_value()):
                 raise ValueError(f"channel {name!r}: Apprise does not know such a URL")
@@ -66,8 +73,8 @@ class AlertSettings(BaseModel):
 
     @field_validator("webhooks", "alertmanagers")
     @classmethod
-    def _http(cls, webhooks: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    def _urls_are_http(cls, webhooks: dict[str, SecretStr]) -> dict[str, SecretStr]:
         for name, url in webhooks.items():
             if not url.get_secret_value().startswith(("http://", "https://")):
-                raise ValueError(f"receiver {name!r}: allowed are URLs that start with http:// or https://")
+                raise ValueError(f"receiver {name!r}: the URL must start with http:// or https://")
         return webhooks
