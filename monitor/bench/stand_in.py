@@ -1,4 +1,4 @@
-"""A classifier that costs nothing, its labels drawn from the text's hash: to measure what is around it."""
+"""A stand-in for the classifier: labels from the text's hash at no cost, to measure everything around it."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,18 +11,20 @@ VERSION = "stand-in"
 
 
 class StandIn:
-    """The same text gets the same labels, everywhere and always; about one in sixteen is not certain, and a
-    text without letters has none."""
+    """The same text always gets the same labels.
+
+    About one text in sixteen is uncertain; a text without letters gets no label.
+    """
 
     topics = TOPICS
-    description = f"{VERSION}, which only looks like a classifier"
+    description = f"{VERSION}, not a real classifier"
 
     def classify(self, texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
-        return [_judged(text) for text in texts]
+        return [_predict(text) for text in texts]
 
 
 @lru_cache(4096)
-def _judged(text: str) -> Prediction:
+def _predict(text: str) -> Prediction:
     if not any(char.isalpha() for char in text):
         return Prediction(VERSION, None)
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -1,4 +1,4 @@
-"""The embedded default: broker, database, feed and monitor in one process, for a first look."""
+"""The demo: broker, database, sample feed and monitor in one process."""
 
 import threading
 from datetime import timedelta
@@ -12,14 +12,14 @@ from stream.storage import database
 
 RULES = Path(__file__).with_name("rules.yaml")
 PLAN = Plan(timedelta(minutes=15), per_second=2.0)
-# The embedded broker drops what lies more than some megabytes back: never run that far ahead.
-MOST_LAG = 4000
+# The embedded broker keeps only some megabytes per partition: the feed must not get further ahead.
+MAX_LAG = 4000
 
 
 def demo_settings(settings: Settings, file: Path, bootstrap: str) -> Settings:
-    """The settings of the demo: its own broker, database, rules and short windows; the rest as given.
+    """The settings with the demo's own broker, database, rules and short windows.
 
-    No page leaves: the news is invented, the desk is not.
+    Notifications are off: the news is invented, but the receivers are real.
     """
     return settings.model_validate(
         settings.model_dump()
@@ -35,7 +35,7 @@ def demo_settings(settings: Settings, file: Path, bootstrap: str) -> Settings:
 
 
 class Demo:
-    """Runs the whole monitor on a folder for its database, which starts empty every time."""
+    """The whole monitor, with its database in a folder; the database is emptied at every start."""
 
     def __init__(self, settings: Settings, state: Path) -> None:
         state.mkdir(parents=True, exist_ok=True)
@@ -48,11 +48,13 @@ class Demo:
         database.upgrade(self.settings.database)
         self.daemon = Daemon.build(self.settings)
         self._stopping = threading.Event()
-        self._sample = SampleRun(kafka, PLAN, self._stopping, ahead=self._ahead, caught_up=self._caught_up)
+        self._sample = SampleRun(
+            kafka, PLAN, self._stopping, is_ahead=self._is_ahead, has_caught_up=self._has_caught_up
+        )
         self._feeder = threading.Thread(target=self._sample.run, name="feed", daemon=True)
 
     def run(self) -> None:
-        """Work until interrupted; then everything is taken down."""
+        """Work until interrupted, then stop everything."""
         self._feeder.start()
         try:
             self.daemon.run()
@@ -63,13 +65,13 @@ class Demo:
 
     @property
     def phase(self) -> str:
-        """What the feed does just now."""
+        """What the sample feed does now, in words."""
         return self._sample.phase
 
-    def _ahead(self) -> bool:
-        return sum(self.daemon.monitor.worker.waiting.values()) > MOST_LAG
+    def _is_ahead(self) -> bool:
+        return sum(self.daemon.monitor.worker.waiting.values()) > MAX_LAG
 
-    def _caught_up(self) -> bool:
+    def _has_caught_up(self) -> bool:
         return (
             self.daemon.monitor.count_documents("ok", "uncertain")
             >= 0.95 * PLAN.history.total_seconds() * PLAN.per_second

@@ -1,6 +1,6 @@
-"""A Kafka broker inside this process: librdkafka's own, with the real protocol, on loopback.
+"""A Kafka broker inside this process: librdkafka's mock cluster, which speaks the real protocol on loopback.
 
-In memory and without durability; it keeps about 5 MB a partition, so a feeder must not run ahead.
+It keeps about 5 MB per partition, in memory only, so a producer must not get far ahead of the consumer.
 """
 
 import time
@@ -9,13 +9,13 @@ from types import TracebackType
 
 from stream.domain.errors import BrokerError
 
-# The protocol version that kafka-python speaks with it.
+# The broker version that kafka-python must assume.
 API_VERSION = (2, 3)
 START_SECONDS = 10.0
 
 
 class EmbeddedBroker:
-    """Runs while the object is open; topics come to be with four partitions."""
+    """Runs until `close`.  Topics have four partitions."""
 
     def __init__(self) -> None:
         try:
@@ -31,12 +31,12 @@ class EmbeddedBroker:
         self.bootstrap = f"{server.host}:{server.port}"
 
     def create(self, topics: Iterable[str]) -> None:
-        """Asking for a topic makes it; wait until it has its partitions."""
+        """Create topics, by asking for them, and wait until they have partitions.  Raises BrokerError."""
         for topic in topics:
             deadline = time.monotonic() + START_SECONDS
             while not self._owner.list_topics(topic, timeout=START_SECONDS).topics[topic].partitions:
                 if time.monotonic() > deadline:
-                    raise BrokerError(f"the embedded broker did not make the topic {topic!r}")
+                    raise BrokerError(f"the embedded broker did not create the topic {topic!r}")
                 time.sleep(0.05)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Sends the sample feed to Kafka: stamped history first, then live texts, and bad news about a bank."""
+"""Sends the sample feed to Kafka: past texts first, then live ones, with surges of bad news about a bank."""
 
 import logging
 import threading
@@ -22,7 +22,10 @@ CAUGHT_UP_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Plan:
-    """How much history, how many texts a second, and when the news breaks: once, or again every so often."""
+    """How much history to send, how many texts per second, and when surges begin: once or repeatedly.
+
+    Times are in seconds of live texts; `surge_every` None means one surge.
+    """
 
     history: timedelta
     per_second: float
@@ -32,7 +35,7 @@ class Plan:
     surge_every: float | None = None
 
     def surging(self, elapsed: float) -> float:
-        """How many seconds of surge there have been after `elapsed` seconds of live texts."""
+        """How many seconds of surge there were in the first `elapsed` seconds of live texts."""
         since = elapsed - self.surge_after
         if since < 0:
             return 0.0
@@ -42,7 +45,7 @@ class Plan:
         return rounds * self.surge_lasts + min(rest, self.surge_lasts)
 
     def phase(self, elapsed: float) -> str:
-        """What the feed does just now, in words."""
+        """What the feed does after `elapsed` seconds of live texts, in words."""
         if elapsed < self.surge_after:
             return f"live, calm; bad news about a bank in {self.surge_after - elapsed:.0f} s"
         if self.surging(elapsed + 0.01) > self.surging(elapsed):
@@ -51,7 +54,7 @@ class Plan:
 
 
 class SampleRun:
-    """One run of the feed; `phase` says what it does just now."""
+    """One run of the feed; `phase` says in words what it does now."""
 
     def __init__(
         self,
@@ -59,24 +62,24 @@ class SampleRun:
         plan: Plan,
         stopping: threading.Event,
         *,
-        ahead: Callable[[], bool] = lambda: False,
-        caught_up: Callable[[], bool] = lambda: True,
+        is_ahead: Callable[[], bool] = lambda: False,
+        has_caught_up: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Live texts wait while the feed is `ahead` of its reader, and begin when history is `caught_up`."""
+        """The feed pauses while `is_ahead` of the reader; live texts begin once it `has_caught_up`."""
         self._kafka, self._plan, self._stopping = kafka, plan, stopping
-        self._ahead, self._caught_up = ahead, caught_up
+        self._is_ahead, self._has_caught_up = is_ahead, has_caught_up
         self._topics = {kind: topic for topic, kind in kafka.kinds.items()}
         self.phase = "starting"
 
     def run(self) -> None:
-        """Send until stopped; a broker that is lost ends it."""
+        """Send until stopped.  Losing the broker ends the feed."""
         feed = SampleFeed(run=format(int(time.time()), "x"))
         producer = admin.producer(self._kafka, linger_ms=20)
         try:
             self._send_history(feed, producer)
             self._send_live(feed, producer)
         except KafkaError as error:
-            log.error("the sample feed ended: %s", error)
+            log.error("the sample feed stopped: %s", error)
         finally:
             admin.close(producer, 2)
 
@@ -85,7 +88,7 @@ class SampleRun:
 
     def _send_history(self, feed: SampleFeed, producer: KafkaProducer) -> None:
         length = self._plan.history
-        self.phase = f"history: the last {length.total_seconds() / 60:.0f} minutes, stamped"
+        self.phase = f"history: the last {length.total_seconds() / 60:.0f} minutes"
         log.info("sample feed: %s", self.phase)
         for sample in feed.history(datetime.now(UTC), length, self._plan.per_second):
             self._send(producer, sample)
@@ -93,17 +96,17 @@ class SampleRun:
                 return
         producer.flush(timeout=60)
         deadline = time.monotonic() + CAUGHT_UP_SECONDS
-        while not self._caught_up() and not self._stopping.wait(0.2):
+        while not self._has_caught_up() and not self._stopping.wait(0.2):
             if time.monotonic() > deadline:
-                log.warning("going on although the history is not through yet")
+                log.warning("the history is not processed yet, sending live texts anyway")
                 return
 
     def _send_live(self, feed: SampleFeed, producer: KafkaProducer) -> None:
-        """Calm texts all the time, and now and then the surge on top."""
+        """Send calm texts all the time, and surges on top."""
         plan, started = self._plan, time.monotonic()
         calm = surge = 0
         while not self._stopping.wait(0.1):
-            if self._ahead():
+            if self._is_ahead():
                 continue
             elapsed = time.monotonic() - started
             if (phase := plan.phase(elapsed)).split(";")[0] != self.phase.split(";")[0]:

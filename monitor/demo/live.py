@@ -1,4 +1,4 @@
-"""The live table in the terminal.  Texts of the world go in as text, never as markup."""
+"""The live table in the terminal.  Texts from outside are shown as text, never as markup."""
 
 import threading
 from collections import deque
@@ -25,7 +25,7 @@ SHOWN_ALERTS = 20
 
 
 class LiveTable:
-    """Draws what the daemon's store holds, twice a second, until closed."""
+    """Draws the latest mood and alerts from the database twice a second, until closed."""
 
     def __init__(self, daemon: Daemon, console: Console, phase: Callable[[], str]) -> None:
         """`phase` says what the sample feed does now."""
@@ -33,7 +33,7 @@ class LiveTable:
         self._console, self._phase = console, phase
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
-        self._known: dict[str, str] = {}
+        self._last_states: dict[str, str] = {}
         self._events: deque[Text] = deque(maxlen=SHOWN_EVENTS)
 
     def __enter__(self) -> "LiveTable":
@@ -57,7 +57,7 @@ class LiveTable:
         latest = _by_topic(self._monitor.store.reads.sums(now - width, now))
         before = _by_topic(self._monitor.store.reads.sums(now - 2 * width, now - width))
         alerts = self._monitor.episodes.recent_alerts(SHOWN_ALERTS)
-        self._note(alerts)
+        self._add_events(alerts)
         table = Table(title=None, expand=True, show_edge=False)
         for heading, side in (("topic", "left"), (f"texts in {width.seconds} s", "right"),
                               ("mean score", "right"), ("trend", "center"),
@@ -81,20 +81,20 @@ class LiveTable:
             style="dim",
         )
 
-    def _note(self, alerts: list[Alert]) -> None:
-        """A line for each alert that fired or resolved since the last look."""
+    def _add_events(self, alerts: list[Alert]) -> None:
+        """Add lines for the alerts that fired or resolved since the last call."""
         for alert in alerts:
-            if self._known.get(alert.id) == alert.state:
+            if self._last_states.get(alert.id) == alert.state:
                 continue
-            self._known[alert.id] = alert.state
+            self._last_states[alert.id] = alert.state
             if alert.state == "firing":
                 at = alert.fired_at or alert.since
                 self._events.append(
                     Text(f"{at:%H:%M:%S} FIRING {alert.rule}: {alert.summary}", style="bold red")
                 )
-                for exhibit in alert.evidence[:3]:
-                    story = printable(f"{exhibit.source}: {exhibit.content}")
-                    self._events.append(Text(f"   {exhibit.score:+.2f} {story}", style="red"))
+                for item in alert.evidence[:3]:
+                    story = printable(f"{item.source}: {item.content}")
+                    self._events.append(Text(f"   {item.score:+.2f} {story}", style="red"))
             if alert.state == "resolved" and alert.resolved_at:
                 text = f"{alert.resolved_at:%H:%M:%S} resolved {alert.rule}: {alert.topic}"
                 self._events.append(Text(text, style="green"))

@@ -1,7 +1,6 @@
-"""The sample feed: headlines and comments about companies that do not exist, and a scripted surge.
+"""The sample feed: headlines and comments about invented companies, and a scripted surge of bad news.
 
-Everything is drawn with a seed from the sentences below, so two runs tell the same story at
-different times.
+A seeded generator fills the sentences below, so two runs send the same texts, with different timestamps.
 """
 
 import random
@@ -105,7 +104,7 @@ COMMENTS = (
     "Volume is light, nobody wants to commit before the Fed",
     "${ticker} 10-K is out, reading it tonight",
 )
-# The scripted surge: a bank that people lose trust in, within minutes.
+# The scripted surge: a bank loses the trust of its customers within minutes.
 SURGE_NEWS = (
     "{name} shares plunge {percent}% as depositors rush to withdraw funds",
     "{name} stock crashes {percent}%, worst day on record",
@@ -134,63 +133,63 @@ class Sample:
 
 
 class SampleFeed:
-    """Draws the feed; `run` makes the ids of this run its own."""
+    """Generates the feed; `run` becomes part of the ids, so that two runs have different ones."""
 
     def __init__(self, run: str, seed: int = 7) -> None:
         self._run, self._random, self._count = run, random.Random(seed), 0
 
     def history(self, until: datetime, length: timedelta, per_second: float) -> Iterator[Sample]:
-        """Calm texts with stamps over the `length` before `until`, in order."""
+        """Calm texts with timestamps spread over the `length` before `until`, in order of time."""
         count = int(length.total_seconds() * per_second)
-        stamps = sorted(self._random.random() for _ in range(count))
-        for share in stamps:
+        shares = sorted(self._random.random() for _ in range(count))
+        for share in shares:
             yield self.calm(until - length + length * share)
 
-    def calm(self, stamp: datetime) -> Sample:
-        """A text of an ordinary day: three in five are news."""
+    def calm(self, published_at: datetime) -> Sample:
+        """A text of an ordinary day; three in five are news, the others comments."""
         company = self._random.choice(COMPANIES)
         if self._random.random() < 0.6:
-            return self._news(self._random.choice(NEWS), company, stamp)
-        return self._comment(self._random.choice(COMMENTS), company, stamp)
+            return self._news(self._random.choice(NEWS), company, published_at)
+        return self._comment(self._random.choice(COMMENTS), company, published_at)
 
-    def surge(self, stamp: datetime) -> Sample:
-        """A text of the day the bank falls."""
+    def surge(self, published_at: datetime) -> Sample:
+        """A text of the surge; three in five are news, the others comments."""
         if self._random.random() < 0.6:
-            return self._news(self._random.choice(SURGE_NEWS), SURGE_COMPANY, stamp)
-        return self._comment(self._random.choice(SURGE_COMMENTS), SURGE_COMPANY, stamp)
+            return self._news(self._random.choice(SURGE_NEWS), SURGE_COMPANY, published_at)
+        return self._comment(self._random.choice(SURGE_COMMENTS), SURGE_COMPANY, published_at)
 
-    def _news(self, sentence: str, company: tuple[str, str], stamp: datetime) -> Sample:
+    def _news(self, sentence: str, company: tuple[str, str], published_at: datetime) -> Sample:
         title = self._fill(sentence, company)
-        return self._sample(Kind.NEWS, self._random.choice(WIRES), company, stamp, title=title)
+        return self._sample(Kind.NEWS, self._random.choice(WIRES), company, published_at, title=title)
 
-    def _comment(self, sentence: str, company: tuple[str, str], stamp: datetime) -> Sample:
+    def _comment(self, sentence: str, company: tuple[str, str], published_at: datetime) -> Sample:
         text = self._fill(sentence, company)
         board, author = self._random.choice(BOARDS), f"reader{self._random.randrange(400)}"
-        return self._sample(Kind.COMMENT, board, company, stamp, text=text, author=author)
+        return self._sample(Kind.COMMENT, board, company, published_at, text=text, author=author)
 
     def _fill(self, sentence: str, company: tuple[str, str]) -> str:
-        draw = self._random
+        rng = self._random
         return sentence.format(
             name=company[0],
             ticker=company[1],
-            other=draw.choice([name for name, _ in COMPANIES if name != company[0]]),
-            broker=draw.choice(BROKERS),
-            person=draw.choice(PEOPLE),
-            price=draw.randrange(20, 400),
-            cents=f"0.{draw.randrange(10, 95)}",
-            percent=draw.randrange(3, 40),
-            billions=f"{draw.randrange(11, 240) / 10:.1f}",
-            millions=draw.randrange(20, 900),
+            other=rng.choice([name for name, _ in COMPANIES if name != company[0]]),
+            broker=rng.choice(BROKERS),
+            person=rng.choice(PEOPLE),
+            price=rng.randrange(20, 400),
+            cents=f"0.{rng.randrange(10, 95)}",
+            percent=rng.randrange(3, 40),
+            billions=f"{rng.randrange(11, 240) / 10:.1f}",
+            millions=rng.randrange(20, 900),
         )
 
     def _sample(
-        self, kind: Kind, source: str, company: tuple[str, str], stamp: datetime, **fields: str
+        self, kind: Kind, source: str, company: tuple[str, str], published_at: datetime, **fields: str
     ) -> Sample:
         self._count += 1
         message: dict[str, object] = {
             "id": f"{self._run}-{self._count}",
             "source": source,
-            "published_at": stamp.isoformat(),
+            "published_at": published_at.isoformat(),
             "lang": "en",
             **fields,
         }

@@ -1,4 +1,4 @@
-"""/metrics, /healthz, /readyz and the pages behind an alert's link, in their own thread."""
+"""The HTTP endpoint: /metrics, /healthz, /readyz and the alert pages, served by threads of its own."""
 
 import json
 import socket
@@ -14,10 +14,10 @@ from prometheus_client.exposition import ThreadingWSGIServer
 from monitor.runtime.settings import HttpSettings, SettingsError
 from stream.domain.errors import StoreUnavailable
 
-Troubles = Callable[[], list[str]]
+Problems = Callable[[], list[str]]
 Pages = Callable[[str], str | None]
 PATHS = ["/metrics", "/healthz", "/readyz", "/alerts"]
-# Whatever a text says, the pages run nothing and load nothing.
+# Pages show texts from outside: the browser must run no script and load nothing.
 PAGE_HEADERS = [
     ("Content-Type", "text/html; charset=utf-8"),
     ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
@@ -34,33 +34,33 @@ class _ServerV6(_Server):
     address_family = socket.AF_INET6
 
 
-class _Quiet(WSGIRequestHandler):
-    timeout = 10  # a connection that says nothing must not keep its thread
+class _QuietHandler(WSGIRequestHandler):
+    timeout = 10  # seconds; an idle connection must not occupy its thread for ever
 
     def log_message(self, format: str, *args: Any) -> None:
-        """No line for every scrape."""
+        """Log nothing: Prometheus asks every few seconds."""
 
 
 class Endpoint:
-    """Serves until `close`.  Raises SettingsError where the port is taken."""
+    """Serves until `close`.  Raises SettingsError if the port is taken."""
 
     def __init__(
-        self, settings: HttpSettings, registry: CollectorRegistry, troubles: Troubles, pages: Pages
+        self, settings: HttpSettings, registry: CollectorRegistry, problems: Problems, pages: Pages
     ) -> None:
-        """`troubles` says why the monitor is not ready, empty when it is; `pages` gives a path's HTML."""
-        self._metrics, self._troubles, self._pages = make_wsgi_app(registry), troubles, pages
+        """`problems` says why the monitor is not ready, empty when it is; `pages` gives a path's HTML."""
+        self._metrics, self._problems, self._pages = make_wsgi_app(registry), problems, pages
         server = _ServerV6 if ":" in settings.host else _Server
         try:
             self._server = make_server(
-                settings.host, settings.port, self._serve, server, handler_class=_Quiet
+                settings.host, settings.port, self._serve, server, handler_class=_QuietHandler
             )
         except OSError as error:
             raise SettingsError(
                 f"http.port: {settings.port} on {settings.host} cannot be used: {error.strerror}; "
                 "set http.port (MONITOR_HTTP__PORT) to another"
             ) from error
-        anywhere = ip_address(settings.host).is_unspecified
-        host = socket.gethostname() if anywhere else settings.host
+        all_addresses = ip_address(settings.host).is_unspecified
+        host = socket.gethostname() if all_addresses else settings.host
         host = f"[{host}]" if ":" in host else host
         self.url = f"http://{host}:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
@@ -78,9 +78,9 @@ class Endpoint:
         if path == "/healthz":
             return _answer(start, "200 OK", {"status": "alive"})
         if path == "/readyz":
-            troubles = self._troubles()
-            status = "503 Service Unavailable" if troubles else "200 OK"
-            return _answer(start, status, {"ready": not troubles, "troubles": troubles})
+            problems = self._problems()
+            status = "503 Service Unavailable" if problems else "200 OK"
+            return _answer(start, status, {"ready": not problems, "troubles": problems})
         if path == "/alerts" or path.startswith("/alerts/"):
             return self._page(path, start)
         return _answer(start, "404 Not Found", {"paths": PATHS})
@@ -92,7 +92,7 @@ class Endpoint:
             return _answer(start, "503 Service Unavailable", {"error": f"the database is away: {error}"})
         if page is None:
             return _answer(start, "404 Not Found", {"error": "no such alert", "paths": PATHS})
-        start("200 OK", list(PAGE_HEADERS))  # the server adds to it
+        start("200 OK", list(PAGE_HEADERS))  # a copy: the server adds to the list
         return [page.encode()]
 
 

@@ -1,4 +1,4 @@
-"""Log lines: for people, or JSON for machines."""
+"""Logging: plain text, or one JSON object per line."""
 
 import atexit
 import json
@@ -15,20 +15,27 @@ from prometheus_client import Counter
 from monitor.runtime.settings import LogSettings
 
 TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-# Libraries that cry over every lost connection; the monitor says it once, in its own words.
-LOUD = {"kafka": "CRITICAL", "aiokafka": "CRITICAL", "faust": "ERROR", "mode": "ERROR",
-        "alembic": "WARNING", "httpx": "WARNING", "httpcore": "WARNING", "urllib3": "WARNING",
-        "apprise": "CRITICAL"}  # fmt: skip
-# These would log the receivers' URLs, at whatever level.
-SECRETIVE = ("httpx", "httpcore", "urllib3", "apprise")
+# The lowest level logged of libraries that report every lost connection; the monitor reports it once itself.
+LIBRARY_LEVELS = {
+    "kafka": "CRITICAL",
+    "aiokafka": "CRITICAL",
+    "faust": "ERROR",
+    "mode": "ERROR",
+    "alembic": "WARNING",
+    "httpx": "WARNING",
+    "httpcore": "WARNING",
+    "urllib3": "WARNING",
+    "apprise": "CRITICAL",
+}
+# These log the receivers' URLs, which may hold secrets: even level debug does not show them.
+URL_LOGGERS = ("httpx", "httpcore", "urllib3", "apprise")
 
-
-# A full disk must be seen somewhere, and the log cannot tell of it.
+# With a full disk the log cannot report that lines are lost, so a metric does.
 lines_lost = Counter("sentiment_log_lines_lost", "Log lines that could not be written", registry=None)
 
 
 class Handler(logging.StreamHandler[TextIO]):
-    """What cannot be written is counted, and nothing else is harmed."""
+    """Counts the lines that cannot be written, and raises nothing."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         if isinstance(sys.exc_info()[1], OSError):
@@ -38,6 +45,8 @@ class Handler(logging.StreamHandler[TextIO]):
 
 
 class JsonFormatter(logging.Formatter):
+    """One JSON object per line."""
+
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
@@ -51,8 +60,8 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def _let_go() -> None:
-    """What cannot be written at the very end must not change the exit status."""
+def _flush_at_exit() -> None:
+    """Python exits with 120 if it cannot flush standard error; the exit status must not change."""
     try:
         sys.stderr.flush()
     except OSError:
@@ -62,13 +71,13 @@ def _let_go() -> None:
 def set_up(settings: LogSettings, file: Path | None = None) -> None:
     """Log to standard error, or to `file`."""
     handler = Handler(file.open("a", encoding="utf-8") if file else sys.stderr)
-    atexit.register(_let_go)
+    atexit.register(_flush_at_exit)
     handler.setFormatter(JsonFormatter() if settings.format == "json" else _text())
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
     warnings.simplefilter("default" if settings.level == "debug" else "ignore")
-    for name, level in LOUD.items():
-        if settings.level != "debug" or name in SECRETIVE:
+    for name, level in LIBRARY_LEVELS.items():
+        if settings.level != "debug" or name in URL_LOGGERS:
             logging.getLogger(name).setLevel(level)
 
 

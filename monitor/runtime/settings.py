@@ -1,8 +1,13 @@
-"""One frozen tree of settings, out of a TOML file and the environment; each room owns its part.
+"""One frozen tree of settings from a TOML file and the environment; each package defines its own part.
 
-An environment variable is `MONITOR_` and the path with two underscores between the parts, such as
-`MONITOR_KAFKA__BOOTSTRAP_SERVERS`; it wins over the file.  With `_FILE` behind it, its value is read
-from the file it names, as container secrets are.
+An environment variable is named `MONITOR_` and the path with two underscores between the parts, such as
+`MONITOR_KAFKA__BOOTSTRAP_SERVERS`.  It overrides the file.  If its name ends in `_FILE`, it names a file that
+holds the value, as container secrets are passed.
+
+pydantic validates the tree.  pydantic-settings is not used because it would replace only the merging of the
+two sources, about ten lines, and lose what the errors say: it drops where each value came from, ignores
+`MONITOR_` variables whose first part is unknown, ignores a settings file that is missing, reports JSON and
+TOML errors without the variable or the file, and knows no `_FILE`.  Each of these would need code of our own.
 """
 
 import os
@@ -10,7 +15,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -27,36 +32,38 @@ CONFIG = "MONITOR_CONFIG"
 
 
 class SettingsError(Exception):
-    """Wrong or unknown settings; a line for each: where, the name, the value, what is allowed."""
+    """Wrong or unknown settings: a line each with the variable or file, name, value, and what is allowed."""
 
 
 class HttpSettings(BaseModel):
-    """The `[http]` part: metrics and health."""
+    """The `[http]` part: metrics, health and alert pages."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="address to listen on; loopback unless told otherwise")
+    host: str = Field(
+        "127.0.0.1", description="address to listen on; by default only this machine can connect"
+    )
     port: int = Field(
-        9108, ge=0, le=65535, description="port of /metrics, /alerts, /healthz, /readyz; 0: a free one"
+        9108, ge=0, le=65535, description="port of /metrics, /alerts, /healthz, /readyz; 0: any free port"
     )
     public_url: str = Field(
-        "", description="where people open /alerts from an alert's link; empty: host and port"
+        "", description="base URL of links to /alerts in notifications; empty: host and port"
     )
 
     @field_validator("public_url")
     @classmethod
-    def _web(cls, url: str) -> str:
+    def _check_url(cls, url: str) -> str:
         if url and not url.startswith(("http://", "https://")):
-            raise ValueError("a URL that starts with http:// or https:// is needed")
+            raise ValueError("a URL must start with http:// or https://")
         return url
 
     @field_validator("host")
     @classmethod
-    def _address(cls, host: str) -> str:
+    def _check_address(cls, host: str) -> str:
         try:
             ip_address(host)
         except ValueError as error:
-            raise ValueError("an IP address is needed, such as 127.0.0.1 or 0.0.0.0") from error
+            raise ValueError("must be an IP address, such as 127.0.0.1 or 0.0.0.0") from error
         return host
 
 
@@ -65,8 +72,10 @@ class LogSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line shown")
-    format: Literal["text", "json"] = Field("text", description="lines for people, or one JSON object each")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="the lowest level that is logged"
+    )
+    format: Literal["text", "json"] = Field("text", description="plain text, or one JSON object per line")
 
 
 class Settings(BaseModel):
@@ -108,16 +117,16 @@ def load_as_set(path: Path | None = None, environ: Mapping[str, str] | None = No
     environ = os.environ if environ is None else environ
     if path is None and environ.get(CONFIG):
         path = Path(environ[CONFIG])
-    tree, origin = (_read_file(path), str(path)) if path else ({}, "the settings")
-    origins = _overlay(tree, environ)
+    tree, file_name = (_read_file(path), str(path)) if path else ({}, "the settings")
+    variables = _add_environment(tree, environ)
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        raise SettingsError("\n".join(_complaints(error, origin, origins))) from error
+        raise SettingsError("\n".join(_error_lines(error, file_name, variables))) from error
 
 
 def describe(settings: Settings) -> Iterator[tuple[str, Any, FieldInfo]]:
-    """(name, value, field) of every setting; secrets come masked."""
+    """(name, value, field) of every setting; secrets are masked."""
     for part in Settings.model_fields:
         model = getattr(settings, part)
         for name, field in type(model).model_fields.items():
@@ -140,9 +149,9 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: not TOML: {error}") from error
 
 
-def _overlay(tree: dict[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
-    """Put the environment's values into the tree; for each setting, the variable it came from."""
-    origins = {}
+def _add_environment(tree: dict[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """Put the environment's values into the tree.  Returns the variable of each of these settings."""
+    variables = {}
     for variable in sorted(environ):
         if not variable.startswith(PREFIX) or variable == CONFIG:
             continue
@@ -159,10 +168,10 @@ def _overlay(tree: dict[str, Any], environ: Mapping[str, str]) -> dict[str, str]
         for part in parts[:-1]:
             branch = branch.setdefault(part, {})
             if not isinstance(branch, dict):
-                raise SettingsError(f"{variable}: {part} is no part of the settings")
-        branch[parts[-1]] = _value(value)
-        origins[".".join(parts)] = variable
-    return origins
+                raise SettingsError(f"{variable}: {part} is not a part of the settings")
+        branch[parts[-1]] = _parse(value)
+        variables[".".join(parts)] = variable
+    return variables
 
 
 def _read_secret(variable: str, name: str) -> str:
@@ -173,8 +182,8 @@ def _read_secret(variable: str, name: str) -> str:
         raise SettingsError(f"{variable}: the file it names cannot be read: {reason}") from error
 
 
-def _value(text: str) -> Any:
-    """Lists and mappings come as JSON; everything else as it is, pydantic converts."""
+def _parse(text: str) -> Any:
+    """Lists and mappings are JSON; pydantic converts all other values from text."""
     if text[:1] in ("[", "{"):
         try:
             return from_json(text)
@@ -183,36 +192,40 @@ def _value(text: str) -> Any:
     return text
 
 
-def _complaints(error: ValidationError, origin: str, origins: Mapping[str, str]) -> Iterator[str]:
+def _error_lines(error: ValidationError, file_name: str, variables: Mapping[str, str]) -> Iterator[str]:
     for detail in error.errors():
         parts = [str(part) for part in detail["loc"]]
         name = ".".join(parts)
-        where = next((origins[key] for key in origins if name.startswith(key)), f"{origin}: {name}")
+        source = next((variables[key] for key in variables if name.startswith(key)), f"{file_name}: {name}")
         if detail["type"] == "extra_forbidden":
-            yield f"{where}: unknown setting; allowed here: {', '.join(_siblings(parts))}"
+            yield f"{source}: unknown setting; allowed here: {', '.join(_allowed_names(parts))}"
             continue
         shown = "a value that is not shown" if _holds_secret(parts) else repr(detail["input"])
         message = detail["msg"].removeprefix("Value error, ")
-        yield f"{where}: {shown} is not allowed: {message}"
+        yield f"{source}: {shown} is not allowed: {message}"
 
 
-def _siblings(parts: list[str]) -> list[str]:
+def _allowed_names(parts: list[str]) -> list[str]:
     model: type[BaseModel] = Settings
     for part in parts[:-1]:
         annotation = model.model_fields[part].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        if not _is_model(annotation):
             break
         model = annotation
     return list(model.model_fields)
 
 
 def _holds_secret(parts: list[str]) -> bool:
-    """Whether what stands there is, or may contain, a secret."""
-    found: Any = Settings
+    """Whether the setting at this path is a secret or may contain one."""
+    annotation: Any = Settings
     for part in parts:
-        if not (isinstance(found, type) and issubclass(found, BaseModel)) or part not in found.model_fields:
+        if not _is_model(annotation) or part not in annotation.model_fields:
             break
-        found = found.model_fields[part].annotation
-    if isinstance(found, type) and issubclass(found, BaseModel):
-        return any(_holds_secret([*parts, name]) for name in found.model_fields)
-    return "SecretStr" in str(found)
+        annotation = annotation.model_fields[part].annotation
+    if _is_model(annotation):
+        return any(_holds_secret([*parts, name]) for name in annotation.model_fields)
+    return "SecretStr" in str(annotation)
+
+
+def _is_model(annotation: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

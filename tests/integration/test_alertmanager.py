@@ -51,7 +51,7 @@ def test_one_page_and_one_resolve_though_alertmanager_monitor_and_receiver_are_r
     # A rule file that is broken meanwhile changes nothing.
     rules.write_text("rules: [")
     wait_until(lambda: monitor.metric("sentiment_alert_rules_usable") == 0, 20, "the broken file is noticed")
-    assert "the rules stay as they were" in monitor.log.read_text()
+    assert "the rule file has errors, keeping the rules loaded before" in monitor.log.read_text()
 
     with Receiver(port=receiver.server_port) as again:
 

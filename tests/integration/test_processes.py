@@ -196,7 +196,7 @@ def test_a_topic_made_anew_ends_the_process_and_the_next_start_reads_it_whole(
     admin.create_topics([NewTopic(scene.kafka.news, 3, 1)])
     admin.close()
     assert monitor.process.wait(90) == 1
-    assert "was deleted and created anew" in monitor.log.read_text()
+    assert "was deleted and created again" in monitor.log.read_text()
     sent(scene.kafka.news, [feed.calm(datetime.now(UTC)).message for _ in range(5)])
     monitor = scene.start()
     wait_until(lambda: documents(scene) == 10, 60, "the new topic's documents")

@@ -13,7 +13,7 @@ from alerts.delivery.pages import Delivery, alert_message
 from alerts.delivery.template import EXAMPLE
 from alerts.detectors.threshold import ThresholdRule
 from alerts.metrics import AlertMetrics
-from monitor.runtime.log import LOUD, SECRETIVE
+from monitor.runtime.log import LIBRARY_LEVELS, URL_LOGGERS
 from monitor.runtime.tasks.page_delivery import PageDelivery
 from stream.domain.alerts import Alert, AlertState, Transition
 from stream.storage import database
@@ -108,8 +108,8 @@ def test_topics_of_one_rule_come_as_one_page_and_their_end_as_another(
 def test_a_receiver_that_fails_keeps_its_order_and_holds_up_no_other(
     room: Room, desk: Receiver, chat: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for library in SECRETIVE:
-        caplog.set_level(LOUD[library], library)
+    for library in URL_LOGGERS:
+        caplog.set_level(LIBRARY_LEVELS[library], library)
     caplog.set_level(logging.INFO)
     desk.status = chat.status = 503
     room.transition(AlertState.FIRING, "IPO")
