@@ -53,15 +53,16 @@ class Store:
         `outbound` decides what to send because of what is new; it is queued in the same transaction.  Raises
         StoreUnavailable or StoreRefused; nothing of the batch is written then.
         """
+        end_offsets = batch.end_offsets
         with writing(self.engine) as connection:
-            stored = _lock_offsets(connection, batch.end_offsets, now)
+            stored = _lock_offsets(connection, end_offsets, now)
             fresh = [
                 item for item in batch.outcomes if item.position.offset >= stored[item.position.partition]
             ]
             documents = [item for item in fresh if isinstance(item, ClassifiedDocument)]
             dead_letters = [item for item in fresh if isinstance(item, DeadLetter)]
             new = self._add(connection, documents, dead_letters, outbound, now)
-            _advance_offsets(connection, batch.end_offsets, stored, now)
+            _advance_offsets(connection, end_offsets, stored, now)
         return WriteResult(
             documents=new,
             dead_letters=dead_letters,
@@ -72,7 +73,7 @@ class Store:
     def restore(
         self, documents: Sequence[ClassifiedDocument], outbound: Outbound, now: datetime
     ) -> Sequence[ClassifiedDocument]:
-        """Write the documents that are not stored yet, whatever the offsets, and return them.
+        """Write the documents that are not stored yet, regardless of the offsets, and return them.
 
         Raises StoreUnavailable or StoreRefused.
         """

@@ -30,7 +30,7 @@ def selection_filters(selection: Selection) -> list[ColumnElement[bool]]:
         filters.append(columns.lang.in_(selection.languages))
     if selection.symbols:
         symbols = cast(columns.symbols, String)
-        # The column is a JSON list, so a symbol stands in it between quotation marks, escaped or not.
+        # The column is a JSON list, so it contains a symbol in quotation marks, escaped or not.
         quoted = {json.dumps(name, ensure_ascii=flag) for name in selection.symbols for flag in (True, False)}
         filters.append(or_(*[symbols.contains(name, autoescape=True) for name in sorted(quoted)]))
     return filters
