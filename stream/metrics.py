@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from stream.codec import REASONS
-from stream.domain.documents import SENTIMENTS, Kind
-from stream.domain.records import WriteResult
+from stream.domain.documents import SENTIMENTS, DocumentStatus, Kind
+from stream.domain.records import DuplicateReason, WriteResult
 from stream.domain.sums import Aggregate
 
-OUTCOMES = ("ok", "uncertain", "unsupported", "repeat", "redelivered", "dead_letter")
+OUTCOMES = (*DocumentStatus, *DuplicateReason, "dead_letter")
 KINDS = tuple(kind.value for kind in Kind)
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 

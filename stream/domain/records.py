@@ -12,6 +12,7 @@ classifier nor the sender.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 import msgspec
@@ -114,19 +115,25 @@ class Batch:
         return {position.partition: position.offset + 1 for position in positions}
 
 
+class DuplicateReason(StrEnum):
+    """Why part of a batch was skipped, by the name used as a metric label."""
+
+    REPEAT = "repeat"  # a stored document, sent again: the same identity at a new offset
+    REDELIVERED = "redelivered"  # a message that was read again: its offset is below the stored one
+
+
 @dataclass(frozen=True, slots=True)
 class WriteResult:
     """What a written batch added: its new documents and dead letters.
 
-    `duplicates` counts what was skipped, by kind and reason: "repeat" for a known document at a new offset,
-    "redelivered" for an offset that is already in SQL.  `missing_offsets` counts the offsets between the
-    previous batch and this one that held no message.  That is normal after compaction or transactions, and a
-    loss if Kafka's retention deleted messages before they were read.
+    `duplicates` counts what was skipped, by kind and reason.  `missing_offsets` counts the offsets between
+    the previous batch and this one that held no message.  That is normal after compaction or transactions,
+    and a loss if Kafka's retention deleted messages before they were read.
     """
 
     documents: Sequence[ClassifiedDocument]
     dead_letters: Sequence[DeadLetter]
-    duplicates: Mapping[tuple[str, str], int]
+    duplicates: Mapping[tuple[str, DuplicateReason], int]
     missing_offsets: int
 
 

@@ -15,7 +15,15 @@ from typing import Any
 from sqlalchemy import Connection, Engine, bindparam, select, tuple_, update
 
 from stream.domain.errors import StoreRefused
-from stream.domain.records import Batch, ClassifiedDocument, DeadLetter, Outbound, Partition, WriteResult
+from stream.domain.records import (
+    Batch,
+    ClassifiedDocument,
+    DeadLetter,
+    DuplicateReason,
+    Outbound,
+    Partition,
+    WriteResult,
+)
 from stream.domain.sums import sums_by_key
 from stream.storage import schema
 from stream.storage.database import reading, writing
@@ -202,15 +210,17 @@ def _count_duplicates(
     fresh: Sequence[Outcome],
     documents: Sequence[ClassifiedDocument],
     new: Sequence[ClassifiedDocument],
-) -> Mapping[tuple[str, str], int]:
-    """What was skipped, by kind and reason.
-
-    "redelivered": the outcomes that are not fresh; "repeat": the fresh documents that are not new.
-    """
+) -> Mapping[tuple[str, DuplicateReason], int]:
+    """The outcomes that are not fresh, and the fresh documents that are not new, by kind and reason."""
     if len(fresh) == len(outcomes) and len(new) == len(documents):
         return {}
-    counts = Counter((item.position.kind.value, "redelivered") for item in outcomes)
-    counts.subtract((item.position.kind.value, "redelivered") for item in fresh)
-    counts.update((item.position.kind.value, "repeat") for item in documents)
-    counts.subtract((item.position.kind.value, "repeat") for item in new)
-    return {key: count for key, count in counts.items() if count}
+    redelivered = _count_kinds(outcomes) - _count_kinds(fresh)
+    repeats = _count_kinds(documents) - _count_kinds(new)
+    return {
+        **{(kind, DuplicateReason.REDELIVERED): count for kind, count in redelivered.items()},
+        **{(kind, DuplicateReason.REPEAT): count for kind, count in repeats.items()},
+    }
+
+
+def _count_kinds(outcomes: Sequence[Outcome]) -> Counter[str]:
+    return Counter(outcome.position.kind.value for outcome in outcomes)
