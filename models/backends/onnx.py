@@ -1,6 +1,6 @@
-"""Other runtimes for the encoder: onnxruntime and OpenVINO, behind the encoder's own interface.
+"""The encoder in onnxruntime or OpenVINO, with the interface of the torch encoder.
 
-Only the encoder runs there, which is nearly all of the work; heads, windows and evidence stay in torch.
+Only the encoder runs there, which is nearly all of the work.  The heads stay in torch.
 """
 
 from pathlib import Path
@@ -18,7 +18,10 @@ EXPORTED = ("onnxruntime", "openvino")
 
 
 class OnnxEncoder(nn.Module):
-    """Stands where the encoder stood: the same call, the same answer, on another runtime."""
+    """Replaces the torch encoder: the same call and the same output.
+
+    Raises WeightsError if the encoder was not exported or the runtime is not installed.
+    """
 
     def __init__(self, path: Path, backend: str, threads: int) -> None:
         super().__init__()

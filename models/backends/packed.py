@@ -1,18 +1,17 @@
-"""The encoder over packed texts: several texts share a row of tokens, so that next to no token is padding.
+"""The encoder over packed texts: several texts share a row of tokens, so that hardly any token is padding.
 
-A batch of texts of unequal length is laid into rows of one width, as many as fit into each; every matrix
-product then has one of a few shapes, whatever the texts.  Attention runs within a row, and a mask keeps
-the texts of a row apart.  Where the device has kernels for texts of unequal length (FlashAttention) they lie
-end to end without rows.  The numbers are the encoder's own: same weights, same steps.
-(Packing: Krell et al. 2021, "Efficient Sequence Packing without Cross-contamination"; Dao 2023,
-"FlashAttention-2".)
+The texts of a batch are placed into rows of one width, as many as fit into each row.  So every matrix
+product has one of a few shapes.  Attention runs within a row, and a mask keeps the texts of a row apart. If
+the device has kernels for texts of unequal length (FlashAttention), the texts are concatenated without
+rows.  Weights and steps are those of the original encoder.
+(Packing: Krell et al. 2021, "Efficient Sequence
+Packing without Cross-contamination"; Dao 2023, "FlashAttention-2".)
 """
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from types import SimpleNamespace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,60 +20,77 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention.varlen import varlen_attn
 
-# A new shape of a matrix product costs the CPU's library ten milliseconds of preparation: few shapes.
+# Few widths: for each new shape of a matrix product the CPU's library prepares for ten milliseconds.
 ROW_WIDTHS = (64, 128, 256, 512)
-STEPS = sorted({base << shift for shift in range(15) for base in range(8, 16)} | set(range(1, 8)))
-# From queries, keys and values [places, 3 x hidden] the context [places, hidden].
+# Numbers of rows: few, for the same reason.
+ROW_COUNTS = sorted({base << shift for shift in range(15) for base in range(8, 16)} | set(range(1, 8)))
+# From queries, keys and values [slots, 3 x hidden] the context [slots, hidden].
 Attend = Callable[[Tensor], Tensor]
-KNOWN = ("BertModel", "RobertaModel", "XLMRobertaModel")
+SUPPORTED = ("BertModel", "RobertaModel", "XLMRobertaModel")
 
 
-def step_up(count: int) -> int:
-    """The next of the few sizes that are used, at most an eighth more than `count`."""
-    return STEPS[bisect_left(STEPS, count)]
+def round_up(count: int) -> int:
+    """The smallest of ROW_COUNTS that is at least `count`; it is at most an eighth more."""
+    return ROW_COUNTS[bisect_left(ROW_COUNTS, count)]
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where each text's tokens stand: `starts` [texts] in `rows` rows of `width` tokens laid end to end."""
+    """Where texts are in a packed batch of `rows` rows of `width` slots.
+
+    `starts` [texts] is the slot of each text's first token, counted over the concatenated rows.
+    """
 
     starts: list[int]
     rows: int
     width: int
 
 
-def end_to_end(lengths: Sequence[int]) -> Layout:
-    """One row of all texts, and of one place where there is no token."""
+def concatenate(lengths: Sequence[int]) -> Layout:
+    """One row with all texts; it has one slot if there is no token."""
     starts = [0, *itertools.accumulate(lengths)]
     return Layout(starts[:-1], 1, max(starts[-1], 1))
 
 
-def lay_out(lengths: Sequence[int], longest: int) -> Layout:
-    """First fit, the longest text first.  Raises ValueError where a text is longer than `longest`."""
-    most = max(lengths, default=1)
-    if most > longest:
-        raise ValueError(f"a text of {most} tokens does not fit into rows of {longest}")
-    width = min(longest, next((width for width in ROW_WIDTHS if width >= most), longest))
+def pack_rows(lengths: Sequence[int], max_width: int) -> Layout:
+    """Best fit, the longest text first.  Raises ValueError if a text is longer than `max_width`."""
+    longest = max(lengths, default=1)
+    if longest > max_width:
+        raise ValueError(f"a text of {longest} tokens does not fit into rows of {max_width}")
+    width = min(max_width, next((width for width in ROW_WIDTHS if width >= longest), max_width))
     starts, rows = [0] * len(lengths), 0
-    with_room: list[list[int]] = [[] for _ in range(width + 1)]
+    # The rows by the number of slots that are free.
+    rows_by_room: list[list[int]] = [[] for _ in range(width + 1)]
     for text in sorted(range(len(lengths)), key=lambda text: -lengths[text]):
         length = lengths[text]
-        room = next((room for room in range(length, width) if with_room[room]), width)
+        room = next((room for room in range(length, width) if rows_by_room[room]), width)
         if room == width:
             row, rows = rows, rows + 1
         else:
-            row = with_room[room].pop()
+            row = rows_by_room[room].pop()
         starts[text] = row * width + width - room
-        with_room[room - length].append(row)
+        rows_by_room[room - length].append(row)
     return Layout(starts, rows, width)
 
 
-class PackedEncoder(nn.Module):
-    """Stands where a BERT-like encoder stands, for the same call.  For inference alone.
+@dataclass(frozen=True, slots=True)
+class PackedOutput:
+    """Token vectors of a packed batch, on the encoder's device.
 
-    Takes `input_ids` and `attention_mask` [texts, tokens] on the CPU; each text's tokens come first, and a
-    text may have none.  Answers with `last_hidden_state` [places, width] and `at` [texts, tokens], the place
-    of each token and any where no token was, both on the encoder's device.
+    `last_hidden_state` is [slots, hidden].  `slots` int64 [texts, tokens] is the slot of each token; it is
+    arbitrary for padding.  `scores` are the pooling scores [slots] of tasks, if the encoder computes them.
+    """
+
+    last_hidden_state: Tensor
+    slots: Tensor
+    scores: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class PackedEncoder(nn.Module):
+    """Replaces a BERT-like encoder: the same call.  For inference only.
+
+    Takes `input_ids` and `attention_mask` [texts, tokens] on the CPU.  The padding of a text is at its end; a
+    text may have no tokens.
     """
 
     def __init__(self, encoder: Any, device: torch.device, dtype: torch.dtype) -> None:
@@ -82,78 +98,78 @@ class PackedEncoder(nn.Module):
         config, tables = encoder.config, encoder.embeddings
         self.heads = config.num_attention_heads
         self.device, self.dtype = device, dtype
-        self.without_rows = _can_attend_unpadded(device, dtype)
+        self.concatenates = _can_attend_unpadded(device, dtype)
 
-        def own(tensor: Tensor) -> Tensor:
+        def convert(tensor: Tensor) -> Tensor:
             return tensor.detach().to(device, dtype)
 
-        self.words = own(tables.word_embeddings.weight)
-        self.positions = own(self.positions_of(tables))
+        self.words = convert(tables.word_embeddings.weight)
+        self.positions = convert(self.positions_of(tables))
         self.longest = len(self.positions)
-        self.norm = _norm(tables.LayerNorm, own)
-        self.layers = [_Layer(layer, own) for layer in encoder.encoder.layer]
+        self.norm = _norm(tables.LayerNorm, convert)
+        self.layers = [_Layer(layer, convert) for layer in encoder.encoder.layer]
 
     @staticmethod
     def positions_of(tables: Any) -> Tensor:
-        """What a token's place in its text adds to it, with what the only segment does [places, hidden]."""
-        # RoBERTa counts positions from the one after its padding token.
+        """The sum of position and segment embeddings [positions, hidden]; all texts are of segment 0."""
+        # RoBERTa counts positions from the id after its padding token.
         padding = getattr(tables.position_embeddings, "padding_idx", None)
         first = 0 if padding is None else padding + 1
-        added: Tensor = tables.position_embeddings.weight + tables.token_type_embeddings.weight[0]
-        return added[first:]
+        embeddings: Tensor = tables.position_embeddings.weight + tables.token_type_embeddings.weight[0]
+        return embeddings[first:]
 
     @staticmethod
     def supports(encoder: nn.Module) -> bool:
-        """Whether it is of an architecture whose steps are those below."""
+        """Whether the architecture of the encoder is one that this class computes."""
         config: Any = encoder.config
         return (
-            type(encoder).__name__ in KNOWN
+            type(encoder).__name__ in SUPPORTED
             and getattr(config, "position_embedding_type", "absolute") == "absolute"
             and not config.is_decoder
         )
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> PackedOutput:
         lengths = attention_mask.sum(dim=1).tolist()
-        layout = end_to_end(lengths) if self.without_rows else lay_out(lengths, self.longest)
-        size = step_up(layout.rows) * layout.width
-        inside = attention_mask.bool().numpy()
-        texts, at = np.nonzero(inside)
-        places = np.asarray(layout.starts)[texts] + at
+        layout = concatenate(lengths) if self.concatenates else pack_rows(lengths, self.longest)
+        size = round_up(layout.rows) * layout.width
+        is_token = attention_mask.bool().numpy()
+        texts, positions_in_text = np.nonzero(is_token)
+        slots = np.asarray(layout.starts)[texts] + positions_in_text
         ids, positions = (np.zeros(size, np.int64) for _ in range(2))
-        ids[places], positions[places] = input_ids.numpy()[inside], at
-        if self.without_rows:
-            attend = self._within_bounds([*layout.starts, size])
+        ids[slots], positions[slots] = input_ids.numpy()[is_token], positions_in_text
+        if self.concatenates:
+            attend = self._attention_within_bounds([*layout.starts, size])
         else:
-            # Each token of the filling is a text of its own, so that none has an empty row of the mask.
+            # Each padding slot is a text of its own, so that no row of the mask is empty.
             owner = -1 - np.arange(size)
-            owner[places] = texts
-            attend = self._within_rows(owner.reshape(-1, layout.width))
-        at_place = np.zeros(inside.shape, np.int64)
-        at_place[inside] = places
-        vectors = self._run(self._sent(ids), self._sent(positions), attend)
-        return SimpleNamespace(last_hidden_state=vectors, at=self._sent(at_place))
+            owner[slots] = texts
+            attend = self._attention_within_rows(owner.reshape(-1, layout.width))
+        slot_of_token = np.zeros(is_token.shape, np.int64)
+        slot_of_token[is_token] = slots
+        vectors = self.encode(self._to_device(ids), self._to_device(positions), attend)
+        return PackedOutput(vectors, self._to_device(slot_of_token))
 
-    def _within_rows(self, owner: np.ndarray) -> Attend:
-        """owner [rows, width]: which text each token is of."""
-        owners = self._sent(owner)
-        apart = (owners.unsqueeze(2) != owners.unsqueeze(1)).unsqueeze(1)
-        mask = apart.to(self.dtype).mul_(torch.finfo(self.dtype).min)
+    def _attention_within_rows(self, owner: np.ndarray) -> Attend:
+        """owner [rows, width] is the text of each slot."""
+        owners = self._to_device(owner)
+        different = (owners.unsqueeze(2) != owners.unsqueeze(1)).unsqueeze(1)
+        mask = different.to(self.dtype).mul_(torch.finfo(self.dtype).min)
         return lambda projected: _attend(projected, mask, self.heads)
 
-    def _within_bounds(self, bounds: Sequence[int]) -> Attend:
-        """bounds [texts + 1]: where the texts begin and the last one ends."""
-        ends = np.asarray(bounds, np.int32)
-        bounds_there, most = self._sent(ends), int(np.diff(ends).max())
-        return lambda projected: _attend_unpadded(projected, bounds_there, most, self.heads)
+    def _attention_within_bounds(self, bounds: Sequence[int]) -> Attend:
+        """bounds [texts + 1] are the slots where the texts start, and where the last one ends."""
+        array = np.asarray(bounds, np.int32)
+        tensor, longest = self._to_device(array), int(np.diff(array).max())
+        return lambda projected: _attend_unpadded(projected, tensor, longest, self.heads)
 
-    def _sent(self, array: np.ndarray) -> Tensor:
+    def _to_device(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)
         if self.device.type == "cuda":
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor
 
-    def _run(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
-        """ids and positions [places]; returns vectors [places, hidden]."""
+    def encode(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        """Vectors [slots, hidden] from token ids and their positions in their texts, both [slots]."""
         vectors = self.norm(
             functional.embedding(ids, self.words) + functional.embedding(positions, self.positions)
         )
@@ -163,27 +179,27 @@ class PackedEncoder(nn.Module):
 
 
 class _Layer:
-    """One encoder layer after Vaswani et al. 2017, with the norms after the sums, as in BERT."""
+    """One encoder layer (Vaswani et al. 2017), with the norms after the sums, as in BERT."""
 
-    def __init__(self, layer: Any, own: Callable[[Tensor], Tensor]) -> None:
-        self.project = Product(*map(own, projection(layer.attention.self)))
-        self.gather, self.norm = _output(layer.attention.output, own)
-        self.widen = Product(own(layer.intermediate.dense.weight), own(layer.intermediate.dense.bias))
+    def __init__(self, layer: Any, convert: Callable[[Tensor], Tensor]) -> None:
+        self.project = Product(*map(convert, projection(layer.attention.self)))
+        self.gather, self.norm = _output(layer.attention.output, convert)
+        self.widen = Product(convert(layer.intermediate.dense.weight), convert(layer.intermediate.dense.bias))
         self.activate = layer.intermediate.intermediate_act_fn
         self.gelu = is_gelu(self.activate)
-        self.narrow, self.last_norm = _output(layer.output, own)
+        self.narrow, self.last_norm = _output(layer.output, convert)
 
     def __call__(self, vectors: Tensor, attend: Attend) -> Tensor:
-        """vectors [places, hidden]."""
-        vectors = self.norm(self.gather.added(attend(self.project(vectors)), vectors))
+        """From vectors [slots, hidden] to vectors [slots, hidden]."""
+        vectors = self.norm(self.gather.plus(attend(self.project(vectors)), vectors))
         wide = self.widen.with_gelu(vectors) if self.gelu else self.activate(self.widen(vectors))
-        return self.last_norm(self.narrow.added(wide, vectors))
+        return self.last_norm(self.narrow.plus(wide, vectors))
 
 
 def _attend(projected: Tensor, mask: Tensor, heads: int) -> Tensor:
     """Attention within rows from queries, keys and values [rows x width, 3 x hidden].
 
-    mask [rows, 1, width, width] is 0 within a text, else very low.
+    mask [rows, 1, width, width] is 0 within a text, and the lowest number elsewhere.
     """
     rows, width = mask.shape[0], mask.shape[2]
     query, key, value = projected.view(rows, width, 3, heads, -1).permute(2, 0, 3, 1, 4)
@@ -191,19 +207,19 @@ def _attend(projected: Tensor, mask: Tensor, heads: int) -> Tensor:
     return context.transpose(1, 2).reshape(rows * width, -1)
 
 
-def _attend_unpadded(projected: Tensor, bounds: Tensor, most: int, heads: int) -> Tensor:
-    """Attention within texts end to end, from queries, keys and values [places, 3 x hidden].
+def _attend_unpadded(projected: Tensor, bounds: Tensor, longest: int, heads: int) -> Tensor:
+    """Attention within concatenated texts, from queries, keys and values [slots, 3 x hidden].
 
-    bounds int32 [texts + 1] are where they begin and end, `most` the tokens of the longest.
+    bounds int32 [texts + 1] are the slots where texts start and end; `longest` is the longest text in tokens.
     """
     query, key, value = projected.view(projected.shape[0], 3, heads, -1).unbind(1)
-    context: Any = varlen_attn(query, key, value, bounds, bounds, most, most)
+    context: Any = varlen_attn(query, key, value, bounds, bounds, longest, longest)
     unpadded: Tensor = context.reshape(projected.shape[0], -1)
     return unpadded
 
 
 def _can_attend_unpadded(device: torch.device, dtype: torch.dtype) -> bool:
-    """FlashAttention's kernels are for GPUs since Ampere and for numbers of 16 bits."""
+    """FlashAttention supports GPUs since Ampere, and number types of 16 bits."""
     return (
         device.type == "cuda"
         and dtype in (torch.bfloat16, torch.float16)
@@ -212,43 +228,43 @@ def _can_attend_unpadded(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 class Product:
-    """x W' + b, on the CPU with the matrix laid out once as its library wants it."""
+    """x W' + b; on the CPU the matrix is reordered once into the layout of oneDNN."""
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         self.weight, self.bias = weight, bias
-        self.laid_out = _can_lay_out(weight)
-        if self.laid_out:
+        self.reordered = _can_reorder(weight)
+        if self.reordered:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 1024)
 
     def __call__(self, vectors: Tensor) -> Tensor:
-        if self.laid_out:
-            return self._then(vectors, "none", "")
+        if self.reordered:
+            return self._pointwise(vectors, "none", "")
         return functional.linear(vectors, self.weight, self.bias)
 
     def with_gelu(self, vectors: Tensor) -> Tensor:
-        """GELU of the product, in one pass."""
-        if self.laid_out:
-            return self._then(vectors, "gelu", "none")
+        """GELU of the product, fused."""
+        if self.reordered:
+            return self._pointwise(vectors, "gelu", "none")
         return torch.ops.aten.gelu_(functional.linear(vectors, self.weight, self.bias))  # type: ignore[no-any-return]
 
-    def _then(self, vectors: Tensor, activation: str, how: str) -> Tensor:
+    def _pointwise(self, vectors: Tensor, activation: str, algorithm: str) -> Tensor:
         result: Tensor = torch.ops.mkldnn._linear_pointwise(
-            vectors, self.weight, self.bias, activation, [], how
+            vectors, self.weight, self.bias, activation, [], algorithm
         )
         return result
 
-    def added(self, vectors: Tensor, to: Tensor) -> Tensor:
-        """The product and `to` in one pass."""
-        if self.laid_out:
+    def plus(self, vectors: Tensor, residual: Tensor) -> Tensor:
+        """The product plus `residual`, fused."""
+        if self.reordered:
             result: Tensor = torch.ops.mkldnn._linear_pointwise.binary(
-                vectors, to, self.weight, self.bias, "add"
+                vectors, residual, self.weight, self.bias, "add"
             )
             return result
-        return functional.linear(vectors, self.weight, self.bias).add_(to)
+        return functional.linear(vectors, self.weight, self.bias).add_(residual)
 
 
-def _can_lay_out(weight: Tensor) -> bool:
-    """These operators are torch's own, made for its compiler: without them the plain product serves."""
+def _can_reorder(weight: Tensor) -> bool:
+    """Whether torch has these operators, which are internal to its compiler; else linear() is used."""
     if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     if weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -257,20 +273,20 @@ def _can_lay_out(weight: Tensor) -> bool:
 
 
 def projection(attention: Any) -> tuple[Tensor, Tensor]:
-    """Weight [3 x hidden, hidden] and bias of queries, keys and values in one product."""
-    three = (attention.query, attention.key, attention.value)
-    return torch.cat([part.weight for part in three]), torch.cat([part.bias for part in three])
+    """Weight [3 x hidden, hidden] and bias [3 x hidden] of queries, keys and values, concatenated."""
+    linears = (attention.query, attention.key, attention.value)
+    return torch.cat([part.weight for part in linears]), torch.cat([part.bias for part in linears])
 
 
-def _output(module: Any, own: Callable[[Tensor], Tensor]) -> tuple[Product, Callable[[Tensor], Tensor]]:
-    return Product(own(module.dense.weight), own(module.dense.bias)), _norm(module.LayerNorm, own)
+def _output(module: Any, convert: Callable[[Tensor], Tensor]) -> tuple[Product, Callable[[Tensor], Tensor]]:
+    return Product(convert(module.dense.weight), convert(module.dense.bias)), _norm(module.LayerNorm, convert)
 
 
-def _norm(norm: nn.LayerNorm, own: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    weight, bias, shape, eps = own(norm.weight), own(norm.bias), norm.normalized_shape, norm.eps
+def _norm(norm: nn.LayerNorm, convert: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    weight, bias, shape, eps = convert(norm.weight), convert(norm.bias), norm.normalized_shape, norm.eps
     return lambda vectors: functional.layer_norm(vectors, shape, weight, bias, eps)
 
 
 def is_gelu(activation: Any) -> bool:
-    """Whether it is GELU as BERT has it, without an approximation."""
+    """Whether it is exact GELU as in BERT, without an approximation."""
     return type(activation).__name__ == "GELUActivation" and activation.act is functional.gelu

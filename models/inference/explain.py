@@ -86,7 +86,7 @@ def gradients(engine: Engine, item: TokenizedText, task: str, *, label: int, ste
     with torch.enable_grad():
         for fraction in fractions:
             point = (baseline + fraction * (vectors - baseline)).requires_grad_(True)
-            logits, _ = classifier.judge(classifier.encode(inputs, point))[task]
+            logits, _ = classifier.apply_heads(classifier.encode(inputs, point))[task]
             log_probability = torch.log_softmax(logits, dim=-1)[0, label]
             (gradient,) = torch.autograd.grad(log_probability, point)
             total += gradient.float() / len(fractions)

@@ -31,8 +31,8 @@ class TextOutput:
     """The network's output for one text.
 
     `probabilities` are [labels] for each task.  `contributions` hold for each task one array [tokens] a
-    window: how much each token contributed to the winning label (Head.explained).  `margin` is the smallest
-    difference, over the tasks, between the probabilities of the two likeliest labels.
+    window: how much each token contributed to the winning label (Head.with_contributions).  `margin` is the
+    smallest difference, over the tasks, between the probabilities of the two likeliest labels.
     """
 
     probabilities: dict[str, np.ndarray]
@@ -90,7 +90,7 @@ class ForwardPass:
         classifier = part.network.classifier
         try:
             hidden = classifier.encode(inputs, encoder=runs.recheck if recheck else runs.encoder)
-            heads = classifier.explained(hidden)
+            heads = classifier.with_contributions(hidden)
         except (RuntimeError, MemoryError) as error:
             reason = str(error) or type(error).__name__
             raise InferenceError(f"{self._version}: {reason}") from error

@@ -1,7 +1,7 @@
-"""A trained classifier as a folder: everything that is needed to run it, and nothing else.
+"""A trained classifier as a folder with everything that is needed to run it.
 
-model.json               name, version, label names, calibration, canaries, and of each part its
-                         languages, longest input and checksum
+model.json               name, version and label names; for each part its languages, longest input, checksum,
+                         calibration and canaries
 README.md                the model card
 <part>/                  one encoder and its heads, for one language or several:
     model.safetensors    matrices as int8 with one float scale a row, everything else float32
@@ -35,24 +35,25 @@ from transformers import AutoConfig, AutoModel
 
 WEIGHTS = "model.safetensors"
 SCALE = ".scale"
+# Matrices of at least so many values are stored as int8.
 LARGE = 1 << 16
 INT8_MAX = 127
 
 
 class Canary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A plain text and the labels that a sound model gives it."""
+    """A simple text and the labels that an intact model gives it."""
 
     text: str
     labels: dict[str, str]
 
 
 class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One encoder of a model, the languages it reads, and what is known of it.
+    """One part of a model: an encoder with its heads, the languages it reads, and its figures.
 
-    A task's logits are divided by `temperature`; its label counts from the confidence `certain_from`.
-    `data` names what it was trained on (file name to SHA-256), `scores` what it reached on rows held
-    out (task to figures), `reference` how those rows look to it, for drift.  `target_sentiment` is false if
-    the part must not answer for the sentiment towards a name, because its training did not teach that.
+    A task's logits are divided by `temperature`; its label is certain from a confidence of `certain_from`
+    on. `data` names what it was trained on (file name to SHA-256), `scores` its scores on the held-out rows
+    (task to figures), `reference` the profile of those rows, for drift.  `target_sentiment` is false if the
+    part must not answer for the sentiment towards a name, because its training did not teach that.
     """
 
     folder: str
@@ -70,7 +71,7 @@ class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `model.json` holds."""
+    """The contents of `model.json`."""
 
     name: str
     version: str
@@ -129,7 +130,7 @@ def save_part(
     max_tokens: int,
     pooling: str,
 ) -> PartInfo:
-    """Write one encoder and its heads to `folder`, which becomes a part of the model around it."""
+    """Write one encoder and its heads to `folder`, a subfolder of the model's."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().float().cpu() for key, value in classifier.state_dict().items()}
     save_file(pack(state), folder / WEIGHTS)
@@ -144,8 +145,8 @@ def save_part(
 
 def save_info(folder: Path, info: ModelInfo) -> ModelInfo:
     """Write model.json; the version is the name and a checksum over the parts and their calibration."""
-    told = [(part.languages, part.sha256, part.temperature, part.certain_from) for part in info.parts]
-    digest = hashlib.sha256(msgspec.json.encode(told, order="sorted")).hexdigest()
+    digested = [(part.languages, part.sha256, part.temperature, part.certain_from) for part in info.parts]
+    digest = hashlib.sha256(msgspec.json.encode(digested, order="sorted")).hexdigest()
     version = f"{info.name}-{digest[:12]}"
     info = msgspec.structs.replace(info, version=version)
     text = json.dumps(msgspec.to_builtins(info), indent=1, ensure_ascii=False)
@@ -161,8 +162,8 @@ def load(folder: Path) -> LoadedModel:
 
 def load_part(folder: Path, part: PartInfo, labels: Mapping[str, tuple[str, ...]]) -> Part:
     """Read one part of the model in `folder`.  Raises WeightsError."""
-    place = folder / part.folder
-    path = place / WEIGHTS
+    part_folder = folder / part.folder
+    path = part_folder / WEIGHTS
     if not path.is_file():
         raise WeightsError(f"{path} is missing: restore the folder or set models.weights to another")
     if _sha256(path) != part.sha256:
@@ -171,20 +172,20 @@ def load_part(folder: Path, part: PartInfo, labels: Mapping[str, tuple[str, ...]
             "restore the file (git checkout, or copy the folder again) or train it again"
         )
     try:
-        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(part_folder, trust_remote_code=False)
         encoder = drop_pooler(AutoModel.from_config(config, trust_remote_code=False))
         classifier = AttentionClassifier(encoder, config.hidden_size, labels, part.pooling)
         classifier.load_state_dict(unpack(load_file(path)))
-        tokenizer = Tokenizer.from_file(str(place / "tokenizer.json"))
+        tokenizer = Tokenizer.from_file(str(part_folder / "tokenizer.json"))
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise WeightsError(f"{place} cannot be loaded: {error}") from error
+        raise WeightsError(f"{part_folder} cannot be loaded: {error}") from error
     except Exception as error:  # tokenizers raises plain Exception
-        raise WeightsError(f"{place / 'tokenizer.json'} cannot be read: {error}") from error
+        raise WeightsError(f"{part_folder / 'tokenizer.json'} cannot be read: {error}") from error
     return Part(part, Network(classifier.eval(), tokenizer, config.pad_token_id or 0, labels))
 
 
 def pack(state: Mapping[str, Tensor], large: int = LARGE) -> dict[str, Tensor]:
-    """Matrices [rows, columns] of `large` values or more to int8 and a scale [rows]; the rest stays."""
+    """Quantise matrices of `large` values or more to int8 [rows, columns] and a scale [rows]."""
     packed: dict[str, Tensor] = {}
     for key, value in state.items():
         if value.ndim == 2 and value.numel() >= large:
@@ -206,14 +207,14 @@ def unpack(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def drop_pooler(encoder: Any) -> Any:
-    """Without the layer over the first token that some encoders bring: the heads pool themselves."""
+    """Remove the pooling layer that some encoders have: the heads do the pooling."""
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None
     return encoder
 
 
 def quiet_libraries() -> None:
-    """Hugging Face's own progress bars and notes off: the log is ours."""
+    """Switch off the progress bars and log messages of the Hugging Face libraries."""
     from transformers.utils import logging as hf_logging
 
     hf_logging.disable_progress_bar()
@@ -222,7 +223,7 @@ def quiet_libraries() -> None:
 
 
 def read_info(folder: Path) -> ModelInfo:
-    """What the folder says of itself, without the weights.  Raises WeightsError."""
+    """Read `model.json` without the weights.  Raises WeightsError."""
     path = folder / "model.json"
     try:
         return msgspec.json.decode(path.read_bytes(), type=ModelInfo)

@@ -1,4 +1,4 @@
-"""The classifier: one shared encoder, one attention-pooling head for each task, one for targets."""
+"""The classifier: one shared encoder, an attention-pooling head for each task, and a head for targets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,56 +16,57 @@ from models.network.pooling import POOLINGS, masked_softmax, scaled_dot_product,
 class Inputs:
     """A batch of texts as the network reads them.
 
-    `ids`, `attend` and `words` are [windows, tokens]: token ids (int64), 1 where there is a token
-    (int64), true for the text's own tokens (special tokens and padding take no attention).
-    `windows` [texts] counts the windows of each text, in order; None means one each.
+    `ids`, `attention_mask` and `words` are [windows, tokens]: token ids (int64), 1 for tokens and 0 for
+    padding (int64), and true for the text's own tokens (special tokens and padding get no attention from the
+    pooling).  `windows` [texts] is the number of windows of each text, in order; None means one each.
     """
 
     ids: Tensor
-    attend: Tensor
+    attention_mask: Tensor
     words: Tensor
     windows: Sequence[int] | None = None
 
     @classmethod
     def of(cls, encodings: Sequence[Encoding], pad_id: int, windows: Sequence[int] | None = None) -> "Inputs":
-        """From tokenised windows without padding."""
+        """Pad tokenised windows into one batch."""
         shape = len(encodings), max(len(encoding) for encoding in encodings)
-        ids, attend = np.full(shape, pad_id, np.int64), np.zeros(shape, np.int64)
+        ids, attention_mask = np.full(shape, pad_id, np.int64), np.zeros(shape, np.int64)
         words = np.zeros(shape, bool)
         for row, encoding in enumerate(encodings):
             tokens = len(encoding)
-            ids[row, :tokens], attend[row, :tokens] = encoding.ids, 1
+            ids[row, :tokens], attention_mask[row, :tokens] = encoding.ids, 1
             words[row, :tokens] = np.asarray(encoding.special_tokens_mask) == 0
-        return cls(torch.from_numpy(ids), torch.from_numpy(attend), torch.from_numpy(words), windows)
+        return cls(torch.from_numpy(ids), torch.from_numpy(attention_mask), torch.from_numpy(words), windows)
 
     def to(self, device: torch.device) -> "Inputs":
-        return Inputs(self.ids.to(device), self.attend.to(device), self.words.to(device), self.windows)
+        attention_mask = self.attention_mask.to(device)
+        return Inputs(self.ids.to(device), attention_mask, self.words.to(device), self.windows)
 
 
 @dataclass(frozen=True)
 class Hidden:
-    """Token vectors of a batch, the windows of a text side by side.
+    """Token vectors of a batch; the windows of a text are joined.
 
-    `vectors` [texts, tokens, width]; `words` and `first` bool [texts, tokens].  Or packed: `vectors` are
-    [places, width], and `at` int64 [texts, tokens] says at which place each token stands, any where none is.
-    `scores` are those of a task's pooling for each of `vectors`, where the encoder gave them already.
+    `vectors` are [texts, tokens, width]; `words` and `first` bool [texts, tokens].  Packed `vectors` are
+    [slots, width], and `slots` int64 [texts, tokens] is the slot of each token; it is arbitrary for padding.
+    `scores` are the scores of a task's pooling for each vector, if the encoder computed them.
     """
 
     vectors: Tensor
     words: Tensor
     first: Tensor
-    at: Tensor | None = None
+    slots: Tensor | None = None
     scores: Mapping[str, Tensor] = field(default_factory=dict)
 
     def by_text(self, values: Tensor) -> Tensor:
-        """What there is of each of `vectors`, [..., *] as they lie: [texts, tokens, *]."""
-        if self.at is None:
+        """Values of each vector, in the layout of `vectors`, as [texts, tokens, *]."""
+        if self.slots is None:
             return values
-        return values.index_select(0, self.at.view(-1)).view(*self.at.shape, *values.shape[1:])
+        return values.index_select(0, self.slots.view(-1)).view(*self.slots.shape, *values.shape[1:])
 
 
 class Head(nn.Module):
-    """Pools the tokens with its own attention and names one of `labels` classes."""
+    """Pools the tokens with attention of its own and classifies the pooled vector into `labels` classes."""
 
     def __init__(self, width: int, labels: int, pooling: str = "additive", dropout: float = 0.1) -> None:
         super().__init__()
@@ -79,19 +80,19 @@ class Head(nn.Module):
         pooled, weights = self.pooling(hidden.by_text(hidden.vectors), hidden.words, hidden.first)
         return self.output(self.dropout(pooled)).float(), weights
 
-    def explained(self, hidden: Hidden, scores: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Logits [texts, labels] and what each token did for the label that won [texts, tokens], in float32.
+    def with_contributions(self, hidden: Hidden, scores: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Logits [texts, labels] and contributions to the winning label [texts, tokens], in float32.
 
-        The logits are linear in the pooled vector, which is a weighted sum of token vectors: so each token
-        votes for itself, W h_t, and the text's answer is the sum of a_t W h_t.  What a token did is its part
+        The logits are linear in the pooled vector, which is a weighted sum of token vectors.  So each token
+        has a vote W h_t, and the logits are the sum of a_t W h_t.  The contribution of a token is its share
         of the winner's lead over the mean of all labels (weighted by probability).  Multi-head pooling is
-        not linear: there it is the attention.  For inference: without dropout.  `scores` are the pooling's
-        own, where they are known.
+        not linear: there the contribution is the attention.  For inference only: without dropout.  `scores`
+        are the pooling's scores of the vectors, if they are already known.
         """
-        if not self.pooling.sums:
+        if not self.pooling.is_weighted_sum:
             return self.forward(hidden)
         scores = self.pooling.scores(hidden.vectors) if scores is None else scores
-        weights = masked_softmax(hidden.by_text(scores), self.pooling.counted(hidden.words, hidden.first))
+        weights = masked_softmax(hidden.by_text(scores), self.pooling.attended(hidden.words, hidden.first))
         votes = hidden.by_text(functional.linear(hidden.vectors, self.output.weight)).float()
         parts = weights.unsqueeze(-1) * votes
         logits = parts.sum(1) + self.output.bias.float()
@@ -101,10 +102,10 @@ class Head(nn.Module):
 
 
 class TargetHead(nn.Module):
-    """The sentiment towards one stretch of a text: what the text says, asked from there.
+    """The sentiment towards one stretch of a text, such as a name.
 
-    The mean vector t of the target's tokens asks all tokens by scaled dot-product attention
-    (query W_q t, keys W_k h); context and t together name the label.
+    The mean vector t of the target's tokens attends to all tokens by scaled dot-product attention
+    (query W_q t, keys W_k h).  The label comes from the context vector and t, concatenated.
     """
 
     def __init__(self, width: int, labels: int, dropout: float = 0.1) -> None:
@@ -115,10 +116,10 @@ class TargetHead(nn.Module):
         self.output = nn.Linear(2 * width, labels)
 
     def forward(self, hidden: Hidden, text: Tensor, spans: Tensor) -> tuple[Tensor, Tensor]:
-        """One answer a target: logits [targets, labels], weights [targets, tokens].
+        """For each target, logits [targets, labels] and attention weights [targets, tokens].
 
-        `text` int64 [targets] says which text of `hidden`; `spans` bool [targets, tokens] where the
-        target stands.
+        `text` int64 [targets] is the index of the target's text in `hidden`; `spans` bool [targets, tokens]
+        is true for the tokens of the target.
         """
         vectors = hidden.vectors[text]
         target = weighted_sum(masked_softmax(vectors.new_zeros(spans.shape), spans), vectors)
@@ -145,51 +146,55 @@ class AttentionClassifier(nn.Module):
     def encode(
         self, inputs: Inputs, embeddings: Tensor | None = None, encoder: nn.Module | None = None
     ) -> Hidden:
-        """Run the encoder, or another one that stands for it, which may answer packed (`Hidden.at`).
+        """Run the encoder, or `encoder` in its place, whose output may be packed (`Hidden.slots`).
 
-        `embeddings` [windows, tokens, width] stand in for the ids where given.
+        `embeddings` [windows, tokens, width] replace the embeddings of the ids.
         """
-        given = {"input_ids": inputs.ids} if embeddings is None else {"inputs_embeds": embeddings}
-        answer = (encoder or self.encoder)(**given, attention_mask=inputs.attend)
-        vectors, at = answer.last_hidden_state, getattr(answer, "at", None)
+        tokens = {"input_ids": inputs.ids} if embeddings is None else {"inputs_embeds": embeddings}
+        output = (encoder or self.encoder)(**tokens, attention_mask=inputs.attention_mask)
+        vectors, slots = output.last_hidden_state, getattr(output, "slots", None)
         words = inputs.words.to(vectors.device)
         first = torch.zeros_like(words)
         first[:, 0] = True
         if inputs.windows is not None:
-            words, first = (side_by_side(part, inputs.windows) for part in (words, first))
-            if at is None:
-                vectors = side_by_side(vectors, inputs.windows)
+            words, first = (join_windows(mask, inputs.windows) for mask in (words, first))
+            if slots is None:
+                vectors = join_windows(vectors, inputs.windows)
             else:
-                at = side_by_side(at, inputs.windows)
-        return Hidden(vectors, words, first, at, getattr(answer, "scores", {}))
+                slots = join_windows(slots, inputs.windows)
+        return Hidden(vectors, words, first, slots, getattr(output, "scores", {}))
 
     def forward(self, inputs: Inputs) -> dict[str, tuple[Tensor, Tensor]]:
         """For each task: logits [texts, labels] and attention weights [texts, tokens]."""
-        return self.judge(self.encode(inputs))
+        return self.apply_heads(self.encode(inputs))
 
-    def judge(self, hidden: Hidden) -> dict[str, tuple[Tensor, Tensor]]:
+    def apply_heads(self, hidden: Hidden) -> dict[str, tuple[Tensor, Tensor]]:
+        """For each task: logits [texts, labels] and attention weights [texts, tokens]."""
         return {task: head(hidden) for task, head in self.heads.items()}
 
-    def explained(self, hidden: Hidden) -> dict[str, tuple[Tensor, Tensor]]:
-        """For each task: logits [texts, labels] and what each token did for the label that won."""
+    def with_contributions(self, hidden: Hidden) -> dict[str, tuple[Tensor, Tensor]]:
+        """For each task: logits [texts, labels] and contributions [texts, tokens]: see Head."""
         return {
-            task: head.explained(hidden, hidden.scores.get(task))  # type: ignore[operator]
+            task: head.with_contributions(hidden, hidden.scores.get(task))  # type: ignore[operator]
             for task, head in self.heads.items()
         }
 
 
-def side_by_side(values: Tensor, windows: Sequence[int]) -> Tensor:
-    """[windows, tokens, ...] to [texts, most windows x tokens, ...], zeros where a text has fewer."""
-    most, tokens = max(windows), values.shape[1]
-    out = values.new_zeros((len(windows), most, *values.shape[1:]))
-    at = 0
+def join_windows(values: Tensor, windows: Sequence[int]) -> Tensor:
+    """From [windows, tokens, ...] to [texts, maximum windows x tokens, ...], padded with zeros.
+
+    `windows` is the number of windows of each text.
+    """
+    maximum, tokens = max(windows), values.shape[1]
+    joined = values.new_zeros((len(windows), maximum, *values.shape[1:]))
+    start = 0
     for text, count in enumerate(windows):
-        out[text, :count] = values[at : at + count]
-        at += count
-    return out.view(len(windows), most * tokens, *values.shape[2:])
+        joined[text, :count] = values[start : start + count]
+        start += count
+    return joined.view(len(windows), maximum * tokens, *values.shape[2:])
 
 
 def span_mask(window: Encoding, start: int, end: int) -> list[bool]:
-    """Which tokens of a window overlap the characters from `start` to `end` of its text."""
-    own = zip(window.offsets, window.special_tokens_mask, strict=True)
-    return [not special and a < end and b > start for (a, b), special in own]
+    """Which tokens of a window overlap the characters from `start` to `end` of the text."""
+    tokens = zip(window.offsets, window.special_tokens_mask, strict=True)
+    return [not special and a < end and b > start for (a, b), special in tokens]

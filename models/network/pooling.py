@@ -1,8 +1,8 @@
-"""Attention pooling: from the vectors of a text's tokens to one vector, with weights one can show.
+"""Attention pooling: from the vectors of a text's tokens to one vector, with a weight for each token.
 
-Every pooling here is the same three steps, a score for each token, a softmax over the tokens that
-count, and a weighted sum of values, and differs in where the scores come from.  That makes a text
-of several windows no special case: its tokens are pooled together, whichever window they were in.
+Every pooling takes the same three steps: a score for each token, a softmax over the attended tokens, and a
+weighted sum of values.  They differ in how the scores are computed.  A text of several windows is no special
+case: its tokens are pooled together.
 """
 
 import math
@@ -15,8 +15,7 @@ from torch.nn import functional
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the last dimension of `scores` [..., tokens] where `mask` (broadcast) is true.
 
-    Computed in float32 whatever comes in.  Sums to one over the mask; where the mask is empty all
-    weights are zero, never NaN.
+    Computed in float32.  The weights sum to one over the mask; if the mask is empty, they are zero, not NaN.
     """
     lowest = torch.finfo(torch.float32).min
     weights = torch.softmax(scores.float().masked_fill(~mask, lowest), dim=-1)
@@ -35,45 +34,46 @@ def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) 
 
 
 def weighted_sum(weights: Tensor, hidden: Tensor) -> Tensor:
-    """weights [batch, tokens] over hidden [batch, tokens, width]: [batch, width]."""
+    """The sum of hidden [batch, tokens, width], weighted by weights [batch, tokens]: [batch, width]."""
     return torch.bmm(weights.to(hidden.dtype).unsqueeze(1), hidden).squeeze(1)
 
 
 class Pooling(nn.Module):
-    """What all poolings share: `forward(hidden, words, first)`.
+    """Base of the poolings: `forward(hidden, words, first)`, built from the width of the vectors.
 
-    hidden [batch, tokens, width]; words bool [batch, tokens], true for the text's own tokens;
-    first bool [batch, tokens], true for the token that opens a window ([CLS]).
-    Returns pooled [batch, width] and weights [batch, tokens] in float32.  Built from the width alone.
-    One that pools something else than the vectors themselves has its own `forward`, and `sums` is False.
+    hidden is [batch, tokens, width]; words bool [batch, tokens], true for the text's own tokens;
+    first bool [batch, tokens], true for the first token of a window ([CLS]).
+    Returns pooled [batch, width] and weights [batch, tokens] in float32.
+    `is_weighted_sum` is false for a pooling whose result is not the weighted sum of the vectors: it has a
+    `forward` of its own.
     """
 
-    sums = True
+    is_weighted_sum = True
 
     def __init__(self, width: int) -> None:
         super().__init__()
 
     def forward(self, hidden: Tensor, words: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-        weights = masked_softmax(self.scores(hidden), self.counted(words, first))
+        weights = masked_softmax(self.scores(hidden), self.attended(words, first))
         return weighted_sum(weights, hidden), weights
 
     def scores(self, vectors: Tensor) -> Tensor:
-        """From vectors [..., width] a score for each token, [...]."""
+        """The score of each token [...] from its vector [..., width]."""
         return vectors.new_zeros(vectors.shape[:-1])
 
-    def counted(self, words: Tensor, first: Tensor) -> Tensor:
-        """The tokens that can get attention."""
+    def attended(self, words: Tensor, first: Tensor) -> Tensor:
+        """Which tokens can get attention: bool [batch, tokens]."""
         return words
 
 
 class MeanPooling(Pooling):
-    """The plain mean over the text's own tokens: attention that cannot choose."""
+    """The mean of the text's own tokens: equal attention."""
 
 
 class FirstPooling(Pooling):
-    """The vector of the first token, as BERT's own classifier takes it (Devlin et al. 2019)."""
+    """The vector of the first token, as in BERT's own classifier (Devlin et al. 2019)."""
 
-    def counted(self, words: Tensor, first: Tensor) -> Tensor:
+    def attended(self, words: Tensor, first: Tensor) -> Tensor:
         return first
 
 
@@ -81,7 +81,7 @@ class AdditivePooling(Pooling):
     """Additive attention with a learned query (Yang et al. 2016, "Hierarchical Attention Networks").
 
     u_t = tanh(W h_t + b);  a = softmax(v . u);  pooled = sum over t of a_t h_t.
-    The form of the score is that of Bahdanau et al. 2015.
+    The form of the score is from Bahdanau et al. 2015.
     """
 
     def __init__(self, width: int) -> None:
@@ -90,7 +90,7 @@ class AdditivePooling(Pooling):
         self.query = nn.Linear(width, 1, bias=False)
 
     def scores(self, vectors: Tensor) -> Tensor:
-        # In float32: a CPU has no tanh of half precision, and takes three times as long for it.
+        # In float32: on a CPU tanh in half precision takes three times as long.
         keys = torch.tanh(self.key(vectors).float()).to(vectors.dtype)
         scores: Tensor = self.query(keys).squeeze(-1)
         return scores
@@ -110,13 +110,13 @@ class ScaledDotProductPooling(Pooling):
 
 
 class MultiHeadPooling(Pooling):
-    """Several learned queries, each over its own part of keys and values (Vaswani et al. 2017).
+    """Several learned queries, each over its own slice of keys and values (Vaswani et al. 2017).
 
-    pooled = norm(mean(h) + W_o concat(head_1 ... head_k)): the mean is the residual that the heads
-    correct.  The weights shown are the mean over the heads.
+    pooled = norm(mean(h) + W_o concat(head_1 ... head_k)): the heads add to the mean as a
+    residual.  The weights returned are the mean over the heads.
     """
 
-    sums = False
+    is_weighted_sum = False
 
     def __init__(self, width: int, heads: int = 4) -> None:
         super().__init__(width)
@@ -130,7 +130,7 @@ class MultiHeadPooling(Pooling):
         self.norm = nn.LayerNorm(width)
 
     def attend(self, hidden: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        """The heads alone: [batch, width] and weights [batch, heads, tokens]."""
+        """The output of the heads [batch, width], and their weights [batch, heads, tokens]."""
         batch, tokens, width = hidden.shape
         parts = (batch, tokens, self.heads, width // self.heads)
         key = self.key(hidden).view(parts).transpose(1, 2)
@@ -151,4 +151,4 @@ POOLINGS: dict[str, type[Pooling]] = {
     "additive": AdditivePooling,
     "dot": ScaledDotProductPooling,
     "multihead": MultiHeadPooling,
-}  # fmt: skip
+}

@@ -1,7 +1,7 @@
-"""A folder of trained models, and which of them runs.
+"""A registry of models: a folder with trained versions, one of which is promoted.
 
-A registry holds one folder a version and a file `current` with the name of the promoted one.  Wherever
-a model folder is asked for, a registry does too: it stands for its promoted version.
+It holds one folder for each version, and a file `current` with the name of the promoted one.  A registry can
+be given in place of a model folder: it stands for its promoted version.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ CURRENT = "current"
 
 
 def resolve(folder: Path) -> Path:
-    """The model folder that `folder` stands for.  Raises WeightsError where nothing was promoted."""
+    """The model folder that `folder` stands for.  Raises WeightsError if nothing is promoted."""
     if (folder / "model.json").is_file() or not folder.is_dir():
         return folder
     name = current(folder)
@@ -29,7 +29,7 @@ def resolve(folder: Path) -> Path:
 
 
 def current(registry: Path) -> str | None:
-    """The name of the promoted version, if there is one."""
+    """The name of the promoted version, or None.  Raises WeightsError if the file names no version."""
     path = registry / CURRENT
     if not path.is_file():
         return None
@@ -40,7 +40,7 @@ def current(registry: Path) -> str | None:
 
 
 def versions(registry: Path) -> "list[ModelInfo]":
-    """What is in the registry, by version."""
+    """The models in the registry, sorted by version."""
     from models.network.artifact import read_info
 
     folders = sorted(path.parent for path in registry.glob("*/model.json"))
@@ -48,7 +48,7 @@ def versions(registry: Path) -> "list[ModelInfo]":
 
 
 def add(registry: Path, folder: Path, info: "ModelInfo") -> Path:
-    """Move a finished model into the registry under its version; the same version is replaced."""
+    """Move a finished model into the registry.  Raises WeightsError if it has that version already."""
     target = registry / info.version
     if target.exists():
         raise WeightsError(f"{target} is there already: the same model was trained before")
@@ -59,7 +59,7 @@ def add(registry: Path, folder: Path, info: "ModelInfo") -> Path:
 def promote(registry: Path, version: str, check: Callable[[Path], object]) -> None:
     """Make a version the one that runs from the next start on.
 
-    `check` is given its folder first and raises where it must not run.  Raises WeightsError where there is no
+    `check` gets the folder first and raises if the model must not run.  Raises WeightsError if there is no
     such version.
     """
     folder = registry / version

@@ -218,7 +218,7 @@ class Fit:
     def _forward(self, batch: TrainingBatch) -> tuple[dict[str, Tensor], Tensor]:
         with torch.autocast(self.device.type, torch.bfloat16) if self.half else nullcontext():
             hidden: Hidden = self.classifier.encode(batch.inputs)
-            logits = {task: answer for task, (answer, _) in self.classifier.judge(hidden).items()}
+            logits = {task: answer for task, (answer, _) in self.classifier.apply_heads(hidden).items()}
             targets = torch.empty(0)
             if len(batch.target_text):
                 targets, _ = self.classifier.target(hidden, batch.target_text, batch.target_spans)

@@ -82,7 +82,7 @@ def texts(lengths: list[int], seed: int = 3) -> tuple[Tensor, Tensor]:
 def vectors(network: Any, ids: Tensor, attend: Tensor) -> Tensor:
     """[tokens, width] of all texts."""
     answer = network(input_ids=ids, attention_mask=attend)
-    at = getattr(answer, "at", None)
+    at = getattr(answer, "slots", None)
     found: Tensor = answer.last_hidden_state if at is None else answer.last_hidden_state[at]
     return found[attend.bool()].float()
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from models.inference.batching import packed_batches, token_batches
 from models.network.artifact import LARGE, pack, unpack
-from models.network.classifier import Head, Hidden, TargetHead, side_by_side
+from models.network.classifier import Head, Hidden, TargetHead, join_windows
 from models.network.pooling import (
     POOLINGS,
     AdditivePooling,
@@ -136,9 +136,9 @@ def test_the_target_head_asks_from_the_target() -> None:
     torch.testing.assert_close(weights[0].sum(), torch.tensor(1.0))
 
 
-def test_windows_of_a_text_stand_side_by_side() -> None:
+def test_windows_of_a_text_are_joined() -> None:
     windows = torch.arange(12).view(3, 4)
-    assert side_by_side(windows, [2, 1]).tolist() == [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 10, 11, 0, 0, 0, 0]]
+    assert join_windows(windows, [2, 1]).tolist() == [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 10, 11, 0, 0, 0, 0]]
 
 
 def test_batches_hold_every_text_once_largest_first_within_the_budget() -> None:
@@ -213,7 +213,7 @@ def test_what_the_tokens_did_adds_up_to_the_lead_of_the_winner(kind: str, packed
     flat, at = torch.randn(11, 8), torch.tensor([[9, 2, 0, 4], [1, 10, 3, 7]])
     flat[at] = vectors
     logits, weights = head(plain)
-    given, carried = head.explained(Hidden(flat, MASK, FIRST, at) if packed else plain)
+    given, carried = head.with_contributions(Hidden(flat, MASK, FIRST, at) if packed else plain)
     torch.testing.assert_close(given, logits)
     if kind == "multihead":
         torch.testing.assert_close(carried, weights)

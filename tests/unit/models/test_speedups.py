@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 from models import backend_selection
 from models.backends import packed as packed_encoder
 from models.backends.native import encoders
-from models.backends.packed import STEPS, PackedEncoder, lay_out, step_up
+from models.backends.packed import ROW_COUNTS, PackedEncoder, pack_rows, round_up
 from models.inference.cache import PredictionCache
 from models.inference.engine import Engine
 from models.inference.metrics import ModelMetrics
@@ -52,7 +52,7 @@ def _one_by_one(query: Any, key: Any, value: Any, ends: Any, same: Any, most: in
 
 
 def _by_text(packed: Any) -> Any:
-    return packed.last_hidden_state[packed.at]
+    return packed.last_hidden_state[packed.slots]
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,9 @@ def _by_text(packed: Any) -> Any:
     ids=["BERT", "BERT with another activation", "RoBERTa"],
 )
 @pytest.mark.parametrize("lengths", [[5, 1, 64, 33, 33, 0, 12], [70, 3], [1], [150, 129, 2], [0]])
-@pytest.mark.parametrize("without_rows", [False, True])
+@pytest.mark.parametrize("concatenated", [False, True])
 def test_packed_texts_get_the_vectors_they_get_alone(
-    encoder: Any, lengths: list[int], without_rows: bool, monkeypatch: pytest.MonkeyPatch
+    encoder: Any, lengths: list[int], concatenated: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packed_encoder, "varlen_attn", _one_by_one)
     ids = torch.full((len(lengths), max(lengths) + 2), encoder.config.pad_token_id)
@@ -76,8 +76,8 @@ def test_packed_texts_get_the_vectors_they_get_alone(
         ids[row, :length] = torch.randint(5, 89, (length,))
         attend[row, :length] = 1
     packed = PackedEncoder(encoder, torch.device("cpu"), torch.float32)
-    assert not packed.without_rows  # which a GPU alone can
-    packed.without_rows = without_rows
+    assert not packed.concatenates  # which a GPU alone can
+    packed.concatenates = concatenated
     with torch.inference_mode():
         wanted = encoder(input_ids=ids, attention_mask=attend).last_hidden_state[attend.bool()]
         given = _by_text(packed(input_ids=ids, attention_mask=attend))[attend.bool()]
@@ -108,20 +108,20 @@ class _Other(torch.nn.Module):
 
 def test_rows_are_filled_and_no_text_is_torn() -> None:
     lengths = [18] * 70 + [9] * 40 + [30, 64, 1, 0]
-    layout = lay_out(lengths, longest=512)
+    layout = pack_rows(lengths, max_width=512)
     spans = sorted((start, start + n) for start, n in zip(layout.starts, lengths, strict=True) if n)
     assert layout.width == 64
     assert all(start // 64 == (end - 1) // 64 for start, end in spans)
     assert all(a[1] <= b[0] for a, b in pairwise(spans))
     assert layout.rows * 64 < sum(lengths) * 1.05 + 64
     with pytest.raises(ValueError, match="does not fit"):
-        lay_out([513], longest=512)
+        pack_rows([513], max_width=512)
 
 
 def test_few_sizes_are_used_and_none_is_much_larger_than_asked() -> None:
-    assert [step_up(n) for n in (1, 7, 9, 17, 33)] == [1, 7, 9, 18, 36]
-    assert all(step_up(n) <= n * 1.125 + 1 for n in range(1, 5000))
-    assert len([step for step in STEPS if step < 5000]) < 100
+    assert [round_up(n) for n in (1, 7, 9, 17, 33)] == [1, 7, 9, 18, 36]
+    assert all(round_up(n) <= n * 1.125 + 1 for n in range(1, 5000))
+    assert len([step for step in ROW_COUNTS if step < 5000]) < 100
 
 
 def test_packed_and_plain_give_the_same_labels(engine: Engine) -> None:
@@ -167,9 +167,9 @@ def test_a_backend_whose_labels_differ_is_refused(monkeypatch: pytest.MonkeyPatc
     def turned(self: PackedEncoder, *given: Any) -> Any:
         return -sound(self, *given)
 
-    sound = PackedEncoder._run
+    sound = PackedEncoder.encode
     monkeypatch.setattr(Engine, "check_canaries", lambda self: None)
-    monkeypatch.setattr(PackedEncoder, "_run", turned)
+    monkeypatch.setattr(PackedEncoder, "encode", turned)
     monkeypatch.setattr(encoders, "library", lambda backend: None)  # elsewhere it would be the next in line
     choice = backend_selection.measure(ModelSettings())
     assert choice.backend == "torch"
