@@ -1,4 +1,4 @@
-"""From Kafka to SQL: how fast with the classifier, how fast without one, and how fast a loop by hand is."""
+"""Measures the way from Kafka to SQL: with the classifier, without it, and a simple consumer loop instead."""
 
 import json
 import logging
@@ -24,7 +24,6 @@ from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from alerts.rule_file import RuleFile
 from models.network.artifact import read_info
-from models.network.registry import resolve
 from monitor.bench import classifier
 from monitor.bench.stand_in import StandIn
 from monitor.demo.embedded import API_VERSION, EmbeddedBroker
@@ -44,79 +43,81 @@ from stream.storage.leases import Lease
 
 log = logging.getLogger(__name__)
 
-# What the rate is measured over: between these parts the group is joined, all is warm and more waits.
-BEGINS_AT, ENDS_AT = 0.1, 0.9
-LOOK_SECONDS = 0.1
+# The rate is measured between these shares of the documents: the group is joined, everything is warm, and
+# more documents wait.
+STEADY_FROM, STEADY_TO = 0.1, 0.9
+SAMPLE_SECONDS = 0.1
 STALLED_SECONDS = 120.0
 LOOP_DOCUMENTS = 100
 
 
-# Each has topics and a consumer group of its own: a new group reads all that is in its topics, and the
-# embedded broker waits a session long for a member that has left.
-PLACES = ("stream", "whole", "worker", "latency", "loop")
+# Each measurement has its own topics and consumer group.  A new group reads its topics from the start, and
+# the embedded broker waits a whole session timeout for a member that has left.
+MEASUREMENTS = ("stream", "whole", "worker", "latency", "loop")
 
 
 @contextmanager
-def surroundings(settings: Settings, *, embedded: bool) -> Iterator[dict[str, Settings]]:
-    """Settings for each of PLACES, with topics of its own and one empty database for all.
+def prepared_settings(settings: Settings, *, embedded: bool) -> Iterator[dict[str, Settings]]:
+    """Settings for each of MEASUREMENTS: own topics, and one empty database for all.
 
-    All is gone afterwards but what is in a given database.  `embedded` is the broker within this process
-    and a file of SQLite; else those of the settings.
+    `embedded` uses a broker in this process and an SQLite file; otherwise those of the settings are used.
+    Everything is deleted at the end, except the rows in the database of the settings.
+    Raises StoreRefused where that database holds documents.
     """
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
-    inside = EmbeddedBroker() if embedded else None
+    broker = EmbeddedBroker() if embedded else None
     values = settings.model_dump() | {
         "alerts": settings.alerts.model_dump() | {"webhooks": {}, "channels": {}, "alertmanagers": {}},
-        # The same texts come again and again here; how much that saves is a figure of its own.
+        # The same texts are sent repeatedly; the cache must not speed that up.
         "models": settings.models.model_dump() | {"remembered_texts": 0},
         "http": settings.http.model_dump() | {"port": 0},
     }
-    if inside is not None:
-        values["kafka"] |= {"bootstrap_servers": inside.bootstrap, "api_version": API_VERSION}
+    if broker is not None:
+        values["kafka"] |= {"bootstrap_servers": broker.bootstrap, "api_version": API_VERSION}
         values["database"] = {"url": f"sqlite:///{folder / 'bench.db'}"}
     tag = uuid.uuid4().hex[:8]
-    places = {place: _at(values, f"bench-{tag}-{place}") for place in PLACES}
+    by_name = {name: _with_topics(values, f"bench-{tag}-{name}") for name in MEASUREMENTS}
     try:
-        for made in places.values():
-            if inside is not None:
-                inside.create((*made.kafka.kinds, *made.kafka.written))
+        for own in by_name.values():
+            if broker is not None:
+                broker.create((*own.kafka.kinds, *own.kafka.written))
             else:
-                admin.create_topics(made.kafka)
-        _demand_empty(places["whole"])
-        yield places
+                admin.create_topics(own.kafka)
+        _check_database_is_empty(by_name["whole"])
+        yield by_name
     finally:
-        if inside is not None:
-            inside.close()
+        if broker is not None:
+            broker.close()
         else:
-            for made in places.values():
-                _delete_topics(made)
+            for own in by_name.values():
+                _delete_topics(own)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _at(values: Mapping[str, Any], prefix: str) -> Settings:
+def _with_topics(values: Mapping[str, Any], prefix: str) -> Settings:
     names = ("group", "news", "comments", "dead_letters", "predictions", "alerts")
     own = {name: f"{prefix}-{name.replace('_', '-')}" for name in names}
     return Settings.model_validate({**values, "kafka": values["kafka"] | own})
 
 
 def in_profile(settings: Settings, profile: str, documents: int) -> Settings:
-    """With the batches of that profile, where at least four of them make up so many documents."""
+    """The settings in that profile, with batches small enough that `documents` fill at least four."""
     own = PROFILES[profile]
-    most = max(1, min(own["batch_documents"], documents // 4))
-    fitting = {"profile": profile, **own, "batch_documents": most}
-    stream = settings.stream.model_dump() | fitting
+    batch_documents = max(1, min(own["batch_documents"], documents // 4))
+    changed = {"profile": profile, **own, "batch_documents": batch_documents}
+    stream = settings.stream.model_dump() | changed
     return Settings.model_validate(settings.model_dump() | {"stream": stream})
 
 
 def _delete_topics(settings: Settings) -> None:
-    """What was measured is worth more than a clean broker."""
+    """Failing to delete topics must not lose the results."""
     try:
         admin.delete_topics(settings.kafka)
     except (BrokerError, KafkaError) as error:
-        log.error("the benchmark's topics (%s ...) stay: %s", settings.kafka.news, error)
+        log.error("the benchmark's topics (%s ...) could not be deleted: %s", settings.kafka.news, error)
 
 
-def _demand_empty(settings: Settings) -> None:
+def _check_database_is_empty(settings: Settings) -> None:
     database.upgrade(settings.database)
     engine = database.connect(settings.database)
     with database.reading(engine) as connection:
@@ -128,34 +129,39 @@ def _demand_empty(settings: Settings) -> None:
         )
 
 
-def fill(settings: Settings, texts: Sequence[str], documents: int, tag: str, together: int = 1) -> None:
-    """Send so many news items, each with its own id, text after text and again from the first.
+def send_documents(
+    settings: Settings, texts: Sequence[str], documents: int, tag: str, per_message: int = 1
+) -> None:
+    """Send `documents` news items with ids of their own, cycling through the texts.
 
-    `together` of them make one message.
+    Each message holds `per_message` of them.
     """
     producer, now = admin.producer(settings.kafka, linger_ms=20), datetime.now(UTC)
-    for first in range(0, documents, together):
-        numbers = range(first, min(documents, first + together))
-        items = [item(texts, tag, n, now - timedelta(seconds=(documents - n) / 100)) for n in numbers]
+    for first in range(0, documents, per_message):
+        numbers = range(first, min(documents, first + per_message))
+        items = [make_message(texts, tag, n, now - timedelta(seconds=(documents - n) / 100)) for n in numbers]
         values = b",".join(value for _, value in items)
-        value = values if together == 1 else b"[" + values + b"]"
+        value = values if per_message == 1 else b"[" + values + b"]"
         producer.send(settings.kafka.news, key=items[0][0].encode(), value=value)
     producer.flush(timeout=60)
     admin.close(producer, 5)
 
 
-def item(texts: Sequence[str], tag: object, number: int, published_at: datetime) -> tuple[str, bytes]:
-    """The id and the message of a news item; the texts come again from the first, each time turned.
+def make_message(texts: Sequence[str], tag: object, number: int, published_at: datetime) -> tuple[str, bytes]:
+    """The id and the message of the news item with this number; cycles through the texts.
 
-    The same text would go through the network once a batch.
+    The words of a text are rotated in each cycle: equal texts of a batch are classified only once.
     """
-    id_, (turns, which) = f"{tag}-{number}", divmod(number, len(texts))
-    words = deque(texts[which].split())
-    words.rotate(turns)
+    id_, (cycle, index) = f"{tag}-{number}", divmod(number, len(texts))
+    words = deque(texts[index].split())
+    words.rotate(cycle)
     message = {
-        "id": id_, "source": f"bench {number % 5}", "lang": "en",
-        "published_at": published_at.isoformat(), "title": " ".join(words),
-    }  # fmt: skip
+        "id": id_,
+        "source": f"bench {number % 5}",
+        "lang": "en",
+        "published_at": published_at.isoformat(),
+        "title": " ".join(words),
+    }
     return id_, json.dumps(message, ensure_ascii=False).encode()
 
 
@@ -163,64 +169,72 @@ def stand_in(_settings: Settings, _registry: CollectorRegistry) -> Classifier:
     return StandIn()
 
 
-def whole_way(
+def measure_stream(
     settings: Settings,
     texts: Sequence[str],
     documents: int,
     load: LoadClassifier = load_engine,
     progress: Callable[[int], object] = lambda n: None,
 ) -> float:
-    """Documents a second from Kafka into SQL, a monitor at work on a topic that holds them all already.
+    """Documents per second from Kafka into SQL, for a monitor that reads a topic with all of them in it.
 
-    In the profile for throughput, and in messages of as many documents as the settings allow.
+    Uses the throughput profile, and as many documents per message as the settings allow.
+    Raises BrokerError if the monitor stops before the end.
     """
     settings = in_profile(settings, "throughput", documents)
-    fill(settings, texts, documents, uuid.uuid4().hex[:6], settings.stream.message_documents)
+    send_documents(settings, texts, documents, uuid.uuid4().hex[:6], settings.stream.message_documents)
     daemon = Daemon.build(settings, load)
     running = threading.Thread(target=daemon.run, name="bench")
     running.start()
     try:
-        looks = [(time.monotonic(), 0)]
-        while (seen := looks[-1][1]) < documents:
-            time.sleep(LOOK_SECONDS)
-            if (through := daemon.monitor.count_documents()) > seen:
-                progress(through - seen)
-                looks.append((time.monotonic(), through))
-            if not running.is_alive() or time.monotonic() - looks[-1][0] > STALLED_SECONDS:
+        samples = [(time.monotonic(), 0)]
+        while (seen := samples[-1][1]) < documents:
+            time.sleep(SAMPLE_SECONDS)
+            if (processed := daemon.monitor.count_documents()) > seen:
+                progress(processed - seen)
+                samples.append((time.monotonic(), processed))
+            if not running.is_alive() or time.monotonic() - samples[-1][0] > STALLED_SECONDS:
                 raise BrokerError(f"the monitor stopped at {seen} of {documents} documents")
-        return steady_rate(looks)
+        return steady_rate(samples)
     finally:
         daemon.stop()
         running.join()
 
 
-def steady_rate(looks: Sequence[tuple[float, int]]) -> float:
-    """Documents a second, from looks (seconds, documents through so far), between BEGINS_AT and ENDS_AT."""
-    documents = looks[-1][1]
+def steady_rate(samples: Sequence[tuple[float, int]]) -> float:
+    """Documents per second between STEADY_FROM and STEADY_TO, from samples (seconds, documents so far)."""
+    documents = samples[-1][1]
     begin, end = (
-        next(at for at, (_, seen) in enumerate(looks) if seen >= part * documents)
-        for part in (BEGINS_AT, ENDS_AT)
+        next(at for at, (_, seen) in enumerate(samples) if seen >= part * documents)
+        for part in (STEADY_FROM, STEADY_TO)
     )
-    (began, first), (ended, last) = looks[min(begin, end - 1)], looks[end]
+    (began, first), (ended, last) = samples[min(begin, end - 1)], samples[end]
     return (last - first) / (ended - began)
 
 
-def by_hand(settings: Settings, texts: Sequence[str], documents: int = LOOP_DOCUMENTS) -> float:
-    """The loop one would write: a consumer, two pipelines, one INSERT and one COMMIT a document."""
-    fill(settings, texts, documents + 1, uuid.uuid4().hex[:6])
+def measure_user_loop(settings: Settings, texts: Sequence[str], documents: int = LOOP_DOCUMENTS) -> float:
+    """Documents per second of a simple loop: a consumer, two pipelines, an INSERT and a COMMIT each."""
+    send_documents(settings, texts, documents + 1, uuid.uuid4().hex[:6])
     table = Table(
-        f"by_hand_{uuid.uuid4().hex[:8]}", MetaData(),
-        Column("id", Integer, primary_key=True), Column("text", Text),
-        Column("topic", String(100)), Column("sentiment", String(16)),
-    )  # fmt: skip
+        f"user_loop_{uuid.uuid4().hex[:8]}",
+        MetaData(),
+        Column("id", Integer, primary_key=True),
+        Column("text", Text),
+        Column("topic", String(100)),
+        Column("sentiment", String(16)),
+    )
     engine = database.connect(settings.database)
     table.create(engine)
     pipelines = classifier.pipelines(settings.models)
     consumer = KafkaConsumer(
-        settings.kafka.news, bootstrap_servers=settings.kafka.bootstrap_servers.split(","),
-        api_version=settings.kafka.api_version, group_id=None, auto_offset_reset="earliest",
-        consumer_timeout_ms=30_000, **client_options(settings.kafka),
-    )  # fmt: skip
+        settings.kafka.news,
+        bootstrap_servers=settings.kafka.bootstrap_servers.split(","),
+        api_version=settings.kafka.api_version,
+        group_id=None,
+        auto_offset_reset="earliest",
+        consumer_timeout_ms=30_000,
+        **client_options(settings.kafka),
+    )
     try:
         started, done = 0.0, 0
         for message in consumer:
@@ -229,20 +243,20 @@ def by_hand(settings: Settings, texts: Sequence[str], documents: int = LOOP_DOCU
             with engine.begin() as connection:
                 connection.execute(insert(table).values(text=text, topic=topic, sentiment=sentiment))
             done += 1
-            if done == 1:  # which warmed all up
+            if done == 1:  # the first one warms everything up
                 started = time.perf_counter()
             if done > documents:
                 return documents / (time.perf_counter() - started)
-        raise BrokerError(f"only {done} of {documents} documents came back from Kafka")
+        raise BrokerError(f"only {done} of {documents} documents were read from Kafka")
     finally:
         consumer.close()
         table.drop(engine)
         engine.dispose()
 
 
-def evaluations(settings: Settings, rounds: int) -> float:
-    """Median milliseconds of evaluating all rules of the settings on all topics, over what is stored now."""
-    topics = read_info(resolve(settings.models.weights)).labels["topic"]
+def measure_rules(settings: Settings, rounds: int) -> float:
+    """Median milliseconds to evaluate all rules of the settings on all topics, over the stored documents."""
+    topics = read_info(settings.models.weights).labels["topic"]
     rules = RuleFile(settings.alerts.rules, topics).rules
     store = Store(database.connect(settings.database), settings.stream.window_seconds)
     lease = Lease(store, f"bench-{uuid.uuid4().hex[:8]}", "bench", 3600)
@@ -265,18 +279,18 @@ def evaluations(settings: Settings, rounds: int) -> float:
     return round(1000 / timing.per_second, 2)
 
 
-def queries(settings: Settings, rounds: int) -> dict[str, float]:
-    """Median milliseconds of what alerts and pages ask of the store, over what it holds now."""
+def measure_queries(settings: Settings, rounds: int) -> dict[str, float]:
+    """Median milliseconds of the queries of alerts and pages, over the stored documents."""
     store = Store(database.connect(settings.database), settings.stream.window_seconds)
     now = datetime.now(UTC)
     day, hour = now - timedelta(days=1), timedelta(hours=1)
     scope = Scope(None, tuple(Kind), day, now)
-    asked: dict[str, Callable[[], object]] = {
+    queries: dict[str, Callable[[], object]] = {
         "sums of a day": lambda: store.reads.sums(day, now),
         "hours of everything": lambda: store.reads.sums_by_window(EPOCH, now, hour),
         "most negative of a day": lambda: store.reads.most_negative(scope, 5),
         "sources of a day": lambda: store.reads.negative_writers(scope),
     }
-    timings = classifier.in_turns({name: (1, ask) for name, ask in asked.items()}, rounds)
+    timings = classifier.in_turns({name: (1, ask) for name, ask in queries.items()}, rounds)
     store.engine.dispose()
     return {name: round(1000 / timing.per_second, 2) for name, timing in timings.items()}

@@ -1,4 +1,4 @@
-"""A monitor in a process of its own: how soon it starts, its memory, how long a document travels."""
+"""Measures a monitor in a process of its own: start-up time, memory, and latency."""
 
 import asyncio
 import itertools
@@ -21,25 +21,27 @@ from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
-from monitor.bench.pipeline import STALLED_SECONDS, fill, in_profile, item
+from monitor.bench.pipeline import STALLED_SECONDS, in_profile, make_message, send_documents
 from monitor.runtime.settings import PREFIX, Settings
 from stream.domain.errors import BrokerError
 from stream.kafka.security import client_options
 from stream.kafka.settings import KafkaSettings
 from stream.storage import database, schema
 
-ROOMS = ("kafka", "database", "stream", "models")
-LOOK_SECONDS = 0.02
-# What is due in a moment goes as one batch.
-MOMENT_SECONDS, MOMENT_BYTES = 0.01, 500_000
+SETTING_PARTS = ("kafka", "database", "stream", "models")
+POLL_SECONDS = 0.02
+# The documents that are due within one tick are sent as one batch of at most so many bytes.
+TICK_SECONDS, MAX_BATCH_BYTES = 0.01, 500_000
 
 
 def backlog(settings: Settings, texts: Sequence[str], documents: int) -> dict[str, Any]:
-    """One worker before so many documents: seconds from its start to the first one in SQL, its memory in MB
-    at most and after each quarter of them.
+    """One worker that starts with `documents` waiting in Kafka.
+
+    Returns the seconds from its start to the first document in SQL, its memory in MB after each quarter of
+    the documents, and its peak memory.
     """
     before = _count(settings)
-    fill(settings, texts, documents, f"backlog-{time.time_ns()}")
+    send_documents(settings, texts, documents, f"backlog-{time.time_ns()}")
     with _monitor(settings) as process:
         started = time.perf_counter()
         _wait(settings, before + 1, process)
@@ -55,31 +57,32 @@ def backlog(settings: Settings, texts: Sequence[str], documents: int) -> dict[st
 
 
 def latency(settings: Settings, texts: Sequence[str], rate: float, seconds: float) -> dict[str, Any]:
-    """One worker in the `latency` profile: milliseconds from sending a document to its commit, at `rate`
-    documents a second for so many seconds, after as many that do not count: every size of batch has been met
-    by then, as in a monitor that runs for months.
+    """One worker in the latency profile: milliseconds from sending a document to its SQL commit, p50 and p99.
+
+    Sends `rate` documents per second for `seconds`, after a warm-up of the same length that is not measured.
+    During it the worker meets every batch size, as a monitor that runs for months has.
     """
-    quick = in_profile(settings, "latency", int(4 * rate))
+    in_latency = in_profile(settings, "latency", int(4 * rate))
     before = _count(settings)
-    with _monitor(quick) as process:
-        fill(quick, texts, 1, f"first-{time.time_ns()}")
-        _wait(quick, before + 1, process)
-        _travel(quick, texts, rate, seconds)
-        travelled = sorted(_travel(quick, texts, rate, seconds))
+    with _monitor(in_latency) as process:
+        send_documents(in_latency, texts, 1, f"first-{time.time_ns()}")
+        _wait(in_latency, before + 1, process)
+        _measure_latencies(in_latency, texts, rate, seconds)
+        latencies = sorted(_measure_latencies(in_latency, texts, rate, seconds))
     found = {"latency_rate": round(rate, 1)}
     for name, share in (("p50", 0.5), ("p99", 0.99)):
-        found[f"latency_{name}_milliseconds"] = round(1000 * travelled[int(share * (len(travelled) - 1))], 1)
+        found[f"latency_{name}_milliseconds"] = round(1000 * latencies[int(share * (len(latencies) - 1))], 1)
     return found
 
 
 @contextmanager
 def _monitor(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
     """`monitor run` with these settings."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    other_variables = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "monitor", "run"],
-            env=kept | _environment(settings),
+            env=other_variables | _environment(settings),
             stdout=log,
             stderr=log,
         )
@@ -94,16 +97,16 @@ def _monitor(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """The settings of the stream as a process reads them; no rules and no receivers but the defaults."""
-    found = {f"{PREFIX}HTTP__PORT": "0", f"{PREFIX}LOG__LEVEL": "warning"}
-    for room in ROOMS:
-        for name, value in getattr(settings, room):
+    """The settings as environment variables; rules and receivers are the defaults."""
+    variables = {f"{PREFIX}HTTP__PORT": "0", f"{PREFIX}LOG__LEVEL": "warning"}
+    for part in SETTING_PARTS:
+        for name, value in getattr(settings, part):
             if value is None:
                 continue
             plain = value.get_secret_value() if isinstance(value, SecretStr) else value
             text = json.dumps(plain) if isinstance(plain, tuple) else str(plain)
-            found[f"{PREFIX}{room.upper()}__{name.upper()}"] = text
-    return found
+            variables[f"{PREFIX}{part.upper()}__{name.upper()}"] = text
+    return variables
 
 
 def _count(settings: Settings) -> int:
@@ -116,7 +119,7 @@ def _count(settings: Settings) -> int:
 
 
 def _wait(settings: Settings, documents: int, process: "subprocess.Popen[bytes]") -> None:
-    """Until so many are in SQL.  Raises BrokerError where the process ends or nothing moves."""
+    """Wait until so many are in SQL.  Raises BrokerError if the process ends or makes no progress."""
     seen, moved = -1, time.monotonic()
     while seen < documents:
         if (count := _count(settings)) > seen:
@@ -127,7 +130,7 @@ def _wait(settings: Settings, documents: int, process: "subprocess.Popen[bytes]"
 
 
 def _megabytes(process: "subprocess.Popen[bytes]", field: str) -> int | None:
-    """From /proc, None where there is none."""
+    """A field of /proc/PID/status in MB; None on systems without it."""
     path = Path(f"/proc/{process.pid}/status")
     if not path.exists():
         return None
@@ -135,13 +138,15 @@ def _megabytes(process: "subprocess.Popen[bytes]", field: str) -> int | None:
     return int(lines[field].split()[0]) // 1024
 
 
-def _travel(settings: Settings, texts: Sequence[str], rate: float, seconds: float) -> list[float]:
-    """Seconds from sending each document to seeing its partition's offset in SQL go past it."""
+def _measure_latencies(settings: Settings, texts: Sequence[str], rate: float, seconds: float) -> list[float]:
+    """For each document, the seconds from sending it until its partition's offset in SQL is past it."""
     sent: dict[tuple[int, int], float] = {}
     arrived: list[float] = []
-    over = threading.Event()
-    looking = threading.Thread(target=_look, args=(settings, sent, arrived, over), name="bench-look")
-    looking.start()
+    stopping = threading.Event()
+    watcher = threading.Thread(
+        target=_watch_offsets, args=(settings, sent, arrived, stopping), name="bench-watch"
+    )
+    watcher.start()
     try:
         number = asyncio.run(_send(settings.kafka, texts, rate, seconds, sent))
         deadline = time.monotonic() + STALLED_SECONDS
@@ -150,8 +155,8 @@ def _travel(settings: Settings, texts: Sequence[str], rate: float, seconds: floa
     except KafkaError as error:
         raise BrokerError(f"{settings.kafka.bootstrap_servers}: {error}") from error
     finally:
-        over.set()
-        looking.join()
+        stopping.set()
+        watcher.join()
     if len(arrived) < number:
         raise BrokerError(f"{number - len(arrived)} of {number} documents did not arrive")
     return arrived
@@ -164,51 +169,53 @@ async def _send(
     seconds: float,
     sent: dict[tuple[int, int], float],
 ) -> int:
-    """Send documents at that rate, those of a moment to one partition; returns how many.
+    """Send documents at that rate, those of one tick to one partition; returns how many.
 
-    `sent` gets when each was due, by partition and offset.
+    `sent` gets the time when each was due, by partition and offset.
     """
     producer = AIOKafkaProducer(
-        bootstrap_servers=kafka.bootstrap_servers, acks="all", max_batch_size=MOMENT_BYTES,
+        bootstrap_servers=kafka.bootstrap_servers,
+        acks="all",
+        max_batch_size=MAX_BATCH_BYTES,
         **client_options(kafka),
-    )  # fmt: skip
+    )
     await producer.start()
     try:
         partitions = itertools.cycle(sorted(await producer.partitions_for(kafka.news)))
-        tag, begun, number, answers = time.time_ns(), time.perf_counter(), 0, []
+        tag, started, number, answers = time.time_ns(), time.perf_counter(), 0, []
 
-        def note(first: int, past: int, answer: "asyncio.Future[Any]") -> None:
+        def record_sent(first: int, past: int, answer: "asyncio.Future[Any]") -> None:
             if not answer.cancelled() and answer.exception() is None:
-                place = answer.result()
-                for at, document in enumerate(range(first, past), place.offset):
-                    sent[place.partition, at] = begun + document / rate
+                position = answer.result()
+                for at, document in enumerate(range(first, past), position.offset):
+                    sent[position.partition, at] = started + document / rate
 
-        while (passed := time.perf_counter() - begun) < seconds:
+        while (elapsed := time.perf_counter() - started) < seconds:
             first, batch = number, producer.create_batch()
-            for document in range(first, int(passed * rate)):
-                _, value = item(texts, tag, document, datetime.now(UTC))
+            for document in range(first, int(elapsed * rate)):
+                _, value = make_message(texts, tag, document, datetime.now(UTC))
                 if batch.append(key=None, value=value, timestamp=None) is None:
-                    break  # the rest goes with the next ones
+                    break  # the rest goes with the next batch
                 number = document + 1
             if number > first:
                 answers.append(await producer.send_batch(batch, kafka.news, partition=next(partitions)))
-                answers[-1].add_done_callback(partial(note, first, number))
-            await asyncio.sleep(MOMENT_SECONDS)
+                answers[-1].add_done_callback(partial(record_sent, first, number))
+            await asyncio.sleep(TICK_SECONDS)
         await asyncio.gather(*answers)
     finally:
         await producer.stop()
     return number
 
 
-def _look(
-    settings: Settings, sent: dict[tuple[int, int], float], arrived: list[float], over: threading.Event
+def _watch_offsets(
+    settings: Settings, sent: dict[tuple[int, int], float], arrived: list[float], stopping: threading.Event
 ) -> None:
-    """Take from `sent` what is in SQL, as soon as that is seen."""
+    """Move from `sent` to `arrived`, with their latencies, the documents that are in SQL."""
     engine = database.connect(settings.database)
     table = schema.offsets
     query = select(table.c.kafka_partition, table.c.next_offset)
     query = query.where(table.c.kafka_topic == settings.kafka.news)
-    while not over.wait(LOOK_SECONDS):
+    while not stopping.wait(POLL_SECONDS):
         with database.reading(engine) as connection:
             ends = {row.kafka_partition: row.next_offset for row in connection.execute(query)}
         now = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The command that measures the monitor on this machine, beside what one would write instead."""
+"""`monitor bench`: measures the monitor on this machine, and what one would write instead."""
 
 import json
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from monitor.cli.options import EXISTING, config_option, counting, examples, json_option, plain_errors
-from monitor.runtime import log, settings
-from monitor.runtime.settings import LogSettings, Settings
+from monitor.runtime import log
+from monitor.runtime.settings import LogSettings, Settings, load
 
-# In turns with the whole way: a machine that others use as well is another one minutes later.
-BESIDE, TURNS = "the classifier alone, in turns with it", 3
+# The classifier alone and the whole way are measured in turns, because the speed of a shared machine changes.
+CLASSIFIER_ALONE, TURNS = "the classifier alone, in turns with it", 3
 PARTS = ("model", "stream", "whole", "worker", "loop", "store")
 SAMPLE_TEXTS = 2048
-# At each rate; fewer where few documents are measured.
+# Fewer where few documents are measured.
 LATENCY_SECONDS = 10.0
 
 
@@ -29,11 +29,18 @@ LATENCY_SECONDS = 10.0
     )
 )
 @click.option(
-    "--file", type=EXISTING, help=f"Texts, one a line, {SAMPLE_TEXTS} at most; without it invented headlines."
+    "--file",
+    type=EXISTING,
+    help=f"Texts, one per line, at most {SAMPLE_TEXTS}; default: invented headlines.",
 )
-@click.option("--only", type=click.Choice(PARTS), multiple=True, help="Of the parts these alone.")
-@click.option("--documents", type=click.IntRange(500), default=20_000, show_default=True,
-              help="Documents that go the whole way; five times as many without the classifier.")  # fmt: skip
+@click.option("--only", type=click.Choice(PARTS), multiple=True, help="Measure only these parts.")
+@click.option(
+    "--documents",
+    type=click.IntRange(500),
+    default=20_000,
+    show_default=True,
+    help="Documents sent through the whole monitor; five times as many without the classifier.",
+)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Rounds of each timing.")
 @config_option
 @json_option
@@ -46,30 +53,31 @@ def bench(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure documents a second: the classifier, the stream around it, both, and a loop by hand.
+    """Measure documents per second: the classifier, the stream without it, both, and a simple loop.
 
-    With a settings file its broker and its database are used, which must be empty; without one an embedded
-    broker and SQLite.
+    Uses the broker and the database of the settings file; the database must be empty.  Without a settings
+    file it uses an embedded broker and SQLite.
     """
-    chosen = settings.load(config)
-    log.set_up(LogSettings(level="error", format=chosen.log.format))
+    settings = load(config)
+    log.set_up(LogSettings(level="error", format=settings.log.format))
     texts = _lines(file) if file else invented()
-    found = _measure(chosen, texts, set(only or PARTS), documents, rounds, embedded=config is None)
+    results = _measure(settings, texts, set(only or PARTS), documents, rounds, embedded=config is None)
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json.dumps(results, indent=1))
     else:
-        _show(found)
+        _show(results)
 
 
 def _lines(file: Path) -> list[str]:
     with click.open_file(str(file), encoding="utf-8", errors="replace") as lines:
-        found = [line.strip() for line in lines if line.strip()][:SAMPLE_TEXTS]
-    if not found:
+        texts = [line.strip() for line in lines if line.strip()][:SAMPLE_TEXTS]
+    if not texts:
         raise click.BadParameter(f"{file} has no texts", param_hint="--file")
-    return found
+    return texts
 
 
 def invented() -> list[str]:
+    """Texts of the sample feed."""
     from datetime import UTC, datetime
 
     from monitor.demo.sample import SampleFeed
@@ -80,74 +88,74 @@ def invented() -> list[str]:
 
 
 def _measure(
-    chosen: Settings, texts: list[str], parts: set[str], documents: int, rounds: int, *, embedded: bool
+    settings: Settings, texts: list[str], parts: set[str], documents: int, rounds: int, *, embedded: bool
 ) -> dict[str, Any]:
     from monitor.bench import classifier, pipeline
 
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     if "model" in parts:
-        with counting("classifier, in turns with others", None) as advance:
-            found = classifier.compare(chosen.models, texts, rounds, advance)
-    found.setdefault("figures", {})
+        with counting("classifier and alternatives, in turns", None) as advance:
+            results = classifier.compare(settings.models, texts, rounds, advance)
+    results.setdefault("figures", {})
     if parts - {"model"}:
-        with pipeline.surroundings(chosen, embedded=embedded) as places:
-            found["database"] = "SQLite" if embedded else "of the settings"
-            _measure_ways(places, texts, parts, documents, rounds, found)
-    found["ratios"] = found.get("ratios", {}) | ratios_of_ways(found["figures"])
-    return found
+        with pipeline.prepared_settings(settings, embedded=embedded) as by_name:
+            results["database"] = "SQLite" if embedded else "of the settings"
+            _measure_streams(by_name, texts, parts, documents, rounds, results)
+    results["ratios"] = results.get("ratios", {}) | stream_ratios(results["figures"])
+    return results
 
 
-def _measure_ways(
-    places: Mapping[str, Settings],
+def _measure_streams(
+    by_name: Mapping[str, Settings],
     texts: list[str],
     parts: set[str],
     documents: int,
     rounds: int,
-    found: dict[str, Any],
+    results: dict[str, Any],
 ) -> None:
     from monitor.bench import classifier, pipeline, worker
     from monitor.runtime.classifier import LoadClassifier, load_engine
 
-    figures = found["figures"]
+    figures = results["figures"]
 
-    def way(place: str, count: int, load: LoadClassifier) -> float:
-        with counting(place, count) as advance:
-            return pipeline.whole_way(places[place], texts, count, load, advance)
+    def measure(name: str, count: int, load: LoadClassifier) -> float:
+        with counting(name, count) as advance:
+            return pipeline.measure_stream(by_name[name], texts, count, load, advance)
 
     if "whole" in parts:
         wholes, alones = [], []
         for _ in range(TURNS):
-            wholes.append(way("whole", documents, load_engine))
-            alones.append(classifier.alone(places["whole"].models, texts, documents))
+            wholes.append(measure("whole", documents, load_engine))
+            alones.append(classifier.alone(by_name["whole"].models, texts, documents))
         figures["whole"] = classifier.figure(documents, wholes)
-        figures[BESIDE] = classifier.figure(documents, alones)
+        figures[CLASSIFIER_ALONE] = classifier.figure(documents, alones)
     if "stream" in parts:
         figures["stream"] = classifier.figure(
-            5 * documents, [way("stream", 5 * documents, pipeline.stand_in)]
+            5 * documents, [measure("stream", 5 * documents, pipeline.stand_in)]
         )
     if "worker" in parts:
         rate = (
             figures["whole"]["documents_per_second"]
             if "whole" in figures
-            else way("whole", documents, load_engine)
+            else measure("whole", documents, load_engine)
         )
-        with counting("a worker of its own: start, memory, latency", None):
-            found["worker"] = worker.backlog(places["worker"], texts, documents)
+        with counting("a separate process: start, memory, latency", None):
+            results["worker"] = worker.backlog(by_name["worker"], texts, documents)
             seconds = min(LATENCY_SECONDS, documents / 100)
-            found["worker"] |= worker.latency(places["latency"], texts, rate / 2, seconds)
+            results["worker"] |= worker.latency(by_name["latency"], texts, rate / 2, seconds)
     if "loop" in parts:
         figures["loop"] = classifier.figure(
-            pipeline.LOOP_DOCUMENTS, [pipeline.by_hand(places["loop"], texts)]
+            pipeline.LOOP_DOCUMENTS, [pipeline.measure_user_loop(by_name["loop"], texts)]
         )
     if "store" in parts:
-        found["queries_ms"] = pipeline.queries(places["whole"], rounds)
-        found["queries_ms"]["all rules on all topics"] = pipeline.evaluations(places["whole"], rounds)
+        results["queries_ms"] = pipeline.measure_queries(by_name["whole"], rounds)
+        results["queries_ms"]["all rules on all topics"] = pipeline.measure_rules(by_name["whole"], rounds)
 
 
-def ratios_of_ways(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Of those that were measured."""
+def stream_ratios(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """The ratios of those figures that were measured."""
     pairs = {
-        "whole_way_over_classifier": ("whole", BESIDE),
+        "whole_way_over_classifier": ("whole", CLASSIFIER_ALONE),
         "whole_way_over_user_loop": ("whole", "loop"),
         "stream_over_whole_way": ("stream", "whole"),
     }
@@ -159,19 +167,19 @@ def ratios_of_ways(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]
     }
 
 
-def _show(found: dict[str, Any]) -> None:
+def _show(results: dict[str, Any]) -> None:
     console = Console()
-    if "machine" in found:
-        told = found["machine"] | found["model"] | found["texts"]
-        console.print(", ".join(f"{name} {value}" for name, value in told.items() if value is not None))
+    if "machine" in results:
+        facts = results["machine"] | results["model"] | results["texts"]
+        console.print(", ".join(f"{name} {value}" for name, value in facts.items() if value is not None))
     table = Table("", "documents", "documents/s", "slowest", "fastest", box=None)
-    for name, figure in found["figures"].items():
+    for name, figure in results["figures"].items():
         spread = [f"{figure[key]:,.0f}" if key in figure else "" for key in ("slowest", "fastest")]
         table.add_row(name, str(figure["documents"]), f"{figure['documents_per_second']:,.0f}", *spread)
     console.print(table)
-    for name, value in found["ratios"].items():
+    for name, value in results["ratios"].items():
         console.print(f"{name.replace('_', ' ')}: {value:g}")
-    for name, value in found.get("worker", {}).items():
+    for name, value in results.get("worker", {}).items():
         console.print(f"{name.replace('_', ' ')}: {value}")
-    for name, value in found.get("queries_ms", {}).items():
+    for name, value in results.get("queries_ms", {}).items():
         console.print(f"{name}: {value:g} ms")

@@ -12,7 +12,7 @@ from models.inference.engine import Engine
 from models.settings import ModelSettings
 from monitor.bench import classifier
 from monitor.bench.pipeline import steady_rate
-from monitor.cli.bench import BESIDE, invented, ratios_of_ways
+from monitor.cli.bench import CLASSIFIER_ALONE, invented, stream_ratios
 from stream.storage import schema
 from tests.conftest import Scene
 
@@ -98,27 +98,27 @@ def test_every_round_draws_anew_and_each_candidate_the_same() -> None:
     assert draws == classifier.drawn(TEXTS, 3)
 
 
-LOOKS = [
+SAMPLES = [
     ("between a tenth and nine tenths", [(0.0, 0), (5.0, 50), (6.0, 100), (8.0, 500), (10.0, 900), (20.0, 1000)], 200.0),
-    ("from the start where a look saw it all", [(0.0, 0), (5.0, 1000)], 200.0),
-    ("from the look before the last", [(0.0, 0), (4.0, 90), (6.0, 1000)], 455.0),
+    ("from the start where one sample saw everything", [(0.0, 0), (5.0, 1000)], 200.0),
+    ("from the sample before the last", [(0.0, 0), (4.0, 90), (6.0, 1000)], 455.0),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("what", "looks", "rate"), LOOKS, ids=[case[0] for case in LOOKS])
+@pytest.mark.parametrize(("case", "samples", "rate"), SAMPLES, ids=[case[0] for case in SAMPLES])
 def test_the_rate_of_the_stream_is_its_steady_one(
-    what: str, looks: list[tuple[float, int]], rate: float
+    case: str, samples: list[tuple[float, int]], rate: float
 ) -> None:
-    assert steady_rate(looks) == rate
+    assert steady_rate(samples) == rate
 
 
 def test_ratios_are_those_of_the_figures() -> None:
-    rates = {BESIDE: 400.0, "whole": 300.0, "loop": 10.0, "stream": 3000.0}
+    rates = {CLASSIFIER_ALONE: 400.0, "whole": 300.0, "loop": 10.0, "stream": 3000.0}
     figures = {name: {"documents_per_second": rate} for name, rate in rates.items()}
-    assert ratios_of_ways(figures) == {
+    assert stream_ratios(figures) == {
         "whole_way_over_classifier": 0.75, "whole_way_over_user_loop": 30.0, "stream_over_whole_way": 10.0
     }  # fmt: skip
-    assert ratios_of_ways({"whole": {"documents_per_second": 1.0}}) == {}
+    assert stream_ratios({"whole": {"documents_per_second": 1.0}}) == {}
 
 
 def test_a_database_with_documents_is_no_place_to_measure(scene: Scene, tmp_path: Path) -> None:
