@@ -23,7 +23,7 @@ from stream.storage.batches import Store
 from stream.storage.database import reading, writing
 from stream.storage.leases import Lease
 from stream.storage.outbox import enqueue, to_kafka
-from stream.storage.sql import upsert_insert
+from stream.storage.sql import dialect_insert
 
 
 class SqlEpisodeStore:
@@ -112,7 +112,7 @@ def _upsert_alert(connection: Connection, alert: Alert) -> None:
     row = {name: getattr(alert, name) for name in schema.alerts.columns.keys()}  # noqa: SIM118
     row["evidence"] = msgspec.to_builtins(alert.evidence)
     changes = {name: value for name, value in row.items() if name != "id"}
-    statement = upsert_insert(connection, schema.alerts)
+    statement = dialect_insert(connection, schema.alerts)
     connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changes), row)
 
 
@@ -138,7 +138,7 @@ def _insert_delivery(connection: Connection, request: PageRequest, now: datetime
         "alert_id": request.message["id"],
         "queued_at": now,
     }
-    statement = upsert_insert(connection, schema.deliveries).on_conflict_do_nothing()
+    statement = dialect_insert(connection, schema.deliveries).on_conflict_do_nothing()
     return connection.scalar(statement.returning(schema.deliveries.c.key), row) is not None
 
 

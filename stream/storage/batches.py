@@ -30,7 +30,7 @@ from stream.storage.database import reading, writing
 from stream.storage.documents import insert_documents
 from stream.storage.outbox import enqueue
 from stream.storage.reads import StoreReader
-from stream.storage.sql import insert_rows, upsert_insert
+from stream.storage.sql import dialect_insert, insert_rows
 from stream.storage.sums import add_sums
 
 PARTITION_COLUMNS = ("incarnation", "kafka_topic", "kafka_partition")
@@ -148,7 +148,7 @@ def _lock_offsets(
     stored = _select_offsets(connection, partitions)
     if missing := [partition for partition in partitions if partition not in stored]:
         rows = [{**_partition_key(partition), "next_offset": 0, "updated_at": now} for partition in missing]
-        connection.execute(upsert_insert(connection, schema.offsets).on_conflict_do_nothing(), rows)
+        connection.execute(dialect_insert(connection, schema.offsets).on_conflict_do_nothing(), rows)
         stored = _select_offsets(connection, partitions)
     return stored
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, update
 from stream.storage import schema
 from stream.storage.batches import Store
 from stream.storage.database import writing
-from stream.storage.sql import upsert_insert
+from stream.storage.sql import dialect_insert
 
 
 class Lease:
@@ -30,7 +30,7 @@ class Lease:
         """The same within a transaction."""
         table = schema.leases
         row = {"name": self._name, "holder": self._holder, "expires_at": now + self._length}
-        connection.execute(upsert_insert(connection, table).on_conflict_do_nothing(), row)
+        connection.execute(dialect_insert(connection, table).on_conflict_do_nothing(), row)
         renewed = connection.execute(
             update(table)
             .where(table.c.name == self._name)

@@ -15,7 +15,7 @@ from stream.domain.documents import EPOCH, HEARTBEAT_SOURCE
 from stream.storage import schema
 from stream.storage.batches import Store
 from stream.storage.database import reading, writing
-from stream.storage.sql import upsert_insert, within
+from stream.storage.sql import dialect_insert, within
 
 PURGE_MARK = "purged"
 CHUNK = 2000  # rows erased, and therefore locked, by one transaction
@@ -94,5 +94,5 @@ def _delete_heartbeats(connection: Connection, now: datetime) -> int:
 
 def _set_purged_until(connection: Connection, at: datetime) -> None:
     row = {"name": PURGE_MARK, "at": at}
-    statement = upsert_insert(connection, schema.marks)
+    statement = dialect_insert(connection, schema.marks)
     connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"at": at}), row)

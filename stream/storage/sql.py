@@ -37,7 +37,7 @@ def bucket_number(stamp: Any, seconds: int) -> Any:
     return cast(func.floor(extract("epoch", stamp)), BigInteger) // seconds
 
 
-def upsert_insert(connection: Connection, table: Table) -> Any:
+def dialect_insert(connection: Connection, table: Table) -> Any:
     """An INSERT that can be followed by ON CONFLICT, in the dialect of the database."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     return dialect.insert(table)
