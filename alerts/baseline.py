@@ -24,19 +24,19 @@ MONDAY_OFFSET = 72
 FACTOR_PRIOR = 10.0
 SLOT_PRIOR = 20.0
 # What variation and correlation are taken to be before the history says otherwise, and how much history that
-# prior counts for: in squared events, and in pairs of texts.
+# prior counts for: in squared events, and in pairs of documents.
 VARIATION_PRIOR, VARIATION_WORTH = 0.05, 20.0
 CORRELATION_PRIOR, CORRELATION_WORTH = 0.02, 50.0
 
 Count = Callable[[Aggregate], int]
 
 
-def negatives(cell: Aggregate) -> int:
+def count_negatives(cell: Aggregate) -> int:
     """How many documents of a cell are negative."""
     return cell.negative
 
 
-def texts(cell: Aggregate) -> int:
+def count_documents(cell: Aggregate) -> int:
     """How many documents a cell has."""
     return cell.n
 
@@ -77,10 +77,10 @@ class Baseline:
 
         There are few negatives, so their week starts from the shape of the week of all documents.
         """
-        if count is texts:
+        if count is count_documents:
             prior_rates = [(self.total.n + 0.5) / max(self.seconds, 1.0)] * WEEK_HOURS
         else:
-            prior_rates = [rate * self.share for rate in self.rates(texts)]
+            prior_rates = [rate * self.share for rate in self.rates(count_documents)]
         events = [0.0] * WEEK_HOURS
         for cell in self.cells:
             for slot, seconds in _slots(cell.start, cell.start + self.width):
@@ -117,7 +117,7 @@ class Baseline:
         spread = share * (1 - share)
         excess, pairs = CORRELATION_PRIOR * CORRELATION_WORTH * spread, CORRELATION_WORTH * spread
         for _, _, cells in self._blocks(window):
-            n, negative = sum(map(texts, cells)), sum(map(negatives, cells))
+            n, negative = sum(map(count_documents, cells)), sum(map(count_negatives, cells))
             excess += (negative - n * share) ** 2 - n * spread
             pairs += n * (n - 1) * spread
         return min(0.9, max(0.0, excess / pairs))
@@ -139,7 +139,7 @@ class Baseline:
         variance = max(1e-6, total.score_squares / total.n / SCORE_SCALE**2 - mean**2)
         excess, weight = 0.0, 0.0
         for _, _, cells in self._blocks(window):
-            n = sum(map(texts, cells))
+            n = sum(map(count_documents, cells))
             if n:
                 window_mean = sum(cell.score_sum for cell in cells) / n / SCORE_SCALE
                 excess += n * ((window_mean - mean) ** 2 - variance / n)

@@ -12,22 +12,28 @@ class AlertMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         registry = registry or CollectorRegistry()
         self.state = Gauge(
-            "sentiment_alert_state", "1 while the alert is in the state", ["rule", "topic", "state"],
+            "sentiment_alert_state",
+            "1 while the alert is in the state",
+            ["rule", "topic", "state"],
             registry=registry,
-        )  # fmt: skip
+        )
         self.transitions = Counter(
-            "sentiment_alert_transitions", "Alerts that changed to a state", ["rule", "state"],
+            "sentiment_alert_transitions",
+            "Alerts that changed to a state",
+            ["rule", "state"],
             registry=registry,
-        )  # fmt: skip
+        )
         self.evaluated = Gauge(
-            "sentiment_alert_evaluation_timestamp_seconds", "When this monitor last evaluated the rules",
+            "sentiment_alert_evaluation_timestamp_seconds",
+            "When this monitor last evaluated the rules",
             registry=registry,
-        )  # fmt: skip
+        )
         self.evaluated.set(float("nan"))
         self.rules_usable = Gauge(
-            "sentiment_alert_rules_usable", "0 while the rule file has errors and the previous rules run",
+            "sentiment_alert_rules_usable",
+            "0 while the rule file has errors and the previous rules run",
             registry=registry,
-        )  # fmt: skip
+        )
         self.rules_usable.set(1)
         self.pages = Counter(
             "sentiment_pages", "Pages by receiver and outcome", ["receiver", "outcome"], registry=registry

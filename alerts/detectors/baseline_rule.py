@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from pydantic import Field, model_validator
 
-from alerts.baseline import Count, texts
+from alerts.baseline import Count, count_documents
 from alerts.detectors.base import Duration, Observation, Rule, TopicWindow, calm, no_data
 from alerts.expectation import BaselineSpec, Expectation
 from alerts.statistics import chance_allowed
@@ -33,7 +33,7 @@ class BaselineRule(Rule):
     @property
     def count(self) -> Count:
         """Which documents the rule counts."""
-        return texts
+        return count_documents
 
     @property
     def required_negatives(self) -> int:

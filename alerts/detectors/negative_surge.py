@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from alerts.baseline import Count, negatives
+from alerts.baseline import Count, count_negatives
 from alerts.detectors.base import Observation, TopicWindow
 from alerts.detectors.baseline_rule import BaselineRule
 from alerts.detectors.surge import compare_count
@@ -21,7 +21,7 @@ class NegativeSurgeRule(BaselineRule):
 
     @property
     def count(self) -> Count:
-        return negatives
+        return count_negatives
 
     @property
     def required_negatives(self) -> int:

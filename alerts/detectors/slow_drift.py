@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from alerts.baseline import Count, negatives
+from alerts.baseline import Count, count_negatives
 from alerts.detectors.base import (
     NO_TIME,
     Duration,
@@ -45,7 +45,7 @@ class SlowDriftRule(BaselineRule):
 
     @property
     def count(self) -> Count:
-        return negatives
+        return count_negatives
 
     @property
     def step_length(self) -> timedelta:

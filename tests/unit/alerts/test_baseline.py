@@ -1,4 +1,4 @@
-"""What is usual: hours of the week, gaps, restlessness; and how often a calm stream pages."""
+"""The baseline: hours of the week, gaps, variation; and how often a calm stream pages."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from alerts.baseline import Baseline, live_ranges, negatives, texts, without
+from alerts.baseline import Baseline, count_documents, count_negatives, live_ranges, without
 from alerts.detectors.base import TopicWindow
 from alerts.detectors.mood_shift import MoodShiftRule
 from alerts.detectors.negative_surge import NegativeSurgeRule
@@ -16,9 +16,7 @@ from alerts.expectation import Expectation
 from stream.domain.sums import Aggregate
 
 HOUR = timedelta(hours=1)
-COMMON = {
-    "topics": "all", "factor": 1.2, "resolve_factor": 1.1, "min_documents": 1, "min_negative": 2,
-}  # fmt: skip
+COMMON = {"topics": "all", "factor": 1.2, "resolve_factor": 1.1, "min_documents": 1, "min_negative": 2}
 DAY = 24 * HOUR
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -34,7 +32,7 @@ def history(counts: list[tuple[int, int]], start: datetime = MONDAY) -> Baseline
     return Baseline(cells, [(start, start + len(counts) * HOUR)], HOUR)
 
 
-def test_a_silence_longer_than_the_gap_is_left_out() -> None:
+def test_a_silence_longer_than_the_longest_gap_is_left_out() -> None:
     starts = [MONDAY, MONDAY + HOUR, MONDAY + 10 * HOUR]
     end = MONDAY + 11 * HOUR
     assert live_ranges(starts, HOUR, end, 2 * HOUR) == [
@@ -45,18 +43,18 @@ def test_a_silence_longer_than_the_gap_is_left_out() -> None:
     assert live_ranges([], HOUR, end, HOUR) == []
 
 
-def test_periods_are_cut_out_of_stretches() -> None:
-    stretch = (MONDAY, MONDAY + 10 * HOUR)
+def test_excluded_ranges_are_cut_out() -> None:
+    whole = (MONDAY, MONDAY + 10 * HOUR)
     cut = (MONDAY + 2 * HOUR, MONDAY + 3 * HOUR)
-    assert without([stretch], [cut]) == [(MONDAY, cut[0]), (cut[1], stretch[1])]
-    assert without([stretch], [(MONDAY - HOUR, MONDAY + 20 * HOUR)]) == []
-    assert without([stretch], [(MONDAY - HOUR, MONDAY)]) == [stretch]
+    assert without([whole], [cut]) == [(MONDAY, cut[0]), (cut[1], whole[1])]
+    assert without([whole], [(MONDAY - HOUR, MONDAY + 20 * HOUR)]) == []
+    assert without([whole], [(MONDAY - HOUR, MONDAY)]) == [whole]
 
 
-def test_with_much_to_go_by_every_hour_of_the_week_has_its_own_rate() -> None:
+def test_with_much_data_every_hour_of_the_week_has_its_own_rate() -> None:
     week = [(1000, 0) if 9 <= hour % 24 < 17 and hour < 120 else (10, 0) for hour in range(168)]
     usual = history(week * 4)
-    rates = usual.rates(texts)
+    rates = usual.rates(count_documents)
     open_hour, night = MONDAY + 4 * 7 * DAY + 10 * HOUR, MONDAY + 4 * 7 * DAY + 3 * HOUR
     assert usual.expected(rates, open_hour, open_hour + HOUR) == pytest.approx(1000, rel=0.05)
     assert usual.expected(rates, night, night + HOUR) == pytest.approx(10, rel=0.2)
@@ -65,37 +63,39 @@ def test_with_much_to_go_by_every_hour_of_the_week_has_its_own_rate() -> None:
     )
 
 
-def test_with_little_to_go_by_it_is_the_rate_of_all() -> None:
+def test_with_little_data_every_hour_has_the_overall_rate() -> None:
     usual = history([(1, 0)] * 6)
-    assert usual.expected(usual.rates(texts), MONDAY + DAY, MONDAY + DAY + HOUR) == pytest.approx(
+    assert usual.expected(usual.rates(count_documents), MONDAY + DAY, MONDAY + DAY + HOUR) == pytest.approx(
         1.1, abs=0.2
     )
 
 
-def test_a_window_over_two_hours_takes_its_part_of_each() -> None:
+def test_a_window_that_spans_two_hours_expects_a_part_of_each() -> None:
     usual = history([(600, 0) if hour % 24 == 0 else (60, 0) for hour in range(168 * 4)])
-    rates = usual.rates(texts)
+    rates = usual.rates(count_documents)
     half = timedelta(minutes=30)
     both = usual.expected(rates, MONDAY + half, MONDAY + HOUR + half)
     assert both == pytest.approx(300 + 30, rel=0.1)
 
 
-def test_a_restless_stream_is_known_for_it() -> None:
+def test_the_variation_of_a_stream_is_estimated() -> None:
     draw = np.random.default_rng(3)
     calm = history([(int(k) + 1, int(k)) for k in draw.poisson(20, 672)])
     level = np.repeat(draw.gamma(4, 1 / 4, 168), 4)
-    restless = history([(int(k) + 1, int(k)) for k in draw.poisson(20 * level)])
+    varying = history([(int(k) + 1, int(k)) for k in draw.poisson(20 * level)])
     window = 4 * HOUR
-    assert calm.variation(negatives, calm.rates(negatives), window) < 0.02
-    assert restless.variation(negatives, restless.rates(negatives), window) == pytest.approx(0.25, abs=0.12)
+    assert calm.variation(count_negatives, calm.rates(count_negatives), window) < 0.02
+    assert varying.variation(count_negatives, varying.rates(count_negatives), window) == pytest.approx(
+        0.25, abs=0.12
+    )
 
 
-def test_texts_that_resemble_one_another_are_known_for_it() -> None:
+def test_the_correlation_within_a_window_is_estimated() -> None:
     draw = np.random.default_rng(4)
-    alike = [(40, int(draw.binomial(40, draw.beta(2, 8)))) for _ in range(672)]
-    apart = [(40, int(draw.binomial(40, 0.2))) for _ in range(672)]
-    assert history(alike).correlation(HOUR) == pytest.approx(1 / 11, abs=0.02)
-    assert history(apart).correlation(HOUR) < 0.005
+    correlated = [(40, int(draw.binomial(40, draw.beta(2, 8)))) for _ in range(672)]
+    independent = [(40, int(draw.binomial(40, 0.2))) for _ in range(672)]
+    assert history(correlated).correlation(HOUR) == pytest.approx(1 / 11, abs=0.02)
+    assert history(independent).correlation(HOUR) < 0.005
 
 
 def _same(usual: Expectation) -> Expectation:
@@ -103,13 +103,13 @@ def _same(usual: Expectation) -> Expectation:
 
 
 def calm_year(rate: float, share: float, seed: int) -> list[tuple[int, int]]:
-    """Hourly (texts, negatives) of a year without events: busy days, quiet nights and weekends, restless by
-    the day."""
+    """Hourly (texts, negatives) of a year without events: busy days, quiet nights and weekends, and rates
+    that vary from day to day."""
     draw = np.random.default_rng(seed)
     hours = np.arange(365 * 24)
     season = (1 + 0.8 * np.sin((hours % 24 - 8) / 24 * 2 * np.pi)) * np.where(hours // 24 % 7 < 5, 1.2, 0.4)
-    restless = np.repeat(draw.gamma(25, 1 / 25, 365), 24)
-    n = draw.poisson(rate * season * restless)
+    varying = np.repeat(draw.gamma(25, 1 / 25, 365), 24)
+    n = draw.poisson(rate * season * varying)
     mood = np.repeat(draw.beta(share * 60, (1 - share) * 60, 365 * 2), 12)
     return [(int(a), int(b)) for a, b in zip(n, draw.binomial(n, mood), strict=True)]
 
@@ -156,7 +156,7 @@ def pages(rules: Sequence[NegativeSurgeRule | MoodShiftRule], year: list[tuple[i
     ],
     ids=["surge", "mood"],
 )
-def test_a_calm_year_pages_no_oftener_than_its_budget(
+def test_a_calm_year_pages_no_more_often_than_the_budget(
     rule: NegativeSurgeRule | MoodShiftRule, rate: float
 ) -> None:
     budgets = (0.25, 1.0, 4.0)
@@ -168,7 +168,7 @@ def test_a_calm_year_pages_no_oftener_than_its_budget(
 
 
 @pytest.mark.parametrize("watch", ["negative_share", "mean_score"])
-def test_a_slow_drift_is_seen_in_a_calm_year_no_oftener_than_its_budget_and_soon_in_a_bad_one(
+def test_a_slow_drift_fires_within_its_budget_in_a_calm_year_and_soon_in_a_bad_one(
     watch: str,
 ) -> None:
     budgets = (0.25, 1.0, 4.0)

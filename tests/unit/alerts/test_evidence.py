@@ -10,7 +10,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 def shown(*texts: str, limit: int = 5) -> list[str]:
     found = [EvidenceItem("wire", str(i), NOW, text, -0.9) for i, text in enumerate(texts)]
-    return [exhibit.content for exhibit in distinct_stories(found, limit)]
+    return [item.content for item in distinct_stories(found, limit)]
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,9 @@ CASES = [
     ("missing data drops a pending one", "b-bbb", "p.ppf"),
     ("missing data does not resolve", "bbb------", "ppfffffff"),
     ("calm must last before it resolves", "bbbccccc", "ppffffR."),
-    ("missing data is no calm", "bbbcc-cccc", "ppfffffffR"),
-    ("a relapse starts the calm anew", "bbbccbcccc", "ppfffffffR"),
-    ("between the thresholds it goes on firing", "bbbmmmmmm", "ppfffffff"),
+    ("missing data is not calm", "bbbcc-cccc", "ppfffffffR"),
+    ("a relapse starts the calm again", "bbbccbcccc", "ppfffffffR"),
+    ("between the thresholds it keeps firing", "bbbmmmmmm", "ppfffffff"),
     ("after a resolve a new episode is possible", "bbbccccbbb", "ppffffRppf"),
 ]
 
@@ -52,14 +52,14 @@ def test_states(sentence: str, seen: str, states: str) -> None:
     assert run(seen)[0] == states
 
 
-def test_an_episode_keeps_its_key_and_the_next_one_has_another() -> None:
+def test_an_episode_keeps_its_id_and_the_next_one_has_another() -> None:
     _, alerts = run("bbbccccbbb")
     assert len({alert.id for alert in alerts[:7] if alert}) == 1
     assert alerts[0] and alerts[9] and alerts[0].id != alerts[9].id
     assert alerts[0].id == episode_id("share", "Earnings", START)
 
 
-def test_times_are_those_of_the_transitions() -> None:
+def test_the_times_of_an_episode_are_those_of_its_transitions() -> None:
     _, alerts = run("bbbcccc")
     last = alerts[-1]
     assert last
@@ -72,7 +72,9 @@ def test_times_are_those_of_the_transitions() -> None:
 @pytest.mark.parametrize(
     ("recent", "state"), [(0, "firing"), (2, "firing"), (3, "flapping"), (9, "flapping")]
 )
-def test_what_fired_three_times_lately_is_flapping_and_needs_a_longer_calm(recent: int, state: str) -> None:
+def test_an_alert_that_fired_three_times_recently_is_flapping_and_resolves_after_a_longer_calm(
+    recent: int, state: str
+) -> None:
     rule = RULE.model_copy(update={"hold": timedelta(0), "flap_window": timedelta(minutes=10)})
     alert = step(None, rule, "Earnings", BAD, START, recent=recent)
     assert alert and alert.state == state and alert.fired_at == START
@@ -83,7 +85,7 @@ def test_what_fired_three_times_lately_is_flapping_and_needs_a_longer_calm(recen
     assert lasted == (11 if state == "flapping" else 4)
 
 
-def test_without_a_wait_it_fires_at_once() -> None:
+def test_a_rule_without_for_fires_at_once() -> None:
     rule = RULE.model_copy(update={"hold": timedelta(0)})
     alert = step(None, rule, "Earnings", BAD, START)
     assert alert and alert.state == "firing"

@@ -24,8 +24,8 @@ NIGHT = QuietHours.parse("22:00-07:00", "UTC")
 
 def alert(**changes: object) -> Alert:
     fields = {name: getattr(EXAMPLE, name) for name in Alert.__slots__}
-    exhibit = EvidenceItem("wire", "1", NOW, "Shares \x1b[31mfall", -0.9, ("fall",))
-    return Alert(**fields | {"evidence": (exhibit,), "summary": "much gloom"} | changes)  # type: ignore[arg-type]
+    item = EvidenceItem("wire", "1", NOW, "Shares \x1b[31mfall", -0.9, ("fall",))
+    return Alert(**fields | {"evidence": (item,), "summary": "much gloom"} | changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def alert(**changes: object) -> Alert:
         ("22:00-08:00", "Asia/Shanghai", NOW, datetime(2026, 3, 3, 0, tzinfo=UTC)),
     ],
 )
-def test_quiet_hours_end_when_they_say(hours: str, zone: str, now: datetime, until: datetime | None) -> None:
+def test_quiet_hours_end_on_time(hours: str, zone: str, now: datetime, until: datetime | None) -> None:
     assert QuietHours.parse(hours, zone).until(now) == until
 
 
@@ -63,7 +63,7 @@ def test_wrong_quiet_hours_are_refused(hours: str) -> None:
         AlertSettings(quiet_hours=hours)
 
 
-def test_an_unknown_time_zone_and_an_unknown_channel_are_refused_without_telling_secrets() -> None:
+def test_an_unknown_time_zone_and_an_unknown_channel_are_refused_without_revealing_secrets() -> None:
     with pytest.raises(ValueError, match="unknown time zone"):
         AlertSettings(quiet_hours="22:00-07:00", time_zone="Europe/Atlantis")
     with pytest.raises(ValueError, match="channel 'desk': Apprise does not know") as caught:
@@ -74,14 +74,14 @@ def test_an_unknown_time_zone_and_an_unknown_channel_are_refused_without_telling
 @pytest.mark.parametrize(
     ("sentence", "severity", "last_page", "leaves"),
     [
-        ("a page leaves at once, at night too", "page", None, NOW),
+        ("a page is sent at once, at night too", "page", None, NOW),
         ("a ticket waits for the morning", "ticket", None, datetime(2026, 3, 3, 7, tzinfo=UTC)),
-        ("one that is collected too", "ticket", NOW - timedelta(seconds=10), datetime(2026, 3, 3, 7, tzinfo=UTC)),
-        ("what follows a page of the rule is collected", "page", NOW - timedelta(seconds=10), NOW + timedelta(seconds=20)),
-        ("after that it leaves at once again", "page", NOW - timedelta(seconds=30), NOW),
+        ("and so does one that is collected with another", "ticket", NOW - timedelta(seconds=10), datetime(2026, 3, 3, 7, tzinfo=UTC)),
+        ("a page that follows another of the rule is collected", "page", NOW - timedelta(seconds=10), NOW + timedelta(seconds=20)),
+        ("after that it is sent at once again", "page", NOW - timedelta(seconds=30), NOW),
     ],
 )  # fmt: skip
-def test_when_a_page_leaves(
+def test_when_a_page_is_sent(
     sentence: str, severity: str, last_page: datetime | None, leaves: datetime
 ) -> None:
     delivery = Delivery(("webhook:a", "channel:b"), timedelta(seconds=30), NIGHT)
@@ -109,7 +109,7 @@ def test_a_page_says_what_the_desk_needs() -> None:
     assert messages[0]["labels"] == {"desk": "banks"}
 
 
-def test_a_page_of_several_has_a_key_that_none_of_them_alone_had() -> None:
+def test_a_merged_page_has_a_key_of_its_own() -> None:
     one, two = (alert_message(alert(id=id_)) for id_ in ("a", "b"))
     assert merge_pages([one])["key"] == "a:firing"
     both = merge_pages([one, two])

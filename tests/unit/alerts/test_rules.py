@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.baseline import negatives, texts
+from alerts.baseline import count_documents, count_negatives
 from alerts.detectors.base import ALL_TOPICS
 from alerts.detectors.negative_surge import NegativeSurgeRule
 from alerts.detectors.threshold import ThresholdRule
@@ -57,7 +57,7 @@ def test_the_shipped_rules_are_valid(path: Path) -> None:
 BROKEN = [
     ("an unknown key", GOOD.replace("window: 90s", "windw: 90s"), "rules.yaml:6: rule 'share': unknown key 'windw' (did you mean 'window'?)"),
     ("a wrong type", GOOD.replace("type: threshold", "type: treshold"), "rules.yaml:3: rule 'share': type is 'treshold' (did you mean 'threshold'?); allowed: threshold, negative_surge"),
-    ("a number as text", GOOD.replace("0.6", "high"), "rules.yaml:5: rule 'share': threshold is 'high'"),
+    ("a word instead of a number", GOOD.replace("0.6", "high"), "rules.yaml:5: rule 'share': threshold is 'high'"),
     ("out of range", GOOD.replace("0.6", "60"), "rules.yaml:5: rule 'share': threshold is 60"),
     ("a duration without a unit", GOOD.replace("90s", "90"), "rules.yaml:6: rule 'share': window is 90: a duration"),
     ("for", GOOD.replace("2m", "soon"), "rules.yaml:7: rule 'share': for is 'soon'"),
@@ -79,16 +79,16 @@ BROKEN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("what", "text", "complaint"), BROKEN, ids=[case[0] for case in BROKEN])
+@pytest.mark.parametrize(("what", "text", "message"), BROKEN, ids=[case[0] for case in BROKEN])
 def test_a_broken_rule_is_refused_with_file_line_and_rule(
-    tmp_path: Path, what: str, text: str, complaint: str
+    tmp_path: Path, what: str, text: str, message: str
 ) -> None:
     with pytest.raises(RuleError) as caught:
         load(tmp_path, text, ("Earnings", "IPO"))
-    assert complaint in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_every_complaint_is_told_at_once(tmp_path: Path) -> None:
+def test_every_error_is_reported_at_once(tmp_path: Path) -> None:
     text = GOOD.replace("90s", "90").replace("baseline: 7d", "baseline: 1m")
     with pytest.raises(RuleError) as caught:
         load(tmp_path, text)
@@ -96,7 +96,7 @@ def test_every_complaint_is_told_at_once(tmp_path: Path) -> None:
     assert "baseline must be longer than window" in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(RuleError, match=r"gone\.yaml: cannot be read"):
         load_rules(tmp_path / "gone.yaml")
 
@@ -131,11 +131,11 @@ def test_every_rule_type_states_its_own_facts() -> None:
     assert named("baseline_spec") == named("false_page_budget") == surges | baselines
     assert named("step_length") == {"slow_drift"}
     assert {name: rules[name].baseline_spec.count for name in surges | baselines} == {
-        "negative_surge": negatives,
-        "volume_surge": texts,
-        "mood_shift": negatives,
-        "silence": texts,
-        "slow_drift": negatives,
+        "negative_surge": count_negatives,
+        "volume_surge": count_documents,
+        "mood_shift": count_negatives,
+        "silence": count_documents,
+        "slow_drift": count_negatives,
     }
     drift = rules["slow_drift"].baseline_spec
     assert (drift.history, drift.comparison_length) == (timedelta(days=28), timedelta(hours=12))

@@ -1,4 +1,4 @@
-"""Rules over history: what would have paged, when, and on what evidence."""
+"""Backtests: what would have paged, when, and on what evidence."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -24,7 +24,7 @@ def text(at: datetime, sentiment: str, number: int, source: str = "wire") -> Tex
 
 
 def thin_wire(days: int, seed: int = 1) -> list[Text]:
-    """Some forty headlines a day, few by night and at weekends, one in six negative."""
+    """About forty headlines a day, few by night and at weekends, one in six negative."""
     draw = np.random.default_rng(seed)
     texts = []
     for hour in range(days * 24):
@@ -72,7 +72,7 @@ def test_a_calm_history_pages_nobody(calm: list[Text]) -> None:
     assert [p for p in backtest(rules, TOPICS, calm) if p.fired.severity == "page"] == []
 
 
-def test_texts_before_the_start_are_baseline_alone(calm: list[Text]) -> None:
+def test_texts_before_the_start_are_baseline_only(calm: list[Text]) -> None:
     rules = [shipped("mood-shift")]
     early, late = START + 30 * DAY + 2 * HOUR, START + 40 * DAY + 2 * HOUR
     texts = calm + crash(early) + [text(late + i * HOUR / 2, "negative", 200_000 + i) for i in range(12)]
@@ -81,7 +81,7 @@ def test_texts_before_the_start_are_baseline_alone(calm: list[Text]) -> None:
     assert [stamp >= late for stamp in times(part)] == [True]
 
 
-def test_a_rule_that_cooled_down_pages_again_and_before_that_does_not(calm: list[Text]) -> None:
+def test_a_rule_pages_again_only_after_its_cool_down(calm: list[Text]) -> None:
     first, second = START + 36 * DAY + 2 * HOUR, START + 38 * DAY + 2 * HOUR
     texts = calm + crash(first) + [text(second + i * HOUR / 2, "negative", 200_000 + i) for i in range(12)]
     rule = shipped("mood-shift").model_copy(update={"keep_firing_for": HOUR})
@@ -90,7 +90,7 @@ def test_a_rule_that_cooled_down_pages_again_and_before_that_does_not(calm: list
     assert len(backtest([long], TOPICS, texts)) == 1
 
 
-def test_one_source_alone_is_not_enough_where_two_are_asked_for(calm: list[Text]) -> None:
+def test_one_source_is_not_enough_for_a_rule_that_requires_two(calm: list[Text]) -> None:
     at = START + 40 * DAY + 2 * HOUR
     rule = shipped("mood-shift").model_copy(update={"min_sources": 2, "window": 6 * HOUR})
     alone = [t for t in calm if not at - DAY <= t.published_at < at + DAY] + crash(at)
@@ -99,7 +99,7 @@ def test_one_source_alone_is_not_enough_where_two_are_asked_for(calm: list[Text]
     assert len(backtest([rule], TOPICS, alone + second)) == 1
 
 
-def test_a_source_that_falls_silent_is_told_and_its_return_ends_it() -> None:
+def test_a_silent_source_fires_and_resolves_when_it_returns() -> None:
     hours = [h for h in range(20 * 24) if not 17 * 24 <= h < 18 * 24]
     texts = [text(START + h * HOUR, "neutral", h) for h in hours]
     texts += [text(START + h * HOUR + HOUR / 2, "neutral", 1000 + h, "paper") for h in range(20 * 24)]

@@ -17,14 +17,14 @@ from alerts.statistics import (
 )
 
 
-def test_a_cusum_adds_up_what_is_worse_than_its_slack_and_forgets_what_was_before() -> None:
+def test_a_cusum_adds_up_what_exceeds_its_slack_and_forgets_what_was_before() -> None:
     assert cusum([2, -5, 1, 1, 1], 0.5) == (1.5, 2)
     assert cusum([-1, -1], 0.5) == (0.0, 2)
     assert cusum([], 0.5) == (0.0, 0)
 
 
 @pytest.mark.parametrize(("slack", "length"), [(0.5, 100), (0.5, 1000), (0.6, 300), (0.25, 500)])
-def test_a_cusum_of_chance_passes_its_limit_about_as_often_as_was_asked(slack: float, length: float) -> None:
+def test_a_cusum_of_noise_passes_its_limit_as_often_as_requested(slack: float, length: float) -> None:
     draw, limit, total, passed = np.random.default_rng(1), cusum_limit(slack, length), 0.0, 0
     steps = 300 * int(length)
     for value in draw.standard_normal(steps):
@@ -52,7 +52,7 @@ def test_the_tail_of_a_count_is_the_negative_binomials(count: int, mean: float, 
     )
 
 
-def test_with_a_rate_that_is_known_and_steady_it_comes_to_poisson() -> None:
+def test_with_a_known_and_steady_rate_it_is_poisson() -> None:
     poisson = 1 - sum(math.exp(-2) * 2**k / math.factorial(k) for k in range(8))
     assert count_tail(8, 2.0, 0.0) == pytest.approx(poisson, rel=1e-6)
 
@@ -62,12 +62,12 @@ def test_tiny_probabilities_keep_their_size() -> None:
     assert count_tail(0, 0.17, 0.1) == 1.0
 
 
-def test_the_tail_of_a_share_is_binomial_where_texts_do_not_resemble_one_another() -> None:
+def test_the_tail_of_a_share_is_binomial_without_correlation() -> None:
     exact = sum(math.comb(7, k) * 0.18**k * 0.82 ** (7 - k) for k in (6, 7))
     assert share_tail(6, 7, 0.18, 0.0) == pytest.approx(exact, rel=1e-4)
 
 
-def test_the_tail_of_a_share_is_beta_binomial_where_they_do() -> None:
+def test_the_tail_of_a_share_is_beta_binomial_with_correlation() -> None:
     # With a = b = 1 every number of hits is as likely: concentration 2, correlation 1/3.
     for hits in range(1, 10):
         assert share_tail(hits, 9, 0.5, 1 / 3) == pytest.approx((10 - hits) / 10)
@@ -87,20 +87,20 @@ def test_more_hits_are_less_likely(hits: int, others: int, share: float, correla
     assert hits == n or share_tail(hits + 1, n, share, correlation) <= here + 1e-12
 
 
-def test_a_mean_is_held_against_what_is_usual() -> None:
+def test_a_mean_is_compared_with_the_usual_mean() -> None:
     assert mean_tail(-0.1, 100, 0.0, 0.5, 0.0) == pytest.approx(0.02275, abs=1e-4)  # two standard errors
     assert mean_tail(-0.1, 100, 0.0, 0.5, 0.0025) > mean_tail(-0.1, 100, 0.0, 0.5, 0.0)
     assert mean_tail(0.2, 100, 0.0, 0.5, 0.0) > 0.99
 
 
-def test_a_smaller_budget_more_topics_and_shorter_windows_ask_for_more() -> None:
-    known = chance_allowed(1, 3600, 1)
-    assert chance_allowed(0.5, 3600, 1) == pytest.approx(known / 2)
-    assert chance_allowed(1, 3600, 20) == pytest.approx(known / 20)
-    assert chance_allowed(1, 900, 1) == pytest.approx(known / 4)
+def test_a_smaller_budget_more_topics_and_shorter_windows_lower_the_allowed_chance() -> None:
+    allowed = chance_allowed(1, 3600, 1)
+    assert chance_allowed(0.5, 3600, 1) == pytest.approx(allowed / 2)
+    assert chance_allowed(1, 3600, 20) == pytest.approx(allowed / 20)
+    assert chance_allowed(1, 900, 1) == pytest.approx(allowed / 4)
 
 
-def test_wilson_knows_small_samples() -> None:
+def test_the_wilson_interval_of_small_samples() -> None:
     low, high = wilson_interval(8, 10)
     assert (low, high) == (pytest.approx(0.490, abs=0.001), pytest.approx(0.943, abs=0.001))
     assert wilson_interval(0, 0) == (0.0, 1.0)

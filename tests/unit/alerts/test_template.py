@@ -1,4 +1,4 @@
-"""A rule's own words: a sandboxed template, checked when the rule is read."""
+"""Message templates: sandboxed, and checked when the rule file is read."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def test_a_template_knows_the_alerts_fields() -> None:
         "{{ evidence[0].content }}",
     ],
 )
-def test_what_a_template_must_not_do_is_refused_with_file_and_line(template: str, tmp_path: Path) -> None:
+def test_a_template_that_is_not_allowed_is_refused_with_file_and_line(template: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be rendered"):
         render(template, EXAMPLE)
     file = tmp_path / "rules.yaml"
@@ -57,5 +57,5 @@ def test_what_a_template_must_not_do_is_refused_with_file_and_line(template: str
         load_rules(file)
 
 
-def test_a_message_has_an_end() -> None:
+def test_a_message_is_cut_at_its_limit() -> None:
     assert len(render("{{ topic }}" * 300 + "x" * 1000, EXAMPLE)) == 2000

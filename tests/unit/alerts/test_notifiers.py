@@ -32,7 +32,7 @@ def test_a_page_arrives_as_json(receiver: Receiver, webhooks: Webhooks) -> None:
     ("status", "recoverable"),
     [(500, True), (503, True), (429, True), (404, True), (302, True), (400, False), (413, False)],
 )
-def test_a_bad_answer_says_whether_another_try_can_help(
+def test_a_failure_says_whether_a_retry_can_help(
     receiver: Receiver, webhooks: Webhooks, status: int, recoverable: bool
 ) -> None:
     receiver.status = status
@@ -41,7 +41,7 @@ def test_a_bad_answer_says_whether_another_try_can_help(
     assert str(status) in failure.reason
 
 
-def test_a_receiver_that_is_down_is_tried_again_and_its_url_is_not_told(webhooks: Webhooks) -> None:
+def test_a_receiver_that_is_down_can_be_retried_and_its_url_stays_secret(webhooks: Webhooks) -> None:
     failure = webhooks.send("gone", b"{}")
     assert failure and failure.recoverable
     assert "secret" not in failure.reason

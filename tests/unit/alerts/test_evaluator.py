@@ -1,4 +1,4 @@
-"""The shell: what is read, decided, written and sent, over a store that is a small class."""
+"""The evaluator: what it reads, saves and sends, over a store in memory."""
 
 import random
 from collections.abc import Sequence
@@ -17,24 +17,40 @@ from stream.domain.alerts import Alert, PageRequest, Transition
 
 MINUTE = timedelta(minutes=1)
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
-SURGE = NegativeSurgeRule.model_validate({
-    "name": "surge", "type": "negative_surge", "window": "5m", "baseline": "2h", "min_baseline": "30m",
-    "min_documents": 5, "min_negative": 5, "keep_firing_for": "1m", "factor": 3,
-})  # fmt: skip
-SHARE = ThresholdRule.model_validate({
-    "name": "share", "type": "threshold", "watch": "negative_share", "threshold": 0.6, "topics": "all",
-    "min_documents": 10, "window": "5m",
-})  # fmt: skip
+SURGE = NegativeSurgeRule.model_validate(
+    {
+        "name": "surge",
+        "type": "negative_surge",
+        "window": "5m",
+        "baseline": "2h",
+        "min_baseline": "30m",
+        "min_documents": 5,
+        "min_negative": 5,
+        "keep_firing_for": "1m",
+        "factor": 3,
+    }
+)
+SHARE = ThresholdRule.model_validate(
+    {
+        "name": "share",
+        "type": "threshold",
+        "watch": "negative_share",
+        "threshold": 0.6,
+        "topics": "all",
+        "min_documents": 10,
+        "window": "5m",
+    }
+)
 
 
 class Room(MemoryStore):
-    """The store of a backtest, to which texts can be added, and what would have left it."""
+    """A store in memory to which texts can be added; it keeps what was saved."""
 
     def __init__(self, texts: Sequence[Text] = ()) -> None:
         super().__init__(texts)
         self.transitions: list[Transition] = []
         self.page_requests: list[PageRequest] = []
-        self.came_late: list[datetime] = []
+        self.late: list[datetime] = []
 
     def add(self, count: int, start: datetime, end: datetime, sentiment: str, topic: str = "IPO") -> None:
         score = {"positive": 9000, "neutral": 0, "negative": -9000}[sentiment]
@@ -52,12 +68,12 @@ class Room(MemoryStore):
             )
             for i in range(count)
         ]
-        kept = self.alerts
+        evaluator = self.alerts
         MemoryStore.__init__(self, [*self.texts, *added])
-        self.alerts = kept
+        self.alerts = evaluator
 
     def late_windows(self, since: datetime, before: datetime) -> list[datetime]:
-        return self.came_late
+        return self.late
 
     def save(
         self,
@@ -72,7 +88,7 @@ class Room(MemoryStore):
         self.page_requests += page_requests
 
 
-def loop(store: Room, *rules: Rule) -> AlertEvaluator:
+def evaluator_of(store: Room, *rules: Rule) -> AlertEvaluator:
     return AlertEvaluator(
         rules=rules,
         topics=("IPO", "Macro"),
@@ -94,13 +110,13 @@ def surging() -> Room:
 
 def test_a_surge_fires_on_its_topic_alone_with_distinct_evidence() -> None:
     store = surging()
-    (alert,) = loop(store, SURGE).evaluate(NOW)
+    (alert,) = evaluator_of(store, SURGE).evaluate(NOW)
     assert (alert.topic, alert.state, alert.n) == ("IPO", "firing", 20)
     assert alert.value > alert.threshold == 3
     assert alert.uncertainty == (
         "would happen by chance less than once in a million years; the rule's limit is about 3 times a year"
     )
-    assert [exhibit.content for exhibit in alert.evidence] == ["negative IPO"]
+    assert [item.content for item in alert.evidence] == ["negative IPO"]
     assert alert.sources == {"wire": 20}
     assert alert.usual and alert.usual < 1
     (page,) = store.page_requests
@@ -108,19 +124,19 @@ def test_a_surge_fires_on_its_topic_alone_with_distinct_evidence() -> None:
     assert {"value", "threshold", "usual", "n", "uncertainty", "evidence", "summary"} <= page.message.keys()
 
 
-def test_a_restart_forgets_no_page_and_repeats_none() -> None:
+def test_a_restart_neither_loses_nor_repeats_a_page() -> None:
     store = surging()
     for _ in range(3):
-        loop(store, SURGE).evaluate(NOW + timedelta(seconds=10))
+        evaluator_of(store, SURGE).evaluate(NOW + timedelta(seconds=10))
     assert len(store.page_requests) == len(store.transitions) == 1
 
 
 def test_after_the_surge_it_resolves_once_with_the_same_id() -> None:
     store = surging()
-    loop(store, SURGE).evaluate(NOW)
+    evaluator_of(store, SURGE).evaluate(NOW)
     store.add(10, NOW, NOW + timedelta(minutes=8), "neutral", "Macro")
     for seconds in (480, 500, 560, 600):
-        loop(store, SURGE).evaluate(NOW + timedelta(seconds=seconds))
+        evaluator_of(store, SURGE).evaluate(NOW + timedelta(seconds=seconds))
     keys = [request.key.split(":") for request in store.page_requests]
     assert [state for _, state in keys] == ["firing", "resolved"]
     assert keys[0][0] == keys[1][0]
@@ -128,48 +144,48 @@ def test_after_the_surge_it_resolves_once_with_the_same_id() -> None:
 
 def test_a_feed_that_falls_silent_is_not_calm() -> None:
     store = surging()
-    loop(store, SURGE).evaluate(NOW)
+    evaluator_of(store, SURGE).evaluate(NOW)
     for hour in range(1, 4):
-        (alert,) = loop(store, SURGE).evaluate(NOW + timedelta(hours=hour))
+        (alert,) = evaluator_of(store, SURGE).evaluate(NOW + timedelta(hours=hour))
         assert alert.state == "firing"
 
 
 def test_without_a_baseline_nothing_fires() -> None:
     store = Room()
     store.add(50, NOW - timedelta(minutes=4), NOW, "negative")
-    assert loop(store, SURGE).evaluate(NOW) == []
+    assert evaluator_of(store, SURGE).evaluate(NOW) == []
 
 
-def test_the_current_window_is_no_part_of_its_baseline() -> None:
+def test_the_current_window_is_not_part_of_its_baseline() -> None:
     store = Room()
     store.add(60, NOW - timedelta(hours=1), NOW - timedelta(minutes=6), "neutral")
     store.add(30, NOW - timedelta(minutes=3), NOW, "negative")
-    (alert,) = loop(store, SURGE).evaluate(NOW)
+    (alert,) = evaluator_of(store, SURGE).evaluate(NOW)
     assert alert.value > 100
 
 
-def test_a_steady_stream_of_bad_news_is_no_surge() -> None:
+def test_a_steady_stream_of_bad_news_is_not_a_surge() -> None:
     store = Room()
     store.add(600, NOW - timedelta(hours=2), NOW, "negative")
-    assert loop(store, SURGE).evaluate(NOW) == []
+    assert evaluator_of(store, SURGE).evaluate(NOW) == []
 
 
-def test_a_feed_that_was_away_for_hours_does_not_make_its_return_a_surge() -> None:
+def test_a_feed_that_returns_after_hours_is_not_a_surge() -> None:
     rule = SURGE.model_copy(update={"baseline": timedelta(hours=24)})
     store = Room()
     store.add(60, NOW - timedelta(hours=24), NOW - timedelta(hours=23), "negative")
     store.add(35, NOW - timedelta(minutes=35), NOW, "negative")
-    assert loop(store, rule).evaluate(NOW) == []
+    assert evaluator_of(store, rule).evaluate(NOW) == []
 
 
 def test_a_threshold_alert_ends_when_its_topic_falls_quiet_on_a_live_feed() -> None:
     rule = SHARE.model_copy(update={"topics": "each", "keep_firing_for": MINUTE})
     store = Room()
     store.add(20, NOW - timedelta(minutes=3), NOW, "negative")
-    assert [alert.state for alert in loop(store, rule).evaluate(NOW)] == ["firing"]
+    assert [alert.state for alert in evaluator_of(store, rule).evaluate(NOW)] == ["firing"]
     store.add(40, NOW, NOW + timedelta(minutes=20), "neutral", "Macro")
     for minute in (10, 12):
-        left = loop(store, rule).evaluate(NOW + timedelta(minutes=minute))
+        left = evaluator_of(store, rule).evaluate(NOW + timedelta(minutes=minute))
     assert left == []
     assert [request.message["state"] for request in store.page_requests] == ["firing", "resolved"]
 
@@ -179,7 +195,7 @@ def test_all_topics_together_share_one_alert() -> None:
     store.add(8, NOW - timedelta(minutes=3), NOW, "negative", "IPO")
     store.add(8, NOW - timedelta(minutes=3), NOW, "negative", "Macro")
     store.add(4, NOW - timedelta(minutes=3), NOW, "neutral", "Macro")
-    (alert,) = loop(store, SHARE).evaluate(NOW)
+    (alert,) = evaluator_of(store, SHARE).evaluate(NOW)
     assert (alert.topic, alert.n, alert.value) == ("all", 20, 0.8)
     assert alert.uncertainty == "share of negatives between 58% and 92% with 95% confidence"
 
@@ -187,10 +203,10 @@ def test_all_topics_together_share_one_alert() -> None:
 def test_too_few_documents_do_not_fire() -> None:
     store = Room()
     store.add(9, NOW - timedelta(minutes=3), NOW, "negative")
-    assert loop(store, SHARE).evaluate(NOW) == []
+    assert evaluator_of(store, SHARE).evaluate(NOW) == []
 
 
-def test_states_are_shown_for_every_rule_and_topic() -> None:
+def test_states_are_exported_for_every_rule_and_topic() -> None:
     store, metrics = surging(), AlertMetrics()
     AlertEvaluator(
         rules=(SURGE, SHARE),
@@ -212,135 +228,145 @@ def test_states_are_shown_for_every_rule_and_topic() -> None:
     assert shown["share", "all", "pending"] == 0
 
 
-def test_the_alerts_of_a_rule_that_is_gone_are_resolved() -> None:
+def test_the_alerts_of_a_removed_rule_are_resolved() -> None:
     store = surging()
-    loop(store, SURGE).evaluate(NOW)
-    assert loop(store).evaluate(NOW + MINUTE) == []
+    evaluator_of(store, SURGE).evaluate(NOW)
+    assert evaluator_of(store).evaluate(NOW + MINUTE) == []
     assert [request.message["state"] for request in store.page_requests] == ["firing", "resolved"]
 
 
-def test_documents_that_came_late_raise_what_their_window_would_have_and_rewrite_nothing() -> None:
+def test_late_documents_raise_the_alert_of_their_window_and_change_nothing_that_was_sent() -> None:
     store = surging()
-    kept = loop(store, SURGE)
+    evaluator = evaluator_of(store, SURGE)
     later = NOW + timedelta(hours=2)
     store.add(60, NOW, later, "neutral", "Macro")
-    # The surge of two hours ago is not looked at any more ...
-    assert kept.evaluate(later) == []
-    store.came_late = [NOW - timedelta(minutes=3), NOW]
-    (alert,) = kept.evaluate(later + timedelta(seconds=5))  # ... unless its documents have only just come
+    # The surge of two hours ago is in the past ...
+    assert evaluator.evaluate(later) == []
+    store.late = [NOW - timedelta(minutes=3), NOW]
+    (alert,) = evaluator.evaluate(later + timedelta(seconds=5))  # ... unless its documents arrive only now
     assert (alert.topic, alert.state) == ("IPO", "firing")
     assert alert.summary.startswith("late documents, 11:56 to 12:01 UTC: IPO: ")
     assert alert.evidence
     sent = list(store.page_requests)
     for minutes in (1, 2, 3, 20):
         store.add(10, later, later + timedelta(minutes=minutes), "neutral", "Macro")
-        kept.evaluate(later + timedelta(minutes=minutes))
+        evaluator.evaluate(later + timedelta(minutes=minutes))
     assert [request.message["state"] for request in store.page_requests] == ["firing", "resolved"]
     assert store.page_requests[0] == sent[0]
 
 
-def test_what_was_paged_already_is_not_raised_again_by_what_comes_late() -> None:
+def test_late_documents_do_not_page_again_for_a_window_that_was_paged() -> None:
     store = surging()
-    kept = loop(store, SURGE)
-    kept.evaluate(NOW)
+    evaluator = evaluator_of(store, SURGE)
+    evaluator.evaluate(NOW)
     store.add(100, NOW, NOW + timedelta(minutes=30), "neutral", "Macro")
     for minutes in (6, 8, 10):
-        kept.evaluate(NOW + timedelta(minutes=minutes))
-    store.came_late = [NOW - timedelta(minutes=3), NOW]
-    assert kept.evaluate(NOW + timedelta(minutes=30)) == []
+        evaluator.evaluate(NOW + timedelta(minutes=minutes))
+    store.late = [NOW - timedelta(minutes=3), NOW]
+    assert evaluator.evaluate(NOW + timedelta(minutes=30)) == []
     assert len(store.page_requests) == 2
 
 
-def test_a_source_that_must_speak_and_does_not_is_named() -> None:
+def test_a_heartbeat_rule_names_the_silent_source() -> None:
     rule = HeartbeatRule.model_validate(
         {"name": "beat", "type": "heartbeat", "sources": ["wire", "ticker"], "window": "10m"}
     )
     store = Room()
     store.add(5, NOW - timedelta(minutes=8), NOW, "neutral")
-    (waiting,) = loop(store, rule).evaluate(NOW)
-    assert waiting.state == "pending", "a monitor that was away itself reads what waited first"
+    (waiting,) = evaluator_of(store, rule).evaluate(NOW)
+    assert waiting.state == "pending", "a monitor that was down first reads the documents that waited"
     store.add(5, NOW, NOW + 3 * MINUTE, "neutral")
-    (alert,) = loop(store, rule).evaluate(NOW + 3 * MINUTE)
+    (alert,) = evaluator_of(store, rule).evaluate(NOW + 3 * MINUTE)
     assert (alert.topic, alert.value, alert.evidence) == ("all", 1, ())
     assert alert.summary == "no documents from ticker in the last 10 min"
     only = rule.model_copy(update={"sources": ("wire",)})
-    assert loop(store, only).evaluate(NOW + 4 * MINUTE) == []
+    assert evaluator_of(store, only).evaluate(NOW + 4 * MINUTE) == []
     assert [request.message["state"] for request in store.page_requests] == ["firing", "resolved"]
 
 
-def test_a_rule_that_waits_raises_nothing_late_and_a_straggler_does_not_judge_a_slice_of_a_window() -> None:
+def test_late_documents_raise_nothing_for_a_rule_with_for_nor_for_a_part_of_a_window() -> None:
     waiting = SHARE.model_copy(update={"window": timedelta(minutes=15), "hold": timedelta(minutes=10)})
     plain = waiting.model_copy(update={"name": "plain", "hold": timedelta(0)})
     store = Room()
     store.add(140, NOW - timedelta(hours=1), NOW, "neutral")
     store.add(30, NOW - timedelta(minutes=20), NOW - timedelta(minutes=19), "negative")
-    kept = loop(store, waiting, plain)
-    kept.evaluate(NOW)
-    store.came_late = [NOW - timedelta(minutes=19)]
-    assert kept.evaluate(NOW + timedelta(seconds=5)) == []
+    evaluator = evaluator_of(store, waiting, plain)
+    evaluator.evaluate(NOW)
+    store.late = [NOW - timedelta(minutes=19)]
+    assert evaluator.evaluate(NOW + timedelta(seconds=5)) == []
 
 
-def test_after_another_monitor_evaluated_nothing_of_meanwhile_is_late() -> None:
+def test_documents_seen_by_another_monitor_meanwhile_are_not_late() -> None:
     store = surging()
-    kept = loop(store, SURGE)
-    kept.evaluate(NOW - timedelta(hours=1))
+    evaluator = evaluator_of(store, SURGE)
+    evaluator.evaluate(NOW - timedelta(hours=1))
     store.add(60, NOW, NOW + timedelta(hours=2), "neutral", "Macro")
-    store.came_late = [NOW]
-    kept.stand_by()
-    assert kept.evaluate(NOW + timedelta(hours=2)) == []
+    store.late = [NOW]
+    evaluator.stand_by()
+    assert evaluator.evaluate(NOW + timedelta(hours=2)) == []
 
 
-def test_a_topic_with_an_episode_gets_no_second_one_for_what_came_late() -> None:
+def test_late_documents_raise_no_second_episode_of_a_topic() -> None:
     waiting = SURGE.model_copy(update={"hold": timedelta(minutes=3)})
     store = surging()
-    kept = loop(store, waiting)
-    kept.evaluate(NOW)
+    evaluator = evaluator_of(store, waiting)
+    evaluator.evaluate(NOW)
     store.add(60, NOW, NOW + timedelta(hours=1), "neutral", "Macro")
-    kept.replace_rules((SURGE,))  # the same rule, changed not to wait
-    store.came_late = [NOW]
-    assert kept.evaluate(NOW + timedelta(hours=1)) == []
+    evaluator.replace_rules((SURGE,))  # the same rule, changed not to wait
+    store.late = [NOW]
+    assert evaluator.evaluate(NOW + timedelta(hours=1)) == []
     assert store.open_alerts() == []
 
 
-def test_history_that_is_fed_later_is_learned_from() -> None:
+def test_history_that_arrives_late_becomes_part_of_the_baseline() -> None:
     rule = SURGE.model_copy(update={"baseline": timedelta(days=7), "min_baseline": timedelta(days=2)})
     store = Room()
     store.add(10, NOW - timedelta(minutes=3), NOW, "negative")
     store.add(60, NOW + timedelta(minutes=17), NOW + timedelta(minutes=20), "negative")
-    kept = loop(store, rule)
-    assert kept.evaluate(NOW) == []
+    evaluator = evaluator_of(store, rule)
+    assert evaluator.evaluate(NOW) == []
     store.add(200, NOW - timedelta(days=6), NOW - timedelta(hours=1), "neutral")
-    store.came_late = [NOW - timedelta(days=6)]
-    kept.evaluate(NOW + timedelta(seconds=5))
-    (alert,) = kept.evaluate(NOW + timedelta(minutes=20))
+    store.late = [NOW - timedelta(days=6)]
+    evaluator.evaluate(NOW + timedelta(seconds=5))
+    (alert,) = evaluator.evaluate(NOW + timedelta(minutes=20))
     assert alert.state == "firing"
 
 
-def test_every_change_of_state_is_a_turn_a_dismissal_too() -> None:
+def test_every_change_of_state_is_a_transition_and_so_is_a_dismissal() -> None:
     waiting = SURGE.model_copy(update={"hold": timedelta(minutes=3)})
     store = surging()
-    loop(store, waiting).evaluate(NOW)
+    evaluator_of(store, waiting).evaluate(NOW)
     store.add(10, NOW, NOW + timedelta(minutes=8), "neutral", "Macro")
-    loop(store, waiting).evaluate(NOW + timedelta(minutes=8))
+    evaluator_of(store, waiting).evaluate(NOW + timedelta(minutes=8))
     assert [(transition.before, transition.alert.state) for transition in store.transitions] == [
-        (None, "pending"), ("pending", "dismissed"),
-    ]  # fmt: skip
+        (None, "pending"),
+        ("pending", "dismissed"),
+    ]
     assert store.page_requests == []
     assert store.transitions[0].message["key"] == f"{store.transitions[0].alert.id}:pending"
 
 
-def test_a_rules_own_words_are_told() -> None:
+def test_a_rules_message_is_sent() -> None:
     store = surging()
-    (alert,) = loop(store, SURGE.model_copy(update={"message": "{{ n }} on {{ topic }}"})).evaluate(NOW)
+    (alert,) = evaluator_of(store, SURGE.model_copy(update={"message": "{{ n }} on {{ topic }}"})).evaluate(
+        NOW
+    )
     assert alert.message == "20 on IPO"
     assert store.page_requests[0].message["message"] == "20 on IPO"
 
 
-def test_a_mood_that_goes_down_little_by_little_is_noticed_though_no_day_stands_out() -> None:
-    rule = SlowDriftRule.model_validate({
-        "name": "drift", "type": "slow_drift", "watch": "negative_share", "window": "7d", "step": "12h",
-        "topics": "all", "baseline": "28d",
-    })  # fmt: skip
+def test_a_slow_drift_is_noticed_though_no_day_stands_out() -> None:
+    rule = SlowDriftRule.model_validate(
+        {
+            "name": "drift",
+            "type": "slow_drift",
+            "watch": "negative_share",
+            "window": "7d",
+            "step": "12h",
+            "topics": "all",
+            "baseline": "28d",
+        }
+    )
     draw, texts = random.Random(1), []
     for day in range(42):
         share = 0.2 if day < 35 else 0.3
@@ -350,8 +376,8 @@ def test_a_mood_that_goes_down_little_by_little_is_noticed_though_no_day_stands_
                 at = NOW - timedelta(days=42 - day, hours=-hour)
                 texts.append(Text(f"{day}-{hour}-{i}", "wire", "news", at, "x", "IPO", mood, 0))
     store = Room(texts)
-    assert loop(store, rule).evaluate(NOW - timedelta(days=8)) == []
-    (alert,) = loop(store, rule).evaluate(NOW)
+    assert evaluator_of(store, rule).evaluate(NOW - timedelta(days=8)) == []
+    (alert,) = evaluator_of(store, rule).evaluate(NOW)
     assert alert.value > alert.threshold and "share of negatives" in alert.summary
     assert alert.uncertainty.startswith("cumulative shift (CUSUM) of ")
     assert alert.evidence
