@@ -19,58 +19,79 @@ class StreamSettings(BaseModel):
 
     profile: Literal["latency", "balanced", "throughput"] = Field(
         "balanced",
-        description="what batch_documents and batch_seconds are where they are not set: 128 and 0.02 for "
-        "latency, 512 and 0.25, or 2,048 and 0.5 for throughput",
+        description="defaults of batch_documents and batch_seconds: 128 and 0.02 for latency, 512 and 0.25 "
+        "for balanced, 2,048 and 0.5 for throughput",
     )
-    batch_documents: int = Field(512, ge=1, le=10_000, description="most documents of one batch")
+    batch_documents: int = Field(512, ge=1, le=10_000, description="maximum number of documents in a batch")
     batch_bytes: int = Field(
-        1_000_000, ge=1000, le=100_000_000,
-        description="most bytes of one batch: long texts take long to judge, and are committed sooner",
-    )  # fmt: skip
-    batch_seconds: float = Field(0.25, gt=0, le=60, description="longest wait for a batch to fill")
+        1_000_000,
+        ge=1000,
+        le=100_000_000,
+        description="maximum size of a batch: long texts take long to classify, so they are committed in "
+        "smaller batches",
+    )
+    batch_seconds: float = Field(0.25, gt=0, le=60, description="longest time to wait for a batch to fill")
     window_seconds: int = Field(
-        60, ge=1, le=3600, description="width of the event-time windows; not to be changed over stored data"
+        60, ge=1, le=3600, description="width of the event-time windows; do not change it once data is stored"
     )
     late_seconds: int = Field(
-        300, ge=1, le=YEAR, description="a text older than this when it is read is counted as late"
+        300, ge=1, le=YEAR, description="a text that is older than this when it is read counts as late"
     )
     future_seconds: int = Field(
-        300, ge=0, le=YEAR, description="a text stamped further ahead than this is refused as far_future"
+        300,
+        ge=0,
+        le=YEAR,
+        description="a text with a timestamp further in the future is refused as far_future",
     )
     max_message_bytes: int = Field(
-        1_000_000, ge=1000, le=100_000_000, description="a longer message is refused as too_large"
+        1_000_000,
+        ge=1000,
+        le=100_000_000,
+        description="maximum size of a message; a larger one is refused as too_large",
     )
     message_documents: int = Field(
-        1, ge=1, le=10_000,
-        description="above 1 a message may be a JSON array of so many documents, each counted and refused "
-        "by itself",
-    )  # fmt: skip
-    in_hand_bytes: int = Field(
-        32_000_000, ge=1_000_000, le=10_000_000_000,
-        description="no more is read while so many bytes wait to be written; memory grows by some times that",
-    )  # fmt: skip
-    dead_letter_share: float = Field(
-        0.9, gt=0, le=1,
-        description="when this share of the latest 1,000 messages is refused, one batch a minute is tried",
-    )  # fmt: skip
-    publish_predictions: bool = Field(
-        True, description="send every prediction to the predictions topic as well"
+        1,
+        ge=1,
+        le=10_000,
+        description="maximum number of documents in a message; above 1, a message may be a JSON array of "
+        "documents, each counted and refused by itself",
     )
+    in_hand_bytes: int = Field(
+        32_000_000,
+        ge=1_000_000,
+        le=10_000_000_000,
+        description="reading pauses while this many bytes wait to be written; memory grows by a small "
+        "multiple of it",
+    )
+    dead_letter_share: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="if this share of the last 1,000 messages is refused, only one batch a minute is tried",
+    )
+    publish_predictions: bool = Field(True, description="also send every prediction to the predictions topic")
     mood_seconds: int = Field(
-        900, ge=10, le=YEAR, description="how much of the latest event time the mood gauges on /metrics cover"
+        900, ge=10, le=YEAR, description="how far back in event time the mood gauges on /metrics look"
     )
     retention_days: int = Field(
-        0, ge=0, le=36_500,
-        description="texts received longer ago are erased, their labels and sums stay; 0: kept for ever",
-    )  # fmt: skip
+        0,
+        ge=0,
+        le=36_500,
+        description="erase texts received longer ago than this; their labels and sums stay; 0: keep them "
+        "forever",
+    )
     heartbeat_seconds: int = Field(
-        0, ge=0, le=120,
-        description="send a document without words so often and see it arrive in SQL; 0: never",
-    )  # fmt: skip
+        0,
+        ge=0,
+        le=120,
+        description="how often to send a document without words and check that it arrives in SQL; 0: never",
+    )
     stuck_seconds: int = Field(
-        100, ge=30, le=3600,
-        description="without progress for so long, while broker and database answer, the process ends",
-    )  # fmt: skip
+        100,
+        ge=30,
+        le=3600,
+        description="exit after this long without progress although broker and database answer",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -15,15 +15,15 @@ class ModelMetrics:
         registry = registry or CollectorRegistry()
         self.info = Info("sentiment_model", "The classifier that is running", registry=registry)
         self.tokens = Counter(
-            "sentiment_inference_tokens", "Tokens through the network, padding left out",
+            "sentiment_inference_tokens", "Tokens through the network, without padding",
             registry=registry,
         )  # fmt: skip
         self.windows = Counter(
-            "sentiment_inference_windows", "Windows through the network; a long text has several",
+            "sentiment_inference_windows", "Windows through the network. A long text has several",
             registry=registry,
         )  # fmt: skip
         self.judged = Counter(
-            "sentiment_inference_texts", "Texts that got their labels, by what gave them",
+            "sentiment_inference_texts", "Labelled texts, by the network or from memory (repeated texts)",
             ("by",), registry=registry,
         )  # fmt: skip
         for by in ("network", "memory"):
@@ -31,15 +31,15 @@ class ModelMetrics:
         self.drift = Gauge(
             "sentiment_input_drift_ratio",
             "Population stability index of recent texts against the training reference; "
-            "below 0.1 is calm, above 0.25 look",
+            "below 0.1 nothing has changed, above 0.25 investigate",
             ("language", "feature"), registry=registry,
         )  # fmt: skip
         self.texts = Histogram(
-            "sentiment_inference_batch_texts", "Texts of one forward pass",
+            "sentiment_inference_batch_texts", "Texts in a forward pass",
             buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024), registry=registry,
         )  # fmt: skip
         self.seconds = Histogram(
-            "sentiment_inference_seconds", "Seconds of one forward pass",
+            "sentiment_inference_seconds", "Duration of a forward pass",
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10), registry=registry,
         )  # fmt: skip
 

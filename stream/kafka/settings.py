@@ -14,36 +14,41 @@ class KafkaSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     bootstrap_servers: str = Field(
-        "127.0.0.1:9092", min_length=1, description="brokers, host:port, separated by commas"
+        "127.0.0.1:9092", min_length=1, description="addresses of the brokers, host:port, separated by commas"
     )
     security_protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = Field(
-        "plaintext", description="how the brokers are reached: in the clear or by TLS, with a password or not"
+        "plaintext", description="plain or TLS (ssl), without or with a password (sasl)"
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "SCRAM-SHA-512", description="how the password is shown to the broker"
+        "SCRAM-SHA-512", description="how the password is proved to the broker"
     )
-    username: str | None = Field(None, description="of sasl_plaintext and sasl_ssl")
-    password: SecretStr | None = Field(None, description="of username")
-    ssl_ca: Path | None = Field(None, description="PEM of who signs the brokers; unset: the system's")
-    ssl_cert: Path | None = Field(None, description="PEM of our own certificate, where brokers ask for one")
-    ssl_key: Path | None = Field(None, description="PEM of its key")
-    group: str = Field("sentiment-monitor", min_length=1, description="consumer group")
-    news: str = Field("news", min_length=1, description="topic of the news items")
-    comments: str = Field("comments", min_length=1, description="topic of the comments")
-    dead_letters: str = Field("dead-letters", min_length=1, description="topic of what is refused")
-    predictions: str = Field("predictions", min_length=1, description="topic of the predictions")
-    alerts: str = Field("alerts", min_length=1, description="topic of the alerts' transitions")
-    partitions: int = Field(4, ge=1, le=1000, description="partitions of a topic that is created")
-    replication: int = Field(1, ge=1, le=9, description="replicas of a topic that is created")
+    username: str | None = Field(None, description="user name for sasl_plaintext and sasl_ssl")
+    password: SecretStr | None = Field(None, description="password for sasl_plaintext and sasl_ssl")
+    ssl_ca: Path | None = Field(
+        None,
+        description="PEM file of the authority that signed the brokers' certificates; unset: the system's",
+    )
+    ssl_cert: Path | None = Field(
+        None, description="PEM file of the client certificate, if the brokers require one"
+    )
+    ssl_key: Path | None = Field(None, description="PEM file of the client certificate's key")
+    group: str = Field("sentiment-monitor", min_length=1, description="name of the consumer group")
+    news: str = Field("news", min_length=1, description="topic to read news from")
+    comments: str = Field("comments", min_length=1, description="topic to read comments from")
+    dead_letters: str = Field("dead-letters", min_length=1, description="topic to write dead letters to")
+    predictions: str = Field("predictions", min_length=1, description="topic to write predictions to")
+    alerts: str = Field("alerts", min_length=1, description="topic to write alert transitions to")
+    partitions: int = Field(4, ge=1, le=1000, description="number of partitions of a created topic")
+    replication: int = Field(1, ge=1, le=9, description="number of replicas of a created topic")
     session_seconds: int = Field(
         45,
         ge=6,
         le=600,
-        description="after so long without a sign of a worker its partitions go to others",
+        description="if a worker is silent for this long, its partitions go to other workers",
     )
     api_version: tuple[int, int] | None = Field(
         None,
-        description="protocol version spoken by the admin and producer clients; unset: asked of the broker",
+        description="protocol version of the admin and producer clients; unset: ask the broker",
     )
 
     @model_validator(mode="after")

@@ -17,7 +17,10 @@ class DatabaseSettings(BaseModel):
         description="sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE",
     )
     lock_seconds: int = Field(
-        10, ge=1, le=300, description="longest wait for another worker's lock before a retry"
+        10,
+        ge=1,
+        le=300,
+        description="longest wait for another worker's lock before the transaction is retried",
     )
 
     @field_validator("url")
