@@ -108,14 +108,16 @@ class Source(BaseModel):
 
 
 class Recipe(BaseModel):
-    """What a training run reads: its sources, and the project's own sentences that it adds."""
+    """What a training run reads: its sources, and the project's augmentation sets.
+
+    `generated` (in the file: `drills`) maps a language to its number of generated sentences; the written
+    sentences of that language are added too.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sources: list[Source]
-    drills: dict[str, int] = Field(
-        {}, description="language to number of drill sentences; its written lessons come along"
-    )
+    generated: dict[str, int] = Field({}, alias="drills")
 
 
 def read_recipe(path: Path, root: Path | None = None) -> Recipe:

@@ -1,21 +1,27 @@
-"""An evaluation as one HTML page without scripts: scores, reliability, coverage, confusion, checks."""
+"""The evaluation report: scores, comparisons and checks, also as one HTML page without scripts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import jinja2
 
-from models.evaluation.robustness import Faithfulness, RobustnessReport
-from models.evaluation.scores import Comparison, TaskReport
+from models.data.dataset import read_recipe, read_rows, read_source
+from models.errors import DataError
+from models.evaluation.robustness import Faithfulness, RobustnessReport, faithfulness, robustness
+from models.evaluation.scores import Comparison, TaskReport, compare, evaluate
+from models.inference.engine import Engine
+from models.settings import ModelSettings
 
 PAGE = Path(__file__).with_suffix(".html")
 WIDTH, HEIGHT, MARGIN = 300, 240, 34
+# The deletion test classifies every text three times: this many texts of a file are enough.
+DELETION_TEXTS = 500
 
 
 @dataclass(frozen=True)
 class Report:
-    """What one page shows."""
+    """Everything that was measured; the mappings are by file, `robustness` by language."""
 
     model: str
     files: dict[str, Sequence[TaskReport]]
@@ -24,8 +30,46 @@ class Report:
     faithfulness: dict[str, Faithfulness] = field(default_factory=dict)
 
 
+def build_report(
+    engine: Engine,
+    files: Sequence[Path],
+    columns: Mapping[str, str],
+    recipe: Path | None = None,
+    root: Path | None = None,
+    against: Path | None = None,
+    checks: bool = False,
+) -> Report:
+    """Score each file, and the kept-back rows of each source of a recipe.
+
+    `against` is the folder of another model to compare with; `checks` adds robustness and faithfulness.
+    Raises DataError.
+    """
+    row_sets = {str(file): read_rows([file], columns) for file in files}
+    if recipe is not None:
+        kept_back = [source for source in read_recipe(recipe, root).sources if source.keep_back]
+        row_sets |= {
+            f"{source.file} (kept back)": read_source(source, kept_back=True) for source in kept_back
+        }
+    if not row_sets and not checks:
+        raise DataError("nothing to score: give files of labelled rows, or a recipe that keeps some back")
+    other = Engine.load(ModelSettings(weights=against)) if against else None
+    languages = engine.info.languages if checks else ()
+    return Report(
+        engine.info.version,
+        {name: evaluate(engine, rows) for name, rows in row_sets.items()},
+        {name: compare(engine, other, rows) for name, rows in row_sets.items()} if other else {},
+        {language: robustness(engine, language) for language in languages},
+        {
+            name: faithfulness(engine, [row.text for row in rows[:DELETION_TEXTS]])
+            for name, rows in row_sets.items()
+        }
+        if checks
+        else {},
+    )
+
+
 def html(report: Report) -> str:
-    """The page; everything that came from outside is escaped."""
+    """The report as an HTML page; all text is escaped."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"points": points, "pc": lambda value: f"{100 * value:.1f} %"}
     size = {"w": WIDTH, "h": HEIGHT, "m": MARGIN}
@@ -33,6 +77,6 @@ def html(report: Report) -> str:
 
 
 def points(pairs: Sequence[tuple[float, float]]) -> str:
-    """(x, y) from 0 to 1 as the points of an SVG polyline."""
+    """Points (x, y) from 0 to 1 as the `points` of an SVG polyline."""
     inner = (WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN)
     return " ".join(f"{MARGIN + x * inner[0]:.1f},{HEIGHT - MARGIN - y * inner[1]:.1f}" for x, y in pairs)

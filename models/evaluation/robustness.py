@@ -1,7 +1,7 @@
-"""Does a label stay when the meaning stays, turn when it turns, and hang on the words shown for it?
+"""Robustness checks: label flips, opposite pairs, and whether the evidence matters for the label.
 
-The pairs in `checks/` were written for this and are trained on by nothing here: `same_*.csv` are two
-texts that mean the same, `directions_*.csv` two that differ in the words that set the mood.
+The pairs in `checks/` were written for this purpose and are never trained on: `same_*.csv` are two texts with
+the same meaning, `directions_*.csv` two texts that differ in the words that decide the sentiment.
 """
 
 import csv
@@ -9,18 +9,19 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from models.inference.engine import Engine
 from models.inference.evidence import plain_words
 from stream.domain.documents import Prediction
 
 CHECKS = Path(__file__).parent / "checks"
+MAX_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
 class Check:
-    """How many cases of one sort there were, how many failed, and the first that did."""
+    """The number of pairs of one kind, how many failed, and the first that did."""
 
     name: str
     n: int
@@ -34,9 +35,9 @@ class Check:
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """How much the winning probability falls, on average, when words go.
+    """The mean fall of the winning probability when words are deleted.
 
-    `shown`: the words given as evidence; `chance`: as many of the text's words at random.
+    `shown`: the evidence words are deleted; `chance`: as many random words are.
     """
 
     n: int
@@ -45,13 +46,13 @@ class Faithfulness:
 
     @property
     def ratio(self) -> float | None:
-        """How many times more; None where random words take nothing away."""
+        """`shown` divided by `chance`; None if random words make no difference."""
         return self.shown / self.chance if self.chance > 0 else None
 
 
 @dataclass(frozen=True)
 class RobustnessReport:
-    """Flips are turned labels under edits that keep the meaning; directions are pairs got wrong."""
+    """Label flips under meaning-preserving edits, and opposite pairs (`directions`) with a wrong label."""
 
     flips: tuple[Check, ...]
     directions: tuple[Check, ...]
@@ -61,72 +62,97 @@ class RobustnessReport:
 
 
 def robustness(engine: Engine, language: str) -> RobustnessReport:
-    """Run the project's pairs of one language.  A missing file means there are none in it."""
+    """Run the checks of one language; without a file for the language there are no pairs."""
     return RobustnessReport(flips(engine, language), directions(engine, language))
 
 
 def flips(engine: Engine, language: str) -> tuple[Check, ...]:
-    """By edit: pairs whose sentiment or topic turned though the meaning did not."""
-    pairs = _read(f"same_{language}.csv")
-    one, two = _judge(engine, pairs, language)
-    turned = [a.sentiment != b.sentiment or a.topic != b.topic for a, b in zip(one, two, strict=True)]
-    mood = [a.sentiment != b.sentiment for a, b in zip(one, two, strict=True)]
-    topic = [a.topic != b.topic for a, b in zip(one, two, strict=True)]
+    """Label flips under meaning-preserving edits, by edit, by task and overall."""
+    pairs = read_pairs(f"same_{language}.csv")
+    sides = list(zip(*_classify_pairs(engine, pairs, language), strict=True))
+    sentiment = [a.sentiment != b.sentiment for a, b in sides]
+    topic = [a.topic != b.topic for a, b in sides]
+    either = [s or t for s, t in zip(sentiment, topic, strict=True)]
     return (
-        *_by("edit", pairs, turned),
-        _check("sentiment", pairs, mood),
+        *_checks_by("edit", pairs, either),
+        _check("sentiment", pairs, sentiment),
         _check("topic", pairs, topic),
-        _check("all", pairs, turned),
+        _check("all", pairs, either),
     )
 
 
 def directions(engine: Engine, language: str) -> tuple[Check, ...]:
-    """By sort: pairs of which not both sides got their sentiment."""
-    pairs = _read(f"directions_{language}.csv")
-    one, two = _judge(engine, pairs, language)
+    """Opposite pairs with a wrong sentiment on at least one side, by kind and overall."""
+    pairs = read_pairs(f"directions_{language}.csv")
+    first, second = _classify_pairs(engine, pairs, language)
     wrong = [
         a.sentiment != pair["a_sentiment"] or b.sentiment != pair["b_sentiment"]
-        for pair, a, b in zip(pairs, one, two, strict=True)
+        for pair, a, b in zip(pairs, first, second, strict=True)
     ]
-    return (*_by("what", pairs, wrong), _check("all", pairs, wrong))
+    return (*_checks_by("what", pairs, wrong), _check("all", pairs, wrong))
+
+
+class _Deletion(NamedTuple):
+    """A text without its evidence words and without random words, and the label it had before."""
+
+    without_evidence: str
+    without_random: str
+    lang: str | None
+    label: str
+    probability: float
 
 
 def faithfulness(
     engine: Engine, texts: Sequence[str], task: str = "sentiment", words: int = 3
 ) -> Faithfulness:
-    """Deletion test (DeYoung et al. 2020): take the evidence out, or words at random, and look how far
-    the probability of the label that had won falls.  Texts of fewer than twice `words` are left out."""
-    dice = random.Random(0)
-    before = engine.classify(texts)
-    cut, labels, first = [], [], []
-    for text, given in zip(texts, before, strict=True):
-        label = getattr(given, task)
-        shown = [span for span in given.evidence if span.task == task][:words]
-        every = plain_words(text)
-        if label is None or len(shown) < words or len(every) < 2 * words:
-            continue
-        drawn = dice.sample(every, words)
-        cut += [without(text, [(s.start, s.end) for s in shown]), without(text, drawn)]
-        labels.append(label)
-        first.append((given.probabilities[task][label], given.lang))
-    claimed = [lang for _, lang in first for _ in range(2)]
-    after = [p.probabilities.get(task, {}) for p in engine.classify(cut, claimed)]
-    falls = [
-        (first[i][0] - after[2 * i].get(label, 0.0), first[i][0] - after[2 * i + 1].get(label, 0.0))
-        for i, label in enumerate(labels)
+    """Deletion test (DeYoung et al. 2020): how far the winning probability falls without the evidence words,
+    and without as many random ones.  Texts with fewer than twice `words` words are left out."""
+    rng = random.Random(0)
+    deletions = [
+        deletion
+        for text, prediction in zip(texts, engine.classify(texts), strict=True)
+        if (deletion := _delete_words(text, prediction, task, words, rng))
     ]
-    n = len(falls)
-    return Faithfulness(n, sum(s for s, _ in falls) / max(n, 1), sum(c for _, c in falls) / max(n, 1))
+    shortened = [text for d in deletions for text in (d.without_evidence, d.without_random)]
+    predictions = engine.classify(shortened, [d.lang for d in deletions for _ in range(2)])
+    n = max(len(deletions), 1)
+    shown = sum(_fall(d, after, task) for d, after in zip(deletions, predictions[::2], strict=True)) / n
+    chance = sum(_fall(d, after, task) for d, after in zip(deletions, predictions[1::2], strict=True)) / n
+    return Faithfulness(len(deletions), shown, chance)
 
 
-def without(text: str, places: Sequence[tuple[int, int]]) -> str:
-    """The text with these stretches taken out."""
-    for start, end in sorted(places, reverse=True):
+def _delete_words(
+    text: str, prediction: Prediction, task: str, words: int, rng: random.Random
+) -> _Deletion | None:
+    label = getattr(prediction, task)
+    evidence = [span for span in prediction.evidence if span.task == task][:words]
+    all_words = plain_words(text)
+    if label is None or len(evidence) < words or len(all_words) < 2 * words:
+        return None
+    drawn = rng.sample(all_words, words)
+    return _Deletion(
+        delete_spans(text, [(span.start, span.end) for span in evidence]),
+        delete_spans(text, drawn),
+        prediction.lang,
+        label,
+        prediction.probabilities[task][label],
+    )
+
+
+def _fall(deletion: _Deletion, after: Prediction, task: str) -> float:
+    """By how much the probability of the label is lower after the deletion."""
+    return deletion.probability - after.probabilities.get(task, {}).get(deletion.label, 0.0)
+
+
+def delete_spans(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    """The text without these spans (start, end)."""
+    for start, end in sorted(spans, reverse=True):
         text = text[:start] + text[end:]
     return text
 
 
-def _read(name: str) -> list[dict[str, str]]:
+def read_pairs(name: str) -> list[dict[str, str]]:
+    """The pairs of one file in `checks/`; none if it does not exist."""
     path = CHECKS / name
     if not path.is_file():
         return []
@@ -134,24 +160,24 @@ def _read(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _judge(
+def _classify_pairs(
     engine: Engine, pairs: Sequence[dict[str, str]], language: str
 ) -> tuple[list[Prediction], list[Prediction]]:
-    """Both sides of every pair, as if the feed had said the language."""
-    given = engine.classify([pair[side] for side in "ab" for pair in pairs], [language] * (2 * len(pairs)))
-    return given[: len(pairs)], given[len(pairs) :]
+    """Predictions for both sides of every pair, with the language set as a feed would set it."""
+    texts = [pair[side] for side in "ab" for pair in pairs]
+    predictions = engine.classify(texts, [language] * len(texts))
+    return predictions[: len(pairs)], predictions[len(pairs) :]
 
 
-def _by(column: str, pairs: Sequence[dict[str, str]], failed: Sequence[bool]) -> list[Check]:
-    return [
-        _check(
-            name,
-            *zip(*[(p, f) for p, f in zip(pairs, failed, strict=True) if p[column] == name], strict=True),
-        )
-        for name in dict.fromkeys(pair[column] for pair in pairs)
-    ]
+def _checks_by(column: str, pairs: Sequence[dict[str, str]], failed: Sequence[bool]) -> list[Check]:
+    """One check for each value of the column."""
+    checks = []
+    for name in dict.fromkeys(pair[column] for pair in pairs):
+        rows = [i for i, pair in enumerate(pairs) if pair[column] == name]
+        checks.append(_check(name, [pairs[i] for i in rows], [failed[i] for i in rows]))
+    return checks
 
 
 def _check(name: str, pairs: Sequence[dict[str, str]], failed: Sequence[bool]) -> Check:
-    shown = [f"{p['a']} | {p['b']}" for p, bad in zip(pairs, failed, strict=True) if bad]
-    return Check(name, len(pairs), len(shown), tuple(shown[:5]))
+    examples = [f"{p['a']} | {p['b']}" for p, is_failed in zip(pairs, failed, strict=True) if is_failed]
+    return Check(name, len(pairs), len(examples), tuple(examples[:MAX_EXAMPLES]))

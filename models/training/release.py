@@ -1,163 +1,201 @@
-"""From a trained network to a part that can be shipped: int8, held against full precision, calibrated,
-with sentences to know it by and the looks of its data to tell drift from."""
+"""From a trained network to a part of a model: int8, compared with full precision, calibrated.
+
+The part also gets canaries (sentences that it must label right) and a reference profile for drift.
+"""
 
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 
+from models.data.augmentation_sets import AUGMENTATION_SOURCES, generated_sentences
 from models.data.dataset import Row
-from models.data.drills import WRITTEN, drills
 from models.errors import WeightsError
-from models.inference.drift import Profiler
+from models.inference.drift import Profile, Profiler
 from models.network import artifact
 from models.network.calibration import expected_calibration_error, fit_temperature, reliability, softmax
-from models.network.classifier import AttentionClassifier
-from models.training.scoring import network_logits, task_figures
+from models.network.network import Network
+from models.training.options import MAX_LOSS
+from models.training.scoring import network_logits, task_scores
 
 log = logging.getLogger(__name__)
 
-# Points of macro-F1 that a smaller or faster form may cost.
-MAX_LOSS = 0.5
-# So few rows may turn by chance, and on a small set they are points of macro-F1.
-FEW = 3
+# This many rows may change by chance, and in a small set they are points of macro-F1.
+MAX_CHANCE_ROWS = 3
 CANARIES = 8
-ENOUGH = 100
-# Calibrated confidences from which a label counts: below, a sentiment is more likely wrong than right, and a
-# topic is a guess among the nearest of the twenty.
+CANARY_CANDIDATES = 200
+CANARY_CONFIDENCE = 0.8
+MIN_CALIBRATION_ROWS = 100
+# Calibrated confidence from which a label counts.  Below it a sentiment is more likely wrong than right, and
+# a topic is a guess among the nearest of the twenty.
 CERTAIN_FROM = {"sentiment": 0.5, "topic": 0.25}
+
+Logits = Mapping[str, np.ndarray]
 
 
 def store(
     out: Path,
+    network: Network,
+    valid: Sequence[Row],
+    *,
     languages: tuple[str, ...],
     max_tokens: int,
-    classifier: AttentionClassifier,
-    tokenizer: Tokenizer,
-    pad_id: int,
-    labels: Mapping[str, tuple[str, ...]],
-    valid: Sequence[Row],
     max_loss: float = MAX_LOSS,
 ) -> artifact.PartInfo:
-    """Write the part as int8, calibrate and describe it.
+    """Write the network as an int8 part in `out`, calibrate it on `valid` and describe it.
 
-    Raises WeightsError where int8, or int8 computed in bfloat16, costs more than `max_loss` points.
+    Raises WeightsError if int8, or int8 computed in bfloat16, costs more than `max_loss` points.
     """
     texts = [row.text for row in valid]
-    device = torch.device("cpu")
-    exact = network_logits(classifier, tokenizer, pad_id, texts, device, half=False)
+    exact = network_logits(network, texts, torch.device("cpu"))
     info = artifact.save_part(
-        out / "-".join(languages), classifier, tokenizer,
-        languages=languages, max_tokens=max_tokens,
-        pooling=next(iter(classifier.heads.values())).kind,  # type: ignore[arg-type]
-    )  # fmt: skip
-    part = artifact.load_part(out, info, labels)
-    part.tokenizer.enable_truncation(max_tokens)
-    logits = network_logits(part.classifier, part.tokenizer, part.pad_id, texts, device, half=False)
-    refuse_loss("int8", labels, valid, exact, logits, max_loss)
-    halved = artifact.load_part(out, info, labels)
-    halved.tokenizer.enable_truncation(max_tokens)
-    halved.classifier.to(torch.bfloat16)
-    in_half = network_logits(halved.classifier, halved.tokenizer, halved.pad_id, texts, device, half=False)
-    refuse_loss("int8 computed in bfloat16", labels, valid, exact, in_half, max_loss)
-    scores, temperature = {}, {}
-    for task, names in labels.items():
-        figures = task_figures(task, logits[task], valid, names)
-        if not figures:
-            continue
-        allowed = np.array([[name in _names(row, task) for name in names] for row in valid])
-        # The project's own plain sentences would make it look surer of the world's than it may be.
-        real = np.array([row.source not in WRITTEN for row in valid])
-        known = (allowed.sum(-1) == 1) & real
-        if known.sum() < ENOUGH:  # a row that may be several says less about how sure is sure enough
-            known = allowed.any(-1) & real
-        if not known.any():
-            known = allowed.any(-1)
-        temperature[task] = round(fit_temperature(logits[task][known], allowed[known]), 4)
-        probabilities = softmax(logits[task][known] / temperature[task])
-        confidence = probabilities.max(-1)
-        right = allowed[known][np.arange(known.sum()), probabilities.argmax(-1)]
-        error = expected_calibration_error(reliability(confidence, right))
-        scores[task] = {key: round(value, 4) for key, value in figures.items()} | {"ece": round(error, 4)}
+        out / "-".join(languages),
+        network.classifier,
+        network.tokenizer,
+        languages=languages,
+        max_tokens=max_tokens,
+        pooling=next(iter(network.classifier.heads.values())).kind,  # type: ignore[arg-type]
+    )
+    stored, logits = _stored_logits(out, info, network, texts)
+    check_score_loss("int8", network.labels, valid, before=exact, after=logits, max_loss=max_loss)
+    _, bfloat16 = _stored_logits(out, info, network, texts, torch.bfloat16)
+    what = "int8 computed in bfloat16"
+    check_score_loss(what, network.labels, valid, before=exact, after=bfloat16, max_loss=max_loss)
+    calibration = calibrate(network.labels, valid, logits)
     return msgspec.structs.replace(
-        info, temperature=temperature, certain_from=CERTAIN_FROM, scores=scores,
-        reference=reference_profile(part, temperature, labels, texts, logits),
-        canaries=canaries(part, temperature, labels),
-    )  # fmt: skip
+        info,
+        temperature=calibration.temperature,
+        certain_from=CERTAIN_FROM,
+        scores=calibration.scores,
+        reference=reference_profile(stored, texts, logits, calibration.temperature),
+        canaries=canaries(stored, languages[0], calibration.temperature),
+    )
 
 
-def refuse_loss(
+def _stored_logits(
+    out: Path,
+    info: artifact.PartInfo,
+    network: Network,
+    texts: Sequence[str],
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Network, dict[str, np.ndarray]]:
+    """The part as it is loaded from disk, and its logits computed in `dtype`."""
+    stored = artifact.load_part(out, info, network.labels).network
+    stored.tokenizer.enable_truncation(info.max_tokens)
+    stored.classifier.to(dtype)
+    return stored, network_logits(stored, texts, torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """For each task, the temperature of the logits and the scores on the validation rows."""
+
+    temperature: dict[str, float]
+    scores: dict[str, dict[str, float]]
+
+
+def calibrate(labels: Mapping[str, Sequence[str]], valid: Sequence[Row], logits: Logits) -> Calibration:
+    """Fit a temperature for each task with labels, and score it (with the calibration error `ece`)."""
+    temperature, scores = {}, {}
+    for task, names in labels.items():
+        task_result = task_scores(task, logits[task], valid, names)
+        if not task_result:
+            continue
+        allowed = np.array([[name in _options(row, task) for name in names] for row in valid])
+        rows = _calibration_rows(allowed, valid)
+        temperature[task] = round(fit_temperature(logits[task][rows], allowed[rows]), 4)
+        probabilities = softmax(logits[task][rows] / temperature[task])
+        right = allowed[rows][np.arange(rows.sum()), probabilities.argmax(-1)]
+        error = expected_calibration_error(reliability(probabilities.max(-1), right))
+        scores[task] = {key: round(value, 4) for key, value in task_result.items()} | {"ece": round(error, 4)}
+    return Calibration(temperature, scores)
+
+
+def _calibration_rows(allowed: np.ndarray, valid: Sequence[Row]) -> np.ndarray:
+    """Which rows to calibrate on, bool [rows]; `allowed` is bool [rows, labels].
+
+    Rows of the project's own sentences are left out: they are clearer than real texts, and would make the
+    model look more certain than it may be.  Rows with several allowed labels say less about confidence.
+    """
+    real = np.array([row.source not in AUGMENTATION_SOURCES for row in valid])
+    labelled = np.asarray(allowed.any(-1))
+    rows = np.asarray((allowed.sum(-1) == 1) & real)
+    if rows.sum() < MIN_CALIBRATION_ROWS:
+        rows = labelled & real
+    return rows if rows.any() else labelled
+
+
+def _options(row: Row, task: str) -> tuple[str, ...]:
+    """The labels that a row allows; none if it chooses among fewer than all labels."""
+    label = row.labels.get(task)
+    return label.names if label is not None and not label.among else ()
+
+
+def check_score_loss(
     what: str,
     labels: Mapping[str, Sequence[str]],
     rows: Sequence[Row],
-    full: Mapping[str, np.ndarray],
-    given: Mapping[str, np.ndarray],
+    *,
+    before: Logits,
+    after: Logits,
     max_loss: float = MAX_LOSS,
 ) -> None:
-    """Raise WeightsError where `given` answers cost more than `max_loss` points against the `full` ones.
+    """Raise WeightsError if `after` scores more than `max_loss` points below `before`.
 
-    Both are logits or probabilities [rows, labels] a task.  A loss of FEW rows or less is no loss.
+    Both are logits or probabilities [rows, labels] for each task.  A difference of MAX_CHANCE_ROWS rows or
+    fewer is no loss.
     """
     for task, names in labels.items():
-        before, after = (task_figures(task, answers[task], rows, names) for answers in (full, given))
-        points = 100 * (before["score"] - after["score"]) if before else 0.0
-        if points > max_loss and after["wrong"] - before["wrong"] > FEW:
+        old, new = (task_scores(task, logits[task], rows, names) for logits in (before, after))
+        points = 100 * (old["score"] - new["score"]) if old else 0.0
+        if points > max_loss and new["wrong"] - old["wrong"] > MAX_CHANCE_ROWS:
             raise WeightsError(
                 f"{what} costs {task} {points:.1f} points of macro-F1, more than {max_loss:g}: train longer "
                 "or with a lower learning rate, keep more, or allow it with --max-loss"
             )
 
 
-def _names(row: Row, task: str) -> tuple[str, ...]:
-    label = row.labels.get(task)
-    return label.names if label is not None and not label.among else ()
-
-
 def reference_profile(
-    part: artifact.Part,
-    temperature: Mapping[str, float],
-    labels: Mapping[str, Sequence[str]],
-    texts: Sequence[str],
-    logits: Mapping[str, np.ndarray],
-) -> Any:
-    profiler = Profiler(labels)
-    encodings = part.tokenizer.encode_batch(list(texts))
-    answers = {}
-    for task, names in labels.items():
+    network: Network, texts: Sequence[str], logits: Logits, temperature: Mapping[str, float]
+) -> Profile:
+    """Token counts, labels and confidences of the validation texts, to measure drift against."""
+    profiler = Profiler(network.labels)
+    encodings = network.tokenizer.encode_batch(list(texts))
+    labelled = {}
+    for task, names in network.labels.items():
         probabilities = softmax(logits[task] / temperature.get(task, 1.0))
-        answers[task] = [(names[row.argmax()], float(row.max())) for row in probabilities]
-    profiler.add([(len(e.ids), e.ids.count(part.unknown_id)) for e in encodings], answers)
+        labelled[task] = [(names[row.argmax()], float(row.max())) for row in probabilities]
+    profiler.add([(len(e.ids), e.ids.count(network.unknown_id)) for e in encodings], labelled)
     return profiler.profile()
 
 
 def canaries(
-    part: artifact.Part, temperature: Mapping[str, float], labels: Mapping[str, Sequence[str]]
+    network: Network, language: str, temperature: Mapping[str, float]
 ) -> tuple[artifact.Canary, ...]:
-    """Drill sentences that the model is right and sure about: it must be so wherever it is loaded."""
-    language = part.info.languages[0]
+    """Generated sentences that the network labels right with high confidence.
+
+    It must label them the same wherever it is loaded.
+    """
     try:
-        pairs = drills(language, 200, seed=11)
+        sentences = generated_sentences(language, CANARY_CANDIDATES, seed=11)
     except ValueError:
-        log.info("no canaries: there are no drills in %s", language)
+        log.info("no canaries: there are no generated sentences in %s", language)
         return ()
-    logits = network_logits(
-        part.classifier, part.tokenizer, part.pad_id, [text for text, _ in pairs], torch.device("cpu"), False
-    )
-    chosen: list[artifact.Canary] = []
-    seen: Counter[str] = Counter()
-    for i, (text, wanted) in enumerate(pairs):
-        sure = {}
-        for task, names in labels.items():
-            probabilities = softmax(logits[task][i] / temperature.get(task, 1.0))
-            if probabilities.max() > 0.8 and names[int(probabilities.argmax())] == wanted[task]:
-                sure[task] = wanted[task]
-        if sure == wanted and seen[wanted["sentiment"]] < CANARIES // 2 and len(chosen) < CANARIES:
-            seen[wanted["sentiment"]] += 1
-            chosen.append(artifact.Canary(text, wanted))
-    return tuple(chosen)
+    logits = network_logits(network, [text for text, _ in sentences], torch.device("cpu"))
+    probabilities = {task: softmax(logits[task] / temperature.get(task, 1.0)) for task in network.labels}
+    selected: list[artifact.Canary] = []
+    per_sentiment: Counter[str] = Counter()
+    for i, (text, labels) in enumerate(sentences):
+        is_sure = all(
+            rows[i].max() > CANARY_CONFIDENCE and network.labels[task][int(rows[i].argmax())] == labels[task]
+            for task, rows in probabilities.items()
+        )
+        if is_sure and per_sentiment[labels["sentiment"]] < CANARIES // 2 and len(selected) < CANARIES:
+            per_sentiment[labels["sentiment"]] += 1
+            selected.append(artifact.Canary(text, labels))
+    return tuple(selected)

@@ -1,4 +1,4 @@
-"""What a network says of rows while it is trained or stored, and how much of it is right."""
+"""Logits and scores of a network on labelled rows, during training and before release."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -6,68 +6,78 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 
 from models.data.dataset import Row
 from models.evaluation.scores import macro_f1
-from models.network.classifier import AttentionClassifier, Inputs
-from models.training.fit import Fit, Progress
+from models.network.network import Network
+from models.training.options import Progress
+
+BATCH_SIZE = 64
 
 
 def network_logits(
-    classifier: AttentionClassifier, tokenizer: Tokenizer, pad_id: int, texts: Sequence[str],
-    device: torch.device, half: bool, progress: Progress | None = None, note: str = "",
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """For each task, logits [texts, labels] in float32; the tokenizer says how long a text may be."""
-    encodings = tokenizer.encode_batch(list(texts))
+    network: Network,
+    texts: Sequence[str],
+    device: torch.device,
+    *,
+    half: bool = False,
+    progress: Progress | None = None,
+    note: str = "",
+) -> dict[str, np.ndarray]:
+    """For each task, logits [texts, labels] in float32; texts are cut to the tokenizer's truncation.
+
+    The network must be on `device`.  `half` computes in bfloat16.
+    """
+    encodings = network.tokenizer.encode_batch(list(texts))
     order = sorted(range(len(texts)), key=lambda i: len(encodings[i].ids))
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     with torch.inference_mode():
-        for at in range(0, len(order), 64):
-            chosen = order[at : at + 64]
-            inputs = Inputs.of([encodings[i] for i in chosen], pad_id).to(device)
+        for start in range(0, len(order), BATCH_SIZE):
+            positions = order[start : start + BATCH_SIZE]
+            inputs = network.inputs([encodings[i] for i in positions]).to(device)
             with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
-                answers = classifier(inputs)
-            for task, (logits, _) in answers.items():
-                whole = found.setdefault(task, np.zeros((len(texts), logits.shape[1]), np.float32))
-                whole[chosen] = logits.float().cpu().numpy()
+                outputs = network.classifier(inputs)
+            for task, (logits, _) in outputs.items():
+                shape = (len(texts), logits.shape[1])
+                results.setdefault(task, np.zeros(shape, np.float32))[positions] = (
+                    logits.float().cpu().numpy()
+                )
             if progress is not None:
-                progress(at + len(chosen), len(order), note)
-    return found
+                progress(start + len(positions), len(order), note)
+    return results
 
 
-def held_out_score(fit: Fit, classifier: AttentionClassifier, valid: Sequence[Row]) -> float:
-    """Mean over the tasks of `task_figures`' score."""
-    logits = network_logits(
-        classifier, fit.tokenizer, fit.pad_id, [row.text for row in valid], fit.device, fit.half
-    )
-    figures = [task_figures(task, logits[task], valid, names) for task, names in fit.labels.items()]
-    return float(np.mean([found["score"] for found in figures if found]))
+def held_out_score(network: Network, valid: Sequence[Row], device: torch.device, half: bool) -> float:
+    """The mean over the tasks of the score of `task_scores`."""
+    logits = network_logits(network, [row.text for row in valid], device, half=half)
+    scores = [task_scores(task, logits[task], valid, names) for task, names in network.labels.items()]
+    return float(np.mean([task["score"] for task in scores if task]))
 
 
-def task_figures(
-    task: str, logits: np.ndarray, rows: Sequence[Row], names: Sequence[str]
-) -> dict[str, float]:
-    """Macro-F1 and accuracy where one label is right, accuracy where one of several is; their mean is
-    the score.  Empty without labels."""
-    given = logits.argmax(-1)
-    single, several = _by_kind_of_label(task, rows)
-    found: dict[str, float] = {}
+def task_scores(task: str, logits: np.ndarray, rows: Sequence[Row], names: Sequence[str]) -> dict[str, float]:
+    """Macro-F1 and accuracy of rows with one right label, accuracy of rows with several.
+
+    `score` is the mean of the macro-F1 and the latter accuracy.  Empty without labels.
+    """
+    predicted = logits.argmax(-1)
+    single, several = _single_and_several(task, rows)
+    scores: dict[str, float] = {}
     if single:
         truth = np.array([names.index(rows[i].labels[task].names[0]) for i in single])
-        accuracy = float((truth == given[single]).mean())
-        found |= {"n": len(single), "accuracy": accuracy, "wrong": float((truth != given[single]).sum())}
-        found |= {"macro_f1": macro_f1(truth, given[single], len(names))}
+        accuracy = float((truth == predicted[single]).mean())
+        wrong = float((truth != predicted[single]).sum())
+        scores |= {"n": len(single), "accuracy": accuracy, "wrong": wrong}
+        scores |= {"macro_f1": macro_f1(truth, predicted[single], len(names))}
     if several:
-        right = [names[given[i]] in rows[i].labels[task].names for i in several]
-        found |= {"n_of_several": len(several), "accuracy_of_several": float(np.mean(right))}
-        found["wrong"] = found.get("wrong", 0) + right.count(False)
-    scores = [found[key] for key in ("macro_f1", "accuracy_of_several") if key in found]
-    return found | {"score": float(np.mean(scores))} if scores else {}
+        right = [names[predicted[i]] in rows[i].labels[task].names for i in several]
+        scores |= {"n_of_several": len(several), "accuracy_of_several": float(np.mean(right))}
+        scores["wrong"] = scores.get("wrong", 0) + right.count(False)
+    parts = [scores[key] for key in ("macro_f1", "accuracy_of_several") if key in scores]
+    return scores | {"score": float(np.mean(parts))} if parts else {}
 
 
-def _by_kind_of_label(task: str, rows: Sequence[Row]) -> tuple[list[int], list[int]]:
-    """Positions of rows with one label for the task out of all, and of rows with several it may be."""
+def _single_and_several(task: str, rows: Sequence[Row]) -> tuple[list[int], list[int]]:
+    """Positions of rows with exactly one label among all labels, and of rows with a weaker label."""
     single: list[int] = []
     several: list[int] = []
     for i, row in enumerate(rows):

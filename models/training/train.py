@@ -1,73 +1,42 @@
-"""From an encoder and labelled rows to a model folder that `weights.load` reads.
+"""Train a classifier: from an encoder and labelled rows to a model folder that the engine loads.
 
-Data flows one way: rows are split and checked for leaks, a teacher labels them where there is one,
-the loop of `models.fit` trains, and what came out is stored as int8, held against full precision,
-calibrated on the rows held out, and described.
+The rows are split and checked for leaks, teachers (if any) label them, the loop of `models.training.fit`
+trains, and the result is stored as int8, compared with full precision, calibrated on the held-out rows and
+described in a card.
 """
 
-import hashlib
 import logging
 import random
 import shutil
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 import torch
-from tokenizers import Tokenizer
-from transformers import AutoModel, AutoTokenizer
 
-from models.backends.device import compute_device, compute_dtype
 from models.data.dataset import Row, Source, fingerprint, near_duplicates
-from models.data.drills import WRITTEN, drills, lessons
-from models.errors import DataError, WeightsError
-from models.inference.normalize import normal_form
+from models.errors import DataError
 from models.network import artifact
-from models.network.calibration import softmax
-from models.network.classifier import AttentionClassifier
-from models.settings import SHIPPED_WEIGHTS
-from models.training.adapters import Method, adapt, merge
-from models.training.fit import Fit, FitOptions, Progress
-from models.training.release import MAX_LOSS, refuse_loss, store
-from models.training.scoring import held_out_score, network_logits
-from models.training.trimming import drop_layers, trim_vocabulary
-from stream.domain.documents import SENTIMENTS, TASKS
+from models.training.adapters import merge
+from models.training.card import model_card
+from models.training.fit import Trainer
+from models.training.options import Progress, TrainingOptions
+from models.training.release import store
+from models.training.scoring import held_out_score
+from models.training.start import Start, load_start
+from models.training.teachers import check_against_teachers, delete_cache, teacher_probabilities
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """What to train.  The defaults fine-tune the shipped model on the house's own rows."""
-
-    out: Path
-    base: str = str(SHIPPED_WEIGHTS)
-    name: str = "house"
-    languages: tuple[str, ...] = ("en",)
-    join: Path | None = None
-    teachers: tuple[Path, ...] = ()
-    vocabulary: int = 0
-    layers: int = 0
-    frozen: int = 0
-    pooling: str = "additive"
-    method: Method = "full"
-    rank: int = 8
-    max_tokens: int = 128
-    holdout: float = 0.05
-    seeds: int = 1
-    max_loss: float = MAX_LOSS
-    fit: FitOptions = field(default_factory=FitOptions)
+MAX_REPORTED_LEAKS = 3
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one seed came to: its score on the rows held out, after its best epoch and after each."""
+    """The result of one seed: best score on the held-out rows, score after each epoch, weights."""
 
     name: str
     score: float
@@ -77,7 +46,7 @@ class Run:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What came out: the model, its figures on the rows held out, leaks found, and every run."""
+    """The trained model, its new part, the number of leaked validation rows, and all runs."""
 
     info: artifact.ModelInfo
     part: artifact.PartInfo
@@ -87,18 +56,13 @@ class TrainingResult:
     seconds: float
 
 
-@dataclass
-class Start:
-    """A network to train and what goes with it."""
+@dataclass(frozen=True)
+class TrainingRows:
+    """The rows of a run: `labelled` ones, all that are trained on (`seen`), and those held out (`valid`)."""
 
-    classifier: AttentionClassifier
-    tokenizer: Tokenizer
-    pad_id: int
-    labels: dict[str, tuple[str, ...]]
-    others: tuple[artifact.PartInfo, ...] = ()
-    others_in: Path | None = None
-    kept: str = ""
-    target_sentiment: bool = False
+    labelled: Sequence[Row]
+    seen: Sequence[Row]
+    valid: Sequence[Row]
 
 
 def train(
@@ -108,81 +72,70 @@ def train(
     sources: Sequence[Source] = (),
     progress: Progress | None = None,
 ) -> TrainingResult:
-    """Train on `rows` and write a model to options.out; `sources` are named in its card.
+    """Train on `rows` and write a model to options.out; its card names the `sources`.
 
-    The best epoch is chosen on `valid`, or on a part of `rows` held out.  Raises DataError and
-    WeightsError, the latter also where int8, bfloat16 or fewer layers cost more than options.max_loss points.
+    The best epoch is chosen on `valid`, or on a held-out part of `rows`.  Raises DataError, and WeightsError,
+    also if int8, bfloat16 or fewer layers cost more than options.max_loss points.
     """
     started = time.monotonic()
-    labelled = [row for row in rows if row.labels or row.targets]
-    if not valid:
-        labelled, valid = split(labelled, options.holdout, options.fit.seed)
-    leaks = near_duplicates(labelled, valid)
+    split_rows = _split_rows(options, rows, valid)
+    leaks = near_duplicates(split_rows.labelled, split_rows.valid)
     report_leaks(leaks)
-    seen = labelled
-    if options.teachers:  # who alone can say something about rows without labels
-        seen = labelled + [row for row in rows if not row.labels and not row.targets]
     options.out.mkdir(parents=True, exist_ok=True)
-    start, runs = run_seeds(options, [*labelled, *valid], seen, valid, progress)
+    start, runs = run_seeds(options, split_rows, progress)
     best = max(runs, key=lambda run: run.score)
-    start.classifier.load_state_dict(best.state)
+    start.network.classifier.load_state_dict(best.state)
     if options.layers and options.teachers:
-        hold_against_teachers(options, start, valid, progress)
-    part = store(
-        options.out, options.languages, options.max_tokens,
-        start.classifier, start.tokenizer, start.pad_id, start.labels, valid, options.max_loss,
-    )  # fmt: skip
-    part = msgspec.structs.replace(
-        part,
-        data={source.file.name: fingerprint(source.file) for source in sources},
-        target_sentiment=start.target_sentiment or teaches_target_sentiment(seen),
-    )
-    info = artifact.save_info(
-        options.out, artifact.ModelInfo(options.name, "", start.labels, (part, *with_others(options, start)))
-    )
+        check_against_teachers(options, start.network, split_rows.valid, progress)
+    info, part = _write_model(options, start, split_rows, sources)
     result = TrainingResult(info, part, len(leaks), runs, best, time.monotonic() - started)
-    card = model_card(options, result, seen, sources, start.kept)
+    card = model_card(options, result, split_rows.seen, sources, start.size)
     (options.out / "README.md").write_text(card, encoding="utf-8")
-    for path in (*options.out.glob("checkpoint-*.pt"), *options.out.glob("teacher-*.npz")):
+    delete_cache(options.out)
+    for path in options.out.glob("checkpoint-*.pt"):
         path.unlink(missing_ok=True)
     return result
 
 
-def run_seeds(
-    options: TrainingOptions,
-    known: Sequence[Row],
-    seen: Sequence[Row],
-    valid: Sequence[Row],
-    progress: Progress | None,
-) -> tuple[Start, list[Run]]:
-    """Train on `seen` once a seed; of several, the mean of their weights is one more candidate.
+def _split_rows(options: TrainingOptions, rows: Sequence[Row], valid: Sequence[Row]) -> TrainingRows:
+    labelled = [row for row in rows if row.labels or row.targets]
+    if not valid:
+        labelled, valid = split(labelled, options.holdout, options.fit.seed)
+    # Rows without labels are of use only to learn from a teacher.
+    unlabelled = [row for row in rows if not row.labels and not row.targets] if options.teachers else []
+    return TrainingRows(labelled, labelled + unlabelled, valid)
 
-    Runs from one trained model often lie in one basin, where the mean does better than each (Wortsman et
-    al. 2022, "Model soups"); runs with new heads do not, and their mean then loses.  `known` are all rows
-    with labels: they say which labels there are.
+
+def run_seeds(
+    options: TrainingOptions, rows: TrainingRows, progress: Progress | None
+) -> tuple[Start, list[Run]]:
+    """Train once for each seed; with several seeds the mean of their weights is one more candidate.
+
+    Runs from one trained model often end in one basin, where the mean does better than each of them (Wortsman
+    et al. 2022, "Model soups"); runs with new heads do not, and their mean does worse.
     """
-    soft: dict[str, np.ndarray] | None = None
+    teacher: dict[str, np.ndarray] | None = None
     runs: list[Run] = []
     for seed in range(options.fit.seed, options.fit.seed + options.seeds):
         seed_everything(seed)
-        start = begin(options, known)
-        if soft is None:
-            soft = teach(options, start.labels, seen, progress)
-        fit = Fit(
-            replace(options.fit, seed=seed), start.classifier, start.tokenizer, start.pad_id, start.labels,
-            seen, soft, options.out / f"checkpoint-{seed}.pt",
-        )  # fmt: skip
-        score = partial(held_out_score, fit, valid=valid)
-        fit.run(score, progress, options.out / "logs" / f"seed-{seed}")
-        start.classifier = fit.classifier.cpu()
-        start.classifier.encoder = merge(start.classifier.encoder, options.method)
-        state = {key: value.clone() for key, value in start.classifier.state_dict().items()}
-        runs.append(Run(f"seed {seed}", fit.best, tuple(fit.curve), state))
+        start = load_start(options, [*rows.labelled, *rows.valid])
+        network = start.network
+        if teacher is None:
+            teacher = teacher_probabilities(options, network.labels, rows.seen, progress)
+        checkpoint = options.out / f"checkpoint-{seed}.pt"
+        trainer = Trainer(replace(options.fit, seed=seed), network, rows.seen, teacher, checkpoint)
+        score = partial(held_out_score, valid=rows.valid, device=trainer.device, half=trainer.half)
+        trainer.run(score, progress, options.out / "logs" / f"seed-{seed}")
+        network.classifier.cpu()
+        network.classifier.encoder = merge(network.classifier.encoder, options.method)
+        state = {key: value.clone() for key, value in network.classifier.state_dict().items()}
+        runs.append(Run(f"seed {seed}", trainer.best_score, tuple(trainer.curve), state))
     if len(runs) > 1:
         mean = {key: torch.stack([run.state[key].float() for run in runs]).mean(0) for key in runs[0].state}
-        start.classifier.load_state_dict(mean)
-        runs.append(Run("their mean", score(start.classifier.to(fit.device)), (), mean))
-        start.classifier.cpu()
+        network.classifier.load_state_dict(mean)
+        network.classifier.to(trainer.device)
+        runs.append(Run("their mean", score(network), (), mean))
+        network.classifier.cpu()
     return start, runs
 
 
@@ -192,207 +145,55 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def lesson_rows(language: str) -> list[Row]:
-    """The written lessons of a language, as rows; none where there are none."""
-    return _written(WRITTEN[0], lessons(language))
-
-
-def drill_rows(counts: Mapping[str, int], seed: int) -> list[Row]:
-    """The written lessons and so many drill sentences of each language, as rows."""
-    found: list[Row] = []
-    for language, count in counts.items():
-        found += lesson_rows(language) + _written(WRITTEN[1], drills(language, count, seed))
-    return found
-
-
-def _written(source: str, pairs: Sequence[tuple[str, dict[str, str]]]) -> list[Row]:
-    return [Row(text, Row.of(text, **labels).labels, source=source) for text, labels in pairs]
-
-
 def split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """(train, held out): about `share` of the texts.
+    """(training rows, held-out rows): about `share` of the texts are held out.
 
-    The same text never lands on both sides, and a held-out row that nearly repeats a training row
-    goes back to training.
+    The same text is never on both sides, and a held-out row that nearly repeats a training row moves back to
+    training.  Raises DataError if no row is left to hold out.
     """
-    dice = random.Random(seed)
-    held_texts = {text for text in sorted({row.text for row in rows}) if dice.random() < share}
-    kept: list[Row] = []
-    held: list[Row] = []
-    for row in rows:
-        (held if row.text in held_texts else kept).append(row)
-    near = {id(row) for row, _ in near_duplicates(kept, held)}
-    kept += [row for row in held if id(row) in near]
-    held = [row for row in held if id(row) not in near]
-    if not held:
+    rng = random.Random(seed)
+    held_out_texts = {text for text in sorted({row.text for row in rows}) if rng.random() < share}
+    training = [row for row in rows if row.text not in held_out_texts]
+    held_out = [row for row in rows if row.text in held_out_texts]
+    near = {id(row) for row, _ in near_duplicates(training, held_out)}
+    training += [row for row in held_out if id(row) in near]
+    held_out = [row for row in held_out if id(row) not in near]
+    if not held_out:
         raise DataError("too few rows to hold any out for validation: give a file with --valid")
-    return kept, held
+    return training, held_out
 
 
 def report_leaks(leaks: Sequence[tuple[Row, Row]]) -> None:
-    """Say how many validation rows nearly repeat training rows, and where the first ones are."""
-    for row, twin in leaks[:3]:
+    """Log how many validation rows nearly repeat training rows, and where the first ones are."""
+    for row, twin in leaks[:MAX_REPORTED_LEAKS]:
         log.warning("validation row %s nearly repeats training row %s", row.where, twin.where)
     if leaks:
         log.warning(
-            "%d validation rows nearly repeat training rows: scores on them flatter; take them out",
+            "%d validation rows nearly repeat training rows: scores on them are too good; remove them",
             len(leaks),
         )
 
 
-def begin(options: TrainingOptions, rows: Sequence[Row]) -> Start:
-    """The network to train: a part of a trained model with its heads, or a bare encoder with new ones."""
-    base = Path(options.base)
-    start = _from_model(options, base, rows) if (base / "model.json").is_file() else _bare(options, rows)
-    encoder: Any = start.classifier.encoder
-    kept = [f"{encoder.config.num_hidden_layers} layers"]
-    if options.layers:
-        kept = [f"layers {', '.join(map(str, drop_layers(encoder, options.layers)))}"]
-    if options.vocabulary:
-        texts = [row.text for row in rows]
-        start.tokenizer, ids = trim_vocabulary(encoder, start.tokenizer, texts, options.vocabulary)
-        start.pad_id = encoder.config.pad_token_id
-        kept.append(f"{len(ids)} word vectors")
-    start.kept = ", ".join(kept)
-    if options.frozen:
-        encoder.embeddings.requires_grad_(False)
-        for layer in list(encoder.encoder.layer)[: options.frozen]:
-            layer.requires_grad_(False)
-    start.tokenizer.no_padding()
-    start.tokenizer.enable_truncation(options.max_tokens)
-    steps = len(rows) // options.fit.batch_size * options.fit.epochs
-    start.classifier.encoder = adapt(encoder, options.method, options.rank, steps)
-    return start
-
-
-def _from_model(options: TrainingOptions, base: Path, rows: Sequence[Row]) -> Start:
-    info = artifact.read_info(base)
-    found = [part for part in info.parts if options.languages[0] in part.languages]
-    if not found:
-        raise WeightsError(
-            f"{base} reads {', '.join(info.languages)}, not {options.languages[0]}: choose another base "
-            "or another --language"
-        )
-    part = artifact.load_part(base, found[0], info.labels)
-    labels = {task: label_names(rows, task, info.labels[task]) for task in TASKS}
-    others = tuple(other for other in info.parts if other is not found[0])
-    classifier = part.classifier
-    if labels != info.labels:
-        log.warning(
-            "topics that %s does not have: topics are learned anew and other languages left out", base
-        )
-        encoder: Any = classifier.encoder
-        fresh = AttentionClassifier(encoder, int(encoder.config.hidden_size), labels, part.info.pooling)
-        fresh.heads["sentiment"], fresh.target = classifier.heads["sentiment"], classifier.target
-        classifier, others = fresh, ()
-    return Start(
-        classifier, part.tokenizer, part.pad_id, labels, others, base,
-        target_sentiment=part.info.target_sentiment,
-    )  # fmt: skip
-
-
-def _bare(options: TrainingOptions, rows: Sequence[Row]) -> Start:
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(options.base, trust_remote_code=False)
-        encoder = AutoModel.from_pretrained(options.base, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"base encoder {options.base!r} cannot be loaded: {error}") from error
-    encoder = artifact.drop_pooler(encoder.float())
-    fast = tokenizer.backend_tokenizer
-    fast.normalizer = normal_form(fast)
-    known = [artifact.read_info(folder).labels for folder in (*options.teachers, options.join) if folder]
-    labels = {task: label_names(rows, task, known[0][task] if known else ()) for task in TASKS}
-    classifier = AttentionClassifier(encoder, int(encoder.config.hidden_size), labels, options.pooling)
-    start = Start(classifier, fast, tokenizer.pad_token_id or 0, labels)
-    if options.join:
-        info = artifact.read_info(options.join)
-        start.others = tuple(p for p in info.parts if not set(p.languages) & set(options.languages))
-        start.others_in = options.join
-    return start
-
-
-def label_names(rows: Sequence[Row], task: str, known: Sequence[str]) -> tuple[str, ...]:
-    """The labels of a task: the three sentiments; the topics known already, and new ones by alphabet."""
-    if task == "sentiment":
-        return SENTIMENTS
-    named = {name for row in rows if task in row.labels for name in row.labels[task].names}
-    topics = (*known, *sorted(named - set(known)))
-    if not topics:
-        raise DataError(f"no row has a {task} label: give files for both topic and sentiment")
-    return topics
-
-
-def teach(
-    options: TrainingOptions,
-    labels: Mapping[str, Sequence[str]],
-    rows: Sequence[Row],
-    progress: Progress | None,
-) -> dict[str, np.ndarray]:
-    """Mean probabilities of the teachers, [rows, labels] a task; empty without teachers.
-
-    A row whose label is known for every task has nothing to ask a teacher: its probabilities are NaN.
-    """
-    if not options.teachers:
-        return {}
-    asked = [i for i, row in enumerate(rows) if set(labels) - set(row.labels)]
-    found = {task: np.full((len(rows), len(names)), np.nan, np.float32) for task, names in labels.items()}
-    texts = [rows[i].text for i in asked]
-    answers = [_cached_answers(options, folder, labels, texts, progress) for folder in options.teachers]
-    for task, whole in found.items():
-        whole[asked] = np.mean([answer[task] for answer in answers], axis=0)
-    return found
-
-
-def hold_against_teachers(
-    options: TrainingOptions, start: Start, valid: Sequence[Row], progress: Progress | None
-) -> None:
-    """Refuse a network with fewer layers that is worse than the whole ones by more than options.max_loss."""
-    texts = [row.text for row in valid]
-    whole = [_cached_answers(options, folder, start.labels, texts, progress) for folder in options.teachers]
-    full = {task: np.mean([answers[task] for answers in whole], axis=0) for task in start.labels}
-    device, half = compute(options)
-    given = network_logits(start.classifier.to(device), start.tokenizer, start.pad_id, texts, device, half)
-    start.classifier.cpu()
-    refuse_loss(f"keeping {options.layers} layers", start.labels, valid, full, given, options.max_loss)
-
-
-def _cached_answers(
-    options: TrainingOptions,
-    folder: Path,
-    labels: Mapping[str, Sequence[str]],
-    texts: Sequence[str],
-    progress: Progress | None,
-) -> dict[str, np.ndarray]:
-    info = artifact.read_info(folder)
-    digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
-    cache = options.out / f"teacher-{info.version}-{digest[:12]}.npz"
-    if cache.is_file():
-        with np.load(cache) as stored:
-            return {task: stored[task] for task in labels}
-    part_info = next((part for part in info.parts if set(options.languages) & set(part.languages)), None)
-    if part_info is None:
-        raise WeightsError(f"teacher {folder} does not read {', '.join(options.languages)}")
-    for task, names in labels.items():
-        if tuple(names) != info.labels[task]:
-            raise WeightsError(f"teacher {folder} has other {task} labels than the rows and the base")
-    part = artifact.load_part(folder, part_info, info.labels)
-    part.tokenizer.no_padding()
-    part.tokenizer.enable_truncation(part_info.max_tokens)
-    device, half = compute(options)
-    logits = network_logits(
-        part.classifier.to(device), part.tokenizer, part.pad_id, texts,
-        device, half, progress, f"teacher {info.version}",
-    )  # fmt: skip
-    temperature = part_info.temperature
-    found = {t: softmax(logits[t] / temperature.get(t, 1.0)).astype(np.float32) for t in labels}
-    np.savez_compressed(cache, **found)  # type: ignore[arg-type]
-    return found
-
-
-def compute(options: TrainingOptions) -> tuple[torch.device, bool]:
-    """The device, and whether it computes in bfloat16."""
-    device = compute_device(options.fit.device)
-    return device, compute_dtype(options.fit.dtype, device) is torch.bfloat16
+def _write_model(
+    options: TrainingOptions, start: Start, rows: TrainingRows, sources: Sequence[Source]
+) -> tuple[artifact.ModelInfo, artifact.PartInfo]:
+    """Store the trained part and model.json in options.out."""
+    part = store(
+        options.out,
+        start.network,
+        rows.valid,
+        languages=options.languages,
+        max_tokens=options.max_tokens,
+        max_loss=options.max_loss,
+    )
+    part = msgspec.structs.replace(
+        part,
+        data={source.file.name: fingerprint(source.file) for source in sources},
+        target_sentiment=start.target_sentiment or teaches_target_sentiment(rows.seen),
+    )
+    parts = (part, *copy_other_parts(options, start))
+    labels = dict(start.network.labels)
+    return artifact.save_info(options.out, artifact.ModelInfo(options.name, "", labels, parts)), part
 
 
 def teaches_target_sentiment(rows: Sequence[Row]) -> bool:
@@ -404,67 +205,12 @@ def teaches_target_sentiment(rows: Sequence[Row]) -> bool:
     return {"positive", "negative"} <= sentiments
 
 
-def with_others(options: TrainingOptions, start: Start) -> tuple[artifact.PartInfo, ...]:
-    """Copy the parts for other languages of the model we started from."""
-    if start.others_in is None:
+def copy_other_parts(options: TrainingOptions, start: Start) -> tuple[artifact.PartInfo, ...]:
+    """Copy the parts for other languages of the model that training started from."""
+    if start.other_parts_in is None:
         return ()
-    for part in start.others:
-        target = options.out / part.folder
-        if target.resolve() != (start.others_in / part.folder).resolve():
-            shutil.copytree(start.others_in / part.folder, target, dirs_exist_ok=True)
-    return start.others
-
-
-def model_card(
-    options: TrainingOptions,
-    result: TrainingResult,
-    rows: Sequence[Row],
-    sources: Sequence[Source],
-    kept: str,
-) -> str:
-    """What was trained, on what, how, and how well it does on the rows held out, as Markdown."""
-    how = "every weight" if options.method == "full" else f"{options.method} of rank {options.rank}"
-    fit = options.fit
-    counts = Counter(row.source for row in rows)
-    lines = [
-        f"# {result.info.version}",
-        "",
-        f"Languages: {', '.join(result.info.languages)}.  This run trained {', '.join(options.languages)}: "
-        f"base `{Path(options.base).name}` ({kept}), {how}, {options.pooling} pooling, up to {fit.epochs} "
-        f"epochs, learning rate {fit.learning_rate:g}, batch size {fit.batch_size}, "
-        f"{result.seconds:.0f} s.",
-        "",
-        "| source | rows | licence as stated |",
-        "|---|---|---|",
-    ]
-    licences = {source.title_or_file: source.licence or "not stated" for source in sources}
-    for name, count in counts.most_common():
-        lines.append(f"| {name or 'rows'} | {count} | {licences.get(name, 'written by the project')} |")
-    if options.teachers:
-        lines += ["", f"Teachers: {', '.join(artifact.read_info(t).version for t in options.teachers)}."]
-    lines += [
-        "",
-        "Best epoch, on rows that were not trained on (int8, as it is stored); ECE after temperature scaling"
-        " on the same rows:",
-        "",
-        "| task | rows | accuracy | macro-F1 | ECE |",
-        "|---|---|---|---|---|",
-    ]
-    for task, found in result.part.scores.items():
-        n = found.get("n", 0) + found.get("n_of_several", 0)
-        accuracy = found.get("accuracy", found.get("accuracy_of_several", float("nan")))
-        macro = f"{found['macro_f1']:.3f}" if "macro_f1" in found else "-"
-        lines.append(f"| {task} | {n:.0f} | {accuracy:.3f} | {macro} | {found['ece']:.3f} |")
-    lines += [
-        "",
-        "Score on the rows held out, after each epoch:",
-        "",
-        "| run | best | epochs |",
-        "|---|---|---|",
-    ]
-    for run in result.runs:
-        curve = ", ".join(f"{value:.3f}" for value in run.curve)
-        kept_mark = " (kept)" if run is result.best else ""
-        lines.append(f"| {run.name}{kept_mark} | {run.score:.3f} | {curve} |")
-    lines += ["", f"Validation rows that nearly repeat training rows: {result.leaks}."]
-    return "\n".join(lines) + "\n"
+    for part in start.other_parts:
+        source, target = start.other_parts_in / part.folder, options.out / part.folder
+        if target.resolve() != source.resolve():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+    return start.other_parts

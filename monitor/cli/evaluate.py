@@ -1,103 +1,136 @@
-"""`monitor evaluate`: labelled rows in, a report as text or JSON out."""
+"""`monitor evaluate`: labelled rows in, a report as text, JSON or HTML out."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from models.data.dataset import Row, read_recipe, read_rows, read_source
-from models.errors import DataError
-from models.evaluation.report import Report
-from models.evaluation.robustness import Check, faithfulness, robustness
-from models.evaluation.scores import TaskReport, compare
-from models.evaluation.scores import evaluate as score
-from models.inference.engine import Engine
-from models.settings import ModelSettings
+from monitor.cli.options import (
+    EXISTING,
+    config_option,
+    examples,
+    json_option,
+    load_settings,
+    map_option,
+    plain_errors,
+)
 
-# Deleting words means judging every text three times: so many of a file are enough.
-DELETED = 500
+if TYPE_CHECKING:
+    from models.evaluation.report import Report
+    from models.evaluation.robustness import Check
+    from models.evaluation.scores import Comparison, TaskReport
 
 
-def evaluate(
-    engine: Engine,
-    files: Sequence[Path],
-    columns: Mapping[str, str],
-    recipe: Path | None = None,
-    root: Path | None = None,
-    against: Path | None = None,
-    checks: bool = False,
-) -> Report:
-    """Score every file, and what a recipe keeps back, on its own."""
-    sets = {str(file): read_rows([file], columns) for file in files}
-    if recipe is not None:
-        kept = [source for source in read_recipe(recipe, root).sources if source.keep_back]
-        sets |= {f"{source.file} (kept back)": read_source(source, kept_back=True) for source in kept}
-    if not sets and not checks:
-        raise DataError("nothing to score: give files of labelled rows, or a recipe that keeps some back")
-    other = Engine.load(ModelSettings(weights=against)) if against else None
-    languages = engine.info.languages if checks else ()
-    return Report(
-        engine.info.version,
-        {name: score(engine, rows) for name, rows in sets.items()},
-        {name: compare(engine, other, rows) for name, rows in sets.items()} if other else {},
-        {language: robustness(engine, language) for language in languages},
-        {name: faithfulness(engine, _texts(rows)) for name, rows in sets.items()} if checks else {},
+@click.command(
+    epilog=examples(
+        "monitor evaluate validation.jsonl",
+        "monitor evaluate validation.jsonl --html report.html --checks",
+        "monitor evaluate --recipe models/recipes/zh.yaml --root ./data",
+        "monitor evaluate validation.csv --against ./other",
     )
+)
+@click.argument("files", type=EXISTING, nargs=-1)
+@config_option
+@click.option("--recipe", type=EXISTING, help="Score the rows that the recipe keeps back.")
+@click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the recipe's files.",
+)
+@click.option(
+    "--against",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Another model to compare with on the same rows.",
+)
+@click.option(
+    "--checks", is_flag=True, help="Also check label flips, directions and the faithfulness of the evidence."
+)
+@click.option(
+    "--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Also write an HTML page."
+)
+@map_option("text, title, topic, sentiment, entities")
+@json_option
+@plain_errors
+def evaluate(
+    files: tuple[Path, ...], config: Path | None, as_json: bool, page: Path | None, **options: Any
+) -> None:
+    """Score the classifier on labelled rows: scores with intervals, calibration, weak spots."""
+    settings = load_settings(config)
+    from models import backend_selection
+    from models.evaluation.report import build_report, html
+    from models.inference.engine import Engine
+
+    engine = Engine.load(backend_selection.cached_backend(settings.models))
+    report = build_report(engine, files, **options)
+    if page is not None:
+        page.write_text(html(report), encoding="utf-8")
+    if as_json:
+        click.echo(json.dumps(as_dict(report)))
+    else:
+        print_report(report, Console())
 
 
-def _texts(rows: Sequence[Row]) -> list[str]:
-    return [row.text for row in rows[:DELETED]]
-
-
-def as_answer(report: Report) -> dict[str, Any]:
-    """The report as JSON shows it."""
+def as_dict(report: Report) -> dict[str, Any]:
+    """The report as --json prints it."""
     return {
         "model": report.model,
         "files": {name: [task.as_dict() for task in tasks] for name, tasks in report.files.items()},
-        "comparisons": {name: [asdict(c) for c in found] for name, found in report.comparisons.items()},
-        "robustness": {language: _rates(found.as_dict()) for language, found in report.robustness.items()},
+        "comparisons": {
+            name: [asdict(c) for c in comparisons] for name, comparisons in report.comparisons.items()
+        },
+        "robustness": {
+            language: _with_rates(checks.as_dict()) for language, checks in report.robustness.items()
+        },
         "faithfulness": {
-            name: asdict(found) | {"ratio": found.ratio} for name, found in report.faithfulness.items()
+            name: asdict(faith) | {"ratio": faith.ratio} for name, faith in report.faithfulness.items()
         },
     }
 
 
-def _rates(found: dict[str, Any]) -> dict[str, Any]:
+def _with_rates(report: dict[str, Any]) -> dict[str, Any]:
     return {
-        what: [check | {"rate": check["failed"] / max(check["n"], 1)} for check in checks]
-        for what, checks in found.items()
+        kind: [check | {"rate": check["failed"] / max(check["n"], 1)} for check in checks]
+        for kind, checks in report.items()
     }
 
 
-def show(report: Report, console: Console) -> None:
-    """The report for people."""
+def print_report(report: Report, console: Console) -> None:
+    """Print the report as tables."""
     for name, tasks in report.files.items():
         console.print(f"{escape(name)}  (model {escape(report.model)})", highlight=False)
         for task in tasks:
-            _show_task(task, console)
-        for found in report.comparisons.get(name, ()):
-            low, high = found.difference_interval
-            console.print(
-                f"{found.task} against the other: accuracy {found.accuracy[0]:.4f} here, "
-                f"{found.accuracy[1]:.4f} there, McNemar p = {found.p_value:.3g}; "
-                f"macro-F1 there minus here {low:+.4f} to {high:+.4f}"
-            )
+            _print_task(task, console)
+        for comparison in report.comparisons.get(name, ()):
+            _print_comparison(comparison, console)
         if name in report.faithfulness:
             faith = report.faithfulness[name]
             console.print(
-                f"evidence: without the 3 words shown the winning probability falls by {faith.shown:.3f}, "
-                f"without 3 random ones by {faith.chance:.3f} ({faith.n} texts)"
+                f"evidence: without the 3 evidence words the winning probability falls by {faith.shown:.3f}, "
+                f"without 3 random words by {faith.chance:.3f} ({faith.n} texts)"
             )
     for language, checks in report.robustness.items():
-        _show_checks(f"{language}: labels that turned though the meaning did not", checks.flips, console)
-        _show_checks(f"{language}: pairs not got right", checks.directions, console)
+        _print_checks(f"{language}: label flips under meaning-preserving edits", checks.flips, console)
+        _print_checks(f"{language}: opposite pairs with a wrong label", checks.directions, console)
 
 
-def _show_task(task: TaskReport, console: Console) -> None:
+def _print_comparison(comparison: Comparison, console: Console) -> None:
+    low, high = comparison.difference_interval
+    console.print(
+        f"{comparison.task}, this and the other model: accuracy {comparison.accuracy[0]:.4f} and "
+        f"{comparison.accuracy[1]:.4f}, McNemar p = {comparison.p_value:.3g}; "
+        f"macro-F1 of the other minus this {low:+.4f} to {high:+.4f}"
+    )
+
+
+def _print_task(task: TaskReport, console: Console) -> None:
     low, high = task.macro_f1_interval
     scores = f"accuracy {task.accuracy:.4f}, macro-F1 {task.macro_f1:.4f} ({low:.3f} to {high:.3f})"
     unlabelled = f", {task.unsupported} of them unsupported" if task.unsupported else ""
@@ -109,12 +142,12 @@ def _show_task(task: TaskReport, console: Console) -> None:
         table.add_row(item.label, *numbers)
     console.print(table)
     console.print(
-        f"calibration error {task.ece:.3f}; certain of {task.certain:.1%}, "
-        f"right on {task.certain_accuracy:.1%} of those"
+        f"calibration error {task.ece:.3f}; certain: {task.certain:.1%} of the rows, "
+        f"accuracy on these {task.certain_accuracy:.1%}"
     )
 
 
-def _show_checks(title: str, checks: Sequence[Check], console: Console) -> None:
+def _print_checks(title: str, checks: Sequence[Check], console: Console) -> None:
     table = Table(title=title, title_justify="left")
     for heading in ("", "pairs", "failed", "rate"):
         table.add_column(heading, justify="right" if heading else "left")

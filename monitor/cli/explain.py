@@ -13,8 +13,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from monitor.cli.options import config_option, examples, json_option, plain_errors
-from monitor.runtime import log, settings
+from monitor.cli.options import config_option, examples, json_option, load_settings, plain_errors
 from stream.domain.documents import Prediction, printable
 from stream.domain.wire import prediction_fields
 
@@ -167,12 +166,11 @@ def explain(
     as_json: bool,
 ) -> None:
     """Explain the label of a text: a weight for each word, and the sentiment towards names in it."""
-    loaded_settings = settings.load(config)
-    log.set_up(loaded_settings.log)
+    settings = load_settings(config)
     from models.inference.engine import Engine
 
     # Gradients need PyTorch.
-    engine = Engine.load(loaded_settings.models.model_copy(update={"backend": "torch"}))
+    engine = Engine.load(settings.models.model_copy(update={"backend": "torch"}))
     answer = explain_with_targets(engine, text, task, method, targets)
     if page is not None:
         page.write_text(as_html(answer), encoding="utf-8")

@@ -5,19 +5,22 @@ import click
 from monitor.cli.alerts import rules
 from monitor.cli.backtest.command import backtest
 from monitor.cli.bench import bench
+from monitor.cli.classify import classify
 from monitor.cli.daemon import healthy, run
 from monitor.cli.db import db
 from monitor.cli.demo import demo, sample
 from monitor.cli.doctor import doctor
+from monitor.cli.evaluate import evaluate
 from monitor.cli.explain import explain
 from monitor.cli.feed import feed
 from monitor.cli.listen import listen
-from monitor.cli.models import classify, evaluate, models, train
+from monitor.cli.models import models
 from monitor.cli.offsets import offsets
 from monitor.cli.options import examples
 from monitor.cli.settings import show_settings
 from monitor.cli.store import purge, relabel, replay
 from monitor.cli.topics import topics
+from monitor.cli.train import train
 
 
 @click.group(

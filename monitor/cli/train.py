@@ -1,85 +1,247 @@
-"""`monitor train`: rows of files or of a recipe in, a model folder or a new version out."""
+"""`monitor train`: labelled rows in, a model folder or a new version in the registry out."""
 
-import logging
-import random
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from models.data.dataset import Recipe, Row, Source, read_recipe, read_rows, read_source
-from models.errors import DataError
-from models.network import registry
-from models.settings import SHIPPED_WEIGHTS
-from models.training.fit import FitOptions, Progress
-from models.training.train import TrainingOptions, TrainingResult, drill_rows, lesson_rows, train
-from stream.domain.documents import SENTIMENTS
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
-log = logging.getLogger(__name__)
+from monitor.cli.options import EXISTING, examples, json_option, map_option, plain_errors
+from monitor.runtime import log
+from monitor.runtime.settings import Settings
 
+if TYPE_CHECKING:
+    from models.training import options as training
+    from models.training.train import TrainingResult
+
+Options = TypeVar("Options")
+# Where a run writes before its version is added to the registry.
 UNFINISHED = "unfinished"
 
 
-def run(files: Sequence[Path], options: Mapping[str, Any], progress: Progress) -> tuple[Path, TrainingResult]:
-    """Train as the command line said; the folder of the model and what came out."""
-    sources, rows = sources_and_rows(files, options)
-    valid = read_rows(options["valid_files"], options["columns"])
-    root, out = options["registry"], options["out"]
-    if out is None:
-        root.mkdir(parents=True, exist_ok=True)
-    own = {field.name for field in fields(TrainingOptions)} - {"fit", "out", "base"}
-    of_fit = {field.name for field in fields(FitOptions)}
-    chosen = TrainingOptions(
-        out=out or root / UNFINISHED,
-        base=options["base"] or str(SHIPPED_WEIGHTS),
-        fit=FitOptions(**{name: value for name, value in options.items() if name in of_fit}),
-        **{name: value for name, value in options.items() if name in own},
+@click.command(
+    epilog=examples(
+        "monitor train --train labels.csv",
+        "monitor train --train a.jsonl --train b.csv --valid c.jsonl \\",
+        "    --map text=headline,sentiment=mood --method lora",
+        "monitor train --recipe models/recipes/en.yaml --root ./data --base ./minilm --out ./mine",
+        "monitor models promote VERSION && MONITOR_MODELS__WEIGHTS=registry monitor run",
     )
-    result = train(chosen, rows, valid, sources, progress)
-    return out or registry.add(root, chosen.out, result.info), result
+)
+@click.option(
+    "--train", "files", type=EXISTING, multiple=True, help="Labelled rows, .jsonl or .csv; can be repeated."
+)
+@click.option(
+    "--recipe", type=EXISTING, help="YAML file of sources, their columns and the meaning of values."
+)
+@click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the recipe's files.  [default: the recipe's folder]",
+)
+@click.option("--licensed-only", is_flag=True, help="Skip the recipe's sources without a licence.")
+@click.option(
+    "--valid",
+    "valid_files",
+    type=EXISTING,
+    multiple=True,
+    help="Validation rows.  [default: hold out some rows]",
+)
+@click.option(
+    "--base",
+    default=None,
+    help="Trained model, Hugging Face name or local encoder to start from.  [default: the shipped model]",
+)
+@click.option(
+    "--language",
+    "languages",
+    multiple=True,
+    default=("en",),
+    show_default=True,
+    help="Languages of the rows (ISO 639-1).",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write.  [default: a new version in the registry]",
+)
+@click.option(
+    "--registry",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("registry"),
+    show_default=True,
+)
+@click.option(
+    "--join",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Model to copy the parts for other languages from.",
+)
+@click.option("--name", default="house", show_default=True, help="Prefix of the version.")
+@click.option(
+    "--method", type=click.Choice(["full", "lora", "adalora", "ia3"]), default="full", show_default=True
+)
+@click.option(
+    "--rank", type=click.IntRange(1), default=8, show_default=True, help="Rank of LoRA and AdaLoRA."
+)
+@click.option(
+    "--pooling",
+    type=click.Choice(["additive", "dot", "multihead", "mean", "first"]),
+    default="additive",
+    show_default=True,
+    help="Pooling of the heads on a new encoder.",
+)
+@click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Model to distil from; can be repeated, the mean is used.",
+)
+@click.option("--layers", type=click.IntRange(0), default=0, help="Layers to keep; 0 for all.")
+@click.option("--vocabulary", type=click.IntRange(0), default=0, help="Word vectors to keep; 0 for all.")
+@click.option(
+    "--max-loss",
+    type=click.FloatRange(0),
+    default=0.5,
+    show_default=True,
+    help="Points of macro-F1 that int8, bfloat16 or fewer layers may cost.",
+)
+@click.option("--frozen", type=click.IntRange(0), default=0, help="Lowest layers to freeze.")
+@click.option("--max-tokens", type=click.IntRange(8, 512), default=128, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True)
+@click.option("--label-smoothing", type=click.FloatRange(0, 0.5), default=0.1, show_default=True)
+@click.option("--class-weights", is_flag=True, help="Give rare labels more weight.")
+@click.option(
+    "--averaging",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.999,
+    show_default=True,
+    help="Decay of the moving average of the weights.",
+)
+@click.option(
+    "--augmentation",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Probability of each meaning-preserving edit.",
+)
+@click.option("--r-drop", type=click.FloatRange(0), default=0.0, show_default=True)
+@click.option(
+    "--rehearsal",
+    type=click.IntRange(0),
+    help="Written sentences of the project to add against forgetting.  [default: as many as own rows]",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="Stop after this many epochs without improvement.",
+)
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Train this many times; keep the best run or the mean of the weights.",
+)
+@map_option("text, title, topic, sentiment, entities")
+@json_option
+@plain_errors
+def train(as_json: bool, registry: Path, **values: Any) -> None:
+    """Fine-tune a classifier on labelled rows; repeat the command with the same options to resume."""
+    log.set_up(Settings().log)
+    from models.settings import SHIPPED_WEIGHTS
+    from models.training.options import DataOptions, FitOptions, TrainingOptions
+
+    values["base"] = values["base"] or str(SHIPPED_WEIGHTS)
+    out = values.pop("out")
+    data = _options(DataOptions, values)
+    options = _options(
+        TrainingOptions, {**values, "out": out or registry / UNFINISHED, "fit": _options(FitOptions, values)}
+    )
+    with _progress_bar() as progress:
+        result = train_on_files(data, options, progress)
+    folder = out or _add_to_registry(registry, options.out, result)
+    if as_json:
+        click.echo(json.dumps(_as_dict(result, folder)))
+        return
+    click.echo(f"{result.info.version} written to {folder} in {result.seconds:.0f} s")
+    click.echo((folder / "README.md").read_text(encoding="utf-8"))
 
 
-def sources_and_rows(files: Sequence[Path], options: Mapping[str, Any]) -> tuple[list[Source], list[Row]]:
-    """What to train on: files, a recipe's sources, drills, and lessons against forgetting."""
-    sources = [Source.plain(file, options["columns"]) for file in files]
-    recipe = read_recipe(options["recipe"], options["root"]) if options["recipe"] else Recipe(sources=[])
-    sources += recipe.sources
-    if options["licensed_only"]:
-        sources = [source for source in sources if source.licence or source.file in files]
-    if not sources:
-        raise DataError("nothing to train on: give files of labelled rows, or a recipe")
-    own = [only_asked(read_source(source)) for source in sources]
-    rows = [row for rows in own for row in rows]
-    return sources, rows + drill_rows(recipe.drills, options["seed"]) + _rehearsed(len(rows), options)
+def train_on_files(
+    data: training.DataOptions, options: training.TrainingOptions, progress: training.Progress
+) -> TrainingResult:
+    """Read the rows and train.  Raises DataError and WeightsError."""
+    from models.data.dataset import read_rows
+    from models.training.rows import training_rows
+    from models.training.train import train as train_model
+
+    sources, rows = training_rows(data, options)
+    valid = read_rows(data.valid_files, data.columns)
+    return train_model(options, rows, valid, sources, progress)
 
 
-def only_asked(rows: list[Row]) -> list[Row]:
-    """Sentiments that no row of a file has were never asked for there: not that its texts are never so.
-
-    Posts marked bullish or bearish by their authors would else teach that nothing is neutral.
-    """
-    said = [row.labels["sentiment"] for row in rows if "sentiment" in row.labels]
-    found = tuple(name for name in SENTIMENTS if any(name in label.names for label in said))
-    if not found or len(found) == len(SENTIMENTS) or any(label.among for label in said):
-        return rows
-    log.warning(
-        "%s: no row is %s: taken as never asked for",
-        rows[0].source, " or ".join(name for name in SENTIMENTS if name not in found),
-    )  # fmt: skip
-    return [
-        replace(row, labels={**row.labels, "sentiment": replace(row.labels["sentiment"], among=found)})
-        if "sentiment" in row.labels
-        else row
-        for row in rows
-    ]
+def _options(options_type: type[Options], values: Mapping[str, Any]) -> Options:
+    """The dataclass from the command-line values of the same names."""
+    names = {field.name for field in fields(options_type)}  # type: ignore[arg-type]
+    return options_type(**{name: value for name, value in values.items() if name in names})
 
 
-def _rehearsed(rows: int, options: Mapping[str, Any]) -> list[Row]:
-    """So many of the project's written lessons that a trained model does not forget over a house's own rows
-    what they do not show: as many as there are rows, where a recipe brings no lessons of its own."""
-    wanted = rows if options["rehearsal"] is None else options["rehearsal"]
-    bare = options["base"] is not None and not (Path(options["base"]) / "model.json").is_file()
-    if options["recipe"] or bare or not wanted:
-        return []
-    known = [row for language in options["languages"] for row in lesson_rows(language)]
-    return random.Random(options["seed"]).sample(known, min(wanted, len(known)))
+def _add_to_registry(registry: Path, folder: Path, result: TrainingResult) -> Path:
+    from models.network import registry as model_registry
+
+    return model_registry.add(registry, folder, result.info)
+
+
+def _as_dict(result: TrainingResult, folder: Path) -> dict[str, Any]:
+    """The result as --json prints it."""
+    return {
+        "version": result.info.version,
+        "folder": str(folder),
+        "seconds": result.seconds,
+        "scores": result.part.scores,
+        "leaks": result.leaks,
+        "kept": result.best.name,
+        "runs": {run.name: {"score": run.score, "curve": run.curve} for run in result.runs},
+    }
+
+
+@contextmanager
+def _progress_bar() -> Iterator[training.Progress]:
+    """A progress bar on standard error; nothing if that is not a terminal."""
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("reading", total=None)
+
+        def advance(step: int, steps: int, note: str) -> None:
+            bar.update(task, completed=step, total=steps, description=note)
+
+        yield advance

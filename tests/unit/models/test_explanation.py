@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 
-from models.data.drills import drills, lessons
-from models.evaluation.robustness import CHECKS, _read, faithfulness, robustness, without
+from models.data.augmentation_sets import generated_sentences, written_sentences
+from models.evaluation.robustness import CHECKS, delete_spans, faithfulness, read_pairs, robustness
 from models.inference.drift import Profiler, drift, stability_index
 from models.inference.engine import Engine
 from models.inference.explain import carrying, explain
@@ -57,8 +57,8 @@ def test_chinese_words_are_the_pieces_of_the_tokenizer(engine: Engine) -> None:
     assert "".join(span.text for span in found.words) == "公司股价暴跌，投资者损失惨重"
 
 
-def test_deleting_takes_out_what_was_named() -> None:
-    assert without("shares plunge today", [(7, 14), (0, 7)]) == "today"
+def test_deleting_spans_keeps_the_rest_of_the_text() -> None:
+    assert delete_spans("shares plunge today", [(7, 14), (0, 7)]) == "today"
 
 
 class Keyword:
@@ -90,7 +90,7 @@ def test_faithfulness_tells_evidence_from_decoration() -> None:
 
 @pytest.mark.parametrize(("language", "least"), [("en", 300), ("zh", 150)])
 def test_there_are_enough_pairs_and_no_text_twice(language: str, least: int) -> None:
-    same, directions = _read(f"same_{language}.csv"), _read(f"directions_{language}.csv")
+    same, directions = read_pairs(f"same_{language}.csv"), read_pairs(f"directions_{language}.csv")
     assert len(same) + len(directions) >= least
     texts = [pair[side] for pair in same + directions for side in "ab"]
     assert len(texts) == len(set(texts))
@@ -102,9 +102,9 @@ def test_there_are_enough_pairs_and_no_text_twice(language: str, least: int) -> 
 
 def test_nothing_that_is_checked_was_trained_on() -> None:
     for language in ("en", "zh"):
-        trained = {text for text, _ in drills(language, 4000, seed=1)}
-        pairs = _read(f"same_{language}.csv") + _read(f"directions_{language}.csv")
-        trained |= {text for text, _ in lessons(language)}
+        trained = {text for text, _ in generated_sentences(language, 4000, seed=1)}
+        pairs = read_pairs(f"same_{language}.csv") + read_pairs(f"directions_{language}.csv")
+        trained |= {text for text, _ in written_sentences(language)}
         assert not trained & {pair[side] for pair in pairs for side in "ab"}
 
 
@@ -157,16 +157,16 @@ def test_other_texts_go_through_every_step(text: str) -> None:
     assert not is_plain(text)
 
 
-def test_drills_are_distinct_balanced_and_repeatable() -> None:
+def test_generated_sentences_are_distinct_balanced_and_repeatable() -> None:
     for language in ("en", "zh"):
-        found = drills(language, 900, seed=2)
-        assert found == drills(language, 900, seed=2)
-        assert len({text for text, _ in found}) == 900
-        moods = [labels["sentiment"] for _, labels in found]
+        sentences = generated_sentences(language, 900, seed=2)
+        assert sentences == generated_sentences(language, 900, seed=2)
+        assert len({text for text, _ in sentences}) == 900
+        moods = [labels["sentiment"] for _, labels in sentences]
         assert all(moods.count(mood) == 300 for mood in SENTIMENTS)
-        assert len({labels["topic"] for _, labels in found}) == 20
+        assert len({labels["topic"] for _, labels in sentences}) == 20
     with pytest.raises(ValueError, match="xx"):
-        drills("xx", 10, seed=1)
+        generated_sentences("xx", 10, seed=1)
 
 
 def profiled(share: float, memory: int | None = None, n: int = 2000) -> Profiler:

@@ -20,8 +20,9 @@ from models.inference.engine import Engine
 from models.network import artifact
 from models.settings import ModelSettings
 from models.training.adapters import Method
-from models.training.fit import FitOptions
-from models.training.train import TrainingOptions, TrainingResult, report_leaks, split, teach, train
+from models.training.options import FitOptions, TrainingOptions
+from models.training.teachers import teacher_probabilities
+from models.training.train import TrainingResult, report_leaks, split, train
 
 FILLERS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "mnrst"]
 WORDS = ["profit", "loss", "oil", "bank", "rises", "falls", "flat", "http", *FILLERS]
@@ -136,7 +137,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(base: Path, tmp_path: Pa
     with pytest.raises(Stopped):
         train(options, rows(10), progress=stop)
     assert (tmp_path / "cut" / "checkpoint-1.pt").is_file()
-    with pytest.raises(WeightsError, match="is of a run with other options"):
+    with pytest.raises(WeightsError, match="belongs to a run with other options"):
         train(replace(options, fit=replace(fit, learning_rate=1e-5)), rows(10))
     first: list[str] = []
     again = train(options, rows(10), progress=lambda step, steps, note: first.append(note))
@@ -168,7 +169,7 @@ def test_targets_learn_their_own_sentiment(base: Path, tmp_path: Path) -> None:
             data.append(Row(text, {}, targets))
     run(base, tmp_path, data, fit=replace(FAST, epochs=25))
     engine = loaded(tmp_path)
-    up, down = engine.judge_targets("oil rises bam ban bank falls", [(0, 3), (18, 22)], "xx")
+    up, down = engine.classify_targets("oil rises bam ban bank falls", [(0, 3), (18, 22)], "xx")
     assert (up.sentiment, down.sentiment) == ("positive", "negative")
     assert engine.info.target_sentiment_error("xx") is None
 
@@ -183,7 +184,7 @@ def test_targets_that_are_never_positive_alone_give_a_model_without_target_senti
     for name in ("bare", "tuned"):
         engine = loaded(tmp_path / name)
         assert engine.info.target_sentiment_error("xx")
-        (towards,) = engine.judge_targets("oil rises bam ban bank falls", [(0, 3)], "xx")
+        (towards,) = engine.classify_targets("oil rises bam ban bank falls", [(0, 3)], "xx")
         assert towards.sentiment is None
 
 
@@ -225,7 +226,7 @@ def test_a_teacher_is_not_asked_for_what_is_known(base: Path, tmp_path: Path) ->
     options = TrainingOptions(
         out=tmp_path / "student", languages=("xx",), teachers=(tmp_path / "teacher",), fit=FAST
     )
-    for task, soft in teach(options, labels, asked, None).items():
+    for task, soft in teacher_probabilities(options, labels, asked, None).items():
         assert np.isnan(soft[0]).all() and soft.shape == (3, len(labels[task]))
         assert np.allclose(soft[1:].sum(-1), 1)
 

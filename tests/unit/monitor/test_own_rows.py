@@ -1,43 +1,42 @@
-"""What `monitor train` makes of files before training begins."""
+"""Which rows `monitor train` trains on: the files, and written sentences against forgetting."""
 
 import json
 from pathlib import Path
+from typing import Any
 
+from models.data.augmentation_sets import WRITTEN
 from models.data.dataset import Row
-from monitor.cli.train import only_asked, sources_and_rows
+from models.training.options import DataOptions, TrainingOptions
+from models.training.rows import restrict_to_used_sentiments, training_rows
 
 
-def options(**given: object) -> dict[str, object]:
-    return {"columns": {}, "recipe": None, "root": None, "licensed_only": False, "seed": 1,
-            "rehearsal": None, "base": None, "languages": ("en",)} | given  # fmt: skip
-
-
-def labels(path: Path, *moods: str) -> Path:
+def labelled_file(path: Path, *sentiments: str) -> Path:
     path.write_text(
-        "".join(json.dumps({"text": f"t{i}", "sentiment": m}) + "\n" for i, m in enumerate(moods))
+        "".join(json.dumps({"text": f"t{i}", "sentiment": name}) + "\n" for i, name in enumerate(sentiments))
     )
     return path
 
 
-def test_sentiments_that_a_file_never_has_were_never_asked_for(tmp_path: Path) -> None:
-    rows = only_asked(
+def test_sentiments_that_never_occur_in_a_file_are_treated_as_not_asked_for() -> None:
+    rows = restrict_to_used_sentiments(
         [Row.of("a", sentiment="positive"), Row.of("b", sentiment="negative"), Row.of("c", topic="IPO")]
     )
     assert [row.labels["sentiment"].among for row in rows[:2]] == [("positive", "negative")] * 2
     assert "sentiment" not in rows[2].labels
-    every = [Row.of("a", sentiment=name) for name in ("positive", "neutral", "negative")]
-    assert only_asked(every) == every
+    all_sentiments = [Row.of("a", sentiment=name) for name in ("positive", "neutral", "negative")]
+    assert restrict_to_used_sentiments(all_sentiments) == all_sentiments
 
 
-def test_as_many_lessons_as_rows_go_along_and_none_to_a_bare_encoder(tmp_path: Path) -> None:
-    file = labels(tmp_path / "own.jsonl", *["positive", "neutral", "negative"] * 10)
+def test_as_many_written_sentences_as_rows_are_added_except_to_a_bare_encoder(tmp_path: Path) -> None:
+    file = labelled_file(tmp_path / "own.jsonl", *["positive", "neutral", "negative"] * 10)
 
-    def lessons(**given: object) -> int:
-        _, rows = sources_and_rows([file], options(**given))
-        return sum(row.source == "lessons" for row in rows)
+    def written(rehearsal: int | None = None, **options: Any) -> int:
+        data = DataOptions(files=(file,), rehearsal=rehearsal)
+        _, rows = training_rows(data, TrainingOptions(out=tmp_path, **options))
+        return sum(row.source == WRITTEN for row in rows)
 
-    assert lessons() == 30
-    assert lessons(rehearsal=7) == 7
-    assert lessons(rehearsal=0) == 0
-    assert lessons(languages=("de",)) == 0
-    assert lessons(base=str(tmp_path)) == 0
+    assert written() == 30
+    assert written(rehearsal=7) == 7
+    assert written(rehearsal=0) == 0
+    assert written(languages=("de",)) == 0
+    assert written(base=str(tmp_path)) == 0

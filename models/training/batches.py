@@ -1,0 +1,135 @@
+"""Training batches: rows as padded tensors, and the order in which batches are drawn."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tokenizers import Encoding
+from torch import Tensor
+
+from models.data.dataset import Label, Row
+from models.network.classifier import Inputs, span_mask
+from models.network.network import Network
+from models.training.augment import augment
+from stream.domain.documents import SENTIMENTS
+
+# Rows are sorted by length within pools of this many batches.
+POOL_BATCHES = 50
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Tokenised rows.  For each task, `allowed` and `among` are bool [rows, labels] and `known` [rows].
+
+    `teacher` [rows, labels] are a teacher's probabilities, NaN for rows it was not asked about; empty without
+    a teacher.  `target_text` [targets], `target_spans` [targets, tokens], `target_allowed`
+    [targets, sentiments].
+    """
+
+    inputs: Inputs
+    allowed: dict[str, Tensor]
+    among: dict[str, Tensor]
+    known: dict[str, Tensor]
+    teacher: dict[str, Tensor]
+    target_text: Tensor
+    target_spans: Tensor
+    target_allowed: Tensor
+
+
+class BatchBuilder:
+    """Turns rows into training batches; texts are edited on the fly if augmentation is on.
+
+    `teacher` are a teacher's probabilities [rows, labels] for each task.  `rng` draws the edits.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        rows: Sequence[Row],
+        teacher: Mapping[str, np.ndarray],
+        device: torch.device,
+        augmentation: float,
+        rng: random.Random,
+    ) -> None:
+        self.network, self.rows, self.teacher, self.device = network, rows, teacher, device
+        self.augmentation, self.rng = augmentation, rng
+        self._label_index = {
+            task: {name: i for i, name in enumerate(names)} for task, names in network.labels.items()
+        }
+
+    def build(self, positions: Sequence[int]) -> TrainingBatch:
+        """The batch of the rows at these positions."""
+        rows = [self.rows[i] for i in positions]
+        encodings = self.network.tokenizer.encode_batch([self._text(row) for row in rows])
+        inputs = self.network.inputs(encodings).to(self.device)
+        allowed, among, known, teacher = {}, {}, {}, {}
+        for task, names in self.network.labels.items():
+            labels = [row.labels.get(task) for row in rows]
+            allowed[task] = self._mask(task, [label.names if label else () for label in labels])
+            among[task] = self._mask(task, [(label.among or names) if label else names for label in labels])
+            known[task] = allowed[task].any(-1)
+            if task in self.teacher:
+                probabilities = self.teacher[task][list(positions)]
+                teacher[task] = torch.from_numpy(probabilities).float().to(self.device)
+        targets = self._targets(rows, encodings, inputs.ids.shape[1])
+        return TrainingBatch(inputs, allowed, among, known, teacher, *targets)
+
+    def _text(self, row: Row) -> str:
+        """The row's text, edited unless targets point into it."""
+        if not self.augmentation or row.targets:
+            return row.text
+        return augment(row.text, self.rng, self.augmentation)
+
+    def _mask(self, task: str, names: Sequence[Sequence[str]]) -> Tensor:
+        mask = torch.zeros(len(names), len(self.network.labels[task]), dtype=torch.bool)
+        for row, row_names in enumerate(names):
+            for name in row_names:
+                mask[row, self._label_index[task][name]] = True
+        return mask.to(self.device)
+
+    def _targets(
+        self, rows: Sequence[Row], encodings: Sequence[Encoding], tokens: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`target_text`, `target_spans` and `target_allowed` of the targets with at least one token."""
+        texts, spans, labels = [], [], []
+        for position, (row, encoding) in enumerate(zip(rows, encodings, strict=True)):
+            for target in row.targets:
+                span = span_mask(encoding, target.start, target.end)
+                if any(span):
+                    texts.append(position)
+                    spans.append(span + [False] * (tokens - len(span)))
+                    labels.append(target.label)
+        span_tensor = torch.tensor(spans, dtype=torch.bool).view(len(spans), tokens)
+        allowed = sentiment_mask(labels)
+        return torch.tensor(texts).to(self.device), span_tensor.to(self.device), allowed.to(self.device)
+
+
+def sentiment_mask(labels: Sequence[Label]) -> Tensor:
+    """Which sentiments each label allows: bool [labels, sentiments]."""
+    rows = [[name in label.names for name in SENTIMENTS] for label in labels]
+    return torch.tensor(rows, dtype=torch.bool).view(len(rows), len(SENTIMENTS))
+
+
+def shuffled_batches(lengths: Sequence[int], batch_size: int, rng: random.Random) -> list[list[int]]:
+    """Row positions in random batches of similar lengths: shuffled pools, each sorted by length, then cut."""
+    order = list(range(len(lengths)))
+    rng.shuffle(order)
+    batches = []
+    for start in range(0, len(order), batch_size * POOL_BATCHES):
+        pool = sorted(order[start : start + batch_size * POOL_BATCHES], key=lengths.__getitem__)
+        batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+    rng.shuffle(batches)
+    return batches
+
+
+def class_weights(labels: Mapping[str, Sequence[str]], rows: Sequence[Row]) -> dict[str, Tensor]:
+    """For each task, the inverse root of each label's frequency, scaled to mean one over the rows."""
+    weights = {}
+    for task, names in labels.items():
+        singles = [label.only for row in rows if (label := row.labels.get(task)) and label.only]
+        counts = np.array([max(1, singles.count(name)) for name in names], float)
+        raw = 1 / np.sqrt(counts)
+        weights[task] = torch.tensor(raw / (raw * counts).sum() * counts.sum()).float()
+    return weights

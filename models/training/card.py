@@ -1,0 +1,87 @@
+"""The card of a trained model: what was trained, on what, and how good it is, as Markdown."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.data.dataset import Row, Source
+from models.network import artifact
+from models.training.options import TrainingOptions
+
+if TYPE_CHECKING:
+    from models.training.train import TrainingResult
+
+
+def model_card(
+    options: TrainingOptions,
+    result: "TrainingResult",
+    rows: Sequence[Row],
+    sources: Sequence[Source],
+    size: str,
+) -> str:
+    """The text of README.md in the model folder; `size` says which layers and word vectors are kept."""
+    lines = [
+        f"# {result.info.version}",
+        "",
+        _summary(options, result, size),
+        "",
+        "| source | rows | licence as stated |",
+        "|---|---|---|",
+        *_source_lines(rows, sources),
+    ]
+    if options.teachers:
+        versions = ", ".join(artifact.read_info(folder).version for folder in options.teachers)
+        lines += ["", f"Teachers: {versions}."]
+    lines += [
+        "",
+        "Best epoch, on rows that were not trained on (int8, as stored); ECE after temperature scaling on the"
+        " same rows:",
+        "",
+        "| task | rows | accuracy | macro-F1 | ECE |",
+        "|---|---|---|---|---|",
+        *_score_lines(result.part),
+        "",
+        "Score on the held-out rows, after each epoch:",
+        "",
+        "| run | best | epochs |",
+        "|---|---|---|",
+        *_run_lines(result),
+        "",
+        f"Validation rows that nearly repeat training rows: {result.leaks}.",
+    ]
+    if not result.part.target_sentiment:
+        lines += ["", "No sentiment towards names: no rows taught it."]
+    return "\n".join(lines) + "\n"
+
+
+def _summary(options: TrainingOptions, result: "TrainingResult", size: str) -> str:
+    weights = "all weights" if options.method == "full" else f"{options.method} of rank {options.rank}"
+    fit = options.fit
+    return (
+        f"Languages: {', '.join(result.info.languages)}.  This run trained {', '.join(options.languages)}: "
+        f"base `{Path(options.base).name}` ({size}), {weights}, {options.pooling} pooling, up to "
+        f"{fit.epochs} epochs, learning rate {fit.learning_rate:g}, batch size {fit.batch_size}, "
+        f"{result.seconds:.0f} s."
+    )
+
+
+def _source_lines(rows: Sequence[Row], sources: Sequence[Source]) -> Iterator[str]:
+    licences = {source.title_or_file: source.licence or "not stated" for source in sources}
+    for name, count in Counter(row.source for row in rows).most_common():
+        yield f"| {name or 'rows'} | {count} | {licences.get(name, 'written by the project')} |"
+
+
+def _score_lines(part: artifact.PartInfo) -> Iterator[str]:
+    for task, scores in part.scores.items():
+        n = scores.get("n", 0) + scores.get("n_of_several", 0)
+        accuracy = scores.get("accuracy", scores.get("accuracy_of_several", float("nan")))
+        macro = f"{scores['macro_f1']:.3f}" if "macro_f1" in scores else "-"
+        yield f"| {task} | {n:.0f} | {accuracy:.3f} | {macro} | {scores['ece']:.3f} |"
+
+
+def _run_lines(result: "TrainingResult") -> Iterator[str]:
+    for run in result.runs:
+        curve = ", ".join(f"{value:.3f}" for value in run.curve)
+        mark = " (kept)" if run is result.best else ""
+        yield f"| {run.name}{mark} | {run.score:.3f} | {curve} |"

@@ -1,0 +1,140 @@
+"""The network that a training run starts from: a trained model's part, or a bare encoder with new heads."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoModel, AutoTokenizer
+
+from models.data.dataset import Row
+from models.errors import DataError, WeightsError
+from models.inference.normalize import normal_form
+from models.network import artifact
+from models.network.classifier import AttentionClassifier
+from models.network.network import Network
+from models.training.adapters import adapt
+from models.training.options import TrainingOptions
+from models.training.trimming import drop_layers, trim_vocabulary
+from stream.domain.documents import SENTIMENTS, TASKS
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network to train.
+
+    `other_parts` are the parts for other languages, in the folder `other_parts_in`, that the new model takes
+    over.  `size` says in words which layers and word vectors are kept.  `target_sentiment` says whether the
+    head for the sentiment towards names is already trained.
+    """
+
+    network: Network
+    other_parts: tuple[artifact.PartInfo, ...] = ()
+    other_parts_in: Path | None = None
+    size: str = ""
+    target_sentiment: bool = False
+
+
+def load_start(options: TrainingOptions, rows: Sequence[Row]) -> Start:
+    """Load, trim and freeze the network to train; `rows` are all rows with labels.
+
+    Raises WeightsError and DataError.
+    """
+    base = Path(options.base)
+    if (base / "model.json").is_file():
+        start = _from_trained_model(options, base, rows)
+    else:
+        start = _from_bare_encoder(options, rows)
+    start = _trimmed(options, start, [row.text for row in rows])
+    encoder: Any = start.network.classifier.encoder
+    if options.frozen:
+        encoder.embeddings.requires_grad_(False)
+        for layer in list(encoder.encoder.layer)[: options.frozen]:
+            layer.requires_grad_(False)
+    start.network.tokenizer.no_padding()
+    start.network.tokenizer.enable_truncation(options.max_tokens)
+    steps = len(rows) // options.fit.batch_size * options.fit.epochs
+    start.network.classifier.encoder = adapt(encoder, options.method, options.rank, steps)
+    return start
+
+
+def _trimmed(options: TrainingOptions, start: Start, texts: Sequence[str]) -> Start:
+    """Drop layers and word vectors as the options say."""
+    network = start.network
+    encoder: Any = network.classifier.encoder
+    size = [f"{encoder.config.num_hidden_layers} layers"]
+    if options.layers:
+        size = [f"layers {', '.join(map(str, drop_layers(encoder, options.layers)))}"]
+    if options.vocabulary:
+        tokenizer, ids = trim_vocabulary(encoder, network.tokenizer, texts, options.vocabulary)
+        network = replace(network, tokenizer=tokenizer, pad_id=encoder.config.pad_token_id)
+        size.append(f"{len(ids)} word vectors")
+    return replace(start, network=network, size=", ".join(size))
+
+
+def _from_trained_model(options: TrainingOptions, base: Path, rows: Sequence[Row]) -> Start:
+    info = artifact.read_info(base)
+    part_info = next((part for part in info.parts if options.languages[0] in part.languages), None)
+    if part_info is None:
+        raise WeightsError(
+            f"{base} reads {', '.join(info.languages)}, not {options.languages[0]}: choose another base "
+            "or another --language"
+        )
+    network = artifact.load_part(base, part_info, info.labels).network
+    labels = {task: label_names(rows, task, info.labels[task]) for task in TASKS}
+    others = tuple(other for other in info.parts if other is not part_info)
+    if labels != info.labels:
+        log.warning(
+            "the rows have topics that %s does not know: the topic head is trained from scratch and the "
+            "parts for other languages are left out",
+            base,
+        )
+        network, others = _with_new_topics(network, labels, part_info.pooling), ()
+    return Start(network, others, base, target_sentiment=part_info.target_sentiment)
+
+
+def _with_new_topics(network: Network, labels: dict[str, tuple[str, ...]], pooling: str) -> Network:
+    """The same network with a new topic head; the heads for sentiment and targets are kept."""
+    encoder: Any = network.classifier.encoder
+    classifier = AttentionClassifier(encoder, int(encoder.config.hidden_size), labels, pooling)
+    classifier.heads["sentiment"] = network.classifier.heads["sentiment"]
+    classifier.target = network.classifier.target
+    return replace(network, classifier=classifier, labels=labels)
+
+
+def _from_bare_encoder(options: TrainingOptions, rows: Sequence[Row]) -> Start:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(options.base, trust_remote_code=False)
+        encoder = AutoModel.from_pretrained(options.base, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"base encoder {options.base!r} cannot be loaded: {error}") from error
+    encoder = artifact.drop_pooler(encoder.float())
+    fast = tokenizer.backend_tokenizer
+    fast.normalizer = normal_form(fast)
+    model_folders = [folder for folder in (*options.teachers, options.join) if folder]
+    topics = artifact.read_info(model_folders[0]).labels if model_folders else {}
+    labels = {task: label_names(rows, task, topics.get(task, ())) for task in TASKS}
+    classifier = AttentionClassifier(encoder, int(encoder.config.hidden_size), labels, options.pooling)
+    network = Network(classifier, fast, tokenizer.pad_token_id or 0, labels)
+    if not options.join:
+        return Start(network)
+    parts = artifact.read_info(options.join).parts
+    others = tuple(part for part in parts if not set(part.languages) & set(options.languages))
+    return Start(network, others, options.join)
+
+
+def label_names(rows: Sequence[Row], task: str, existing: Sequence[str]) -> tuple[str, ...]:
+    """The labels of a task: the three sentiments; the existing topics, then new ones in alphabetical order.
+
+    Raises DataError if there is no topic.
+    """
+    if task == "sentiment":
+        return SENTIMENTS
+    names = {name for row in rows if task in row.labels for name in row.labels[task].names}
+    topics = (*existing, *sorted(names - set(existing)))
+    if not topics:
+        raise DataError(f"no row has a {task} label: give files for both topic and sentiment")
+    return topics
