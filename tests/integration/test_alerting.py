@@ -17,7 +17,7 @@ def receiver() -> Iterator[Receiver]:
         yield server
 
 
-def test_a_surge_is_paged_once_and_resolved_once_though_receiver_and_monitor_fail_in_between(
+def test_a_surge_is_paged_once_and_resolved_once_even_if_receiver_and_monitor_fail_in_between(
     desk: Callable[[str, Mapping[str, str]], Desk], receiver: Receiver
 ) -> None:
     room = desk(SURGE_RULES, {"MONITOR_ALERTS__WEBHOOKS": json.dumps({"desk": receiver.url})})

@@ -21,7 +21,7 @@ RULES = (
 )
 
 
-def test_one_page_and_one_resolve_though_alertmanager_monitor_and_receiver_are_restarted(
+def test_one_page_and_one_resolve_even_if_alertmanager_monitor_and_receiver_are_restarted(
     desk: Callable[[str, Mapping[str, str]], Desk], receiver: Receiver, alertmanager: Alertmanager
 ) -> None:
     managers = json.dumps({"main": alertmanager.url})
@@ -82,7 +82,7 @@ def test_every_prometheus_rule_is_tested_and_every_test_passes(file: Path) -> No
         assert f"alertname: {alert}" in tests.read_text(), f"{alert} is not tested"
 
 
-def test_a_rule_that_never_fires_is_noticed(tmp_path: Path) -> None:
+def test_a_rule_that_never_fires_fails_its_test(tmp_path: Path) -> None:
     promtool = need(lambda: program("promtool"))
     folder = ROOT / "docker" / "prometheus"
     shutil.copytree(folder / "tests", tmp_path / "tests")

@@ -24,12 +24,12 @@ def engine() -> Engine:
     return Engine.load(ModelSettings(dtype="float32"))
 
 
-def test_what_is_compared_gives_the_same_labels(engine: Engine) -> None:
+def test_all_compared_programs_give_the_same_labels(engine: Engine) -> None:
     wanted = [(answer.topic, answer.sentiment) for answer in engine.classify(TEXTS, ["en"] * len(TEXTS))]
     plain = classifier.PlainTorch(engine.tokenizer.part("en"), engine.device, "float32", 4096)(TEXTS)
     labels = engine.info.labels
     assert [
-        (labels["topic"][found["topic"]], labels["sentiment"][found["sentiment"]]) for found in plain
+        (labels["topic"][results["topic"]], labels["sentiment"][results["sentiment"]]) for results in plain
     ] == wanted
     piped = [pipeline(TEXTS, 16) for pipeline in classifier.pipelines(engine.settings)]
     topics, moods = (
@@ -39,7 +39,7 @@ def test_what_is_compared_gives_the_same_labels(engine: Engine) -> None:
     assert list(zip(topics, moods, strict=True)) == wanted
 
 
-def test_the_work_of_a_text_is_that_of_its_matrices(engine: Engine) -> None:
+def test_the_operations_of_a_text_are_those_of_its_matrices(engine: Engine) -> None:
     network = engine.tokenizer.part("en").network.classifier
     config = network.encoder.config
     h, f, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
@@ -50,25 +50,25 @@ def test_the_work_of_a_text_is_that_of_its_matrices(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("number_type", ["float32", "bfloat16", "int8"])
-def test_matrices_are_multiplied_in_every_type_that_an_engine_computes_in(number_type: str) -> None:
+def test_the_matrix_peak_is_measured_in_every_number_type_of_the_engine(number_type: str) -> None:
     count, multiply = classifier.multiplying(torch.device("cpu"), number_type, 64)
     multiply()
     assert count == classifier.PRODUCTS
 
 
-def test_all_take_turns_and_the_median_round_counts() -> None:
+def test_candidates_are_measured_in_turns_and_the_median_counts() -> None:
     called: list[str] = []
-    found = classifier.in_turns(
+    results = classifier.in_turns(
         {"a": (10, lambda: called.append("a")), "b": (5, lambda: called.append("b"))}, 3
     )
     assert called == ["a", "b"] * 4
-    assert len(found["a"].seconds) == 3
+    assert len(results["a"].seconds) == 3
     timing = classifier.Timing(100, (1.0, 4.0, 2.0))
     assert (timing.per_second, timing.rates) == (50.0, [100.0, 25.0, 50.0])
 
 
 @pytest.mark.timeout(400)
-def test_the_stream_a_worker_and_a_loop_by_hand_are_measured_on_embedded_parts(
+def test_the_stream_a_worker_and_a_user_loop_are_measured_on_the_embedded_broker(
     scene: Scene, tmp_path: Path
 ) -> None:
     texts = tmp_path / "texts.txt"
@@ -80,18 +80,18 @@ def test_the_stream_a_worker_and_a_loop_by_hand_are_measured_on_embedded_parts(
         "bench", "--file", str(texts), "--documents", "500", "--rounds", "1", "--json", *parts
     )
     assert done.returncode == 0, done.stderr.decode()
-    found = json.loads(done.stdout)
-    assert found["figures"].keys() == {"stream", "loop"}
-    assert found["figures"]["stream"]["documents"] == 2500
-    assert min(figure["documents_per_second"] for figure in found["figures"].values()) > 0
-    assert found["queries_ms"].keys() >= {"sums of a day", "all rules on all topics"}
-    worker = found["worker"]
+    results = json.loads(done.stdout)
+    assert results["figures"].keys() == {"stream", "loop"}
+    assert results["figures"]["stream"]["documents"] == 2500
+    assert min(figure["documents_per_second"] for figure in results["figures"].values()) > 0
+    assert results["queries_ms"].keys() >= {"sums of a day", "all rules on all topics"}
+    worker = results["worker"]
     assert worker["start_to_first_document_seconds"] > 0
     assert len(worker["memory_megabytes"]) == 4 and worker["memory_at_most_megabytes"] > 100
     assert 0 < worker["latency_p50_milliseconds"] <= worker["latency_p99_milliseconds"]
 
 
-def test_every_round_draws_anew_and_each_candidate_the_same() -> None:
+def test_every_round_has_new_texts_and_all_candidates_get_the_same_ones() -> None:
     draws = classifier.drawn(TEXTS, 3)
     assert len(draws) == 4 and len({len(draw) for draw in draws}) == 1
     assert draws[0] != draws[1] and set(draws[0]) < set(TEXTS)
@@ -106,13 +106,13 @@ SAMPLES = [
 
 
 @pytest.mark.parametrize(("case", "samples", "rate"), SAMPLES, ids=[case[0] for case in SAMPLES])
-def test_the_rate_of_the_stream_is_its_steady_one(
+def test_the_rate_of_the_stream_is_its_steady_rate(
     case: str, samples: list[tuple[float, int]], rate: float
 ) -> None:
     assert steady_rate(samples) == rate
 
 
-def test_ratios_are_those_of_the_figures() -> None:
+def test_ratios_are_computed_from_the_figures() -> None:
     rates = {CLASSIFIER_ALONE: 400.0, "whole": 300.0, "loop": 10.0, "stream": 3000.0}
     figures = {name: {"documents_per_second": rate} for name, rate in rates.items()}
     assert stream_ratios(figures) == {
@@ -121,7 +121,7 @@ def test_ratios_are_those_of_the_figures() -> None:
     assert stream_ratios({"whole": {"documents_per_second": 1.0}}) == {}
 
 
-def test_a_database_with_documents_is_no_place_to_measure(scene: Scene, tmp_path: Path) -> None:
+def test_the_benchmark_refuses_a_database_with_documents(scene: Scene, tmp_path: Path) -> None:
     scene.prepare()
     engine = create_engine(scene.database_url)
     now = datetime.now(UTC)

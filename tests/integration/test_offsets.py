@@ -29,7 +29,7 @@ def forget(scene: Scene) -> None:
     engine.dispose()
 
 
-def test_a_restored_database_is_refused_until_it_was_said_what_to_do(
+def test_a_restored_database_is_refused_until_the_operator_decides(
     scene: Scene, sent: Callable[[str, list[Any]], None]
 ) -> None:
     scene.prepare()
@@ -64,7 +64,7 @@ def test_a_restored_database_is_refused_until_it_was_said_what_to_do(
     assert monitor.stop() == 0
 
 
-def test_what_the_database_lost_is_read_again_from_kafka_beside_the_live_stream(
+def test_documents_that_the_database_lost_are_read_again_while_the_stream_runs(
     scene: Scene, sent: Callable[[str, list[Any]], None]
 ) -> None:
     scene.prepare()

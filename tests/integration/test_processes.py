@@ -44,7 +44,7 @@ def findings(scene: Scene, **environ: str) -> dict[str, tuple[bool, str]]:
     return found
 
 
-def test_the_doctor_finds_nothing_wrong_with_a_prepared_scene(scene: Scene) -> None:
+def test_the_doctor_finds_no_problem_in_a_prepared_scene(scene: Scene) -> None:
     assert "run `monitor topics create`" in findings(scene)["broker"][1]
     assert "run `monitor db upgrade`" in findings(scene)["database"][1]
     scene.prepare()
@@ -53,7 +53,7 @@ def test_the_doctor_finds_nothing_wrong_with_a_prepared_scene(scene: Scene) -> N
     assert found.keys() == {"settings", "model", "rules", "database", "clock", "broker"}
 
 
-def test_the_doctor_names_what_is_down_wrong_or_damaged(scene: Scene) -> None:
+def test_the_doctor_reports_what_is_down_invalid_or_damaged(scene: Scene) -> None:
     nobody = f"127.0.0.1:{free_port()}"
     damaged = Path(shutil.copytree(SHIPPED_WEIGHTS, scene.folder / "weights"))
     (damaged / "en" / "model.safetensors").write_bytes(b"\0" * 1000)
@@ -72,7 +72,7 @@ def test_the_doctor_names_what_is_down_wrong_or_damaged(scene: Scene) -> None:
     assert "MONITOR_DATABASE__URL" in wrong["settings"][1] and "allowed" in wrong["settings"][1]
 
 
-def test_run_says_what_to_do_when_tables_or_topics_are_missing(scene: Scene) -> None:
+def test_run_explains_what_to_do_when_tables_or_topics_are_missing(scene: Scene) -> None:
     done = scene.command("run")
     assert done.returncode == 1
     assert b"run `monitor db upgrade`" in done.stderr
@@ -83,7 +83,7 @@ def test_run_says_what_to_do_when_tables_or_topics_are_missing(scene: Scene) -> 
     assert b"Traceback" not in done.stderr
 
 
-def test_feed_reports_bad_rows_by_line_and_sends_the_others(scene: Scene) -> None:
+def test_feed_reports_bad_rows_by_line_and_sends_the_rest(scene: Scene) -> None:
     scene.prepare()
     lines = [
         {"ts": 1653070860, "headline": "Rates rise"},
@@ -117,7 +117,7 @@ def test_sigterm_under_load_drains_and_a_second_worker_takes_over_without_a_repe
     assert second.stop() == 0
 
 
-def test_the_markers_of_a_transaction_are_no_lag(scene: Scene) -> None:
+def test_transaction_markers_do_not_count_as_lag(scene: Scene) -> None:
     """They take offsets that no message ever fills."""
     scene.prepare()
     monitor, feed = scene.start(), SampleFeed("transaction")
@@ -138,7 +138,9 @@ def test_the_markers_of_a_transaction_are_no_lag(scene: Scene) -> None:
     assert monitor.stop() == 0
 
 
-def test_the_database_may_go_away_and_come_back(scene: Scene, sent: Callable[[str, list[Any]], None]) -> None:
+def test_the_monitor_survives_an_outage_of_the_database(
+    scene: Scene, sent: Callable[[str, list[Any]], None]
+) -> None:
     """A lock on the offsets stands in for a database that does not answer in time."""
     scene.environ["MONITOR_DATABASE__LOCK_SECONDS"] = "1"
     scene.prepare()
@@ -159,7 +161,7 @@ def test_the_database_may_go_away_and_come_back(scene: Scene, sent: Callable[[st
     assert monitor.stop() == 0
 
 
-def test_a_stop_while_the_database_is_away_takes_seconds(
+def test_stopping_while_the_database_is_away_takes_only_seconds(
     scene: Scene, sent: Callable[[str, list[Any]], None]
 ) -> None:
     scene.environ["MONITOR_DATABASE__LOCK_SECONDS"] = "1"
@@ -183,7 +185,7 @@ def test_a_stop_while_the_database_is_away_takes_seconds(
     assert monitor.stop() == 0
 
 
-def test_a_topic_made_anew_ends_the_process_and_the_next_start_reads_it_whole(
+def test_a_recreated_topic_ends_the_process_and_the_next_start_reads_all_of_it(
     scene: Scene, sent: Callable[[str, list[Any]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene.prepare()
@@ -203,7 +205,7 @@ def test_a_topic_made_anew_ends_the_process_and_the_next_start_reads_it_whole(
     assert monitor.stop() == 0
 
 
-def test_the_broker_may_go_away_and_come_back(postgres: Postgres, tmp_path: Path) -> None:
+def test_the_monitor_survives_an_outage_of_the_broker(postgres: Postgres, tmp_path: Path) -> None:
     with need(lambda: Kafka(tmp_path / "kafka")) as broker:
         own = Scene(
             KafkaSettings(bootstrap_servers=broker.bootstrap, partitions=2),

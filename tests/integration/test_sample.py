@@ -10,7 +10,7 @@ from tests.conftest import ROOT, Scene, read_topic
 from tests.parts import wait_until
 
 
-def test_the_sample_feed_sends_history_where_there_is_none_and_ends_when_told(scene: Scene) -> None:
+def test_the_sample_feed_sends_history_only_to_empty_topics_and_stops_on_a_signal(scene: Scene) -> None:
     scene.prepare()
     assert admin.is_empty(scene.kafka, scene.kafka.kinds)
     histories = []

@@ -67,7 +67,7 @@ def scene(secure: Kafka, postgres: Postgres, folder: Path, kafka: dict[str, str]
 
 
 @pytest.mark.parametrize("way", [by_password, by_certificate], ids=["password", "certificate"])
-def test_the_whole_way_by_tls(
+def test_the_whole_path_works_over_tls(
     way: object, secure: Kafka, certificates: Certificates, postgres: Postgres, tmp_path: Path
 ) -> None:
     around = scene(secure, postgres, tmp_path, way(secure, certificates))  # type: ignore[operator]
@@ -101,7 +101,7 @@ def test_the_whole_way_by_tls(
         ({"PASSWORD": ""}, "needs username and password"),
     ],
 )
-def test_what_is_wrong_is_said_and_no_password_is(
+def test_errors_say_what_is_wrong_and_show_no_password(
     wrong: dict[str, str],
     told: str,
     secure: Kafka,
@@ -125,7 +125,7 @@ def secure_postgres(certificates: Certificates) -> Iterator[SecurePostgres]:
     shutil.rmtree(folder)
 
 
-def test_the_database_by_tls(
+def test_the_database_connection_works_over_tls(
     secure_postgres: SecurePostgres, certificates: Certificates, scene: Scene, sent: Send, tmp_path: Path
 ) -> None:
     url = secure_postgres.url(sslmode="verify-full", sslrootcert=str(certificates.authority))
@@ -158,7 +158,7 @@ def test_the_database_by_tls(
         ({"sslmode": "verify-full", "sslrootcert": "system"}, "certificate verify failed"),
     ],
 )
-def test_a_database_line_that_is_not_safe_is_refused_in_one_line(
+def test_an_insecure_database_connection_is_refused_in_one_line(
     tls: dict[str, str], told: str, secure_postgres: SecurePostgres, scene: Scene
 ) -> None:
     scene.environ["MONITOR_DATABASE__URL"] = secure_postgres.url(**tls)

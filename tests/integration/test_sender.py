@@ -46,7 +46,7 @@ def scenario() -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_a_broker_that_goes_away_is_an_answer_and_no_end_and_a_huge_message_fails_alone() -> None:
+def test_a_broker_outage_is_reported_per_message_and_a_huge_message_fails_alone() -> None:
     """In a process of its own: kafka-python leaves the sockets of failed connections to the collector."""
     need(lambda: (java(), kafka_jars()))
     process = multiprocessing.get_context("spawn").Process(target=scenario)

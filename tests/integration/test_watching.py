@@ -41,20 +41,20 @@ def annotations(file: Path) -> list[dict[str, Any]]:
     return [{"title": one["name"], "targets": [one["target"]]} for one in found]
 
 
-def test_the_shipped_dashboards_are_those_that_the_builder_makes() -> None:
+def test_the_shipped_dashboards_match_the_builder() -> None:
     made = builder().files()
     assert {file.name: file.read_text() for file in DASHBOARDS} == made
 
 
 @pytest.mark.parametrize("file", DASHBOARDS, ids=lambda file: file.stem)
-def test_every_panel_says_what_it_shows_and_in_what_unit(file: Path) -> None:
+def test_every_panel_has_a_description_and_a_unit(file: Path) -> None:
     for panel in panels(file):
         assert panel["title"] and panel["description"].endswith(".")
         assert panel["fieldConfig"]["defaults"]["unit"]
         assert panel["targets"] and panel["datasource"]["uid"] in ("prometheus", "postgres")
 
 
-def test_grafana_is_provisioned_with_the_sources_and_folder_that_the_dashboards_name() -> None:
+def test_grafana_is_provisioned_with_the_data_sources_and_folder_of_the_dashboards() -> None:
     folder = DOCKER / "grafana" / "provisioning"
     sources = yaml.safe_load((folder / "datasources" / "sentiment.yaml").read_text())["datasources"]
     by_uid = {source["uid"]: source for source in sources}
@@ -83,7 +83,7 @@ def watch(folder: Path, monitor_url: str, alertmanager: Alertmanager) -> Prometh
     return need(lambda: Prometheus(folder, folder / "prometheus.yaml"))
 
 
-def test_every_panel_has_data_after_a_real_run_and_a_monitor_that_is_gone_is_paged(
+def test_every_panel_has_data_after_a_real_run_and_a_monitor_that_is_down_is_paged(
     desk: Callable[[str, Mapping[str, str]], Desk],
     receiver: Receiver,
     alertmanager: Alertmanager,

@@ -41,9 +41,9 @@ def pages(tmp_path: Path) -> Iterator[AlertPages]:
     database.upgrade(settings)
     store = Store(database.connect(settings), 60)
     document = Document("a", Kind.NEWS, "wire", NOW - timedelta(minutes=5), title="Shares fall")
-    said = Prediction("m", "en", "Earnings", "negative", -0.9, {"topic": {"Earnings": 1.0}})
-    place = MessagePosition(Kind.NEWS, Partition("c", "news", 0), 0, b"{}")
-    store.write(Batch([ClassifiedDocument(place, document, said)]), lambda new, dead: [], NOW)
+    prediction = Prediction("m", "en", "Earnings", "negative", -0.9, {"topic": {"Earnings": 1.0}})
+    position = MessagePosition(Kind.NEWS, Partition("c", "news", 0), 0, b"{}")
+    store.write(Batch([ClassifiedDocument(position, document, prediction)]), lambda new, dead: [], NOW)
     alerts = SqlEpisodeStore(store, Lease(store, "alerts", "me", 20), "alerts")
     message = {"id": "abc", "key": "abc:firing"}
     transitions, request = (
@@ -62,19 +62,19 @@ def http(pages: AlertPages) -> Iterator[Endpoint]:
     served.close()
 
 
-def test_the_link_opens_the_evidence_and_nothing_of_it_can_run(http: Endpoint) -> None:
+def test_an_alert_page_shows_the_evidence_and_runs_none_of_it(http: Endpoint) -> None:
     with urllib.request.urlopen(f"{http.url}/alerts/abc", timeout=5) as answer:
         page, headers = answer.read().decode(), answer.headers
     assert "default-src 'none'" in headers["Content-Security-Policy"]
     assert "<script" not in page and "javascript:" not in page.replace("javascript:alert(1)</", "")
     assert 'href="javascript' not in page and '"onclick=' not in page
-    for told in ("surge: Earnings", "4.5", "1.5", "chance 1e-9", "Shares <mark>fall</mark>", "Bank closes"):
-        assert told in page
-    for told in ("pending", "webhook:desk", "waiting", "1 texts, 1 negative", "&lt;<mark>script</mark>&gt;"):
-        assert told in page or told == "pending"
+    for text in ("surge: Earnings", "4.5", "1.5", "chance 1e-9", "Shares <mark>fall</mark>", "Bank closes"):
+        assert text in page
+    for text in ("pending", "webhook:desk", "waiting", "1 texts, 1 negative", "&lt;<mark>script</mark>&gt;"):
+        assert text in page or text == "pending"
 
 
-def test_the_list_leads_to_every_episode_and_an_unknown_one_is_not_found(http: Endpoint) -> None:
+def test_the_list_links_to_every_alert_and_an_unknown_one_is_not_found(http: Endpoint) -> None:
     with urllib.request.urlopen(f"{http.url}/alerts", timeout=5) as answer:
         page = answer.read().decode()
     assert 'href="/alerts/abc"' in page and "<script" not in page
@@ -85,7 +85,7 @@ def test_the_list_leads_to_every_episode_and_an_unknown_one_is_not_found(http: E
             assert error.code == 404
 
 
-def test_a_database_that_is_away_is_said(tmp_path: Path) -> None:
+def test_a_page_says_that_the_database_is_away(tmp_path: Path) -> None:
     def away(_path: str) -> str | None:
         raise StoreUnavailable("no connection")
 
@@ -97,7 +97,7 @@ def test_a_database_that_is_away_is_said(tmp_path: Path) -> None:
     served.close()
 
 
-def test_words_are_marked_wherever_they_stand_and_longer_ones_first() -> None:
+def test_every_occurrence_of_a_word_is_marked_and_longer_words_win() -> None:
     assert mark_words("fall & falling", ["fall", "falling"]) == (
         "<mark>fall</mark> &amp; <mark>falling</mark>"
     )

@@ -54,7 +54,7 @@ def backtest(tmp_path: Path) -> Callable[..., Result]:
     return call
 
 
-def test_it_says_when_it_would_have_paged_and_on_what(
+def test_it_reports_when_the_rules_would_have_paged_and_on_which_evidence(
     backtest: Callable[..., Result], tmp_path: Path
 ) -> None:
     result = backtest("--json")
@@ -91,7 +91,7 @@ def test_known_events_give_delay_recall_and_false_pages(
     assert "Other: MISSED" in shown
 
 
-def test_two_rule_files_are_held_against_each_other_on_a_page_that_escapes(
+def test_two_rule_files_are_compared_on_a_page_that_escapes_texts(
     backtest: Callable[..., Result], tmp_path: Path
 ) -> None:
     strict, page, picture = tmp_path / "strict.yaml", tmp_path / "pages.html", tmp_path / "pages.png"
@@ -105,7 +105,7 @@ def test_two_rule_files_are_held_against_each_other_on_a_page_that_escapes(
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_only_the_time_asked_for_pages(backtest: Callable[..., Result]) -> None:
+def test_only_pages_of_the_requested_time_are_reported(backtest: Callable[..., Result]) -> None:
     assert json.loads(backtest("--json", "--to", "2026-03-10").stdout)["pages"] == []
     assert json.loads(backtest("--json", "--from", "2026-03-11T12:00:00Z").stdout)["pages"] == []
     assert backtest("--to", "2020-01-01").exit_code == 1
@@ -122,7 +122,7 @@ def test_only_the_time_asked_for_pages(backtest: Callable[..., Result]) -> None:
         ("name,start\n", "events.csv: no events"),
     ],
 )
-def test_a_wrong_event_is_named(
+def test_an_invalid_event_is_reported_with_its_line(
     backtest: Callable[..., Result], tmp_path: Path, text: str, complaint: str
 ) -> None:
     (tmp_path / "events.csv").write_text(text)
@@ -131,19 +131,19 @@ def test_a_wrong_event_is_named(
     assert complaint in result.output
 
 
-def test_a_rule_file_is_checked_with_a_guess(tmp_path: Path) -> None:
+def test_checking_a_rule_file_suggests_the_right_key(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
     good.write_text(RULES)
     bad.write_text(RULES.replace("topics: all", "topics: [Earning]").replace("window", "windw"))
-    told = CliRunner().invoke(main, ["rules", "check", str(good)], env={"MONITOR_CONFIG": None})
-    assert told.exit_code == 0
-    assert "1 rules; by chance alone they fire 1 times a month at most" in told.output
-    told = CliRunner().invoke(main, ["rules", "check", str(bad)], env={"MONITOR_CONFIG": None})
-    assert told.exit_code == 1
-    assert "unknown key 'windw' (did you mean 'window'?)" in told.output
+    checked = CliRunner().invoke(main, ["rules", "check", str(good)], env={"MONITOR_CONFIG": None})
+    assert checked.exit_code == 0
+    assert "1 rules; by chance alone they fire 1 times a month at most" in checked.output
+    checked = CliRunner().invoke(main, ["rules", "check", str(bad)], env={"MONITOR_CONFIG": None})
+    assert checked.exit_code == 1
+    assert "unknown key 'windw' (did you mean 'window'?)" in checked.output
 
 
-def test_the_published_schema_is_the_current_one_and_accepts_the_shipped_rules_and_no_others() -> None:
+def test_the_published_schema_is_current_and_accepts_only_valid_rules() -> None:
     schema = json.loads(CliRunner().invoke(main, ["rules", "schema"]).stdout)
     assert schema == json.loads(SHIPPED_RULES.with_suffix(".schema.json").read_text())
     rules = yaml.safe_load(SHIPPED_RULES.read_text())

@@ -54,44 +54,48 @@ def test_classify_answers_every_line_in_order_by_its_contract() -> None:
     ]
     result = call("classify", "--json", "-", stdin="\n".join(lines) + "\n")
     assert result.exit_code == 0, result.stderr
-    found = answers(result)
-    assert [a["id"] for a in found] == [None, "b", None, "7", None]
-    assert [a["status"] for a in found] == ["ok", "ok", "unsupported", "ok", "unsupported"]
-    assert [a["sentiment"] and a["sentiment"]["label"] for a in found[:3]] == ["negative", "positive", None]
+    answered = answers(result)
+    assert [a["id"] for a in answered] == [None, "b", None, "7", None]
+    assert [a["status"] for a in answered] == ["ok", "ok", "unsupported", "ok", "unsupported"]
+    assert [a["sentiment"] and a["sentiment"]["label"] for a in answered[:3]] == [
+        "negative",
+        "positive",
+        None,
+    ]
     keys = {"id", "lang", "topic", "sentiment", "score", "probabilities", "evidence", "status", "model"}
     keys |= {"certain", "windows"}
-    for answer in found:
+    for answer in answered:
         assert answer.keys() == keys
-    assert found[2]["lang"] == "ja" and found[2]["topic"] is None and found[2]["score"] is None
+    assert answered[2]["lang"] == "ja" and answered[2]["topic"] is None and answered[2]["score"] is None
     titled = "Brightmoor Energy posts record profit\nOutlook raised."
-    for text, answer in ((lines[0], found[0]), (titled, found[1])):
+    for text, answer in ((lines[0], answered[0]), (titled, answered[1])):
         assert answer["evidence"]
         for span in answer["evidence"]:
             assert span.keys() == {"task", "text", "start", "end", "weight"}
             assert text[span["start"] : span["end"]] == span["text"]
-    probabilities = found[0]["probabilities"]
-    assert found[0]["sentiment"]["probability"] == max(probabilities["sentiment"].values())
-    assert found[0]["topic"]["probability"] == probabilities["topic"][found[0]["topic"]["label"]]
+    probabilities = answered[0]["probabilities"]
+    assert answered[0]["sentiment"]["probability"] == max(probabilities["sentiment"].values())
+    assert answered[0]["topic"]["probability"] == probabilities["topic"][answered[0]["topic"]["label"]]
 
 
-def test_a_line_that_cannot_be_read_is_reported_and_its_neighbours_answered() -> None:
+def test_an_unreadable_line_is_reported_and_the_other_lines_are_answered() -> None:
     lines = ["Shares rise", '{"text": ', '{"id": "x"}', '{"text": 5}', "Shares fall"]
     result = call("classify", "--json", "-", stdin="\n".join(lines))
     assert result.exit_code == 1
-    found = answers(result)
-    assert [a["status"] for a in found] == ["ok", "unsupported", "unsupported", "unsupported", "ok"]
+    answered = answers(result)
+    assert [a["status"] for a in answered] == ["ok", "unsupported", "unsupported", "unsupported", "ok"]
     assert "-:2: not JSON" in result.stderr
     assert "-:3: text or title is required" in result.stderr
     assert "-:4: text must be a string" in result.stderr
 
 
-def test_bytes_that_are_no_utf_8_harm_only_themselves() -> None:
+def test_invalid_utf_8_affects_only_its_own_line() -> None:
     result = call("classify", "--json", "-", stdin=b"Shares \xff rise\nShares fall\n")
     assert result.exit_code == 0
     assert len(answers(result)) == 2
 
 
-def test_without_json_it_answers_for_people() -> None:
+def test_without_json_the_answer_is_plain_text() -> None:
     result = call("classify", "-", stdin="Alderbrook Foods shares plunge 20% after profit warning\n")
     assert result.stdout.startswith("negative 0.")
 
@@ -151,10 +155,10 @@ def test_house_rows_become_a_version_that_can_be_promoted(tmp_path: Path) -> Non
         "--epochs", "1", "--registry", str(registry),
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
-    (told,) = answers(result)
-    assert told["leaks"] == len(rows)
+    (summary,) = answers(result)
+    assert summary["leaks"] == len(rows)
     assert "nearly repeat training rows" in result.stderr
-    version = told["version"]
+    version = summary["version"]
     assert call("models", "promote", version, "--registry", str(registry)).exit_code == 0
     listed = call("models", "list", "--registry", str(registry)).stdout
     assert listed.startswith(f"* {version}")
@@ -173,14 +177,14 @@ def test_house_rows_become_a_version_that_can_be_promoted(tmp_path: Path) -> Non
     assert "<svg" in page.read_text() and "<script" not in page.read_text()
 
 
-def test_a_wrong_setting_ends_with_2_and_one_line() -> None:
+def test_an_invalid_setting_exits_with_2_and_prints_one_line() -> None:
     result = call("topics", "create", MONITOR_KAFKA__PARTITIONS="none")
     assert result.exit_code == 2
     assert "MONITOR_KAFKA__PARTITIONS: 'none' is not allowed" in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_a_broker_that_is_not_there_ends_with_1_and_one_line(tmp_path: Path) -> None:
+def test_a_missing_broker_exits_with_1_and_prints_one_line(tmp_path: Path) -> None:
     file = tmp_path / "f.jsonl"
     file.write_text("{}")
     address = f"127.0.0.1:{free_port()}"
@@ -191,7 +195,7 @@ def test_a_broker_that_is_not_there_ends_with_1_and_one_line(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (("--speed", "fast"), "a number above 0, or max"),
         (("--speed", "-1"), "a number above 0, or max"),
@@ -200,12 +204,12 @@ def test_a_broker_that_is_not_there_ends_with_1_and_one_line(tmp_path: Path) -> 
         (("--kind", "rumour"), "'news', 'comment'"),
     ],
 )
-def test_wrong_usage_of_feed_is_explained(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+def test_wrong_options_of_feed_are_explained(tmp_path: Path, words: tuple[str, ...], expected: str) -> None:
     file = tmp_path / "f.jsonl"
     file.write_text("{}")
     result = call("feed", str(file), *words)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert expected in result.stderr
 
 
 def test_settings_are_shown_without_secrets() -> None:
@@ -262,7 +266,7 @@ def test_a_registry_without_a_promoted_version_fails_the_doctor_and_not_the_data
     assert "nothing promoted" in checked.stderr
 
 
-def test_run_says_when_its_port_is_taken() -> None:
+def test_run_reports_that_its_port_is_taken() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -81,12 +81,12 @@ def chat() -> Iterator[Receiver]:
 
 @pytest.fixture
 def room(tmp_path: Path, desk: Receiver, chat: Receiver) -> Iterator[Room]:
-    made = Room(tmp_path, desk, chat)
-    yield made
-    made.store.engine.dispose()
+    scene = Room(tmp_path, desk, chat)
+    yield scene
+    scene.store.engine.dispose()
 
 
-def test_topics_of_one_rule_come_as_one_page_and_their_end_as_another(
+def test_topics_of_one_rule_are_grouped_in_one_page_when_firing_and_one_when_resolved(
     room: Room, desk: Receiver, chat: Receiver
 ) -> None:
     room.transition(AlertState.FIRING, "IPO", "Macro", "Fed")
@@ -105,7 +105,7 @@ def test_topics_of_one_rule_come_as_one_page_and_their_end_as_another(
     assert {row.outcome for id_ in ("IPO", "Macro", "Fed") for row in room.alerts.deliveries(id_)} == {"sent"}
 
 
-def test_a_receiver_that_fails_keeps_its_order_and_holds_up_no_other(
+def test_a_failing_receiver_gets_its_pages_in_order_and_delays_no_other(
     room: Room, desk: Receiver, chat: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     for library in URL_LOGGERS:
@@ -124,7 +124,7 @@ def test_a_receiver_that_fails_keeps_its_order_and_holds_up_no_other(
     assert len(chat.taken) == 2
 
 
-def test_a_page_that_is_refused_for_good_is_noted_as_such(room: Room, desk: Receiver) -> None:
+def test_a_page_that_is_refused_for_good_is_recorded_as_refused(room: Room, desk: Receiver) -> None:
     desk.status = 400
     room.transition(AlertState.FIRING, "IPO")
     room.send()
@@ -132,7 +132,7 @@ def test_a_page_that_is_refused_for_good_is_noted_as_such(room: Room, desk: Rece
     assert outcomes == {"webhook:desk": "refused", "channel:chat": "sent"}
 
 
-def test_a_page_that_nobody_takes_for_a_week_holds_up_the_later_ones_no_longer(
+def test_a_page_that_is_not_accepted_for_a_week_no_longer_blocks_later_ones(
     room: Room, desk: Receiver
 ) -> None:
     desk.status = 503
@@ -145,9 +145,7 @@ def test_a_page_that_nobody_takes_for_a_week_holds_up_the_later_ones_no_longer(
     assert room.outbox.depth(TARGETS) == (0, None)
 
 
-def test_what_waits_for_a_receiver_that_is_gone_is_no_trouble_of_this_monitor(
-    room: Room, desk: Receiver
-) -> None:
+def test_pages_for_a_receiver_that_is_no_longer_configured_are_ignored(room: Room, desk: Receiver) -> None:
     desk.status = 503
     room.transition(AlertState.FIRING, "IPO")
     room.send()

@@ -46,7 +46,7 @@ def test_the_endpoint_serves_metrics_health_and_readiness() -> None:
         endpoint.close()
 
 
-def test_a_json_log_line_is_one_object_whatever_it_says() -> None:
+def test_a_json_log_line_is_one_object_whatever_the_message_contains() -> None:
     record = logging.LogRecord("a.b", logging.WARNING, "f", 1, "odd %s", ('"\n',), None)
     line = JsonFormatter().format(record)
     assert "\n" not in line
@@ -54,7 +54,7 @@ def test_a_json_log_line_is_one_object_whatever_it_says() -> None:
     assert json.loads(line)["level"] == "warning"
 
 
-def test_a_log_that_is_full_at_the_very_end_does_not_change_the_exit_status() -> None:
+def test_a_full_disk_at_exit_does_not_change_the_exit_status() -> None:
     code = (
         "import sys; from monitor.runtime import log; from monitor.runtime.settings import LogSettings; log.set_up(LogSettings());"
         "sys.stderr.reconfigure(line_buffering=False, write_through=False); sys.stderr.write('no line')"
@@ -64,7 +64,7 @@ def test_a_log_that_is_full_at_the_very_end_does_not_change_the_exit_status() ->
     assert done.returncode == 0
 
 
-def test_the_sample_feed_is_varied_stamped_and_tells_the_same_story_twice() -> None:
+def test_the_sample_feed_is_varied_timestamped_and_reproducible() -> None:
     feeds = [list(SampleFeed("run").history(NOW, timedelta(minutes=15), 2.0)) for _ in range(2)]
     assert feeds[0] == feeds[1]
     messages = [sample.message for sample in feeds[0]]
@@ -77,11 +77,11 @@ def test_the_sample_feed_is_varied_stamped_and_tells_the_same_story_twice() -> N
     assert len(NEWS) + len(COMMENTS) >= 70
 
 
-def test_a_headline_cannot_steer_the_terminal() -> None:
+def test_a_headline_cannot_send_control_codes_to_the_terminal() -> None:
     assert printable("up\x1b[2J \x07 5%\n[bold]") == "up [2J   5% [bold]"
 
 
-def test_the_interpreter_is_tuned_for_the_stream_alone() -> None:
+def test_the_interpreter_is_tuned_only_while_the_stream_runs() -> None:
     before = gc.get_threshold(), sys.getswitchinterval(), gc.get_freeze_count()
     with tuned_interpreter():
         assert gc.get_threshold()[0] > before[0][0] and sys.getswitchinterval() < before[1]

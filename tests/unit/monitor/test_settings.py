@@ -7,28 +7,28 @@ from models.settings import SHIPPED_WEIGHTS
 from monitor.runtime.settings import Settings, SettingsError, describe, load, load_as_set
 
 
-def test_everything_has_a_default_and_a_meaning() -> None:
+def test_every_setting_has_a_default_and_a_description() -> None:
     rows = list(describe(load(None, {})))
     assert len(rows) > 30
     assert all(field.description for _, _, field in rows)
 
 
-def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     file = tmp_path / "monitor.toml"
     file.write_text('[kafka]\nbootstrap_servers = "a:1"\ngroup = "file"\n[stream]\nbatch_documents = 7\n')
-    found = load(file, {"MONITOR_KAFKA__GROUP": "environment", "HOME": "/"})
-    assert (found.kafka.bootstrap_servers, found.kafka.group) == ("a:1", "environment")
-    assert found.stream.batch_documents == 7
+    settings = load(file, {"MONITOR_KAFKA__GROUP": "environment", "HOME": "/"})
+    assert (settings.kafka.bootstrap_servers, settings.kafka.group) == ("a:1", "environment")
+    assert settings.stream.batch_documents == 7
     assert load(None, {"MONITOR_CONFIG": str(file)}).kafka.group == "file"
 
 
 def test_a_secret_may_come_from_a_file_and_is_never_shown(tmp_path: Path) -> None:
     secret = tmp_path / "url"
     secret.write_text("postgresql+psycopg://me:hunter2@db/x\n")
-    found = load(None, {"MONITOR_DATABASE__URL_FILE": str(secret)})
-    assert found.database.url.get_secret_value().endswith("hunter2@db/x")
-    assert "hunter2" not in repr(found)
-    assert "hunter2" not in str([value for _, value, _ in describe(found)])
+    settings = load(None, {"MONITOR_DATABASE__URL_FILE": str(secret)})
+    assert settings.database.url.get_secret_value().endswith("hunter2@db/x")
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in str([value for _, value, _ in describe(settings)])
     hooks = load(None, {"MONITOR_ALERTS__WEBHOOKS": '{"desk": "https://example.org/hunter2"}'})
     assert "hunter2" not in str([value for _, value, _ in describe(hooks)])
 
@@ -51,19 +51,19 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("environ", "said"), WRONG)
-def test_a_wrong_setting_is_refused_by_name_value_and_what_is_allowed(
-    environ: dict[str, str], said: list[str]
+@pytest.mark.parametrize(("environ", "expected"), WRONG)
+def test_an_invalid_setting_is_refused_with_its_name_its_value_and_what_is_allowed(
+    environ: dict[str, str], expected: list[str]
 ) -> None:
     with pytest.raises(SettingsError) as caught:
         load(None, environ)
-    for part in said:
+    for part in expected:
         assert part in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         (
             "[kafka]\ngroop = 'x'\n",
@@ -75,14 +75,16 @@ def test_a_wrong_setting_is_refused_by_name_value_and_what_is_allowed(
         ("[logging]\nlevel = 'info'\n", "logging: unknown setting; allowed here: kafka"),
     ],
 )
-def test_a_wrong_line_in_the_file_is_named_with_the_file(tmp_path: Path, text: str, said: str) -> None:
+def test_an_invalid_line_of_the_file_is_reported_with_the_file(
+    tmp_path: Path, text: str, expected: str
+) -> None:
     file = tmp_path / "monitor.toml"
     file.write_text(text)
     with pytest.raises(SettingsError) as caught:
         load(file, {})
     assert str(file) in str(caught.value)
     assert "hunter2" not in str(caught.value)
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_settings_cannot_be_changed() -> None:
