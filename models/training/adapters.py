@@ -1,4 +1,4 @@
-"""Parameter-efficient fine-tuning through peft: a few new weights learn, the encoder stays."""
+"""Parameter-efficient fine-tuning through peft: train a few new weights and freeze the encoder."""
 
 from typing import Any, Literal
 
@@ -38,5 +38,5 @@ def adapt(encoder: Any, method: Method, rank: int, steps: int) -> Any:
 
 
 def merge(encoder: Any, method: Method) -> Any:
-    """The plain encoder again, the learned weights folded in."""
+    """Fold the learned weights into the encoder and return it without the wrapper."""
     return encoder if method == "full" else encoder.merge_and_unload()

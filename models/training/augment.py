@@ -1,4 +1,4 @@
-"""Edits that keep what a text says: other names, tickers, numbers, links, emoji, case, a typo."""
+"""Meaning-preserving edits of training texts: other names, tickers, digits, amounts, emoji, typos."""
 
 import random
 import re
@@ -6,11 +6,11 @@ import re
 TICKER = re.compile(r"\$[A-Za-z]{1,6}\b")
 LETTERS = "ABCDEFGHIKLMNOPRSTVWXZ"
 LONG_WORD = re.compile(r"\b[A-Za-z][a-z]{4,}\b")
-# Chinese signs that a slip may hit: not those that alone turn a sentence.
+# Chinese characters that a typo may hit: not those that decide the sentiment on their own.
 SIGN = re.compile(r"[\u4e00-\u9fff](?<![不没无未非别勿莫涨跌升降增减盈亏利损上下高低多少好坏强弱])")
 SHORTEST = 10
 EMOJI = ("📊", "📰", "🔔", "👀", "🧐", "🏦")
-# Companies of one trade: which of them does a thing says neither whether it is good nor what it is about.
+# Companies of one industry: swapping them changes neither the sentiment nor the topic.
 PEERS = tuple(
     tuple(names.split(", "))
     for names in (
@@ -38,7 +38,7 @@ PEERS = tuple(
 )  # fmt: skip
 PEER = {name: names for names in PEERS for name in names}
 NAME = re.compile("|".join(rf"(?<![A-Za-z]){re.escape(name)}(?![A-Za-z])" for name in PEER))
-# The same amount, written in another way.
+# Other ways to write the same amount.
 AMOUNTS = (
     (re.compile(r"(?<=\d) ?%"), (" percent", " pct", "%")),
     (re.compile(r"(?<=\d) (?:percent|pct)\b"), ("%", " per cent")),
@@ -59,7 +59,7 @@ def augment(text: str, dice: random.Random, rate: float = 0.15) -> str:
 
 
 def other_name(text: str, dice: random.Random) -> str:
-    """Every well-known company becomes another of its trade, the same one wherever it stands."""
+    """Replace each well-known company by another of its industry, the same one everywhere in the text."""
     swapped: dict[str, str] = {}
 
     def other(found: re.Match[str]) -> str:
@@ -70,12 +70,12 @@ def other_name(text: str, dice: random.Random) -> str:
 
 
 def other_ticker(text: str, dice: random.Random) -> str:
-    """Every cashtag becomes another, invented one."""
+    """Replace each cashtag by an invented one."""
     return TICKER.sub(lambda _: _cashtag(dice), text)
 
 
 def add_ticker(text: str, dice: random.Random) -> str:
-    """A cashtag before or behind a text that has none."""
+    """Add an invented cashtag before or after a text without one."""
     if TICKER.search(text):
         return text
     return f"{_cashtag(dice)} {text}" if dice.random() < 0.3 else f"{text} {_cashtag(dice)}"
@@ -86,7 +86,7 @@ def _cashtag(dice: random.Random) -> str:
 
 
 def other_digits(text: str, dice: random.Random) -> str:
-    """One digit that does not lead its number changes."""
+    """Change one digit that is not the first of its number."""
     inner = [match.start() for match in re.finditer(r"(?<=\d)\d", text)]
     if not inner:
         return text
@@ -95,7 +95,7 @@ def other_digits(text: str, dice: random.Random) -> str:
 
 
 def other_amounts(text: str, dice: random.Random) -> str:
-    """Amounts are written in another of the usual ways."""
+    """Write amounts in another usual way."""
     for pattern, forms in AMOUNTS:
         text = pattern.sub(dice.choice(forms), text)
     return text
@@ -107,12 +107,12 @@ def add_emoji(text: str, dice: random.Random) -> str:
 
 
 def typo(text: str, dice: random.Random) -> str:
-    """A slip in one word of ten: it loses a letter, doubles one or swaps two; in Chinese the signs do."""
+    """Drop, double or swap letters in about one word of ten; in Chinese, characters."""
     words = list(LONG_WORD.finditer(text)) or (list(SIGN.finditer(text)) if len(text) >= SHORTEST else [])
     for word in sorted(
         dice.sample(words, min(len(words), 1 + len(words) // 10)), key=re.Match.start, reverse=True
     ):
-        # Of a word the first and the last letter stay: readers, and the eye of the writer, go by them.
+        # Keep the first and the last letter of a word: readers rely on them.
         at = word.start() if len(word[0]) == 1 else dice.randrange(word.start() + 1, word.end() - 1)
         after = text[at + 1 : at + 2]
         middle = dice.choice((after + text[at], after, text[at] * 2 + after))

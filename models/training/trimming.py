@@ -1,4 +1,4 @@
-"""Smaller encoders: only the word vectors and the layers that are needed."""
+"""Make an encoder smaller: keep only the word vectors and layers that are needed."""
 
 import json
 from collections import Counter
