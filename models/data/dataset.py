@@ -1,8 +1,7 @@
 """Labelled texts from JSON lines or CSV, with errors that name the file and the line.
 
-A label may say less than a class: "one of these" (a tag that stands for several topics; bad news or
-not), or "this one, where only those were asked for" (posts that are bullish or bearish and never
-anything else).
+A label can be weaker than one class: "one of these" (a tag that maps to several topics; bad news or not), or
+"this one among those" (posts that were only ever marked bullish or bearish).
 """
 
 import csv
@@ -25,7 +24,7 @@ FIELDS = ("title", "text", "entities", *TASKS)
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One of `names`; where `among` is given, the others were never asked for."""
+    """One of `names`; if `among` is set, the label was chosen among these only."""
 
     names: tuple[str, ...]
     among: tuple[str, ...] = ()
@@ -37,7 +36,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A stretch of the text and the sentiment towards what it names."""
+    """A name in the text (start, end) and the sentiment towards it."""
 
     start: int
     end: int
@@ -46,7 +45,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One text and what is known of it: a label for every task, or for some of them, or for none."""
+    """One text and its labels: for all tasks, some of them, or none.  `where` is its file and line."""
 
     text: str
     labels: Mapping[str, Label] = field(default_factory=dict)
@@ -62,19 +61,19 @@ class Row:
 
 
 class Mapped(BaseModel):
-    """Where the labels of a task stand in a file, and what its values mean."""
+    """The column with the labels of a task, and the meaning of its values."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     column: str
     values: dict[str, list[str]] | None = Field(
-        None, description="what a value means: one label, or several it may be; unlisted ones say nothing"
+        None, description="value to one label or several possible ones; unlisted values are no label"
     )
-    among: list[str] = Field([], description="the only labels that were asked for")
+    among: list[str] = Field([], description="the labels that were chosen among; empty for all")
 
 
 class Source(BaseModel):
-    """A file of rows, how to read it, and where it comes from."""
+    """A file of rows, how to read it, and its origin."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -88,9 +87,9 @@ class Source(BaseModel):
     negative_entities: str = "negative_entities"
     topic: Mapped = Mapped(column="topic")
     sentiment: Mapped = Mapped(column="sentiment")
-    limit: int | None = Field(None, ge=1, description="so many of its rows at most, drawn at random")
-    keep_back: float = Field(0, ge=0, lt=1, description="share of its texts that no training may see")
-    unlabelled: bool = Field(False, description="read its texts alone, for a teacher to label")
+    limit: int | None = Field(None, ge=1, description="maximum number of rows, drawn at random")
+    keep_back: float = Field(0, ge=0, lt=1, description="share of its texts kept back from training")
+    unlabelled: bool = Field(False, description="read only its texts, for a teacher to label")
 
     @property
     def title_or_file(self) -> str:
@@ -98,7 +97,7 @@ class Source(BaseModel):
 
     @classmethod
     def plain(cls, file: Path, columns: Mapping[str, str] | None = None) -> "Source":
-        """A file whose columns are called as ours, or as `columns` says (field to column)."""
+        """A file with our column names, or with those in `columns` (field to column).  Raises DataError."""
         columns = dict(columns or {})
         unknown = sorted(set(columns) - set(FIELDS))
         if unknown:
@@ -165,7 +164,7 @@ def read_source(source: Source, kept_back: bool = False) -> list[Row]:
 
 
 def _is_kept_back(text: str, share: float) -> bool:
-    """By the text itself, so that a text is kept back in every run, in whatever order rows come."""
+    """Decided by the text alone, so that it is the same in every run, for any order of the rows."""
     return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) < share * 16**8
 
 
@@ -176,7 +175,7 @@ def fingerprint(path: Path) -> str:
 
 
 def records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(file and line, what stands there) for each record of a .csv or JSON lines file.  Raises DataError."""
+    """(file and line, record) for each record of a .csv or JSON lines file.  Raises DataError."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix == ".csv":
@@ -242,7 +241,7 @@ def _label(value: Any, mapped: Mapped, where: str) -> Label | None:
 def _targets(
     text: str, record: Mapping[str, Any], source: Source, where: str
 ) -> tuple[tuple[Target, ...], list[Label]]:
-    """Where the named entities stand, and what is said of each; a name that is not found is left out."""
+    """The targets, and the sentiment of each entity; entities that are not in the text are no targets."""
     entities = record.get(source.entities)
     if isinstance(entities, dict):
         moods = {str(name): Label((str(mood),)) for name, mood in entities.items()}
@@ -258,7 +257,9 @@ def _targets(
 
 
 def near_duplicates(train: Sequence[Row], valid: Sequence[Row]) -> list[tuple[Row, Row]]:
-    """Pairs (validation row, training row) that say the same but for case, links, signs and numbers.
+    """Pairs (validation row, training row) that are nearly the same text.
+
+    Case, links, signs and numbers do not count.
 
     Texts are compared by their sets of three-word (Chinese: three-letter) shingles; a pair is near
     where the sets overlap by 70 % of their union or more (Broder 1997).
