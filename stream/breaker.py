@@ -1,36 +1,44 @@
-"""Bounds how fast a stream that cannot be read any more becomes dead letters.  Pure: it knows no clock."""
+"""A circuit breaker: it slows down a stream whose messages nearly all become dead letters.
+
+Without it a change of format on the senders' side would turn the whole backlog into dead letters within
+minutes.  Pure: it knows no clock.
+"""
 
 from collections import deque
 from dataclasses import dataclass, field
 
+PAUSE_SECONDS = 60.0
+
 
 @dataclass
-class Breaker:
-    """Opens when of the latest messages, `window` or more of them, the share `share` or more was refused.
+class CircuitBreaker:
+    """Opens when at least `share` of the latest `window` messages (or a few more) was refused.
 
-    While it is open one batch passes after each pause; the first that is readable again closes it.
+    While it is open, one batch may pass after each pause of `pause_seconds`; the first one with fewer
+    refusals closes it.
     """
 
     share: float
     window: int = 1000
+    pause_seconds: float = PAUSE_SECONDS
     is_open: bool = False
     _batches: deque[tuple[int, int]] = field(default_factory=deque)
-    _read: int = 0
+    _messages: int = 0
     _refused: int = 0
 
-    def observe(self, read: int, refused: int) -> None:
-        """What became of one batch of `read` messages."""
+    def observe(self, messages: int, refused: int) -> None:
+        """Account for one batch: how many messages it had, and how many of them were refused."""
         if self.is_open:
-            if refused < self.share * read:
-                self._forget()
+            if refused < self.share * messages:
+                self._close()
             return
-        self._batches.append((read, refused))
-        self._read, self._refused = self._read + read, self._refused + refused
-        while self._read - self._batches[0][0] >= self.window:
-            oldest_read, oldest_refused = self._batches.popleft()
-            self._read, self._refused = self._read - oldest_read, self._refused - oldest_refused
-        self.is_open = self._read >= self.window and self._refused >= self.share * self._read
+        self._batches.append((messages, refused))
+        self._messages, self._refused = self._messages + messages, self._refused + refused
+        while self._messages - self._batches[0][0] >= self.window:
+            oldest_messages, oldest_refused = self._batches.popleft()
+            self._messages, self._refused = self._messages - oldest_messages, self._refused - oldest_refused
+        self.is_open = self._messages >= self.window and self._refused >= self.share * self._messages
 
-    def _forget(self) -> None:
-        self.is_open, self._read, self._refused = False, 0, 0
+    def _close(self) -> None:
+        self.is_open, self._messages, self._refused = False, 0, 0
         self._batches.clear()

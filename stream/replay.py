@@ -1,6 +1,6 @@
-"""Reading Kafka again, beside the live stream: what the database lost is written, what it holds is left."""
+"""Reads Kafka again, beside the live stream, and writes the documents that the database has lost."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,32 +10,30 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 from sqlalchemy import select, tuple_
 
-from stream.codec import Codec
-from stream.domain.documents import Document, Kind
+from stream.bundles import Record
+from stream.decoder import DecodedDocument, Decoder
 from stream.domain.errors import BrokerError
-from stream.domain.records import (
-    ClassifiedDocument,
-    Classify,
-    DeadLetter,
-    MessagePosition,
-    Outbound,
-    Partition,
-)
+from stream.domain.records import ClassifiedDocument, Classify, Outbound
 from stream.kafka.security import client_options
 from stream.kafka.settings import KafkaSettings
-from stream.pipeline import decode
 from stream.storage import schema
 from stream.storage.batches import Store
 from stream.storage.database import reading
 
 POLL_MS = 1000
-AT_ONCE = 500
+# At most this many messages per poll, and documents per transaction.
+BATCH_SIZE = 500
 Progress = Callable[[int], object]
+# Source and id of a document.
+Identity = tuple[str, str]
 
 
 @dataclass
-class Replayed:
-    """How many messages were read, what of them nobody can read, and how many documents were missing."""
+class ReplayReport:
+    """How many messages were read, how many documents were refused, and how many were missing and restored.
+
+    `first` is the earliest `published_at` among the restored documents.
+    """
 
     read: int = 0
     refused: int = 0
@@ -44,99 +42,114 @@ class Replayed:
 
 
 class Replay:
-    """Its own consumer, in no group: the live stream's offsets are neither used nor moved."""
+    """Reads with a consumer in no group: the live stream's offsets are neither used nor moved."""
 
     def __init__(
         self,
+        *,
         kafka: KafkaSettings,
         store: Store,
-        codec: Codec,
+        decoder: Decoder,
         classify: Classify,
         outbound: Outbound,
-        incarnations: Mapping[str, str],
         clock: Callable[[], datetime],
     ) -> None:
-        self._kafka, self._store, self._codec = kafka, store, codec
-        self._classify, self._outbound = classify, outbound
-        self._incarnations, self._clock = incarnations, clock
+        self._kafka, self._store, self._decoder = kafka, store, decoder
+        self._classify, self._outbound, self._clock = classify, outbound, clock
 
-    def run(self, since: datetime, progress: Progress = lambda messages: None) -> Replayed:
-        """Read what Kafka took at `since` and later, up to its end as it is now.
+    def run(self, since: datetime, progress: Progress = lambda messages: None) -> ReplayReport:
+        """Read the messages that Kafka received at `since` or later, up to the current end of each partition.
 
-        Raises BrokerError, StoreUnavailable, InferenceError.
+        `progress` gets the number of messages after each poll.  Raises BrokerError, StoreUnavailable and
+        InferenceError.
         """
-        done = Replayed()
+        report = ReplayReport()
         try:
             consumer = KafkaConsumer(
                 bootstrap_servers=self._kafka.bootstrap_servers.split(","),
-                api_version=self._kafka.api_version, group_id=None, enable_auto_commit=False,
-                max_poll_records=AT_ONCE, **client_options(self._kafka),
-            )  # fmt: skip
+                api_version=self._kafka.api_version,
+                group_id=None,
+                enable_auto_commit=False,
+                max_poll_records=BATCH_SIZE,
+                **client_options(self._kafka),
+            )
             try:
-                self._read(consumer, since, done, progress)
+                self._read(consumer, since, report, progress)
             finally:
                 consumer.close()
         except KafkaError as error:
             raise BrokerError(f"{self._kafka.bootstrap_servers}: {error}") from error
-        return done
+        return report
 
-    def _read(self, consumer: KafkaConsumer, since: datetime, done: Replayed, progress: Progress) -> None:
-        places = [
-            TopicPartition(topic, n) for topic in self._kafka.kinds for n in _partitions(consumer, topic)
+    def _read(
+        self, consumer: KafkaConsumer, since: datetime, report: ReplayReport, progress: Progress
+    ) -> None:
+        partitions = [
+            TopicPartition(topic, number)
+            for topic in self._kafka.kinds
+            for number in _partition_numbers(consumer, topic)
         ]
-        ends = consumer.end_offsets(places)
-        found = consumer.offsets_for_times(dict.fromkeys(places, int(since.timestamp() * 1000)))
-        starts = {place: found[place].offset if found.get(place) else ends[place] for place in places}
-        consumer.assign(places)
-        for place, start in starts.items():
-            consumer.seek(place, start)
-        while any(consumer.position(place) < ends[place] for place in places):
-            messages = [m for part in consumer.poll(POLL_MS).values() for m in part]
-            wanted = [m for m in messages if m.offset < ends[TopicPartition(m.topic, m.partition)]]
-            self._restore(wanted, done)
-            progress(len(wanted))
+        ends = consumer.end_offsets(partitions)
+        consumer.assign(partitions)
+        for partition, start in _offsets_at(consumer, since, ends).items():
+            consumer.seek(partition, start)
+        while any(consumer.position(partition) < ends[partition] for partition in partitions):
+            polled = [message for messages in consumer.poll(POLL_MS).values() for message in messages]
+            messages = [m for m in polled if m.offset < ends[TopicPartition(m.topic, m.partition)]]
+            self._restore_missing(messages, report)
+            progress(len(messages))
 
-    def _restore(self, messages: Sequence[Any], done: Replayed) -> None:
-        """Judge and write those of the messages that SQL does not hold."""
-        found: dict[tuple[str, str], tuple[MessagePosition, Document]] = {}
+    def _restore_missing(self, messages: Sequence[Any], report: ReplayReport) -> None:
+        """Classify and write the documents of the messages that are not in SQL."""
+        documents: dict[Identity, DecodedDocument] = {}
         for message in messages:
-            done.read += 1
-            kind: Kind = self._kafka.kinds[message.topic]
-            partition = Partition(self._incarnations[message.topic], message.topic, message.partition)
-            for item in decode(
-                self._codec, MessagePosition(kind, partition, message.offset, message.value), self._clock()
-            ):
-                if isinstance(item, DeadLetter):
-                    done.refused += 1
+            report.read += 1
+            record = Record(message.topic, message.partition, message.offset, message.value)
+            for item in self._decoder.decode(record, self._clock()):
+                if isinstance(item, DecodedDocument):
+                    documents.setdefault((item.document.source, item.document.id), item)
                 else:
-                    found.setdefault((item[1].source, item[1].id), item)
-        identities = list(found)
-        for at in range(0, len(identities), AT_ONCE):
-            some = identities[at : at + AT_ONCE]
-            held = self._held(some)
-            if missing := [found[identity] for identity in some if identity not in held]:
-                self._write(missing, done)
+                    report.refused += 1
+        identities = list(documents)
+        for start in range(0, len(identities), BATCH_SIZE):
+            some = identities[start : start + BATCH_SIZE]
+            stored = self._stored(some)
+            if missing := [documents[identity] for identity in some if identity not in stored]:
+                self._write(missing, report)
 
-    def _write(self, missing: Sequence[tuple[MessagePosition, Document]], done: Replayed) -> None:
-        said = self._classify([d.content for _, d in missing], [d.lang for _, d in missing])
-        judged = [
-            ClassifiedDocument(place, document, one)
-            for (place, document), one in zip(missing, said, strict=True)
+    def _write(self, missing: Sequence[DecodedDocument], report: ReplayReport) -> None:
+        predictions = self._classify(
+            [item.document.content for item in missing], [item.document.lang for item in missing]
+        )
+        classified = [
+            ClassifiedDocument(item.position, item.document, prediction)
+            for item, prediction in zip(missing, predictions, strict=True)
         ]
-        new = self._store.restore(judged, self._outbound, self._clock())
-        done.restored += len(new)
-        stamps = [item.document.published_at for item in new]
-        done.first = min([*stamps, *([done.first] if done.first else [])], default=None)
+        new = self._store.restore(classified, self._outbound, self._clock())
+        report.restored += len(new)
+        published = [item.document.published_at for item in new]
+        report.first = min([*published, *([report.first] if report.first else [])], default=None)
 
-    def _held(self, identities: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    def _stored(self, identities: Sequence[Identity]) -> set[Identity]:
+        """Those of the identities that are in SQL."""
         table = schema.documents
         query = select(table.c.source, table.c.id).where(tuple_(table.c.source, table.c.id).in_(identities))
         with reading(self._store.engine) as connection:
             return {(source, id_) for source, id_ in connection.execute(query)}
 
 
-def _partitions(consumer: KafkaConsumer, topic: str) -> Sequence[int]:
-    found = consumer.partitions_for_topic(topic)
-    if not found:
+def _offsets_at(
+    consumer: KafkaConsumer, since: datetime, ends: dict[TopicPartition, int]
+) -> dict[TopicPartition, int]:
+    """The first offset of each partition at or after `since`; its end if there is none."""
+    first = consumer.offsets_for_times(dict.fromkeys(ends, int(since.timestamp() * 1000)))
+    return {
+        partition: first[partition].offset if first.get(partition) else end for partition, end in ends.items()
+    }
+
+
+def _partition_numbers(consumer: KafkaConsumer, topic: str) -> Sequence[int]:
+    numbers = consumer.partitions_for_topic(topic)
+    if not numbers:
         raise BrokerError(f"no topic {topic!r}")
-    return sorted(found)
+    return sorted(numbers)

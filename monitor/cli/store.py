@@ -135,20 +135,25 @@ def replay(config: Path | None, start: datetime, recount_only: bool) -> None:
     from models import backend_selection
     from models.inference.engine import Engine
     from stream.codec import Codec
+    from stream.decoder import Decoder
     from stream.domain.sums import TimeRange
     from stream.outbound import BatchOutbound
-    from stream.replay import Replay, Replayed
+    from stream.replay import Replay, ReplayReport
     from stream.storage import recount
 
     with open_store_and_topics(config) as (settings, store, incarnations):
-        done, now = Replayed(), datetime.now(UTC)
+        done, now = ReplayReport(), datetime.now(UTC)
         if not recount_only:
             engine = Engine.load(backend_selection.select_backend(settings.models))
             outbound = BatchOutbound(settings.kafka, settings.stream.publish_predictions)
             reader = Replay(
-                settings.kafka, store, Codec.of(settings.stream), engine.classify, outbound, incarnations,
-                lambda: datetime.now(UTC),
-            )  # fmt: skip
+                kafka=settings.kafka,
+                store=store,
+                decoder=Decoder(Codec.from_settings(settings.stream), settings.kafka.kinds, incarnations),
+                classify=engine.classify,
+                outbound=outbound,
+                clock=lambda: datetime.now(UTC),
+            )
             with counting("reading", None) as advance:
                 done = reader.run(start, advance)
         times = TimeRange(min(start, done.first or start), now + timedelta(hours=1))

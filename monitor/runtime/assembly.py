@@ -35,8 +35,10 @@ from monitor.runtime.tasks.topic_watch import TopicWatch
 from monitor.runtime.tasks.watchdog import Watchdog
 from monitor.web.alert_pages import AlertPages
 from stream import offsets
-from stream.breaker import Breaker
+from stream.batch_writer import BatchWriter
+from stream.breaker import CircuitBreaker
 from stream.codec import Codec
+from stream.decoder import Decoder
 from stream.domain.errors import BrokerError, StoreUnavailable
 from stream.kafka import admin
 from stream.kafka.faust_driver import FaustSource
@@ -184,7 +186,9 @@ def _foundation(
 ) -> Foundation:
     classifier, alerts = load(settings, registry), settings.alerts
     rule_file = RuleFile(alerts.rules, classifier.topics)
-    stream_metrics, alert_metrics = StreamMetrics(registry, classifier.topics), AlertMetrics(registry)
+    late_after = timedelta(seconds=settings.stream.late_seconds)
+    stream_metrics = StreamMetrics(registry, classifier.topics, late_after)
+    alert_metrics = AlertMetrics(registry)
     alert_metrics.create_labels(rule_file.rules, (*alerts.webhooks, *alerts.channels, *alerts.alertmanagers))
     store = _connect_store(settings)
     incarnations = _read_incarnations(settings, store)
@@ -241,18 +245,21 @@ def _retry_at_startup(attempt: Callable[[], T]) -> T:
 
 def _pipeline(base: Foundation) -> Pipeline:
     stream, kafka = base.settings.stream, base.settings.kafka
-    return Pipeline(
-        codec=Codec.of(stream),
-        classify=base.classifier.classify,
+    writer = BatchWriter(
         store=base.store,
         outbound=BatchOutbound(kafka, stream.publish_predictions),
-        kinds=kafka.kinds,
-        incarnations=base.incarnations,
-        late=timedelta(seconds=stream.late_seconds),
         metrics=base.stream_metrics,
         clock=utc_now,
         stopping=base.shutdown.stopping,
-        breaker=Breaker(stream.dead_letter_share),
+    )
+    return Pipeline(
+        decoder=Decoder(Codec.from_settings(stream), kafka.kinds, base.incarnations),
+        classify=base.classifier.classify,
+        writer=writer,
+        breaker=CircuitBreaker(stream.dead_letter_share),
+        metrics=base.stream_metrics,
+        clock=utc_now,
+        stopping=base.shutdown.stopping,
     )
 
 
@@ -323,7 +330,7 @@ def _outbox_tasks(base: Foundation) -> list[PeriodicTask]:
     topics = [KAFKA_PREFIX + name for name in (*kafka.written, kafka.news)]
 
     def show_depth() -> None:
-        base.stream_metrics.show_outbox(*outbox.depth((*topics, *alerts.targets)))
+        base.stream_metrics.outbox.show_depth(*outbox.depth((*topics, *alerts.targets)))
 
     send_to_kafka = _outbox_sending(base, "outbox", topics, KAFKA_ENTRIES, to_kafka)
     return [

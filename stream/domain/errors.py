@@ -13,6 +13,26 @@ StreamError
 └── LeaseLost            another monitor holds the lease; nothing was written
 """
 
+from enum import StrEnum
+
+
+class DeadLetterReason(StrEnum):
+    """Why a message, or one document of it, became a dead letter; also the values of the label `reason`."""
+
+    EMPTY = "empty"  # the message has no value, or an empty one
+    TOO_LARGE = "too_large"  # longer than stream.max_message_bytes, or more than stream.message_documents
+    NOT_UTF8 = "not_utf8"  # the bytes are not UTF-8
+    NOT_JSON = "not_json"  # the text is not JSON
+    NOT_AN_OBJECT = "not_an_object"  # the JSON is not an object
+    MISSING_FIELD = "missing_field"  # a required field is absent
+    INVALID_FIELD = "invalid_field"  # a field has the wrong type, is empty or is too long
+    INVALID_TIME = "invalid_time"  # published_at is not an RFC 3339 time with an offset
+    FAR_FUTURE = "far_future"  # published_at is further ahead than stream.future_seconds
+    NO_TEXT = "no_text"  # title and text are both absent or blank
+    NUL = "nul"  # a string has a NUL character, which no database text can hold
+    INFERENCE = "inference"  # the classifier gave no finite answer for it
+    STORAGE = "storage"  # the database refused its values
+
 
 class StreamError(Exception):
     """The base class of every error in this module."""
@@ -21,7 +41,7 @@ class StreamError(Exception):
 class Rejected(StreamError):
     """A message cannot become a document: it becomes a dead letter with this reason and detail."""
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: DeadLetterReason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

@@ -18,6 +18,7 @@ from typing import Protocol
 import msgspec
 
 from stream.domain.documents import SCORE_SCALE, Document, Kind, Prediction
+from stream.domain.errors import DeadLetterReason
 
 
 class Partition(msgspec.Struct, frozen=True, order=True, gc=False):
@@ -74,7 +75,7 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     """A message (or one document of it) that could not be classified and stored, and why."""
 
     position: MessagePosition
-    reason: str
+    reason: DeadLetterReason
     detail: str
 
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.codec import REASONS, Codec
+from stream.codec import Codec
 from stream.domain.documents import Document, Kind
-from stream.domain.errors import Rejected
+from stream.domain.errors import DeadLetterReason, Rejected
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 CODEC = Codec(timedelta(minutes=5), 100_000)
@@ -25,7 +25,7 @@ def test_the_codec_raises_nothing_but_rejected(value: bytes) -> None:
     try:
         assert isinstance(CODEC.decode(value, Kind.NEWS, NOW), Document)
     except Rejected as error:
-        assert error.reason in REASONS
+        assert error.reason in DeadLetterReason
 
 
 @given(st.dictionaries(fields, json_values | st.just("2026-02-28T23:00:00Z")))

@@ -23,10 +23,10 @@ class MoodGauges:
         self._reader, self._metrics, self._length = reader, metrics, length
 
     def show(self, now: datetime) -> None:
-        self._metrics.show_mood(self._reader.sums(now - self._length, now))
+        self._metrics.mood.show(self._reader.sums(now - self._length, now))
 
     def hide(self) -> None:
-        self._metrics.hide_mood()
+        self._metrics.mood.hide()
 
 
 class AlertEvaluation:

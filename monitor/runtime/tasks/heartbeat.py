@@ -35,4 +35,4 @@ class Heartbeat:
         scope = Scope(None, tuple(Kind), now - LOOK_BACK, now, Selection((HEARTBEAT_SOURCE,)))
         last_seen = self._store.reads.last_seen_by_source(scope)
         # Without any arrival show the start: a heartbeat that never arrives must be noticed too.
-        self._metrics.heartbeat.set(last_seen.get(HEARTBEAT_SOURCE, self._started_at).timestamp())
+        self._metrics.progress.heartbeat.set(last_seen.get(HEARTBEAT_SOURCE, self._started_at).timestamp())

@@ -25,11 +25,11 @@ class KafkaDelivery:
         if delivered:
             self._outbox.mark_done(delivered, "sent", self._clock())
         for entry in delivered:
-            self._metrics.outbox_sent.labels(entry.target.removeprefix(KAFKA_PREFIX)).inc()
+            self._metrics.outbox.sent.labels(entry.target.removeprefix(KAFKA_PREFIX)).inc()
         for entry in entries:
             error = errors[entry.id]
             if error is not None:
                 topic = entry.target.removeprefix(KAFKA_PREFIX)
                 log.error("sending to topic %s failed, will be retried: %s", topic, error)
-                self._metrics.outbox_failed.labels(topic).inc()
+                self._metrics.outbox.failed.labels(topic).inc()
                 self._outbox.mark_failed(entry, error, self._clock())

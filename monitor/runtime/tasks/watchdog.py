@@ -45,10 +45,10 @@ class Watchdog:
     def run_once(self) -> None:
         """Raises RuntimeError, which ends the process, when waiting any longer cannot help."""
         self._probe_broker()
-        self._metrics.dependency_up.labels("database").set(int(not self.database_away))
+        self._metrics.progress.dependency_up.labels("database").set(int(not self.database_away))
         # While the broker is away nobody knows how many messages wait in it.
         waiting = {} if self.broker_away else dict(self._worker.waiting)
-        self._metrics.show_lag(waiting, dict(self._worker.caught_up))
+        self._metrics.progress.show_lag(waiting, dict(self._worker.caught_up))
         self._check_progress()
 
     def ping_database(self) -> None:
@@ -63,7 +63,7 @@ class Watchdog:
         if self.broker_away and not away:
             log.info("a broker answers at %s again", self._kafka.bootstrap_servers)
         self.broker_away = away
-        self._metrics.dependency_up.labels("broker").set(int(not away))
+        self._metrics.progress.dependency_up.labels("broker").set(int(not away))
 
     def _check_progress(self) -> None:
         now = self._clock()

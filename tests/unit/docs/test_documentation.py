@@ -16,7 +16,7 @@ from sqlalchemy import text
 from alerts.rule_file import load_rules
 from monitor.cli.main import main
 from monitor.runtime import settings
-from stream.codec import REASONS
+from stream.domain.errors import DeadLetterReason
 from stream.storage.batches import Store
 from tests.conftest import ROOT
 from tools import generate_docs
@@ -166,7 +166,7 @@ def test_every_query_runs(store: Store) -> None:
 
 
 def test_every_reason_of_a_dead_letter_is_documented() -> None:
-    for reason in REASONS:
+    for reason in DeadLetterReason:
         assert f"| `{reason}` |" in TEXTS["docs/messages.md"]
 
 

@@ -190,7 +190,7 @@ def test_a_database_that_hangs_counts_as_away_until_it_answers(listening: KafkaS
 
 
 def lag_samples(metrics: StreamMetrics) -> dict[str, float]:
-    (family,) = metrics.lag.collect()
+    (family,) = metrics.progress.lag.collect()
     return {sample.labels["partition"]: sample.value for sample in family.samples}
 
 
@@ -206,4 +206,4 @@ def test_the_lag_is_unknown_while_the_broker_is_away() -> None:
     scene = Scene(WorkerState(waiting=BACKLOG, caught_up={("news", 0): 7.0}), NO_BROKER)
     scene.run_after(1)
     assert lag_samples(scene.metrics) == {}
-    assert [sample.value for sample in scene.metrics.caught_up.collect()[0].samples] == [7.0]
+    assert [sample.value for sample in scene.metrics.progress.caught_up.collect()[0].samples] == [7.0]

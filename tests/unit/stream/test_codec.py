@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from stream.codec import REASONS, Codec
+from stream.codec import Codec
 from stream.domain.documents import Kind
-from stream.domain.errors import Rejected
+from stream.domain.errors import DeadLetterReason, Rejected
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CODEC = Codec(timedelta(minutes=5), 10_000)
@@ -54,7 +54,7 @@ def test_a_broken_message_is_rejected_with_its_reason(what: str, value: bytes | 
     with pytest.raises(Rejected) as caught:
         CODEC.decode(value, Kind.NEWS, NOW)
     assert caught.value.reason == reason
-    assert reason in REASONS
+    assert reason in list(DeadLetterReason)
     assert caught.value.detail
 
 

@@ -7,15 +7,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
-from stream import pipeline
-from stream.breaker import Breaker
+from stream import batch_writer
+from stream.batch_writer import BatchWriter
+from stream.breaker import CircuitBreaker
 from stream.bundles import Record
 from stream.codec import Codec
+from stream.decoder import Decoder
 from stream.domain.documents import Kind, Prediction
 from stream.domain.errors import InferenceError, StoreRefused, StoreUnavailable
-from stream.domain.records import Batch, ClassifiedDocument, DeadLetter, Outbound, WriteResult
+from stream.domain.records import Batch, ClassifiedDocument, Classify, DeadLetter, Outbound, WriteResult
 from stream.kafka.settings import KafkaSettings
 from stream.metrics import StreamMetrics
 from stream.outbound import BatchOutbound
@@ -73,25 +76,35 @@ class TroubledStore(Store):
 class Rig:
     """A pipeline with everything around it."""
 
-    def __init__(self, tmp_path: Path, documents: int = 1) -> None:
+    def __init__(self, tmp_path: Path, documents: int = 1, stopping: threading.Event | None = None) -> None:
+        """`documents` is how many one message may hold; `stopping` ends waits."""
         settings = DatabaseSettings(url=f"sqlite:///{tmp_path / 'p.db'}")
         database.upgrade(settings)
         self.store = TroubledStore(database.connect(settings), 60)
-        self.metrics, self.stopping = StreamMetrics(), threading.Event()
-        self.pipeline = Pipeline(
-            codec=Codec(timedelta(minutes=5), 10_000, documents),
-            classify=classify,
+        self.classifier: Classify = classify
+        self.registry, self.stopping = CollectorRegistry(), stopping or threading.Event()
+        metrics = StreamMetrics(self.registry, late_after=timedelta(minutes=5))
+        writer = BatchWriter(
             store=self.store,
             outbound=BatchOutbound(KafkaSettings()),
-            kinds={"news": Kind.NEWS},
-            incarnations={"news": "c/t"},
-            late=timedelta(minutes=5),
-            metrics=self.metrics,
+            metrics=metrics,
             clock=lambda: NOW,
             stopping=self.stopping,
-            breaker=Breaker(0.9, window=20),
-            breaker_seconds=0.2,
         )
+        self.pipeline = Pipeline(
+            decoder=Decoder(
+                Codec(timedelta(minutes=5), 10_000, documents), {"news": Kind.NEWS}, {"news": "c/t"}
+            ),
+            classify=self._classify,
+            writer=writer,
+            breaker=CircuitBreaker(0.9, window=20, pause_seconds=0.2),
+            metrics=metrics,
+            clock=lambda: NOW,
+            stopping=self.stopping,
+        )
+
+    def _classify(self, texts: Sequence[str], languages: Sequence[str | None]) -> Sequence[Prediction]:
+        return self.classifier(texts, languages)
 
     def ids(self) -> list[str]:
         return self._column(schema.documents.c.id)
@@ -116,19 +129,17 @@ def test_bad_messages_become_dead_letters_and_their_neighbours_documents(rig: Ri
     assert next_offsets(rig.store, "c/t") == {("news", 0): 4}
 
 
-def test_a_text_the_classifier_fails_on_is_found_by_halving(rig: Rig) -> None:
+def test_a_text_that_the_classifier_fails_on_is_found_by_bisection(rig: Rig) -> None:
     rig.pipeline.process([record(i, "poison" if i == 13 else "calm") for i in range(20)])
     assert rig.ids() == sorted(str(i) for i in range(20) if i != 13)
     assert rig.reasons() == ["inference"]
 
 
-def test_a_classifier_that_fails_on_everything_makes_no_dead_letters(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_classifier_that_fails_on_everything_makes_no_dead_letters(rig: Rig) -> None:
     def broken(texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
         raise InferenceError("CUDA error")
 
-    monkeypatch.setattr(rig.pipeline, "_classify_texts", broken)
+    rig.classifier = broken
     with pytest.raises(InferenceError, match="CUDA error"):
         rig.pipeline.process([record(i) for i in range(4)])
     assert rig.reasons() == []
@@ -137,53 +148,51 @@ def test_a_classifier_that_fails_on_everything_makes_no_dead_letters(
 
 NAN = float("nan")
 FAILURES = [
-    ("raises what its device raises", RuntimeError("CUDA out of memory")),
-    ("has no memory left", MemoryError()),
-    ("gives a score that is none", Prediction("m", "en", "Macro", "neutral", NAN)),
+    ("raises the error of its device", RuntimeError("CUDA out of memory")),
+    ("is out of memory", MemoryError()),
+    ("gives a score that is not a number", Prediction("m", "en", "Macro", "neutral", NAN)),
     (
-        "gives no finite probability",
+        "gives a probability that is not finite",
         Prediction("m", "en", "Macro", "neutral", 0.0, {"topic": {"Macro": NAN}}),
     ),
-    ("leaves an answer out", None),
+    ("leaves a prediction out", None),
 ]
 
 
 @pytest.mark.parametrize(("what", "failure"), FAILURES, ids=[case[0] for case in FAILURES])
-def test_no_label_is_invented_where_the_classifier(
-    what: str, failure: Exception | Prediction | None, rig: Rig, monkeypatch: pytest.MonkeyPatch
+def test_no_label_is_invented_if_the_classifier(
+    what: str, failure: Exception | Prediction | None, rig: Rig
 ) -> None:
     def failing(texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
-        found = classify(texts, languages)
-        for at, text in enumerate(texts):
+        predictions = classify(texts, languages)
+        for index, text in enumerate(texts):
             if text == "odd" and isinstance(failure, Exception):
                 raise failure
             if text == "odd":
-                found[at : at + 1] = [failure] if failure else []
-        return found
+                predictions[index : index + 1] = [failure] if failure else []
+        return predictions
 
-    monkeypatch.setattr(rig.pipeline, "_classify_texts", failing)
+    rig.classifier = failing
     rig.pipeline.process([record(i, "odd" if i == 5 else "calm") for i in range(9)])
     assert rig.ids() == [str(i) for i in range(9) if i != 5]
     assert rig.reasons() == ["inference"]
 
 
-def test_a_classifier_that_fails_now_and_then_costs_nobody_a_label(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_classifier_that_fails_now_and_then_costs_no_document_its_label(rig: Rig) -> None:
     calls = iter(range(1000))
 
-    def moody(texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
+    def failing_every_other_time(texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
         if next(calls) % 2 == 0:
             raise MemoryError
         return classify(texts, languages)
 
-    monkeypatch.setattr(rig.pipeline, "_classify_texts", moody)
+    rig.classifier = failing_every_other_time
     rig.pipeline.process([record(i) for i in range(7)])
     rig.pipeline.process([record(7)])
     assert len(rig.ids()) == 8 and rig.reasons() == []
 
 
-def test_values_the_database_refuses_are_found_by_halving(rig: Rig) -> None:
+def test_values_that_the_database_refuses_are_found_by_bisection(rig: Rig) -> None:
     rig.store.refused = "odd"
     rig.pipeline.process([record(i, "odd" if i in (3, 4) else "calm") for i in range(10)])
     assert len(rig.ids()) == 8
@@ -210,7 +219,7 @@ def letters(rig: Rig) -> list[tuple[int, int, str]]:
         return sorted((row[0], row[1], row[2]) for row in found)
 
 
-def test_of_several_documents_in_a_message_each_is_counted_and_refused_by_itself(several: Rig) -> None:
+def test_each_document_of_a_message_is_counted_or_refused_by_itself(several: Rig) -> None:
     records = [
         record(0, value=(array(0, "calm", "", "calm", "poison", "calm").value or b"")),
         record(1),
@@ -230,7 +239,7 @@ def test_of_several_documents_in_a_message_each_is_counted_and_refused_by_itself
     assert several.store.reads.sums(NOW - timedelta(hours=2), NOW)[0].n == 5
 
 
-def test_a_refused_document_takes_none_of_its_message_along_and_a_message_is_not_torn(several: Rig) -> None:
+def test_a_refused_document_does_not_harm_its_neighbours_and_a_message_is_never_split(several: Rig) -> None:
     several.store.refused = "odd"
     records = [array(0, *["calm"] * 5), array(1, "calm", "odd", "calm", "odd", ""), array(2, *["calm"] * 5)]
     several.pipeline.process(records)
@@ -239,7 +248,7 @@ def test_a_refused_document_takes_none_of_its_message_along_and_a_message_is_not
     assert next_offsets(several.store, "c/t") == {("news", 0): 3}
 
 
-def test_a_database_that_goes_away_while_the_refused_one_is_looked_for_is_waited_for(
+def test_a_database_outage_during_the_search_for_the_refused_document_is_waited_out(
     several: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     several.store.refused = "odd"
@@ -266,9 +275,11 @@ def test_a_database_that_goes_away_while_the_refused_one_is_looked_for_is_waited
         b'{"x": ' + b"[" * 3000 + b"]" * 3000 + b"}",
         b"",
     ],
-    ids=["half an emoji", "no number", "a raw tab", "nesting without end", "nothing"],
+    ids=["half an emoji", "NaN", "a raw tab", "endless nesting", "nothing"],
 )
-def test_a_document_that_is_no_json_takes_none_of_its_message_along(odd: bytes, several: Rig) -> None:
+def test_a_document_that_is_not_json_does_not_harm_the_others_in_its_message(
+    odd: bytes, several: Rig
+) -> None:
     good = [record(n, 'says ], [ and \\" }').value or b"" for n in range(2)]
     several.pipeline.process([record(0, value=b"[" + good[0] + b" , " + odd + b"," + good[1] + b"]\n")])
     assert several.ids() == ["0", "1"]
@@ -282,10 +293,10 @@ def test_an_array_that_does_not_close_is_one_dead_letter(value: bytes, several: 
     assert letters(several) == [(0, 0, "not_json")]
 
 
-def test_more_than_is_written_at_once_is_written_in_parts_and_no_message_is_torn(
+def test_a_batch_too_large_for_a_transaction_is_written_in_parts_and_no_message_is_split(
     several: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "MOST_AT_ONCE", 7)
+    monkeypatch.setattr(batch_writer, "MAX_DOCUMENTS_PER_TRANSACTION", 7)
     sizes: list[int] = []
     sound = several.store.write
 
@@ -298,12 +309,12 @@ def test_more_than_is_written_at_once_is_written_in_parts_and_no_message_is_torn
     assert sizes == [5] * 4 and len(several.ids()) == 20
 
 
-def test_an_array_is_no_document_where_several_are_not_allowed(rig: Rig) -> None:
+def test_an_array_is_a_dead_letter_if_arrays_are_not_allowed(rig: Rig) -> None:
     rig.pipeline.process([array(0, "calm", "calm"), record(1)])
     assert rig.ids() == ["1"] and letters(rig) == [(0, 0, "not_an_object")]
 
 
-def test_a_database_that_is_away_is_waited_for(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_database_outage_is_waited_out(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     rig.store.away = 2
     rig.pipeline.process([record(0)])
@@ -314,7 +325,7 @@ def test_a_database_that_is_away_is_waited_for(rig: Rig, caplog: pytest.LogCaptu
     assert sum("database back" in line for line in said) == 1
 
 
-def test_a_stop_ends_the_waiting_and_nothing_is_written(rig: Rig) -> None:
+def test_a_stop_ends_the_wait_and_nothing_is_written(rig: Rig) -> None:
     rig.store.away = 1000
     rig.stopping.set()
     with pytest.raises(StopRequested):
@@ -331,7 +342,7 @@ def test_a_batch_of_bad_messages_is_one_line_in_the_log(rig: Rig, caplog: pytest
 
 def test_old_texts_update_their_window_and_are_counted_as_late(rig: Rig) -> None:
     rig.pipeline.process([record(0)])
-    assert rig.metrics.late.labels("news")._value.get() == 1
+    assert rig.registry.get_sample_value("sentiment_late_documents_total", {"kind": "news"}) == 1
     assert rig.store.reads.sums(NOW - timedelta(hours=1), NOW)[0].n == 1
 
 
@@ -344,8 +355,8 @@ def test_an_unexpected_error_is_not_swallowed(rig: Rig, monkeypatch: pytest.Monk
         rig.pipeline.process([record(0)])
 
 
-class Waited(threading.Event):
-    """Notes how long it was to be waited for, and waits for nothing."""
+class RecordingEvent(threading.Event):
+    """Records how long callers want to wait, and never makes them wait."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -356,41 +367,24 @@ class Waited(threading.Event):
         return self.is_set()
 
 
-def test_a_stream_that_cannot_be_read_is_tried_slowly_and_goes_on_when_it_can(
-    rig: Rig, caplog: pytest.LogCaptureFixture
+def test_an_unreadable_stream_is_tried_slowly_and_resumes_when_messages_are_readable(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    waited = rig.pipeline._stopping = Waited()
+    stopping = RecordingEvent()
+    rig = Rig(tmp_path, stopping=stopping)
     bad = [record(i, value=b"not JSON") for i in range(30)]
     rig.pipeline.process(bad[:10])
     rig.pipeline.process(bad[10:20])
-    assert waited.seconds == []
+    assert stopping.seconds == []
     rig.pipeline.process(bad[20:25])
-    assert waited.seconds == [0.2] and "nearly every message is refused" in caplog.text
+    assert stopping.seconds == [0.2] and "nearly every message is refused" in caplog.text
     assert rig.pipeline.trouble is None
-    rig.pipeline.process([record(i) for i in range(30, 40)])  # the last that waits: it can be read
+    rig.pipeline.process([record(i) for i in range(30, 40)])  # the last one that waits: it is readable
     rig.pipeline.process([record(i) for i in range(40, 50)])
-    assert waited.seconds == [0.2, 0.2]
+    assert stopping.seconds == [0.2, 0.2]
     assert len(rig.ids()) == 20
 
     rig.pipeline.process([record(i, value=b"") for i in range(50, 80)])
-    waited.set()
+    stopping.set()
     with pytest.raises(StopRequested):
         rig.pipeline.process([record(80)])
-
-
-@pytest.mark.parametrize(
-    ("sentence", "batches", "is_open"),
-    [
-        ("a few bad messages are no matter", [(100, 5)] * 30, False),
-        ("too few to tell", [(5, 5)] * 3, False),
-        ("nearly all are bad", [(5, 5)] * 4, True),
-        ("they were bad long ago", [(10, 10), (5, 0), (20, 0)], False),
-        ("the first batch that can be read closes it", [(20, 20), (10, 2)], False),
-        ("one that cannot leaves it open", [(20, 20), (10, 9)], True),
-    ],
-)
-def test_when_the_breaker_is_open(sentence: str, batches: list[tuple[int, int]], is_open: bool) -> None:
-    breaker = Breaker(0.9, window=20)
-    for read, refused in batches:
-        breaker.observe(read, refused)
-    assert breaker.is_open is is_open

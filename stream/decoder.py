@@ -1,0 +1,51 @@
+"""Decodes Kafka messages into documents and dead letters, each with its position."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from msgspec import Struct, structs
+
+from stream.bundles import Record
+from stream.codec import Codec
+from stream.domain.documents import Document, Kind
+from stream.domain.errors import Rejected
+from stream.domain.records import DeadLetter, MessagePosition, Partition
+
+
+class DecodedDocument(Struct, frozen=True, gc=False):
+    """A document and its position in Kafka."""
+
+    position: MessagePosition
+    document: Document
+
+
+class Decoder:
+    """Decodes the messages of the input topics; `kinds` and `incarnations` are by topic."""
+
+    def __init__(self, codec: Codec, kinds: Mapping[str, Kind], incarnations: Mapping[str, str]) -> None:
+        self._codec, self._kinds, self._incarnations = codec, kinds, incarnations
+
+    def decode_batch(self, records: Sequence[Record], now: datetime) -> list[DecodedDocument | DeadLetter]:
+        """All documents and dead letters of the records, in order."""
+        return [item for record in records for item in self.decode(record, now)]
+
+    def decode(self, record: Record, now: datetime) -> Iterator[DecodedDocument | DeadLetter]:
+        """Each document of one message by itself: a bad one does not harm the others."""
+        partition = Partition(self._incarnations[record.topic], record.topic, record.partition)
+        message = MessagePosition(self._kinds[record.topic], partition, record.offset, record.value)
+        try:
+            elements = self._codec.split(record.value)
+        except Rejected as error:
+            yield DeadLetter(message, error.reason, error.detail)
+            return
+        if elements is None:
+            yield self._decode_document(message, now)
+            return
+        for index, element in enumerate(elements):
+            yield self._decode_document(structs.replace(message, value=element, item=index), now)
+
+    def _decode_document(self, position: MessagePosition, now: datetime) -> DecodedDocument | DeadLetter:
+        try:
+            return DecodedDocument(position, self._codec.decode(position.value, position.kind, now))
+        except Rejected as error:
+            return DeadLetter(position, error.reason, error.detail)
