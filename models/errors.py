@@ -1,15 +1,15 @@
-"""What can go wrong in the models room.
+"""Errors of the `models` package.
 
 ModelError
 ├── WeightsError      the weights folder is missing, damaged, or not what it says
 └── DataError         a labelled file cannot be used; names file and line
 
-An answer that cannot be used is an InferenceError of `stream.domain.errors`, which its callers know.
+If the network's output cannot be used, `stream.domain.errors.InferenceError` is raised, which callers know.
 """
 
 
 class ModelError(Exception):
-    """Base of everything this room raises on purpose."""
+    """Base class of the errors of this package."""
 
 
 class WeightsError(ModelError):

@@ -1,4 +1,4 @@
-"""What can be set about the classifier."""
+"""Settings of the classifier."""
 
 import os
 import tempfile
@@ -11,9 +11,9 @@ SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 
 
 def user_cache() -> Path:
-    """Where what was measured or judged once is kept: below $XDG_CACHE_HOME, else ~/.cache.
+    """The folder for cached measurements and predictions: in $XDG_CACHE_HOME, or else in ~/.cache.
 
-    A user without a home gets the folder for what is temporary.
+    For a user without a home directory, it is in the folder for temporary files.
     """
     try:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())

@@ -1,15 +1,15 @@
-"""Which texts share a forward pass: pure arithmetic over lengths."""
+"""Groups texts into batches for the forward pass, by their lengths alone."""
 
 from collections.abc import Sequence
 from heapq import heapify, heappush, heapreplace
 
 
 def token_batches(shapes: Sequence[tuple[int, int]], budget: int) -> list[list[int]]:
-    """Positions of `shapes`, largest first, in groups whose padded size fits `budget` tokens.
+    """Indexes into `shapes`, largest first, in batches whose padded size is at most `budget` tokens.
 
-    A shape is (windows, tokens of the longest window); a group's padded size is all its windows
-    times its longest.  Sorting keeps padding small, and the largest first means that a batch too big
-    for the memory fails at once and not at the end.  A text over the budget is a group of its own.
+    A shape is (windows, tokens of the longest window).  The padded size of a batch is its number of windows
+    times its longest window.  Sorting keeps padding small; the largest first means that a batch that is too
+    large for the memory fails at once.  A text over the budget is a batch of its own.
     """
     order = sorted(range(len(shapes)), key=lambda i: (-shapes[i][0] * shapes[i][1], -shapes[i][1], i))
     batches: list[list[int]] = []
@@ -26,36 +26,36 @@ def token_batches(shapes: Sequence[tuple[int, int]], budget: int) -> list[list[i
 
 
 def packed_batches(sizes: Sequence[int], budget: int, wide: int) -> list[list[int]]:
-    """Positions of `sizes` (tokens of a text) in groups of about equal sums within `budget`.
+    """Indexes into `sizes` (tokens of a text) in batches of about equal sums within `budget`.
 
-    For an encoder that lays texts into rows.  Texts over `wide` tokens need wider rows: they go largest
-    first into as few groups as hold them.  All others are dealt out, each to the group that has least, so
-    that every group has short ones to fill its rows with.
+    For encoders that pack texts into rows.  Texts of more than `wide` tokens need wider rows: they go into as
+    few batches as possible, the largest first.  Each other text goes to the smallest batch, so that every
+    batch has short texts to fill its rows with.
     """
     order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
     total = sum(sizes)
     fair = total / max(1, -(-total // budget))
     batches: list[list[int]] = []
-    held: list[int] = []
+    batch_sizes: list[int] = []
     long = [i for i in order if sizes[i] > wide]
     for i in long:
-        if not batches or held[-1] >= fair or held[-1] + sizes[i] > budget:
+        if not batches or batch_sizes[-1] >= fair or batch_sizes[-1] + sizes[i] > budget:
             batches.append([])
-            held.append(0)
+            batch_sizes.append(0)
         batches[-1].append(i)
-        held[-1] += sizes[i]
+        batch_sizes[-1] += sizes[i]
     short = order[len(long) :]
-    room = sum(max(0, budget - of_group) for of_group in held)
+    room = sum(max(0, budget - size) for size in batch_sizes)
     more = max(0, -(-(sum(sizes[i] for i in short) - room) // budget))
     batches += [[] for _ in range(more)]
-    least = [(of_group, at) for at, of_group in enumerate(held + [0] * more)]
-    heapify(least)
+    smallest = [(size, batch) for batch, size in enumerate(batch_sizes + [0] * more)]
+    heapify(smallest)
     for i in short:
-        of_group, at = least[0]
-        if of_group + sizes[i] > budget and of_group:
-            of_group, at = 0, len(batches)
+        size, batch = smallest[0]
+        if size + sizes[i] > budget and size:
+            size, batch = 0, len(batches)
             batches.append([])
-            heappush(least, (0, at))
-        batches[at].append(i)
-        heapreplace(least, (of_group + sizes[i], at))
+            heappush(smallest, (0, batch))
+        batches[batch].append(i)
+        heapreplace(smallest, (size + sizes[i], batch))
     return batches

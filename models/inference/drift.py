@@ -1,8 +1,8 @@
-"""Does what arrives still look like what the classifier was trained on?
+"""Drift: how far incoming texts differ from the texts that the classifier was trained on.
 
-A profile is how many texts look to the model: their length in tokens, how much of them it cannot
-spell, which labels it gives and how sure it is.  Drift is the population stability index between
-the training reference and what arrived lately: below 0.1 nothing to see, above 0.25 look.
+A profile summarises how texts look to the model: length in tokens, share of unknown tokens, labels and
+confidence.  Drift is the population stability index between the profile of the training data and that of
+recent texts.  By the usual rule, below 0.1 is no drift, and above 0.25 is drift to investigate.
 """
 
 import math
@@ -27,7 +27,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Profiler:
-    """Builds a profile; with `memory`, of about the last so many texts, the older the fainter."""
+    """Builds a profile.  With `memory`, it covers about that many recent texts, and older ones fade."""
 
     def __init__(self, labels: Mapping[str, Sequence[str]], memory: int | None = None) -> None:
         self.memory = memory
@@ -38,15 +38,15 @@ class Profiler:
         self._confidence = {task: [0.0] * (len(CONFIDENCES) + 1) for task in labels}
 
     def add(
-        self, sizes: Iterable[tuple[int, int]], answers: Mapping[str, Iterable[tuple[str, float]]]
+        self, sizes: Iterable[tuple[int, int]], labels: Mapping[str, Iterable[tuple[str, float]]]
     ) -> None:
-        """`sizes` are (tokens, unknown tokens) a text, `answers` (label, confidence) a task and text."""
+        """Add texts: (tokens, unknown tokens) of each, and for each task (label, confidence) of each."""
         sizes = list(sizes)
         self._fade(len(sizes))
         for tokens, unknown in sizes:
             self._tokens[bisect_right(LENGTHS, tokens)] += 1
             self._unknown[bisect_right(SHARES, unknown / max(tokens, 1))] += 1
-        for task, pairs in answers.items():
+        for task, pairs in labels.items():
             for label, confidence in pairs:
                 self._labels[task][label] += 1
                 self._confidence[task][bisect_right(CONFIDENCES, confidence)] += 1
@@ -73,23 +73,23 @@ class Profiler:
                 labelled[label] *= keep
 
 
-def drift(reference: Profile, lately: Profile) -> dict[str, float]:
+def drift(reference: Profile, recent: Profile) -> dict[str, float]:
     """Population stability index of each feature: tokens, unknown, and by task label and confidence."""
-    found = {
-        "tokens": stability_index(reference.tokens, lately.tokens),
-        "unknown": stability_index(reference.unknown, lately.unknown),
+    indexes = {
+        "tokens": stability_index(reference.tokens, recent.tokens),
+        "unknown": stability_index(reference.unknown, recent.unknown),
     }
     for task, shares in reference.labels.items():
         names = list(shares)
-        then, now = [shares[name] for name in names], [lately.labels[task][name] for name in names]
-        found[f"{task}_label"] = stability_index(then, now)
-        confidence = reference.confidence[task], lately.confidence[task]
-        found[f"{task}_confidence"] = stability_index(*confidence)
-    return found
+        expected, actual = [shares[name] for name in names], [recent.labels[task][name] for name in names]
+        indexes[f"{task}_label"] = stability_index(expected, actual)
+        confidence = reference.confidence[task], recent.confidence[task]
+        indexes[f"{task}_confidence"] = stability_index(*confidence)
+    return indexes
 
 
 def stability_index(expected: Sequence[float], actual: Sequence[float], floor: float = 0.005) -> float:
-    """Sum of (a - e) ln(a / e) over the buckets, shares no smaller than `floor` (so none is infinite)."""
+    """The sum of (a - e) ln(a / e) over the buckets; shares are at least `floor`, so that it is finite."""
     pairs = [(max(e, floor), max(a, floor)) for e, a in zip(expected, actual, strict=True)]
     return sum((a - e) * math.log(a / e) for e, a in pairs)
 

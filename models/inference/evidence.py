@@ -1,4 +1,4 @@
-"""Which words carried a decision, as stretches of the text with their share of it."""
+"""Words of evidence: the stretches of a text that contributed most to its label."""
 
 import re
 from collections.abc import Sequence
@@ -8,19 +8,19 @@ from tokenizers import Encoding
 
 from stream.domain.documents import Span
 
-HAS_WORD = re.compile(r"[\w\U0001f300-\U0001faff]")  # an emoji says something too
+HAS_WORD = re.compile(r"[\w\U0001f300-\U0001faff]")  # emoji count as words
 LINK = re.compile(r"https?://\S+")
 HAN = re.compile(r"[\u3400-\u9fff]")
 PLAIN = re.compile(r"[\u3400-\u9fff]{1,2}|[^\W\u3400-\u9fff]+")
 
-
+# A token of a window, and the (start, end) in the text of the word it belongs to.
 Piece = tuple[int, tuple[int, int]]
 
 
 def pieces(text: str, windows: Sequence[Encoding]) -> list[list[Piece]]:
-    """For each window its tokens that stand in a word, as (token, (start, end) of the word in the text).
+    """For each window, its tokens that belong to a word.
 
-    In Chinese, where nothing separates words, each piece of the tokenizer stands for one.
+    In Chinese, where nothing separates words, each token counts as a word.
     """
     return [_pieces(text, window) for window in windows]
 
@@ -28,17 +28,17 @@ def pieces(text: str, windows: Sequence[Encoding]) -> list[list[Piece]]:
 def _pieces(text: str, window: Encoding) -> list[Piece]:
     has_han = HAN.search(text) is not None
     tokens: list[tuple[int, object]] = []
-    places: dict[object, tuple[int, int]] = {}
-    for at, (word, (first, end)) in enumerate(zip(window.word_ids, window.offsets, strict=True)):
+    spans: dict[object, tuple[int, int]] = {}
+    for token, (word, (first, end)) in enumerate(zip(window.word_ids, window.offsets, strict=True)):
         start = first
         while start < end and text[start].isspace():
             start += 1
         if word is None or start == end:
             continue
-        unit: object = ("piece", at) if has_han and HAN.search(text, start, end) else word
-        places[unit] = (places[unit][0], end) if unit in places else (start, end)
-        tokens.append((at, unit))
-    return [(at, places[unit]) for at, unit in tokens]
+        unit: object = ("token", token) if has_han and HAN.search(text, start, end) else word
+        spans[unit] = (spans[unit][0], end) if unit in spans else (start, end)
+        tokens.append((token, unit))
+    return [(token, spans[unit]) for token, unit in tokens]
 
 
 def words(pieces: Sequence[Sequence[Piece]], values: Sequence[np.ndarray]) -> dict[tuple[int, int], float]:
@@ -46,36 +46,37 @@ def words(pieces: Sequence[Sequence[Piece]], values: Sequence[np.ndarray]) -> di
 
     `values` holds one array [tokens] a window.  A word that two windows share is counted in both.
     """
-    found: dict[tuple[int, int], float] = {}
-    for of_window, given in zip(pieces, values, strict=True):
-        shares = given.tolist()
-        for at, place in of_window:
-            found[place] = found.get(place, 0.0) + shares[at]
-    return found
+    sums: dict[tuple[int, int], float] = {}
+    for window_pieces, array in zip(pieces, values, strict=True):
+        window_values = array.tolist()
+        for token, span in window_pieces:
+            sums[span] = sums.get(span, 0.0) + window_values[token]
+    return sums
 
 
 def spans(
     task: str, text: str, pieces: Sequence[Sequence[Piece]], values: Sequence[np.ndarray], count: int
 ) -> list[Span]:
-    """The `count` words that did most for the label, largest first, with their share of all that did.
+    """The `count` words that contributed most to the label, largest first.
 
-    Words that spoke against it have no share; links and punctuation are no evidence.
+    A weight is the share of the sum of positive contributions.  Words that speak against the label, links and
+    punctuation are no evidence.
     """
-    found = words(pieces, values)
-    ranked = sorted((-value, place) for place, value in found.items() if value > 0)
+    by_word = words(pieces, values)
+    ranked = sorted((-value, word) for word, value in by_word.items() if value > 0)
     total = -sum(value for value, _ in ranked)
     links = [match.span() for match in LINK.finditer(text)] if "http" in text else []
-    chosen: list[Span] = []
+    top: list[Span] = []
     for value, (start, end) in ranked:
-        if len(chosen) == count:
+        if len(top) == count:
             break
         if HAS_WORD.search(text, start, end) and not any(a <= start < b for a, b in links):
-            chosen.append(Span(task, text[start:end], start, end, round(-value / total, 4)))
-    return chosen
+            top.append(Span(task, text[start:end], start, end, round(-value / total, 4)))
+    return top
 
 
 def plain_words(text: str) -> list[tuple[int, int]]:
-    """The words of a text without a tokenizer: runs of letters and digits, in Chinese pairs of letters."""
+    """The words of a text without a tokenizer: runs of letters and digits, or pairs of Chinese characters."""
     links = [match.span() for match in LINK.finditer(text)]
-    found = [match.span() for match in PLAIN.finditer(text)]
-    return [(start, end) for start, end in found if not any(a <= start < b for a, b in links)]
+    plain = [match.span() for match in PLAIN.finditer(text)]
+    return [(start, end) for start, end in plain if not any(a <= start < b for a, b in links)]

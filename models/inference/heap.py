@@ -1,29 +1,30 @@
-"""The C library's heap, where it is one that can be asked: glibc's.  Anywhere else nothing happens."""
+"""Tunes the heap of the C library, if it is glibc.  With another library, nothing happens."""
 
 import ctypes
 from contextlib import suppress
 
-# Of mallopt(3).
+# Parameters of mallopt(3), and their values.
 M_ARENA_MAX, ARENAS = -8, 2
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, KEPT = -1, -3, 32 << 20
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 32 << 20
 
 
 def tune() -> None:
-    """Few arenas: each thread would get a heap of its own, and keep what it once held.
+    """Use few arenas, and keep up to 32 MB of freed memory.
 
-    What a batch gives back is not returned to the system at once: the next one needs it again, and the system
-    clears every page that it gives.
+    By default each thread gets an arena of its own and keeps the memory that it once used.  Memory that a
+    batch frees is needed by the next one: returning it costs time, since the system clears every page it
+    hands out.
     """
-    _ask("mallopt", M_ARENA_MAX, ARENAS)
+    _call("mallopt", M_ARENA_MAX, ARENAS)
     for threshold in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
-        _ask("mallopt", threshold, KEPT)
+        _call("mallopt", threshold, KEPT_BYTES)
 
 
 def give_back() -> None:
-    """Return to the system what is free; over weeks of batches of all sizes the heap gets holes."""
-    _ask("malloc_trim", 0)
+    """Return free memory to the system: over weeks of batches of different sizes the heap fragments."""
+    _call("malloc_trim", 0)
 
 
-def _ask(function: str, *given: int) -> None:
+def _call(function: str, *arguments: int) -> None:
     with suppress(OSError, AttributeError):
-        getattr(ctypes.CDLL(None), function)(*given)
+        getattr(ctypes.CDLL(None), function)(*arguments)

@@ -1,4 +1,4 @@
-"""A light language check: good enough to refuse what the classifier was never trained for."""
+"""A light language check, good enough to refuse languages that the classifier was not trained for."""
 
 import re
 import unicodedata
@@ -6,10 +6,10 @@ from functools import cache
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-# Latin-script texts are taken for English unless another language is at least this probable: on
-# short headlines full of names a lower bar refuses more English than it finds of anything else.
-SURE = 0.9
-LOOKED_AT = 2000
+# Texts in Latin script count as English unless another language is at least this probable: on short headlines
+# full of names, a lower threshold refuses more English texts than it finds others.
+MIN_PROBABILITY = 0.9
+MAX_CHARACTERS = 2000
 HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 KANA = re.compile(r"[\u3040-\u30ff]")
 HANGUL = re.compile(r"[\uac00-\ud7af]")
@@ -19,17 +19,17 @@ CANDIDATES = (
     "nl", "pl", "pt", "ro", "ru", "sv", "th", "tr", "uk", "vi", "zh",
 )  # fmt: skip
 LETTER = re.compile(r"[A-Za-z]")
-# Links, handles and tickers say nothing about the language they stand in.
+# Links, handles and tickers do not tell the language of a text.
 NOISE = re.compile(r"https?://\S+|[@$#]\w+")
 
 
 def detect(text: str, claimed: str | None = None) -> str | None:
-    """The ISO 639-1 code of the text's language, or None where it has no letters at all.
+    """The ISO 639-1 code of the text's language, or None if it has no letters.
 
-    `claimed` is the feed's own word (such as "en" or "en-GB").  It is believed for text in Latin
-    script, where short texts are hard to tell apart, and not against another script.
+    `claimed` is the claim of the feed, such as "en" or "en-GB".  It counts for text in Latin script, where
+    the languages of short texts are hard to tell apart, but not against another script.
     """
-    text = text[:LOOKED_AT]
+    text = text[:MAX_CHARACTERS]
     if claimed and text.isascii():
         return _code(claimed) if LETTER.search(text) else None
     letters = [char for char in NOISE.sub(" ", text) if char.isalpha()]
@@ -44,7 +44,7 @@ def detect(text: str, claimed: str | None = None) -> str | None:
     if claimed and latin:
         return _code(claimed)
     code, probability = _identifier().classify(NOISE.sub(" ", text))
-    return str(code) if probability >= SURE or not latin else "en"
+    return str(code) if probability >= MIN_PROBABILITY or not latin else "en"
 
 
 def _code(claimed: str) -> str:
@@ -52,14 +52,14 @@ def _code(claimed: str) -> str:
 
 
 def load() -> None:
-    """Read the statistics now; else the first text does that is in need of them."""
+    """Load the statistics now instead of with the first text that needs them."""
     _identifier()
 
 
 def _eastern(letters: str) -> str | None:
-    """zh, ja or ko by script alone: short texts leave a statistical check to chance.
+    """zh, ja or ko by script alone: on short texts a statistical check is unreliable.
 
-    A Han character says as much as HAN_LETTERS Latin letters, so that a Chinese sentence full of
+    A Han character counts as much as HAN_LETTERS Latin letters, so that a Chinese sentence full of
     product names stays Chinese, and an English one with a Chinese name in it English.
     """
     han = len(HAN.findall(letters))
@@ -79,10 +79,15 @@ def _is_latin(char: str) -> bool:
 
 @cache
 def _identifier() -> LanguageIdentifier:
-    whole = LanguageIdentifier.from_model_file(MODEL_FILE)
-    whole.set_languages(list(CANDIDATES))
-    # One without the table of all languages, which is six times as large.
+    full = LanguageIdentifier.from_model_file(MODEL_FILE)
+    full.set_languages(list(CANDIDATES))
+    # A copy without the table of all languages, which is six times as large.
     return LanguageIdentifier(
-        whole.nb_ptc, whole.nb_pc, whole.nb_classes, whole.tk_nextmove, whole.tk_output,
-        norm_probs=True, tk_row=whole.tk_row,
-    )  # fmt: skip
+        full.nb_ptc,
+        full.nb_pc,
+        full.nb_classes,
+        full.tk_nextmove,
+        full.tk_output,
+        norm_probs=True,
+        tk_row=full.tk_row,
+    )

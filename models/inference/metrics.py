@@ -1,4 +1,4 @@
-"""What the classifier tells Prometheus."""
+"""Prometheus metrics of the classifier."""
 
 import math
 from collections.abc import Mapping
@@ -9,39 +9,48 @@ from models.network.artifact import ModelInfo
 
 
 class ModelMetrics:
-    """Counted once a forward pass, never once a text."""
+    """Updated once for each forward pass, not for each text."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         registry = registry or CollectorRegistry()
         self.info = Info("sentiment_model", "The classifier that is running", registry=registry)
         self.tokens = Counter(
-            "sentiment_inference_tokens", "Tokens through the network, without padding",
+            "sentiment_inference_tokens",
+            "Tokens through the network, without padding",
             registry=registry,
-        )  # fmt: skip
+        )
         self.windows = Counter(
-            "sentiment_inference_windows", "Windows through the network. A long text has several",
+            "sentiment_inference_windows",
+            "Windows through the network. A long text has several",
             registry=registry,
-        )  # fmt: skip
-        self.judged = Counter(
-            "sentiment_inference_texts", "Labelled texts, by the network or from memory (repeated texts)",
-            ("by",), registry=registry,
-        )  # fmt: skip
+        )
+        self.texts_classified = Counter(
+            "sentiment_inference_texts",
+            "Labelled texts, by the network or from memory (repeated texts)",
+            ("by",),
+            registry=registry,
+        )
         for by in ("network", "memory"):
-            self.judged.labels(by)
+            self.texts_classified.labels(by)
         self.drift = Gauge(
             "sentiment_input_drift_ratio",
             "Population stability index of recent texts against the training reference; "
             "below 0.1 nothing has changed, above 0.25 investigate",
-            ("language", "feature"), registry=registry,
-        )  # fmt: skip
+            ("language", "feature"),
+            registry=registry,
+        )
         self.texts = Histogram(
-            "sentiment_inference_batch_texts", "Texts in a forward pass",
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024), registry=registry,
-        )  # fmt: skip
+            "sentiment_inference_batch_texts",
+            "Texts in a forward pass",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
+            registry=registry,
+        )
         self.seconds = Histogram(
-            "sentiment_inference_seconds", "Duration of a forward pass",
-            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10), registry=registry,
-        )  # fmt: skip
+            "sentiment_inference_seconds",
+            "Duration of a forward pass",
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+            registry=registry,
+        )
 
     def describe(self, info: ModelInfo, device: str, dtype: str) -> None:
         self.info.info({"name": info.name, "version": info.version, "device": device, "dtype": dtype})
@@ -59,8 +68,8 @@ class ModelMetrics:
             self.drift.labels(language, feature).set(value)
 
     def observe_repeats(self, new: int, repeated: int) -> None:
-        self.judged.labels("network").inc(new)
-        self.judged.labels("memory").inc(repeated)
+        self.texts_classified.labels("network").inc(new)
+        self.texts_classified.labels("memory").inc(repeated)
 
     def observe_forward(self, texts: int, windows: int, tokens: int, seconds: float) -> None:
         self.texts.observe(texts)

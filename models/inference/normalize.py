@@ -1,4 +1,4 @@
-"""What the tokenizer sees of a text: no links, no case, plain forms of letters, and words for emoji."""
+"""Text normalisation before tokenising: no links, lower case, plain forms of letters, words for emoji."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ from tokenizers import Regex, Tokenizer, normalizers
 
 from models.inference.evidence import LINK
 
-# Said by a word that the vocabulary has, where it has no vector for the sign itself.
+# Replacements for emoji in vocabularies that have none.
 EMOJI = {
     "🚀": "rocket", "📈": "rising", "📉": "falling", "🐂": "bull", "🐻": "bear", "🌕": "moon", "🌙": "moon",
     "💎": "diamond", "🙌": "hands up", "🤲": "hands", "💰": "money", "🤑": "rich", "💵": "cash",
@@ -22,40 +22,42 @@ EMOJI = {
     "😅": "phew", "😉": "wink", "😜": "joking", "🤪": "crazy", "🟢": "green", "🔴": "red", "🟩": "green",
     "🟥": "red", "⬆": "up", "⬇": "down", "💚": "green", "🐳": "whale", "🌈": "rainbow", "🔔": "bell",
 }  # fmt: skip
-# Skin, sex, joiners and presentation of the sign before.
-SHADES = "[\U0001f3fb-\U0001f3ff\u200d\ufe0e\ufe0f\u2640\u2642]"
+# Modifiers of the emoji before them: skin tone, gender, joiners and presentation.
+MODIFIERS = "[\U0001f3fb-\U0001f3ff\u200d\ufe0e\ufe0f\u2640\u2642]"
 
 
 def normal_form(tokenizer: Tokenizer) -> normalizers.Normalizer:
-    """The tokenizer's own normalizer behind one that drops what says nothing of mood or topic.
+    """The tokenizer's own normalizer, after steps that remove what does not matter for mood or topic.
 
-    Links are not read at all, letters in lower case, compatibility forms (full-width letters and digits)
-    as their plain ones; a vocabulary without emoji gets a word for each common one.
+    Links are removed, letters become lower case, and compatibility forms (full-width letters and digits)
+    become plain ones.  For a vocabulary without emoji, each common emoji becomes a word.
     """
     steps: list[normalizers.Normalizer] = [normalizers.Replace(Regex(LINK.pattern), "")]
     if tokenizer.token_to_id("🚀") is None:
-        steps += [normalizers.Replace(Regex(SHADES), "")]
+        steps += [normalizers.Replace(Regex(MODIFIERS), "")]
         steps += [normalizers.Replace(sign, f" {word} ") for sign, word in EMOJI.items()]
     steps += [normalizers.NFKC(), normalizers.Lowercase()]
     return normalizers.Sequence([*steps, *([tokenizer.normalizer] if tokenizer.normalizer else [])])
 
 
 def is_plain(text: str) -> bool:
-    """Whether all that the normal form does to it is to lower its case."""
+    """Whether normalisation changes nothing but the case."""
     return text.isascii() and "http" not in text
 
 
 def for_plain_texts(tokenizer: Tokenizer) -> Tokenizer:
-    """One that says the same of plain texts, without the steps that leave them as they are."""
-    told = json.loads(tokenizer.to_str())
-    normalizer = told["normalizer"] or {}
+    """A faster tokenizer with the same output for plain texts: without the steps that do not change them."""
+    config = json.loads(tokenizer.to_str())
+    normalizer = config["normalizer"] or {}
     if normalizer.get("type") == "Sequence":
-        normalizer["normalizers"] = [step for step in normalizer["normalizers"] if not _spares_plain(step)]
-    return Tokenizer.from_str(json.dumps(told))
+        normalizer["normalizers"] = [
+            step for step in normalizer["normalizers"] if not _keeps_plain_text(step)
+        ]
+    return Tokenizer.from_str(json.dumps(config))
 
 
-def _spares_plain(step: dict[str, Any]) -> bool:
+def _keeps_plain_text(step: dict[str, Any]) -> bool:
     if step["type"] == "Replace":
         pattern = step["pattern"]
-        return not pattern.get("String", "a").isascii() or pattern.get("Regex") in (LINK.pattern, SHADES)
+        return not pattern.get("String", "a").isascii() or pattern.get("Regex") in (LINK.pattern, MODIFIERS)
     return bool(step["type"] == "NFKC")

@@ -127,11 +127,18 @@ class NativeEncoder(nn.Module):
         self.scored = tuple(additive)
         scorers = [self._scorer(pooling, norm) for pooling in additive.values()]
         self._model = _Model(
-            config.hidden_size, config.num_attention_heads, config.intermediate_size, len(layers),
-            config.layer_norm_eps, self.words.data_ptr(), self.positions.data_ptr(),
-            self._norm(tables.LayerNorm), (_Layer * len(layers))(*layers),
-            len(scorers), (_Scorer * len(scorers))(*scorers),
-        )  # fmt: skip
+            config.hidden_size,
+            config.num_attention_heads,
+            config.intermediate_size,
+            len(layers),
+            config.layer_norm_eps,
+            self.words.data_ptr(),
+            self.positions.data_ptr(),
+            self._norm(tables.LayerNorm),
+            (_Layer * len(layers))(*layers),
+            len(scorers),
+            (_Scorer * len(scorers))(*scorers),
+        )
 
     @classmethod
     def supports(cls, encoder: nn.Module) -> bool:
@@ -279,5 +286,6 @@ class Int8Encoder(NativeEncoder):
         return _Product(
             self._keep(panels, torch.int8).data_ptr(),
             *(self._keep(part, torch.float32).data_ptr() for part in (bias, scale, sums)),
-            n, k,
-        )  # fmt: skip
+            n,
+            k,
+        )
