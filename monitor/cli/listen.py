@@ -24,7 +24,7 @@ def listen(host: str, port: int) -> None:
 def serve(host: str, port: int, show: Callable[[str], object]) -> None:
     """Show the lines of every page, the monitor's own or Alertmanager's, until interrupted."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class WebhookHandler(BaseHTTPRequestHandler):
         timeout = 10
 
         def do_POST(self) -> None:
@@ -41,7 +41,7 @@ def serve(host: str, port: int, show: Callable[[str], object]) -> None:
         def log_message(self, format: str, *args: Any) -> None:
             """Log nothing: the page itself is printed."""
 
-    with HTTPServer((host, port), Handler) as server:
+    with HTTPServer((host, port), WebhookHandler) as server:
         show(f"listening on http://{host}:{server.server_port}/")
         try:
             server.serve_forever()

@@ -2,7 +2,6 @@
 
 import click
 
-from monitor.cli.alerts import rules
 from monitor.cli.backtest.command import backtest
 from monitor.cli.bench import bench
 from monitor.cli.classify import classify
@@ -17,6 +16,7 @@ from monitor.cli.listen import listen
 from monitor.cli.models import models
 from monitor.cli.offsets import offsets
 from monitor.cli.options import examples
+from monitor.cli.rules import rules
 from monitor.cli.settings import show_settings
 from monitor.cli.store import purge, relabel, replay
 from monitor.cli.topics import topics

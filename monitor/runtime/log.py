@@ -34,7 +34,7 @@ URL_LOGGERS = ("httpx", "httpcore", "urllib3", "apprise")
 lines_lost = Counter("sentiment_log_lines_lost", "Log lines that could not be written", registry=None)
 
 
-class Handler(logging.StreamHandler[TextIO]):
+class CountingHandler(logging.StreamHandler[TextIO]):
     """Counts the lines that cannot be written, and raises nothing."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
@@ -70,7 +70,7 @@ def _flush_at_exit() -> None:
 
 def set_up(settings: LogSettings, file: Path | None = None) -> None:
     """Log to standard error, or to `file`."""
-    handler = Handler(file.open("a", encoding="utf-8") if file else sys.stderr)
+    handler = CountingHandler(file.open("a", encoding="utf-8") if file else sys.stderr)
     atexit.register(_flush_at_exit)
     handler.setFormatter(JsonFormatter() if settings.format == "json" else _text())
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)

@@ -109,7 +109,7 @@ def backtest(
             for file, rules in zip(files, rule_sets, strict=True)
         ]
     if page is not None:
-        page.write_text(report.html(results, texts), encoding="utf-8")
+        page.write_text(report.backtest_html(results, texts), encoding="utf-8")
     if picture is not None:
         report.png(picture, results, texts)
     if as_json:

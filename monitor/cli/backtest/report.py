@@ -105,7 +105,7 @@ def _table(result: Result) -> Table:
 
 
 @dataclass(frozen=True)
-class Bar:
+class DayCounts:
     """One day of the timeline."""
 
     day: datetime
@@ -113,7 +113,7 @@ class Bar:
     negative: int
 
 
-def timeline(texts: Sequence[Text]) -> list[Bar]:
+def timeline(texts: Sequence[Text]) -> list[DayCounts]:
     """The texts and negative texts of each day, from the first day to the last."""
     days: dict[datetime, tuple[int, int]] = {}
     for text in texts:
@@ -122,10 +122,10 @@ def timeline(texts: Sequence[Text]) -> list[Bar]:
         days[day] = (n + 1, negative + (text.sentiment == "negative"))
     first, last = min(days), max(days)
     days_in_order = [first + i * DAY for i in range((last - first) // DAY + 1)]
-    return [Bar(day, *days.get(day, (0, 0))) for day in days_in_order]
+    return [DayCounts(day, *days.get(day, (0, 0))) for day in days_in_order]
 
 
-def html(results: Sequence[Result], texts: Sequence[Text]) -> str:
+def backtest_html(results: Sequence[Result], texts: Sequence[Text]) -> str:
     """The timeline and the pages as one HTML page without scripts, all texts escaped."""
     bars = timeline(texts)
     return render(
