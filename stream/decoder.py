@@ -30,7 +30,7 @@ class Decoder:
         return [item for record in records for item in self.decode(record, now)]
 
     def decode(self, record: Record, now: datetime) -> Iterator[DecodedDocument | DeadLetter]:
-        """Each document of one message by itself: a bad one does not harm the others."""
+        """Decode each document of a message separately: a bad one does not affect the others."""
         partition = Partition(self._incarnations[record.topic], record.topic, record.partition)
         message = MessagePosition(self._kinds[record.topic], partition, record.offset, record.value)
         try:

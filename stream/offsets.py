@@ -1,7 +1,7 @@
-"""Kafka's committed offsets held against those in SQL, which are the ones that count.
+"""Compares Kafka's committed offsets with those in SQL, which decide what is read.
 
-A commit follows the SQL transaction, so Kafka is never ahead of SQL: where it is, the database was restored
-from an older state, or is a new one, and what lies between would never be read.
+Kafka gets its commit after the SQL transaction, so Kafka is normally never ahead of SQL.  If it is, the
+database was restored from a backup or is new, and the messages in between would be skipped.
 """
 
 from collections.abc import Mapping
@@ -16,8 +16,11 @@ from stream.storage.batches import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How far one partition was read: by Kafka's commit and by SQL, None where it holds nothing."""
+class PartitionOffsets:
+    """The next offset to read of one partition: as committed to Kafka, and as stored in SQL.
+
+    None if Kafka or SQL has no offset for it.
+    """
 
     partition: Partition
     committed: int | None
@@ -25,52 +28,69 @@ class Standing:
 
     @property
     def unread(self) -> int:
-        """How many messages a start would leap over."""
+        """How many messages would be skipped: those that Kafka counts as read but SQL does not."""
         return max(0, (self.committed or 0) - (self.stored or 0))
 
 
-def standings(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]) -> list[Standing]:
-    """Every partition that one of the two knows.  Raises BrokerError, StoreUnavailable."""
-    # In this order: other workers go on meanwhile, and SQL is then ahead as it should be.
+def compare(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]) -> list[PartitionOffsets]:
+    """The offsets of every partition that Kafka or SQL has one for.
+
+    `incarnations` maps each topic to its incarnation.  Raises BrokerError and StoreUnavailable.
+    """
+    # Kafka first: other workers may write in the meantime, and SQL is allowed to be ahead.
     committed = {
         Partition(incarnations[topic], topic, number): offset
         for (topic, number), offset in admin.committed(kafka, incarnations).items()
     }
     stored = store.next_offsets(incarnations.values())
-    known = sorted(stored.keys() | committed.keys())
-    return [Standing(partition, committed.get(partition), stored.get(partition)) for partition in known]
+    return [
+        PartitionOffsets(partition, committed.get(partition), stored.get(partition))
+        for partition in sorted(stored.keys() | committed.keys())
+    ]
 
 
-def _ahead(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]) -> list[Standing]:
-    """Those of which a start would leap over messages."""
-    return [standing for standing in standings(kafka, store, incarnations) if standing.unread]
+def _ahead_of_sql(
+    kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]
+) -> list[PartitionOffsets]:
+    """The partitions where Kafka is ahead of SQL."""
+    return [offsets for offsets in compare(kafka, store, incarnations) if offsets.unread]
 
 
 def check(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]) -> None:
-    """Raises OffsetsAhead where a start would leap over messages."""
-    ahead = _ahead(kafka, store, incarnations)
+    """Raises OffsetsAhead if Kafka is ahead of SQL, so that reading on would skip messages."""
+    ahead = _ahead_of_sql(kafka, store, incarnations)
     if not ahead:
         return
-    unread, first = sum(s.unread for s in ahead), max(ahead, key=lambda standing: standing.unread)
-    held = "nothing of it" if first.stored is None else f"it up to {first.stored}"
+    unread = sum(offsets.unread for offsets in ahead)
+    worst = max(ahead, key=lambda offsets: offsets.unread)
+    stored = "has none" if worst.stored is None else f"is at {worst.stored}"
     raise OffsetsAhead(
-        f"{unread} messages would be left out: the group {kafka.group!r} was at {first.committed} of "
-        f"{first.partition}, and the database holds {held}. It was restored or is new: "
-        "`monitor offsets rewind` reads them again, `monitor offsets accept` leaves them out"
+        f"{unread} messages would be skipped: the group {kafka.group!r} committed offset "
+        f"{worst.committed} of {worst.partition}, but the database {stored}. "
+        "It was restored from a backup or is new: run "
+        "`monitor offsets rewind` to read the messages again, or `monitor offsets accept` to skip them"
     )
 
 
-def rewind(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]) -> list[Standing]:
-    """Set the group back to where SQL is; what was changed.  No worker may run.  Raises BrokerError."""
-    ahead = _ahead(kafka, store, incarnations)
-    admin.commit(kafka, {(s.partition.topic, s.partition.number): s.stored or 0 for s in ahead})
+def rewind(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]) -> list[PartitionOffsets]:
+    """Set the consumer group back to the offsets in SQL; return the partitions that were changed.
+
+    Raises BrokerError if a worker of the group is running, or if Kafka does not answer.
+    """
+    ahead = _ahead_of_sql(kafka, store, incarnations)
+    admin.commit(
+        kafka, {(offsets.partition.topic, offsets.partition.number): offsets.stored or 0 for offsets in ahead}
+    )
     return ahead
 
 
 def accept(
     kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str], now: datetime
-) -> list[Standing]:
-    """Move SQL up to where the group is: what lies between is never read; what was changed."""
-    ahead = _ahead(kafka, store, incarnations)
-    store.skip_to({standing.partition: standing.committed or 0 for standing in ahead}, now)
+) -> list[PartitionOffsets]:
+    """Advance SQL to the offsets of the consumer group; return the partitions that were changed.
+
+    The messages in between are never read.
+    """
+    ahead = _ahead_of_sql(kafka, store, incarnations)
+    store.skip_to({offsets.partition: offsets.committed or 0 for offsets in ahead}, now)
     return ahead

@@ -16,7 +16,7 @@ PROBE_TEXT, PROBE_LANGUAGE = "Company reports quarterly results", "en"
 def predict_each(documents: Sequence[Document], classify: Classify) -> list[Prediction | InferenceError]:
     """A prediction for each document, in order, or the error of one that the classifier fails on.
 
-    All documents are classified together.  If that fails, each half is classified by itself, until the
+    All documents are classified together.  If that fails, each half is classified separately, until the
     document that makes it fail is alone.  Raises InferenceError if the classifier then fails on a plain
     text too: the classifier is broken, and the document is not the cause.
     """

@@ -1,4 +1,4 @@
-"""Reads Kafka again, beside the live stream, and writes the documents that the database has lost."""
+"""Reads Kafka again while the live stream runs, and restores the documents that the database has lost."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from typing import Any
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
-from sqlalchemy import select, tuple_
 
 from stream.bundles import Record
 from stream.decoder import DecodedDocument, Decoder
@@ -16,21 +15,17 @@ from stream.domain.errors import BrokerError
 from stream.domain.records import ClassifiedDocument, Classify, Outbound
 from stream.kafka.security import client_options
 from stream.kafka.settings import KafkaSettings
-from stream.storage import schema
-from stream.storage.batches import Store
-from stream.storage.database import reading
+from stream.storage.batches import Identity, Store
 
 POLL_MS = 1000
 # At most this many messages per poll, and documents per transaction.
 BATCH_SIZE = 500
 Progress = Callable[[int], object]
-# Source and id of a document.
-Identity = tuple[str, str]
 
 
 @dataclass
 class ReplayReport:
-    """How many messages were read, how many documents were refused, and how many were missing and restored.
+    """How many messages were read, documents refused, and missing documents restored.
 
     `first` is the earliest `published_at` among the restored documents.
     """
@@ -42,7 +37,7 @@ class ReplayReport:
 
 
 class Replay:
-    """Reads with a consumer in no group: the live stream's offsets are neither used nor moved."""
+    """Reads with a consumer that has no group: the live stream's offsets are neither used nor changed."""
 
     def __init__(
         self,
@@ -112,9 +107,9 @@ class Replay:
                     report.refused += 1
         identities = list(documents)
         for start in range(0, len(identities), BATCH_SIZE):
-            some = identities[start : start + BATCH_SIZE]
-            stored = self._stored(some)
-            if missing := [documents[identity] for identity in some if identity not in stored]:
+            batch = identities[start : start + BATCH_SIZE]
+            stored = self._store.stored_identities(batch)
+            if missing := [documents[identity] for identity in batch if identity not in stored]:
                 self._write(missing, report)
 
     def _write(self, missing: Sequence[DecodedDocument], report: ReplayReport) -> None:
@@ -127,15 +122,8 @@ class Replay:
         ]
         new = self._store.restore(classified, self._outbound, self._clock())
         report.restored += len(new)
-        published = [item.document.published_at for item in new]
-        report.first = min([*published, *([report.first] if report.first else [])], default=None)
-
-    def _stored(self, identities: Sequence[Identity]) -> set[Identity]:
-        """Those of the identities that are in SQL."""
-        table = schema.documents
-        query = select(table.c.source, table.c.id).where(tuple_(table.c.source, table.c.id).in_(identities))
-        with reading(self._store.engine) as connection:
-            return {(source, id_) for source, id_ in connection.execute(query)}
+        times = [item.document.published_at for item in new]
+        report.first = min([*times, *([report.first] if report.first else [])], default=None)
 
 
 def _offsets_at(

@@ -1,11 +1,11 @@
-"""What can be set about Kafka, the database and the stream between them."""
+"""The `[stream]` part of the settings."""
 
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 YEAR = 366 * 86_400
-# What a profile sets; "balanced" is the fields' own defaults.
+# The defaults that a profile changes; "balanced" changes none.
 PROFILES: dict[str, dict[str, Any]] = {
     "latency": {"batch_documents": 128, "batch_seconds": 0.02},
     "throughput": {"batch_documents": 2048, "batch_seconds": 0.5},
@@ -54,7 +54,7 @@ class StreamSettings(BaseModel):
         ge=1,
         le=10_000,
         description="maximum number of documents in a message; above 1, a message may be a JSON array of "
-        "documents, each counted and refused by itself",
+        "documents, each counted or refused separately",
     )
     in_hand_bytes: int = Field(
         32_000_000,
@@ -95,7 +95,7 @@ class StreamSettings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _follow_the_profile(cls, values: Any) -> Any:
+    def _apply_profile(cls, values: Any) -> Any:
         if isinstance(values, dict):
             return PROFILES.get(str(values.get("profile")), {}) | values
         return values

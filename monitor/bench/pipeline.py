@@ -80,7 +80,7 @@ def prepared_settings(settings: Settings, *, embedded: bool) -> Iterator[dict[st
     try:
         for own in by_name.values():
             if broker is not None:
-                broker.create((*own.kafka.kinds, *own.kafka.written))
+                broker.create((*own.kafka.kinds, *own.kafka.output_topics))
             else:
                 admin.create_topics(own.kafka)
         _check_database_is_empty(by_name["whole"])

@@ -117,7 +117,7 @@ def _connected(settings: Settings) -> Iterator[sqlalchemy.Engine]:
 def _broker(settings: Settings) -> str:
     kafka = settings.kafka
     try:
-        topics = admin.incarnations(kafka, (*kafka.kinds, *kafka.written))
+        topics = admin.incarnations(kafka, (*kafka.kinds, *kafka.output_topics))
     except BrokerError as error:
         raise BrokerError(f"{error}; check kafka.bootstrap_servers and that it is running") from error
     return f"{kafka.bootstrap_servers} answers, topics {', '.join(topics)}"

@@ -67,8 +67,8 @@ def feed(
     from stream import feed as feeding
     from stream.kafka import admin
 
-    if complaint := feeding.unknown_field(columns):
-        raise click.BadParameter(complaint)
+    if error_message := feeding.unknown_field_error(columns):
+        raise click.BadParameter(error_message)
     kafka = load_settings(config).kafka
     topic = {each.value: name for name, each in kafka.kinds.items()}[kind]
     admin.incarnations(kafka, [topic])
@@ -76,11 +76,11 @@ def feed(
     producer = admin.producer(kafka, linger_ms=20, batch_size=1 << 16)
     with click.open_file(str(file), "rb") as lines, progress(file, "feeding") as advance:
         report = feeding.send_rows(
-            feeding.lines_of(lines), str(file), topic, producer, options, progress=advance
+            feeding.without_byte_order_mark(lines), str(file), topic, producer, options, progress=advance
         )
     producer.close()
-    for complaint in report.refused:
-        click.echo(complaint, err=True)
+    for error_message in report.error_messages:
+        click.echo(error_message, err=True)
     rate = report.sent / report.seconds if report.seconds else 0.0
     if as_json:
         summary: dict[str, float] = {"sent": report.sent, "refused": report.refused_rows}

@@ -12,7 +12,7 @@ from monitor.cli.options import config_option, examples, json_option, plain_erro
 from monitor.cli.store import open_store_and_topics
 
 if TYPE_CHECKING:
-    from stream.offsets import Standing
+    from stream.offsets import PartitionOffsets
 
 
 @click.group()
@@ -29,23 +29,23 @@ def offsets_show(config: Path | None, as_json: bool) -> None:
     from stream import offsets as kafka_offsets
 
     with open_store_and_topics(config) as (settings, store, incarnations):
-        rows = kafka_offsets.standings(settings.kafka, store, incarnations)
+        rows = kafka_offsets.compare(settings.kafka, store, incarnations)
     if as_json:
         answer = [
             {
-                "topic": s.partition.topic,
-                "partition": s.partition.number,
-                "committed": s.committed,
-                "stored": s.stored,
+                "topic": row.partition.topic,
+                "partition": row.partition.number,
+                "committed": row.committed,
+                "stored": row.stored,
             }
-            for s in rows
+            for row in rows
         ]
         click.echo(json.dumps(answer))
         return
-    for standing in rows:
-        unread = f", {standing.unread} UNREAD" if standing.unread else ""
-        committed, stored = _or_nothing(standing.committed), _or_nothing(standing.stored)
-        click.echo(f"{standing.partition}: Kafka {committed}, SQL {stored}{unread}")
+    for row in rows:
+        unread = f", {row.unread} UNREAD" if row.unread else ""
+        committed, stored = _or_nothing(row.committed), _or_nothing(row.stored)
+        click.echo(f"{row.partition}: Kafka {committed}, SQL {stored}{unread}")
 
 
 @offsets.command("rewind", epilog=examples("monitor offsets rewind -c monitor.toml"))
@@ -72,7 +72,7 @@ def offsets_accept(config: Path | None) -> None:
     with open_store_and_topics(config) as (settings, store, incarnations):
         _report(
             kafka_offsets.accept(settings.kafka, store, incarnations, datetime.now(UTC)),
-            "are left out for good",
+            "will be skipped for good",
         )
 
 
@@ -80,9 +80,9 @@ def _or_nothing(offset: int | None) -> str:
     return "nothing" if offset is None else str(offset)
 
 
-def _report(changed: Iterable["Standing"], what_happens: str) -> None:
+def _report(changed: Iterable["PartitionOffsets"], what_happens: str) -> None:
     changed = list(changed)
-    for standing in changed:
-        click.echo(f"{standing.partition}: {standing.unread} messages {what_happens}")
+    for row in changed:
+        click.echo(f"{row.partition}: {row.unread} messages {what_happens}")
     if not changed:
         click.echo("nothing to do: Kafka is not ahead of the database")

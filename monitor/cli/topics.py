@@ -21,5 +21,5 @@ def topics_create(config: Path | None) -> None:
     from stream.kafka import admin
 
     created = admin.create_topics(kafka)
-    for name in (*kafka.kinds, *kafka.written):
+    for name in (*kafka.kinds, *kafka.output_topics):
         click.echo(f"{name}: {'created' if name in created else 'was there'}")

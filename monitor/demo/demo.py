@@ -44,7 +44,7 @@ class Demo:
         self._broker = EmbeddedBroker()
         self.settings = demo_settings(settings, state / "demo.db", self._broker.bootstrap)
         kafka = self.settings.kafka
-        self._broker.create((*kafka.kinds, *kafka.written))
+        self._broker.create((*kafka.kinds, *kafka.output_topics))
         database.upgrade(self.settings.database)
         self.daemon = Daemon.build(self.settings)
         self._stopping = threading.Event()

@@ -223,7 +223,7 @@ def _connect_store(settings: Settings) -> Store:
 def _read_incarnations(settings: Settings, store: Store) -> dict[str, str]:
     """The incarnations of the topics that are read, whose committed offsets are not ahead of SQL's."""
     kafka = settings.kafka
-    every_topic = (*kafka.kinds, *kafka.written)
+    every_topic = (*kafka.kinds, *kafka.output_topics)
     incarnations = _retry_at_startup(lambda: admin.incarnations(kafka, every_topic))
     to_read = {topic: incarnations[topic] for topic in kafka.kinds}
     _retry_at_startup(lambda: offsets.check(kafka, store, to_read))
@@ -327,7 +327,7 @@ def _outbox_tasks(base: Foundation) -> list[PeriodicTask]:
         metrics=base.alert_metrics,
         clock=utc_now,
     )
-    topics = [KAFKA_PREFIX + name for name in (*kafka.written, kafka.news)]
+    topics = [KAFKA_PREFIX + name for name in (*kafka.output_topics, kafka.news)]
 
     def show_depth() -> None:
         base.stream_metrics.outbox.show_depth(*outbox.depth((*topics, *alerts.targets)))

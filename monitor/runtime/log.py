@@ -21,6 +21,8 @@ LIBRARY_LEVELS = {
     "aiokafka": "CRITICAL",
     "faust": "ERROR",
     "mode": "ERROR",
+    # Faust logs each of its services under the module of the service's class; these are subclasses.
+    "stream.kafka.faust_driver": "ERROR",
     "alembic": "WARNING",
     "httpx": "WARNING",
     "httpcore": "WARNING",

@@ -1,6 +1,5 @@
-"""Kafka by kafka-python: topics, their incarnations, and a producer."""
+"""Kafka administration with kafka-python: topics, their incarnations, consumer offsets, and a producer."""
 
-import logging
 import socket
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -15,13 +14,14 @@ from stream.domain.errors import BrokerError, TopicMissing
 from stream.kafka.security import client_options, diagnosis
 from stream.kafka.settings import KafkaSettings
 
-log = logging.getLogger(__name__)
-
+# How long to wait for an answer of a broker.
 ANSWER_SECONDS = 10
+# Kafka's error code for a topic that does not exist.
+UNKNOWN_TOPIC = 3
 
 
 def answers(settings: KafkaSettings) -> bool:
-    """Whether any of the bootstrap servers takes a connection now."""
+    """Whether any of the bootstrap servers accepts a connection now."""
     for server in settings.bootstrap_servers.split(","):
         host, _, port = server.strip().rpartition(":")
         try:
@@ -33,10 +33,10 @@ def answers(settings: KafkaSettings) -> bool:
 
 
 def create_topics(settings: KafkaSettings) -> list[str]:
-    """Create the topics that are missing; the names of those created."""
+    """Create the topics that do not exist yet, and return their names.  Raises BrokerError."""
     created = []
     with _Admin(settings) as admin:
-        for name in (*settings.kinds, *settings.written):
+        for name in (*settings.kinds, *settings.output_topics):
             try:
                 admin.create_topics([NewTopic(name, settings.partitions, settings.replication)])
                 created.append(name)
@@ -48,38 +48,43 @@ def create_topics(settings: KafkaSettings) -> list[str]:
 
 
 def delete_topics(settings: KafkaSettings) -> None:
-    """Delete the topics of these settings with all that is in them."""
+    """Delete all topics of these settings with their messages.  Raises BrokerError."""
     with _Admin(settings) as admin:
-        admin.delete_topics([*settings.kinds, *settings.written])
+        admin.delete_topics([*settings.kinds, *settings.output_topics])
 
 
 def incarnations(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, str]:
-    """For each topic what tells this one from an earlier one of the same name.
+    """The incarnation of each topic, which differs from that of a deleted topic of the same name.
 
-    It is the cluster's and the topic's id; an old broker gives no topic id, then the cluster's alone.
-    Raises BrokerError, or TopicMissing where one does not exist.
+    It consists of the cluster id and the topic id; of the cluster id alone if an old broker has no topic ids.
+    Raises BrokerError, and TopicMissing if a topic does not exist.
     """
     with _Admin(settings) as admin:
         cluster = str(admin.describe_cluster()["cluster_id"])
-        found = {topic["name"]: topic for topic in admin.describe_topics(list(topics))}
-    missing = sorted(name for name in topics if found.get(name, {}).get("error_code", 3))
+        descriptions = {topic["name"]: topic for topic in admin.describe_topics(list(topics))}
+    missing = sorted(name for name in topics if descriptions.get(name, {}).get("error_code", UNKNOWN_TOPIC))
     if missing:
         raise TopicMissing(
             f"no topic {', '.join(map(repr, missing))} at {settings.bootstrap_servers}: "
             "run `monitor topics create`, or set kafka.news and kafka.comments"
         )
-    return {name: f"{cluster}/{found[name].get('topic_id') or ''}" for name in topics}
+    return {name: f"{cluster}/{descriptions[name].get('topic_id') or ''}" for name in topics}
 
 
 def committed(settings: KafkaSettings, topics: Iterable[str]) -> dict[tuple[str, int], int]:
-    """The offsets that the consumer group has committed for these topics.  Raises BrokerError."""
+    """The offsets that the consumer group has committed, by topic and partition.  Raises BrokerError."""
     with _Admin(settings) as admin:
-        # Asked for by name, since the embedded broker cannot tell of all at once.
-        (found,) = admin.list_group_offsets({settings.group: _places(admin, topics)}).values()
-    return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at.offset >= 0}
+        # With explicit partitions: the embedded broker cannot list all offsets of a group.
+        partitions = _partitions(admin, topics)
+        (offsets,) = admin.list_group_offsets({settings.group: partitions}).values()
+    return {
+        (partition.topic, partition.partition): committed.offset
+        for partition, committed in offsets.items()
+        if committed.offset >= 0
+    }
 
 
-def _places(admin: Any, topics: Iterable[str]) -> list[TopicPartition]:
+def _partitions(admin: Any, topics: Iterable[str]) -> list[TopicPartition]:
     """Every partition of these topics."""
     return [
         TopicPartition(topic["name"], partition["partition_index"])
@@ -89,27 +94,35 @@ def _places(admin: Any, topics: Iterable[str]) -> list[TopicPartition]:
 
 
 def commit(settings: KafkaSettings, offsets: Mapping[tuple[str, int], int]) -> None:
-    """Set the consumer group's offsets; no worker of it may run.  Raises BrokerError."""
-    asked = {TopicPartition(*place): OffsetAndMetadata(at, "", -1) for place, at in offsets.items()}
-    if not asked:
+    """Set the consumer group's offsets, by topic and partition.
+
+    Raises BrokerError if a worker of the group is running, or if Kafka does not answer.
+    """
+    if not offsets:
         return
+    new_offsets = {
+        TopicPartition(topic, number): OffsetAndMetadata(offset, "", -1)
+        for (topic, number), offset in offsets.items()
+    }
     with _Admin(settings) as admin:
-        answers_ = admin.alter_group_offsets(settings.group, asked)
-    for tp, error in answers_.items():
+        errors = admin.alter_group_offsets(settings.group, new_offsets)
+    for partition, error in errors.items():
         if error.errno:
-            told = f"{tp.topic}[{tp.partition}]: {error.__name__}"
-            raise BrokerError(f"{told}: stop every monitor of the group first")
+            raise BrokerError(
+                f"{partition.topic}[{partition.partition}]: {error.__name__}: "
+                f"stop every monitor of the group {settings.group!r} first"
+            )
 
 
 def is_empty(settings: KafkaSettings, topics: Iterable[str]) -> bool:
-    """Whether no message was ever sent to any of these topics.  Raises BrokerError."""
+    """Whether none of these topics ever had a message.  Raises BrokerError."""
     with _Admin(settings) as admin:
-        ends = admin.list_partition_offsets(dict.fromkeys(_places(admin, topics), OffsetSpec.LATEST))
+        ends = admin.list_partition_offsets(dict.fromkeys(_partitions(admin, topics), OffsetSpec.LATEST))
     return not any(end.offset for end in ends.values())
 
 
 class _Admin:
-    """An admin client that closes, and whose errors are ours."""
+    """Context of an admin client that turns Kafka's errors into BrokerError."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -126,8 +139,8 @@ class _Admin:
                 **client_options(self._settings),
             )
         except KafkaError as error:
-            told = f"{self._settings.bootstrap_servers}: {error}: {diagnosis(self._settings)}"
-            raise BrokerError(told) from error
+            servers = self._settings.bootstrap_servers
+            raise BrokerError(f"{servers}: {error}: {diagnosis(self._settings)}") from error
         return self._client
 
     def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
@@ -137,7 +150,10 @@ class _Admin:
 
 
 def producer(settings: KafkaSettings, **options: Any) -> KafkaProducer:
-    """A producer that loses nothing: acknowledged by all replicas, retried, in order."""
+    """A producer that loses nothing: every message is acknowledged by all replicas, retried, and in order.
+
+    `options` are passed to kafka-python.  Raises BrokerError.
+    """
     try:
         return KafkaProducer(
             bootstrap_servers=settings.bootstrap_servers.split(","),
@@ -153,9 +169,9 @@ def producer(settings: KafkaSettings, **options: Any) -> KafkaProducer:
 
 
 def close(producer: KafkaProducer, seconds: float) -> None:
-    """Close it, and drop what is still unsent after so long.
+    """Close the producer, and drop the messages that are still unsent after so many seconds.
 
-    Where something is unsent kafka-python's own close raises first, and leaves the producer's thread running.
+    With unsent messages, kafka-python's own `close` raises and leaves the producer's thread running.
     """
     try:
         producer.close(timeout=seconds)

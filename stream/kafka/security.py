@@ -1,4 +1,4 @@
-"""How Kafka is reached: in the clear, by TLS, by a password, or by a certificate of our own."""
+"""How clients connect to Kafka: unencrypted or with TLS, with a password or a client certificate."""
 
 import socket
 import ssl
@@ -11,9 +11,9 @@ PROBE_SECONDS = 5.0
 
 
 def ssl_context(settings: KafkaSettings) -> ssl.SSLContext | None:
-    """Checks the broker's certificate and name; with a certificate of our own where one is set.
+    """A context that verifies the broker's certificate and host name; None if the settings do not use TLS.
 
-    None where TLS is not asked for.  Raises BrokerError where a file cannot be used.
+    It presents a client certificate if one is set.  Raises BrokerError if a PEM file cannot be used.
     """
     if not settings.security_protocol.endswith("ssl"):
         return None
@@ -22,20 +22,23 @@ def ssl_context(settings: KafkaSettings) -> ssl.SSLContext | None:
         if settings.ssl_cert is not None:
             context.load_cert_chain(settings.ssl_cert, settings.ssl_key)
     except (OSError, ssl.SSLError) as error:
-        files = [settings.ssl_ca, settings.ssl_cert, settings.ssl_key]
-        told = ", ".join(str(file) for file in files if file)
-        raise BrokerError(f"kafka's TLS files cannot be used ({told}): {error}") from error
+        paths = (settings.ssl_ca, settings.ssl_cert, settings.ssl_key)
+        files = ", ".join(str(path) for path in paths if path)
+        raise BrokerError(f"kafka's TLS files cannot be used ({files}): {error}") from error
     return context
 
 
 def diagnosis(settings: KafkaSettings) -> str:
-    """Why a broker that takes connections cannot be spoken with: the clients themselves only time out."""
+    """The likely reason why a client fails although the broker accepts connections.
+
+    The clients themselves only report a timeout.
+    """
     context = ssl_context(settings)
     if context is not None:
         host, _, port = settings.bootstrap_servers.split(",")[0].strip().rpartition(":")
         try:
-            with socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS) as plain:
-                context.wrap_socket(plain, server_hostname=host.strip("[]")).close()
+            with socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS) as connection:
+                context.wrap_socket(connection, server_hostname=host.strip("[]")).close()
         except (OSError, ValueError) as error:
             return f"TLS fails: {error}"
     if settings.uses_password:
@@ -44,7 +47,7 @@ def diagnosis(settings: KafkaSettings) -> str:
 
 
 def client_options(settings: KafkaSettings) -> dict[str, Any]:
-    """What kafka-python's clients need for it."""
+    """The security options of kafka-python's clients, which aiokafka shares."""
     options: dict[str, Any] = {"security_protocol": settings.security_protocol.upper()}
     if context := ssl_context(settings):
         options["ssl_context"] = context

@@ -53,13 +53,13 @@ class KafkaSettings(BaseModel):
 
     @model_validator(mode="after")
     def _topics_differ(self) -> "KafkaSettings":
-        names = [*self.kinds, *self.written]
+        names = [*self.kinds, *self.output_topics]
         if self.news == self.comments or len(set(names)) < len(names):
             raise ValueError("news, comments, dead_letters, predictions and alerts must be five topics")
         return self
 
     @model_validator(mode="after")
-    def _credentials_are_whole(self) -> "KafkaSettings":
+    def _credentials_are_complete(self) -> "KafkaSettings":
         if self.uses_password and not (self.username and self.password):
             raise ValueError(f"{self.security_protocol} needs username and password")
         if (self.username or self.password) and not self.uses_password:
@@ -73,13 +73,15 @@ class KafkaSettings(BaseModel):
 
     @property
     def uses_password(self) -> bool:
+        """Whether clients log in with SASL."""
         return self.security_protocol.startswith("sasl")
 
     @property
     def kinds(self) -> dict[str, Kind]:
-        """The kind of document that each topic read carries."""
+        """The topics that are read, each with the kind of its documents."""
         return {self.news: Kind.NEWS, self.comments: Kind.COMMENT}
 
     @property
-    def written(self) -> tuple[str, ...]:
+    def output_topics(self) -> tuple[str, ...]:
+        """The topics that are written."""
         return (self.dead_letters, self.predictions, self.alerts)

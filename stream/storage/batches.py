@@ -42,6 +42,8 @@ ADVANCE_OFFSETS = (
 MAX_DETAIL_CHARACTERS = 2000
 
 Outcome = ClassifiedDocument | DeadLetter
+# Source and id of a document.
+Identity = tuple[str, str]
 
 
 class Store:
@@ -102,6 +104,14 @@ class Store:
         except StoreRefused as error:
             return str(error)
         return None
+
+    def stored_identities(self, identities: Iterable[Identity]) -> set[Identity]:
+        """The identities of those documents that are stored.  Raises StoreUnavailable."""
+        table = schema.documents
+        key = tuple_(table.c.source, table.c.id)
+        query = select(table.c.source, table.c.id).where(key.in_(list(identities)))
+        with reading(self.engine) as connection:
+            return {(source, id_) for source, id_ in connection.execute(query)}
 
     def next_offsets(self, incarnations: Iterable[str]) -> dict[Partition, int]:
         """The next offset to read of every partition of these incarnations that was ever read."""

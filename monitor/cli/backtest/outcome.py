@@ -11,7 +11,7 @@ from models.data.dataset import records
 from models.errors import DataError
 from stream.domain.alerts import Severity
 from stream.domain.errors import FeedError
-from stream.feed import parse_stamp
+from stream.feed import parse_timestamp
 
 # A page from this long before an event begins until this long after it ends counts as a page for it.
 TOLERANCE = timedelta(hours=2)
@@ -87,8 +87,8 @@ def read_events(path: Path) -> list[Event]:
     events: list[Event] = []
     for where, row in records(path):
         try:
-            start = parse_stamp(row.get("start"))
-            end = parse_stamp(row["end"]) if row.get("end") else start + DEFAULT_DURATION
+            start = parse_timestamp(row.get("start"))
+            end = parse_timestamp(row["end"]) if row.get("end") else start + DEFAULT_DURATION
         except FeedError as error:
             reason = str(error).replace("published_at", "start or end")
             raise DataError(f"{where}: {reason}") from error

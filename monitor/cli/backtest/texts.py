@@ -19,7 +19,7 @@ from monitor.runtime.settings import Settings
 from stream.codec import Codec
 from stream.domain.documents import EPOCH, SCORE_SCALE, Document, Kind, Prediction
 from stream.domain.errors import FeedError, Rejected
-from stream.feed import FeedOptions, to_message, unknown_field
+from stream.feed import FeedOptions, to_message, unknown_field_error
 from stream.storage import database
 from stream.storage.batches import Store
 from stream.storage.reads import evidence_words
@@ -41,7 +41,7 @@ def classify_file(
 
     The predictions of a model for a file are cached.  Raises DataError.
     """
-    if complaint := unknown_field(columns):
+    if complaint := unknown_field_error(columns):
         raise DataError(complaint)
     documents, line_errors = _documents(file, FeedOptions(columns), kind)
     engine = Engine.load(backend_selection.cached_backend(models))

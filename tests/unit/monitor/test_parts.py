@@ -64,6 +64,20 @@ def test_a_full_disk_at_exit_does_not_change_the_exit_status() -> None:
     assert done.returncode == 0
 
 
+def test_the_log_hides_the_internal_messages_of_faust_but_not_its_errors() -> None:
+    """In a process of its own, because it changes the log of the whole process."""
+    code = (
+        "import logging; from monitor.runtime import log; from monitor.runtime.settings import LogSettings\n"
+        "from stream.kafka.faust_driver import BundleConsumer\n"
+        "log.set_up(LogSettings())\n"
+        "BundleConsumer.logger.info('[^-BundleConsumer]: Starting...')\n"
+        "BundleConsumer.logger.error('Faust failed')\n"
+        "logging.getLogger('stream.worker').info('ours')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
+    assert [line.split(": ", 1)[1] for line in done.stderr.splitlines()] == ["Faust failed", "ours"]
+
+
 def test_the_sample_feed_is_varied_timestamped_and_reproducible() -> None:
     feeds = [list(SampleFeed("run").history(NOW, timedelta(minutes=15), 2.0)) for _ in range(2)]
     assert feeds[0] == feeds[1]

@@ -46,6 +46,14 @@ def test_a_batch_that_is_delivered_twice_is_written_once(store: Store) -> None:
     assert next_offsets(store, "cluster/a") == {("news", 0): 3}
 
 
+def test_stored_identities_are_those_of_written_documents(store: Store) -> None:
+    document = classified("a", 0)
+    store.write(Batch([document, dead_letter(1)]), no_messages, NOW)
+    missing = (document.document.source, "never written")
+    assert store.stored_identities([document.identity, missing]) == {document.identity}
+    assert store.stored_identities([]) == set()
+
+
 def test_a_document_that_is_sent_again_under_another_offset_or_partition_counts_once(store: Store) -> None:
     write(store, classified("a", 0), classified("a", 1))
     again = store.write(Batch([classified("a", 7, NEWS_1)]), no_messages, NOW)

@@ -6,26 +6,26 @@ from typing import Any
 import pytest
 
 from stream.domain.errors import FeedError
-from stream.feed import FeedOptions, lines_of, parse_stamp, send_rows, to_message
+from stream.feed import FeedOptions, parse_timestamp, send_rows, to_message, without_byte_order_mark
 
 
-class Answer:
-    """What a producer's send gives back."""
+class SendFuture:
+    """The future that a producer's `send` returns; it never fails."""
 
     def add_errback(self, _callback: Any) -> None:
         pass
 
 
-class KeepingProducer:
-    """A producer that keeps what it is given."""
+class RecordingProducer:
+    """A producer that records the messages instead of sending them."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes, dict[str, Any]]] = []
         self.flushed: Future[None] = Future()
 
-    def send(self, topic: str, key: bytes, value: bytes) -> Answer:
+    def send(self, topic: str, key: bytes, value: bytes) -> SendFuture:
         self.sent.append((topic, key, json.loads(value)))
-        return Answer()
+        return SendFuture()
 
     def flush(self) -> None:
         self.flushed.set_result(None)
@@ -45,14 +45,14 @@ def row(**fields: Any) -> bytes:
         ("2022-05-20T18:21:00Z", datetime(2022, 5, 20, 18, 21, tzinfo=UTC)),
     ],
 )
-def test_stamps_are_read_as_seconds_milliseconds_or_rfc_3339(value: object, expected: datetime) -> None:
-    assert parse_stamp(value) == expected
+def test_timestamps_are_read_as_seconds_milliseconds_or_rfc_3339(value: object, expected: datetime) -> None:
+    assert parse_timestamp(value) == expected
 
 
 @pytest.mark.parametrize("value", ["2022-05-20T18:21:00", "noon", True, [], 1e300, None])
-def test_what_is_no_stamp_is_refused(value: object) -> None:
+def test_an_invalid_timestamp_is_refused(value: object) -> None:
     with pytest.raises(FeedError):
-        parse_stamp(value)
+        parse_timestamp(value)
 
 
 def test_columns_are_mapped_and_a_row_without_an_id_gets_the_same_one_every_time() -> None:
@@ -67,7 +67,7 @@ def test_columns_are_mapped_and_a_row_without_an_id_gets_the_same_one_every_time
     assert message["id"] != to_message(row(ts=1653070860, title="Rates fall"), options)[0]["id"]
 
 
-def test_a_bad_row_is_reported_with_its_line_and_its_neighbours_are_sent() -> None:
+def test_a_bad_row_is_reported_with_its_line_number_and_the_other_rows_are_sent() -> None:
     lines = [
         row(id="1", text="a", published_at=1),
         b"{",
@@ -77,32 +77,36 @@ def test_a_bad_row_is_reported_with_its_line_and_its_neighbours_are_sent() -> No
         row(id="2", text="b"),
         row(id="3", text="c", published_at=2),
     ]
-    producer = KeepingProducer()
+    producer = RecordingProducer()
     report = send_rows(lines, "file.jsonl", "news", producer, FeedOptions())
     assert [message["id"] for _, _, message in producer.sent] == ["1", "3"]
     assert report.sent == 2
     assert report.refused_rows == 4
-    assert [line.split(": ")[0] for line in report.refused] == [f"file.jsonl:{n}" for n in (2, 3, 4, 6)]
+    assert [line.split(": ")[0] for line in report.error_messages] == [
+        f"file.jsonl:{n}" for n in (2, 3, 4, 6)
+    ]
     assert producer.flushed.done()
 
 
-def test_an_id_that_is_a_number_is_sent_as_the_string_the_contract_wants() -> None:
+def test_a_numeric_id_is_sent_as_a_string() -> None:
     assert to_message(row(id=17, text="a", published_at=1), FeedOptions())[0]["id"] == "17"
 
 
-def test_stamps_pass_at_the_speed_asked_for_and_a_step_back_waits_for_nothing() -> None:
+def test_rows_are_sent_at_the_requested_speed_and_an_earlier_timestamp_does_not_wait() -> None:
     waits: list[float] = []
-    lines = [row(id=str(i), text="a", published_at=stamp) for i, stamp in enumerate([1000, 4600, 900])]
-    send_rows(lines, "f", "news", KeepingProducer(), FeedOptions(speed=3600), sleep=waits.append)
+    lines = [
+        row(id=str(i), text="a", published_at=timestamp) for i, timestamp in enumerate([1000, 4600, 900])
+    ]
+    send_rows(lines, "f", "news", RecordingProducer(), FeedOptions(speed=3600), sleep=waits.append)
     assert len(waits) == 1
     assert waits[0] == pytest.approx(1.0, abs=0.2)
 
 
-def test_shifted_to_now_a_text_is_stamped_when_it_is_sent() -> None:
-    producer, before = KeepingProducer(), datetime.now(UTC)
+def test_shift_to_now_replaces_the_timestamp_with_the_time_of_sending() -> None:
+    producer, before = RecordingProducer(), datetime.now(UTC)
     send_rows([row(id="1", text="a", published_at=5)], "f", "news", producer, FeedOptions(shift_to_now=True))
     assert datetime.fromisoformat(producer.sent[0][2]["published_at"]) >= before
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_row() -> None:
-    assert list(lines_of([b"\xef\xbb\xbf{}\n", b"x"])) == [b"{}\n", b"x"]
+def test_a_byte_order_mark_is_removed_from_the_first_row() -> None:
+    assert list(without_byte_order_mark([b"\xef\xbb\xbf{}\n", b"x"])) == [b"{}\n", b"x"]
