@@ -1,7 +1,7 @@
 """Labelled texts from JSON lines or CSV, with errors that name the file and the line.
 
 A label can be weaker than one class: "one of these" (a tag that maps to several topics; bad news or not), or
-"this one among those" (posts that were only ever marked bullish or bearish).
+"this one among those" (posts that can only be marked bullish or bearish).
 """
 
 import csv
@@ -20,11 +20,13 @@ from models.errors import DataError
 from stream.domain.documents import SENTIMENTS, TASKS, join_content
 
 FIELDS = ("title", "text", "entities", *TASKS)
+# Jaccard similarity of shingles from which two texts count as nearly the same.
+NEAR = 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One of `names`; if `among` is set, the label was chosen among these only."""
+    """One of `names`; if `among` is set, only these labels were available to the annotator."""
 
     names: tuple[str, ...]
     among: tuple[str, ...] = ()
@@ -60,7 +62,7 @@ class Row:
         return cls(text, {task: Label((name,)) for task, name in labels.items()})
 
 
-class Mapped(BaseModel):
+class LabelColumn(BaseModel):
     """The column with the labels of a task, and the meaning of its values."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,7 +71,9 @@ class Mapped(BaseModel):
     values: dict[str, list[str]] | None = Field(
         None, description="value to one label or several possible ones; unlisted values are no label"
     )
-    among: list[str] = Field([], description="the labels that were chosen among; empty for all")
+    among: list[str] = Field(
+        [], description="the only labels that annotators could choose from; empty for all"
+    )
 
 
 class Source(BaseModel):
@@ -85,8 +89,8 @@ class Source(BaseModel):
     text: str = "text"
     entities: str = "entities"
     negative_entities: str = "negative_entities"
-    topic: Mapped = Mapped(column="topic")
-    sentiment: Mapped = Mapped(column="sentiment")
+    topic: LabelColumn = LabelColumn(column="topic")
+    sentiment: LabelColumn = LabelColumn(column="sentiment")
     limit: int | None = Field(None, ge=1, description="maximum number of rows, drawn at random")
     keep_back: float = Field(0, ge=0, lt=1, description="share of its texts kept back from training")
     unlabelled: bool = Field(False, description="read only its texts, for a teacher to label")
@@ -102,7 +106,7 @@ class Source(BaseModel):
         unknown = sorted(set(columns) - set(FIELDS))
         if unknown:
             raise DataError(f"{unknown[0]!r} is no field of a labelled row: {', '.join(FIELDS)}")
-        tasks = {task: Mapped(column=columns.pop(task)) for task in TASKS if task in columns}
+        tasks = {task: LabelColumn(column=columns.pop(task)) for task in TASKS if task in columns}
         return cls(file=file, **tasks, **columns)
 
 
@@ -142,19 +146,19 @@ def read_rows(paths: Iterable[Path], columns: Mapping[str, str] | None = None) -
 
 
 def read_source(source: Source, kept_back: bool = False) -> list[Row]:
-    """Read one source, without the rows it keeps back, or those alone.  Raises DataError.
+    """Read one source: the rows for training, or those it keeps back.  Raises DataError.
 
     A row has `text` (or `title`, or both) and `topic`, `sentiment` or both; a label is a string or a
-    list of strings it may be.  `entities` (name to sentiment) become targets, and give the text's
-    sentiment where they agree and nothing else does.  `entities` as a list goes with
+    list of possible strings.  `entities` (name to sentiment) become targets; where they all agree and the
+    row has no sentiment of its own, they are the sentiment of the text.  `entities` as a list goes with
     `negative_entities`, the ones there is bad news about.  A row without any label is left out,
     unless the source is `unlabelled`.
     """
     rows = []
     for where, record in records(source.file):
         row = _row(record, source, where)
-        wanted = row.text.strip() if source.unlabelled else row.labels or row.targets
-        if wanted and _is_kept_back(row.text, source.keep_back) == kept_back:
+        usable = row.text.strip() if source.unlabelled else row.labels or row.targets
+        if usable and _is_kept_back(row.text, source.keep_back) == kept_back:
             rows.append(row)
     if not rows:
         raise DataError(f"{source.file}: no labelled rows; each needs text and topic or sentiment")
@@ -164,7 +168,7 @@ def read_source(source: Source, kept_back: bool = False) -> list[Row]:
 
 
 def _is_kept_back(text: str, share: float) -> bool:
-    """Decided by the text alone, so that it is the same in every run, for any order of the rows."""
+    """Depends only on the text, so it is the same in every run and for any order of the rows."""
     return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) < share * 16**8
 
 
@@ -210,59 +214,64 @@ def _row(record: Mapping[str, Any], source: Source, where: str) -> Row:
     if source.unlabelled:
         return Row(text, source=source.title_or_file, kind=source.kind, where=where)
     labels = {}
-    for task, mapped in (("topic", source.topic), ("sentiment", source.sentiment)):
-        label = _label(record.get(mapped.column), mapped, where)
+    for task, label_column in (("topic", source.topic), ("sentiment", source.sentiment)):
+        label = _label(record.get(label_column.column), label_column, where)
         if label is not None:
             labels[task] = label
-    targets, moods = _targets(text, record, source, where)
-    if "sentiment" not in labels and len(set(moods)) == 1:
-        labels["sentiment"] = moods[0]
-    said = [labels["sentiment"]] if "sentiment" in labels else []
-    for name in (name for label in (*said, *(t.label for t in targets)) for name in label.names):
-        if name not in SENTIMENTS:
-            raise DataError(f"{where}: sentiment {name!r} is none of {', '.join(SENTIMENTS)}")
+    targets, entity_labels = _targets(text, record, source)
+    if "sentiment" not in labels and len(set(entity_labels)) == 1:
+        labels["sentiment"] = entity_labels[0]
+    text_labels = [labels["sentiment"]] if "sentiment" in labels else []
+    _check_sentiments([*text_labels, *(target.label for target in targets)], where)
     return Row(text, labels, targets, source.title_or_file, source.kind, where)
 
 
-def _label(value: Any, mapped: Mapped, where: str) -> Label | None:
+def _check_sentiments(labels: Iterable[Label], where: str) -> None:
+    for name in (name for label in labels for name in label.names):
+        if name not in SENTIMENTS:
+            raise DataError(f"{where}: sentiment {name!r} is none of {', '.join(SENTIMENTS)}")
+
+
+def _label(value: Any, label_column: LabelColumn, where: str) -> Label | None:
     if not value and not isinstance(value, bool):
         return None
     values = value if isinstance(value, list) else [value]
-    if mapped.values is None:
+    if label_column.values is None:
         if not all(isinstance(name, str) for name in values):
-            raise DataError(f"{where}: {mapped.column} must be a string or a list of them, not {value!r}")
+            raise DataError(
+                f"{where}: {label_column.column} must be a string or a list of them, not {value!r}"
+            )
         names = values
     else:
-        said = [str(name).lower() if isinstance(name, bool) else str(name) for name in values]
-        names = [name for value in said for name in mapped.values.get(value, ())]
-    return Label(tuple(dict.fromkeys(names)), tuple(mapped.among)) if names else None
+        keys = [str(name).lower() if isinstance(name, bool) else str(name) for name in values]
+        names = [name for key in keys for name in label_column.values.get(key, ())]
+    return Label(tuple(dict.fromkeys(names)), tuple(label_column.among)) if names else None
 
 
-def _targets(
-    text: str, record: Mapping[str, Any], source: Source, where: str
-) -> tuple[tuple[Target, ...], list[Label]]:
-    """The targets, and the sentiment of each entity; entities that are not in the text are no targets."""
+def _targets(text: str, record: Mapping[str, Any], source: Source) -> tuple[tuple[Target, ...], list[Label]]:
+    """The entities that are in the text as targets, and the sentiment labels of all entities."""
     entities = record.get(source.entities)
     if isinstance(entities, dict):
-        moods = {str(name): Label((str(mood),)) for name, mood in entities.items()}
+        labels = {str(name): Label((str(sentiment),)) for name, sentiment in entities.items()}
     elif isinstance(entities, list):
-        bad = record.get(source.negative_entities) or ()
-        rest = tuple(name for name in SENTIMENTS if name != "negative")
-        moods = {str(name): Label(("negative",) if name in bad else rest) for name in entities}
+        negative = record.get(source.negative_entities) or ()
+        not_negative = tuple(name for name in SENTIMENTS if name != "negative")
+        labels = {str(name): Label(("negative",) if name in negative else not_negative) for name in entities}
     else:
         return (), []
-    found = ((text.lower().find(name.lower()), name) for name in moods)
-    targets = tuple(Target(at, at + len(name), moods[name]) for at, name in found if at >= 0 and name)
-    return targets, list(moods.values()) if isinstance(entities, dict) else []
+    starts = ((text.lower().find(name.lower()), name) for name in labels)
+    targets = tuple(
+        Target(start, start + len(name), labels[name]) for start, name in starts if start >= 0 and name
+    )
+    return targets, list(labels.values()) if isinstance(entities, dict) else []
 
 
 def near_duplicates(train: Sequence[Row], valid: Sequence[Row]) -> list[tuple[Row, Row]]:
-    """Pairs (validation row, training row) that are nearly the same text.
+    """Pairs (validation row, training row) whose texts are nearly the same.
 
-    Case, links, signs and numbers do not count.
-
-    Texts are compared by their sets of three-word (Chinese: three-letter) shingles; a pair is near
-    where the sets overlap by 70 % of their union or more (Broder 1997).
+    Texts are compared by their sets of shingles: three words in a row, or three characters of Chinese.
+    Case, links, punctuation and numbers are ignored.  A pair is near if the Jaccard similarity of the two
+    sets is at least NEAR (Broder 1997).
     """
     index: dict[str, list[int]] = {}
     shingled = [shingles(row.text) for row in train]
@@ -282,11 +291,8 @@ def near_duplicates(train: Sequence[Row], valid: Sequence[Row]) -> list[tuple[Ro
     return pairs
 
 
-NEAR = 0.7
-
-
 def shingles(text: str) -> set[str]:
-    """Three neighbouring words, or letters where the script has no spaces; at least one."""
+    """Every three words in a row; a Chinese character counts as a word.  A shorter text is one shingle."""
     words = list(_words(text))
     if len(words) < 3:
         return {" ".join(words)}

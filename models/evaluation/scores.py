@@ -12,7 +12,8 @@ from models.inference.engine import Engine
 from models.network.calibration import Bin, expected_calibration_error, reliability
 from stream.domain.documents import Prediction
 
-UNKNOWN, NONE_GIVEN = -2, -1
+# Positions of labels that have no position: a true label the model does not know, and a row it did not label.
+UNKNOWN_LABEL, NO_LABEL = -2, -1
 RESAMPLES = 1000
 LENGTHS = (40, 80, 160, 320)
 THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -38,7 +39,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What is left, and how good it is, when labels below a confidence do not count."""
+    """The share and the accuracy of the labels with at least this confidence."""
 
     threshold: float
     covered: float
@@ -49,7 +50,7 @@ class Coverage:
 class TaskReport:
     """Scores of one task on the rows that carry a label for it.
 
-    Intervals are 95 % by bootstrap over the rows.  `confusion` counts [true][given], in the order of
+    Intervals are 95 % by bootstrap over the rows.  `confusion` counts [true][predicted], in the order of
     `labels`, over rows with one right label; `slices` score the rows by source, kind and length.
     `certain` is the share of labels that the engine calls certain, `certain_accuracy` theirs.
     """
@@ -77,7 +78,7 @@ class TaskReport:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the same rows: `only_first` rows that only the first has right, and so on.
+    """Two models on the same rows; `only_first` counts rows that only the first labels correctly.
 
     `p_value` is McNemar's exact test that neither is better; the difference in macro-F1 (second minus
     first) has a 95 % interval by paired bootstrap.
@@ -97,16 +98,17 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """One task's labelled rows and what was said of them, as arrays over the rows.
+class LabelledPredictions:
+    """The rows with a label for one task and their predictions, as arrays over the rows.
 
-    `truth` and `given` are label positions, `right` whether the given label is (one of) the true.
+    `truth` and `predicted` are label positions, `correct` whether the predicted label is (one of) the
+    true ones, `single` whether there is only one true label.
     """
 
     rows: Sequence[Row]
     truth: np.ndarray
-    given: np.ndarray
-    right: np.ndarray
+    predicted: np.ndarray
+    correct: np.ndarray
     single: np.ndarray
     confidence: np.ndarray
     certain: np.ndarray
@@ -119,146 +121,172 @@ def evaluate(engine: Engine, rows: Sequence[Row]) -> list[TaskReport]:
     """
     predictions = engine.classify([row.text for row in rows])
     return [
-        report(task, names, answers(task, names, rows, predictions))
+        report(task, names, labelled_predictions(task, names, rows, predictions))
         for task, names in engine.info.labels.items()
         if any(task in row.labels for row in rows)
     ]
 
 
-def answers(
+def labelled_predictions(
     task: str, names: Sequence[str], rows: Sequence[Row], predictions: Sequence[Prediction]
-) -> Answers:
-    """The labelled rows of a task beside their predictions."""
-    index = {name: i for i, name in enumerate(names)}
-    pairs = [(row, given) for row, given in zip(rows, predictions, strict=True) if task in row.labels]
-    said = [getattr(given, task) for _, given in pairs]
-    allowed = [row.labels[task].names for row, _ in pairs]
-    return Answers(
+) -> LabelledPredictions:
+    """The rows with a label for `task`, with their predictions."""
+    positions = {name: i for i, name in enumerate(names)}
+    pairs = [
+        (row, prediction) for row, prediction in zip(rows, predictions, strict=True) if task in row.labels
+    ]
+    labels = [getattr(prediction, task) for _, prediction in pairs]
+    true_names = [row.labels[task].names for row, _ in pairs]
+    probabilities = [prediction.probabilities.get(task, {"": 0.0}) for _, prediction in pairs]
+    return LabelledPredictions(
         rows=[row for row, _ in pairs],
-        truth=np.array([index.get(label[0], UNKNOWN) for label in allowed]),
-        given=np.array([index.get(label, NONE_GIVEN) for label in said]),
-        right=np.array([label in may for label, may in zip(said, allowed, strict=True)]),
-        single=np.array([len(may) == 1 for may in allowed]),
-        confidence=np.array([max(given.probabilities.get(task, {"": 0.0}).values()) for _, given in pairs]),
-        certain=np.array([given.certain and given.sentiment is not None for _, given in pairs]),
+        truth=np.array([positions.get(allowed[0], UNKNOWN_LABEL) for allowed in true_names]),
+        predicted=np.array([positions.get(label, NO_LABEL) for label in labels]),
+        correct=np.array([label in allowed for label, allowed in zip(labels, true_names, strict=True)]),
+        single=np.array([len(allowed) == 1 for allowed in true_names]),
+        confidence=np.array([max(by_label.values()) for by_label in probabilities]),
+        certain=np.array(
+            [prediction.certain and prediction.sentiment is not None for _, prediction in pairs]
+        ),
     )
 
 
-def report(task: str, names: Sequence[str], found: Answers) -> TaskReport:
-    """Everything about one task."""
-    truth, given = found.truth[found.single], found.given[found.single]
-    labelled = found.given != NONE_GIVEN
-    bins = reliability(found.confidence[labelled], found.right[labelled])
-    classes = class_reports(truth, given, names)
+def report(task: str, names: Sequence[str], predictions: LabelledPredictions) -> TaskReport:
+    """The report of one task."""
+    truth, predicted = predictions.truth[predictions.single], predictions.predicted[predictions.single]
+    labelled = predictions.predicted != NO_LABEL
+    bins = reliability(predictions.confidence[labelled], predictions.correct[labelled])
+    classes = class_reports(truth, predicted, names)
     return TaskReport(
         task=task,
-        n=len(found.rows),
+        n=len(predictions.rows),
         unsupported=int((~labelled).sum()),
-        accuracy=_mean(found.right),
-        accuracy_interval=bootstrap(len(found.right), lambda weight: float(found.right @ weight)),
-        macro_f1=macro_f1(truth, given, len(names)),
-        macro_f1_interval=bootstrap(len(truth), lambda weight: macro_f1(truth, given, len(names), weight)),
+        accuracy=_mean(predictions.correct),
+        accuracy_interval=bootstrap(
+            len(predictions.correct), lambda weight: float(predictions.correct @ weight)
+        ),
+        macro_f1=macro_f1(truth, predicted, len(names)),
+        macro_f1_interval=bootstrap(
+            len(truth), lambda weight: macro_f1(truth, predicted, len(names), weight)
+        ),
         ece=expected_calibration_error(bins),
-        certain=_mean(found.certain),
-        certain_accuracy=_mean(found.right[found.certain]),
+        certain=_mean(predictions.certain),
+        certain_accuracy=_mean(predictions.correct[predictions.certain]),
         labels=tuple(names),
         classes=tuple(classes),
-        confusion=confusion(truth, given, len(names)),
+        confusion=confusion(truth, predicted, len(names)),
         reliability=bins,
-        coverage=coverage(found),
-        slices=slices(found, len(names)),
+        coverage=coverage(predictions),
+        slices=slices(predictions, len(names)),
     )
 
 
-def class_reports(truth: np.ndarray, given: np.ndarray, names: Sequence[str]) -> list[ClassReport]:
-    """Precision, recall and F1 of each label; UNKNOWN and NONE_GIVEN are always wrong."""
+def class_reports(truth: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> list[ClassReport]:
+    """Precision, recall and F1 of each label; UNKNOWN_LABEL and NO_LABEL are always wrong."""
     classes = []
     for i, name in enumerate(names):
-        hit = int(((truth == i) & (given == i)).sum())
-        said, support = int((given == i).sum()), int((truth == i).sum())
-        precision, recall = hit / said if said else 0.0, hit / support if support else 0.0
-        f1 = 2 * hit / (said + support) if said + support else 0.0
+        hits = int(((truth == i) & (predicted == i)).sum())
+        predictions, support = int((predicted == i).sum()), int((truth == i).sum())
+        precision, recall = hits / predictions if predictions else 0.0, hits / support if support else 0.0
+        f1 = 2 * hits / (predictions + support) if predictions + support else 0.0
         classes.append(ClassReport(name, precision, recall, f1, support))
     return classes
 
 
-def macro_f1(truth: np.ndarray, given: np.ndarray, labels: int, weight: np.ndarray | None = None) -> float:
+def macro_f1(
+    truth: np.ndarray, predicted: np.ndarray, labels: int, weight: np.ndarray | None = None
+) -> float:
     """The plain mean of F1 over the classes that occur in `truth`, rows weighted by `weight`."""
     weight = np.ones(len(truth)) if weight is None else weight
-    counts = [np.bincount(of[of >= 0], weight[of >= 0], labels) for of in (truth, given)]
-    hit = (truth == given) & (truth >= 0)
-    hits = np.bincount(truth[hit], weight[hit], labels)
-    seen = counts[0] > 0
-    return _mean(2 * hits[seen] / (counts[0] + counts[1])[seen])
+    supports, predictions = (
+        np.bincount(positions[positions >= 0], weight[positions >= 0], labels)
+        for positions in (truth, predicted)
+    )
+    correct = (truth == predicted) & (truth >= 0)
+    hits = np.bincount(truth[correct], weight[correct], labels)
+    occurs = supports > 0
+    return _mean(2 * hits[occurs] / (supports + predictions)[occurs])
 
 
-def confusion(truth: np.ndarray, given: np.ndarray, labels: int) -> tuple[tuple[int, ...], ...]:
-    both = (truth >= 0) & (given >= 0)
-    counts = np.bincount(truth[both] * labels + given[both], minlength=labels * labels)
+def confusion(truth: np.ndarray, predicted: np.ndarray, labels: int) -> tuple[tuple[int, ...], ...]:
+    """Counts [true][predicted]; rows with UNKNOWN_LABEL or NO_LABEL are left out."""
+    both = (truth >= 0) & (predicted >= 0)
+    counts = np.bincount(truth[both] * labels + predicted[both], minlength=labels * labels)
     return tuple(tuple(int(n) for n in row) for row in counts.reshape(labels, labels))
 
 
-def coverage(found: Answers) -> tuple[Coverage, ...]:
-    kept = [(threshold, found.confidence >= threshold) for threshold in THRESHOLDS]
-    return tuple(Coverage(at, _mean(inside), _mean(found.right[inside])) for at, inside in kept)
-
-
-def slices(found: Answers, labels: int) -> dict[str, Scores]:
-    """Scores by source, kind and length in characters."""
-    groups: dict[str, list[int]] = {}
-    for i, row in enumerate(found.rows):
-        longest = next(
-            (f"up to {limit}" for limit in LENGTHS if len(row.text) <= limit), f"over {LENGTHS[-1]}"
-        )
-        for key in (f"source {row.source}", f"kind {row.kind}", f"characters {longest}"):
-            groups.setdefault(key, []).append(i)
-    return {key: _scores(found, np.array(places), labels) for key, places in sorted(groups.items())}
-
-
-def _scores(found: Answers, places: np.ndarray, labels: int) -> Scores:
-    single = places[found.single[places]]
-    return Scores(
-        len(places), _mean(found.right[places]), macro_f1(found.truth[single], found.given[single], labels)
+def coverage(predictions: LabelledPredictions) -> tuple[Coverage, ...]:
+    """Coverage at each of THRESHOLDS."""
+    covered = {threshold: predictions.confidence >= threshold for threshold in THRESHOLDS}
+    return tuple(
+        Coverage(threshold, _mean(rows), _mean(predictions.correct[rows]))
+        for threshold, rows in covered.items()
     )
 
 
-def bootstrap(n: int, figure: Callable[[np.ndarray], float]) -> tuple[float, float]:
-    """The 95 % interval of `figure` over resamples of n rows (Efron 1979).
+def slices(predictions: LabelledPredictions, labels: int) -> dict[str, Scores]:
+    """Scores by source, kind and length in characters."""
+    groups: dict[str, list[int]] = {}
+    for i, row in enumerate(predictions.rows):
+        length = next(
+            (f"up to {limit}" for limit in LENGTHS if len(row.text) <= limit), f"over {LENGTHS[-1]}"
+        )
+        for key in (f"source {row.source}", f"kind {row.kind}", f"characters {length}"):
+            groups.setdefault(key, []).append(i)
+    return {key: _scores(predictions, np.array(rows), labels) for key, rows in sorted(groups.items())}
 
-    `figure` gets weights [n] that sum to one: how often each row was drawn.  Same seed, same interval.
+
+def _scores(predictions: LabelledPredictions, rows: np.ndarray, labels: int) -> Scores:
+    """Scores of the rows at the positions `rows`."""
+    single = rows[predictions.single[rows]]
+    return Scores(
+        n=len(rows),
+        accuracy=_mean(predictions.correct[rows]),
+        macro_f1=macro_f1(predictions.truth[single], predictions.predicted[single], labels),
+    )
+
+
+def bootstrap(n: int, statistic: Callable[[np.ndarray], float]) -> tuple[float, float]:
+    """The 95 % interval of `statistic` over resamples of n rows (Efron 1979).
+
+    `statistic` gets weights [n] that sum to one: how often each row was drawn.  The seed is fixed, so the
+    interval is reproducible.
     """
     if n == 0:
         return 0.0, 0.0
-    dice = np.random.default_rng(0)
-    draws = [figure(np.bincount(dice.integers(0, n, n), minlength=n) / n) for _ in range(RESAMPLES)]
-    low, high = np.percentile(draws, (2.5, 97.5))
+    rng = np.random.default_rng(0)
+    values = [statistic(np.bincount(rng.integers(0, n, n), minlength=n) / n) for _ in range(RESAMPLES)]
+    low, high = np.percentile(values, (2.5, 97.5))
     return float(low), float(high)
 
 
 def compare(first: Engine, second: Engine, rows: Sequence[Row]) -> list[Comparison]:
-    """Both models on the same rows, a comparison for each task that has labels and both know."""
+    """Compare two models on the same rows, for each task that has labels and that both models have."""
     texts = [row.text for row in rows]
-    said = [engine.classify(texts) for engine in (first, second)]
-    found = []
+    predictions_by_model = [engine.classify(texts) for engine in (first, second)]
+    comparisons = []
     for task, names in first.info.labels.items():
         if any(task in row.labels for row in rows) and set(names) == set(second.info.labels[task]):
-            one, two = (answers(task, names, rows, predictions) for predictions in said)
-            found.append(_compare(task, one, two, len(names)))
-    return found
+            one, two = (
+                labelled_predictions(task, names, rows, predictions) for predictions in predictions_by_model
+            )
+            comparisons.append(_compare(task, one, two, len(names)))
+    return comparisons
 
 
-def _compare(task: str, one: Answers, two: Answers, labels: int) -> Comparison:
-    only_first, only_second = int((one.right & ~two.right).sum()), int((two.right & ~one.right).sum())
-    truth, given = one.truth[one.single], (one.given[one.single], two.given[one.single])
+def _compare(task: str, one: LabelledPredictions, two: LabelledPredictions, labels: int) -> Comparison:
+    only_first = int((one.correct & ~two.correct).sum())
+    only_second = int((two.correct & ~one.correct).sum())
+    truth, first, second = (values[one.single] for values in (one.truth, one.predicted, two.predicted))
 
     def difference(weight: np.ndarray) -> float:
-        return macro_f1(truth, given[1], labels, weight) - macro_f1(truth, given[0], labels, weight)
+        return macro_f1(truth, second, labels, weight) - macro_f1(truth, first, labels, weight)
 
     return Comparison(
         task=task,
         n=len(one.rows),
-        accuracy=(_mean(one.right), _mean(two.right)),
-        macro_f1=(macro_f1(truth, given[0], labels), macro_f1(truth, given[1], labels)),
+        accuracy=(_mean(one.correct), _mean(two.correct)),
+        macro_f1=(macro_f1(truth, first, labels), macro_f1(truth, second, labels)),
         only_first=only_first,
         only_second=only_second,
         p_value=mcnemar(only_first, only_second),
@@ -267,9 +295,12 @@ def _compare(task: str, one: Answers, two: Answers, labels: int) -> Comparison:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Two-sided exact p-value that rows only one has right fall to either side alike (McNemar 1947)."""
-    n, few = only_first + only_second, min(only_first, only_second)
-    tail = sum(comb(n, k) for k in range(few + 1))
+    """Two-sided exact p-value that neither model is more accurate (McNemar 1947).
+
+    Under that hypothesis a row that only one model labels correctly is equally likely to be either's.
+    """
+    n, smaller = only_first + only_second, min(only_first, only_second)
+    tail = sum(comb(n, k) for k in range(smaller + 1))
     return float(min(1.0, 2 * tail / 2**n))
 
 

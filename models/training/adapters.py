@@ -10,10 +10,11 @@ Method = Literal["full", "lora", "adalora", "ia3"]
 def adapt(encoder: Any, method: Method, rank: int, steps: int) -> Any:
     """Wrap `encoder` for the method; `full` leaves it as it is.
 
-    lora: low-rank updates of every linear layer (Hu et al. 2021).  adalora: the same with the rank
-    spent where it matters, over `steps` training steps (Zhang et al. 2023).  ia3: one learned factor
-    for each key, value and feed-forward channel (Liu et al. 2022).  Prefix tuning is not offered: it
-    cannot be folded into the weights, so it would cost at every text.  Raises WeightsError without peft.
+    lora: low-rank updates of every linear layer (Hu et al. 2021).  adalora: the same, with the rank
+    reallocated to the layers that need it over `steps` training steps (Zhang et al. 2023).  ia3: one
+    learned factor for each key, value and feed-forward channel (Liu et al. 2022).  Prefix tuning is not
+    offered: it cannot be merged into the weights, so it would slow down every prediction.  Raises
+    WeightsError if peft is not installed.
     """
     if method == "full":
         return encoder
@@ -21,22 +22,29 @@ def adapt(encoder: Any, method: Method, rank: int, steps: int) -> Any:
         import peft
     except ImportError as error:
         raise WeightsError(f"method {method} needs the package peft: pip install '.[train]'") from error
-    wide = {"lora_alpha": 2 * rank, "lora_dropout": 0.05, "target_modules": "all-linear"}
+    common = {"lora_alpha": 2 * rank, "lora_dropout": 0.05, "target_modules": "all-linear"}
     if method == "lora":
-        config: Any = peft.LoraConfig(r=rank, **wide)
+        config: Any = peft.LoraConfig(r=rank, **common)
     elif method == "adalora":
         config = peft.AdaLoraConfig(
-            **wide, init_r=rank + rank // 2, target_r=rank, total_step=steps,
-            tinit=steps // 10, tfinal=steps // 3, deltaT=max(1, steps // 100),
-        )  # fmt: skip
+            **common,
+            init_r=rank + rank // 2,
+            target_r=rank,
+            total_step=steps,
+            tinit=steps // 10,
+            tfinal=steps // 3,
+            deltaT=max(1, steps // 100),
+        )
     else:
         linear = [name for name, module in encoder.named_modules() if type(module).__name__ == "Linear"]
-        feed = [name for name in linear if name.endswith("output.dense") and "attention" not in name]
-        attended = [name for name in linear if name.rsplit(".")[-1] in ("key", "value", "k", "v")]
-        config = peft.IA3Config(target_modules=attended + feed, feedforward_modules=feed)
+        feed_forward = [name for name in linear if name.endswith("output.dense") and "attention" not in name]
+        keys_and_values = [name for name in linear if name.rsplit(".")[-1] in ("key", "value", "k", "v")]
+        config = peft.IA3Config(
+            target_modules=keys_and_values + feed_forward, feedforward_modules=feed_forward
+        )
     return peft.get_peft_model(encoder, config)
 
 
 def merge(encoder: Any, method: Method) -> Any:
-    """Fold the learned weights into the encoder and return it without the wrapper."""
+    """Merge the learned weights into the encoder and return it without the wrapper."""
     return encoder if method == "full" else encoder.merge_and_unload()

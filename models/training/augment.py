@@ -7,7 +7,8 @@ TICKER = re.compile(r"\$[A-Za-z]{1,6}\b")
 LETTERS = "ABCDEFGHIKLMNOPRSTVWXZ"
 LONG_WORD = re.compile(r"\b[A-Za-z][a-z]{4,}\b")
 # Chinese characters that a typo may hit: not those that decide the sentiment on their own.
-SIGN = re.compile(r"[\u4e00-\u9fff](?<![不没无未非别勿莫涨跌升降增减盈亏利损上下高低多少好坏强弱])")
+CHINESE_TYPO = re.compile(r"[\u4e00-\u9fff](?<![不没无未非别勿莫涨跌升降增减盈亏利损上下高低多少好坏强弱])")
+# Chinese texts with fewer characters than this get no typo.
 SHORTEST = 10
 EMOJI = ("📊", "📰", "🔔", "👀", "🧐", "🏦")
 # Companies of one industry: swapping them changes neither the sentiment nor the topic.
@@ -50,72 +51,75 @@ AMOUNTS = (
 )
 
 
-def augment(text: str, dice: random.Random, rate: float = 0.15) -> str:
+def augment(text: str, rng: random.Random, rate: float = 0.15) -> str:
     """Apply each edit with probability `rate`, independently."""
     for edit in EDITS:
-        if dice.random() < rate:
-            text = edit(text, dice)
+        if rng.random() < rate:
+            text = edit(text, rng)
     return text
 
 
-def other_name(text: str, dice: random.Random) -> str:
-    """Replace each well-known company by another of its industry, the same one everywhere in the text."""
-    swapped: dict[str, str] = {}
+def other_name(text: str, rng: random.Random) -> str:
+    """Replace each well-known company by another of its industry, consistently throughout the text."""
+    replacements: dict[str, str] = {}
 
-    def other(found: re.Match[str]) -> str:
-        name = found[0]
-        return swapped.setdefault(name, dice.choice([peer for peer in PEER[name] if peer != name]))
+    def replacement(match: re.Match[str]) -> str:
+        name = match[0]
+        return replacements.setdefault(name, rng.choice([peer for peer in PEER[name] if peer != name]))
 
-    return NAME.sub(other, text)
+    return NAME.sub(replacement, text)
 
 
-def other_ticker(text: str, dice: random.Random) -> str:
+def other_ticker(text: str, rng: random.Random) -> str:
     """Replace each cashtag by an invented one."""
-    return TICKER.sub(lambda _: _cashtag(dice), text)
+    return TICKER.sub(lambda _: _cashtag(rng), text)
 
 
-def add_ticker(text: str, dice: random.Random) -> str:
+def add_ticker(text: str, rng: random.Random) -> str:
     """Add an invented cashtag before or after a text without one."""
     if TICKER.search(text):
         return text
-    return f"{_cashtag(dice)} {text}" if dice.random() < 0.3 else f"{text} {_cashtag(dice)}"
+    return f"{_cashtag(rng)} {text}" if rng.random() < 0.3 else f"{text} {_cashtag(rng)}"
 
 
-def _cashtag(dice: random.Random) -> str:
-    return "$" + "".join(dice.choices(LETTERS, k=dice.randint(2, 4)))
+def _cashtag(rng: random.Random) -> str:
+    return "$" + "".join(rng.choices(LETTERS, k=rng.randint(2, 4)))
 
 
-def other_digits(text: str, dice: random.Random) -> str:
+def other_digits(text: str, rng: random.Random) -> str:
     """Change one digit that is not the first of its number."""
-    inner = [match.start() for match in re.finditer(r"(?<=\d)\d", text)]
-    if not inner:
+    positions = [match.start() for match in re.finditer(r"(?<=\d)\d", text)]
+    if not positions:
         return text
-    at = dice.choice(inner)
-    return text[:at] + str(dice.randint(0, 9)) + text[at + 1 :]
+    position = rng.choice(positions)
+    return text[:position] + str(rng.randint(0, 9)) + text[position + 1 :]
 
 
-def other_amounts(text: str, dice: random.Random) -> str:
-    """Write amounts in another usual way."""
+def other_amounts(text: str, rng: random.Random) -> str:
+    """Write amounts in another common way."""
     for pattern, forms in AMOUNTS:
-        text = pattern.sub(dice.choice(forms), text)
+        text = pattern.sub(rng.choice(forms), text)
     return text
 
 
-def add_emoji(text: str, dice: random.Random) -> str:
-    emoji = dice.choice(EMOJI)
-    return f"{emoji} {text}" if dice.random() < 0.3 else f"{text} {emoji}"
+def add_emoji(text: str, rng: random.Random) -> str:
+    """Add a neutral emoji before or after the text."""
+    emoji = rng.choice(EMOJI)
+    return f"{emoji} {text}" if rng.random() < 0.3 else f"{text} {emoji}"
 
 
-def typo(text: str, dice: random.Random) -> str:
+def typo(text: str, rng: random.Random) -> str:
     """Drop, double or swap letters in about one word of ten; in Chinese, characters."""
-    words = list(LONG_WORD.finditer(text)) or (list(SIGN.finditer(text)) if len(text) >= SHORTEST else [])
+    words = list(LONG_WORD.finditer(text)) or (
+        list(CHINESE_TYPO.finditer(text)) if len(text) >= SHORTEST else []
+    )
     for word in sorted(
-        dice.sample(words, min(len(words), 1 + len(words) // 10)), key=re.Match.start, reverse=True
+        rng.sample(words, min(len(words), 1 + len(words) // 10)), key=re.Match.start, reverse=True
     ):
         # Keep the first and the last letter of a word: readers rely on them.
-        at = word.start() if len(word[0]) == 1 else dice.randrange(word.start() + 1, word.end() - 1)
+        at = word.start() if len(word[0]) == 1 else rng.randrange(word.start() + 1, word.end() - 1)
         after = text[at + 1 : at + 2]
-        middle = dice.choice((after + text[at], after, text[at] * 2 + after))
+        middle = rng.choice((after + text[at], after, text[at] * 2 + after))
         text = text[:at] + middle + text[at + 2 :]
     return text
 
