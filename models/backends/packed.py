@@ -107,7 +107,7 @@ class PackedEncoder(nn.Module):
         self.positions = convert(self.positions_of(tables))
         self.longest = len(self.positions)
         self.norm = _norm(tables.LayerNorm, convert)
-        self.layers = [_Layer(layer, convert) for layer in encoder.encoder.layer]
+        self.layers = [_PackedLayer(layer, convert) for layer in encoder.encoder.layer]
 
     @staticmethod
     def positions_of(tables: Any) -> Tensor:
@@ -178,22 +178,26 @@ class PackedEncoder(nn.Module):
         return vectors
 
 
-class _Layer:
+class _PackedLayer:
     """One encoder layer (Vaswani et al. 2017), with the norms after the sums, as in BERT."""
 
     def __init__(self, layer: Any, convert: Callable[[Tensor], Tensor]) -> None:
-        self.project = Product(*map(convert, projection(layer.attention.self)))
-        self.gather, self.norm = _output(layer.attention.output, convert)
-        self.widen = Product(convert(layer.intermediate.dense.weight), convert(layer.intermediate.dense.bias))
+        self.qkv = Product(*map(convert, projection(layer.attention.self)))
+        self.attention_output, self.attention_norm = _output(layer.attention.output, convert)
+        self.intermediate = Product(
+            convert(layer.intermediate.dense.weight), convert(layer.intermediate.dense.bias)
+        )
         self.activate = layer.intermediate.intermediate_act_fn
         self.gelu = is_gelu(self.activate)
-        self.narrow, self.last_norm = _output(layer.output, convert)
+        self.output, self.output_norm = _output(layer.output, convert)
 
     def __call__(self, vectors: Tensor, attend: Attend) -> Tensor:
         """From vectors [slots, hidden] to vectors [slots, hidden]."""
-        vectors = self.norm(self.gather.plus(attend(self.project(vectors)), vectors))
-        wide = self.widen.with_gelu(vectors) if self.gelu else self.activate(self.widen(vectors))
-        return self.last_norm(self.narrow.plus(wide, vectors))
+        vectors = self.attention_norm(self.attention_output.plus(attend(self.qkv(vectors)), vectors))
+        intermediate = (
+            self.intermediate.with_gelu(vectors) if self.gelu else self.activate(self.intermediate(vectors))
+        )
+        return self.output_norm(self.output.plus(intermediate, vectors))
 
 
 def _attend(projected: Tensor, mask: Tensor, heads: int) -> Tensor:

@@ -41,7 +41,9 @@ def _pieces(text: str, window: Encoding) -> list[Piece]:
     return [(token, spans[unit]) for token, unit in tokens]
 
 
-def words(pieces: Sequence[Sequence[Piece]], values: Sequence[np.ndarray]) -> dict[tuple[int, int], float]:
+def sum_by_word(
+    pieces: Sequence[Sequence[Piece]], values: Sequence[np.ndarray]
+) -> dict[tuple[int, int], float]:
     """The sum of `values` over the tokens of each word, by its (start, end) in the text.
 
     `values` holds one array [tokens] a window.  A word that two windows share is counted in both.
@@ -62,7 +64,7 @@ def spans(
     A weight is the share of the sum of positive contributions.  Words that speak against the label, links and
     punctuation are no evidence.
     """
-    by_word = words(pieces, values)
+    by_word = sum_by_word(pieces, values)
     ranked = sorted((-value, word) for word, value in by_word.items() if value > 0)
     total = -sum(value for value, _ in ranked)
     links = [match.span() for match in LINK.finditer(text)] if "http" in text else []

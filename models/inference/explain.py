@@ -59,7 +59,7 @@ def explain(
         label = engine.info.labels[task].index(getattr(prediction, task))
         steps = STEPS if method == "integrated" else 1
         weights = gradients(engine, item, task, label=label, steps=steps)
-    by_word = evidence.words(evidence.pieces(item.text, item.windows), weights)
+    by_word = evidence.sum_by_word(evidence.pieces(item.text, item.windows), weights)
     spans = (
         Span(task, item.text[start:end], start, end, round(weight, 4))
         for (start, end), weight in sorted(by_word.items())

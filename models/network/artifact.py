@@ -26,9 +26,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from models.errors import WeightsError
-from models.inference.drift import Profile
 from models.network.classifier import AttentionClassifier
 from models.network.network import Network
+from models.network.profile import Profile
 
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 from transformers import AutoConfig, AutoModel
@@ -95,22 +95,6 @@ class Part:
 
     info: PartInfo
     network: Network
-
-    @property
-    def classifier(self) -> AttentionClassifier:
-        return self.network.classifier
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        return self.network.tokenizer
-
-    @property
-    def pad_id(self) -> int:
-        return self.network.pad_id
-
-    @property
-    def unknown_id(self) -> int:
-        return self.network.unknown_id
 
 
 @dataclass(frozen=True)

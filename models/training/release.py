@@ -16,10 +16,11 @@ import torch
 from models.data.augmentation_sets import AUGMENTATION_SOURCES, generated_sentences
 from models.data.dataset import Row
 from models.errors import WeightsError
-from models.inference.drift import Profile, Profiler
+from models.inference.drift import Profiler
 from models.network import artifact
 from models.network.calibration import expected_calibration_error, fit_temperature, reliability, softmax
 from models.network.network import Network
+from models.network.profile import Profile
 from models.training.options import MAX_LOSS
 from models.training.scoring import network_logits, task_scores
 

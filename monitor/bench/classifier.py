@@ -112,7 +112,7 @@ def candidates(
     for name, size in ((PIPELINES, 1), (PIPELINES_BATCHED, 32)):
         piping = lambda t, size=size: [pipeline(list(t[:few]), size) for pipeline in both]  # noqa: E731
         found[name] = (few, _next(draws, piping))
-    return engine, part.classifier, found
+    return engine, part.network.classifier, found
 
 
 def plain_types(device: torch.device) -> list[str]:
@@ -187,17 +187,17 @@ class PlainTorch:
 
     def __init__(self, part: artifact.Part, device: torch.device, dtype: str, budget: int) -> None:
         self._part, self._device, self._budget = part, device, budget
-        self._network = part.classifier.to(device, compute_dtype(dtype, device)).eval()
-        part.tokenizer.no_padding()
-        part.tokenizer.enable_truncation(part.info.max_tokens)
+        self._network = part.network.classifier.to(device, compute_dtype(dtype, device)).eval()
+        part.network.tokenizer.no_padding()
+        part.network.tokenizer.enable_truncation(part.info.max_tokens)
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> list[dict[str, int]]:
         with every_thread_tokenises():
-            encodings = self._part.tokenizer.encode_batch(list(texts))
+            encodings = self._part.network.tokenizer.encode_batch(list(texts))
         labels: list[dict[str, int]] = [{} for _ in texts]
         for group in token_batches([(1, len(encoding.ids)) for encoding in encodings], self._budget):
-            inputs = Inputs.of([encodings[at] for at in group], self._part.pad_id).to(self._device)
+            inputs = Inputs.of([encodings[at] for at in group], self._part.network.pad_id).to(self._device)
             for task, (logits, _) in self._network(inputs).items():
                 for at, label in zip(group, logits.argmax(-1).tolist(), strict=True):
                     labels[at][task] = label
@@ -225,9 +225,9 @@ class TransformersPipeline:
 
         # It would list every model that it knows besides.
         logging.getLogger("transformers.pipelines.base").setLevel(logging.CRITICAL)
-        tokenizer = Tokenizer.from_str(part.tokenizer.to_str())
+        tokenizer = Tokenizer.from_str(part.network.tokenizer.to_str())
         tokenizer.no_truncation()
-        pad = tokenizer.id_to_token(part.pad_id)
+        pad = tokenizer.id_to_token(part.network.pad_id)
         words = PreTrainedTokenizerFast(
             tokenizer_object=tokenizer, pad_token=pad, model_max_length=part.info.max_tokens,
             model_input_names=["input_ids", "attention_mask"],
@@ -261,9 +261,9 @@ def one_task(part: artifact.Part, task: str, labels: Sequence[str]) -> Any:
             hidden = self.network.encode(Inputs(input_ids, attention_mask, words))
             return SequenceClassifierOutput(logits=self.network.heads[task](hidden)[0])
 
-    config: Any = copy.deepcopy(part.classifier.encoder.config)
+    config: Any = copy.deepcopy(part.network.classifier.encoder.config)
     config.id2label = dict(enumerate(labels))
-    return OneTask(config, part.classifier).eval()
+    return OneTask(config, part.network.classifier).eval()
 
 
 def flops(classifier: AttentionClassifier, lengths: Sequence[int]) -> float:

@@ -43,9 +43,9 @@ class _Norm(ctypes.Structure):
 
 class _Layer(ctypes.Structure):
     _fields_ = (
-        *((name, _Product) for name in ("project", "gather", "widen", "narrow")),
-        ("norm", _Norm),
-        ("last_norm", _Norm),
+        *((name, _Product) for name in ("qkv", "attention_output", "intermediate", "output")),
+        ("attention_norm", _Norm),
+        ("output_norm", _Norm),
     )
 
 
@@ -55,14 +55,14 @@ class _Scorer(ctypes.Structure):
 
 class _Model(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("hidden", "heads", "wide", "layers")),
+        *((name, ctypes.c_int64) for name in ("hidden_size", "heads", "intermediate_size", "layer_count")),
         ("eps", ctypes.c_float),
-        ("words", Pointer),
-        ("positions", Pointer),
-        ("norm", _Norm),
-        ("layer", ctypes.POINTER(_Layer)),
-        ("scorers", ctypes.c_int64),
-        ("scorer", ctypes.POINTER(_Scorer)),
+        ("word_embeddings", Pointer),
+        ("position_embeddings", Pointer),
+        ("embedding_norm", _Norm),
+        ("layers", ctypes.POINTER(_Layer)),
+        ("scorer_count", ctypes.c_int64),
+        ("scorers", ctypes.POINTER(_Scorer)),
     )
 
 
@@ -194,22 +194,22 @@ class NativeEncoder(nn.Module):
 
     @abstractmethod
     def _product(
-        self, weight: Tensor, bias: Tensor, norm: nn.LayerNorm | None = None, wide: bool = False
+        self, weight: Tensor, bias: Tensor, norm: nn.LayerNorm | None = None, after_gelu: bool = False
     ) -> _Product:
         """The product x W' + bias, laid out for the library.
 
-        x is the output of `norm`, if given.  `wide` marks the product whose x is the output of the GELU.
+        x is the output of `norm`, if given, or with `after_gelu` that of the GELU.
         """
 
     def _layer(self, layer: Any, norm: nn.LayerNorm) -> _Layer:
-        gather, widen, narrow = layer.attention.output, layer.intermediate, layer.output
+        attention_output, intermediate, output = layer.attention.output, layer.intermediate, layer.output
         return _Layer(
             self._product(*projection(layer.attention.self), norm),
-            self._product(gather.dense.weight, gather.dense.bias),
-            self._product(widen.dense.weight, widen.dense.bias, gather.LayerNorm),
-            self._product(narrow.dense.weight, narrow.dense.bias, wide=True),
-            self._norm(gather.LayerNorm),
-            self._norm(narrow.LayerNorm),
+            self._product(attention_output.dense.weight, attention_output.dense.bias),
+            self._product(intermediate.dense.weight, intermediate.dense.bias, attention_output.LayerNorm),
+            self._product(output.dense.weight, output.dense.bias, after_gelu=True),
+            self._norm(attention_output.LayerNorm),
+            self._norm(output.LayerNorm),
         )
 
     def _scorer(self, pooling: AdditivePooling, norm: nn.LayerNorm) -> _Scorer:
@@ -235,7 +235,7 @@ class AmxEncoder(NativeEncoder):
     sizes = (32, 32)
 
     def _product(
-        self, weight: Tensor, bias: Tensor, norm: nn.LayerNorm | None = None, wide: bool = False
+        self, weight: Tensor, bias: Tensor, norm: nn.LayerNorm | None = None, after_gelu: bool = False
     ) -> _Product:
         tiles, biases = self._keep(to_tiles(weight), torch.bfloat16), self._keep(bias, torch.float32)
         return _Product(tiles.data_ptr(), biases.data_ptr(), None, None, *weight.shape)
@@ -272,13 +272,13 @@ class Int8Encoder(NativeEncoder):
         return exact
 
     def _product(
-        self, weight: Tensor, bias: Tensor, norm: nn.LayerNorm | None = None, wide: bool = False
+        self, weight: Tensor, bias: Tensor, norm: nn.LayerNorm | None = None, after_gelu: bool = False
     ) -> _Product:
         weight, bias = weight.detach().double(), bias.detach().double()
         n, k = weight.shape
         scale = weight.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny) / self.MAX_WEIGHT
         quantised = (weight / scale.unsqueeze(1)).round()
-        parts = torch.split(quantised, self.PART if wide else k, dim=1)
+        parts = torch.split(quantised, self.PART if after_gelu else k, dim=1)
         sums = torch.stack([part.sum(1) * scale for part in parts])
         if norm is not None:
             bias = bias + (quantised * scale.unsqueeze(1)) @ norm.bias.detach().double()

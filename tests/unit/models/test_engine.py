@@ -190,7 +190,7 @@ def test_a_model_folder_from_before_the_field_answers_for_targets() -> None:
 def test_answers_that_are_not_finite_are_no_labels() -> None:
     for bad in (float("nan"), float("inf")):
         model = artifact.load(SHIPPED_WEIGHTS)
-        head = model.parts[0].classifier.heads["topic"]
+        head = model.parts[0].network.classifier.heads["topic"]
         with torch.no_grad():
             head.output.bias[0] = bad  # type: ignore[union-attr,operator,index]
         with pytest.raises(InferenceError, match="not finite"):
