@@ -3,7 +3,7 @@
     python -m tests.faults.worker FAILPOINT NUMBER ACTION
 
 Settings come from the environment. When a batch reaches FAILPOINT for the NUMBER-th time, the process acts: KILL and
-STOP send that signal to itself (STOP freezes it until SIGCONT); END ends the task that reads the stream. Without
+STOP send that signal to itself (STOP freezes it until SIGCONT); END cancels the task that reaches it. Without
 FAILPOINT it runs until it is stopped. The classifier always fails on some texts, and on every seventh call. Instead of
 a failpoint, the first argument may name another classifier: `stand-in`, which never fails, or `shipped`.
 """
@@ -18,22 +18,30 @@ from functools import wraps
 from typing import Any
 
 import faust
-from sqlalchemy import event
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from sqlalchemy import Connection, Engine, event
 
 from monitor.bench.stand_in import StandIn
 from monitor.runtime import log, settings
-from monitor.runtime.classifier import load_engine
+from monitor.runtime.classifier import LoadClassifier, load_engine
 from monitor.runtime.daemon import Daemon
 from stream.domain.documents import Prediction
 from stream.domain.errors import InferenceError
 from stream.kafka.faust_driver import FaustSource
+from stream.storage.batches import Store
 from tests.faults.oracle import POISON
 
 # The steps of processing a batch, in order.
 FAILPOINTS = (
-    "after_decode", "after_inference", "before_sql_commit", "after_sql_commit", "before_ack", "after_ack",
-    "before_kafka_commit", "after_kafka_commit",
-)  # fmt: skip
+    "after_decode",
+    "after_inference",
+    "before_sql_commit",
+    "after_sql_commit",
+    "before_ack",
+    "after_ack",
+    "before_kafka_commit",
+    "after_kafka_commit",
+)
 
 
 class FlakyClassifier(StandIn):
@@ -54,18 +62,20 @@ class FlakyClassifier(StandIn):
 class Fault:
     """At its n-th call, sends the process a signal or cancels the calling task."""
 
-    def __init__(self, passages: int, action: str) -> None:
-        self._left, self._action = passages, action
+    def __init__(self, number: int, action: str) -> None:
+        self._calls_left, self._action = number, action
 
-    def __call__(self, *_: object) -> None:
-        self._left -= 1
-        if self._left == 0:
+    def __call__(self) -> None:
+        self._calls_left -= 1
+        if self._calls_left == 0:
             if self._action == "END":
                 raise asyncio.CancelledError
             os.kill(os.getpid(), signal.Signals[f"SIG{self._action}"])
 
 
 def before(function: Callable[..., Any], fault: Fault) -> Callable[..., Any]:
+    """Run the fault before each call of a function."""
+
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         fault()
@@ -75,16 +85,20 @@ def before(function: Callable[..., Any], fault: Fault) -> Callable[..., Any]:
 
 
 def after(function: Callable[..., Any], fault: Fault) -> Callable[..., Any]:
+    """Run the fault after each call that returns."""
+
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        answer = function(*args, **kwargs)
+        result = function(*args, **kwargs)
         fault()
-        return answer
+        return result
 
     return wrapped
 
 
 def before_awaited(function: Callable[..., Any], fault: Fault) -> Callable[..., Any]:
+    """`before` for a coroutine function."""
+
     @wraps(function)
     async def wrapped(*args: Any, **kwargs: Any) -> Any:
         fault()
@@ -94,58 +108,71 @@ def before_awaited(function: Callable[..., Any], fault: Fault) -> Callable[..., 
 
 
 def after_awaited(function: Callable[..., Any], fault: Fault) -> Callable[..., Any]:
+    """`after` for a coroutine function."""
+
     @wraps(function)
     async def wrapped(*args: Any, **kwargs: Any) -> Any:
-        answer = await function(*args, **kwargs)
+        result = await function(*args, **kwargs)
         fault()
-        return answer
+        return result
 
     return wrapped
 
 
-def arm(daemon: Daemon, failpoint: str, fault: Fault) -> None:
-    """Install the fault at the failpoint by wrapping methods of the daemon's components."""
-    pipeline, store = daemon.monitor.pipeline, daemon.monitor.store
+def install(failpoint: str, fault: Fault) -> None:
+    """Install the fault at the failpoint by wrapping methods of the classes that the daemon is built from."""
     if failpoint == "agent":
-        FaustSource.deliver = returning  # type: ignore[method-assign,assignment]
+        FaustSource.deliver = return_at_first_batch  # type: ignore[method-assign,assignment]
     elif failpoint == "after_decode":
-        pipeline._classify_texts = before(pipeline._classify_texts, fault)
+        FlakyClassifier.classify = before(FlakyClassifier.classify, fault)  # type: ignore[method-assign]
     elif failpoint == "after_inference":
-        pipeline._classify_texts = after(pipeline._classify_texts, fault)
+        FlakyClassifier.classify = after(FlakyClassifier.classify, fault)  # type: ignore[method-assign]
     elif failpoint == "before_sql_commit":
-
-        def commit(_connection: object) -> None:
-            if threading.current_thread().name.startswith("write"):
-                fault()
-
-        event.listen(store.engine, "commit", commit)
+        event.listen(Engine, "commit", in_writer_threads(fault))
     elif failpoint == "after_sql_commit":
-        store.write = after(store.write, fault)  # type: ignore[method-assign]
+        Store.write = after(Store.write, fault)  # type: ignore[method-assign]
     elif failpoint == "before_ack":
         FaustSource.acknowledge = before_awaited(FaustSource.acknowledge, fault)  # type: ignore[method-assign]
     elif failpoint == "after_ack":
         faust.Stream.ack = after_awaited(faust.Stream.ack, fault)
+    elif failpoint == "before_kafka_commit":
+        AIOKafkaConsumerThread.commit = before_awaited(AIOKafkaConsumerThread.commit, fault)
+    elif failpoint == "after_kafka_commit":
+        AIOKafkaConsumerThread.commit = after_awaited(AIOKafkaConsumerThread.commit, fault)
     else:
-        from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread as Consumer
-
-        wrapper = before_awaited if failpoint == "before_kafka_commit" else after_awaited
-        Consumer._commit = wrapper(Consumer._commit, fault)
+        raise ValueError(f"unknown failpoint {failpoint!r}")
 
 
-async def returning(_source: FaustSource, stream: faust.StreamT[bytes]) -> None:
-    """An agent that returns at its first batch."""
+def in_writer_threads(fault: Fault) -> Callable[[Connection], None]:
+    """Other threads commit too, but only the writer threads commit batches."""
+
+    def on_commit(_connection: Connection) -> None:
+        if threading.current_thread().name.startswith("write"):
+            fault()
+
+    return on_commit
+
+
+async def return_at_first_batch(_source: FaustSource, stream: faust.StreamT[bytes]) -> None:
+    """An agent that ends although nobody stopped it."""
     async for _ in stream.noack_take(1, within=0.1):
         return
 
 
-def main(failpoint: str = "", passages: str = "1", action: str = "KILL") -> None:
-    chosen = settings.load()
-    log.set_up(chosen.log)
-    others = {"shipped": load_engine, "stand-in": lambda _settings, _registry: StandIn()}
-    daemon = Daemon.build(chosen, others.get(failpoint, lambda _settings, _registry: FlakyClassifier()))
-    if failpoint and failpoint not in others:
-        arm(daemon, failpoint, Fault(int(passages), action))
-    daemon.run()
+CLASSIFIERS: dict[str, LoadClassifier] = {
+    "flaky": lambda _settings, _registry: FlakyClassifier(),
+    "stand-in": lambda _settings, _registry: StandIn(),
+    "shipped": load_engine,
+}
+
+
+def main(failpoint_or_classifier: str = "flaky", number: str = "1", action: str = "KILL") -> None:
+    loaded_settings = settings.load()
+    log.set_up(loaded_settings.log)
+    load_classifier = CLASSIFIERS.get(failpoint_or_classifier)
+    if load_classifier is None:
+        install(failpoint_or_classifier, Fault(int(number), action))
+    Daemon.build(loaded_settings, load_classifier or CLASSIFIERS["flaky"]).run()
 
 
 if __name__ == "__main__":
