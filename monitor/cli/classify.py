@@ -1,4 +1,4 @@
-"""`monitor classify`: texts in, one JSON object or line per text out, in the same order."""
+"""`monitor classify`: print one JSON object or one line per text, in the order of the input."""
 
 from __future__ import annotations
 

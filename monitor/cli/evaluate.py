@@ -1,4 +1,4 @@
-"""`monitor evaluate`: labelled rows in, a report as text, JSON or HTML out."""
+"""`monitor evaluate`: score the classifier on labelled rows; the report is text, JSON or HTML."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ if TYPE_CHECKING:
     "--checks", is_flag=True, help="Also check label flips, directions and the faithfulness of the evidence."
 )
 @click.option(
-    "--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Also write an HTML page."
+    "--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write an HTML page."
 )
 @map_option("text, title, topic, sentiment, entities")
 @json_option
 @plain_errors
 def evaluate(
-    files: tuple[Path, ...], config: Path | None, as_json: bool, page: Path | None, **options: Any
+    files: tuple[Path, ...], config: Path | None, as_json: bool, html_file: Path | None, **options: Any
 ) -> None:
-    """Score the classifier on labelled rows: scores with intervals, calibration, weak spots."""
+    """Score the classifier on labelled rows: accuracy and F1 with intervals, calibration, coverage."""
     settings = load_settings(config)
     from models import backend_selection
     from models.evaluation.report import build_report, html
@@ -70,8 +70,8 @@ def evaluate(
 
     engine = Engine.load(backend_selection.cached_backend(settings.models))
     report = build_report(engine, files, **options)
-    if page is not None:
-        page.write_text(html(report), encoding="utf-8")
+    if html_file is not None:
+        html_file.write_text(html(report), encoding="utf-8")
     if as_json:
         click.echo(json.dumps(as_dict(report)))
     else:
@@ -90,7 +90,7 @@ def as_dict(report: Report) -> dict[str, Any]:
             language: _with_rates(checks.as_dict()) for language, checks in report.robustness.items()
         },
         "faithfulness": {
-            name: asdict(faith) | {"ratio": faith.ratio} for name, faith in report.faithfulness.items()
+            name: asdict(measure) | {"ratio": measure.ratio} for name, measure in report.faithfulness.items()
         },
     }
 
@@ -111,10 +111,11 @@ def print_report(report: Report, console: Console) -> None:
         for comparison in report.comparisons.get(name, ()):
             _print_comparison(comparison, console)
         if name in report.faithfulness:
-            faith = report.faithfulness[name]
+            faithfulness = report.faithfulness[name]
             console.print(
-                f"evidence: without the 3 evidence words the winning probability falls by {faith.shown:.3f}, "
-                f"without 3 random words by {faith.chance:.3f} ({faith.n} texts)"
+                "evidence: without the 3 evidence words the winning probability falls by "
+                f"{faithfulness.shown:.3f}, without 3 random words by {faithfulness.chance:.3f} "
+                f"({faithfulness.n} texts)"
             )
     for language, checks in report.robustness.items():
         _print_checks(f"{language}: label flips under meaning-preserving edits", checks.flips, console)
@@ -132,14 +133,14 @@ def _print_comparison(comparison: Comparison, console: Console) -> None:
 
 def _print_task(task: TaskReport, console: Console) -> None:
     low, high = task.macro_f1_interval
-    scores = f"accuracy {task.accuracy:.4f}, macro-F1 {task.macro_f1:.4f} ({low:.3f} to {high:.3f})"
+    summary = f"accuracy {task.accuracy:.4f}, macro-F1 {task.macro_f1:.4f} ({low:.3f} to {high:.3f})"
     unlabelled = f", {task.unsupported} of them unsupported" if task.unsupported else ""
-    table = Table(title=f"{task.task}: {scores}, {task.n} rows{unlabelled}", title_justify="left")
+    table = Table(title=f"{task.task}: {summary}, {task.n} rows{unlabelled}", title_justify="left")
     for heading in ("class", "precision", "recall", "F1", "rows"):
         table.add_column(heading, justify="left" if heading == "class" else "right")
-    for item in task.classes:
-        numbers = (f"{item.precision:.3f}", f"{item.recall:.3f}", f"{item.f1:.3f}", str(item.support))
-        table.add_row(item.label, *numbers)
+    for report in task.classes:
+        scores = (report.precision, report.recall, report.f1)
+        table.add_row(report.label, *(f"{score:.3f}" for score in scores), str(report.support))
     console.print(table)
     console.print(
         f"calibration error {task.ece:.3f}; certain: {task.certain:.1%} of the rows, "

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import jinja2
 import msgspec
 from rich.console import Console
 from rich.text import Text
 
 from monitor.cli.options import config_option, examples, json_option, load_settings, plain_errors
+from monitor.web.rendering import render
 from stream.domain.documents import Prediction, printable
 from stream.domain.wire import prediction_fields
 
@@ -24,14 +24,13 @@ if TYPE_CHECKING:
     from models.inference.explain import Explanation, Method
     from stream.domain.documents import Span
 
-PAGE_TEMPLATE = Path(__file__).with_suffix(".html")
 NOT_IN_TEXT = "not in the text"
-# Words whose weight is below this share of the largest are shown without colour, above the other in bold.
+# Shares of the largest weight: words below FAINT are shown without colour, words above STRONG in bold.
 FAINT, STRONG = 0.15, 0.5
 
 
 @dataclass(frozen=True)
-class TargetAnswer:
+class TargetSentiment:
     """The sentiment towards one name, or the reason why there is none."""
 
     name: str
@@ -53,10 +52,10 @@ class TargetAnswer:
 
 @dataclass(frozen=True)
 class ExplanationWithTargets:
-    """An explanation of a text and the sentiment towards the requested names."""
+    """The explanation of a text's label and the sentiment towards the requested names."""
 
     explanation: Explanation
-    targets: tuple[TargetAnswer, ...]
+    targets: tuple[TargetSentiment, ...]
 
     @property
     def headline(self) -> str:
@@ -103,28 +102,27 @@ def explain_with_targets(
         for start, name in zip(starts, names, strict=True)
     ]
     predictions = engine.classify_targets(text, spans)
-    answers = [
-        TargetAnswer(name, prediction, engine.info.target_sentiment_error(prediction.lang))
+    targets = [
+        TargetSentiment(name, prediction, engine.info.target_sentiment_error(prediction.lang))
         for name, prediction in zip(names, predictions, strict=True)
     ]
-    return ExplanationWithTargets(explain_text(engine, text, task, method), tuple(answers))
+    return ExplanationWithTargets(explain_text(engine, text, task, method), tuple(targets))
 
 
-def print_explanation(answer: ExplanationWithTargets, console: Console) -> None:
-    """Green words support the label, red words speak against it."""
-    console.print(answer.headline, markup=False, highlight=False)
+def print_explanation(explanation: ExplanationWithTargets, console: Console) -> None:
+    """Print the text with coloured words: green ones support the label, red ones contradict it."""
+    console.print(explanation.headline, markup=False, highlight=False)
     line = Text()
-    for piece, _, weight in answer.pieces():
+    for piece, _, weight in explanation.pieces():
         line.append(printable(piece), _style(weight))
     console.print(line)
-    for target in answer.targets:
+    for target in explanation.targets:
         console.print(printable(str(target)), markup=False, highlight=False)
 
 
-def as_html(answer: ExplanationWithTargets) -> str:
+def as_html(explanation: ExplanationWithTargets) -> str:
     """The explanation as an HTML page; all text is escaped."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(PAGE_TEMPLATE.read_text(encoding="utf-8")).render(answer=answer)
+    return render("explain.html", explanation=explanation)
 
 
 def _style(weight: float) -> str:
@@ -152,7 +150,7 @@ def _style(weight: float) -> str:
 )
 @click.option("--target", "targets", multiple=True, help="A name in the text: show the sentiment towards it.")
 @click.option(
-    "--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Also write an HTML page."
+    "--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write an HTML page."
 )
 @json_option
 @plain_errors
@@ -162,7 +160,7 @@ def explain(
     task: str,
     method: Method,
     targets: tuple[str, ...],
-    page: Path | None,
+    html_file: Path | None,
     as_json: bool,
 ) -> None:
     """Explain the label of a text: a weight for each word, and the sentiment towards names in it."""
@@ -171,10 +169,10 @@ def explain(
 
     # Gradients need PyTorch.
     engine = Engine.load(settings.models.model_copy(update={"backend": "torch"}))
-    answer = explain_with_targets(engine, text, task, method, targets)
-    if page is not None:
-        page.write_text(as_html(answer), encoding="utf-8")
+    explanation = explain_with_targets(engine, text, task, method, targets)
+    if html_file is not None:
+        html_file.write_text(as_html(explanation), encoding="utf-8")
     if as_json:
-        click.echo(json.dumps(answer.as_dict(), ensure_ascii=False))
+        click.echo(json.dumps(explanation.as_dict(), ensure_ascii=False))
     else:
-        print_explanation(answer, Console())
+        print_explanation(explanation, Console())

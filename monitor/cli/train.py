@@ -1,4 +1,4 @@
-"""`monitor train`: labelled rows in, a model folder or a new version in the registry out."""
+"""`monitor train`: fine-tune on labelled rows; writes a model folder or a new version of the registry."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def _as_dict(result: TrainingResult, folder: Path) -> dict[str, Any]:
 def _progress_bar() -> Iterator[training.Progress]:
     """A progress bar on standard error; nothing if that is not a terminal."""
     console = Console(stderr=True)
-    columns = (
+    bar_columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
@@ -238,7 +238,7 @@ def _progress_bar() -> Iterator[training.Progress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*bar_columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading", total=None)
 
         def advance(step: int, steps: int, note: str) -> None:
