@@ -17,8 +17,8 @@ SPLITS = [
     ("everything that fits goes together", [3, 3, 4], [[3, 3, 4]]),
     ("a message that does not fit begins the next part", [6, 5, 5, 1], [[6], [5, 5], [1]]),
     ("a message longer than a batch goes alone", [2, 30, 2], [[2], [30], [2]]),
-    ("messages without a value weigh nothing", [0, 10, 0, 1], [[0, 10, 0], [1]]),
-    ("a part holds at most so many messages", [1, 1, 1, 1, 1], [[1, 1, 1, 1], [1]]),
+    ("messages without a value have no size", [0, 10, 0, 1], [[0, 10, 0], [1]]),
+    ("a part holds at most max_documents messages", [1, 1, 1, 1, 1], [[1, 1, 1, 1], [1]]),
 ]
 
 
@@ -27,11 +27,11 @@ def test_bundles_are_bounded_by_number_and_by_bytes(
     what: str, sizes: list[int], parts: list[list[int]]
 ) -> None:
     messages = records(*(b"x" * size or None for size in sizes))
-    found = split(messages, max_documents=4, max_bytes=10)
-    assert [[len(message.value or b"") for message in part] for part in found] == parts
+    bundles = split(messages, max_documents=4, max_bytes=10)
+    assert [[len(message.value or b"") for message in part] for part in bundles] == parts
 
 
-def test_a_message_of_several_documents_counts_as_so_many() -> None:
+def test_an_array_counts_as_its_number_of_documents() -> None:
     document = (
         b'{"id": "1", "text": "says \\"published_at\\": never", "published_at": "2026-03-01T11:00:00Z"}'
     )

@@ -1,4 +1,4 @@
-"""The life of one batch, over SQLite and a classifier that needs no network."""
+"""The life of one batch, with SQLite and a fake classifier."""
 
 import logging
 import threading
@@ -38,22 +38,22 @@ def record(offset: int, text: str = "calm", value: bytes | None = None) -> Recor
 
 
 def classify(texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
-    """Calls everything neutral; a batch with the word `poison` in it fails as a whole."""
+    """Predict neutral for every text; fail on a batch in which a text has the word `poison`."""
     if any("poison" in text for text in texts):
         raise InferenceError("logits are not finite")
     probabilities = {"topic": {"Macro": 1.0}, "sentiment": {"neutral": 1.0}}
     return [Prediction("null", "en", "Macro", "neutral", 0.0, probabilities) for _ in texts]
 
 
-class TroubledStore(Store):
-    """A store that is away or refuses on demand."""
+class UnreliableStore(Store):
+    """A store that is unavailable for the next `outages` writes, and refuses documents with the text `refused_text`."""
 
-    away = 0
-    refused = ""
+    outages = 0
+    refused_text = ""
 
     def write(self, batch: Batch, outbound: Outbound, now: datetime) -> WriteResult:
-        if self.away:
-            self.away -= 1
+        if self.outages:
+            self.outages -= 1
             raise StoreUnavailable("connection refused")
         self._refuse(batch.outcomes)
         return super().write(batch, outbound, now)
@@ -69,18 +69,18 @@ class TroubledStore(Store):
 
     def _refuse(self, outcomes: Sequence[ClassifiedDocument | DeadLetter]) -> None:
         documents = [item.document for item in outcomes if isinstance(item, ClassifiedDocument)]
-        if self.refused and any(self.refused in document.text for document in documents):
+        if self.refused_text and any(self.refused_text in document.text for document in documents):
             raise StoreRefused("value too long")
 
 
 class Rig:
-    """A pipeline with everything around it."""
+    """A pipeline with its components."""
 
     def __init__(self, tmp_path: Path, documents: int = 1, stopping: threading.Event | None = None) -> None:
-        """`documents` is how many one message may hold; `stopping` ends waits."""
+        """`documents` is the most that one message may hold; `stopping` ends waits."""
         settings = DatabaseSettings(url=f"sqlite:///{tmp_path / 'p.db'}")
         database.upgrade(settings)
-        self.store = TroubledStore(database.connect(settings), 60)
+        self.store = UnreliableStore(database.connect(settings), 60)
         self.classifier: Classify = classify
         self.registry, self.stopping = CollectorRegistry(), stopping or threading.Event()
         metrics = StreamMetrics(self.registry, late_after=timedelta(minutes=5))
@@ -122,7 +122,7 @@ def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path)
 
 
-def test_bad_messages_become_dead_letters_and_their_neighbours_documents(rig: Rig) -> None:
+def test_bad_messages_become_dead_letters_and_the_others_become_documents(rig: Rig) -> None:
     rig.pipeline.process([record(0), record(1, value=b"{"), record(2), record(3, value=b"")])
     assert rig.ids() == ["0", "2"]
     assert rig.reasons() == ["empty", "not_json"]
@@ -135,7 +135,7 @@ def test_a_text_that_the_classifier_fails_on_is_found_by_bisection(rig: Rig) -> 
     assert rig.reasons() == ["inference"]
 
 
-def test_a_classifier_that_fails_on_everything_makes_no_dead_letters(rig: Rig) -> None:
+def test_a_classifier_that_always_fails_stops_the_pipeline_instead_of_making_dead_letters(rig: Rig) -> None:
     def broken(texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
         raise InferenceError("CUDA error")
 
@@ -178,7 +178,7 @@ def test_no_label_is_invented_if_the_classifier(
     assert rig.reasons() == ["inference"]
 
 
-def test_a_classifier_that_fails_now_and_then_costs_no_document_its_label(rig: Rig) -> None:
+def test_a_classifier_that_fails_sometimes_still_labels_every_document(rig: Rig) -> None:
     calls = iter(range(1000))
 
     def failing_every_other_time(texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
@@ -193,7 +193,7 @@ def test_a_classifier_that_fails_now_and_then_costs_no_document_its_label(rig: R
 
 
 def test_values_that_the_database_refuses_are_found_by_bisection(rig: Rig) -> None:
-    rig.store.refused = "odd"
+    rig.store.refused_text = "odd"
     rig.pipeline.process([record(i, "odd" if i in (3, 4) else "calm") for i in range(10)])
     assert len(rig.ids()) == 8
     assert rig.reasons() == ["storage", "storage"]
@@ -201,8 +201,8 @@ def test_values_that_the_database_refuses_are_found_by_bisection(rig: Rig) -> No
 
 
 @pytest.fixture
-def several(tmp_path: Path) -> Rig:
-    """Where a message may hold five documents."""
+def arrays_rig(tmp_path: Path) -> Rig:
+    """A pipeline where a message may hold up to five documents."""
     return Rig(tmp_path, documents=5)
 
 
@@ -211,59 +211,68 @@ def array(offset: int, *texts: str) -> Record:
     return record(offset, value=b" [" + b", ".join(parts) + b"]")
 
 
-def letters(rig: Rig) -> list[tuple[int, int, str]]:
-    """Offset, item and reason."""
+def dead_letters(rig: Rig) -> list[tuple[int, int, str]]:
+    """Offset, item and reason of every dead letter, sorted."""
     table = schema.dead_letters.c
     with database.reading(rig.store.engine) as connection:
-        found = connection.execute(select(table.kafka_offset, table.item, table.reason))
-        return sorted((row[0], row[1], row[2]) for row in found)
+        rows = connection.execute(select(table.kafka_offset, table.item, table.reason))
+        return sorted((row[0], row[1], row[2]) for row in rows)
 
 
-def test_each_document_of_a_message_is_counted_or_refused_by_itself(several: Rig) -> None:
+def test_each_document_of_a_message_is_counted_or_refused_separately(arrays_rig: Rig) -> None:
     records = [
         record(0, value=(array(0, "calm", "", "calm", "poison", "calm").value or b"")),
         record(1),
         record(2, value=b'[{"id": "x"'),
         record(3, value=b"[]"),
         array(4, *["calm"] * 6),
-        record(5, value=b'[17, {"id": "y", "text": "no stamp"}]'),
+        record(5, value=b'[17, {"id": "y", "text": "no timestamp"}]'),
         array(6, "calm"),
     ]
-    wanted = [(0, 1, "no_text"), (0, 3, "inference"), (2, 0, "not_json"), (3, 0, "empty"),
-              (4, 0, "too_large"), (5, 0, "not_an_object"), (5, 1, "missing_field")]  # fmt: skip
+    expected = [
+        (0, 1, "no_text"),
+        (0, 3, "inference"),
+        (2, 0, "not_json"),
+        (3, 0, "empty"),
+        (4, 0, "too_large"),
+        (5, 0, "not_an_object"),
+        (5, 1, "missing_field"),
+    ]
     for _ in range(2):  # the second time nothing is new
-        several.pipeline.process(records)
-        assert several.ids() == ["0", "1", "2", "4", "600"]
-        assert letters(several) == wanted
-    assert next_offsets(several.store, "c/t") == {("news", 0): 7}
-    assert several.store.reads.sums(NOW - timedelta(hours=2), NOW)[0].n == 5
+        arrays_rig.pipeline.process(records)
+        assert arrays_rig.ids() == ["0", "1", "2", "4", "600"]
+        assert dead_letters(arrays_rig) == expected
+    assert next_offsets(arrays_rig.store, "c/t") == {("news", 0): 7}
+    assert arrays_rig.store.reads.sums(NOW - timedelta(hours=2), NOW)[0].n == 5
 
 
-def test_a_refused_document_does_not_harm_its_neighbours_and_a_message_is_never_split(several: Rig) -> None:
-    several.store.refused = "odd"
+def test_a_refused_document_does_not_affect_the_others_and_a_message_is_never_split(arrays_rig: Rig) -> None:
+    arrays_rig.store.refused_text = "odd"
     records = [array(0, *["calm"] * 5), array(1, "calm", "odd", "calm", "odd", ""), array(2, *["calm"] * 5)]
-    several.pipeline.process(records)
-    assert len(several.ids()) == 12
-    assert letters(several) == [(1, 1, "storage"), (1, 3, "storage"), (1, 4, "no_text")]
-    assert next_offsets(several.store, "c/t") == {("news", 0): 3}
+    arrays_rig.pipeline.process(records)
+    assert len(arrays_rig.ids()) == 12
+    assert dead_letters(arrays_rig) == [(1, 1, "storage"), (1, 3, "storage"), (1, 4, "no_text")]
+    assert next_offsets(arrays_rig.store, "c/t") == {("news", 0): 3}
 
 
 def test_a_database_outage_during_the_search_for_the_refused_document_is_waited_out(
-    several: Rig, monkeypatch: pytest.MonkeyPatch
+    arrays_rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    several.store.refused = "odd"
+    arrays_rig.store.refused_text = "odd"
     outages = iter([True, False, True])
-    sound = several.store.refusal_reason
+    original = arrays_rig.store.refusal_reason
 
-    def refuses(judged: Sequence[ClassifiedDocument], outbound: Outbound, now: datetime) -> str | None:
+    def refusal_reason(
+        documents: Sequence[ClassifiedDocument], outbound: Outbound, now: datetime
+    ) -> str | None:
         if next(outages, False):
             raise StoreUnavailable("connection refused")
-        return sound(judged, outbound, now)
+        return original(documents, outbound, now)
 
-    monkeypatch.setattr(several.store, "refusal_reason", refuses)
-    several.pipeline.process([array(0, "calm", "odd", "calm")])
-    assert several.ids() == ["0", "2"] and letters(several) == [(0, 1, "storage")]
-    assert several.pipeline.trouble is None
+    monkeypatch.setattr(arrays_rig.store, "refusal_reason", refusal_reason)
+    arrays_rig.pipeline.process([array(0, "calm", "odd", "calm")])
+    assert arrays_rig.ids() == ["0", "2"] and dead_letters(arrays_rig) == [(0, 1, "storage")]
+    assert arrays_rig.pipeline.trouble is None
 
 
 @pytest.mark.parametrize(
@@ -277,56 +286,56 @@ def test_a_database_outage_during_the_search_for_the_refused_document_is_waited_
     ],
     ids=["half an emoji", "NaN", "a raw tab", "endless nesting", "nothing"],
 )
-def test_a_document_that_is_not_json_does_not_harm_the_others_in_its_message(
-    odd: bytes, several: Rig
+def test_a_document_that_is_not_json_does_not_affect_the_others_in_its_message(
+    odd: bytes, arrays_rig: Rig
 ) -> None:
     good = [record(n, 'says ], [ and \\" }').value or b"" for n in range(2)]
-    several.pipeline.process([record(0, value=b"[" + good[0] + b" , " + odd + b"," + good[1] + b"]\n")])
-    assert several.ids() == ["0", "1"]
-    assert [letter[:2] for letter in letters(several)] == [(0, 1)]
+    arrays_rig.pipeline.process([record(0, value=b"[" + good[0] + b" , " + odd + b"," + good[1] + b"]\n")])
+    assert arrays_rig.ids() == ["0", "1"]
+    assert [letter[:2] for letter in dead_letters(arrays_rig)] == [(0, 1)]
 
 
 @pytest.mark.parametrize("value", [b'[{"id": "x"', b"[{]", b'[{"id": "x}]', b"[NaN] [1]", b"[NaN"])
-def test_an_array_that_does_not_close_is_one_dead_letter(value: bytes, several: Rig) -> None:
-    several.pipeline.process([record(0, value=value), record(1)])
-    assert several.ids() == ["1"]
-    assert letters(several) == [(0, 0, "not_json")]
+def test_an_array_that_does_not_close_is_one_dead_letter(value: bytes, arrays_rig: Rig) -> None:
+    arrays_rig.pipeline.process([record(0, value=value), record(1)])
+    assert arrays_rig.ids() == ["1"]
+    assert dead_letters(arrays_rig) == [(0, 0, "not_json")]
 
 
 def test_a_batch_too_large_for_a_transaction_is_written_in_parts_and_no_message_is_split(
-    several: Rig, monkeypatch: pytest.MonkeyPatch
+    arrays_rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch_writer, "MAX_DOCUMENTS_PER_TRANSACTION", 7)
     sizes: list[int] = []
-    sound = several.store.write
+    original = arrays_rig.store.write
 
     def write(batch: Batch, outbound: Outbound, now: datetime) -> WriteResult:
         sizes.append(len(batch.outcomes))
-        return sound(batch, outbound, now)
+        return original(batch, outbound, now)
 
-    monkeypatch.setattr(several.store, "write", write)
-    several.pipeline.process([array(n, *["calm"] * 5) for n in range(4)])
-    assert sizes == [5] * 4 and len(several.ids()) == 20
+    monkeypatch.setattr(arrays_rig.store, "write", write)
+    arrays_rig.pipeline.process([array(n, *["calm"] * 5) for n in range(4)])
+    assert sizes == [5] * 4 and len(arrays_rig.ids()) == 20
 
 
 def test_an_array_is_a_dead_letter_if_arrays_are_not_allowed(rig: Rig) -> None:
     rig.pipeline.process([array(0, "calm", "calm"), record(1)])
-    assert rig.ids() == ["1"] and letters(rig) == [(0, 0, "not_an_object")]
+    assert rig.ids() == ["1"] and dead_letters(rig) == [(0, 0, "not_an_object")]
 
 
 def test_a_database_outage_is_waited_out(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    rig.store.away = 2
+    rig.store.outages = 2
     rig.pipeline.process([record(0)])
     assert rig.ids() == ["0"]
     assert rig.pipeline.trouble is None
-    said = [line.message for line in caplog.records]
-    assert sum("database away" in line for line in said) == 1
-    assert sum("database back" in line for line in said) == 1
+    messages = [line.message for line in caplog.records]
+    assert sum("database away" in message for message in messages) == 1
+    assert sum("database back" in message for message in messages) == 1
 
 
 def test_a_stop_ends_the_wait_and_nothing_is_written(rig: Rig) -> None:
-    rig.store.away = 1000
+    rig.store.outages = 1000
     rig.stopping.set()
     with pytest.raises(StopRequested):
         rig.pipeline.process([record(0)])
@@ -367,7 +376,7 @@ class RecordingEvent(threading.Event):
         return self.is_set()
 
 
-def test_an_unreadable_stream_is_tried_slowly_and_resumes_when_messages_are_readable(
+def test_an_unreadable_stream_is_retried_slowly_and_resumes_when_messages_are_readable(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     stopping = RecordingEvent()
@@ -379,7 +388,9 @@ def test_an_unreadable_stream_is_tried_slowly_and_resumes_when_messages_are_read
     rig.pipeline.process(bad[20:25])
     assert stopping.seconds == [0.2] and "nearly every message is refused" in caplog.text
     assert rig.pipeline.trouble is None
-    rig.pipeline.process([record(i) for i in range(30, 40)])  # the last one that waits: it is readable
+    rig.pipeline.process(
+        [record(i) for i in range(30, 40)]
+    )  # the last batch that has to wait: it is readable
     rig.pipeline.process([record(i) for i in range(40, 50)])
     assert stopping.seconds == [0.2, 0.2]
     assert len(rig.ids()) == 20

@@ -1,4 +1,4 @@
-"""Retrying with backoff, with neither a clock nor a wait that takes time."""
+"""Retrying with backoff, with a fake clock and without real waits."""
 
 import logging
 import threading
@@ -15,7 +15,7 @@ log = logging.getLogger("test")
 
 
 def failing(times: int, error: Exception) -> Callable[[], str]:
-    """Work that raises so many times and then gives an answer."""
+    """Work that raises the error so many times, and then succeeds."""
     failures = iter([error] * times)
 
     def work() -> str:
@@ -27,7 +27,7 @@ def failing(times: int, error: Exception) -> Callable[[], str]:
 
 
 class Time:
-    """A clock that moves only while somebody waits."""
+    """A fake clock that only advances while someone waits."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -27,7 +27,7 @@ def bundle(offset: int, documents: int = 1, size: int = 0, generation: int = GEN
 
 
 class ScriptedSource:
-    """Delivers some bundles at once, then waits; notes what the worker does with them."""
+    """Delivers some bundles at once, then waits; records the calls of the worker."""
 
     generation = GENERATION
 
@@ -69,7 +69,7 @@ class ScriptedSource:
 
 
 class Rig:
-    """A worker before a scripted source, with lists of what was classified and written."""
+    """A worker with a scripted source, and lists of the offsets that it classified and wrote."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class Rig:
 
 
 def finish(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run it, at most twenty seconds."""
+    """Run the coroutine for at most 20 seconds."""
     asyncio.run(asyncio.wait_for(coroutine, 20))
 
 
@@ -153,14 +153,15 @@ def test_two_batches_are_classified_at_once_and_written_in_order() -> None:
 
 
 def test_a_batch_is_acknowledged_only_after_it_is_written() -> None:
-    seen: list[list[int]] = []
+    acknowledged_before: list[list[int]] = []
 
     async def run() -> None:
         rig = Rig(
-            [bundle(offset) for offset in range(5)], write=lambda _: seen.append([*rig.source.acknowledged])
+            [bundle(offset) for offset in range(5)],
+            write=lambda _: acknowledged_before.append([*rig.source.acknowledged]),
         )
         await rig.run_until(lambda: len(rig.written) == 5)
-        assert seen == [list(range(1, offset + 1)) for offset in range(5)]
+        assert acknowledged_before == [list(range(1, offset + 1)) for offset in range(5)]
 
     finish(run())
 
@@ -175,7 +176,7 @@ def test_after_a_failed_batch_nothing_is_written_and_the_worker_ends() -> None:
         with pytest.raises(ValueError, match="a bug"):
             await rig.run_until(lambda: False)
         assert rig.written == [[0], [1], [2]][: len(rig.written)], "only batches before it may be written"
-        assert len(rig.classified) < 10, "the rest is left alone"
+        assert len(rig.classified) < 10, "the rest is not processed"
         assert rig.source.acknowledged == list(range(1, len(rig.written) + 1))
         assert rig.source.calls == ["stop"] and rig.stopping
 
@@ -241,7 +242,7 @@ def test_a_stop_finishes_the_batches_in_progress_commits_and_starts_no_other() -
     finish(run())
 
 
-def test_a_batch_that_takes_too_long_to_drain_is_left_without_a_commit(
+def test_a_batch_that_takes_too_long_to_drain_is_not_committed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(worker_module, "DRAIN_SECONDS", 0.05)
@@ -256,7 +257,7 @@ def test_a_batch_that_takes_too_long_to_drain_is_left_without_a_commit(
     assert "did not finish within 0.05 s" in caplog.text
 
 
-def test_a_batch_that_stops_waiting_for_the_database_is_left_to_kafka(
+def test_a_batch_that_stops_waiting_for_the_database_is_not_acknowledged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -286,7 +287,7 @@ def test_a_source_that_crashes_ends_the_worker_with_its_reason() -> None:
     finish(run())
 
 
-def test_a_source_that_can_deliver_nothing_any_more_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_can_no_longer_deliver_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module, "OBSERVE_SECONDS", 0.01)
 
     async def run() -> None:
@@ -301,7 +302,9 @@ def test_a_source_that_can_deliver_nothing_any_more_ends_the_worker(monkeypatch:
     finish(run())
 
 
-def test_the_worker_keeps_its_lag_and_the_time_it_last_looked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_worker_updates_its_lag_and_the_time_of_the_last_observation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(worker_module, "OBSERVE_SECONDS", 0.01)
 
     async def run() -> None:
