@@ -6,5 +6,5 @@ from models.settings import ModelSettings
 
 @pytest.fixture(scope="session")
 def engine() -> Engine:
-    """The shipped classifier; it judges every text anew."""
+    """The shipped classifier without its cache: it classifies every text each time."""
     return Engine.load(ModelSettings(remembered_texts=0))

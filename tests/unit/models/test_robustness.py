@@ -1,0 +1,62 @@
+"""Faithfulness of the evidence, and robustness against meaning-preserving edits."""
+
+import pytest
+
+from models.evaluation.robustness import CHECKS, delete_spans, faithfulness, read_pairs, robustness
+from models.inference.engine import Engine
+from stream.domain.documents import SENTIMENTS, Prediction, Span
+
+
+def test_deleting_spans_keeps_the_rest_of_the_text() -> None:
+    assert delete_spans("shares plunge today", [(7, 14), (0, 7)]) == "today"
+
+
+class KeywordClassifier:
+    """Labels texts that contain "bad" as negative; its evidence is always `evidence_word`, right or wrong."""
+
+    def __init__(self, evidence_word: str) -> None:
+        self.evidence_word = evidence_word
+
+    def classify(self, texts: list[str], languages: list[str | None] | None = None) -> list[Prediction]:
+        return [self.predict(text) for text in texts]
+
+    def predict(self, text: str) -> Prediction:
+        negative = 0.9 if "bad" in text else 0.1
+        probabilities = {"positive": 0.0, "neutral": 1 - negative, "negative": negative}
+        at = text.find(self.evidence_word)
+        span = Span("sentiment", self.evidence_word, at, at + len(self.evidence_word), 1.0)
+        evidence = (span,) if at >= 0 else ()
+        return Prediction(
+            "m",
+            "en",
+            "Macro",
+            max(probabilities, key=lambda label: probabilities[label]),
+            0.0,
+            {"sentiment": probabilities},
+            evidence,
+        )
+
+
+def test_faithfulness_is_high_for_true_evidence_and_zero_for_unrelated_words() -> None:
+    texts = ["one two bad three four", "five bad six seven"]
+    true_evidence = faithfulness(KeywordClassifier("bad"), texts, words=1)  # type: ignore[arg-type]
+    assert (true_evidence.n, true_evidence.shown, true_evidence.chance) == (2, pytest.approx(0.8), 0.0)
+    unrelated = faithfulness(KeywordClassifier("four"), texts, words=1)  # type: ignore[arg-type]
+    assert (unrelated.n, unrelated.shown) == (1, 0.0)
+
+
+@pytest.mark.parametrize(("language", "least"), [("en", 300), ("zh", 150)])
+def test_each_language_has_enough_check_pairs_and_no_text_occurs_twice(language: str, least: int) -> None:
+    same, directions = read_pairs(f"same_{language}.csv"), read_pairs(f"directions_{language}.csv")
+    assert len(same) + len(directions) >= least
+    texts = [pair[side] for pair in same + directions for side in "ab"]
+    assert len(texts) == len(set(texts))
+    for pair in directions:
+        assert pair["a_sentiment"] != pair["b_sentiment"]
+        assert {pair["a_sentiment"], pair["b_sentiment"]} <= set(SENTIMENTS)
+    assert CHECKS.is_dir()
+
+
+def test_robustness_of_a_language_without_pairs_is_empty(engine: Engine) -> None:
+    report = robustness(engine, "xx")
+    assert all(check.n == 0 and check.rate == 0 for check in report.flips + report.directions)
