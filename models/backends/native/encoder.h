@@ -1,5 +1,5 @@
-// What the encoders of amx.cpp and int8.cpp share: their texts, memory and threads, and what each number goes
-// through in float32, 16 at a time.  Each includes it once it has said for which CPU it is compiled.
+// Shared by the encoders of amx.cpp and int8.cpp: data structures, memory, threads, and element-wise
+// functions in float32 on vectors of 16 values.  Each file sets its target CPU and then includes this one.
 #pragma once
 
 #include <algorithm>
@@ -13,104 +13,109 @@
 #include <thread>
 #include <vector>
 
-// The version of what encoders.py calls and hands over.
+// The version of the functions and structures that encoders.py uses.
 constexpr int INTERFACE = 3;
 
 namespace {
-// What encoders.py hands over.  Weights [n, k], words and positions are of the encoder's own number type
-// and order; `scale` and `sum` are int8.cpp's.
+// The structures that encoders.py passes.  Weights [n, k] and embeddings have the number type and layout of
+// the encoder that uses them.  Only int8.cpp uses `scale` and `sum`.
 struct Product {
     const void* weights;
     const float *bias, *scale, *sum;
     int64_t n, k;
 };
 struct Norm { const float *weight, *bias; };
-struct Layer { Product project, gather, widen, narrow; Norm norm, last_norm; };
+struct Layer {
+    Product qkv, attention_output, intermediate, output;
+    Norm attention_norm, output_norm;
+};
 struct Scorer { Product key; const float* query; };  // query . tanh(key(x))
 struct Model {
-    int64_t hidden, heads, wide, layers;
+    int64_t hidden_size, heads, intermediate_size, layer_count;
     float eps;
-    const void *words, *positions;  // [ids, hidden], [positions, hidden]
-    Norm norm;
-    const Layer* layer;
-    int64_t scorers;
-    const Scorer* scorer;
+    const void *word_embeddings, *position_embeddings;  // [ids, hidden], [positions, hidden]
+    Norm embedding_norm;
+    const Layer* layers;
+    int64_t scorer_count;
+    const Scorer* scorers;
 };
 
 struct Texts {
     const int64_t *ids, *positions;  // [tokens]
-    const int32_t* bounds;           // [texts + 1]: where each text begins, and the last one ends
+    const int32_t* bounds;           // [texts + 1]: the start of each text, and the end of the last one
     int count;
 };
 
-// Memory that grows and is kept.  What it held is lost where it grows.
+// Memory that is kept and reused.  Growing loses the contents.
 template <class T> class Buffer {
     T* data = nullptr;
     size_t size = 0;
 public:
-    T* of(size_t wanted) {
-        if (wanted > size) {
+    T* reserve(size_t count) {
+        if (count > size) {
             std::free(data);
             size = 0;
-            const size_t bytes = (wanted * sizeof(T) + 63) / 64 * 64;
+            const size_t bytes = (count * sizeof(T) + 63) / 64 * 64;
             data = static_cast<T*>(std::aligned_alloc(64, bytes));
             if (!data) throw std::bad_alloc();
             std::memset(data, 0, bytes);
-            size = wanted;
+            size = count;
         }
         return data;
     }
     ~Buffer() { std::free(data); }
 };
 
-// x Phi(x) with 2 Phi(x) - 1 = x P(x^2) up to |x| = 4: P is fitted for the least greatest error of the whole,
-// 1.9e-4, where a bfloat16 near 1 has steps of 4e-3, and the 255 steps of a row are no finer.
-// (Hendrycks and Gimpel 2016.)
+// x Phi(x), with 2 Phi(x) - 1 = x P(x^2) up to |x| = 4.  P is the minimax fit for the error of the whole
+// function: 1.9e-4, while a bfloat16 near 1 has steps of 4e-3, and the 255 steps of an 8-bit row are no
+// finer.  (Hendrycks and Gimpel 2016.)
 inline __m512 gelu(__m512 x) {
-    const __m512 near = _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(4.0f)), _mm512_set1_ps(-4.0f));
-    const __m512 square = _mm512_mul_ps(near, near);
+    const __m512 clamped = _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(4.0f)), _mm512_set1_ps(-4.0f));
+    const __m512 square = _mm512_mul_ps(clamped, clamped);
     __m512 p = _mm512_set1_ps(4.55612449e-08f / 2);
     for (float c : {-3.19712214e-06f, 9.59094247e-05f, -0.00162801557f, 0.0175447035f, -0.129146064f,
                     0.795766588f})
         p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(c / 2));
-    return _mm512_mul_ps(x, _mm512_fmadd_ps(near, p, _mm512_set1_ps(0.5f)));
+    return _mm512_mul_ps(x, _mm512_fmadd_ps(clamped, p, _mm512_set1_ps(0.5f)));
 }
 
-// 2^x for x <= 0 (Taylor's series of the part behind the point); what is no number stays none.
+// 2^x for x <= 0, with a Taylor series for the fraction.  NaN stays NaN.
 inline __m512 power_of_two(__m512 x) {
     x = _mm512_max_ps(_mm512_set1_ps(-126.0f), x);
-    const __m512 whole = _mm512_roundscale_ps(x, 0), part = _mm512_sub_ps(x, whole);
+    const __m512 integer = _mm512_roundscale_ps(x, 0), fraction = _mm512_sub_ps(x, integer);
     __m512 p = _mm512_set1_ps(1.3534167e-3f);
     for (float c : {9.6181291e-3f, 5.5503324e-2f, 0.24022651f, 0.69314718f, 1.0f})
-        p = _mm512_fmadd_ps(p, part, _mm512_set1_ps(c));
-    return _mm512_scalef_ps(p, whole);
+        p = _mm512_fmadd_ps(p, fraction, _mm512_set1_ps(c));
+    return _mm512_scalef_ps(p, integer);
 }
 
-// (1 - e) / (1 + e) with e = e^(-2 |x|), and the sign of x.  The CPU's own reciprocal is right to 6e-5.
+// (1 - e) / (1 + e) with e = e^(-2 |x|), and the sign of x.  The CPU's reciprocal has an error of 6e-5.
 inline __m512 tanh(__m512 x) {
     const __m512 one = _mm512_set1_ps(1.0f);
     const __m512 e = power_of_two(_mm512_mul_ps(_mm512_abs_ps(x), _mm512_set1_ps(-2 * float(M_LOG2E))));
-    const __m512 size = _mm512_mul_ps(_mm512_sub_ps(one, e), _mm512_rcp14_ps(_mm512_add_ps(one, e)));
-    return _mm512_or_ps(size, _mm512_and_ps(x, _mm512_set1_ps(-0.0f)));
+    const __m512 magnitude = _mm512_mul_ps(_mm512_sub_ps(one, e), _mm512_rcp14_ps(_mm512_add_ps(one, e)));
+    return _mm512_or_ps(magnitude, _mm512_and_ps(x, _mm512_set1_ps(-0.0f)));
 }
 
-// The mean of n numbers and 1 / their standard deviation; each 16 of them are `apart` numbers from the next.
+// The mean of n values and 1 / their standard deviation.  The values lie in vectors of 16, and each vector
+// starts `stride` values after the one before.
 struct Moments { __m512 mean, scale; };
-inline Moments moments(const float* row, int apart, int n, float eps) {
+inline Moments moments(const float* row, int stride, int n, float eps) {
     __m512 sum = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
-    for (int at = 0; at < n; at += 16) sum = _mm512_add_ps(sum, _mm512_load_ps(row + at / 16 * apart));
+    for (int i = 0; i < n; i += 16) sum = _mm512_add_ps(sum, _mm512_load_ps(row + i / 16 * stride));
     const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / n);
-    for (int at = 0; at < n; at += 16) {
-        const __m512 off = _mm512_sub_ps(_mm512_load_ps(row + at / 16 * apart), mean);
-        squares = _mm512_fmadd_ps(off, off, squares);
+    for (int i = 0; i < n; i += 16) {
+        const __m512 deviation = _mm512_sub_ps(_mm512_load_ps(row + i / 16 * stride), mean);
+        squares = _mm512_fmadd_ps(deviation, deviation, squares);
     }
     return {mean, _mm512_set1_ps(1.0f / std::sqrt(_mm512_reduce_add_ps(squares) / n + eps))};
 }
 
-inline __mmask16 first_of(int count) { return count >= 16 ? 0xffff : count > 0 ? (1u << count) - 1 : 0; }
+// A mask for the first `count` lanes.
+inline __mmask16 lane_mask(int count) { return count >= 16 ? 0xffff : count > 0 ? (1u << count) - 1 : 0; }
 
-// A square of 16 x 16 numbers of 32 bits, its rows so many bytes apart, with rows for columns.
-inline void turn_round(const void* from, int64_t from_stride, void* to, int64_t to_stride) {
+// Transposes 16 x 16 values of 32 bits.  The strides are the bytes from one row to the next.
+inline void transpose(const void* from, int64_t from_stride, void* to, int64_t to_stride) {
     __m512i a[16], b[16];
     for (int i = 0; i < 16; ++i) a[i] = _mm512_loadu_si512(static_cast<const char*>(from) + i * from_stride);
     for (int i = 0; i < 16; i += 2) {
@@ -129,49 +134,49 @@ inline void turn_round(const void* from, int64_t from_stride, void* to, int64_t 
         b[8 + i] = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0x88);
         b[12 + i] = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0xdd);
     }
-    auto put = [=](int row, __m512i numbers) {
-        _mm512_store_si512(static_cast<char*>(to) + row * to_stride, numbers);
+    auto store_row = [=](int row, __m512i values) {
+        _mm512_store_si512(static_cast<char*>(to) + row * to_stride, values);
     };
     for (int i = 0; i < 4; ++i) {
-        put(i, _mm512_shuffle_i32x4(b[i], b[8 + i], 0x88));
-        put(4 + i, _mm512_shuffle_i32x4(b[4 + i], b[12 + i], 0x88));
-        put(8 + i, _mm512_shuffle_i32x4(b[i], b[8 + i], 0xdd));
-        put(12 + i, _mm512_shuffle_i32x4(b[4 + i], b[12 + i], 0xdd));
+        store_row(i, _mm512_shuffle_i32x4(b[i], b[8 + i], 0x88));
+        store_row(4 + i, _mm512_shuffle_i32x4(b[4 + i], b[12 + i], 0x88));
+        store_row(8 + i, _mm512_shuffle_i32x4(b[i], b[8 + i], 0xdd));
+        store_row(12 + i, _mm512_shuffle_i32x4(b[4 + i], b[12 + i], 0xdd));
     }
 }
 
-// Neighbouring texts of so many tokens together, or one that is longer.
-inline std::vector<Texts> groups(const Texts& all, int tokens) {
-    std::vector<Texts> found;
-    for (int first = 0, last; first < all.count; first = last) {
-        last = first + 1;
-        while (last < all.count && all.bounds[last + 1] - all.bounds[first] <= tokens) ++last;
-        found.push_back({all.ids, all.positions, all.bounds + first, last - first});
+// Groups of neighbouring texts with at most `max_tokens` tokens.  A longer text is a group of its own.
+inline std::vector<Texts> group_texts(const Texts& all, int max_tokens) {
+    std::vector<Texts> groups;
+    for (int first = 0, end; first < all.count; first = end) {
+        end = first + 1;
+        while (end < all.count && all.bounds[end + 1] - all.bounds[first] <= max_tokens) ++end;
+        groups.push_back({all.ids, all.positions, all.bounds + first, end - first});
     }
-    return found;
+    return groups;
 }
 
-// `run(texts, room)` over all groups by so many threads, each with room of its own and within one `Around`.
-// Returns 0, or 1 without memory.
-template <class Room, class Around, class Run>
-int by_threads(const Texts& all, int tokens, int threads, Run run) try {
-    const std::vector<Texts> found = groups(all, tokens);
+// Calls `run(texts, workspace)` for each group of texts in up to `threads` threads.  Each thread has its own
+// workspace, and holds a `Guard` while it runs.  Returns 0, or 1 if there is not enough memory.
+template <class Workspace, class Guard, class Run>
+int run_in_threads(const Texts& all, int max_tokens, int threads, Run run) try {
+    const std::vector<Texts> groups = group_texts(all, max_tokens);
     std::atomic<size_t> next{0};
     std::atomic<int> failed{0};
     auto work = [&] {
-        static thread_local Room room;
-        const Around around;
+        static thread_local Workspace workspace;
+        const Guard guard;
         try {
-            for (size_t at; (at = next++) < found.size();) run(found[at], room);
+            for (size_t i; (i = next++) < groups.size();) run(groups[i], workspace);
         } catch (const std::bad_alloc&) {
             failed = 1;
         }
     };
     std::vector<std::thread> others;
-    others.reserve(found.size());
+    others.reserve(groups.size());
     try {
-        while (others.size() + 1 < std::min(found.size(), size_t(threads))) others.emplace_back(work);
-    } catch (const std::exception&) {  // the system has no thread more: those there are do it
+        while (others.size() + 1 < std::min(groups.size(), size_t(threads))) others.emplace_back(work);
+    } catch (const std::exception&) {  // The system allows no more threads: go on with those that started.
     }
     work();
     for (std::thread& other : others) other.join();

@@ -1,129 +1,142 @@
-// A BERT-like encoder in integers of 8 bits on the vector units (AVX-512 VNNI) that Intel's server CPUs have
-// since 2019, AMD's since 2022, from token ids to vectors, and the heads' scores of each token: what amx.cpp
-// does where there is no matrix unit.  encoders.py calls it.
+// A BERT-like encoder in 8-bit integers on AVX-512 VNNI (Intel's server CPUs since 2019, AMD's since 2022),
+// from token ids to vectors, and the heads' score of each token.  It is for CPUs without the matrix unit that
+// amx.cpp uses.  encoders.py calls this code.
 //
-// Weights [n, k] have one scale for each of n.  Each row x that they are multiplied with is laid between its
-// own least and greatest number as it comes (Jacob et al. 2018), x = low + step q with q from 0 to 255, so
+// Weights [n, k] have one scale for each row of n.  Each row x that they are multiplied with is quantised
+// between its own minimum and maximum (Jacob et al. 2018): x = low + step q with q from 0 to 255, so
 //   x W' = step scale (q W8') + low (scale sum(W8))
-// where all but the integers' own product is float32, as sums, norms, attention and GELU are.  Where that is
-// too coarse, q goes up to 65535 and its two bytes are multiplied one after the other.
-// In memory the weights are panels of 64 of n; in each, for every 4 of k, 64 times 4 bytes.  `scale` [n] is
-// theirs, `sum` [n] their sums times the scale, and of what is multiplied with the wide part those of each
-// PART of k, [k / PART, n].
+// Only the product of the integers is not in float32.  Sums, norms, attention and GELU are.  Where 8 bits are
+// too coarse, q goes up to 65535, and its two bytes are multiplied one after the other.
+//
+// In memory, the
+// weights are panels of 64 rows of n.  A panel holds, for every 4 of k, 64 times 4 bytes.  `scale` [n] are
+// the scales of the weights, and `sum` [n] their sums times the scale.  Weights that are multiplied with the
+// intermediate layer have a sum for each PART of k, [k / PART, n].
 
 #if defined(__x86_64__) && defined(__linux__)
 #include <immintrin.h>
 
-// What runs before the CPU is known stands outside.
+// Code that runs before the CPU was checked must stay outside of this region.
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")
 #include "encoder.h"
 
 namespace {
-constexpr int LANES = 16, PANEL = 64, VECTORS = PANEL / LANES, STEP = 4;  // numbers; of k
-// Rows that are multiplied together: with them the sums fill the vector registers.
+// Values of a vector, rows of a panel, vectors of a panel, and values of k that one instruction multiplies.
+constexpr int LANES = 16, PANEL = 64, VECTORS = PANEL / LANES, STEP = 4;
+// Rows that are multiplied together: their sums fill the vector registers.
 constexpr int ROWS = 6;
-// Tokens that go through all layers together, and columns of the wide part that are quantised together: with
-// them what is read again and again stays in a cache of 2 MB.
-constexpr int GROUP = 384, PART = 256;
-// Queries of one head that are seen to together.
+// Tokens that go through all layers together, and columns of the intermediate layer that are quantised
+// together.  They are chosen so that everything that is read repeatedly fits into a cache of 2 MB.
+constexpr int GROUP_TOKENS = 384, PART = 256;
+// Queries of one head that are processed together.
 constexpr int QUERIES = 4;
 
-// Rows of k numbers as bytes, where all second bytes come after all first ones, and what they stand for.
+// Quantised rows of k values, each with its step and minimum.  With two bytes a value, the low bytes of all
+// rows follow the high bytes of all rows.
 struct Quantised {
     uint8_t* bytes;
     float *step, *low;
     int rows, k;
 };
 
-struct Room {
+struct Workspace {
     Buffer<float> sums, projected, context, part, keys, scores, scaled;
     struct { Buffer<uint8_t> bytes; Buffer<float> step, low; } x, y;
 };
 
-inline int up_to(int count, int whole) { return (count + whole - 1) / whole * whole; }
+inline int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-// A row of numbers, as BYTES bytes each.
+// Quantises a row to BYTES bytes a value.
 template <int BYTES> inline void quantise(const float* x, const Quantised& to, int row) {
-    __m512 least = _mm512_load_ps(x), greatest = least, nothing = _mm512_setzero_ps();
-    for (int at = 0; at < to.k; at += LANES) {
-        const __m512 numbers = _mm512_load_ps(x + at);
-        least = _mm512_min_ps(least, numbers);
-        greatest = _mm512_max_ps(greatest, numbers);
-        // What is not finite stays so: the row is none, then.
-        nothing = _mm512_fmadd_ps(numbers, _mm512_setzero_ps(), nothing);
+    __m512 minimum = _mm512_load_ps(x), maximum = minimum, zero_or_nan = _mm512_setzero_ps();
+    for (int i = 0; i < to.k; i += LANES) {
+        const __m512 values = _mm512_load_ps(x + i);
+        minimum = _mm512_min_ps(minimum, values);
+        maximum = _mm512_max_ps(maximum, values);
+        // 0 times infinity or NaN is NaN: one such value makes the whole row NaN.
+        zero_or_nan = _mm512_fmadd_ps(values, _mm512_setzero_ps(), zero_or_nan);
     }
-    const bool finite = !_mm512_cmp_ps_mask(nothing, nothing, _CMP_UNORD_Q);
-    const float low = _mm512_reduce_min_ps(least), range = _mm512_reduce_max_ps(greatest) - low;
-    constexpr float MOST = BYTES == 1 ? 255.0f : 65535.0f;
+    const bool finite = !_mm512_cmp_ps_mask(zero_or_nan, zero_or_nan, _CMP_UNORD_Q);
+    const float low = _mm512_reduce_min_ps(minimum), range = _mm512_reduce_max_ps(maximum) - low;
+    constexpr float MAX_Q = BYTES == 1 ? 255.0f : 65535.0f;
     to.low[row] = finite ? low : NAN;
-    to.step[row] = range / MOST;
-    const __m512 by = _mm512_set1_ps(range > 0 ? MOST / range : 0.0f), from = _mm512_set1_ps(low);
-    uint8_t* first = to.bytes + int64_t(row) * to.k;
-    uint8_t* second = first + int64_t(to.rows) * to.k;
-    for (int at = 0; at < to.k; at += LANES) {
-        const __m512i q = _mm512_cvtps_epu32(_mm512_mul_ps(_mm512_sub_ps(_mm512_load_ps(x + at), from), by));
-        auto put = [=](uint8_t* bytes, __m512i numbers) {
-            _mm_storeu_si128(reinterpret_cast<__m128i*>(bytes + at), _mm512_cvtepi32_epi8(numbers));
+    to.step[row] = range / MAX_Q;
+    const __m512 inverse_step = _mm512_set1_ps(range > 0 ? MAX_Q / range : 0.0f);
+    const __m512 minimums = _mm512_set1_ps(low);
+    uint8_t* high_bytes = to.bytes + int64_t(row) * to.k;
+    uint8_t* low_bytes = high_bytes + int64_t(to.rows) * to.k;
+    for (int i = 0; i < to.k; i += LANES) {
+        const __m512 above_minimum = _mm512_sub_ps(_mm512_load_ps(x + i), minimums);
+        const __m512i q = _mm512_cvtps_epu32(_mm512_mul_ps(above_minimum, inverse_step));
+        auto store_bytes = [=](uint8_t* bytes, __m512i values) {
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(bytes + i), _mm512_cvtepi32_epi8(values));
         };
-        put(first, BYTES == 2 ? _mm512_srli_epi32(q, 8) : q);
-        if (BYTES == 2) put(second, q);
+        store_bytes(high_bytes, BYTES == 2 ? _mm512_srli_epi32(q, 8) : q);
+        if (BYTES == 2) store_bytes(low_bytes, q);
     }
 }
 
-// sums += numbers times weights, four bytes each.  Written out, since a compiler moves and stores the sums in
-// between where it knows what the instruction does.
-inline void add_products(__m512i& sums, __m512i numbers, __m512i weights) {
-    asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(numbers), "v"(weights));
+// sums += values times weights, four bytes each.  In assembly, because with the intrinsic a compiler moves
+// the sums between registers and stores them.
+inline void add_products(__m512i& sums, __m512i values, __m512i weights) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(values), "v"(weights));
 }
 
-// found [ROWS, PANEL] = a b: rows `stride` bytes apart and a panel, over so many times 4 of k.
+// products [ROWS, PANEL] = a b, over `steps` times 4 of k.  The rows of a are `stride` bytes apart; b is a
+// panel.
 inline __attribute__((always_inline)) void multiply(
-    const uint8_t* a, int64_t stride, const int8_t* b, int steps, __m512i (&found)[ROWS][VECTORS]
+    const uint8_t* a, int64_t stride, const int8_t* b, int steps, __m512i (&products)[ROWS][VECTORS]
 ) {
     __m512i sums[ROWS][VECTORS] = {};
 #pragma GCC unroll 1
     for (int step = 0; step < steps; ++step, a += STEP, b += PANEL * STEP) {
         __m512i weights[VECTORS];
 #pragma GCC unroll 4
-        for (int at = 0; at < VECTORS; ++at) weights[at] = _mm512_load_si512(b + at * 64);
+        for (int vector = 0; vector < VECTORS; ++vector) weights[vector] = _mm512_load_si512(b + vector * 64);
 #pragma GCC unroll 6
         for (int row = 0; row < ROWS; ++row) {
-            int32_t four;
-            std::memcpy(&four, a + row * stride, sizeof four);
-            const __m512i numbers = _mm512_set1_epi32(four);
+            int32_t four_bytes;
+            std::memcpy(&four_bytes, a + row * stride, sizeof four_bytes);
+            const __m512i values = _mm512_set1_epi32(four_bytes);
 #pragma GCC unroll 4
-            for (int at = 0; at < VECTORS; ++at) add_products(sums[row][at], numbers, weights[at]);
+            for (int vector = 0; vector < VECTORS; ++vector)
+                add_products(sums[row][vector], values, weights[vector]);
         }
     }
 #pragma GCC unroll 6
     for (int row = 0; row < ROWS; ++row)
 #pragma GCC unroll 4
-        for (int at = 0; at < VECTORS; ++at) found[row][at] = sums[row][at];
+        for (int vector = 0; vector < VECTORS; ++vector) products[row][vector] = sums[row][vector];
 }
 
-// x W' + bias, `count` columns of it from `first` on; where x is one of the parts of k, its share of that.
-// `take(row, column, numbers)` gets 16 of a row.
-template <int BYTES, class Take>
-void product(const Quantised& x, const Product& by, int part, int first, int count, Take take) {
-    const float *sum = by.sum + part * by.n, *scale = by.scale, *bias = by.bias;
+// x W' + bias, `count` columns from `first` on.  If x holds only the columns of one part of k, this is the
+// part's contribution, and only part 0 adds the bias.  `consume(row, column, values)` gets 16 values of a
+// row.
+template <int BYTES, class Consume>
+void multiply_with_bias(
+    const Quantised& x, const Product& product, int part, int first, int count, Consume consume
+) {
+    const float *sum = product.sum + part * product.n, *scale = product.scale, *bias = product.bias;
     const float *steps = x.step, *lows = x.low;
     for (int column = first; column < first + count; column += PANEL) {
         const int8_t* weights =
-            static_cast<const int8_t*>(by.weights) + column * by.k + int64_t(part) * PART * PANEL;
-        // The next panel comes nearer meanwhile.
-        const char* coming = reinterpret_cast<const char*>(weights + PANEL * by.k);
-        const int lines = (x.k * PANEL / 64 + x.rows / ROWS - 1) / (x.rows / ROWS);
+            static_cast<const int8_t*>(product.weights) + column * product.k + int64_t(part) * PART * PANEL;
+        // Prefetch the next panel meanwhile.
+        const char* next_panel = reinterpret_cast<const char*>(weights + PANEL * product.k);
+        const int lines_per_row = (x.k * PANEL / 64 + x.rows / ROWS - 1) / (x.rows / ROWS);
         for (int row = 0; row < x.rows; row += ROWS) {
-            for (int line = 0; line < lines; ++line, coming += 64) _mm_prefetch(coming, _MM_HINT_T1);
+            for (int line = 0; line < lines_per_row; ++line, next_panel += 64)
+                _mm_prefetch(next_panel, _MM_HINT_T1);
             const uint8_t* bytes = x.bytes + int64_t(row) * x.k;
             __m512i sums[ROWS][VECTORS];
-            __m512 above[ROWS][VECTORS];
+            __m512 high_sums[ROWS][VECTORS];
             if (BYTES == 2) {
                 multiply(bytes, x.k, weights, x.k / STEP, sums);
                 for (int i = 0; i < ROWS; ++i)
-                    for (int at = 0; at < VECTORS; ++at)
-                        above[i][at] = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[i][at]), _mm512_set1_ps(256.0f));
+                    for (int vector = 0; vector < VECTORS; ++vector)
+                        high_sums[i][vector] =
+                            _mm512_mul_ps(_mm512_cvtepi32_ps(sums[i][vector]), _mm512_set1_ps(256.0f));
                 bytes += int64_t(x.rows) * x.k;
             }
             multiply(bytes, x.k, weights, x.k / STEP, sums);
@@ -131,39 +144,40 @@ void product(const Quantised& x, const Product& by, int part, int first, int cou
             for (int i = 0; i < ROWS; ++i) {
                 const __m512 step = _mm512_set1_ps(steps[row + i]), low = _mm512_set1_ps(lows[row + i]);
 #pragma GCC unroll 4
-                for (int at = 0; at < VECTORS; ++at) {
-                    const int here = column + at * LANES;
-                    __m512 whole = _mm512_cvtepi32_ps(sums[i][at]);
-                    if (BYTES == 2) whole = _mm512_add_ps(whole, above[i][at]);
-                    const __m512 more = part ? _mm512_setzero_ps() : _mm512_loadu_ps(bias + here);
-                    const __m512 rest = _mm512_fmadd_ps(low, _mm512_loadu_ps(sum + here), more);
-                    whole = _mm512_mul_ps(whole, step);
-                    take(row + i, here, _mm512_fmadd_ps(whole, _mm512_loadu_ps(scale + here), rest));
+                for (int vector = 0; vector < VECTORS; ++vector) {
+                    const int lane = column + vector * LANES;
+                    __m512 total = _mm512_cvtepi32_ps(sums[i][vector]);
+                    if (BYTES == 2) total = _mm512_add_ps(total, high_sums[i][vector]);
+                    const __m512 added_bias = part ? _mm512_setzero_ps() : _mm512_loadu_ps(bias + lane);
+                    const __m512 offset = _mm512_fmadd_ps(low, _mm512_loadu_ps(sum + lane), added_bias);
+                    total = _mm512_mul_ps(total, step);
+                    consume(row + i, lane, _mm512_fmadd_ps(total, _mm512_loadu_ps(scale + lane), offset));
                 }
             }
         }
     }
 }
 
-// sums = the layer norm of each row of sums [rows, n]; to: the same without the norm's bias, which the
-// products with it have in their own.  (Ba et al. 2016.)
+// sums = the layer norm of each row of sums [rows, n].  `to` gets the same without the norm's bias,
+// quantised: the bias of the products with it includes that.  (Ba et al. 2016.)
 template <int BYTES>
-void normalise(float* sums, const Norm& by, float eps, float* scaled, const Quantised& to) {
+void normalise(float* sums, const Norm& norm, float eps, float* scaled, const Quantised& to) {
     const int n = to.k;
     for (int row = 0; row < to.rows; ++row) {
-        float* own = sums + int64_t(row) * n;
-        const auto [mean, scale] = moments(own, LANES, n, eps);
-        for (int at = 0; at < n; at += LANES) {
-            const __m512 off = _mm512_mul_ps(_mm512_sub_ps(_mm512_load_ps(own + at), mean), scale);
-            const __m512 found = _mm512_mul_ps(off, _mm512_loadu_ps(by.weight + at));
-            _mm512_store_ps(scaled + at, found);
-            _mm512_store_ps(own + at, _mm512_add_ps(found, _mm512_loadu_ps(by.bias + at)));
+        float* row_sums = sums + int64_t(row) * n;
+        const auto [mean, scale] = moments(row_sums, LANES, n, eps);
+        for (int i = 0; i < n; i += LANES) {
+            const __m512 centred = _mm512_mul_ps(_mm512_sub_ps(_mm512_load_ps(row_sums + i), mean), scale);
+            const __m512 without_bias = _mm512_mul_ps(centred, _mm512_loadu_ps(norm.weight + i));
+            _mm512_store_ps(scaled + i, without_bias);
+            _mm512_store_ps(row_sums + i, _mm512_add_ps(without_bias, _mm512_loadu_ps(norm.bias + i)));
         }
         quantise<BYTES>(scaled, to, row);
     }
 }
 
-// to [QUERIES, 16 VECTORS] = a b: rows of a and of b so many numbers apart, over k.
+// to [QUERIES, 16 VECTORS] = a b over k.  `a_row`, `b_row` and `to_row` are the distances between rows, in
+// values.
 template <int VECTORS> inline __attribute__((always_inline)) void multiply_rows(
     const float* a, int64_t a_row, const float* b, int64_t b_row, int k, float* to, int64_t to_row
 ) {
@@ -171,148 +185,155 @@ template <int VECTORS> inline __attribute__((always_inline)) void multiply_rows(
 #pragma GCC unroll 1
     for (int step = 0; step < k; ++step, ++a, b += b_row)
 #pragma GCC unroll 4
-        for (int at = 0; at < VECTORS; ++at) {
-            const __m512 right = _mm512_loadu_ps(b + at * LANES);
+        for (int vector = 0; vector < VECTORS; ++vector) {
+            const __m512 right = _mm512_loadu_ps(b + vector * LANES);
 #pragma GCC unroll 4
             for (int row = 0; row < QUERIES; ++row)
-                sums[row][at] = _mm512_fmadd_ps(_mm512_set1_ps(a[row * a_row]), right, sums[row][at]);
+                sums[row][vector] = _mm512_fmadd_ps(_mm512_set1_ps(a[row * a_row]), right, sums[row][vector]);
         }
 #pragma GCC unroll 4
     for (int row = 0; row < QUERIES; ++row)
 #pragma GCC unroll 4
-        for (int at = 0; at < VECTORS; ++at) _mm512_storeu_ps(to + row * to_row + at * LANES, sums[row][at]);
+        for (int vector = 0; vector < VECTORS; ++vector)
+            _mm512_storeu_ps(to + row * to_row + vector * LANES, sums[row][vector]);
 }
 
-// The scores of so many keys become shares, 2^(scale (score - the highest)) over their sum.
+// Replaces the score of each key by its share: 2^(scale (score - highest score)), divided by the sum of all.
 inline void softmax(float* scores, int keys, __m512 scale) {
     __m512 highest = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps();
     for (int at = 0; at < keys; at += LANES)
-        highest = _mm512_mask_max_ps(highest, first_of(keys - at), highest, _mm512_load_ps(scores + at));
+        highest = _mm512_mask_max_ps(highest, lane_mask(keys - at), highest, _mm512_load_ps(scores + at));
     highest = _mm512_set1_ps(_mm512_reduce_max_ps(highest));
     for (int at = 0; at < keys; at += LANES) {
-        const __m512 below = _mm512_sub_ps(_mm512_load_ps(scores + at), highest);
-        const __m512 share = power_of_two(_mm512_mul_ps(below, scale));
-        const __m512 counted = _mm512_maskz_mov_ps(first_of(keys - at), share);
-        _mm512_store_ps(scores + at, counted);
-        sum = _mm512_add_ps(sum, counted);
+        const __m512 difference = _mm512_sub_ps(_mm512_load_ps(scores + at), highest);
+        const __m512 share = power_of_two(_mm512_mul_ps(difference, scale));
+        const __m512 masked = _mm512_maskz_mov_ps(lane_mask(keys - at), share);
+        _mm512_store_ps(scores + at, masked);
+        sum = _mm512_add_ps(sum, masked);
     }
-    const __m512 over = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(sum));
+    const __m512 inverse_sum = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(sum));
     for (int at = 0; at < keys; at += LANES)
-        _mm512_store_ps(scores + at, _mm512_mul_ps(_mm512_load_ps(scores + at), over));
+        _mm512_store_ps(scores + at, _mm512_mul_ps(_mm512_load_ps(scores + at), inverse_sum));
 }
 
-// Attention within one text of so many tokens: projected [tokens, 3 h] are queries, keys and values, context
-// [tokens, h].  What is read beyond the text is there, and thrown away.
-void attend(const float* projected, int tokens, int h, int d, float* context, Room& room) {
-    const int padded = up_to(tokens, LANES), row_of_three = 3 * h;
-    float* keys = room.keys.of(int64_t(h) * padded);
-    float* scores = room.scores.of(int64_t(QUERIES) * padded);
+// Attention within one text.  projected [tokens, 3 h] holds queries, keys and values; context is [tokens, h].
+// It reads beyond the end of the text, where there is memory, and ignores those results.
+void attend(const float* projected, int tokens, int h, int d, float* context, Workspace& workspace) {
+    const int padded = round_up(tokens, LANES), projected_row = 3 * h;
+    float* keys = workspace.keys.reserve(int64_t(h) * padded);
+    float* scores = workspace.scores.reserve(int64_t(QUERIES) * padded);
     for (int at = 0; at < h; at += LANES)
         for (int token = 0; token < padded; token += LANES)
-            turn_round(projected + int64_t(token) * row_of_three + h + at, row_of_three * sizeof(float),
-                       keys + int64_t(at) * padded + token, padded * sizeof(float));
+            transpose(projected + int64_t(token) * projected_row + h + at, projected_row * sizeof(float),
+                      keys + int64_t(at) * padded + token, padded * sizeof(float));
     const __m512 scale = _mm512_set1_ps(float(M_LOG2E) / std::sqrt(float(d)));
     for (int head = 0; head < h; head += d)
         for (int row = 0; row < tokens; row += QUERIES) {
-            const float* query = projected + int64_t(row) * row_of_three + head;
+            const float* query = projected + int64_t(row) * projected_row + head;
             const float *key = keys + int64_t(head) * padded, *value = projected + 2 * h + head;
             int at = 0;
             for (; at + 2 * LANES <= padded; at += 2 * LANES)
-                multiply_rows<2>(query, row_of_three, key + at, padded, d, scores + at, padded);
-            if (at < padded) multiply_rows<1>(query, row_of_three, key + at, padded, d, scores + at, padded);
+                multiply_rows<2>(query, projected_row, key + at, padded, d, scores + at, padded);
+            if (at < padded) multiply_rows<1>(query, projected_row, key + at, padded, d, scores + at, padded);
             for (int i = 0; i < QUERIES; ++i) softmax(scores + int64_t(i) * padded, tokens, scale);
             for (at = 0; at < d; at += 2 * LANES)
-                multiply_rows<2>(scores, padded, value + at, row_of_three, tokens,
+                multiply_rows<2>(scores, padded, value + at, projected_row, tokens,
                                  context + int64_t(row) * h + head + at, h);
         }
 }
 
-// All layers over a few texts; `out` [tokens, hidden] and `scores` [tokens, scorers] are of all texts.
+// Runs all layers over a group of texts.  `out` [tokens, hidden] and `scores` [tokens, scorers] cover all
+// texts.
 template <int BYTES>
-void run(const Model& model, const Texts& texts, float* out, float* scores, Room& room) {
-    const int h = model.hidden, wide = model.wide, d = h / model.heads;
-    const int start = texts.bounds[0], tokens = texts.bounds[texts.count] - start, rows = up_to(tokens, ROWS);
+void run(const Model& model, const Texts& texts, float* out, float* scores, Workspace& workspace) {
+    const int h = model.hidden_size, intermediate_size = model.intermediate_size, d = h / model.heads;
+    const int start = texts.bounds[0], tokens = texts.bounds[texts.count] - start;
+    const int rows = round_up(tokens, ROWS);
     if (!tokens) return;
-    // Attention looks at whole vectors of keys, and at QUERIES rows from any token on.
+    // Attention reads whole vectors of keys, and QUERIES rows from any token on.
     const int64_t all_rows = rows + LANES;
-    float* sums = room.sums.of(int64_t(rows) * h);
-    float* projected = room.projected.of(all_rows * 3 * h);
-    float* context = room.context.of(all_rows * h);
-    float* part = room.part.of(int64_t(rows) * PART);
-    float* scaled = room.scaled.of(h);
-    auto quantised = [=](auto& own, int k) {
-        uint8_t* bytes = own.bytes.of(int64_t(rows) * k * BYTES);
-        return Quantised{bytes, own.step.of(rows), own.low.of(rows), rows, k};
+    float* sums = workspace.sums.reserve(int64_t(rows) * h);
+    float* projected = workspace.projected.reserve(all_rows * 3 * h);
+    float* context = workspace.context.reserve(all_rows * h);
+    float* part = workspace.part.reserve(int64_t(rows) * PART);
+    float* scaled = workspace.scaled.reserve(h);
+    auto quantised = [=](auto& buffers, int k) {
+        uint8_t* bytes = buffers.bytes.reserve(int64_t(rows) * k * BYTES);
+        return Quantised{bytes, buffers.step.reserve(rows), buffers.low.reserve(rows), rows, k};
     };
-    const Quantised x = quantised(room.x, h);
-    const auto add = [=](int row, int column, __m512 numbers) {
-        float* own = sums + int64_t(row) * h + column;
-        _mm512_store_ps(own, _mm512_add_ps(_mm512_load_ps(own), numbers));
+    const Quantised x = quantised(workspace.x, h);
+    const auto add = [=](int row, int column, __m512 values) {
+        float* row_sums = sums + int64_t(row) * h + column;
+        _mm512_store_ps(row_sums, _mm512_add_ps(_mm512_load_ps(row_sums), values));
     };
     for (int row = 0; row < tokens; ++row) {
-        const float* word = static_cast<const float*>(model.words) + texts.ids[start + row] * h;
-        const float* position = static_cast<const float*>(model.positions) + texts.positions[start + row] * h;
-        for (int at = 0; at < h; at += LANES)
-            _mm512_store_ps(sums + int64_t(row) * h + at,
-                            _mm512_add_ps(_mm512_loadu_ps(word + at), _mm512_loadu_ps(position + at)));
+        const float* embedding =
+            static_cast<const float*>(model.word_embeddings) + texts.ids[start + row] * h;
+        const float* position =
+            static_cast<const float*>(model.position_embeddings) + texts.positions[start + row] * h;
+        for (int i = 0; i < h; i += LANES)
+            _mm512_store_ps(sums + int64_t(row) * h + i,
+                            _mm512_add_ps(_mm512_loadu_ps(embedding + i), _mm512_loadu_ps(position + i)));
     }
-    normalise<BYTES>(sums, model.norm, model.eps, scaled, x);
-    for (const Layer* layer = model.layer; layer < model.layer + model.layers; ++layer) {
-        product<BYTES>(x, layer->project, 0, 0, 3 * h, [=](int row, int column, __m512 numbers) {
-            _mm512_store_ps(projected + int64_t(row) * 3 * h + column, numbers);
+    normalise<BYTES>(sums, model.embedding_norm, model.eps, scaled, x);
+    for (const Layer* layer = model.layers; layer < model.layers + model.layer_count; ++layer) {
+        multiply_with_bias<BYTES>(x, layer->qkv, 0, 0, 3 * h, [=](int row, int column, __m512 values) {
+            _mm512_store_ps(projected + int64_t(row) * 3 * h + column, values);
         });
         for (int text = 0; text < texts.count; ++text) {
             const int64_t first = texts.bounds[text] - start, last = texts.bounds[text + 1] - start;
-            attend(projected + first * 3 * h, last - first, h, d, context + first * h, room);
+            attend(projected + first * 3 * h, last - first, h, d, context + first * h, workspace);
         }
         for (int row = 0; row < rows; ++row) quantise<BYTES>(context + int64_t(row) * h, x, row);
-        product<BYTES>(x, layer->gather, 0, 0, h, add);
-        normalise<BYTES>(sums, layer->norm, model.eps, scaled, x);
-        for (int first = 0; first < wide; first += PART) {
-            const int count = std::min(PART, wide - first);
-            product<BYTES>(x, layer->widen, 0, first, count, [=](int row, int column, __m512 numbers) {
-                _mm512_store_ps(part + int64_t(row) * PART + column - first, gelu(numbers));
-            });
-            const Quantised y = quantised(room.y, count);
+        multiply_with_bias<BYTES>(x, layer->attention_output, 0, 0, h, add);
+        normalise<BYTES>(sums, layer->attention_norm, model.eps, scaled, x);
+        for (int first = 0; first < intermediate_size; first += PART) {
+            const int columns = std::min(PART, intermediate_size - first);
+            multiply_with_bias<BYTES>(
+                x, layer->intermediate, 0, first, columns, [=](int row, int column, __m512 values) {
+                    _mm512_store_ps(part + int64_t(row) * PART + column - first, gelu(values));
+                });
+            const Quantised y = quantised(workspace.y, columns);
             for (int row = 0; row < rows; ++row) quantise<BYTES>(part + int64_t(row) * PART, y, row);
-            product<BYTES>(y, layer->narrow, first / PART, 0, h, add);
+            multiply_with_bias<BYTES>(y, layer->output, first / PART, 0, h, add);
         }
-        normalise<BYTES>(sums, layer->last_norm, model.eps, scaled, x);
+        normalise<BYTES>(sums, layer->output_norm, model.eps, scaled, x);
     }
-    for (int at = 0; at < model.scorers; ++at) {
-        const Scorer& scorer = model.scorer[at];
+    for (int i = 0; i < model.scorer_count; ++i) {
+        const Scorer& scorer = model.scorers[i];
         std::memset(part, 0, int64_t(rows) * LANES * sizeof(float));
-        product<BYTES>(x, scorer.key, 0, 0, h, [=](int row, int column, __m512 numbers) {
-            float* own = part + row * LANES;
+        multiply_with_bias<BYTES>(x, scorer.key, 0, 0, h, [=](int row, int column, __m512 values) {
+            float* row_sums = part + row * LANES;
             const __m512 query = _mm512_loadu_ps(scorer.query + column);
-            _mm512_store_ps(own, _mm512_fmadd_ps(tanh(numbers), query, _mm512_load_ps(own)));
+            _mm512_store_ps(row_sums, _mm512_fmadd_ps(tanh(values), query, _mm512_load_ps(row_sums)));
         });
         for (int row = 0; row < tokens; ++row)
-            scores[(start + row) * model.scorers + at] =
+            scores[(start + row) * model.scorer_count + i] =
                 _mm512_reduce_add_ps(_mm512_load_ps(part + row * LANES));
     }
     std::memcpy(out + int64_t(start) * h, sums, int64_t(tokens) * h * sizeof(float));
 }
 
-struct Nothing {};
+struct NoGuard {};
 }  // namespace
 
-// Vectors [tokens, hidden] and scores [tokens, scorers] of texts laid end to end, by so many threads, with
-// numbers of one byte or of two.  Returns 0, or 1 without memory.
-// The caller has seen to it that hidden and wide are multiples of 64, hidden / heads of 32, and that there is
-// a row for each id and position.
+// Writes the vectors `out` [tokens, hidden] and the `scores` [tokens, scorers] of concatenated texts, in up
+// to `threads` threads.  Activations have `bytes` bytes, 1 or 2.  Returns 0, or 1 if there is not enough
+// memory.  The caller makes sure that the hidden and the intermediate size are multiples of 64, that the size
+// of a head is a multiple of 32, and that the embeddings have a row for each id and position.
 extern "C" int int8_encode(
     const Model* model, const int64_t* ids, const int64_t* positions, const int32_t* bounds, int count,
     float* out, float* scores, int threads, int bytes
 ) {
-    return by_threads<Room, Nothing>(
-        {ids, positions, bounds, count}, GROUP, threads, [=](const Texts& texts, Room& room) {
-            (bytes == 1 ? run<1> : run<2>)(*model, texts, out, scores, room);
+    return run_in_threads<Workspace, NoGuard>(
+        {ids, positions, bounds, count}, GROUP_TOKENS, threads,
+        [=](const Texts& texts, Workspace& workspace) {
+            (bytes == 1 ? run<1> : run<2>)(*model, texts, out, scores, workspace);
         });
 }
 #pragma GCC pop_options
 
-// INTERFACE; 0 where the CPU has no such instructions.
+// Returns INTERFACE, or 0 if the CPU does not have these instructions.
 extern "C" int int8_ready() {
     const bool ready = __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
                        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
