@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from alerts.delivery.pages import Delivery
+from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
@@ -175,7 +175,7 @@ def backtest(
         topics=topics,
         reader=store,
         episodes=store,
-        delivery=Delivery(),
+        delivery=PageRouter(),
         window_width=MINUTE,
         metrics=AlertMetrics(),
     )

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from alerts.delivery.pages import Delivery, alert_message
+from alerts.delivery.pages import PageRouter, alert_message
 from alerts.delivery.template import render
 from alerts.detectors.base import Observation, Rule, TopicWindow
 from alerts.lifecycle import step
@@ -40,13 +40,13 @@ class EpisodeHistory:
         """When the last episode of `key` was resolved."""
         return max((a.resolved_at for a in self.past if _key(a) == key and a.resolved_at), default=None)
 
-    def fired_since(self, key: Key, since: datetime) -> int:
-        """How many episodes of `key` fired and ended since then."""
+    def ended_since(self, key: Key, since: datetime) -> int:
+        """How many episodes of `key` that fired have ended since then."""
         return sum(_key(a) == key and a.resolved_at is not None and a.resolved_at >= since for a in self.past)
 
     def last_change_to_state(self, alert: Alert) -> datetime | None:
-        """When another episode of the same rule, on any topic, last began to fire; or was resolved, if
-        `alert` is."""
+        """When another episode of the same rule, on any topic, last fired; or last resolved, if `alert` is
+        resolved."""
         others = [a for a in (*self.open.values(), *self.past) if a.rule == alert.rule and a.id != alert.id]
         resolved = alert.state == AlertState.RESOLVED
         stamps = [a.resolved_at if resolved else a.fired_at for a in others]
@@ -63,7 +63,7 @@ class AlertEvaluator:
         topics: Sequence[str],
         reader: AggregateReader,
         episodes: EpisodeStore,
-        delivery: Delivery,
+        delivery: PageRouter,
         window_width: timedelta,
         metrics: AlertMetrics,
     ) -> None:
@@ -110,7 +110,7 @@ class AlertEvaluator:
             observation = self._observe(rule, topic, topic_window)
             ended, before = history.ended_at(key), history.open.get(key)
             quiet_until = ended + rule.cool_down if ended else None
-            recent = history.fired_since(key, now - rule.flap_window)
+            recent = history.ended_since(key, now - rule.flap_window)
             alert = step(before, rule, topic, observation, now, quiet_until, recent)
             if alert is not None:
                 yield self._with_details(before, alert, rule, window)
@@ -125,9 +125,8 @@ class AlertEvaluator:
     ) -> list[Alert]:
         """Episodes for past windows that late documents turned into a breach.
 
-        They fire at once and then live like any other.  None is raised for the keys that are `unavailable`,
-        nor where an episode ended after such a window: that one was paged, and nothing that was sent is
-        changed.
+        They fire at once and then behave like any other.  Keys that are `unavailable` are skipped, and so are
+        windows that an episode already covered: what was sent is never revised.
         """
         since = self._last_evaluation
         late = self._reader.late_windows(since - OVERLAP, now - OVERLAP) if since else []
@@ -146,7 +145,7 @@ class AlertEvaluator:
                     paged = ended is not None and ended + rule.cool_down > window.start
                     if key in unavailable or key in raised or paged:
                         continue
-                    recent = history.fired_since(key, now - rule.flap_window)
+                    recent = history.ended_since(key, now - rule.flap_window)
                     alert = self._late_episode(rule, topic, topic_window, now, recent)
                     if alert is not None:
                         raised[key] = self._with_details(None, alert, rule, window)

@@ -1,8 +1,8 @@
 """The registry of rule types, by the `type` that rule files use.
 
 To add a rule type, write `alerts/detectors/NAME.py` with a subclass of `Rule` or `BaselineRule`, and add the
-class to the list below.  Nothing else has to change but the generated files: `alerts/rules.schema.json`
-(`monitor rules schema`).
+class to the list below.  Then regenerate `alerts/rules.schema.json` (`monitor rules schema`)
+and describe the type in `docs/alerts.md`.  Nothing else has to change.
 """
 
 from collections.abc import Mapping

@@ -85,7 +85,7 @@ class QuietHours:
 
 
 @dataclass(frozen=True)
-class Delivery:
+class PageRouter:
     """Who gets a page, and when.
 
     `targets` are receivers such as webhook:desk.  The pages of a rule that follow within `group` of its last

@@ -58,7 +58,7 @@ class TopicWindow:
     """What a rule looks at: one topic in the window [start, end).
 
     `total` sums up the topic's documents.  `feed_is_live` is whether any topic had a document in the window:
-    a silent feed is not a calm one.  `expectation` computes what is usual, None for rules without a baseline.
+    no data does not mean no problem.  `expectation` computes what is usual; None for rules without baseline.
     `topic_count` is how many topics the rule watches one by one.  `steps` are the completed steps of the
     window, for rules with a `step_length`.  `last_seen` says when each source last published in the window,
     for rules that watch sources.
@@ -113,10 +113,10 @@ class Rule(BaseModel):
     `symbols` and `languages` restrict the rule to matching documents.  The window is the latest stretch of
     event time, up to now.  `for` is how long a breach must last before the rule fires, `keep_firing_for` how
     long it must be over before the alert resolves, and `cool_down` how long the rule then stays quiet.
-    `min_sources` and `min_authors` are how many must have written the negative documents.  An alert that
-    fired `flap_count` times within `flap_window` and fires again is flapping: it pages once, and resolves
-    after a calm of that length.  `message` is a template of what a page says: {{ topic }}, {{ value }},
-    {{ n }} and the alert's other fields.
+    `min_sources` and `min_authors` are the fewest distinct sources and authors of the negative documents.
+    An alert that fired `flap_count` times within `flap_window` and fires again is flapping: it pages once,
+    and resolves after a calm of that length.  `message` is a template of what a page says: {{ topic }},
+    {{ value }}, {{ n }} and the alert's other fields.
 
     A subclass is a rule type: it declares its `type` and its own settings, and implements `observe`.  The
     rest of the code asks a rule only for what this class declares.
@@ -150,7 +150,7 @@ class Rule(BaseModel):
     runbook: str | None = None
 
     @abstractmethod
-    def observe(self, topic: str, seen: TopicWindow) -> Observation:
+    def observe(self, topic: str, window: TopicWindow) -> Observation:
         """Look at one topic.  Pure: the result depends on the arguments alone."""
 
     @classmethod

@@ -27,7 +27,7 @@ class BaselineRule(Rule):
     resolve_factor: float = Field(1.5, gt=0)
 
     @abstractmethod
-    def compare(self, topic: str, seen: TopicWindow, usual: Expectation) -> Observation:
+    def compare(self, topic: str, window: TopicWindow, usual: Expectation) -> Observation:
         """Compare the window with what is usual.  Pure."""
 
     @property
@@ -48,39 +48,41 @@ class BaselineRule(Rule):
     def false_page_budget(self) -> float:
         return self.false_pages_per_month
 
-    def observe(self, topic: str, seen: TopicWindow) -> Observation:
-        observation = self.observe_without_baseline(topic, seen)
-        return observation if observation is not None else self._observe_with_baseline(topic, seen)
+    def observe(self, topic: str, window: TopicWindow) -> Observation:
+        observation = self.observe_without_baseline(topic, window)
+        return observation if observation is not None else self._observe_with_baseline(topic, window)
 
-    def observe_without_baseline(self, topic: str, seen: TopicWindow) -> Observation | None:
+    def observe_without_baseline(self, topic: str, window: TopicWindow) -> Observation | None:
         """What the window says without knowing what is usual; None if the baseline must decide."""
-        total = seen.total
-        if not seen.feed_is_live:
+        total = window.total
+        if not window.feed_is_live:
             return no_data(self.factor, total.n, "no documents on any topic")
         if total.n < self.min_documents or total.negative < self.required_negatives:
             summary = (
-                f"{topic}: {total.negative} of {total.n} documents negative in {duration_text(seen.length)}"
+                f"{topic}: {total.negative} of {total.n} documents negative in {duration_text(window.length)}"
             )
             return calm(self.factor, total.n, "too few documents to compare", summary)
         return None
 
-    def _observe_with_baseline(self, topic: str, seen: TopicWindow) -> Observation:
-        usual = seen.expectation() if seen.expectation else None
+    def _observe_with_baseline(self, topic: str, window: TopicWindow) -> Observation:
+        usual = window.expectation() if window.expectation else None
         seconds = usual.baseline.seconds if usual else 0.0
         if usual is None or seconds < self.min_baseline.total_seconds():
             length, needed = duration_text(timedelta(seconds=seconds)), duration_text(self.min_baseline)
             return no_data(
-                self.factor, seen.total.n, f"the baseline has {length} of data, the rule needs {needed}"
+                self.factor,
+                window.total.n,
+                f"the baseline has {length} of data, the rule needs {needed}",
             )
-        return self.compare(topic, seen, usual)
+        return self.compare(topic, window, usual)
 
-    def allowed_chance(self, seen: TopicWindow) -> float:
+    def allowed_chance(self, window: TopicWindow) -> float:
         """How improbable a window must be to fire: a probability for a single window."""
-        return chance_allowed(self.false_pages_per_month, self.window.total_seconds(), seen.topic_count)
+        return chance_allowed(self.false_pages_per_month, self.window.total_seconds(), window.topic_count)
 
-    def chance_text(self, chance: float, seen: TopicWindow) -> str:
+    def chance_text(self, chance: float, window: TopicWindow) -> str:
         """A probability for a single window in the words that operators read."""
-        return chance_text(chance, self.allowed_chance(seen), self.window, seen.topic_count)
+        return chance_text(chance, self.allowed_chance(window), self.window, window.topic_count)
 
     @model_validator(mode="after")
     def _limits_are_ordered(self) -> "BaselineRule":

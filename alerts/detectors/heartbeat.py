@@ -1,4 +1,4 @@
-"""Heartbeat: a source that must publish has not."""
+"""Heartbeat: a required source stopped publishing."""
 
 from datetime import timedelta
 from typing import ClassVar, Literal
@@ -10,8 +10,8 @@ from alerts.wording import duration_text
 
 
 class HeartbeatRule(Rule):
-    """Fires when one of its `sources` has published nothing within the window: no kind, topic or language,
-    and regardless of what is usual."""
+    """Fires when one of its `sources` has published nothing within the window, of any kind, topic or
+    language, whatever is usual."""
 
     watches_documents: ClassVar[bool] = False
     has_evidence: ClassVar[bool] = False
@@ -27,15 +27,15 @@ class HeartbeatRule(Rule):
     def can_fire_late(self) -> bool:
         return False
 
-    def observe(self, topic: str, seen: TopicWindow) -> Observation:
-        missing = [source for source in self.sources if source not in seen.last_seen]
+    def observe(self, topic: str, window: TopicWindow) -> Observation:
+        missing = [source for source in self.sources if source not in window.last_seen]
         subject = f"no documents from {', '.join(missing)}" if missing else "documents from every source"
         return Observation(
-            n=len(seen.last_seen),
+            n=len(window.last_seen),
             value=float(len(missing)),
             threshold=1.0,
             breached=bool(missing),
             calm=not missing,
             uncertainty="by the publication times of the documents read so far",
-            summary=f"{subject} in the last {duration_text(seen.length)}",
+            summary=f"{subject} in the last {duration_text(window.length)}",
         )

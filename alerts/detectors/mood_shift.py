@@ -32,32 +32,32 @@ class MoodShiftRule(BaselineRule):
     def required_negatives(self) -> int:
         return self.min_negative
 
-    def compare(self, topic: str, seen: TopicWindow, usual: Expectation) -> Observation:
+    def compare(self, topic: str, window: TopicWindow, usual: Expectation) -> Observation:
         compare = self._compare_share if self.watch == "negative_share" else self._compare_mean
-        return compare(topic, seen, usual)
+        return compare(topic, window, usual)
 
-    def _compare_share(self, topic: str, seen: TopicWindow, usual: Expectation) -> Observation:
+    def _compare_share(self, topic: str, window: TopicWindow, usual: Expectation) -> Observation:
         """The number of negatives, compared with a beta-binomial distribution (`statistics.share_tail`)."""
-        total, usual_share = seen.total, usual.negative_share
+        total, usual_share = window.total, usual.negative_share
         share = watched_value(self.watch, total)
         chance = share_tail(total.negative, total.n, usual_share, usual.correlation)
         return Observation(
             n=total.n,
             value=share,
             threshold=min(1.0, usual_share * self.factor),
-            breached=share >= usual_share * self.factor and chance <= self.allowed_chance(seen),
+            breached=share >= usual_share * self.factor and chance <= self.allowed_chance(window),
             calm=share <= usual_share * self.resolve_factor,
-            uncertainty=f"{self.chance_text(chance, seen)}; {share_confidence(total)}",
+            uncertainty=f"{self.chance_text(chance, window)}; {share_confidence(total)}",
             summary=(
                 f"{topic}: {total.negative} of {total.n} documents negative in "
-                f"{duration_text(seen.length)} ({share:.0%}, usually {usual_share:.0%})"
+                f"{duration_text(window.length)} ({share:.0%}, usually {usual_share:.0%})"
             ),
             usual=usual_share,
         )
 
-    def _compare_mean(self, topic: str, seen: TopicWindow, usual: Expectation) -> Observation:
+    def _compare_mean(self, topic: str, window: TopicWindow, usual: Expectation) -> Observation:
         """The mean score, compared with a normal distribution (`statistics.mean_tail`)."""
-        total, mean = seen.total, watched_value(self.watch, seen.total)
+        total, mean = window.total, watched_value(self.watch, window.total)
         usual_mean, deviation, variance = usual.scores
         chance = mean_tail(mean, total.n, usual_mean, deviation, variance)
         fires_at = usual_mean - self.min_shift
@@ -65,11 +65,11 @@ class MoodShiftRule(BaselineRule):
             n=total.n,
             value=mean,
             threshold=fires_at,
-            breached=mean <= fires_at and chance <= self.allowed_chance(seen),
+            breached=mean <= fires_at and chance <= self.allowed_chance(window),
             calm=mean >= usual_mean - self.min_shift * self.resolve_factor / self.factor,
-            uncertainty=f"{self.chance_text(chance, seen)}; {mean_confidence(total)}",
+            uncertainty=f"{self.chance_text(chance, window)}; {mean_confidence(total)}",
             summary=(
-                f"{topic}: mean score {mean:.2f} in {duration_text(seen.length)}, usually {usual_mean:.2f} "
+                f"{topic}: mean score {mean:.2f} in {duration_text(window.length)}, usually {usual_mean:.2f} "
                 f"({total.n} documents)"
             ),
             usual=usual_mean,

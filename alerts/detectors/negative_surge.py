@@ -7,7 +7,7 @@ from pydantic import Field
 from alerts.baseline import Count, count_negatives
 from alerts.detectors.base import Observation, TopicWindow
 from alerts.detectors.baseline_rule import BaselineRule
-from alerts.detectors.surge import compare_count
+from alerts.detectors.count_comparison import compare_count
 from alerts.expectation import Expectation
 from alerts.wording import duration_text, ratio_text
 
@@ -27,11 +27,11 @@ class NegativeSurgeRule(BaselineRule):
     def required_negatives(self) -> int:
         return self.min_negative
 
-    def compare(self, topic: str, seen: TopicWindow, usual: Expectation) -> Observation:
-        total = seen.total
-        ratio = ratio_text(total.negative, usual.expected(seen.start, seen.end))
+    def compare(self, topic: str, window: TopicWindow, usual: Expectation) -> Observation:
+        total = window.total
+        ratio = ratio_text(total.negative, usual.expected(window.start, window.end))
         summary = (
-            f"{topic}: {total.negative} negative documents in {duration_text(seen.length)}, {ratio} "
+            f"{topic}: {total.negative} negative documents in {duration_text(window.length)}, {ratio} "
             f"({total.n} documents in all)"
         )
-        return compare_count(self, summary, seen, usual)
+        return compare_count(self, summary, window, usual)

@@ -25,25 +25,25 @@ class SilenceRule(BaselineRule):
     def can_fire_late(self) -> bool:
         return False
 
-    def observe_without_baseline(self, topic: str, seen: TopicWindow) -> Observation | None:
-        n = seen.total.n
+    def observe_without_baseline(self, topic: str, window: TopicWindow) -> Observation | None:
+        n = window.total.n
         if n:
-            summary = f"{topic}: {n} documents in the last {duration_text(seen.length)}"
+            summary = f"{topic}: {n} documents in the last {duration_text(window.length)}"
             return calm(self.min_expected, n, "documents are arriving", summary)
         return None
 
-    def compare(self, topic: str, seen: TopicWindow, usual: Expectation) -> Observation:
-        expected = usual.expected(seen.start, seen.end)
+    def compare(self, topic: str, window: TopicWindow, usual: Expectation) -> Observation:
+        expected = usual.expected(window.start, window.end)
         chance = 1 - count_tail(1, expected, usual.variation)
         return Observation(
-            n=seen.total.n,
+            n=window.total.n,
             value=expected,
             threshold=self.min_expected,
-            breached=expected >= self.min_expected and chance <= self.allowed_chance(seen),
+            breached=expected >= self.min_expected and chance <= self.allowed_chance(window),
             calm=False,
-            uncertainty=self.chance_text(chance, seen),
+            uncertainty=self.chance_text(chance, window),
             summary=(
-                f"{topic}: no documents in the last {duration_text(seen.length)}, "
+                f"{topic}: no documents in the last {duration_text(window.length)}, "
                 f"usually {amount_text(expected)}"
             ),
             usual=expected,

@@ -30,7 +30,7 @@ MONTH = timedelta(days=30)
 
 
 class SlowDriftRule(BaselineRule):
-    """Fires when the mood has become worse little by little: no single step stands out, their sum does.
+    """Fires when the mood worsens in small steps: none of them stands out, but they add up.
 
     The window is cut into steps of length `step`.  Each is compared with what is usual, and a CUSUM adds up
     by how much they are worse.  Steps with fewer than `min_documents` documents are left out.
@@ -55,15 +55,15 @@ class SlowDriftRule(BaselineRule):
     def can_fire_late(self) -> bool:
         return False
 
-    def compare(self, topic: str, seen: TopicWindow, usual: Expectation) -> Observation:
-        steps = [step for step in seen.steps if step.n >= self.min_documents]
+    def compare(self, topic: str, window: TopicWindow, usual: Expectation) -> Observation:
+        steps = [step for step in window.steps if step.n >= self.min_documents]
         if not steps:
             reason = f"{topic}: no step of {duration_text(self.step)} has {self.min_documents} documents"
-            return no_data(self.factor, seen.total.n, reason)
+            return no_data(self.factor, window.total.n, reason)
         usual_value, excesses = self._excesses(steps, usual)
         slack = self._slack(usual)
         shift, first = cusum(excesses, slack)
-        limit = self._limit(slack, seen.topic_count)
+        limit = self._limit(slack, window.topic_count)
         drift = sum(steps[min(first, len(steps) - 1) :], Aggregate(EPOCH, "", ""))
         since = steps[min(first, len(steps) - 1)].start
         value = watched_text(self.watch, watched_value(self.watch, drift))
@@ -84,7 +84,7 @@ class SlowDriftRule(BaselineRule):
         )
 
     def _slack(self, usual: Expectation) -> float:
-        """What is usual is itself an estimate from so many steps, and its error is in every term."""
+        """The CUSUM's slack, widened by the baseline's own estimation error, which is in every term."""
         data = max(timedelta(seconds=usual.baseline.seconds), self.step)
         return float(SLACK + (self.step / data) ** 0.5)
 

@@ -34,9 +34,9 @@ class ThresholdRule(Rule):
         """The value at which the alert is over."""
         return self.threshold if self.resolve_at is None else self.resolve_at
 
-    def observe(self, topic: str, seen: TopicWindow) -> Observation:
-        total = seen.total
-        if not seen.feed_is_live:
+    def observe(self, topic: str, window: TopicWindow) -> Observation:
+        total = window.total
+        if not window.feed_is_live:
             return no_data(self.threshold, total.n, "no documents on any topic")
         value = watched_value(self.watch, total)
         if total.n < self.min_documents:

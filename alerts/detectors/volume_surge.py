@@ -6,7 +6,7 @@ from pydantic import Field
 
 from alerts.detectors.base import Observation, TopicWindow
 from alerts.detectors.baseline_rule import BaselineRule
-from alerts.detectors.surge import compare_count
+from alerts.detectors.count_comparison import compare_count
 from alerts.expectation import Expectation
 from alerts.wording import duration_text, ratio_text
 
@@ -18,7 +18,7 @@ class VolumeSurgeRule(BaselineRule):
     type: Literal["volume_surge"]
     factor: float = Field(3.0, gt=1)
 
-    def compare(self, topic: str, seen: TopicWindow, usual: Expectation) -> Observation:
-        ratio = ratio_text(seen.total.n, usual.expected(seen.start, seen.end))
-        summary = f"{topic}: {seen.total.n} documents in {duration_text(seen.length)}, {ratio}"
-        return compare_count(self, summary, seen, usual)
+    def compare(self, topic: str, window: TopicWindow, usual: Expectation) -> Observation:
+        ratio = ratio_text(window.total.n, usual.expected(window.start, window.end))
+        summary = f"{topic}: {window.total.n} documents in {duration_text(window.length)}, {ratio}"
+        return compare_count(self, summary, window, usual)

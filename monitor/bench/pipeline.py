@@ -19,7 +19,7 @@ from kafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Column, Integer, MetaData, String, Table, Text, insert, select
 
-from alerts.delivery.pages import Delivery
+from alerts.delivery.pages import PageRouter
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from alerts.rule_file import RuleFile
@@ -267,7 +267,7 @@ def measure_rules(settings: Settings, rounds: int) -> float:
         topics=topics,
         reader=store.reads,
         episodes=alerts,
-        delivery=Delivery(),
+        delivery=PageRouter(),
         window_width=store.width,
         metrics=AlertMetrics(CollectorRegistry()),
     )

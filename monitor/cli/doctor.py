@@ -15,7 +15,7 @@ from monitor.cli.options import examples, json_option
 @json_option
 def doctor(config: Path | None, as_json: bool) -> None:
     """Check settings, model, rules, database, clock and broker; say what to do."""
-    from monitor.cli.checks import examine
+    from monitor.cli.doctor_checks import examine
 
     logging.disable(logging.CRITICAL)
     findings = []

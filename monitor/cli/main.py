@@ -13,12 +13,12 @@ from monitor.cli.evaluate import evaluate
 from monitor.cli.explain import explain
 from monitor.cli.feed import feed
 from monitor.cli.listen import listen
+from monitor.cli.maintenance import purge, relabel, replay
 from monitor.cli.models import models
 from monitor.cli.offsets import offsets
 from monitor.cli.options import examples
 from monitor.cli.rules import rules
 from monitor.cli.settings import show_settings
-from monitor.cli.store import purge, relabel, replay
 from monitor.cli.topics import topics
 from monitor.cli.train import train
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from monitor.cli.maintenance import open_store_and_topics
 from monitor.cli.options import config_option, examples, json_option, plain_errors
-from monitor.cli.store import open_store_and_topics
 
 if TYPE_CHECKING:
     from stream.offsets import PartitionOffsets

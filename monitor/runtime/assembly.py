@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from alerts.delivery.alertmanager import alertmanagers
 from alerts.delivery.notifiers import Channels, Webhooks
-from alerts.delivery.pages import Delivery
+from alerts.delivery.pages import PageRouter
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from alerts.rule_file import RuleFile
@@ -58,7 +58,7 @@ log = logging.getLogger(__name__)
 
 STARTUP_SECONDS = 60.0
 STARTUP_RETRY = RetryPolicy(first_pause=0.5, longest_pause=0.5, seconds=STARTUP_SECONDS)
-# The most entries that one call of a delivery gets.
+# Most outbox entries per send.
 KAFKA_ENTRIES, PAGE_ENTRIES = 20, 50
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ class Foundation:
     incarnations: Mapping[str, str]
     leases: "Leases"
     episodes: SqlEpisodeStore
-    delivery: Delivery
+    delivery: PageRouter
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def _foundation(
     alert_metrics = AlertMetrics(registry)
     alert_metrics.create_labels(rule_file.rules, (*alerts.webhooks, *alerts.channels, *alerts.alertmanagers))
     store = _connect_store(settings)
-    incarnations = _read_incarnations(settings, store)
+    incarnations = _check_topics_and_offsets(settings, store)
     leases = Leases(store, alerts.lease_seconds)
     return Foundation(
         settings=settings,
@@ -205,7 +205,7 @@ def _foundation(
         incarnations=incarnations,
         leases=leases,
         episodes=SqlEpisodeStore(store, leases.get("alerts"), settings.kafka.alerts),
-        delivery=Delivery(
+        delivery=PageRouter(
             alerts.targets,
             timedelta(seconds=alerts.group_seconds),
             alerts.quiet,
@@ -220,8 +220,9 @@ def _connect_store(settings: Settings) -> Store:
     return store
 
 
-def _read_incarnations(settings: Settings, store: Store) -> dict[str, str]:
-    """The incarnations of the topics that are read, whose committed offsets are not ahead of SQL's."""
+def _check_topics_and_offsets(settings: Settings, store: Store) -> dict[str, str]:
+    """The incarnations of the topics that are read.  Raises OffsetsAhead if Kafka's committed offsets are
+    ahead of those in SQL."""
     kafka = settings.kafka
     every_topic = (*kafka.kinds, *kafka.output_topics)
     incarnations = _retry_at_startup(lambda: admin.incarnations(kafka, every_topic))

@@ -35,7 +35,7 @@ class DocumentStatus(StrEnum):
     """How a document counts, by the name stored in SQL and used as a metric label.
 
     Only OK counts towards a sentiment.  UNCERTAIN has a topic and a score, and counts as uncertain.
-    UNSUPPORTED has neither, and is in no aggregate.
+    UNSUPPORTED has neither, and is excluded from aggregates.
     """
 
     OK = "ok"

@@ -1,4 +1,4 @@
-"""The errors of the stream, as a tree.
+"""The error hierarchy of the stream.
 
 StreamError
 ├── Rejected             a message cannot become a document; carries the reason of its dead letter

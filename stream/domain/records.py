@@ -1,7 +1,7 @@
 """What the stages of the stream hand to each other, from a message on Kafka to the rows in SQL.
 
-A message has a MessagePosition.  The pipeline makes of it a ClassifiedDocument for each document it holds, or
-a DeadLetter.  Those of several messages form a Batch, which the store writes in one transaction; the
+A message has a MessagePosition.  The pipeline turns each document it holds into a ClassifiedDocument or a
+DeadLetter.  The outcomes of several messages form a Batch, which the store writes in one transaction; the
 WriteResult says what was new.  What has to be sent because of it is queued as OutboundMessages in the same
 transaction.
 

@@ -18,7 +18,7 @@ from sqlalchemy import create_engine, select
 from monitor.bench.stand_in import StandIn
 from stream.codec import Codec
 from stream.domain.documents import SCORE_SCALE, SENTIMENTS, Document, Kind
-from stream.domain.errors import Rejected
+from stream.domain.errors import DeadLetterReason, Rejected
 from stream.domain.sums import SUM_FIELDS, window_start
 from stream.storage import schema
 
@@ -43,7 +43,7 @@ WORDS = [
 ]
 SOURCES = ("wire", "ticker", "board/one", "板")
 # The classifier of `tests.faults.worker` always fails on texts with this mark; and the reason of their dead letters.
-POISON, INFERENCE_REASON = "\N{RADIOACTIVE SIGN}", "inference"
+POISON, INFERENCE_REASON = "\N{RADIOACTIVE SIGN}", DeadLetterReason.INFERENCE
 # (reason, value): invalid messages. Each must become one dead letter.
 BAD: tuple[tuple[str, bytes | None], ...] = (
     ("empty", b""),
@@ -106,8 +106,8 @@ def generate_messages(seed: int, documents: int, partitions: int, now: datetime)
             old = draw.choice(sent)
             sent.append(InputMessage(old.kind, draw.randrange(partitions), old.value, old.reason))
         if draw.random() < 0.04:
-            reason, bad = draw.choice(BAD)
-            sent.append(InputMessage(draw.choice(list(Kind)), draw.randrange(partitions), bad, reason))
+            bad_reason, bad = draw.choice(BAD)
+            sent.append(InputMessage(draw.choice(list(Kind)), draw.randrange(partitions), bad, bad_reason))
     return sent
 
 

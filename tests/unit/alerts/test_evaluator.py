@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from alerts.backtest import MemoryStore, Text
-from alerts.delivery.pages import Delivery
+from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule
 from alerts.detectors.heartbeat import HeartbeatRule
 from alerts.detectors.negative_surge import NegativeSurgeRule
@@ -94,7 +94,7 @@ def evaluator_of(store: Room, *rules: Rule) -> AlertEvaluator:
         topics=("IPO", "Macro"),
         reader=store,
         episodes=store,
-        delivery=Delivery(("webhook:desk",)),
+        delivery=PageRouter(("webhook:desk",)),
         window_width=MINUTE,
         metrics=AlertMetrics(),
     )
@@ -213,7 +213,7 @@ def test_states_are_exported_for_every_rule_and_topic() -> None:
         topics=("IPO", "Macro"),
         reader=store,
         episodes=store,
-        delivery=Delivery(),
+        delivery=PageRouter(),
         window_width=MINUTE,
         metrics=metrics,
     ).evaluate(NOW)

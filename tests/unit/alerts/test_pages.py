@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.delivery.pages import Delivery, QuietHours, alert_message, merge_pages, page_text
+from alerts.delivery.pages import PageRouter, QuietHours, alert_message, merge_pages, page_text
 from alerts.delivery.template import EXAMPLE
 from alerts.detectors.threshold import ThresholdRule
 from alerts.settings import AlertSettings
@@ -84,7 +84,7 @@ def test_an_unknown_time_zone_and_an_unknown_channel_are_refused_without_reveali
 def test_when_a_page_is_sent(
     sentence: str, severity: str, last_page: datetime | None, leaves: datetime
 ) -> None:
-    delivery = Delivery(("webhook:a", "channel:b"), timedelta(seconds=30), NIGHT)
+    delivery = PageRouter(("webhook:a", "channel:b"), timedelta(seconds=30), NIGHT)
     page_requests = delivery.page_requests(alert(severity=severity), RULE, last_page, NOW)
     assert [(n.target, n.not_before, n.lane) for n in page_requests] == [
         ("webhook:a", leaves, f"rule:{severity}"), ("channel:b", leaves, f"rule:{severity}"),
@@ -92,7 +92,7 @@ def test_when_a_page_is_sent(
 
 
 def test_a_page_says_what_the_desk_needs() -> None:
-    delivery = Delivery((), address="https://monitor.example")
+    delivery = PageRouter((), address="https://monitor.example")
     messages = [
         msgspec.json.decode(msgspec.json.encode(alert_message(one, RULE, delivery.link(one))))
         for one in (alert(), alert(id="x", topic="Macro", message="own words"))

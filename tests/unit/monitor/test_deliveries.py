@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from alerts.delivery.notifiers import Channels, Webhooks
-from alerts.delivery.pages import Delivery, alert_message
+from alerts.delivery.pages import PageRouter, alert_message
 from alerts.delivery.template import EXAMPLE
 from alerts.detectors.threshold import ThresholdRule
 from alerts.metrics import AlertMetrics
@@ -56,7 +56,7 @@ class Room:
             alert = Alert(
                 **fields | {"id": topic, "topic": topic, "state": state, "summary": f"about {topic}"}
             )
-            page_requests = Delivery(TARGETS).page_requests(alert, RULE, None, NOW)
+            page_requests = PageRouter(TARGETS).page_requests(alert, RULE, None, NOW)
             transition = Transition(alert, None, NOW, alert_message(alert, RULE))
             self.alerts.save([alert], [], [transition], page_requests, NOW)
 

@@ -6,20 +6,20 @@ from alerts.expectation import Expectation
 from alerts.statistics import count_tail
 
 
-def compare_count(rule: BaselineRule, summary: str, seen: TopicWindow, usual: Expectation) -> Observation:
+def compare_count(rule: BaselineRule, summary: str, window: TopicWindow, usual: Expectation) -> Observation:
     """Fires where the count is `factor` times the usual one and that is improbable by chance.
 
     The count is compared with a negative binomial distribution (`statistics.count_tail`).
     """
-    count, expected = rule.count(seen.total), usual.expected(seen.start, seen.end)
+    count, expected = rule.count(window.total), usual.expected(window.start, window.end)
     chance = count_tail(count, expected, usual.variation)
     return Observation(
-        n=seen.total.n,
+        n=window.total.n,
         value=count / expected,
         threshold=rule.factor,
-        breached=count >= rule.factor * expected and chance <= rule.allowed_chance(seen),
+        breached=count >= rule.factor * expected and chance <= rule.allowed_chance(window),
         calm=count <= rule.resolve_factor * expected,
-        uncertainty=rule.chance_text(chance, seen),
+        uncertainty=rule.chance_text(chance, window),
         summary=summary,
         usual=expected,
     )
