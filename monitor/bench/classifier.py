@@ -1,7 +1,7 @@
-"""How fast the classifier is, beside what one would write instead: in one run, in turns.
+"""Measures how fast the classifier is, compared with what one would write instead.
 
-Compared are documents a second for both tasks, from texts to labels; and how much of the machine's own
-matrix-multiply speed that is, counted from the tokens that were really judged, padding left out.
+All programs classify the same texts for both tasks.  The result is documents per second, and the share of the
+machine's own matrix-multiply rate, counted from the tokens that were classified, without padding.
 """
 
 import copy
@@ -35,134 +35,193 @@ from models.network.classifier import AttentionClassifier, Inputs
 from models.network.registry import resolve
 from models.settings import ModelSettings
 
-ENGINE, PIPELINES, PIPELINES_BATCHED, PLAIN_TORCH = (
-    "this classifier", "transformers pipelines", "transformers pipelines, batches of 32", "plain torch"
-)  # fmt: skip
-# The pipelines are slower by far, and get so many times fewer texts.
-FEWER = 8
-# Tokens of one pass of plain torch, padding included: more or fewer are slower on a CPU.
-PLAIN_TOKENS = 4096
-# What the machine can do at most, to what torch knows: so many products of such matrices a turn.
-MATMUL, MATMUL_SIZE, PRODUCTS = "matrix products", 2048, 20
+ENGINE = "this classifier"
+PIPELINES = "transformers pipelines"
+PIPELINES_BATCHED = "transformers pipelines, batches of 32"
+PLAIN_TORCH = "plain torch"
+MATMUL = "matrix products"
+
+# The pipelines are far slower, so they get this fraction of the texts.
+PIPELINE_FRACTION = 8
+# Tokens in a pass of plain torch, with padding.  More or fewer are slower on a CPU.
+PLAIN_TORCH_TOKENS = 4096
+# The machine's matrix-multiply rate is measured with torch: size of the matrices, and products in a round.
+MATMUL_SIZE, MATMUL_PRODUCTS = 2048, 20
+# Different samples of the texts in a long run, after which the first one is used again.
+LONG_RUN_SAMPLES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long each round over so many documents took, in seconds."""
+    """The seconds that each round over `documents` documents took."""
 
     documents: int
     seconds: tuple[float, ...]
 
     @property
     def rates(self) -> list[float]:
-        """Documents a second of each round."""
+        """Documents per second in each round."""
         return [self.documents / seconds for seconds in self.seconds]
 
     @property
     def per_second(self) -> float:
-        """The median of them."""
+        """The median of the rates."""
         return statistics.median(self.rates)
 
 
-Candidate = tuple[int, Callable[[], object]]
-# Of the texts, before the first comes again.
-ORDERS = 20
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Something to time: `run` processes `documents` documents."""
+
+    documents: int
+    run: Callable[[], object]
 
 
-def in_turns(
-    candidates: Mapping[str, Candidate], rounds: int, progress: Callable[[int], object] = lambda n: None
+def time_interleaved(
+    workloads: Mapping[str, Workload], rounds: int, progress: Callable[[int], object] = lambda n: None
 ) -> dict[str, Timing]:
-    """Each once to warm up, then all in turns, so that a machine that slows down slows all of them."""
-    for _, run in candidates.values():
-        run()
+    """Run each workload once to warm up, then all of them in each round.
+
+    Interleaved, a machine that becomes slower affects all of them equally.
+    """
+    for workload in workloads.values():
+        workload.run()
         progress(1)
-    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    seconds: dict[str, list[float]] = {name: [] for name in workloads}
     for _ in range(rounds):
-        for name, (_, run) in candidates.items():
+        for name, workload in workloads.items():
             started = time.perf_counter()
-            run()
+            workload.run()
             seconds[name].append(time.perf_counter() - started)
             progress(1)
-    return {name: Timing(count, tuple(seconds[name])) for name, (count, _) in candidates.items()}
+    return {name: Timing(workload.documents, tuple(seconds[name])) for name, workload in workloads.items()}
 
 
-def candidates(
-    settings: ModelSettings, draws: Sequence[Sequence[str]]
-) -> tuple[Engine, AttentionClassifier, dict[str, Candidate]]:
-    """The engine of the settings, the network, and all that can be compared here.
+def measure_classifier(
+    settings: ModelSettings, texts: Sequence[str], rounds: int, progress: Callable[[int], object]
+) -> dict[str, Any]:
+    """All figures of the classifier, and its ratios to the other programs.  Raises ModelError."""
+    samples = sample_texts(texts, rounds + 1)
+    engine = _load_engine(settings)
+    matmul = {MATMUL: matmul_workload(engine.device, engine.number_type, MATMUL_SIZE)}
+    workloads = classifier_workloads(settings, engine, samples)
+    timings = time_interleaved(workloads | matmul, rounds, progress)
+    # Operations per second: with int8, of integers.
+    peak = 2.0 * MATMUL_SIZE**3 * timings.pop(MATMUL).per_second
+    tokenized = engine.tokenizer.tokenize(texts, [engine.info.languages[0]] * len(texts)).texts
+    lengths = [len(window.ids) for text in tokenized for window in text.windows]
+    network = artifact.load(resolve(settings.weights)).parts[0].network.classifier
+    used = count_flops(network, lengths) / len(texts) * timings[ENGINE].per_second
+    ratios = _speed_ratios(timings) | {
+        "share_of_matmul_peak": used / peak,
+        "half_repeated_over_all_new": repeated_text_speedup(settings, texts, rounds),
+    }
+    return {
+        "machine": describe_machine(engine.device),
+        "model": _describe_model(engine),
+        "texts": {"documents": len(texts), "mean_tokens": round(sum(lengths) / len(texts), 1)},
+        "figures": {
+            name: summarise_rates(timing.documents, timing.rates) for name, timing in timings.items()
+        },
+        "matmul_peak_gflops": round(peak / 1e9, 1),
+        "classifier_gflops": round(used / 1e9, 1),
+        "ratios": {name: round(value, 3) for name, value in ratios.items()},
+    }
 
-    Each takes the next of `draws` (all of one length) in each round.  The others run the first part of the
-    model alone: the texts should be in its languages.
+
+def _speed_ratios(timings: Mapping[str, Timing]) -> dict[str, float]:
+    rates = {name: timing.per_second for name, timing in timings.items()}
+    own = rates[ENGINE]
+    plain_torch = max(rate for name, rate in rates.items() if name.startswith(PLAIN_TORCH))
+    return {
+        "classifier_over_pipelines": own / rates[PIPELINES],
+        "classifier_over_pipelines_in_batches": own / rates[PIPELINES_BATCHED],
+        "classifier_over_plain_torch": own / plain_torch,
+    } | {f"classifier_over_{name}": own / rates[name] for name in EXPORTED if name in rates}
+
+
+def classifier_workloads(
+    settings: ModelSettings, engine: Engine, samples: Sequence[Sequence[str]]
+) -> dict[str, Workload]:
+    """The engine and all programs that this machine can compare it with.  Raises ModelError.
+
+    Each round takes the next of `samples`, which have equal lengths.  The other programs run only the first
+    part of the model, so the texts should be in its languages.
     """
-    settings = settings.model_copy(update={"remembered_texts": 0})
-    engine = Engine.load(select_backend(settings))
-    model = artifact.load(resolve(settings.weights))
-    part = model.parts[0]
-    count = len(draws[0])
-    found = {ENGINE: _judging(engine, draws)}
-    for wanted in plain_types(engine.device):
-        own = artifact.load(resolve(settings.weights)).parts[0]
-        plain = PlainTorch(own, engine.device, wanted, PLAIN_TOKENS)
-        found[f"{PLAIN_TORCH}, {wanted}"] = (count, _next(draws, plain))
+    count = len(samples[0])
+    workloads = {ENGINE: _engine_workload(engine, samples)}
+    for dtype in supported_dtypes(engine.device):
+        part = artifact.load(resolve(settings.weights)).parts[0]
+        plain_torch = PlainTorch(part, engine.device, dtype, PLAIN_TORCH_TOKENS)
+        workloads[f"{PLAIN_TORCH}, {dtype}"] = Workload(count, _with_next_sample(samples, plain_torch))
+    folder = engine.info.parts[0].folder
     for backend in EXPORTED:
-        if other := _with_backend(settings, backend, engine, part.info.folder):
-            found[backend] = _judging(other, draws)
-    both = pipelines(settings)
-    few = max(1, count // FEWER)
-    for name, size in ((PIPELINES, 1), (PIPELINES_BATCHED, 32)):
-        piping = lambda t, size=size: [pipeline(list(t[:few]), size) for pipeline in both]  # noqa: E731
-        found[name] = (few, _next(draws, piping))
-    return engine, part.network.classifier, found
+        if other := _load_exported(settings, backend, engine, folder):
+            workloads[backend] = _engine_workload(other, samples)
+    pipelines = load_pipelines(settings)
+    few = max(1, count // PIPELINE_FRACTION)
+    for name, batch_size in ((PIPELINES, 1), (PIPELINES_BATCHED, 32)):
+        run = partial(_run_pipelines, pipelines, few, batch_size)
+        workloads[name] = Workload(few, _with_next_sample(samples, run))
+    return workloads
 
 
-def plain_types(device: torch.device) -> list[str]:
-    """Number types that torch computes in here; those that it only emulates take minutes."""
-    in_half = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return ["float32", "bfloat16"] if in_half else ["float32"]
+def supported_dtypes(device: torch.device) -> list[str]:
+    """The number types that torch computes in on this machine.  Those that it only emulates take minutes."""
+    has_bfloat16 = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return ["float32", "bfloat16"] if has_bfloat16 else ["float32"]
 
 
-def alone(settings: ModelSettings, texts: Sequence[str], documents: int) -> float:
-    """Documents a second of the classifier with nothing around it, over so many at least: a long run stands
-    beside a long one.  Raises ModelError.
+def classifier_rate(settings: ModelSettings, texts: Sequence[str], documents: int) -> float:
+    """Documents per second of the classifier alone, over at least `documents`.  Raises ModelError.
+
+    It is for comparison with a run of the whole stream, which is as long.
     """
-    engine = Engine.load(select_backend(settings.model_copy(update={"remembered_texts": 0})))
-    count, judge = _judging(engine, drawn(texts, ORDERS))
-    judge()
-    rounds = -(-documents // count)
+    workload = _engine_workload(_load_engine(settings), sample_texts(texts, LONG_RUN_SAMPLES + 1))
+    workload.run()
+    rounds = -(-documents // workload.documents)
     started = time.perf_counter()
     for _ in range(rounds):
-        judge()
-    return rounds * count / (time.perf_counter() - started)
+        workload.run()
+    return rounds * workload.documents / (time.perf_counter() - started)
 
 
-def figure(documents: int, rates: Sequence[float]) -> dict[str, float]:
-    """The median of documents a second, each over so many of them, and the ends."""
-    found = {"documents_per_second": statistics.median(rates), "slowest": min(rates), "fastest": max(rates)}
-    return {"documents": documents} | {name: round(rate, 1) for name, rate in found.items()}
+def summarise_rates(documents: int, rates: Sequence[float]) -> dict[str, float]:
+    """The median, lowest and highest of several rates in documents per second, each over `documents`."""
+    summary = {"documents_per_second": statistics.median(rates), "slowest": min(rates), "fastest": max(rates)}
+    return {"documents": documents} | {name: round(rate, 1) for name, rate in summary.items()}
 
 
-def _judging(engine: Engine, draws: Sequence[Sequence[str]]) -> Candidate:
-    claimed = [engine.info.parts[0].languages[0]] * len(draws[0])
-    return len(draws[0]), _next(draws, partial(engine.classify, languages=claimed))
+def sample_texts(texts: Sequence[str], count: int) -> list[list[str]]:
+    """`count` samples, each with most of the texts in another order.
 
-
-def drawn(texts: Sequence[str], rounds: int) -> list[list[str]]:
-    """For each round and the one before it to warm up, most of the texts in another order.
-
-    A stream never repeats the shapes of its batches; what was prepared for one shape is of little use to it.
+    A stream never repeats the shapes of its batches, so it gains little from anything cached for one shape.
     """
-    chance = random.Random(7)
-    return [chance.sample(list(texts), max(1, len(texts) * 7 // 8)) for _ in range(rounds + 1)]
+    rng = random.Random(7)
+    return [rng.sample(list(texts), max(1, len(texts) * 7 // 8)) for _ in range(count)]
 
 
-def _next(draws: Sequence[Sequence[str]], run: Callable[[Sequence[str]], object]) -> Callable[[], object]:
-    """`run` over the first of the draws, at the next call over the second, and so on."""
-    turn = itertools.cycle(draws)
-    return lambda: run(next(turn))
+def _load_engine(settings: ModelSettings) -> Engine:
+    return Engine.load(select_backend(settings.model_copy(update={"remembered_texts": 0})))
 
 
-def pipelines(settings: ModelSettings) -> "list[TransformersPipeline]":
-    """One for each task, over the first part of the model."""
+def _engine_workload(engine: Engine, samples: Sequence[Sequence[str]]) -> Workload:
+    languages = [engine.info.parts[0].languages[0]] * len(samples[0])
+    return Workload(
+        len(samples[0]), _with_next_sample(samples, partial(engine.classify, languages=languages))
+    )
+
+
+def _with_next_sample(
+    samples: Sequence[Sequence[str]], run: Callable[[Sequence[str]], object]
+) -> Callable[[], object]:
+    """A function that calls `run` with the first sample, at the next call with the second, and so on."""
+    remaining = itertools.cycle(samples)
+    return lambda: run(next(remaining))
+
+
+def load_pipelines(settings: ModelSettings) -> "list[TransformersPipeline]":
+    """A pipeline for each task, over the first part of the model."""
     model = artifact.load(resolve(settings.weights))
     device = compute_device(settings.device)
     return [
@@ -171,42 +230,55 @@ def pipelines(settings: ModelSettings) -> "list[TransformersPipeline]":
     ]
 
 
-def _with_backend(settings: ModelSettings, backend: str, own: Engine, folder: str) -> Engine | None:
-    """None where `own` runs there, that runtime is not installed or the encoder was never exported."""
+def _run_pipelines(
+    pipelines: "Sequence[TransformersPipeline]", count: int, batch_size: int, texts: Sequence[str]
+) -> None:
+    for pipeline in pipelines:
+        pipeline(list(texts[:count]), batch_size)
+
+
+def _load_exported(settings: ModelSettings, backend: str, engine: Engine, folder: str) -> Engine | None:
+    """An engine on an exported encoder.
+
+    None if `engine` is one itself, the runtime is not installed, or the encoder was not exported.
+    """
     exported = (resolve(settings.weights) / folder / ENCODER).is_file()
-    if own.settings.backend == backend or not exported:
+    if engine.settings.backend == backend or not exported:
         return None
     try:
-        return Engine.load(settings.model_copy(update={"backend": backend}))
+        return Engine.load(settings.model_copy(update={"backend": backend, "remembered_texts": 0}))
     except ModelError:
         return None
 
 
 class PlainTorch:
-    """The loop one would write by hand: tokenise, sort by length, one pass for both tasks, argmax."""
+    """The loop one would write by hand: tokenize, sort by length, one pass for both tasks, argmax."""
 
-    def __init__(self, part: artifact.Part, device: torch.device, dtype: str, budget: int) -> None:
-        self._part, self._device, self._budget = part, device, budget
+    def __init__(self, part: artifact.Part, device: torch.device, dtype: str, token_budget: int) -> None:
+        self._tokenizer, self._pad_id = part.network.tokenizer, part.network.pad_id
+        self._device, self._token_budget = device, token_budget
         self._network = part.network.classifier.to(device, compute_dtype(dtype, device)).eval()
-        part.network.tokenizer.no_padding()
-        part.network.tokenizer.enable_truncation(part.info.max_tokens)
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(part.info.max_tokens)
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> list[dict[str, int]]:
-        with every_thread_tokenises():
-            encodings = self._part.network.tokenizer.encode_batch(list(texts))
+        """For each text, the index of the label of each task."""
+        with parallel_tokenizer():
+            encodings = self._tokenizer.encode_batch(list(texts))
         labels: list[dict[str, int]] = [{} for _ in texts]
-        for group in token_batches([(1, len(encoding.ids)) for encoding in encodings], self._budget):
-            inputs = Inputs.of([encodings[at] for at in group], self._part.network.pad_id).to(self._device)
+        shapes = [(1, len(encoding.ids)) for encoding in encodings]
+        for batch in token_batches(shapes, self._token_budget):
+            inputs = Inputs.of([encodings[index] for index in batch], self._pad_id).to(self._device)
             for task, (logits, _) in self._network(inputs).items():
-                for at, label in zip(group, logits.argmax(-1).tolist(), strict=True):
-                    labels[at][task] = label
+                for index, label in zip(batch, logits.argmax(-1).tolist(), strict=True):
+                    labels[index][task] = label
         return labels
 
 
 @contextmanager
-def every_thread_tokenises() -> Iterator[None]:
-    """As by default; our own engine switches it off."""
+def parallel_tokenizer() -> Iterator[None]:
+    """Let the tokenizer use all threads, which is its default.  Our engine switches that off."""
     before = os.environ.get(TOKENIZER_THREADS)
     os.environ[TOKENIZER_THREADS] = "true"
     try:
@@ -218,87 +290,92 @@ def every_thread_tokenises() -> Iterator[None]:
 
 
 class TransformersPipeline:
-    """transformers' own pipeline over the same weights, for one task."""
+    """The pipeline of transformers with the same weights, for one task."""
 
     def __init__(self, part: artifact.Part, task: str, labels: Sequence[str], device: torch.device) -> None:
         from transformers import PreTrainedTokenizerFast, TextClassificationPipeline
 
-        # It would list every model that it knows besides.
+        # It would warn that it does not know this class, with a list of all those that it knows.
         logging.getLogger("transformers.pipelines.base").setLevel(logging.CRITICAL)
         tokenizer = Tokenizer.from_str(part.network.tokenizer.to_str())
         tokenizer.no_truncation()
-        pad = tokenizer.id_to_token(part.network.pad_id)
-        words = PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer, pad_token=pad, model_max_length=part.info.max_tokens,
-            model_input_names=["input_ids", "attention_mask"],
-        )  # fmt: skip
         self._pipeline = TextClassificationPipeline(
-            model=one_task(part, task, labels), tokenizer=words, device=device
+            model=sequence_classifier(part, task, labels),
+            tokenizer=PreTrainedTokenizerFast(
+                tokenizer_object=tokenizer,
+                pad_token=tokenizer.id_to_token(part.network.pad_id),
+                model_max_length=part.info.max_tokens,
+                model_input_names=["input_ids", "attention_mask"],
+            ),
+            device=device,
         )
 
-    def __call__(self, texts: list[str], size: int) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._pipeline(texts, batch_size=size, truncation=True)
-        return found
+    def __call__(self, texts: list[str], batch_size: int) -> list[dict[str, Any]]:
+        """The label and its score for each text, as transformers returns them."""
+        results: list[dict[str, Any]] = self._pipeline(texts, batch_size=batch_size, truncation=True)
+        return results
 
 
-def one_task(part: artifact.Part, task: str, labels: Sequence[str]) -> Any:
-    """The part as transformers knows a classifier of sequences, in float32."""
+def sequence_classifier(part: artifact.Part, task: str, labels: Sequence[str]) -> Any:
+    """The part as a sequence classifier of transformers for one task, in float32."""
     from transformers import PreTrainedModel
     from transformers.modeling_outputs import SequenceClassifierOutput
 
-    class OneTask(PreTrainedModel):  # type: ignore[misc]
-        _supports_sdpa = True  # as the encoder within does
+    class SequenceClassifier(PreTrainedModel):  # type: ignore[misc]
+        _supports_sdpa = True  # like the encoder
 
-        def __init__(self, config: Any, network: Any) -> None:
+        def __init__(self, config: Any, classifier: Any) -> None:
             super().__init__(config)
-            self.network: Any = network
+            self.classifier: Any = classifier
 
         def forward(self, input_ids: Tensor, attention_mask: Tensor, **_: object) -> Any:
+            # All tokens but the first and the last, which are special tokens.
             words = attention_mask.bool().clone()
             words[:, 0] = False
             last = attention_mask.sum(1) - 1
             words[torch.arange(len(last)), last] = False
-            hidden = self.network.encode(Inputs(input_ids, attention_mask, words))
-            return SequenceClassifierOutput(logits=self.network.heads[task](hidden)[0])
+            hidden = self.classifier.encode(Inputs(input_ids, attention_mask, words))
+            return SequenceClassifierOutput(logits=self.classifier.heads[task](hidden)[0])
 
-    config: Any = copy.deepcopy(part.network.classifier.encoder.config)
+    classifier = part.network.classifier
+    config: Any = copy.deepcopy(classifier.encoder.config)
     config.id2label = dict(enumerate(labels))
-    return OneTask(config, part.network.classifier).eval()
+    return SequenceClassifier(config, classifier).eval()
 
 
-def flops(classifier: AttentionClassifier, lengths: Sequence[int]) -> float:
-    """Multiplications and additions of the network's matrices over texts of so many tokens.
+def count_flops(classifier: AttentionClassifier, lengths: Sequence[int]) -> float:
+    """Multiplications and additions of the network's matrices over texts of the given lengths in tokens.
 
     A layer has four projections of width h, two of h x f, and attention over n tokens twice: for each token
     8 h^2 + 4 h f + 4 h n (Vaswani et al. 2017).  The heads' own matrices see each token too.
     """
     config: Any = classifier.encoder.config
     h, f, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
-    heads = sum(part.weight.numel() for part in classifier.heads.modules() if isinstance(part, nn.Linear))
+    heads = sum(
+        module.weight.numel() for module in classifier.heads.modules() if isinstance(module, nn.Linear)
+    )
     return float(sum(n * (layers * (8 * h * h + 4 * h * f + 4 * h * n) + 2 * heads) for n in lengths))
 
 
-def multiplying(device: torch.device, number_type: str, size: int) -> Candidate:
-    """Products of two size x size matrices in torch: how many at a time, and the call that does them."""
+def matmul_workload(device: torch.device, number_type: str, size: int) -> Workload:
+    """`MATMUL_PRODUCTS` products of two size x size matrices in torch."""
     a, b = (torch.randn(size, size, device=device).mul(30).to(getattr(torch, number_type)) for _ in range(2))
     multiply = torch._int_mm if number_type == "int8" else torch.mm
 
     def run() -> None:
-        for _ in range(PRODUCTS):
+        for _ in range(MATMUL_PRODUCTS):
             multiply(a, b)
         if device.type == "cuda":
             torch.cuda.synchronize()
 
-    return PRODUCTS, run
+    return Workload(MATMUL_PRODUCTS, run)
 
 
-def machine(device: torch.device) -> dict[str, Any]:
-    """What the figures were measured on."""
-    names = [
-        line.split(":", 1)[1].strip()
-        for line in (Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else [])
-        if line.startswith("model name")
-    ]
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """The hardware and the versions that the figures depend on."""
+    cpu_info = Path("/proc/cpuinfo")
+    lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
         "processor": names[0] if names else platform.processor(),
         "cores": os.cpu_count(),
@@ -309,59 +386,32 @@ def machine(device: torch.device) -> dict[str, Any]:
     }
 
 
-def repeated(settings: ModelSettings, texts: Sequence[str], rounds: int) -> float:
-    """Documents a second where every second text came before, over those where none did."""
-    engine = Engine.load(select_backend(settings.model_copy(update={"remembered_texts": 4 * len(texts)})))
-    number = itertools.count()
+def _describe_model(engine: Engine) -> dict[str, Any]:
+    return {
+        "version": engine.info.version,
+        "device": engine.device.type,
+        "backend": engine.settings.backend,
+        "dtype": engine.number_type,
+        "threads": torch.get_num_threads(),
+    }
 
-    def new(count: int) -> list[str]:
-        return [f"{text} {next(number)}" for text in texts[:count]]
+
+def repeated_text_speedup(settings: ModelSettings, texts: Sequence[str], rounds: int) -> float:
+    """The rate if every second text is a repeat, divided by the rate if all texts are new."""
+    engine = Engine.load(select_backend(settings.model_copy(update={"remembered_texts": 4 * len(texts)})))
+    serial_number = itertools.count()
+
+    def new_texts(count: int) -> list[str]:
+        return [f"{text} {next(serial_number)}" for text in texts[:count]]
 
     half = len(texts) // 2
-    known = new(half)
-    engine.classify(known)
-    found = in_turns(
+    repeated_texts = new_texts(half)
+    engine.classify(repeated_texts)
+    timings = time_interleaved(
         {
-            "new": (2 * half, lambda: engine.classify(new(2 * half))),
-            "half": (2 * half, lambda: engine.classify(known + new(half))),
+            "new": Workload(2 * half, lambda: engine.classify(new_texts(2 * half))),
+            "half": Workload(2 * half, lambda: engine.classify(repeated_texts + new_texts(half))),
         },
         rounds,
     )
-    return found["half"].per_second / found["new"].per_second
-
-
-def compare(
-    settings: ModelSettings, texts: Sequence[str], rounds: int, progress: Callable[[int], object]
-) -> dict[str, Any]:
-    """Every figure of the classifier, and its ratios to the others.  Raises ModelError."""
-    draws = drawn(texts, rounds)
-    engine, network, others = candidates(settings, draws)
-    products = {MATMUL: multiplying(engine.device, engine.number_type, MATMUL_SIZE)}
-    timings = in_turns(others | products, rounds, progress)
-    # In operations a second, where of int8.
-    peak = 2.0 * MATMUL_SIZE**3 * timings.pop(MATMUL).per_second
-    tokenized = engine.tokenizer.tokenize(texts, [engine.info.languages[0]] * len(texts)).texts
-    lengths = [len(window.ids) for text in tokenized for window in text.windows]
-    own = timings[ENGINE].per_second
-    used = flops(network, lengths) / len(texts) * own
-    ratios = {
-        "classifier_over_pipelines": own / timings[PIPELINES].per_second,
-        "classifier_over_pipelines_in_batches": own / timings[PIPELINES_BATCHED].per_second,
-        "classifier_over_plain_torch": own
-        / max(timing.per_second for name, timing in timings.items() if name.startswith(PLAIN_TORCH)),
-        "share_of_matmul_peak": used / peak,
-    } | {f"classifier_over_{name}": own / timings[name].per_second for name in EXPORTED if name in timings}
-    ratios["half_repeated_over_all_new"] = repeated(settings, texts, rounds)
-    return {
-        "machine": machine(engine.device),
-        "model": {
-            "version": engine.info.version, "device": engine.device.type,
-            "backend": engine.settings.backend,
-            "dtype": engine.number_type, "threads": torch.get_num_threads(),
-        },
-        "texts": {"documents": len(texts), "mean_tokens": round(sum(lengths) / len(texts), 1)},
-        "figures": {name: figure(timing.documents, timing.rates) for name, timing in timings.items()},
-        "matmul_peak_gflops": round(peak / 1e9, 1),
-        "classifier_gflops": round(used / 1e9, 1),
-        "ratios": {name: round(value, 3) for name, value in ratios.items()},
-    }  # fmt: skip
+    return timings["half"].per_second / timings["new"].per_second

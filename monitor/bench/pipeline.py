@@ -225,7 +225,7 @@ def measure_user_loop(settings: Settings, texts: Sequence[str], documents: int =
     )
     engine = database.connect(settings.database)
     table.create(engine)
-    pipelines = classifier.pipelines(settings.models)
+    pipelines = classifier.load_pipelines(settings.models)
     consumer = KafkaConsumer(
         settings.kafka.news,
         bootstrap_servers=settings.kafka.bootstrap_servers.split(","),
@@ -271,9 +271,8 @@ def measure_rules(settings: Settings, rounds: int) -> float:
         window_width=store.width,
         metrics=AlertMetrics(CollectorRegistry()),
     )
-    timing = classifier.in_turns({"rules": (1, lambda: evaluator.evaluate(datetime.now(UTC)))}, rounds)[
-        "rules"
-    ]
+    workload = classifier.Workload(1, lambda: evaluator.evaluate(datetime.now(UTC)))
+    timing = classifier.time_interleaved({"rules": workload}, rounds)["rules"]
     lease.release()
     store.engine.dispose()
     return round(1000 / timing.per_second, 2)
@@ -291,6 +290,7 @@ def measure_queries(settings: Settings, rounds: int) -> dict[str, float]:
         "most negative of a day": lambda: store.reads.most_negative(scope, 5),
         "sources of a day": lambda: store.reads.negative_writers(scope),
     }
-    timings = classifier.in_turns({name: (1, ask) for name, ask in queries.items()}, rounds)
+    workloads = {name: classifier.Workload(1, query) for name, query in queries.items()}
+    timings = classifier.time_interleaved(workloads, rounds)
     store.engine.dispose()
     return {name: round(1000 / timing.per_second, 2) for name, timing in timings.items()}

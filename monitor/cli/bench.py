@@ -95,7 +95,7 @@ def _measure(
     results: dict[str, Any] = {}
     if "model" in parts:
         with counting("classifier and alternatives, in turns", None) as advance:
-            results = classifier.compare(settings.models, texts, rounds, advance)
+            results = classifier.measure_classifier(settings.models, texts, rounds, advance)
     results.setdefault("figures", {})
     if parts - {"model"}:
         with pipeline.prepared_settings(settings, embedded=embedded) as by_name:
@@ -126,11 +126,11 @@ def _measure_streams(
         wholes, alones = [], []
         for _ in range(TURNS):
             wholes.append(measure("whole", documents, load_engine))
-            alones.append(classifier.alone(by_name["whole"].models, texts, documents))
-        figures["whole"] = classifier.figure(documents, wholes)
-        figures[CLASSIFIER_ALONE] = classifier.figure(documents, alones)
+            alones.append(classifier.classifier_rate(by_name["whole"].models, texts, documents))
+        figures["whole"] = classifier.summarise_rates(documents, wholes)
+        figures[CLASSIFIER_ALONE] = classifier.summarise_rates(documents, alones)
     if "stream" in parts:
-        figures["stream"] = classifier.figure(
+        figures["stream"] = classifier.summarise_rates(
             5 * documents, [measure("stream", 5 * documents, pipeline.stand_in)]
         )
     if "worker" in parts:
@@ -144,7 +144,7 @@ def _measure_streams(
             seconds = min(LATENCY_SECONDS, documents / 100)
             results["worker"] |= worker.latency(by_name["latency"], texts, rate / 2, seconds)
     if "loop" in parts:
-        figures["loop"] = classifier.figure(
+        figures["loop"] = classifier.summarise_rates(
             pipeline.LOOP_DOCUMENTS, [pipeline.measure_user_loop(by_name["loop"], texts)]
         )
     if "store" in parts:

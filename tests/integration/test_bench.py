@@ -31,7 +31,7 @@ def test_all_compared_programs_give_the_same_labels(engine: Engine) -> None:
     assert [
         (labels["topic"][results["topic"]], labels["sentiment"][results["sentiment"]]) for results in plain
     ] == wanted
-    piped = [pipeline(TEXTS, 16) for pipeline in classifier.pipelines(engine.settings)]
+    piped = [pipeline(TEXTS, 16) for pipeline in classifier.load_pipelines(engine.settings)]
     topics, moods = (
         [one["label"] for one in answers]
         for answers in sorted(piped, key=lambda answers: answers[0]["label"] in labels["sentiment"])
@@ -46,21 +46,25 @@ def test_the_operations_of_a_text_are_those_of_its_matrices(engine: Engine) -> N
     # Each head has a matrix of scores, their query, and the labels.
     heads = sum(h * h + h + h * len(names) for names in engine.info.labels.values())
     one = 10 * (layers * (8 * h * h + 4 * h * f + 4 * h * 10) + 2 * heads)
-    assert classifier.flops(network, [10]) == one and classifier.flops(network, [10, 10]) == 2 * one
+    assert (
+        classifier.count_flops(network, [10]) == one and classifier.count_flops(network, [10, 10]) == 2 * one
+    )
 
 
 @pytest.mark.parametrize("number_type", ["float32", "bfloat16", "int8"])
 def test_the_matrix_peak_is_measured_in_every_number_type_of_the_engine(number_type: str) -> None:
-    count, multiply = classifier.multiplying(torch.device("cpu"), number_type, 64)
-    multiply()
-    assert count == classifier.PRODUCTS
+    workload = classifier.matmul_workload(torch.device("cpu"), number_type, 64)
+    workload.run()
+    assert workload.documents == classifier.MATMUL_PRODUCTS
 
 
-def test_candidates_are_measured_in_turns_and_the_median_counts() -> None:
+def test_workloads_are_interleaved_and_the_median_counts() -> None:
     called: list[str] = []
-    results = classifier.in_turns(
-        {"a": (10, lambda: called.append("a")), "b": (5, lambda: called.append("b"))}, 3
-    )
+    workloads = {
+        "a": classifier.Workload(10, lambda: called.append("a")),
+        "b": classifier.Workload(5, lambda: called.append("b")),
+    }
+    results = classifier.time_interleaved(workloads, 3)
     assert called == ["a", "b"] * 4
     assert len(results["a"].seconds) == 3
     timing = classifier.Timing(100, (1.0, 4.0, 2.0))
@@ -91,11 +95,11 @@ def test_the_stream_a_worker_and_a_user_loop_are_measured_on_the_embedded_broker
     assert 0 < worker["latency_p50_milliseconds"] <= worker["latency_p99_milliseconds"]
 
 
-def test_every_round_has_new_texts_and_all_candidates_get_the_same_ones() -> None:
-    draws = classifier.drawn(TEXTS, 3)
-    assert len(draws) == 4 and len({len(draw) for draw in draws}) == 1
-    assert draws[0] != draws[1] and set(draws[0]) < set(TEXTS)
-    assert draws == classifier.drawn(TEXTS, 3)
+def test_every_round_has_another_sample_of_the_texts_and_samples_are_reproducible() -> None:
+    samples = classifier.sample_texts(TEXTS, 4)
+    assert len(samples) == 4 and len({len(sample) for sample in samples}) == 1
+    assert samples[0] != samples[1] and set(samples[0]) < set(TEXTS)
+    assert samples == classifier.sample_texts(TEXTS, 4)
 
 
 SAMPLES = [

@@ -84,8 +84,8 @@ inline float* sums_at(float* sums, int row, int column, int n) {
 // right and below, and the bytes from one row to the next.  With a stride of 0, all rows are the same.
 template <class T> struct Block { T* first; int64_t right, down, stride; };
 
-// to = from + a b for one block. a [32, 32 steps] is in tiles, and its lower 16 rows start `half` values
-// after the upper ones. b is in the layout of weights.  Each step calls `overlap(step)`, which can use the
+// to = from + a b for one block.  a [32, 32 steps] is in tiles, and its lower 16 rows start `half` values
+// after the upper ones.  b is in the layout of weights.  Each step calls `overlap(step)`, which can use the
 // vector units while the matrix unit works, and prefetches a part of the next weights.
 template <class Overlap>
 inline __attribute__((always_inline)) void multiply(
@@ -257,8 +257,8 @@ inline void multiply_rows(
     _tile_stored(1, to + TILE, to_stride * sizeof(float));
 }
 
-// Attention within one text, which has `tokens` rows from `first` on. projected [rows, 3 h] is in columns:
-// queries, then keys, then values. context [*, h] is in tiles.  Takes 16 queries at a time, and in each step
+// Attention within one text, which has `tokens` rows from `first` on.  projected [rows, 3 h] is in columns:
+// queries, then keys, then values.  context [*, h] is in tiles.  Takes 16 queries at a time, and in each step
 // all heads, because the steps of one head depend on each other.
 void attend(
     const bf16* projected, int64_t rows, int first, int tokens, int h, int d, bf16* context,

@@ -8,10 +8,9 @@
 // Only the product of the integers is not in float32.  Sums, norms, attention and GELU are.  Where 8 bits are
 // too coarse, q goes up to 65535, and its two bytes are multiplied one after the other.
 //
-// In memory, the
-// weights are panels of 64 rows of n.  A panel holds, for every 4 of k, 64 times 4 bytes.  `scale` [n] are
-// the scales of the weights, and `sum` [n] their sums times the scale.  Weights that are multiplied with the
-// intermediate layer have a sum for each PART of k, [k / PART, n].
+// In memory, the weights are panels of 64 rows of n.  A panel holds, for every 4 of k, 64 times 4 bytes.
+// `scale` [n] are the scales of the weights, and `sum` [n] their sums times the scale.  Weights that are
+// multiplied with the intermediate layer have a sum for each PART of k, [k / PART, n].
 
 #if defined(__x86_64__) && defined(__linux__)
 #include <immintrin.h>
