@@ -1,6 +1,6 @@
 """Write the two generated pages of the documentation: every setting, and every metric.
 
-Run it with `make docs`, or by itself with:
+Run it with `make docs`, or directly with:
 
     python -m tools.generate_docs
 

@@ -40,8 +40,11 @@ class AlertWatcher:
 
     def __init__(self, folder: Path, worker: Running) -> None:
         scrape = {"job_name": "sentiment-monitor", "static_configs": [{"targets": [worker.url[7:]]}]}
-        config = {"global": {"scrape_interval": "5s", "evaluation_interval": "5s"},
-                  "rule_files": [str(RULES)], "scrape_configs": [scrape]}  # fmt: skip
+        config = {
+            "global": {"scrape_interval": "5s", "evaluation_interval": "5s"},
+            "rule_files": [str(RULES)],
+            "scrape_configs": [scrape],
+        }
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
         self.prometheus = Prometheus(folder, folder / "prometheus.yaml").start()
         self.firing, self.fired = set[str](), set[str]()

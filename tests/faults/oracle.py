@@ -42,7 +42,7 @@ WORDS = [
     "chip",
 ]
 SOURCES = ("wire", "ticker", "board/one", "板")
-# The classifier of `tests.faults.worker` always fails on texts with this mark; and the reason of their dead letters.
+# The classifier of `tests.faults.worker` always fails on texts with this mark; their dead letters have this reason.
 POISON, INFERENCE_REASON = "\N{RADIOACTIVE SIGN}", DeadLetterReason.INFERENCE
 # (reason, value): invalid messages. Each must become one dead letter.
 BAD: tuple[tuple[str, bytes | None], ...] = (
@@ -52,7 +52,7 @@ BAD: tuple[tuple[str, bytes | None], ...] = (
     ("not_json", b'{"id": "1", '),
     ("not_json", b'{"id": "\\ud800", "text": "x", "published_at": "2026-01-01T00:00:00Z"}'),
     ("not_an_object", b"[1, 2]"),
-    ("missing_field", b'{"id": "1", "text": "no stamp"}'),
+    ("missing_field", b'{"id": "1", "text": "no timestamp"}'),
     ("invalid_field", b'{"id": 17, "text": "x", "published_at": "2026-01-01T00:00:00Z"}'),
     ("invalid_time", b'{"id": "1", "text": "x", "published_at": "2026-01-01"}'),
     ("far_future", b'{"id": "1", "text": "x", "published_at": "2090-01-01T00:00:00Z"}'),
@@ -94,21 +94,21 @@ class Contents:
 
 def generate_messages(seed: int, documents: int, partitions: int, now: datetime) -> list[InputMessage]:
     """About `documents` documents in sending order, with copies and invalid messages among them."""
-    draw, sent = random.Random(seed), list[InputMessage]()
+    draw, messages = random.Random(seed), list[InputMessage]()
     for number in range(documents):
         kind = draw.choice(list(Kind))
         document = _document(draw, seed, number, now)
         reason = INFERENCE_REASON if POISON in str(document) else None
         value = json.dumps(document, ensure_ascii=draw.random() < 0.5).encode()
         copies = 3 if draw.random() < 0.1 else 1
-        sent += [InputMessage(kind, draw.randrange(partitions), value, reason) for _ in range(copies)]
-        if sent and draw.random() < 0.05:  # an old message is sent a second time
-            old = draw.choice(sent)
-            sent.append(InputMessage(old.kind, draw.randrange(partitions), old.value, old.reason))
+        messages += [InputMessage(kind, draw.randrange(partitions), value, reason) for _ in range(copies)]
+        if messages and draw.random() < 0.05:  # an old message is sent a second time
+            old = draw.choice(messages)
+            messages.append(InputMessage(old.kind, draw.randrange(partitions), old.value, old.reason))
         if draw.random() < 0.04:
             bad_reason, bad = draw.choice(BAD)
-            sent.append(InputMessage(draw.choice(list(Kind)), draw.randrange(partitions), bad, bad_reason))
-    return sent
+            messages.append(InputMessage(draw.choice(list(Kind)), draw.randrange(partitions), bad, bad_reason))
+    return messages
 
 
 def _document(draw: random.Random, seed: int, number: int, now: datetime) -> dict[str, Any]:
@@ -170,10 +170,18 @@ class Reference:
         identity = (document.source, document.id)
         if identity in self._contents.documents:
             return
-        self._contents.documents[identity] = self._summarize((
-            document.kind.value, document.published_at, document.title, document.text, document.author,
-            prediction.status, prediction.topic, prediction.counted_sentiment, score,
-        ))  # fmt: skip
+        values = (
+            document.kind.value,
+            document.published_at,
+            document.title,
+            document.text,
+            document.author,
+            prediction.status,
+            prediction.topic,
+            prediction.counted_sentiment,
+            score,
+        )
+        self._contents.documents[identity] = self._summarize(values)
         if prediction.topic is not None and score is not None:
             key = (window_start(document.published_at, MINUTE), prediction.topic, document.kind.value)
             label_counts = [int(prediction.counted_sentiment == name) for name in (*SENTIMENTS, None)]
@@ -193,9 +201,16 @@ def read_database(url: str, *, brief: bool = False) -> Contents:
     contents, engine, summarize = Contents(), create_engine(url), hash if brief else tuple
     documents, sums = schema.documents.c, schema.aggregates.c
     columns = (
-        documents.kind, documents.published_at, documents.title, documents.text, documents.author,
-        documents.status, documents.topic, documents.sentiment, documents.score,
-    )  # fmt: skip
+        documents.kind,
+        documents.published_at,
+        documents.title,
+        documents.text,
+        documents.author,
+        documents.status,
+        documents.topic,
+        documents.sentiment,
+        documents.score,
+    )
     with engine.connect().execution_options(yield_per=1000) as connection:
         for row in connection.execute(select(documents.source, documents.id, *columns)):
             contents.documents[row.source, row.id] = summarize(tuple(row[2:]))

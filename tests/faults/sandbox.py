@@ -74,16 +74,22 @@ class Sandbox:
     def start(self, *fault: str, **environ: str) -> Running:
         """Start a worker, with an optional fault (see `tests.faults.worker`), without waiting until it is ready."""
         port = free_port()
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("MONITOR_")}
-        own = {f"MONITOR_KAFKA__{k.upper()}": str(v) for k, v in self.kafka.model_dump().items() if v}
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("MONITOR_")}
+        kafka = {
+            f"MONITOR_KAFKA__{name.upper()}": str(value)
+            for name, value in self.kafka.model_dump().items()
+            if value
+        }
         addresses = {"MONITOR_DATABASE__URL": self.url, "MONITOR_HTTP__PORT": str(port)}
-        words = [sys.executable, "-m", "tests.faults.worker", *fault]
         log = self.folder / f"{self.seed}-{len(self.workers)}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                words, env=kept | own | addresses | self.environ | environ, cwd=ROOT, stdout=out,
+                [sys.executable, "-m", "tests.faults.worker", *fault],
+                env=inherited | kafka | addresses | self.environ | environ,
+                cwd=ROOT,
+                stdout=out,
                 stderr=subprocess.STDOUT,
-            )  # fmt: skip
+            )
         self.workers.append(Running(process, f"http://127.0.0.1:{port}", log))
         return self.workers[-1]
 

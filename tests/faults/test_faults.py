@@ -35,14 +35,16 @@ def test_killing_workers_neither_loses_nor_duplicates_documents(
 def test_the_oracle_detects_lost_duplicated_and_changed_rows() -> None:
     now = datetime.now(UTC)
     topics = {kind: kind.value for kind in {message.kind for message in generate_messages(1, 50, 2, now)}}
-    held = Reference(topics).read(generate_messages(1, 50, 2, now), now)
-    assert held.differences(held) == {}
-    other = Contents(dict(held.documents), dict(held.aggregates), dict(held.dead), dict(held.offsets))
+    expected = Reference(topics).read(generate_messages(1, 50, 2, now), now)
+    assert expected.differences(expected) == {}
+    other = Contents(
+        dict(expected.documents), dict(expected.aggregates), dict(expected.dead), dict(expected.offsets)
+    )
     other.documents.pop(next(iter(other.documents)))
     cell = next(iter(other.aggregates))
     other.aggregates[cell] = tuple(2 * number for number in other.aggregates[cell])
     other.dead["news", 0, 10_000] = "nul"
-    assert held.differences(other) == {"documents lost": 1, "aggregates differ": 1, "dead extra": 1}
+    assert expected.differences(other) == {"documents lost": 1, "aggregates differ": 1, "dead extra": 1}
 
 
 def test_the_same_seed_generates_the_same_messages_and_another_seed_others() -> None:
@@ -123,13 +125,15 @@ def test_copies_and_timestamps_a_day_off_change_no_sum(
     sandbox = Sandbox.make(
         0, kafka, postgres.create_database(), tmp_path, MONITOR_STREAM__FUTURE_SECONDS=str(2 * day)
     )
-    once = [
-        InputMessage(draw.choice(list(Kind)), draw.randrange(PARTITIONS), json.dumps({
-            "id": str(n), "text": f"shares {n}",
-            "published_at": (now + timedelta(seconds=draw.uniform(-day, day))).isoformat(),
-        }).encode()) for n in range(400)
-    ]  # fmt: skip
-    copies = [replace(sent, partition=draw.randrange(PARTITIONS)) for sent in 3 * once]
+
+    def message(number: int) -> InputMessage:
+        kind, partition = draw.choice(list(Kind)), draw.randrange(PARTITIONS)
+        published_at = now + timedelta(seconds=draw.uniform(-day, day))
+        body = {"id": str(number), "text": f"shares {number}", "published_at": published_at.isoformat()}
+        return InputMessage(kind, partition, json.dumps(body).encode())
+
+    once = [message(number) for number in range(400)]
+    copies = [replace(original, partition=draw.randrange(PARTITIONS)) for original in 3 * once]
     draw.shuffle(copies)
     send(copies, sandbox.topics, kafka.bootstrap)
     sums = Reference(sandbox.topics, future=timedelta(days=2)).read(once, now).aggregates

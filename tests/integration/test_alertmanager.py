@@ -31,24 +31,28 @@ def test_one_page_and_one_resolve_even_if_alertmanager_monitor_and_receiver_are_
     wait_until(lambda: receiver.taken, 60, "the notification")
     firing = receiver.taken[0]
     assert firing["status"] == "firing"
-    labels, said = firing["alerts"][0]["labels"], firing["alerts"][0]["annotations"]
+    labels, annotations = firing["alerts"][0]["labels"], firing["alerts"][0]["annotations"]
     assert labels["alertname"] == "surge" and labels["desk"] == "banks"
-    assert said["runbook_url"] == "https://runbook.example/surge"
-    assert "Northgate Bank" in said["evidence"] and "chance" in said["uncertainty"] and said["sources"]
+    assert annotations["runbook_url"] == "https://runbook.example/surge"
+    assert (
+        "Northgate Bank" in annotations["evidence"]
+        and "chance" in annotations["uncertainty"]
+        and annotations["sources"]
+    )
     path = firing["alerts"][0]["generatorURL"].removeprefix(monitor.url)
     page = re.sub("</?mark>", "", monitor.get(path)[1])
     assert path.startswith("/alerts/") and "Northgate Bank" in page
 
-    # No restart loses the alarm or sends the page again.
+    # A restart neither loses the alert nor sends the page again.
     receiver.__exit__()
     alertmanager.stop()
     monitor.process.kill()
     monitor.process.wait(10)
     alertmanager.start()
     monitor = room.scene.start()
-    wait_until(alertmanager.alerts, 60, "Alertmanager is told again")
+    wait_until(alertmanager.alerts, 60, "Alertmanager gets the alert again")
 
-    # A rule file that is broken meanwhile changes nothing.
+    # A broken rule file changes nothing: the rules loaded before stay in use.
     rules.write_text("rules: [")
     wait_until(lambda: monitor.metric("sentiment_alert_rules_usable") == 0, 20, "the broken file is noticed")
     assert "the rule file has errors, keeping the rules loaded before" in monitor.log.read_text()

@@ -27,9 +27,9 @@ BROKEN: dict[str, Any] = {
     "not_utf8": b'{"id": "\xff"}',
     "not_json": b'{"id": "1", ',
     "not_an_object": b"[1, 2]",
-    "missing_field": {"id": "1", "text": "no stamp"},
+    "missing_field": {"id": "1", "text": "no timestamp"},
     "invalid_field": {"id": 17, "text": "a number for an id", "published_at": STAMP},
-    "invalid_time": {"id": "1", "text": "half a stamp", "published_at": "2024-03-01"},
+    "invalid_time": {"id": "1", "text": "a date without a time", "published_at": "2024-03-01"},
     "far_future": {"id": "1", "text": "from 2090", "published_at": "2090-01-01T00:00:00Z"},
     "no_text": {"id": "1", "title": " ", "published_at": STAMP},
     "nul": {"id": "1", "text": "a \0 b", "published_at": STAMP},
@@ -39,9 +39,9 @@ BROKEN: dict[str, Any] = {
 def rows(scene: Scene, table: Any) -> list[Any]:
     engine = create_engine(scene.database_url)
     with engine.connect() as connection:
-        found = connection.execute(select(table)).all()
+        all_rows = connection.execute(select(table)).all()
     engine.dispose()
-    return list(found)
+    return list(all_rows)
 
 
 def send_compressed(servers: str, codec: str, topic: str, values: list[str]) -> None:
@@ -52,7 +52,7 @@ def send_compressed(servers: str, codec: str, topic: str, values: list[str]) -> 
 
 
 def stream_of_documents(count: int) -> dict[Kind, list[dict[str, Any]]]:
-    """`count` documents with stamps in the last three hours, every tenth sent twice."""
+    """`count` documents with timestamps in the last three hours, every tenth sent twice."""
     feed, draw = SampleFeed("e2e"), random.Random(3)
     messages: dict[Kind, list[dict[str, Any]]] = defaultdict(list)
     for _ in range(count):
@@ -64,7 +64,7 @@ def stream_of_documents(count: int) -> dict[Kind, list[dict[str, Any]]]:
 
 
 def straight_computation(documents: list[tuple[Kind, dict[str, Any]]]) -> dict[Any, tuple[Any, ...]]:
-    """What SQL must hold, by a plain loop in this process: one document after another, none batched."""
+    """What SQL must hold, computed by a plain loop: one document at a time, without batches."""
     engine = Engine.load(ModelSettings(dtype="float32"))
     expected = {}
     for kind, message in documents:
@@ -91,13 +91,12 @@ def stored_aggregates(scene: Scene) -> dict[Any, list[int]]:
 
 
 def counted(monitor: Running) -> float:
-    """How many documents the monitor says it counted."""
-    found = [monitor.metric("sentiment_documents_total", outcome=o) or 0 for o in ("ok", "uncertain")]
-    return sum(found)
+    """How many documents the monitor has counted, according to its metrics."""
+    return sum(monitor.metric("sentiment_documents_total", outcome=o) or 0 for o in ("ok", "uncertain"))
 
 
 def recount(scene: Scene) -> dict[Any, list[int]]:
-    """The aggregates as the documents table tells them."""
+    """The aggregates, recomputed from the documents table."""
     sums: dict[Any, list[int]] = defaultdict(lambda: [0] * 7)
     for row in rows(scene, schema.documents):
         if row.status != "unsupported":

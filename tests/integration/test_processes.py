@@ -1,4 +1,4 @@
-"""What an operator does by hand: the demo, the doctor, the feed; and a worker joining another."""
+"""Commands that an operator runs (demo, doctor, feed), outages, and several workers at once."""
 
 import json
 import os
@@ -30,43 +30,43 @@ from tests.parts import Kafka, Postgres, free_port, wait_until
 def documents(scene: Scene) -> int:
     engine = create_engine(scene.database_url)
     with engine.connect() as connection:
-        found = connection.execute(select(func.count()).select_from(schema.documents)).scalar_one()
+        rows = connection.execute(select(func.count()).select_from(schema.documents)).scalar_one()
     engine.dispose()
-    return int(found)
+    return int(rows)
 
 
 def findings(scene: Scene, **environ: str) -> dict[str, tuple[bool, str]]:
     scene.environ |= environ
     done = scene.command("doctor", "--json")
-    found = {f["check"]: (f["ok"], f["detail"]) for f in json.loads(done.stdout)}
-    assert done.returncode == (0 if all(ok for ok, _ in found.values()) else 1)
+    results = {finding["check"]: (finding["ok"], finding["detail"]) for finding in json.loads(done.stdout)}
+    assert done.returncode == (0 if all(ok for ok, _ in results.values()) else 1)
     assert b"Traceback" not in done.stderr
-    return found
+    return results
 
 
 def test_the_doctor_finds_no_problem_in_a_prepared_scene(scene: Scene) -> None:
     assert "run `monitor topics create`" in findings(scene)["broker"][1]
     assert "run `monitor db upgrade`" in findings(scene)["database"][1]
     scene.prepare()
-    found = findings(scene)
-    assert all(ok for ok, _ in found.values()), found
-    assert found.keys() == {"settings", "model", "rules", "database", "clock", "broker"}
+    results = findings(scene)
+    assert all(ok for ok, _ in results.values()), results
+    assert results.keys() == {"settings", "model", "rules", "database", "clock", "broker"}
 
 
 def test_the_doctor_reports_what_is_down_invalid_or_damaged(scene: Scene) -> None:
     nobody = f"127.0.0.1:{free_port()}"
     damaged = Path(shutil.copytree(SHIPPED_WEIGHTS, scene.folder / "weights"))
     (damaged / "en" / "model.safetensors").write_bytes(b"\0" * 1000)
-    found = findings(
+    results = findings(
         scene,
         MONITOR_KAFKA__BOOTSTRAP_SERVERS=nobody,
         MONITOR_DATABASE__URL=f"postgresql+psycopg://me:hunter2@{nobody}/x",
         MONITOR_MODELS__WEIGHTS=str(damaged),
     )
-    assert not found["broker"][0] and f"no broker answers at {nobody}" in found["broker"][1]
-    assert not found["database"][0] and "database.url" in found["database"][1]
-    assert not found["model"][0] and "model.safetensors is damaged" in found["model"][1]
-    assert "hunter2" not in str(found)
+    assert not results["broker"][0] and f"no broker answers at {nobody}" in results["broker"][1]
+    assert not results["database"][0] and "database.url" in results["database"][1]
+    assert not results["model"][0] and "model.safetensors is damaged" in results["model"][1]
+    assert "hunter2" not in str(results)
     wrong = findings(scene, MONITOR_DATABASE__URL="postgres://nonsense")
     assert list(wrong) == ["settings"]
     assert "MONITOR_DATABASE__URL" in wrong["settings"][1] and "allowed" in wrong["settings"][1]
@@ -87,7 +87,7 @@ def test_feed_reports_bad_rows_by_line_and_sends_the_rest(scene: Scene) -> None:
     scene.prepare()
     lines = [
         {"ts": 1653070860, "headline": "Rates rise"},
-        {"headline": "No stamp"},
+        {"headline": "No timestamp"},
         {"ts": 1653070861.5, "headline": "Rates fall"},
     ]
     text = "\n".join(map(json.dumps, lines)).encode()
@@ -98,7 +98,7 @@ def test_feed_reports_bad_rows_by_line_and_sends_the_rest(scene: Scene) -> None:
     assert done.stdout.startswith(f"2 sent to {scene.kafka.news}, 1 refused".encode())
 
 
-def test_sigterm_under_load_drains_and_a_second_worker_takes_over_without_a_repeat(
+def test_sigterm_under_load_drains_and_a_second_worker_takes_over_without_duplicates(
     scene: Scene, sent: Callable[[str, list[Any]], None]
 ) -> None:
     scene.prepare()
@@ -189,7 +189,7 @@ def test_a_recreated_topic_ends_the_process_and_the_next_start_reads_all_of_it(
     scene: Scene, sent: Callable[[str, list[Any]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene.prepare()
-    feed, monitor = SampleFeed("anew"), scene.start()
+    feed, monitor = SampleFeed("recreated"), scene.start()
     sent(scene.kafka.news, [feed.calm(datetime.now(UTC)).message for _ in range(5)])
     wait_until(lambda: documents(scene) == 5, 60, "the first documents")
     admin = KafkaAdminClient(bootstrap_servers=scene.kafka.bootstrap_servers)
@@ -237,8 +237,11 @@ def test_the_demo_fires_within_a_minute_and_resolves_within_three(tmp_path: Path
     started = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "monitor", "demo", "--plain", "--state", str(tmp_path)],
-        stderr=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | {"MONITOR_HTTP__PORT": str(port)},
-    )  # fmt: skip
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"MONITOR_HTTP__PORT": str(port)},
+    )
     seen: dict[str, float] = {}
     assert process.stderr is not None
     try:

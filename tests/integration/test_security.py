@@ -45,17 +45,22 @@ Send = Callable[[str, list[Any]], None]
 
 def by_password(secure: Kafka, certificates: Certificates) -> dict[str, str]:
     return {
-        "BOOTSTRAP_SERVERS": f"127.0.0.1:{secure.password_port}", "SECURITY_PROTOCOL": "sasl_ssl",
-        "USERNAME": SCRAM_USER, "PASSWORD": SCRAM_PASSWORD, "SSL_CA": str(certificates.authority),
-    }  # fmt: skip
+        "BOOTSTRAP_SERVERS": f"127.0.0.1:{secure.password_port}",
+        "SECURITY_PROTOCOL": "sasl_ssl",
+        "USERNAME": SCRAM_USER,
+        "PASSWORD": SCRAM_PASSWORD,
+        "SSL_CA": str(certificates.authority),
+    }
 
 
 def by_certificate(secure: Kafka, certificates: Certificates) -> dict[str, str]:
     return {
-        "BOOTSTRAP_SERVERS": f"127.0.0.1:{secure.certificate_port}", "SECURITY_PROTOCOL": "ssl",
-        "SSL_CA": str(certificates.authority), "SSL_CERT": str(certificates.client),
+        "BOOTSTRAP_SERVERS": f"127.0.0.1:{secure.certificate_port}",
+        "SECURITY_PROTOCOL": "ssl",
+        "SSL_CA": str(certificates.authority),
+        "SSL_CERT": str(certificates.client),
         "SSL_KEY": str(certificates.key(certificates.client)),
-    }  # fmt: skip
+    }
 
 
 def scene(secure: Kafka, postgres: Postgres, folder: Path, kafka: dict[str, str]) -> Scene:
@@ -92,7 +97,7 @@ def test_the_whole_path_works_over_tls(
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "error_text"),
     [
         ({"PASSWORD": "wrong-secret"}, "check kafka.username, kafka.password"),
         ({"SSL_CA": ""}, "TLS fails: [SSL: CERTIFICATE_VERIFY_FAILED]"),
@@ -103,7 +108,7 @@ def test_the_whole_path_works_over_tls(
 )
 def test_errors_say_what_is_wrong_and_show_no_password(
     wrong: dict[str, str],
-    told: str,
+    error_text: str,
     secure: Kafka,
     certificates: Certificates,
     postgres: Postgres,
@@ -112,9 +117,9 @@ def test_errors_say_what_is_wrong_and_show_no_password(
     kafka = by_password(secure, certificates) | wrong
     around = scene(secure, postgres, tmp_path, {key: value for key, value in kafka.items() if value})
     done = around.command("topics", "create")
-    said = (done.stderr + done.stdout).decode()
-    assert done.returncode in (1, 2) and told.lower() in said.lower(), said
-    assert SCRAM_PASSWORD not in said and "wrong-secret" not in said and "Traceback" not in said
+    output = (done.stderr + done.stdout).decode()
+    assert done.returncode in (1, 2) and error_text.lower() in output.lower(), output
+    assert SCRAM_PASSWORD not in output and "wrong-secret" not in output and "Traceback" not in output
 
 
 @pytest.fixture(scope="module")
@@ -137,21 +142,23 @@ def test_the_database_connection_works_over_tls(
     engine = create_engine(url)
     with engine.connect() as connection:
 
-        def asked(query: str) -> int:
+        def scalar(query: str) -> int:
             return int(connection.execute(text(query)).scalar_one())
 
-        wait_until(lambda: asked("SELECT count(*) FROM documents") == 50, 60, "the documents")
-        open_lines = (
+        wait_until(lambda: scalar("SELECT count(*) FROM documents") == 50, 60, "the documents")
+        connections = (
             "FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name LIKE 'sentiment%'"
         )
-        assert asked(f"SELECT count(*) {open_lines} AND ssl") == asked(f"SELECT count(*) {open_lines}") > 0
+        assert (
+            scalar(f"SELECT count(*) {connections} AND ssl") == scalar(f"SELECT count(*) {connections}") > 0
+        )
     engine.dispose()
     assert monitor.stop() == 0
     assert SCRAM_PASSWORD not in monitor.log.read_text()
 
 
 @pytest.mark.parametrize(
-    ("tls", "told"),
+    ("tls", "error_text"),
     [
         ({"sslmode": "disable"}, "no encryption"),
         ({"sslmode": "verify-full", "sslrootcert": "/nowhere.pem"}, "/nowhere.pem"),
@@ -159,10 +166,10 @@ def test_the_database_connection_works_over_tls(
     ],
 )
 def test_an_insecure_database_connection_is_refused_in_one_line(
-    tls: dict[str, str], told: str, secure_postgres: SecurePostgres, scene: Scene
+    tls: dict[str, str], error_text: str, secure_postgres: SecurePostgres, scene: Scene
 ) -> None:
     scene.environ["MONITOR_DATABASE__URL"] = secure_postgres.url(**tls)
     done = scene.command("db", "upgrade")
-    said = (done.stderr + done.stdout).decode()
-    assert done.returncode == 1 and told in said, said
-    assert SCRAM_PASSWORD not in said and "Traceback" not in said
+    output = (done.stderr + done.stdout).decode()
+    assert done.returncode == 1 and error_text in output, output
+    assert SCRAM_PASSWORD not in output and "Traceback" not in output

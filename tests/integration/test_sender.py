@@ -1,4 +1,4 @@
-"""What leaves for Kafka while the broker goes away and comes back."""
+"""Sending to Kafka while the broker stops and starts again."""
 
 import multiprocessing
 import shutil
@@ -31,14 +31,14 @@ def scenario() -> None:
         sender = KafkaSender(settings)
         assert sender.send([entry(1)]) == {1: None}
         kafka.stop()
-        told = sender.send([entry(2)])[2]
-        assert told and "no answer" in told
+        error_text = sender.send([entry(2)])[2]
+        assert error_text and "no answer" in error_text
         assert "no broker answers" in (sender.send([entry(2)])[2] or "")
         kafka.start()
         assert sender.send([entry(2)]) == {2: None}
-        found = sender.send([entry(3), huge(4)])
-        assert found[3] is None
-        assert found[4] and "MessageSizeTooLarge" in found[4]
+        errors = sender.send([entry(3), huge(4)])
+        assert errors[3] is None
+        assert errors[4] and "MessageSizeTooLarge" in errors[4]
         assert sender.send([entry(5, "k3")]) == {5: None}
         sender.close()
         keys = [key for key, _ in read_topic(kafka.bootstrap, "alerts", 4)]

@@ -36,9 +36,9 @@ def panels(file: Path) -> list[dict[str, Any]]:
 
 
 def annotations(file: Path) -> list[dict[str, Any]]:
-    """In the form of panels."""
-    found = json.loads(file.read_text())["annotations"].get("list") or []
-    return [{"title": one["name"], "targets": [one["target"]]} for one in found]
+    """The annotations of a dashboard, in the form of panels."""
+    entries = json.loads(file.read_text())["annotations"].get("list") or []
+    return [{"title": entry["name"], "targets": [entry["target"]]} for entry in entries]
 
 
 def test_the_shipped_dashboards_match_the_builder() -> None:
@@ -151,7 +151,7 @@ def numbers(prometheus: Prometheus, target: dict[str, Any]) -> bool:
     for name, value in VARIABLES.items():
         expr = expr.replace(name, value)
     if target.get("instant"):
-        found = [float(series["value"][1]) for series in prometheus.query(expr)]
+        values = [float(series["value"][1]) for series in prometheus.query(expr)]
     else:
-        found = [float(value) for series in prometheus.query(expr, 30) for _, value in series["values"]]
-    return any(math.isfinite(value) for value in found) or ("drift" in expr and bool(found))
+        values = [float(value) for series in prometheus.query(expr, 30) for _, value in series["values"]]
+    return any(math.isfinite(value) for value in values) or ("drift" in expr and bool(values))
