@@ -25,7 +25,7 @@ MAX_DOCUMENTS_PER_TRANSACTION = 10_000
 
 
 class BatchWriter:
-    """Writes batches, one at a time; `stopping` ends the wait for a database that is away."""
+    """Writes batches, one at a time; `stopping` ends the wait for a database that is down."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class BatchWriter:
     def _retry_while_away(self, documents: int, work: Callable[[], T]) -> T:
         """The result of `work`, retried without limit while the database is away.
 
-        `documents` is how many wait meanwhile, for the log.
+        `documents` is how many documents wait for it, for the log.
         """
 
         def on_failure(error: Exception) -> None:

@@ -1,7 +1,7 @@
 """A circuit breaker: it slows down a stream whose messages nearly all become dead letters.
 
-Without it a change of format on the senders' side would turn the whole backlog into dead letters within
-minutes.  Pure: it knows no clock.
+Without it, a producer that changes its format would turn the whole backlog into dead letters within minutes.
+It has no clock: the caller does the waiting.
 """
 
 from collections import deque
@@ -12,10 +12,9 @@ PAUSE_SECONDS = 60.0
 
 @dataclass
 class CircuitBreaker:
-    """Opens when at least `share` of the latest `window` messages (or a few more) was refused.
+    """Opens when at least `share` of the latest `window` messages (or slightly more) were refused.
 
-    While it is open, one batch may pass after each pause of `pause_seconds`; the first one with fewer
-    refusals closes it.
+    While it is open, one batch may pass every `pause_seconds`; the first with fewer refusals closes it.
     """
 
     share: float
@@ -27,7 +26,7 @@ class CircuitBreaker:
     _refused: int = 0
 
     def observe(self, messages: int, refused: int) -> None:
-        """Account for one batch: how many messages it had, and how many of them were refused."""
+        """Count one batch: how many messages it had, and how many of them were refused."""
         if self.is_open:
             if refused < self.share * messages:
                 self._close()

@@ -20,7 +20,7 @@ UNKNOWN = float("nan")
 
 
 class StreamMetrics:
-    """Every metric of the stream, by what it measures; every label value exists from the start."""
+    """Every metric of the stream, grouped by what it measures; every label value exists from the start."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Waiting for something that is away, and retrying with backoff.  It knows no database and no broker."""
+"""Retries with backoff, and logs outages.  Independent of what is retried."""
 
 import logging
 import random
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class StopRequested(StreamError):
-    """The monitor stops while something still waits; Kafka sends again what was not written."""
+    """The monitor stops while a batch still waits; Kafka delivers again what was not written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class RetryPolicy:
     seconds: float | None = None
 
     def pauses(self) -> Iterator[float]:
-        """The pauses in seconds, one after each failed attempt but the last that is allowed."""
+        """The pauses in seconds, one after each failed attempt except the last one allowed."""
         pause, failures = self.first_pause, 0
         while self.attempts is None or (failures := failures + 1) < self.attempts:
             yield pause * random.uniform(1.0 - self.jitter, 1.0)
@@ -40,26 +40,26 @@ class RetryPolicy:
 
 
 class Outage:
-    """Whether something is away now: logged once when it goes away and once when it is back."""
+    """Whether a dependency is down, logged once when it goes down and once when it is back."""
 
     def __init__(self, name: str, logger: logging.Logger, level: int = logging.ERROR) -> None:
-        """`name` says what is away, in the log; `level` is that of the first line, the second is INFO."""
+        """`name` names the dependency in the log; `level` is that of the first line, the second is INFO."""
         self._name, self._logger, self._level = name, logger, level
         self._reason: str | None = None
 
     @property
     def reason(self) -> str | None:
-        """The latest error; None while nothing is wrong."""
+        """The latest error; None if the dependency is up."""
         return self._reason
 
     def failed(self, error: Exception, action: str = "retrying") -> None:
-        """An attempt failed; `action` says, in the log, what is done about it."""
+        """Record a failed attempt; `action` says, in the log, what the caller does about it."""
         if self._reason is None:
             self._logger.log(self._level, "%s away, %s: %s", self._name, action, error)
         self._reason = error_text(error)
 
     def recovered(self) -> None:
-        """An attempt succeeded."""
+        """Record a successful attempt."""
         if self._reason is not None:
             self._logger.info("%s back", self._name)
         self._reason = None
@@ -76,9 +76,10 @@ def retry(
 ) -> T:
     """The result of `work`, called until it raises none of `errors`.
 
-    `on_failure` gets each of these errors before the pause, an `Outage`'s `failed` for one.  `wait` pauses
-    for some seconds and returns a true value to stop, as `threading.Event.wait` does.  `clock` gives seconds.
-    Raises the last error where the policy gives up, and StopRequested where `wait` says so.
+    `on_failure` gets each of these errors before the pause; `Outage.failed` is made for it.  `wait` pauses
+    for some seconds and returns a true value to stop, as `threading.Event.wait` does; `clock` returns
+    seconds.
+    Raises the last error if the policy gives up, and StopRequested if `wait` stops.
     """
     started, pauses = clock(), policy.pauses()
     while True:

@@ -1,9 +1,9 @@
-"""Reads bundles, makes batches of them, and has each batch classified and written, in order.
+"""Reads bundles from a source, groups them into batches, and has each batch classified and written in order.
 
-Plain asyncio over a `BundleSource`; `stream.kafka.faust_driver` is the real one.  While one batch is
-written the next two are classified, so that one is decoded while another one is in the network.  Batches
-are written one at a time and in order, and a bundle is acknowledged only once it is in SQL: the offsets in
-SQL are the ones that count, those in Kafka only say where to start reading.
+This is plain asyncio over a `BundleSource`; in production that is `stream.kafka.faust_driver`.  While one
+batch is written, the next two are classified, so that one is decoded while the other runs through the
+network.  Batches are written one at a time and in order.  A bundle is acknowledged only once it is in SQL:
+the offsets in SQL are authoritative, those in Kafka only say where to start reading.
 """
 
 import asyncio
@@ -28,22 +28,22 @@ Out = TypeVar("Out")
 DRAIN_SECONDS = 25.0
 LEAVE_SECONDS = 5.0
 OBSERVE_SECONDS = 2.0
-# One is in the network, one is decoded or waits for it.
+# One batch runs through the network; the other is decoded or waits for its turn.
 CLASSIFIED_AT_ONCE = 2
 
 
 class BundleReceiver(Protocol):
-    """What a source calls: the worker."""
+    """The side of the worker that a source calls."""
 
     async def receive(self, bundles: Sequence[Bundle]) -> None:
-        """Take over the bundles; returns once there is room for more."""
+        """Accept the bundles; returns once there is room for more."""
 
     def partitions_assigned(self, partitions: Collection[TopicPartition]) -> None:
-        """The consumer group was joined or rebalanced: these partitions are ours, and no others."""
+        """After joining or a rebalance: exactly these partitions belong to this worker."""
 
 
 class BundleSource(Protocol):
-    """Where bundles come from, and where they are acknowledged."""
+    """Delivers bundles and acknowledges them."""
 
     @property
     def generation(self) -> int:
@@ -51,22 +51,22 @@ class BundleSource(Protocol):
 
     @property
     def error(self) -> BaseException | None:
-        """What crashed it; None while it is well."""
+        """What crashed the source; None while it works."""
 
     async def run(self) -> None:
         """Join the consumer group and deliver bundles; returns when `error` is set."""
 
     def check(self) -> None:
-        """Raises BrokerError where no bundle can ever arrive any more."""
+        """Raises BrokerError if no bundle can arrive any more."""
 
     async def progress(self, seconds: float) -> dict[TopicPartition, PartitionProgress]:
-        """Of each partition that is ours; one whose progress is unknown within `seconds` is missing."""
+        """The progress of each assigned partition, if it is known within `seconds`."""
 
     async def acknowledge(self, bundle: Bundle) -> None:
-        """The bundle is in SQL."""
+        """Mark the bundle as written to SQL."""
 
     async def commit(self) -> None:
-        """Commit to Kafka what was acknowledged."""
+        """Commit the acknowledged offsets to Kafka."""
 
     async def stop(self) -> None:
         """Leave the consumer group."""
@@ -75,8 +75,8 @@ class BundleSource(Protocol):
 class Worker(Generic[T]):
     """Runs the stream until it is stopped or fails.
 
-    The watchdog reads, in monotonic seconds, when it joined the group, ended its last batch and last observed
-    its own progress; and `waiting` and `caught_up` of each partition, as `LagTracker` describes them.
+    For the watchdog, `joined_at`, `last_batch_at` and `observed_at` say when it joined the group, finished
+    its last batch and last observed its progress, in monotonic seconds.
     """
 
     def __init__(
@@ -87,10 +87,10 @@ class Worker(Generic[T]):
         write: Callable[[T], None],
         on_stopping: Callable[[], object],
     ) -> None:
-        """`connect` makes the source, within the running event loop.
+        """`connect` creates the source, and is called in the running event loop.
 
-        `classify` takes a batch and `write` its result, each in threads of their own.  `on_stopping` is
-        called when the worker begins to stop, so that neither of them keeps waiting for anything.
+        `classify` gets a batch and `write` gets its result, each in its own threads.  `on_stopping` is called
+        when the worker begins to stop, and must end their waits.
         """
         self._connect, self._settings = connect, settings
         self._classify, self._write, self._on_stopping = classify, write, on_stopping
@@ -123,7 +123,7 @@ class Worker(Generic[T]):
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish the batches in progress and leave the group.
 
-        Raises BrokerError where the group cannot be joined or the source ends, and what the pipeline raised.
+        Raises BrokerError if the group cannot be joined or the source ends, and whatever the pipeline raised.
         """
         source = self._connect(self)
         work = (source.run(), self._observe(source), self._process_batches(source), stop.wait())
@@ -160,7 +160,7 @@ class Worker(Generic[T]):
         log.info("partitions assigned: %s", names)
 
     async def _observe(self, source: BundleSource) -> None:
-        """Keep the lag and `observed_at` fresh.  Raises BrokerError where no bundle can arrive any more."""
+        """Keep the lag and `observed_at` up to date.  Raises BrokerError if no bundle can arrive any more."""
         while True:
             await asyncio.sleep(OBSERVE_SECONDS)
             source.check()
@@ -190,7 +190,7 @@ class Worker(Generic[T]):
     ) -> None:
         """Classify, write and acknowledge one batch.
 
-        Where the `previous` batch failed nothing is written: that would advance the offsets past it.
+        If the `previous` batch failed, nothing is written: that would advance the offsets past it.
         """
         records = [record for bundle in batch for record in bundle.records]
         self._being_classified += 1
@@ -233,7 +233,7 @@ class Worker(Generic[T]):
                 return batch
 
     async def _wait_for_change(self, seconds: float | None = None) -> None:
-        """Wait until bundles arrive or a batch was classified, or so long.  Raises what a batch raised."""
+        """Wait at most `seconds` for bundles or a classified batch.  Raises what a batch raised."""
         self._changed.clear()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), seconds)
@@ -252,7 +252,7 @@ class Worker(Generic[T]):
     def _take_batch(self, generation: int) -> Sequence[Bundle]:
         """Take from the queue what fits into one batch, in order.
 
-        Bundles from before a rebalance are dropped: whoever owns their partition now fetches them again.
+        Bundles from before a rebalance are dropped: the worker that owns their partition now fetches them.
         """
         batch: list[Bundle] = []
         documents = size = 0
@@ -286,7 +286,7 @@ async def _in_thread(pool: ThreadPoolExecutor, work: Callable[[In], Out], argume
 
 
 async def _try_within(seconds: float, work: Awaitable[object], description: str) -> None:
-    """Give up on work that fails or takes too long: the offsets in SQL are the ones that count."""
+    """Give up on work that fails or takes too long: only the offsets in SQL matter."""
     try:
         await asyncio.wait_for(work, seconds)
     except TimeoutError:

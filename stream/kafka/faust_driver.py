@@ -5,8 +5,8 @@ What it relies on, and why:
 - `noack_take`: every other way of taking messages acknowledges a batch that failed.
 - Concurrency 1: more would commit past messages that are still being processed.
 - Raw bytes: Faust acknowledges what it cannot decode.
-- An acknowledgement after the SQL commit: the offsets in SQL are the ones that count, those in Kafka only
-  say where to start reading.
+- An acknowledgement after the SQL commit: the offsets in SQL are authoritative, those in Kafka only say
+  where to start reading.
 - Bundles: Faust spends more time on each message than all later stages together, so the messages that one
   fetch returns of a partition pass through it as one.
 """
@@ -32,7 +32,7 @@ from stream.lag import PartitionProgress
 from stream.settings import StreamSettings
 from stream.worker import BundleReceiver
 
-# Most bundles in Faust's queue, where each may hold a single message; `InFlightLimit` bounds large ones.
+# Maximum number of bundles in Faust's queue.  It bounds small ones; `InFlightLimit` bounds large ones.
 MAX_QUEUED_BUNDLES = 512
 # Each take costs a round of the event loop: take up to this many bundles, or those that arrive within this
 # time.
@@ -41,7 +41,7 @@ Records = list[ConsumerRecord[bytes, bytes]]
 
 
 class BundleMessage(ConsumerMessage):  # type: ignore[misc]
-    """Consecutive messages of one partition, in the place of the first."""
+    """Consecutive messages of one partition, presented to Faust as the first of them."""
 
     __slots__ = ("bytes", "documents", "records")
 
@@ -117,7 +117,7 @@ class InFlightLimit:
             self._app.consumer.on_buffer_full(message.tp)
 
     def remove(self, message: BundleMessage) -> None:
-        """It is in SQL."""
+        """The message is in SQL."""
         self._bytes -= self._sizes.pop((message.tp, message.offset), 0)
         if self._paused and self._bytes <= self._max_bytes // 2:
             for paused in self._paused:
@@ -132,24 +132,24 @@ class InFlightLimit:
 
 
 class Receipt(NamedTuple):
-    """What acknowledges a bundle."""
+    """What Faust needs to acknowledge a bundle."""
 
     stream: StreamT[bytes]
     event: EventT[bytes]
 
 
 class FaustSource:
-    """Bundles of both topics, by a Faust app; to be made within the running event loop."""
+    """Delivers bundles of both topics with a Faust app; created in the running event loop."""
 
     def __init__(self, kafka: KafkaSettings, stream: StreamSettings, receiver: BundleReceiver) -> None:
         self._receiver = receiver
         self._written: dict[TP, int] = {}
-        # Faust makes this folder when it starts, although nothing here keeps anything in it.
+        # Faust creates this folder at its start, although nothing is stored in it.
         self._folder = tempfile.TemporaryDirectory(prefix="sentiment-monitor-")
         self._app = app = _build_app(kafka, stream, self._folder.name)
         self._in_flight = InFlightLimit(app, stream.in_hand_bytes)
         self._count_incoming_bundles()
-        # The transport makes the consumer, which keeps `on_message` as it is then.
+        # The transport creates the consumer, which keeps the `on_message` that it finds at that time.
         app.transport = BundleTransport(app.conf.broker_consumer, app, loop=app.loop)
         app.consumer.fetcher, app.consumer.written = BundleFetcher(stream), self._written
         app.on_partitions_assigned.connect(self._on_assigned)
@@ -211,7 +211,10 @@ class FaustSource:
             self._folder.cleanup()
 
     def check(self) -> None:
-        """Raises BrokerError where the group refused us for good or the agent ended: Faust would live on."""
+        """Raises BrokerError if the group rejected this worker for good, or the agent ended.
+
+        Faust itself would keep running without reading anything.
+        """
         consumer = getattr(self._app.consumer._thread, "_consumer", None)
         if (coordinator := getattr(consumer, "_coordinator", None)) is not None:
             task = getattr(coordinator, "_coordination_task", None)
@@ -225,7 +228,7 @@ class FaustSource:
                 raise BrokerError(f"the agent {agent.name} ended although nobody stopped it")
 
     async def progress(self, seconds: float) -> dict[TopicPartition, PartitionProgress]:
-        """Of each assigned partition whose position and end are known within `seconds`."""
+        """The progress of each assigned partition whose position and end are known within `seconds`."""
         progress: dict[TopicPartition, PartitionProgress] = {}
         for tp in self._app.consumer.assignment():
             if (state := await self._progress_of(tp, seconds)) is not None:
@@ -286,7 +289,7 @@ def _build_app(kafka: KafkaSettings, stream: StreamSettings, folder: str) -> fau
         consumer_auto_offset_reset="earliest",
         broker_commit_interval=1.0,
         broker_max_poll_records=min(2000, 2 * stream.batch_documents),
-        # A database may be away for hours: the watchdog, not the broker, ends what is stuck.
+        # The database may be down for hours: the watchdog, not the broker, ends a stuck worker.
         broker_max_poll_interval=86_400.0,
         broker_session_timeout=float(kafka.session_seconds),
         broker_heartbeat_interval=min(3.0, kafka.session_seconds / 4),

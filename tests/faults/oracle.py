@@ -107,7 +107,9 @@ def generate_messages(seed: int, documents: int, partitions: int, now: datetime)
             messages.append(InputMessage(old.kind, draw.randrange(partitions), old.value, old.reason))
         if draw.random() < 0.04:
             bad_reason, bad = draw.choice(BAD)
-            messages.append(InputMessage(draw.choice(list(Kind)), draw.randrange(partitions), bad, bad_reason))
+            messages.append(
+                InputMessage(draw.choice(list(Kind)), draw.randrange(partitions), bad, bad_reason)
+            )
     return messages
 
 

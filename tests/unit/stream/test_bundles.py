@@ -16,7 +16,7 @@ SPLITS = [
     ("nothing", [], []),
     ("everything that fits goes together", [3, 3, 4], [[3, 3, 4]]),
     ("a message that does not fit begins the next part", [6, 5, 5, 1], [[6], [5, 5], [1]]),
-    ("a message longer than a batch goes alone", [2, 30, 2], [[2], [30], [2]]),
+    ("a message larger than a batch is a part of its own", [2, 30, 2], [[2], [30], [2]]),
     ("messages without a value have no size", [0, 10, 0, 1], [[0, 10, 0], [1]]),
     ("a part holds at most max_documents messages", [1, 1, 1, 1, 1], [[1, 1, 1, 1], [1]]),
 ]

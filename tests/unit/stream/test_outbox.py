@@ -1,4 +1,4 @@
-"""The outbox on both databases: the order of a lane, retries, and pages that must wait."""
+"""The outbox on both databases: order, retries, and pages that must wait."""
 
 import zlib
 from datetime import timedelta
@@ -18,8 +18,8 @@ TARGETS = ["webhook:a", "webhook:b"]
 
 def test_messages_of_an_older_version_in_the_outbox_are_decoded() -> None:
     body = b'[{"key": "k", "value": {"x": 1}}]'
-    for stored in (body, zlib.compress(body)):
-        assert decode_messages(stored) == [KafkaMessage("k", b'{"x": 1}')]
+    for stored_body in (body, zlib.compress(body)):
+        assert decode_messages(stored_body) == [KafkaMessage("k", b'{"x": 1}')]
 
 
 def test_a_failed_message_waits_and_the_order_of_its_target_is_kept(store: Store) -> None:
@@ -35,11 +35,11 @@ def test_a_failed_message_waits_and_the_order_of_its_target_is_kept(store: Store
     assert outbox.due(["kafka:alerts"], later, 10) == []
 
 
-def test_a_page_that_must_wait_holds_up_only_its_own_lane(store: Store) -> None:
+def test_a_page_that_must_wait_delays_only_the_pages_of_its_own_rule(store: Store) -> None:
     later = NOW + timedelta(minutes=5)
     with database.writing(store.engine) as connection:
-        held = OutboundMessage("webhook:a", b"1", "ticket rule", None, later)
-        enqueue(connection, [held, OutboundMessage("webhook:a", b"2", "ticket rule")], NOW)
+        delayed = OutboundMessage("webhook:a", b"1", "ticket rule", None, later)
+        enqueue(connection, [delayed, OutboundMessage("webhook:a", b"2", "ticket rule")], NOW)
         enqueue(connection, [OutboundMessage("webhook:a", b"3", "page rule")], NOW)
     outbox = Outbox(store.engine)
     assert [entry.body for entry in outbox.due(TARGETS, NOW, 10)] == [b"3"]

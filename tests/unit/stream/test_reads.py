@@ -99,8 +99,8 @@ def test_sql_and_the_backtest_in_memory_give_the_rules_the_same(store: Store) ->
 def test_late_windows_and_the_last_document_of_each_source_are_found(store: Store) -> None:
     # The last moment of its window.
     early = (NOW - timedelta(hours=2)).replace(second=59, microsecond=700_000)
-    for offset, (id_, stamp) in enumerate({"a": early, "b": NOW}.items()):
-        write(store, classified(id_, offset, at=stamp))
+    for offset, (id_, published_at) in enumerate({"a": early, "b": NOW}.items()):
+        write(store, classified(id_, offset, at=published_at))
     assert store.reads.late_windows(NOW, NOW - timedelta(hours=1)) == [early.replace(second=0, microsecond=0)]
     hour, minute = timedelta(hours=1), timedelta(minutes=1)
     (window,) = store.reads.sums_by_window(early - hour, NOW - hour, minute, Selection(("wire",)))

@@ -56,15 +56,15 @@ def test_wrong_hours_and_days_are_corrected(store: Store) -> None:
             assert connection.scalar(total) == sum(n for n, _, _ in sums_by_topic(store).values())
 
 
-def test_missing_documents_are_restored_and_known_ones_are_not_counted_again(store: Store) -> None:
+def test_missing_documents_are_restored_and_stored_ones_are_not_counted_again(store: Store) -> None:
     write_thirty(store)
     before = sums_by_topic(store)
     position = MessagePosition(Kind.NEWS, Partition("c", "news", 0), 3, b"{}")
     missing = Document("new", Kind.NEWS, "wire", NOW, title="plain news")
-    known = Document("d000", Kind.NEWS, "wire", NOW, title="rate cut")
+    stored = Document("d000", Kind.NEWS, "wire", NOW, title="rate cut")
     items = [
         ClassifiedDocument(position, document, predict_with("one", document.title))
-        for document in (missing, known)
+        for document in (missing, stored)
     ]
     assert [item.document.id for item in store.restore(items, no_messages, NOW)] == ["new"]
     n, negative, total = before["Macro", 0]

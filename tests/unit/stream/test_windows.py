@@ -11,8 +11,8 @@ from tests.unit.stream.samples import NOW, classified, write
 
 
 def test_hours_and_days_are_the_sums_of_their_base_windows(store: Store) -> None:
-    stamps = [NOW + timedelta(minutes=minutes) for minutes in (0, 1, 59, 61, 700, 1500, 2900, 2901, 4400)]
-    documents = [classified(f"d{n}", n, score=-n / 10, at=at) for n, at in enumerate(stamps)]
+    times = [NOW + timedelta(minutes=minutes) for minutes in (0, 1, 59, 61, 700, 1500, 2900, 2901, 4400)]
+    documents = [classified(f"d{n}", n, score=-n / 10, at=at) for n, at in enumerate(times)]
     write(store, *documents[:6])
     write(store, *documents[6:], *documents[:2])
     midnight = NOW.replace(hour=0, minute=0, second=0)
@@ -20,7 +20,7 @@ def test_hours_and_days_are_the_sums_of_their_base_windows(store: Store) -> None
     for start in (*edges, edges[0] + timedelta(minutes=1)):
         for hours in (1, 23.5, 24, 36, 80):
             end = start + timedelta(hours=hours)
-            inside = [d.score or 0 for d, at in zip(documents, stamps, strict=True) if start <= at < end]
+            inside = [d.score or 0 for d, at in zip(documents, times, strict=True) if start <= at < end]
             assert sum(a.score_sum for a in store.reads.sums(start, end)) == sum(inside)
             for width in (timedelta(minutes=1), timedelta(hours=1), timedelta(hours=6), timedelta(days=1)):
                 windows = store.reads.sums_by_window(start, end, width)
