@@ -21,7 +21,9 @@ POOL_BATCHES = 50
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """Tokenised rows.  For each task, `allowed` and `among` are bool [rows, labels] and `known` [rows].
+    """Tokenised rows and their labels.
+
+    For each task, `allowed` and `among` are bool [rows, labels] and `has_label` is bool [rows].
 
     `teacher` [rows, labels] are a teacher's probabilities, NaN for rows it was not asked about; empty without
     a teacher.  `target_text` [targets], `target_spans` [targets, tokens], `target_allowed`
@@ -31,7 +33,7 @@ class TrainingBatch:
     inputs: Inputs
     allowed: dict[str, Tensor]
     among: dict[str, Tensor]
-    known: dict[str, Tensor]
+    has_label: dict[str, Tensor]
     teacher: dict[str, Tensor]
     target_text: Tensor
     target_spans: Tensor
@@ -64,17 +66,17 @@ class BatchBuilder:
         rows = [self.rows[i] for i in positions]
         encodings = self.network.tokenizer.encode_batch([self._text(row) for row in rows])
         inputs = self.network.inputs(encodings).to(self.device)
-        allowed, among, known, teacher = {}, {}, {}, {}
+        allowed, among, has_label, teacher = {}, {}, {}, {}
         for task, names in self.network.labels.items():
             labels = [row.labels.get(task) for row in rows]
             allowed[task] = self._mask(task, [label.names if label else () for label in labels])
             among[task] = self._mask(task, [(label.among or names) if label else names for label in labels])
-            known[task] = allowed[task].any(-1)
+            has_label[task] = allowed[task].any(-1)
             if task in self.teacher:
                 probabilities = self.teacher[task][list(positions)]
                 teacher[task] = torch.from_numpy(probabilities).float().to(self.device)
         targets = self._targets(rows, encodings, inputs.ids.shape[1])
-        return TrainingBatch(inputs, allowed, among, known, teacher, *targets)
+        return TrainingBatch(inputs, allowed, among, has_label, teacher, *targets)
 
     def _text(self, row: Row) -> str:
         """The row's text, edited unless targets point into it."""

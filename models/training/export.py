@@ -31,14 +31,14 @@ class EncoderOnly(nn.Module):
 
 
 def export(folder: Path, rows: Sequence[Row] = ()) -> list[Path]:
-    """Write `encoder.onnx` into each part of the model in `folder`; returns the files written.
+    """Write `encoder.onnx` into each part of the model in `folder`; returns the paths.
 
     The token vectors must agree with the part's own.  With labelled `rows`, the export must also not cost
     more than MAX_LOSS points of macro-F1.  Raises WeightsError.
     """
     for library in ("onnx_ir", "onnxscript"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    written = []
+    paths = []
     for part in artifact.load(folder).parts:
         path = folder / part.info.folder / ENCODER
         _export_encoder(part, path)
@@ -47,15 +47,15 @@ def export(folder: Path, rows: Sequence[Row] = ()) -> list[Path]:
         except WeightsError:
             path.unlink()
             raise
-        written.append(path)
-    return written
+        paths.append(path)
+    return paths
 
 
 def _export_encoder(part: artifact.Part, path: Path) -> None:
     encoder: Any = part.network.classifier.encoder
     encoder.set_attn_implementation("eager")
     ids = torch.ones(2, 8, dtype=torch.long)
-    # With a mask of ones alone the export would leave the mask out.
+    # The mask needs a zero: the exporter drops a mask that is all ones.
     attend = torch.tensor([[1] * 8, [1] * 4 + [0] * 4])
     axes = {0: torch.export.Dim("windows"), 1: torch.export.Dim("tokens", max=part.info.max_tokens)}
     program = torch.onnx.export(

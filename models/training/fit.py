@@ -49,15 +49,15 @@ class Trainer:
         self.device = compute_device(options.device)
         self.half = compute_dtype(options.dtype, self.device) is torch.bfloat16
         network.classifier.to(self.device)
-        self.trained: list[Tensor] = [p for p in self.classifier.parameters() if p.requires_grad]
-        self.ema = [p.detach().clone() for p in self.trained]
+        self.trainable: list[Tensor] = [p for p in self.classifier.parameters() if p.requires_grad]
+        self.ema = [p.detach().clone() for p in self.trainable]
         weights = class_weights(network.labels, rows) if options.class_weights else {}
         self.weights = {task: weight.to(self.device) for task, weight in weights.items()}
         self.rng = random.Random(options.seed)
         self.builder = BatchBuilder(network, rows, teacher or {}, self.device, options.augmentation, self.rng)
         self.lengths = [len(e.ids) for e in network.tokenizer.encode_batch([row.text for row in rows])]
         self.steps = math.ceil(len(rows) / options.batch_size) * options.epochs
-        self.optimizer = adamw(self.trained, options)
+        self.optimizer = adamw(self.trainable, options)
         self.schedule = warmup_then_linear(self.optimizer, self.steps, options.warmup)
         self.epoch, self.step, self.epochs_without_gain = 0, 0, 0
         self.best_score: float = -1.0
@@ -116,7 +116,7 @@ class Trainer:
         loss = self._loss(batch)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.trained, MAX_GRADIENT_NORM)
+        nn.utils.clip_grad_norm_(self.trainable, MAX_GRADIENT_NORM)
         self.optimizer.step()
         self.schedule.step()
         encoder: Any = self.classifier.encoder
@@ -141,15 +141,15 @@ class Trainer:
 
         The label counts in full if the teacher was not asked about a row.
         """
-        known, share, loss = batch.known[task], self.options.teacher_share, logits.new_zeros(())
+        has_label, share, loss = batch.has_label[task], self.options.teacher_share, logits.new_zeros(())
         teacher = batch.teacher.get(task, logits.new_full(logits.shape, float("nan")))
         has_teacher = teacher[:, 0].isfinite()
-        if known.any():
-            allowed, among = batch.allowed[task][known], batch.among[task][known]
-            row_losses = allowed_loss(logits[known], allowed, among, self.options.label_smoothing)
+        if has_label.any():
+            allowed, among = batch.allowed[task][has_label], batch.among[task][has_label]
+            row_losses = allowed_loss(logits[has_label], allowed, among, self.options.label_smoothing)
             if task in self.weights:
                 row_losses = row_losses * (allowed * self.weights[task]).sum(-1) / allowed.sum(-1)
-            loss = loss + (row_losses * torch.where(has_teacher[known], 1 - share, 1.0)).mean()
+            loss = loss + (row_losses * torch.where(has_teacher[has_label], 1 - share, 1.0)).mean()
         if has_teacher.any():
             temperature = self.options.teacher_temperature
             distilled = distillation_loss(logits[has_teacher], teacher[has_teacher], temperature)
@@ -173,12 +173,12 @@ class Trainer:
         Averaged weights do better than the last ones (Polyak and Juditsky 1992).
         """
         decay = min(self.options.averaging, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(self.ema, self.trained, 1 - decay)
+        torch._foreach_lerp_(self.ema, self.trainable, 1 - decay)
 
     @torch.no_grad()
     def _swap_in_ema(self) -> None:
         """Exchange the trained weights and their moving average, which is what is scored and kept."""
-        for weight, average in zip(self.trained, self.ema, strict=True):
+        for weight, average in zip(self.trainable, self.ema, strict=True):
             backup = weight.clone()
             weight.copy_(average)
             average.copy_(backup)

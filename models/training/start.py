@@ -48,7 +48,7 @@ def load_start(options: TrainingOptions, rows: Sequence[Row]) -> Start:
         start = _from_trained_model(options, base, rows)
     else:
         start = _from_bare_encoder(options, rows)
-    start = _trimmed(options, start, [row.text for row in rows])
+    start = _trim(options, start, [row.text for row in rows])
     encoder: Any = start.network.classifier.encoder
     if options.frozen:
         encoder.embeddings.requires_grad_(False)
@@ -61,7 +61,7 @@ def load_start(options: TrainingOptions, rows: Sequence[Row]) -> Start:
     return start
 
 
-def _trimmed(options: TrainingOptions, start: Start, texts: Sequence[str]) -> Start:
+def _trim(options: TrainingOptions, start: Start, texts: Sequence[str]) -> Start:
     """Drop layers and word vectors as the options say."""
     network = start.network
     encoder: Any = network.classifier.encoder

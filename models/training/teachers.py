@@ -29,13 +29,13 @@ def teacher_probabilities(
     """
     if not options.teachers:
         return {}
-    asked = [i for i, row in enumerate(rows) if set(labels) - set(row.labels)]
-    texts = [rows[i].text for i in asked]
+    to_label = [i for i, row in enumerate(rows) if set(labels) - set(row.labels)]
+    texts = [rows[i].text for i in to_label]
     answers = [_cached_probabilities(options, folder, labels, texts, progress) for folder in options.teachers]
     results = {}
     for task, names in labels.items():
         results[task] = np.full((len(rows), len(names)), np.nan, np.float32)
-        results[task][asked] = np.mean([answer[task] for answer in answers], axis=0)
+        results[task][to_label] = np.mean([answer[task] for answer in answers], axis=0)
     return results
 
 

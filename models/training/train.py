@@ -58,10 +58,10 @@ class TrainingResult:
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """The rows of a run: `labelled` ones, all that are trained on (`seen`), and those held out (`valid`)."""
+    """The rows of a run.  `training` are the `labelled` rows and, with a teacher, unlabelled ones."""
 
     labelled: Sequence[Row]
-    seen: Sequence[Row]
+    training: Sequence[Row]
     valid: Sequence[Row]
 
 
@@ -74,8 +74,8 @@ def train(
 ) -> TrainingResult:
     """Train on `rows` and write a model to options.out; its card names the `sources`.
 
-    The best epoch is chosen on `valid`, or on a held-out part of `rows`.  Raises DataError, and WeightsError,
-    also if int8, bfloat16 or fewer layers cost more than options.max_loss points.
+    The best epoch is selected on `valid`, or on a held-out part of `rows`.  Raises DataError and
+    WeightsError, also if int8, bfloat16 or fewer layers cost more than options.max_loss points.
     """
     started = time.monotonic()
     split_rows = _split_rows(options, rows, valid)
@@ -89,7 +89,7 @@ def train(
         check_against_teachers(options, start.network, split_rows.valid, progress)
     info, part = _write_model(options, start, split_rows, sources)
     result = TrainingResult(info, part, len(leaks), runs, best, time.monotonic() - started)
-    card = model_card(options, result, split_rows.seen, sources, start.size)
+    card = model_card(options, result, split_rows.training, sources, start.size)
     (options.out / "README.md").write_text(card, encoding="utf-8")
     delete_cache(options.out)
     for path in options.out.glob("checkpoint-*.pt"):
@@ -121,9 +121,9 @@ def run_seeds(
         start = load_start(options, [*rows.labelled, *rows.valid])
         network = start.network
         if teacher is None:
-            teacher = teacher_probabilities(options, network.labels, rows.seen, progress)
+            teacher = teacher_probabilities(options, network.labels, rows.training, progress)
         checkpoint = options.out / f"checkpoint-{seed}.pt"
-        trainer = Trainer(replace(options.fit, seed=seed), network, rows.seen, teacher, checkpoint)
+        trainer = Trainer(replace(options.fit, seed=seed), network, rows.training, teacher, checkpoint)
         score = partial(held_out_score, valid=rows.valid, device=trainer.device, half=trainer.half)
         trainer.run(score, progress, options.out / "logs" / f"seed-{seed}")
         network.classifier.cpu()
@@ -189,7 +189,7 @@ def _write_model(
     part = msgspec.structs.replace(
         part,
         data={source.file.name: fingerprint(source.file) for source in sources},
-        target_sentiment=start.target_sentiment or teaches_target_sentiment(rows.seen),
+        target_sentiment=start.target_sentiment or teaches_target_sentiment(rows.training),
     )
     parts = (part, *copy_other_parts(options, start))
     labels = dict(start.network.labels)

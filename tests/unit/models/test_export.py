@@ -1,4 +1,4 @@
-"""The encoder on other runtimes says what it says in torch."""
+"""Exported encoders give the same predictions as PyTorch."""
 
 from pathlib import Path
 
@@ -28,34 +28,37 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("export") / "model"
     shutil.copytree(SHIPPED_WEIGHTS, folder)
-    written = exporting.export(folder)
-    assert [path.parent.name for path in written] == [p.folder for p in artifact.read_info(folder).parts]
+    paths = exporting.export(folder)
+    assert [path.parent.name for path in paths] == [p.folder for p in artifact.read_info(folder).parts]
     return folder
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_every_runtime_gives_the_same_answers(exported: Path, backend: str) -> None:
+def test_each_runtime_gives_the_same_labels_as_pytorch(exported: Path, backend: str) -> None:
     pytest.importorskip(backend)
-    plain = Engine.load(ModelSettings(weights=exported, dtype="float32", device="cpu"))
+    pytorch = Engine.load(ModelSettings(weights=exported, dtype="float32", device="cpu"))
     other = Engine.load(ModelSettings(weights=exported, backend=backend))  # type: ignore[arg-type]
-    for here, there in zip(plain.classify(TEXTS), other.classify(TEXTS), strict=True):
-        assert (here.topic, here.sentiment, here.windows) == (there.topic, there.sentiment, there.windows)
-        assert here.score == pytest.approx(there.score, abs=0.01)
-    assert explain(other, TEXTS[0], method="gradient").words, "gradients are the network's own"
+    for expected, actual in zip(pytorch.classify(TEXTS), other.classify(TEXTS), strict=True):
+        assert (actual.topic, actual.sentiment, actual.windows) == (
+            expected.topic,
+            expected.sentiment,
+            expected.windows,
+        )
+        assert expected.score == pytest.approx(actual.score, abs=0.01)
+    assert explain(other, TEXTS[0], method="gradient").words, "gradients are computed by PyTorch"
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_an_export_that_answers_differently_is_removed(exported: Path, tmp_path: Path) -> None:
+def test_an_export_with_other_token_vectors_is_an_error(exported: Path, tmp_path: Path) -> None:
     part = artifact.load(exported).parts[0]
     path = tmp_path / "encoder.onnx"
     path.write_bytes((exported / part.info.folder / "encoder.onnx").read_bytes())
+    part.network.classifier.encoder.get_input_embeddings().weight.data.neg_()  # type: ignore[operator,union-attr]
     with pytest.raises(WeightsError, match="the exported encoder is off by"):
-        broken = artifact.load(exported).parts[0]
-        broken.classifier.encoder.get_input_embeddings().weight.data.neg_()  # type: ignore[operator,union-attr]
-        exporting.check_export(broken, path)
+        exporting.check_export(part, path)
 
 
-def test_a_backend_without_an_export_says_what_to_do() -> None:
+def test_the_error_for_a_missing_export_names_the_export_command() -> None:
     with pytest.raises(WeightsError, match="monitor models export"):
         Engine.load(ModelSettings(backend="onnxruntime"))

@@ -1,4 +1,4 @@
-"""Versions on disk, and which of them runs."""
+"""The registry of trained models: versions, and which one is current."""
 
 import shutil
 from pathlib import Path
@@ -12,16 +12,16 @@ from models.settings import SHIPPED_WEIGHTS, ModelSettings
 
 
 @pytest.fixture
-def two(tmp_path: Path) -> tuple[Path, str]:
-    """A registry with the shipped model in it."""
+def registry_with_version(tmp_path: Path) -> tuple[Path, str]:
+    """A registry folder with the shipped model, and its version."""
     info = artifact.read_info(SHIPPED_WEIGHTS)
     shutil.copytree(SHIPPED_WEIGHTS, tmp_path / "work")
     registry.add(tmp_path, tmp_path / "work", info)
     return tmp_path, info.version
 
 
-def test_what_was_promoted_is_what_runs(two: tuple[Path, str]) -> None:
-    folder, version = two
+def test_the_engine_loads_the_promoted_version(registry_with_version: tuple[Path, str]) -> None:
+    folder, version = registry_with_version
     assert [info.version for info in registry.versions(folder)] == [version]
     with pytest.raises(WeightsError, match="nothing promoted"):
         Engine.load(ModelSettings(weights=folder))
@@ -30,8 +30,8 @@ def test_what_was_promoted_is_what_runs(two: tuple[Path, str]) -> None:
     assert Engine.load(ModelSettings(weights=folder)).info.version == version
 
 
-def test_a_version_that_is_not_there_or_broken_is_not_promoted(two: tuple[Path, str]) -> None:
-    folder, version = two
+def test_a_missing_or_damaged_version_is_not_promoted(registry_with_version: tuple[Path, str]) -> None:
+    folder, version = registry_with_version
     with pytest.raises(WeightsError, match=f"it has: {version}"):
         registry.promote(folder, "../elsewhere", Engine.verify)
     (folder / version / "en" / "model.safetensors").write_bytes(b"broken")
@@ -40,15 +40,15 @@ def test_a_version_that_is_not_there_or_broken_is_not_promoted(two: tuple[Path, 
     assert registry.current(folder) is None
 
 
-def test_the_same_model_twice_is_refused(two: tuple[Path, str]) -> None:
-    folder, _ = two
+def test_adding_a_version_twice_is_an_error(registry_with_version: tuple[Path, str]) -> None:
+    folder, _ = registry_with_version
     shutil.copytree(SHIPPED_WEIGHTS, folder / "work")
     with pytest.raises(WeightsError, match="there already"):
         registry.add(folder, folder / "work", artifact.read_info(SHIPPED_WEIGHTS))
 
 
-def test_a_name_that_leads_out_of_the_registry_is_refused(two: tuple[Path, str]) -> None:
-    folder, _ = two
+def test_a_current_version_outside_the_registry_is_an_error(registry_with_version: tuple[Path, str]) -> None:
+    folder, _ = registry_with_version
     (folder / registry.CURRENT).write_text("../../etc\n")
     with pytest.raises(WeightsError, match="names no version"):
         registry.resolve(folder)

@@ -1,0 +1,125 @@
+"""Labelled rows from files and recipes."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models.data.dataset import Row, near_duplicates, read_recipe, read_rows, read_source
+from models.errors import DataError
+from models.training.train import report_leaks
+
+
+def write(path: Path, *lines: object) -> Path:
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
+    return path
+
+
+def texts_and_labels(rows: Sequence[Row]) -> list[tuple[str, dict[str, tuple[str, ...]]]]:
+    return [(row.text, {task: label.names for task, label in row.labels.items()}) for row in rows]
+
+
+def test_rows_are_read_from_json_lines_and_csv_with_mapped_columns(tmp_path: Path) -> None:
+    first = write(
+        tmp_path / "a.jsonl",
+        {"title": "Up", "text": "a lot", "mood": "positive"},
+        "",
+        {"text": "x", "topic": ["IPO", "Earnings"]},
+    )
+    second = write(tmp_path / "b.csv", "text,mood", '"one, two",negative')
+    assert texts_and_labels(read_rows([first, second], {"sentiment": "mood"})) == [
+        ("Up\na lot", {"sentiment": ("positive",)}),
+        ("x", {"topic": ("IPO", "Earnings")}),
+        ("one, two", {"sentiment": ("negative",)}),
+    ]
+    with pytest.raises(DataError, match="'mood' is no field"):
+        read_rows([second], {"mood": "sentiment"})
+
+
+def test_entities_are_targets_and_give_the_text_their_sentiment_if_they_agree(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "e.jsonl",
+        {"text": "A and B up", "entities": {"A": "positive", "B": "positive", "Missing": "positive"}},
+        {"text": "A mixed B", "entities": {"A": "positive", "B": "negative"}},
+        {"text": "A bad B", "entities": ["A", "B"], "negative_entities": ["B"]},
+    )
+    same, mixed, partly_negative = read_rows([file])
+    assert texts_and_labels([same, mixed, partly_negative])[0][1] == {"sentiment": ("positive",)}
+    assert mixed.labels == {} and partly_negative.labels == {}
+    assert [(t.start, t.end, t.label.names) for t in mixed.targets] == [
+        (0, 1, ("positive",)),
+        (8, 9, ("negative",)),
+    ]
+    assert [t.label.names for t in partly_negative.targets] == [("positive", "neutral"), ("negative",)]
+
+
+def test_a_recipe_maps_values_to_sets_of_labels_and_keeps_rows_back(tmp_path: Path) -> None:
+    write(
+        tmp_path / "n.jsonl",
+        *[{"text": f"text {i}", "tags": ["oil", "here"], "bad": i % 2 == 0} for i in range(200)],
+    )
+    recipe = write(
+        tmp_path / "r.yaml",
+        "sources:",
+        "  - file: n.jsonl",
+        "    keep_back: 0.2",
+        "    topic: {column: tags, values: {oil: [Energy, Markets]}}",
+        "    sentiment: {column: bad, values: {'true': [negative], 'false': [neutral, positive]}}",
+    )
+    (source,) = read_recipe(recipe).sources
+    training, kept_back = read_source(source), read_source(source, kept_back=True)
+    assert len(training) + len(kept_back) == 200 and 20 < len(kept_back) < 60
+    assert not {row.text for row in training} & {row.text for row in kept_back}
+    assert training[0].labels["topic"].names == ("Energy", "Markets")
+    assert {row.labels["sentiment"].names for row in training} == {("negative",), ("neutral", "positive")}
+
+
+def test_an_error_in_a_recipe_names_the_file_and_the_field(tmp_path: Path) -> None:
+    recipe = write(tmp_path / "r.yaml", "sources:", "  - {file: a.jsonl, sorce: x}")
+    with pytest.raises(DataError, match=r"r\.yaml: sources\.0\.sorce"):
+        read_recipe(recipe)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", r"f\.jsonl:2: not JSON"),
+        ("[]", r"f\.jsonl:2: an object was expected"),
+        ({"sentiment": "positive"}, r"f\.jsonl:2: no text"),
+        ({"text": 5, "sentiment": "positive"}, r"f\.jsonl:2: text must be a string, not 5"),
+        ({"text": "x", "sentiment": "bullish"}, r"f\.jsonl:2: sentiment 'bullish' is none of positive"),
+    ],
+)
+def test_an_error_in_a_row_names_the_file_and_the_line(tmp_path: Path, line: object, message: str) -> None:
+    file = write(tmp_path / "f.jsonl", {"text": "fine", "sentiment": "neutral"}, line)
+    with pytest.raises(DataError, match=message):
+        read_rows([file])
+
+
+def test_a_file_without_labels_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no labelled rows"):
+        read_rows([write(tmp_path / "f.jsonl", {"text": "no label"})])
+
+
+def test_validation_rows_that_nearly_repeat_training_rows_are_reported(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    train_rows = [
+        Row.of("Acme shares jump 5% after strong results https://t.example/a", sentiment="positive"),
+        Row.of("公司业绩大幅增长，股价涨停", sentiment="positive"),
+    ]
+    valid = [
+        replace(Row.of("ACME shares jump 7% after strong results", sentiment="positive"), where="v.csv:3"),
+        Row.of("公司业绩大幅增长，股价涨停！", sentiment="positive"),
+        Row.of("Oil slips as supply grows again", sentiment="negative"),
+    ]
+    pairs = near_duplicates(train_rows, valid)
+    assert [(a.text, b.text) for a, b in pairs] == [
+        (valid[0].text, train_rows[0].text),
+        (valid[1].text, train_rows[1].text),
+    ]
+    report_leaks(pairs)
+    assert "v.csv:3 nearly repeats" in caplog.text
+    assert "2 validation rows nearly repeat training rows" in caplog.text
