@@ -120,8 +120,10 @@ def test_ratios_are_computed_from_the_figures() -> None:
     rates = {CLASSIFIER_ALONE: 400.0, "whole": 300.0, "loop": 10.0, "stream": 3000.0}
     figures = {name: {"documents_per_second": rate} for name, rate in rates.items()}
     assert stream_ratios(figures) == {
-        "whole_way_over_classifier": 0.75, "whole_way_over_user_loop": 30.0, "stream_over_whole_way": 10.0
-    }  # fmt: skip
+        "whole_way_over_classifier": 0.75,
+        "whole_way_over_user_loop": 30.0,
+        "stream_over_whole_way": 10.0,
+    }
     assert stream_ratios({"whole": {"documents_per_second": 1.0}}) == {}
 
 
@@ -129,9 +131,22 @@ def test_the_benchmark_refuses_a_database_with_documents(scene: Scene, tmp_path:
     scene.prepare()
     engine = create_engine(scene.database_url)
     now = datetime.now(UTC)
-    row = {"source": "s", "id": "1", "kind": "news", "published_at": now, "received_at": now, "title": "t",
-           "text": "", "symbols": [], "status": "unsupported", "evidence": [], "model": "m",
-           "kafka_topic": "news", "kafka_partition": 0, "kafka_offset": 0}  # fmt: skip
+    row = {
+        "source": "s",
+        "id": "1",
+        "kind": "news",
+        "published_at": now,
+        "received_at": now,
+        "title": "t",
+        "text": "",
+        "symbols": [],
+        "status": "unsupported",
+        "evidence": [],
+        "model": "m",
+        "kafka_topic": "news",
+        "kafka_partition": 0,
+        "kafka_offset": 0,
+    }
     with engine.begin() as connection:
         connection.execute(insert(schema.documents), row)
     engine.dispose()

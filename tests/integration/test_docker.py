@@ -32,8 +32,12 @@ def test_the_compose_file_is_valid_pins_versions_and_publishes_on_loopback(
     loader: Path, files: list[str]
 ) -> None:
     done = subprocess.run(
-        [str(loader), *files], check=False, capture_output=True, cwd=DOCKER, env=os.environ | {"COMPOSE_PROFILES": "sample"},
-    )  # fmt: skip
+        [str(loader), *files],
+        check=False,
+        capture_output=True,
+        cwd=DOCKER,
+        env=os.environ | {"COMPOSE_PROFILES": "sample"},
+    )
     assert done.returncode == 0, done.stderr.decode() + done.stdout.decode()
     services = yaml.safe_load(done.stdout)["services"]
     assert {

@@ -149,8 +149,13 @@ def test_the_sdist_has_everything_that_a_build_needs_and_nothing_else(distributi
     assert code | native | sources(*DATA_FILES) | {"pyproject.toml", "README.md", "LICENSE"} <= names
     top_level = {name.partition("/")[0] for name in names}
     assert top_level == PACKAGES | {
-        "pyproject.toml", "README.md", "LICENSE", "PKG-INFO", "setup.cfg", "sentiment_monitor.egg-info",
-    }  # fmt: skip
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "PKG-INFO",
+        "setup.cfg",
+        "sentiment_monitor.egg-info",
+    }
 
 
 @pytest.mark.timeout(300)

@@ -40,7 +40,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_documents_negative", "documents", ["score", "published_at"],
         postgresql_where=NEGATIVE, sqlite_where=NEGATIVE,
-    )  # fmt: skip
+    )
 
 
 def downgrade() -> None:

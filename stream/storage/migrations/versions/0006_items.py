@@ -1,4 +1,4 @@
-"""Several documents in one message: each can be refused by itself."""
+"""Several documents in one message: each can be refused separately."""
 
 from typing import Any
 
@@ -49,6 +49,6 @@ def _column(name: str) -> Any:
         "incarnation": sa.String(length=200), "kafka_topic": sa.String(length=249),
         "kafka_partition": sa.Integer(), "kafka_offset": sa.BigInteger(), "item": sa.Integer(),
         "reason": sa.String(length=32), "detail": sa.Text(), "seen_at": sa.DateTime(timezone=True),
-    }  # fmt: skip
+    }
     default = "0" if name == "item" else None
     return sa.Column(name, types[name], autoincrement=False, nullable=False, server_default=default)
