@@ -109,7 +109,7 @@ def test_a_label_below_its_threshold_is_shown_as_uncertain() -> None:
     assert answer["sentiment"]["label"]
 
 
-def test_explain_weighs_the_words_and_escapes_what_it_shows(tmp_path: Path) -> None:
+def test_explain_gives_each_word_a_weight_and_escapes_the_text(tmp_path: Path) -> None:
     text = "Brightmoor <b>soars</b> on record profit while Alderbrook plunges"
     page = tmp_path / "why.html"
     result = call(
