@@ -1,5 +1,7 @@
-"""What README and documentation say is true: commands, settings, rules, queries, metrics, links and paths."""
+"""What README and documentation say is true: commands, settings, rules, queries, metrics, links, paths and names in
+the code."""
 
+import ast
 import importlib.util
 import json
 import re
@@ -240,11 +242,44 @@ def test_the_alerts_on_the_monitor_itself_are_in_the_troubleshooting() -> None:
 
 
 def test_every_path_named_exists() -> None:
+    """Paths anywhere in a page: in prose, in the model card, within commands and in code blocks."""
+    paths = re.compile(rf"(?<![\w./-])(?:{'|'.join(FOLDERS)})[\w./*-]*")
+    for page, whole in TEXTS.items():
+        for path in paths.findall(whole):
+            if page != "CHANGELOG.md" and not path.startswith(NOT_IN_THE_REPOSITORY):
+                assert list(ROOT.glob(path.rstrip("./"))), f"{page}: {path}"
+
+
+def class_members() -> dict[str, set[str]]:
+    """The names that the body of each class of the repository defines, by class."""
+    members: dict[str, set[str]] = {}
+    for folder in ("stream", "models", "alerts", "monitor"):
+        for file in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef):
+                    members.setdefault(node.name, set()).update(defined_names(node))
+    return members
+
+
+def defined_names(class_: ast.ClassDef) -> Iterator[str]:
+    for node in class_.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+
+
+def test_every_class_and_method_named_exists() -> None:
+    members = class_members()
+    checked = 0
     for page, span in code_spans():
-        if page == "CHANGELOG.md" or not span.startswith(FOLDERS) or span.startswith(NOT_IN_THE_REPOSITORY):
+        if page == "CHANGELOG.md" or not (named := re.fullmatch(r"([A-Z]\w*)\.([a-z]\w*)(?:\(\))?", span)):
             continue
-        if re.fullmatch(r"[\w./*-]+", span):
-            assert list(ROOT.glob(span.rstrip("/"))), f"{page}: {span}"
+        if (ROOT / span).exists():
+            continue
+        assert named[2] in members.get(named[1], ()), f"{page}: {span}"
+        checked += 1
+    assert checked > 3
 
 
 def test_the_readme_is_short() -> None:
