@@ -90,7 +90,7 @@ class Worker(Generic[T]):
         """`connect` creates the source, and is called in the running event loop.
 
         `classify` gets a batch and `write` gets its result, each in its own threads.  `on_stopping` is called
-        when the worker begins to stop, and must end their waits.
+        after draining, or when the worker fails, and must end their waits.
         """
         self._connect, self._settings = connect, settings
         self._classify, self._write, self._on_stopping = classify, write, on_stopping
@@ -217,7 +217,7 @@ class Worker(Generic[T]):
         """The bundles that arrive within `batch_seconds` of the first and fit into one batch.
 
         While another batch is classified, one that is not full keeps waiting: many small batches cost more
-        than one large batch.  Raises what an earlier batch raised.
+        than one large batch.  While the worker drains none is returned.  Raises what an earlier batch raised.
         """
         while True:
             self._raise_failure()
@@ -229,7 +229,7 @@ class Worker(Generic[T]):
                 if seconds_left <= 0 and not self._being_classified:
                     break
                 await self._wait_for_change(seconds_left if seconds_left > 0 else None)
-            if batch := self._take_batch(source.generation):
+            if not self._draining.is_set() and (batch := self._take_batch(source.generation)):
                 return batch
 
     async def _wait_for_change(self, seconds: float | None = None) -> None:

@@ -30,7 +30,7 @@ class Shutdown:
     def request(self) -> None:
         """Ask for the end; may be called again and from any thread."""
         if not self._deadline.is_alive():
-            log.info("stopping: finishing the current batch")
+            log.info("stopping")
             self._deadline.start()
         self.stopping.set()
         self._notify()

@@ -242,6 +242,25 @@ def test_a_stop_finishes_the_batches_in_progress_commits_and_starts_no_other() -
     finish(run())
 
 
+def test_a_batch_that_is_not_full_yet_when_the_worker_stops_is_left_to_kafka() -> None:
+    may_end = threading.Event()
+
+    async def run() -> None:
+        rig = Rig([bundle(0)], classify=lambda _: may_end.wait(10), batch_documents=10)
+        running = asyncio.create_task(rig.worker.run(rig.stop))
+        while len(rig.classified) < 1:
+            await asyncio.sleep(0.005)
+        await rig.worker.receive([bundle(1)])
+        await asyncio.sleep(0.05)  # it waits for more while the first batch is classified
+        rig.stop.set()
+        await asyncio.sleep(0.05)
+        may_end.set()
+        await running
+        assert rig.classified == rig.written == [[0]] and rig.source.acknowledged == [1]
+
+    finish(run())
+
+
 def test_a_batch_that_takes_too_long_to_drain_is_not_committed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
