@@ -22,14 +22,14 @@ TopicPartition = tuple[str, int]
 P = TypeVar("P")
 
 
-class Message(Protocol):
+class ReceivedMessage(Protocol):
     """A message as a Kafka client returns it."""
 
     @property
     def value(self) -> bytes | None: ...
 
 
-M = TypeVar("M", bound=Message)
+M = TypeVar("M", bound=ReceivedMessage)
 
 
 class Record(Struct, frozen=True, gc=False):
@@ -70,7 +70,7 @@ def size_of(records: Sequence[Record]) -> tuple[int, int]:
     return documents, sum(len(record.value or b"") + MESSAGE_OVERHEAD_BYTES for record in records)
 
 
-def split(messages: Sequence[M], *, max_documents: int, max_bytes: int) -> Iterator[Sequence[M]]:
+def split_messages(messages: Sequence[M], *, max_documents: int, max_bytes: int) -> Iterator[Sequence[M]]:
     """The messages in order, in parts within both limits; a message beyond a limit is a part of its own."""
     part: list[M] = []
     part_documents = part_bytes = 0
@@ -101,6 +101,8 @@ class BundleFetcher:
         if sum(map(len, messages_by_partition.values())) < self._max_documents:
             self._next_fetch_at = time.monotonic() + SMALL_FETCH_PAUSE_SECONDS
         return {
-            partition: list(split(messages, max_documents=self._max_documents, max_bytes=self._max_bytes))
+            partition: list(
+                split_messages(messages, max_documents=self._max_documents, max_bytes=self._max_bytes)
+            )
             for partition, messages in messages_by_partition.items()
         }

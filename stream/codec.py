@@ -20,7 +20,7 @@ UNKNOWN_SOURCE = "unknown"
 STRING_OR_PUNCTUATION = re.compile(rb'"(?:[^"\\]|\\.)*"|[][{},]', re.DOTALL)
 
 
-class Message(msgspec.Struct, frozen=True):
+class MessageFields(msgspec.Struct, frozen=True):
     """One JSON object on `news` or `comments`; unknown fields are ignored."""
 
     id: RequiredId
@@ -142,9 +142,9 @@ def _split_invalid_array(value: bytes) -> list[bytes]:
     return []
 
 
-def _parse(value: bytes) -> Message:
+def _parse(value: bytes) -> MessageFields:
     try:
-        return msgspec.json.decode(value, type=Message)
+        return msgspec.json.decode(value, type=MessageFields)
     except msgspec.ValidationError as error:
         raise Rejected(_why_invalid(str(error)), str(error)) from error
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
@@ -170,7 +170,7 @@ def _why_not_json(value: bytes) -> DeadLetterReason:
     return DeadLetterReason.NOT_JSON
 
 
-def _strings(message: Message) -> list[str]:
+def _strings(message: MessageFields) -> list[str]:
     """Every string in the message."""
     fields = [message.id, message.title, message.text, message.source, message.author, message.url]
     return [*filter(None, [*fields, message.lang]), *(message.symbols or ())]

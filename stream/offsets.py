@@ -32,7 +32,9 @@ class PartitionOffsets:
         return max(0, (self.committed or 0) - (self.stored or 0))
 
 
-def compare(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]) -> list[PartitionOffsets]:
+def compare_offsets(
+    kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]
+) -> list[PartitionOffsets]:
     """The offsets of every partition that Kafka or SQL has one for.
 
     `incarnations` maps each topic to its incarnation.  Raises BrokerError and StoreUnavailable.
@@ -53,7 +55,7 @@ def _ahead_of_sql(
     kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]
 ) -> list[PartitionOffsets]:
     """The partitions where Kafka is ahead of SQL."""
-    return [offsets for offsets in compare(kafka, store, incarnations) if offsets.unread]
+    return [offsets for offsets in compare_offsets(kafka, store, incarnations) if offsets.unread]
 
 
 def check(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]) -> None:

@@ -100,7 +100,7 @@ def train(
 def _split_rows(options: TrainingOptions, rows: Sequence[Row], valid: Sequence[Row]) -> TrainingRows:
     labelled = [row for row in rows if row.labels or row.targets]
     if not valid:
-        labelled, valid = split(labelled, options.holdout, options.fit.seed)
+        labelled, valid = split_rows(labelled, options.holdout, options.fit.seed)
     # Rows without labels are of use only to learn from a teacher.
     unlabelled = [row for row in rows if not row.labels and not row.targets] if options.teachers else []
     return TrainingRows(labelled, labelled + unlabelled, valid)
@@ -145,7 +145,7 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
+def split_rows(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
     """(training rows, held-out rows): about `share` of the texts are held out.
 
     The same text is never on both sides, and a held-out row that nearly repeats a training row moves back to

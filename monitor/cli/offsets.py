@@ -29,7 +29,7 @@ def offsets_show(config: Path | None, as_json: bool) -> None:
     from stream import offsets as kafka_offsets
 
     with open_store_and_topics(config) as (settings, store, incarnations):
-        rows = kafka_offsets.compare(settings.kafka, store, incarnations)
+        rows = kafka_offsets.compare_offsets(settings.kafka, store, incarnations)
     if as_json:
         answer = [
             {

@@ -105,7 +105,9 @@ def backtest(
             )
             _print_line_errors(data, line_errors)
         results = [
-            outcome.run(str(file), rules, topics, texts, start=start, events=events, progress=progress)
+            outcome.run_backtest(
+                str(file), rules, topics, texts, start=start, events=events, progress=progress
+            )
             for file, rules in zip(files, rule_sets, strict=True)
         ]
     if page is not None:

@@ -57,7 +57,7 @@ class Result:
     false_pages: Sequence[Page] = ()
 
 
-def run(
+def run_backtest(
     name: str,
     rules: Sequence[Rule],
     topics: Sequence[str],

@@ -23,7 +23,7 @@ from models.settings import ModelSettings
 from models.training.adapters import Method
 from models.training.options import FitOptions, TrainingOptions
 from models.training.teachers import teacher_probabilities
-from models.training.train import TrainingResult, split, train
+from models.training.train import TrainingResult, split_rows, train
 
 FILLERS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "mnrst"]
 WORDS = ["profit", "loss", "oil", "bank", "rises", "falls", "flat", "http", *FILLERS]
@@ -276,7 +276,7 @@ def test_training_continues_from_a_model_and_keeps_its_other_languages(base: Pat
 
 def test_equal_texts_are_on_the_same_side_of_the_split() -> None:
     data = [Row.of(f"{FILLERS[i % 40]} stands alone today", sentiment="neutral") for i in range(200)]
-    training, validation = split(data, 0.3, seed=1)
+    training, validation = split_rows(data, 0.3, seed=1)
     assert len(training) + len(validation) == 200
     assert validation
     assert not {row.text for row in training} & {row.text for row in validation}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from stream.bundles import SMALL_FETCH_PAUSE_SECONDS, Bundle, BundleFetcher, Record, size_of, split
+from stream.bundles import SMALL_FETCH_PAUSE_SECONDS, Bundle, BundleFetcher, Record, size_of, split_messages
 from stream.settings import StreamSettings
 
 
@@ -27,7 +27,7 @@ def test_bundles_are_bounded_by_number_and_by_bytes(
     what: str, sizes: list[int], parts: list[list[int]]
 ) -> None:
     messages = records(*(b"x" * size or None for size in sizes))
-    bundles = split(messages, max_documents=4, max_bytes=10)
+    bundles = split_messages(messages, max_documents=4, max_bytes=10)
     assert [[len(message.value or b"") for message in part] for part in bundles] == parts
 
 
@@ -37,7 +37,7 @@ def test_an_array_counts_as_its_number_of_documents() -> None:
     )
     three, none = b"\n [" + b",".join([document] * 3) + b"]", b"[]"
     messages = records(three, document, three, none, None)
-    assert [len(part) for part in split(messages, max_documents=4, max_bytes=10_000)] == [2, 2, 1]
+    assert [len(part) for part in split_messages(messages, max_documents=4, max_bytes=10_000)] == [2, 2, 1]
     assert size_of(messages)[0] == 3 + 1 + 3 + 1 + 1
 
 
