@@ -1,4 +1,4 @@
-"""Writes the outcomes of a batch to SQL, waits while the database is away, and isolates what it refuses."""
+"""Writes the outcomes of a batch to SQL, waits for an unavailable database, and isolates what it refuses."""
 
 import logging
 import threading
@@ -62,7 +62,7 @@ class BatchWriter:
     def _replace_refused(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """The outcomes, with a dead letter in place of each document that the database refuses."""
         documents = [outcome for outcome in outcomes if isinstance(outcome, ClassifiedDocument)]
-        refusal = self._retry_while_away(
+        refusal = self._retry_while_unavailable(
             len(outcomes), lambda: self._store.refusal_reason(documents, self._outbound, self._clock())
         )
         if refusal is None:
@@ -79,10 +79,10 @@ class BatchWriter:
             self._metrics.batches.commit_seconds.observe(time.perf_counter() - started)
             return result
 
-        return self._retry_while_away(len(outcomes), write)
+        return self._retry_while_unavailable(len(outcomes), write)
 
-    def _retry_while_away(self, documents: int, work: Callable[[], T]) -> T:
-        """The result of `work`, retried without limit while the database is away.
+    def _retry_while_unavailable(self, documents: int, work: Callable[[], T]) -> T:
+        """The result of `work`, retried without limit while the database is unavailable.
 
         `documents` is how many documents wait for it, for the log.
         """

@@ -129,7 +129,7 @@ class BatchMetrics:
         self.last_commit.set(UNKNOWN)
         self.retries = Counter(
             "sentiment_store_retries",
-            "SQL transactions that were retried because the database was away",
+            "SQL transactions that were retried because the database was unavailable",
             registry=registry,
         )
         self.missing_offsets = Counter(

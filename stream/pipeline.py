@@ -97,7 +97,7 @@ class Pipeline:
             if not self._breaker.is_open:
                 return
             self._paused = (
-                "nearly every message is refused: one batch a minute is tried until messages can be read"
+                "nearly every message is refused: one batch a minute is tried until most are accepted"
             )
             log.error("%s; the dead letters give the reason", self._paused)
             if self._stopping.wait(self._breaker.pause_seconds):

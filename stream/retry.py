@@ -55,7 +55,7 @@ class Outage:
     def failed(self, error: Exception, action: str = "retrying") -> None:
         """Record a failed attempt; `action` says, in the log, what the caller does about it."""
         if self._reason is None:
-            self._logger.log(self._level, "%s away, %s: %s", self._name, action, error)
+            self._logger.log(self._level, "%s unavailable, %s: %s", self._name, action, error)
         self._reason = error_text(error)
 
     def recovered(self) -> None:

@@ -60,7 +60,7 @@ PARTS = {
     "stream": "Batches, event-time windows, limits, retention and the watchdog.",
     "models": "The classifier: which model, on which hardware, and when a label counts.",
     "alerts": "Rules and receivers.",
-    "http": "The port of metrics, health and alert pages.",
+    "http": "The port of metrics, health and evidence pages.",
     "log": "Log lines on standard error.",
 }
 

@@ -50,7 +50,7 @@ class LiveTable:
                 try:
                     live.update(self._view(utc_now()))
                 except StoreUnavailable as error:
-                    live.update(Text(f"database away: {error}", style="red"))
+                    live.update(Text(f"database unavailable: {error}", style="red"))
 
     def _view(self, now: datetime) -> Group:
         width = timedelta(seconds=self._monitor.settings.stream.mood_seconds)

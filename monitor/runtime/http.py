@@ -1,4 +1,4 @@
-"""The HTTP endpoint: /metrics, /healthz, /readyz and the alert pages, served by threads of its own."""
+"""The HTTP endpoint: /metrics, /healthz, /readyz and the evidence pages, served by threads of its own."""
 
 import json
 import socket
@@ -89,7 +89,9 @@ class Endpoint:
         try:
             page = self._pages(path)
         except StoreUnavailable as error:
-            return _answer(start, "503 Service Unavailable", {"error": f"the database is away: {error}"})
+            return _answer(
+                start, "503 Service Unavailable", {"error": f"the database is unavailable: {error}"}
+            )
         if page is None:
             return _answer(start, "404 Not Found", {"error": "no such alert", "paths": PATHS})
         start("200 OK", list(PAGE_HEADERS))  # a copy: the server adds to the list

@@ -36,7 +36,7 @@ class SettingsError(Exception):
 
 
 class HttpSettings(BaseModel):
-    """The `[http]` part: metrics, health and alert pages."""
+    """The `[http]` part: metrics, health and evidence pages."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -25,8 +25,8 @@ class Status:
         checks = [
             (monitor.worker.joined_at is None, "the consumer group is not joined yet"),
             (monitor.pipeline.trouble is not None, monitor.pipeline.trouble or ""),
-            (monitor.watchdog.database_away, "the database does not answer"),
-            (monitor.watchdog.broker_away, f"no broker answers at {servers}"),
+            (monitor.watchdog.database_unavailable, "the database does not answer"),
+            (monitor.watchdog.broker_unavailable, f"no broker answers at {servers}"),
             (self._stopping.is_set(), "stopping"),
         ]
         return [problem for is_true, problem in checks if is_true]

@@ -27,7 +27,7 @@ from stream.storage.sql import dialect_insert
 
 
 class SqlEpisodeStore:
-    """The `EpisodeStore` of the alerts over SQL, with what the alert pages read.
+    """The `EpisodeStore` of the alerts over SQL, with what the evidence pages read.
 
     `save` renews the lease in its own transaction.  Every method raises StoreUnavailable if the database does
     not answer.

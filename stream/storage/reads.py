@@ -1,4 +1,4 @@
-"""What the rules and the alert pages read: sums, the most negative documents, and who wrote them."""
+"""What the rules and the evidence pages read: sums, the most negative documents, and who wrote them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta

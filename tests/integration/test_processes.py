@@ -161,7 +161,7 @@ def test_the_monitor_survives_an_outage_of_the_database(
     assert monitor.stop() == 0
 
 
-def test_stopping_while_the_database_is_away_takes_only_seconds(
+def test_stopping_while_the_database_is_unavailable_takes_only_seconds(
     scene: Scene, sent: Callable[[str, list[Any]], None]
 ) -> None:
     scene.environ["MONITOR_DATABASE__LOCK_SECONDS"] = "1"

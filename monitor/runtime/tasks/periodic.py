@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 class PeriodicTask(threading.Thread):
     """Calls `run_once` every `seconds` until stopped.
 
-    While the database or the broker is away it retries at the same interval.  Any other error ends the
+    While the database or the broker is unavailable it retries at the same interval.  Any other error ends the
     monitor: the task logs it and hands it to `fail`.
     """
 

@@ -13,8 +13,8 @@ from stream.worker import Worker
 
 log = logging.getLogger(__name__)
 
-# A database that has not answered for so many seconds counts as away.
-DATABASE_AWAY_SECONDS = 8.0
+# A database that has not answered for so many seconds counts as unavailable.
+DATABASE_UNAVAILABLE_SECONDS = 8.0
 
 
 class Watchdog:
@@ -35,19 +35,19 @@ class Watchdog:
         self._worker, self._pipeline, self._store, self._kafka = worker, pipeline, store, kafka
         self._metrics, self._stuck_seconds, self._clock = metrics, stuck_seconds, clock
         self._moved_at = self._answered_at = clock()
-        self.broker_away = False
+        self.broker_unavailable = False
 
     @property
-    def database_away(self) -> bool:
+    def database_unavailable(self) -> bool:
         """Whether the database has not answered for a while.  One that hangs raises no error."""
-        return self._clock() - self._answered_at > DATABASE_AWAY_SECONDS
+        return self._clock() - self._answered_at > DATABASE_UNAVAILABLE_SECONDS
 
     def run_once(self) -> None:
         """Raises RuntimeError, which ends the process, when waiting any longer cannot help."""
         self._probe_broker()
-        self._metrics.progress.dependency_up.labels("database").set(int(not self.database_away))
-        # While the broker is away nobody knows how many messages wait in it.
-        waiting = {} if self.broker_away else dict(self._worker.waiting)
+        self._metrics.progress.dependency_up.labels("database").set(int(not self.database_unavailable))
+        # While the broker is unavailable nobody knows how many messages wait in it.
+        waiting = {} if self.broker_unavailable else dict(self._worker.waiting)
         self._metrics.progress.show_lag(waiting, dict(self._worker.caught_up))
         self._check_progress()
 
@@ -57,17 +57,19 @@ class Watchdog:
         self._answered_at = self._clock()
 
     def _probe_broker(self) -> None:
-        away = not admin.answers(self._kafka)
-        if away and not self.broker_away:
+        unavailable = not admin.answers(self._kafka)
+        if unavailable and not self.broker_unavailable:
             log.error("no broker answers at %s, waiting", self._kafka.bootstrap_servers)
-        if self.broker_away and not away:
+        if self.broker_unavailable and not unavailable:
             log.info("a broker answers at %s again", self._kafka.bootstrap_servers)
-        self.broker_away = away
-        self._metrics.progress.dependency_up.labels("broker").set(int(not away))
+        self.broker_unavailable = unavailable
+        self._metrics.progress.dependency_up.labels("broker").set(int(not unavailable))
 
     def _check_progress(self) -> None:
         now = self._clock()
-        waits_for_others = self.broker_away or self.database_away or self._pipeline.trouble is not None
+        waits_for_others = (
+            self.broker_unavailable or self.database_unavailable or self._pipeline.trouble is not None
+        )
         if waits_for_others or self._is_idle(now):
             self._moved_at = now
             return

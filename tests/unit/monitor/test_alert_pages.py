@@ -85,7 +85,7 @@ def test_the_list_links_to_every_alert_and_an_unknown_one_is_not_found(http: End
             assert error.code == 404
 
 
-def test_a_page_says_that_the_database_is_away(tmp_path: Path) -> None:
+def test_a_page_says_that_the_database_is_unavailable(tmp_path: Path) -> None:
     def away(_path: str) -> str | None:
         raise StoreUnavailable("no connection")
 
@@ -93,7 +93,7 @@ def test_a_page_says_that_the_database_is_away(tmp_path: Path) -> None:
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(f"{served.url}/alerts", timeout=5)
     with caught.value as error:
-        assert error.code == 503 and b"database is away" in error.read()
+        assert error.code == 503 and b"database is unavailable" in error.read()
     served.close()
 
 

@@ -46,7 +46,7 @@ def test_a_task_waits_until_the_database_is_back(caplog: pytest.LogCaptureFixtur
     task.join(5)
     assert failures == []
     assert [record.message for record in caplog.records] == [
-        "alerts: database or broker away, retrying: gone",
+        "alerts: database or broker unavailable, retrying: gone",
         "alerts: database or broker back",
     ]
 
@@ -179,14 +179,14 @@ def test_the_watchdog_accepts_a_worker_that_rests_works_or_waits(listening: Kafk
     Scene(WorkerState(waiting=BACKLOG), listening, waits).run_after(2 * STUCK_SECONDS)
 
 
-def test_a_database_that_hangs_counts_as_away_until_it_answers(listening: KafkaSettings) -> None:
+def test_a_database_that_hangs_counts_as_unavailable_until_it_answers(listening: KafkaSettings) -> None:
     scene = Scene(WorkerState(waiting=BACKLOG), listening)
     scene.run_after(8, database_answers=False)
-    assert not scene.watchdog.database_away
+    assert not scene.watchdog.database_unavailable
     scene.run_after(2 * STUCK_SECONDS, database_answers=False)
-    assert scene.watchdog.database_away
+    assert scene.watchdog.database_unavailable
     scene.watchdog.ping_database()
-    assert not scene.watchdog.database_away
+    assert not scene.watchdog.database_unavailable
 
 
 def lag_samples(metrics: StreamMetrics) -> dict[str, float]:
@@ -202,7 +202,7 @@ def test_the_lag_of_a_partition_that_was_taken_away_is_no_longer_shown(listening
         assert lag_samples(scene.metrics) == shown
 
 
-def test_the_lag_is_unknown_while_the_broker_is_away() -> None:
+def test_the_lag_is_unknown_while_the_broker_is_unavailable() -> None:
     scene = Scene(WorkerState(waiting=BACKLOG, caught_up={("news", 0): 7.0}), NO_BROKER)
     scene.run_after(1)
     assert lag_samples(scene.metrics) == {}

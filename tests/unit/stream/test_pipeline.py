@@ -330,7 +330,7 @@ def test_a_database_outage_is_waited_out(rig: Rig, caplog: pytest.LogCaptureFixt
     assert rig.ids() == ["0"]
     assert rig.pipeline.trouble is None
     messages = [line.message for line in caplog.records]
-    assert sum("database away" in message for message in messages) == 1
+    assert sum("database unavailable" in message for message in messages) == 1
     assert sum("database back" in message for message in messages) == 1
 
 

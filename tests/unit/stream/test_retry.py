@@ -124,11 +124,11 @@ def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_ends(
     outage.recovered()
     assert outage.reason is None
     assert [(line.levelname, line.message) for line in caplog.records] == [
-        ("WARNING", "the broker away, waiting with 7 documents: refused"),
+        ("WARNING", "the broker unavailable, waiting with 7 documents: refused"),
         ("INFO", "the broker back"),
     ]
     outage.failed(BrokerError("refused again"))
-    assert caplog.records[-1].message == "the broker away, retrying: refused again"
+    assert caplog.records[-1].message == "the broker unavailable, retrying: refused again"
 
 
 def test_an_error_without_words_still_counts_as_an_outage() -> None:
