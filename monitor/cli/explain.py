@@ -74,7 +74,8 @@ class ExplanationWithTargets:
         largest = max((abs(word.weight) for word in words), default=0.0) or 1.0
         for word in words:
             yield text[end : word.start], None, 0.0
-            yield text[word.start : word.end], word, word.weight / largest
+            # The first word of a Chinese text may overlap the token that marks its start.
+            yield text[max(end, word.start) : word.end], word, word.weight / largest
             end = word.end
         yield text[end:], None, 0.0
 

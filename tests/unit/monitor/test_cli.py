@@ -126,15 +126,16 @@ def test_explain_gives_each_word_a_weight_and_escapes_the_text(tmp_path: Path) -
 
 
 def test_explain_gives_no_sentiment_towards_names_in_chinese_and_says_why(tmp_path: Path) -> None:
-    page, text = tmp_path / "why.html", "比亚迪利润大增，股价涨停"
-    result = call("explain", "--json", "--html", str(page), "--target", "比亚迪", text)
+    page, text = tmp_path / "why.html", "苹果利润大增，股价涨停"
+    result = call("explain", "--json", "--html", str(page), "--target", "苹果", text)
     (answer,) = answers(result)
-    target = answer["targets"]["比亚迪"]
+    target = answer["targets"]["苹果"]
     reason = f"{answer['prediction']['model']} was not trained for the sentiment towards names in 'zh' texts"
     assert (target["sentiment"], target["status"], target["error"]) == (None, "unsupported", reason)
     assert answer["prediction"]["sentiment"]["label"] == "positive"
-    shown = call("explain", "--method", "attention", "--target", "比亚迪", text).stdout
-    assert f"比亚迪: no label: {reason}" in shown.replace("\n", " ")
+    shown = call("explain", "--method", "attention", "--target", "苹果", text).stdout
+    assert shown.splitlines()[1] == text, "every character once"
+    assert f"苹果: no label: {reason}" in " ".join(shown.split())
     assert "was not trained for the sentiment towards names" in page.read_text()
 
 
