@@ -1,4 +1,4 @@
-"""The shipped classifier, run as the daemon runs it."""
+"""The shipped classifier, run the way the daemon runs it."""
 
 import json
 import math
@@ -37,24 +37,24 @@ def labels(predictions: list[Prediction]) -> list[str | None]:
     return [prediction.sentiment for prediction in predictions]
 
 
-def test_plain_cases_come_out_right(engine: Engine) -> None:
+def test_clear_texts_get_the_right_labels(engine: Engine) -> None:
     falling, rising, oil, _ = engine.classify(TEXTS)
     assert falling.sentiment == "negative"
     assert rising.sentiment == "positive"
     assert oil.topic == "Energy | Oil"
 
 
-def test_probabilities_are_whole_and_the_score_is_their_difference(engine: Engine) -> None:
+def test_probabilities_sum_to_one_and_the_score_is_positive_minus_negative(engine: Engine) -> None:
     for prediction in engine.classify(TEXTS):
         assert set(prediction.probabilities["sentiment"]) == set(SENTIMENTS)
         assert len(prediction.probabilities["topic"]) == 20
         for distribution in prediction.probabilities.values():
             assert sum(distribution.values()) == pytest.approx(1, abs=1e-6)
-        moods = prediction.probabilities["sentiment"]
-        assert prediction.score == pytest.approx(moods["positive"] - moods["negative"])
+        sentiments = prediction.probabilities["sentiment"]
+        assert prediction.score == pytest.approx(sentiments["positive"] - sentiments["negative"])
 
 
-def test_evidence_points_at_words_of_the_text(engine: Engine) -> None:
+def test_evidence_spans_are_words_of_the_text(engine: Engine) -> None:
     for text, prediction in zip(TEXTS, engine.classify(TEXTS), strict=True):
         for task in ("topic", "sentiment"):
             spans = [span for span in prediction.evidence if span.task == task]
@@ -66,13 +66,13 @@ def test_evidence_points_at_words_of_the_text(engine: Engine) -> None:
                 assert "example.org" not in span.text
 
 
-def test_the_answer_does_not_depend_on_the_company_it_keeps(engine: Engine) -> None:
+def test_the_prediction_does_not_depend_on_the_other_texts_of_the_batch(engine: Engine) -> None:
     alone = [engine.classify([text])[0] for text in TEXTS]
     together = engine.classify(TEXTS * 50)
     assert labels(together) == labels(alone) * 50
-    for one, many in zip(alone, together, strict=False):
-        assert one.score is not None and many.score is not None
-        assert math.isclose(one.score, many.score, abs_tol=0.03)
+    for prediction_alone, prediction_in_batch in zip(alone, together, strict=False):
+        assert prediction_alone.score is not None and prediction_in_batch.score is not None
+        assert math.isclose(prediction_alone.score, prediction_in_batch.score, abs_tol=0.03)
 
 
 @pytest.mark.parametrize(
@@ -86,19 +86,19 @@ def test_the_answer_does_not_depend_on_the_company_it_keeps(engine: Engine) -> N
         ("", None),
     ],
 )
-def test_what_it_was_not_trained_for_gets_no_label(engine: Engine, text: str, lang: str | None) -> None:
+def test_a_text_in_an_unsupported_language_gets_no_label(engine: Engine, text: str, lang: str | None) -> None:
     (prediction,) = engine.classify([text])
     assert (prediction.status, prediction.lang) == ("unsupported", lang)
     assert (prediction.topic, prediction.sentiment, prediction.score) == (None, None, None)
     assert prediction.probabilities == {} and prediction.evidence == ()
 
 
-def test_unsupported_texts_keep_their_place_among_the_others(engine: Engine) -> None:
+def test_predictions_stay_in_order_around_unsupported_texts(engine: Engine) -> None:
     predictions = engine.classify(["トヨタの株価が下落した", TEXTS[0], "", ZH_TEXTS[0], TEXTS[1]])
     assert labels(predictions) == [None, "negative", None, "negative", "positive"]
 
 
-def test_chinese_is_read_by_its_own_part(engine: Engine) -> None:
+def test_chinese_texts_get_the_right_labels(engine: Engine) -> None:
     falling, rising, oil = engine.classify(ZH_TEXTS)
     assert [p.lang for p in (falling, rising, oil)] == ["zh"] * 3
     assert (falling.sentiment, rising.sentiment) == ("negative", "positive")
@@ -118,132 +118,134 @@ def test_chinese_is_read_by_its_own_part(engine: Engine) -> None:
         ("AAPL up", None, "en"),
     ],
 )
-def test_the_feeds_word_on_the_language_counts_within_latin_script(
+def test_the_language_that_a_feed_claims_counts_only_for_latin_script(
     text: str, claimed: str | None, expected: str
 ) -> None:
     assert language.detect(text, claimed) == expected
 
 
-def test_a_long_text_is_read_whole_in_windows(engine: Engine) -> None:
+def test_a_long_text_is_classified_in_several_windows(engine: Engine) -> None:
     short, long = engine.classify(["Shares rise", "The meeting was held. " * 100 + TEXTS[0] + "."])
     assert (short.windows, short.truncated) == (1, False)
     assert long.windows > 1 and not long.truncated
-    last = [span for span in long.evidence if span.start > 2000]
-    assert last, "the only news stands at the end, and no evidence is from there"
+    evidence_at_the_end = [span for span in long.evidence if span.start > 2000]
+    assert evidence_at_the_end, "the only news is at the end, and no evidence is from there"
 
 
-def test_more_windows_than_allowed_are_cut_and_said_so() -> None:
+def test_a_text_with_too_many_windows_is_truncated_and_marked_as_truncated() -> None:
     engine = Engine.load(ModelSettings(max_windows=2))
     (long,) = engine.classify(["Shares rise again and again. " * 200])
     assert (long.windows, long.truncated) == (2, True)
 
 
-def test_a_long_text_does_not_disturb_the_short_ones_in_its_batch(engine: Engine) -> None:
+def test_a_long_text_does_not_change_the_predictions_of_short_texts_in_its_batch(engine: Engine) -> None:
     alone = engine.classify(TEXTS)
     together = engine.classify([*TEXTS, "The meeting was held. " * 100])
     assert labels(alone) == labels(together)[:-1]
-    for one, other in zip(alone, together, strict=False):
-        assert one.score == pytest.approx(other.score, abs=0.03)
+    for prediction_alone, prediction_in_batch in zip(alone, together, strict=False):
+        assert prediction_alone.score == pytest.approx(prediction_in_batch.score, abs=0.03)
 
 
-def test_a_huge_text_is_read_only_as_far_as_it_matters(engine: Engine) -> None:
+def test_a_huge_text_is_truncated_and_its_beginning_classified(engine: Engine) -> None:
     (prediction,) = engine.classify(["Shares plunge after huge loss. " + "x" * 5_000_000])
     assert prediction.truncated
     assert prediction.sentiment == "negative"
 
 
-def test_below_its_threshold_a_label_is_not_certain() -> None:
-    sure, unsure = (Engine.load(ModelSettings(certain_from=at)) for at in (0.0, 1.0))
-    assert [p.status for p in sure.classify(TEXTS)] == ["ok"] * 4
-    for given in unsure.classify(TEXTS):
-        assert (given.status, given.certain, given.counted_sentiment) == ("uncertain", False, None)
-        assert given.sentiment is not None
+def test_a_label_below_its_threshold_is_uncertain_and_not_counted() -> None:
+    lenient, strict = (Engine.load(ModelSettings(certain_from=threshold)) for threshold in (0.0, 1.0))
+    assert [p.status for p in lenient.classify(TEXTS)] == ["ok"] * 4
+    for prediction in strict.classify(TEXTS):
+        assert (prediction.status, prediction.certain) == ("uncertain", False)
+        assert prediction.counted_sentiment is None
+        assert prediction.sentiment is not None
 
 
-def test_the_sentiment_towards_each_name_comes_from_one_text(engine: Engine) -> None:
+def test_one_text_gives_a_sentiment_towards_each_name(engine: Engine) -> None:
     text = "Brightmoor shares soar on record profit while rival Alderbrook plunges on fraud probe"
-    places = [(text.index(name), text.index(name) + len(name)) for name in ("Brightmoor", "Alderbrook")]
-    good, bad = engine.classify_targets(text, places)
-    assert good.score is not None and bad.score is not None and good.score > bad.score
-    assert (good.target, bad.target) == ("Brightmoor", "Alderbrook")
-    (none,) = engine.classify_targets(text, [(0, 0)])
-    assert none.status == "unsupported"
+    spans = [(text.index(name), text.index(name) + len(name)) for name in ("Brightmoor", "Alderbrook")]
+    brightmoor, alderbrook = engine.classify_targets(text, spans)
+    assert brightmoor.score is not None and alderbrook.score is not None
+    assert brightmoor.score > alderbrook.score
+    assert (brightmoor.target, alderbrook.target) == ("Brightmoor", "Alderbrook")
+    (empty_target,) = engine.classify_targets(text, [(0, 0)])
+    assert empty_target.status == "unsupported"
 
 
-def test_a_part_that_was_not_trained_for_targets_gives_no_label_towards_names(engine: Engine) -> None:
+def test_a_part_without_target_training_gives_no_sentiment_towards_names(engine: Engine) -> None:
     for text, end in (("贵州茅台净利润大增，创历史新高", 4), ("比亚迪遭监管处罚，股价跌停", 3)):
-        (towards,) = engine.classify_targets(text, [(0, end)])
-        assert (towards.sentiment, towards.status, towards.lang) == (None, "unsupported", "zh")
-        assert towards.probabilities == {}
+        (prediction,) = engine.classify_targets(text, [(0, end)])
+        assert (prediction.sentiment, prediction.status, prediction.lang) == (None, "unsupported", "zh")
+        assert prediction.probabilities == {}
         assert engine.classify([text])[0].sentiment is not None
     assert "'zh'" in (engine.info.target_sentiment_error("zh") or "")
     assert engine.info.target_sentiment_error("en") is None
 
 
-def test_a_model_folder_from_before_the_field_answers_for_targets() -> None:
+def test_a_model_folder_without_the_target_sentiment_field_supports_targets() -> None:
     fields = msgspec.to_builtins(artifact.read_info(SHIPPED_WEIGHTS))
     for part in fields["parts"]:
         part.pop("target_sentiment", None)
     assert msgspec.convert(fields, artifact.ModelInfo).target_sentiment_error("zh") is None
 
 
-def test_answers_that_are_not_finite_are_no_labels() -> None:
-    for bad in (float("nan"), float("inf")):
+def test_outputs_that_are_not_finite_raise_an_error() -> None:
+    for value in (float("nan"), float("inf")):
         model = artifact.load(SHIPPED_WEIGHTS)
         head = model.parts[0].network.classifier.heads["topic"]
         with torch.no_grad():
-            head.output.bias[0] = bad  # type: ignore[union-attr,operator,index]
+            head.output.bias[0] = value  # type: ignore[union-attr,operator,index]
         with pytest.raises(InferenceError, match="not finite"):
             Engine(model, ModelSettings()).classify(TEXTS)
 
 
 @pytest.fixture
-def copied(tmp_path: Path) -> Path:
+def weights_copy(tmp_path: Path) -> Path:
     return Path(shutil.copytree(SHIPPED_WEIGHTS, tmp_path / "weights"))
 
 
-def test_damaged_weights_are_refused(copied: Path) -> None:
-    path = copied / "en" / "model.safetensors"
+def test_damaged_weights_are_refused(weights_copy: Path) -> None:
+    path = weights_copy / "en" / "model.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=r"model\.safetensors is damaged"):
-        artifact.load(copied)
+        artifact.load(weights_copy)
 
 
 @pytest.mark.parametrize(
     "name", ["en/model.safetensors", "model.json", "en/config.json", "zh/tokenizer.json"]
 )
-def test_a_missing_file_is_named(copied: Path, name: str) -> None:
-    (copied / name).unlink()
-    with pytest.raises(WeightsError, match=str(copied)):
-        artifact.load(copied)
+def test_the_error_for_a_missing_file_names_the_folder(weights_copy: Path, name: str) -> None:
+    (weights_copy / name).unlink()
+    with pytest.raises(WeightsError, match=str(weights_copy)):
+        artifact.load(weights_copy)
 
 
-def test_a_description_that_does_not_fit_the_weights_is_refused(copied: Path) -> None:
-    path = copied / "model.json"
+def test_labels_that_do_not_fit_the_weights_are_refused(weights_copy: Path) -> None:
+    path = weights_copy / "model.json"
     info = json.loads(path.read_text())
     info["labels"]["topic"] = info["labels"]["topic"][:5]
     path.write_text(json.dumps(info))
     with pytest.raises(WeightsError, match="cannot be loaded"):
-        artifact.load(copied)
+        artifact.load(weights_copy)
 
 
-def test_mislabelled_weights_fail_their_canaries(copied: Path) -> None:
-    path = copied / "model.json"
+def test_a_model_with_reversed_labels_fails_its_canaries(weights_copy: Path) -> None:
+    path = weights_copy / "model.json"
     info = json.loads(path.read_text())
     info["labels"]["sentiment"].reverse()
     path.write_text(json.dumps(info))
     with pytest.raises(WeightsError, match="calls the sentiment of its canary"):
-        Engine.load(ModelSettings(weights=copied))
+        Engine.load(ModelSettings(weights=weights_copy))
 
 
-def test_a_folder_that_is_no_classifier_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_classifier_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="is not a trained classifier"):
         artifact.load(tmp_path)
 
 
-def test_what_is_shipped_is_small_and_says_where_it_comes_from() -> None:
+def test_the_shipped_model_is_small_and_has_a_card_with_version_and_licence() -> None:
     files = list(SHIPPED_WEIGHTS.iterdir())
     assert sum(path.stat().st_size for path in files) <= 32e6
     card = (SHIPPED_WEIGHTS / "README.md").read_text(encoding="utf-8")
@@ -251,6 +253,6 @@ def test_what_is_shipped_is_small_and_says_where_it_comes_from() -> None:
     assert "licence" in card.lower()
 
 
-def test_the_lead_is_over_the_next_label_and_whole_where_there_is_none() -> None:
+def test_the_margin_is_the_lead_over_the_second_label_and_one_for_a_single_label() -> None:
     assert margin(np.array([[0.1, 0.6, 0.3], [0.5, 0.0, 0.5]])) == pytest.approx([0.3, 0.0])
     assert margin(np.ones((2, 1))).tolist() == [1.0, 1.0]

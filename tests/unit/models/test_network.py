@@ -1,4 +1,4 @@
-"""Attention pooling, batching and quantisation, against their formulas and torch's own functions."""
+"""Attention pooling, batching and quantisation, compared with their formulas and torch's own functions."""
 
 import math
 
@@ -23,7 +23,7 @@ MASK = torch.tensor([[False, True, True, False], [False, True, True, True]])
 FIRST = torch.tensor([[True, False, False, False]] * 2)
 
 
-def test_masked_softmax_is_torchs_where_the_mask_is_true() -> None:
+def test_masked_softmax_equals_torch_softmax_where_the_mask_is_true() -> None:
     scores = torch.randn(2, 4)
     weights = masked_softmax(scores, MASK)
     expected = functional.softmax(scores.masked_fill(~MASK, -math.inf), dim=-1)
@@ -31,15 +31,15 @@ def test_masked_softmax_is_torchs_where_the_mask_is_true() -> None:
     assert (weights[~MASK] == 0).all()
 
 
-def test_scaled_dot_product_is_torchs_own() -> None:
+def test_scaled_dot_product_equals_the_function_of_torch() -> None:
     query, key, value = torch.randn(2, 3, 8), torch.randn(2, 4, 8), torch.randn(2, 4, 5)
-    given, weights = scaled_dot_product(query, key, value, MASK)
+    actual, weights = scaled_dot_product(query, key, value, MASK)
     expected = functional.scaled_dot_product_attention(query, key, value, attn_mask=MASK.unsqueeze(1))
-    torch.testing.assert_close(given, expected)
+    torch.testing.assert_close(actual, expected)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3))
 
 
-def test_additive_pooling_is_its_formula() -> None:
+def test_additive_pooling_computes_its_formula() -> None:
     torch.manual_seed(1)
     pooling, hidden = AdditivePooling(6), torch.randn(2, 4, 6)
     pooled, weights = pooling(hidden, MASK, FIRST)
@@ -52,7 +52,7 @@ def test_additive_pooling_is_its_formula() -> None:
     assert (weights[~MASK] == 0).all()
 
 
-def test_dot_product_pooling_is_its_formula() -> None:
+def test_dot_product_pooling_computes_its_formula() -> None:
     pooling, hidden = ScaledDotProductPooling(6), torch.randn(2, 4, 6)
     pooled, weights = pooling(hidden, MASK, FIRST)
     kept = hidden[1][MASK[1]]
@@ -63,27 +63,27 @@ def test_dot_product_pooling_is_its_formula() -> None:
     torch.testing.assert_close(pooled[1], (share[:, None] * kept).sum(0))
 
 
-def test_the_heads_of_multi_head_pooling_are_torchs_multi_head_attention() -> None:
+def test_multi_head_pooling_equals_multi_head_attention_of_torch() -> None:
     torch.manual_seed(2)
     pooling, hidden = MultiHeadPooling(8, heads=2), torch.randn(2, 4, 8)
-    theirs = nn.MultiheadAttention(8, 2, batch_first=True)
+    attention = nn.MultiheadAttention(8, 2, batch_first=True)
     with torch.no_grad():
-        # Our queries are learned as they are, so theirs must pass them through.
-        theirs.in_proj_weight.copy_(torch.cat([torch.eye(8), pooling.key.weight, pooling.value.weight]))
-        theirs.in_proj_bias.copy_(torch.cat([torch.zeros(8), pooling.key.bias, pooling.value.bias]))
-        theirs.out_proj.weight.copy_(pooling.output.weight)
-        theirs.out_proj.bias.copy_(pooling.output.bias)
+        # Our queries are learned directly, so torch's must pass them through.
+        attention.in_proj_weight.copy_(torch.cat([torch.eye(8), pooling.key.weight, pooling.value.weight]))
+        attention.in_proj_bias.copy_(torch.cat([torch.zeros(8), pooling.key.bias, pooling.value.bias]))
+        attention.out_proj.weight.copy_(pooling.output.weight)
+        attention.out_proj.bias.copy_(pooling.output.bias)
     query = pooling.query.reshape(1, 1, 8).expand(2, 1, 8)
-    expected, shares = theirs(query, hidden, hidden, key_padding_mask=~MASK, average_attn_weights=False)
+    expected, shares = attention(query, hidden, hidden, key_padding_mask=~MASK, average_attn_weights=False)
     pooled, weights = pooling.attend(hidden, MASK)
     torch.testing.assert_close(pooled, expected.squeeze(1))
     torch.testing.assert_close(weights, shares.squeeze(2))
-    whole, _ = pooling(hidden, MASK, FIRST)
+    result, _ = pooling(hidden, MASK, FIRST)
     mean = torch.stack([hidden[row][MASK[row]].mean(0) for row in range(2)])
-    torch.testing.assert_close(whole, pooling.norm(mean + pooled))
+    torch.testing.assert_close(result, pooling.norm(mean + pooled))
 
 
-def test_mean_and_first_are_what_they_say() -> None:
+def test_mean_and_first_pool_the_mean_and_the_first_token() -> None:
     hidden = torch.randn(2, 4, 6)
     mean, _ = POOLINGS["mean"](6)(hidden, MASK, FIRST)
     torch.testing.assert_close(mean[0], hidden[0, 1:3].mean(0))
@@ -93,10 +93,10 @@ def test_mean_and_first_are_what_they_say() -> None:
 
 
 @pytest.mark.parametrize("kind", POOLINGS)
-def test_a_row_without_tokens_stays_finite_and_so_do_large_scores(kind: str) -> None:
+def test_rows_without_tokens_and_large_scores_stay_finite(kind: str) -> None:
     pooling = POOLINGS[kind](4)
-    none = torch.zeros(2, 5, dtype=torch.bool)
-    pooled, weights = pooling(torch.randn(2, 5, 4) * 1e15, none, none)
+    no_tokens = torch.zeros(2, 5, dtype=torch.bool)
+    pooled, weights = pooling(torch.randn(2, 5, 4) * 1e15, no_tokens, no_tokens)
     assert torch.isfinite(pooled).all()
     assert (weights == 0).all()
 
@@ -110,7 +110,7 @@ def test_weights_sum_to_one_over_the_mask_and_half_precision_is_kept(kind: str) 
 
 
 @pytest.mark.parametrize("kind", POOLINGS)
-def test_the_gradient_of_the_pooling_is_right(kind: str) -> None:
+def test_the_gradient_of_the_pooling_is_correct(kind: str) -> None:
     torch.manual_seed(3)
     pooling = POOLINGS[kind](4).double()
     # The softmax runs in float32, so the check needs a coarser step than usual.
@@ -123,7 +123,7 @@ def test_the_gradient_of_the_pooling_is_right(kind: str) -> None:
     assert torch.autograd.gradcheck(pooled, hidden, eps=1e-2, atol=3e-2)
 
 
-def test_the_target_head_asks_from_the_target() -> None:
+def test_the_target_head_uses_the_target_as_its_query() -> None:
     torch.manual_seed(4)
     head, vectors = TargetHead(6, 3).eval(), torch.randn(2, 4, 6)
     spans = torch.tensor([[False, True, True, False]])
@@ -136,22 +136,22 @@ def test_the_target_head_asks_from_the_target() -> None:
     torch.testing.assert_close(weights[0].sum(), torch.tensor(1.0))
 
 
-def test_windows_of_a_text_are_joined() -> None:
+def test_the_windows_of_a_text_are_joined() -> None:
     windows = torch.arange(12).view(3, 4)
     assert join_windows(windows, [2, 1]).tolist() == [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 10, 11, 0, 0, 0, 0]]
 
 
-def test_batches_hold_every_text_once_largest_first_within_the_budget() -> None:
+def test_batches_hold_every_text_once_largest_first_and_within_the_budget() -> None:
     shapes = [(1, 3), (1, 50), (1, 7), (1, 7), (1, 200), (1, 1)]
     assert token_batches(shapes, budget=60) == [[4], [1], [2, 3, 0, 5]]
     assert token_batches([], 60) == []
 
 
-def test_the_windows_of_a_long_text_count_in_its_batch() -> None:
+def test_every_window_of_a_long_text_counts_towards_the_budget() -> None:
     assert token_batches([(1, 10), (3, 10), (1, 10)], budget=40) == [[1, 0], [2]]
 
 
-def test_int8_with_a_scale_a_row_is_off_by_half_a_step_at_most() -> None:
+def test_the_error_of_int8_weights_is_at_most_half_a_step() -> None:
     torch.manual_seed(1)
     large = torch.randn(20, LARGE // 20 + 1) * torch.logspace(-4, 4, 20)[:, None]
     state = {
@@ -170,7 +170,7 @@ def test_int8_with_a_scale_a_row_is_off_by_half_a_step_at_most() -> None:
         assert torch.equal(restored[key], state[key])
 
 
-def test_packed_groups_are_of_about_equal_size_and_each_has_long_and_short_texts() -> None:
+def test_packed_groups_have_about_equal_sizes_and_mix_long_and_short_texts() -> None:
     sizes = [30] * 40 + [12] * 60
     groups = packed_batches(sizes, budget=1000, wide=64)
     assert len(groups) == 2
@@ -180,7 +180,7 @@ def test_packed_groups_are_of_about_equal_size_and_each_has_long_and_short_texts
 
 
 @pytest.mark.parametrize(
-    ("sizes", "groups"),
+    ("sizes", "most_groups"),
     [
         ([500, *[10] * 60, 90], 2),
         ([3000, 10], 2),
@@ -190,37 +190,38 @@ def test_packed_groups_are_of_about_equal_size_and_each_has_long_and_short_texts
         ([], 0),
     ],
 )
-def test_texts_that_need_wide_rows_share_few_groups_and_none_is_over_the_budget(
-    sizes: list[int], groups: int
+def test_texts_that_need_wide_rows_share_few_groups_within_the_budget(
+    sizes: list[int], most_groups: int
 ) -> None:
-    found = packed_batches(sizes, budget=1000, wide=64)
-    assert len(found) <= groups
-    assert sorted(i for group in found for i in group) == list(range(len(sizes)))
-    for group in found:
+    groups = packed_batches(sizes, budget=1000, wide=64)
+    assert len(groups) <= most_groups
+    assert sorted(i for group in groups for i in group) == list(range(len(sizes)))
+    for group in groups:
         assert group
         assert sum(sizes[i] for i in group) <= 1000 or len(group) == 1
-    wide = [at for at, group in enumerate(found) if any(sizes[i] > 64 for i in group)]
-    assert wide == list(range(len(wide)))
+    wide_groups = [index for index, group in enumerate(groups) if any(sizes[i] > 64 for i in group)]
+    assert wide_groups == list(range(len(wide_groups)))
 
 
 @pytest.mark.parametrize("kind", POOLINGS)
 @pytest.mark.parametrize("packed", [False, True])
-def test_what_the_tokens_did_adds_up_to_the_lead_of_the_winner(kind: str, packed: bool) -> None:
+def test_token_contributions_sum_to_the_lead_of_the_winning_label(kind: str, packed: bool) -> None:
     torch.manual_seed(5)
     head, vectors = Head(8, 3, kind).eval(), torch.randn(2, 4, 8)
-    plain = Hidden(vectors, MASK, FIRST)
-    # Packed, the tokens lie in another order, with others between them.
-    flat, at = torch.randn(11, 8), torch.tensor([[9, 2, 0, 4], [1, 10, 3, 7]])
-    flat[at] = vectors
-    logits, weights = head(plain)
-    given, carried = head.with_contributions(Hidden(flat, MASK, FIRST, at) if packed else plain)
-    torch.testing.assert_close(given, logits)
+    hidden = Hidden(vectors, MASK, FIRST)
+    # A packed encoder returns the tokens in another order, with other slots between them.
+    flat, slots = torch.randn(11, 8), torch.tensor([[9, 2, 0, 4], [1, 10, 3, 7]])
+    flat[slots] = vectors
+    logits, weights = head(hidden)
+    encoded = Hidden(flat, MASK, FIRST, slots) if packed else hidden
+    same_logits, contributions = head.with_contributions(encoded)
+    torch.testing.assert_close(same_logits, logits)
     if kind == "multihead":
-        torch.testing.assert_close(carried, weights)
+        torch.testing.assert_close(contributions, weights)
         return
     share = torch.softmax(logits, -1)
     matrix = head.output.weight
     lead = matrix[logits.argmax(-1)] - share @ matrix
-    torch.testing.assert_close(carried, weights * torch.einsum("btw,bw->bt", vectors, lead))
+    torch.testing.assert_close(contributions, weights * torch.einsum("btw,bw->bt", vectors, lead))
     pooled = torch.einsum("bt,btw->bw", weights, vectors)
-    torch.testing.assert_close(carried.sum(-1), (pooled * lead).sum(-1))
+    torch.testing.assert_close(contributions.sum(-1), (pooled * lead).sum(-1))

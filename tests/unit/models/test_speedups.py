@@ -1,4 +1,4 @@
-"""What makes the classifier fast changes nothing that it says: packing, choosing a backend, repeats."""
+"""Packing, the choice of a backend and the prediction cache change the speed but not the labels."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -21,92 +21,99 @@ from models.settings import ModelSettings
 from stream.domain.documents import Prediction
 
 HEADLINES = [
-    f"{name} {what} {why}"
+    f"{name} {event} {context}"
     for name in ("Alderbrook Foods", "Brightmoor Energy", "Kestrel Bank", "奥尔德布鲁克食品")
-    for what in ("shares plunge 20%", "posts record profit", "names a new chief executive")
-    for why in ("", "after a profit warning", "as oil climbs and the central bank holds its rates " * 3)
+    for event in ("shares plunge 20%", "posts record profit", "names a new chief executive")
+    for context in ("", "after a profit warning", "as oil climbs and the central bank holds its rates " * 3)
 ]
 
 
-def _encoder(kind: Any, config: Any, **more: Any) -> Any:
+def random_encoder(model_class: Any, config_class: Any, **options: Any) -> Any:
     torch.manual_seed(7)
-    return kind(
-        config(
-            vocab_size=90, hidden_size=48, num_hidden_layers=2, num_attention_heads=3,
-            intermediate_size=96, max_position_embeddings=200, **more,
-        )
-    ).eval()  # fmt: skip
+    config = config_class(
+        vocab_size=90,
+        hidden_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=96,
+        max_position_embeddings=200,
+        **options,
+    )
+    return model_class(config).eval()
 
 
-def _one_by_one(query: Any, key: Any, value: Any, ends: Any, same: Any, most: int, again: int) -> Any:
-    """What the GPU's kernel computes."""
-    assert ends is same and ends.dtype == torch.int32 and most == again == int(ends.diff().max())
-    assert ends[0] == 0 and ends[-1] == len(query)
-    parts = [tensor.tensor_split(ends[1:-1].tolist()) for tensor in (query, key, value)]
-    found = [
+def attention_by_text(
+    query: Any, key: Any, value: Any, query_bounds: Any, key_bounds: Any, *longest: int
+) -> Any:
+    """What the GPU's kernel computes: attention within each of several concatenated texts."""
+    assert query_bounds is key_bounds and query_bounds.dtype == torch.int32
+    assert longest == (int(query_bounds.diff().max()),) * 2
+    assert query_bounds[0] == 0 and query_bounds[-1] == len(query)
+    parts = [tensor.tensor_split(query_bounds[1:-1].tolist()) for tensor in (query, key, value)]
+    contexts = [
         functional.scaled_dot_product_attention(*(part.transpose(0, 1) for part in text))
         for text in zip(*parts, strict=True)
         if len(text[0])
     ]
-    return torch.cat([context.transpose(0, 1) for context in found])
+    return torch.cat([context.transpose(0, 1) for context in contexts])
 
 
-def _by_text(packed: Any) -> Any:
+def vectors_by_text(packed: Any) -> Any:
     return packed.last_hidden_state[packed.slots]
 
 
 @pytest.mark.parametrize(
     "encoder",
     [
-        _encoder(BertModel, BertConfig),
-        _encoder(BertModel, BertConfig, hidden_act="gelu_new"),
-        _encoder(RobertaModel, RobertaConfig, pad_token_id=1),
+        random_encoder(BertModel, BertConfig),
+        random_encoder(BertModel, BertConfig, hidden_act="gelu_new"),
+        random_encoder(RobertaModel, RobertaConfig, pad_token_id=1),
     ],
     ids=["BERT", "BERT with another activation", "RoBERTa"],
 )
 @pytest.mark.parametrize("lengths", [[5, 1, 64, 33, 33, 0, 12], [70, 3], [1], [150, 129, 2], [0]])
 @pytest.mark.parametrize("concatenated", [False, True])
-def test_packed_texts_get_the_vectors_they_get_alone(
+def test_packed_texts_get_the_same_vectors_as_in_the_plain_encoder(
     encoder: Any, lengths: list[int], concatenated: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packed_encoder, "varlen_attn", _one_by_one)
+    monkeypatch.setattr(packed_encoder, "varlen_attn", attention_by_text)
     ids = torch.full((len(lengths), max(lengths) + 2), encoder.config.pad_token_id)
     attend = torch.zeros_like(ids)
     for row, length in enumerate(lengths):
         ids[row, :length] = torch.randint(5, 89, (length,))
         attend[row, :length] = 1
     packed = PackedEncoder(encoder, torch.device("cpu"), torch.float32)
-    assert not packed.concatenates  # which a GPU alone can
+    assert not packed.concatenates  # only a GPU can
     packed.concatenates = concatenated
     with torch.inference_mode():
-        wanted = encoder(input_ids=ids, attention_mask=attend).last_hidden_state[attend.bool()]
-        given = _by_text(packed(input_ids=ids, attention_mask=attend))[attend.bool()]
-    assert torch.allclose(given, wanted, atol=1e-4)
+        expected = encoder(input_ids=ids, attention_mask=attend).last_hidden_state[attend.bool()]
+        actual = vectors_by_text(packed(input_ids=ids, attention_mask=attend))[attend.bool()]
+    assert torch.allclose(actual, expected, atol=1e-4)
 
 
-def test_a_text_does_not_see_its_neighbours_in_the_row() -> None:
-    encoder = _encoder(BertModel, BertConfig)
+def test_the_vectors_of_a_text_do_not_depend_on_its_neighbours_in_the_row() -> None:
+    encoder = random_encoder(BertModel, BertConfig)
     packed = PackedEncoder(encoder, torch.device("cpu"), torch.float32)
     ids = torch.randint(5, 89, (3, 20))
-    other = ids.clone()
-    other[1:] = torch.randint(5, 89, (2, 20))
+    other_neighbours = ids.clone()
+    other_neighbours[1:] = torch.randint(5, 89, (2, 20))
     attend = torch.ones_like(ids)
     with torch.inference_mode():
-        one, two = (_by_text(packed(some, attend))[0] for some in (ids, other))
-    assert torch.equal(one, two)
+        before, after = (vectors_by_text(packed(batch, attend))[0] for batch in (ids, other_neighbours))
+    assert torch.equal(before, after)
 
 
-def test_an_unknown_architecture_is_left_to_itself() -> None:
-    assert PackedEncoder.supports(_encoder(BertModel, BertConfig))
-    assert not PackedEncoder.supports(_encoder(BertModel, BertConfig, is_decoder=True))
-    assert not PackedEncoder.supports(_Other())
+def test_the_packed_encoder_supports_only_bert_like_encoders() -> None:
+    assert PackedEncoder.supports(random_encoder(BertModel, BertConfig))
+    assert not PackedEncoder.supports(random_encoder(BertModel, BertConfig, is_decoder=True))
+    assert not PackedEncoder.supports(OtherArchitecture())
 
 
-class _Other(torch.nn.Module):
+class OtherArchitecture(torch.nn.Module):
     config = BertConfig()
 
 
-def test_rows_are_filled_and_no_text_is_torn() -> None:
+def test_rows_are_filled_and_no_text_is_split_between_rows() -> None:
     lengths = [18] * 70 + [9] * 40 + [30, 64, 1, 0]
     layout = pack_rows(lengths, max_width=512)
     spans = sorted((start, start + n) for start, n in zip(layout.starts, lengths, strict=True) if n)
@@ -118,44 +125,44 @@ def test_rows_are_filled_and_no_text_is_torn() -> None:
         pack_rows([513], max_width=512)
 
 
-def test_few_sizes_are_used_and_none_is_much_larger_than_asked() -> None:
+def test_sizes_are_rounded_up_to_few_values_that_are_hardly_larger() -> None:
     assert [round_up(n) for n in (1, 7, 9, 17, 33)] == [1, 7, 9, 18, 36]
     assert all(round_up(n) <= n * 1.125 + 1 for n in range(1, 5000))
     assert len([step for step in ROW_COUNTS if step < 5000]) < 100
 
 
-def test_packed_and_plain_give_the_same_labels(engine: Engine) -> None:
+def test_the_packed_and_the_plain_encoder_give_the_same_labels(engine: Engine) -> None:
     assert engine.settings.backend == "auto"
     plain = Engine.load(ModelSettings(backend="torch", dtype="float32", remembered_texts=0))
-    wanted, given = plain.classify(HEADLINES), engine.classify(HEADLINES)
-    assert all(map(backend_selection.same_labels, wanted, given))
-    for a, b in zip(wanted, given, strict=True):
+    expected, actual = plain.classify(HEADLINES), engine.classify(HEADLINES)
+    assert all(map(backend_selection.same_labels, expected, actual))
+    for a, b in zip(expected, actual, strict=True):
         assert a.score == pytest.approx(b.score, abs=0.05)
         assert (a.lang, a.windows, a.truncated) == (b.lang, b.windows, b.truncated)
 
 
-def test_a_backend_is_measured_once_and_then_remembered(
+def test_the_fastest_backend_is_measured_once_and_cached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert backend_selection.cached_backend(ModelSettings(), tmp_path).backend == "auto", (
         "nothing was measured yet"
     )
-    chosen = backend_selection.select_backend(ModelSettings(), tmp_path)
-    assert chosen.backend in ("amx", "int8", "packed", "torch")
+    selected = backend_selection.select_backend(ModelSettings(), tmp_path)
+    assert selected.backend in ("amx", "int8", "packed", "torch")
     (file,) = tmp_path.rglob("*.json")
     assert '"packed' in file.read_text()
     monkeypatch.setattr(backend_selection, "measure", lambda settings: pytest.fail("measured again"))
-    assert backend_selection.select_backend(ModelSettings(), tmp_path) == chosen
-    assert backend_selection.cached_backend(ModelSettings(), tmp_path) == chosen
+    assert backend_selection.select_backend(ModelSettings(), tmp_path) == selected
+    assert backend_selection.cached_backend(ModelSettings(), tmp_path) == selected
     assert backend_selection.select_backend(ModelSettings(backend="torch"), tmp_path).dtype == "auto"
 
 
-def test_a_damaged_memory_of_the_choice_is_measured_again(
+def test_a_damaged_cache_file_is_measured_and_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = ModelSettings()
-    told = backend_selection.Choice("torch", "float32", {})
-    monkeypatch.setattr(backend_selection, "measure", lambda settings: told)
+    choice = backend_selection.Choice("torch", "float32", {})
+    monkeypatch.setattr(backend_selection, "measure", lambda settings: choice)
     backend_selection.select_backend(settings, tmp_path)
     (file,) = tmp_path.rglob("*.json")
     file.write_text("{")
@@ -163,38 +170,39 @@ def test_a_damaged_memory_of_the_choice_is_measured_again(
     assert file.read_text() != "{"
 
 
-def test_a_backend_whose_labels_differ_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def turned(self: PackedEncoder, *given: Any) -> Any:
-        return -sound(self, *given)
+def test_a_backend_with_different_labels_is_not_selected(monkeypatch: pytest.MonkeyPatch) -> None:
+    def negated_encode(self: PackedEncoder, *inputs: Any) -> Any:
+        return -encode(self, *inputs)
 
-    sound = PackedEncoder.encode
+    encode = PackedEncoder.encode
     monkeypatch.setattr(Engine, "check_canaries", lambda self: None)
-    monkeypatch.setattr(PackedEncoder, "encode", turned)
-    monkeypatch.setattr(encoders, "library", lambda backend: None)  # elsewhere it would be the next in line
+    monkeypatch.setattr(PackedEncoder, "encode", negated_encode)
+    # Without the library, no native encoder is tried.
+    monkeypatch.setattr(encoders, "library", lambda backend: None)
     choice = backend_selection.measure(ModelSettings())
     assert choice.backend == "torch"
     assert min(choice.tried.values()) == 0.0
     assert {name.split()[0] for name, rate in choice.tried.items() if rate == 0.0} == {"packed"}
 
 
-def test_a_repeated_text_is_judged_once() -> None:
+def test_a_repeated_text_is_classified_once() -> None:
     registry = CollectorRegistry()
     engine = Engine.load(ModelSettings(), ModelMetrics(registry))
 
-    def judged(by: str) -> float | None:
+    def texts_classified(by: str) -> float | None:
         return registry.get_sample_value("sentiment_inference_texts_total", {"by": by})
 
     texts = [HEADLINES[0], HEADLINES[1], HEADLINES[0]]
     first = engine.classify(texts)
     assert first[0] == first[2] != first[1]
-    assert (judged("network"), judged("memory")) == (2, 1)
+    assert (texts_classified("network"), texts_classified("memory")) == (2, 1)
     assert engine.classify(list(reversed(texts))) == list(reversed(first))
-    assert (judged("network"), judged("memory")) == (2, 4)
-    (claimed,) = engine.classify([HEADLINES[0]], ["fr"])
-    assert claimed.sentiment is None, "another claim is another question"
+    assert (texts_classified("network"), texts_classified("memory")) == (2, 4)
+    (in_french,) = engine.classify([HEADLINES[0]], ["fr"])
+    assert in_french.sentiment is None, "another claimed language is another cache key"
 
 
-def test_the_memory_for_repeats_is_bounded_and_forgets_the_oldest() -> None:
+def test_the_prediction_cache_is_bounded_and_drops_the_least_recently_used() -> None:
     cache = PredictionCache(2)
     keys = [PredictionCache.key(text, None) for text in ("a", "b", "c", "\udc80")]
     for version, key in enumerate(keys[:2]):
