@@ -1,13 +1,25 @@
-"""`monitor doctor`: the command; `checks` holds what it checks."""
+"""`monitor doctor`: the command; `doctor_checks` holds what it checks."""
 
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from monitor.cli.options import examples, json_option
+
+
+@contextmanager
+def without_logs() -> Iterator[None]:
+    """Log nothing meanwhile: the findings say all there is to say."""
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 @click.command(epilog=examples("monitor doctor -c monitor.toml", "monitor doctor --json"))
@@ -17,13 +29,13 @@ def doctor(config: Path | None, as_json: bool) -> None:
     """Check settings, model, rules, database, clock and broker; say what to do."""
     from monitor.cli.doctor_checks import examine
 
-    logging.disable(logging.CRITICAL)
     findings = []
-    for finding in examine(config):
-        findings.append(finding)
-        if not as_json:
-            mark = click.style("ok  ", "green") if finding.ok else click.style("FAIL", "red")
-            click.echo(f"{mark} {finding.check:9} {finding.detail}")
+    with without_logs():
+        for finding in examine(config):
+            findings.append(finding)
+            if not as_json:
+                mark = click.style("ok  ", "green") if finding.ok else click.style("FAIL", "red")
+                click.echo(f"{mark} {finding.check:9} {finding.detail}")
     if as_json:
         click.echo(json.dumps([vars(finding) for finding in findings]))
     sys.exit(0 if all(finding.ok for finding in findings) else 1)

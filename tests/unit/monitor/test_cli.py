@@ -1,6 +1,7 @@
 """The command line as a script or a person calls it."""
 
 import json
+import logging
 import socket
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,7 @@ def test_every_command_that_reads_the_model_accepts_a_registry(registry: Path, t
     findings = {
         finding["check"]: finding for finding in json.loads(call("doctor", "--json", **environ).stdout)
     }
+    assert logging.getLogger("stream").isEnabledFor(logging.WARNING), "only the doctor itself logs nothing"
     assert (findings["model"]["ok"], findings["rules"]["ok"]) == (True, True)
     texts = tmp_path / "texts.jsonl"
     texts.write_text(
