@@ -19,9 +19,9 @@ class PredictionCache:
         self._lock = Lock()
 
     @staticmethod
-    def key(text: str, claimed: str | None) -> Key:
-        """What tells texts apart: a hash of the text, and the language that the feed claims."""
-        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest(), claimed
+    def key(text: str, declared: str | None) -> Key:
+        """What tells texts apart: a hash of the text, and the language that the feed declares."""
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest(), declared
 
     def get(self, keys: Iterable[Key]) -> dict[Key, Prediction]:
         """The predictions that are in the cache, which become the most recently used."""

@@ -1,6 +1,6 @@
 """The classifier as the rest of the product uses it: texts in, predictions out.
 
-    texts and the languages that their feeds claim
+    texts and the languages that their feeds declare
       │
     PredictionCache ───────────── texts classified before ──────────────┐
       │ new texts                                                       │
@@ -17,7 +17,7 @@
       │                                                                 │
     predictions ◄───────────────────────────────────────────────────────┘
 
-`TargetClassifier` takes the same steps for the sentiment towards stretches of one text.
+`TargetClassifier` takes the same steps for the sentiment towards spans of one text.
 """
 
 import gc
@@ -139,9 +139,9 @@ class Engine:
     ) -> list[Prediction]:
         """A prediction for each text, in order.
 
-        `languages` are the claims of the feeds (ISO 639-1, None if unknown).  A text that is in the cache, or
-        that is twice in `texts`, goes through the network once.  Raises InferenceError if the network's
-        output for a text is not finite: no label is made up.
+        `languages` are those that the feeds declare (ISO 639-1, None if unknown).  A text that is in the
+        cache, or that is twice in `texts`, goes through the network once.  Raises InferenceError if the
+        network's output for a text is not finite: no label is made up.
         """
         keys = list(map(PredictionCache.key, texts, languages or [None] * len(texts)))
         predictions = self._cache.get(keys)
@@ -169,7 +169,7 @@ class Engine:
         return Chunk(tokenized.texts, [predictions[index] for index in range(len(texts))])
 
     def classify_targets(
-        self, text: str, targets: Sequence[tuple[int, int]], claimed: str | None = None
+        self, text: str, targets: Sequence[tuple[int, int]], declared: str | None = None
     ) -> list[Prediction]:
-        """The sentiment towards each stretch (start, end) of a text: see `TargetClassifier.classify`."""
-        return self._targets.classify(text, targets, claimed)
+        """The sentiment towards each span (start, end) of a text: see `TargetClassifier.classify`."""
+        return self._targets.classify(text, targets, declared)

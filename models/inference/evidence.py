@@ -1,4 +1,4 @@
-"""Words of evidence: the stretches of a text that contributed most to its label."""
+"""Words of evidence: the spans of a text that contributed most to its label."""
 
 import re
 from collections.abc import Sequence

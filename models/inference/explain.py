@@ -41,13 +41,13 @@ def explain(
     text: str,
     task: str = "sentiment",
     method: Method = "attention",
-    claimed: str | None = None,
+    declared: str | None = None,
 ) -> Explanation:
     """Weigh the words of one text.  An unsupported text has no words.
 
     Raises ModelError if the backend has no gradients and `method` needs them.
     """
-    tokenized = engine.tokenizer.tokenize([text], [claimed])
+    tokenized = engine.tokenizer.tokenize([text], [declared])
     if not tokenized.texts:
         prediction = engine.builder.unsupported(tokenized.unsupported[0])
         return Explanation(text, task, method, prediction, ())

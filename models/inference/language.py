@@ -23,15 +23,15 @@ LETTER = re.compile(r"[A-Za-z]")
 NOISE = re.compile(r"https?://\S+|[@$#]\w+")
 
 
-def detect(text: str, claimed: str | None = None) -> str | None:
+def detect(text: str, declared: str | None = None) -> str | None:
     """The ISO 639-1 code of the text's language, or None if it has no letters.
 
-    `claimed` is the claim of the feed, such as "en" or "en-GB".  It counts for text in Latin script, where
+    `declared` is what the feed declares, such as "en" or "en-GB".  It counts for text in Latin script, where
     the languages of short texts are hard to tell apart, but not against another script.
     """
     text = text[:MAX_CHARACTERS]
-    if claimed and text.isascii():
-        return _code(claimed) if LETTER.search(text) else None
+    if declared and text.isascii():
+        return _code(declared) if LETTER.search(text) else None
     letters = [char for char in NOISE.sub(" ", text) if char.isalpha()]
     if not letters:
         letters = [char for char in text if char.isalpha()]
@@ -41,14 +41,14 @@ def detect(text: str, claimed: str | None = None) -> str | None:
     if eastern is not None:
         return eastern
     latin = sum(_is_latin(char) for char in letters) * 2 > len(letters)
-    if claimed and latin:
-        return _code(claimed)
+    if declared and latin:
+        return _code(declared)
     code, probability = _identifier().classify(NOISE.sub(" ", text))
     return str(code) if probability >= MIN_PROBABILITY or not latin else "en"
 
 
-def _code(claimed: str) -> str:
-    return claimed.lower().replace("_", "-").split("-")[0]
+def _code(declared: str) -> str:
+    return declared.lower().replace("_", "-").split("-")[0]
 
 
 def load() -> None:

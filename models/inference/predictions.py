@@ -33,7 +33,7 @@ class PredictionBuilder:
     ) -> Prediction:
         """From probabilities [labels] a task, and contributions [tokens] a task and window.
 
-        `target` is the stretch of text towards which the sentiment is, None for the text as a whole.
+        `target` is the span that the sentiment is about, None for the text as a whole.
         """
         by_label = {
             task: dict(zip(self._info.labels[task], values.tolist(), strict=True))

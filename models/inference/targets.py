@@ -1,4 +1,4 @@
-"""The sentiment towards stretches of a text, such as the names of companies in it."""
+"""The sentiment towards spans of a text, such as the names of companies in it."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ class TargetClassifier:
         self._version = version
 
     def classify(
-        self, text: str, targets: Sequence[tuple[int, int]], claimed: str | None = None
+        self, text: str, targets: Sequence[tuple[int, int]], declared: str | None = None
     ) -> list[Prediction]:
         """A prediction for each target (start, end) in characters.
 
@@ -33,7 +33,7 @@ class TargetClassifier:
         So are all targets in a language for which ModelInfo.target_sentiment_error gives a reason.
         Raises ModelError if the backend can only classify whole texts.
         """
-        tokenized = self._tokenizer.tokenize([text], [claimed])
+        tokenized = self._tokenizer.tokenize([text], [declared])
         if not tokenized.texts:
             return [self._builder.unsupported(None)] * len(targets)
         item = tokenized.texts[0]

@@ -75,12 +75,12 @@ class TextTokenizer:
     def tokenize(self, texts: Sequence[str], languages: Sequence[str | None]) -> Tokenized:
         """Detect the language of each text and tokenise those that a part reads.
 
-        `languages` are the claims of the feeds: ISO 639-1 codes, or None if unknown.
+        `languages` are those that the feeds declare: ISO 639-1 codes, or None if unknown.
         """
         unsupported: dict[int, str | None] = {}
         by_language: dict[str, list[int]] = {}
-        for index, (text, claimed) in enumerate(zip(texts, languages, strict=True)):
-            lang = language.detect(text, claimed)
+        for index, (text, declared) in enumerate(zip(texts, languages, strict=True)):
+            lang = language.detect(text, declared)
             if lang is None or lang not in self._parts:
                 unsupported[index] = lang
             else:

@@ -102,7 +102,7 @@ class Head(nn.Module):
 
 
 class TargetHead(nn.Module):
-    """The sentiment towards one stretch of a text, such as a name.
+    """The sentiment towards one span of a text, such as a name.
 
     The mean vector t of the target's tokens attends to all tokens by scaled dot-product attention
     (query W_q t, keys W_k h).  The label comes from the context vector and t, concatenated.

@@ -106,7 +106,7 @@ def test_chinese_texts_get_the_right_labels(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "claimed", "expected"),
+    ("text", "declared", "expected"),
     [
         ("BASF Umsatz sinkt", "de", "de"),
         ("Apple", "en-US", "en"),
@@ -118,10 +118,10 @@ def test_chinese_texts_get_the_right_labels(engine: Engine) -> None:
         ("AAPL up", None, "en"),
     ],
 )
-def test_the_language_that_a_feed_claims_counts_only_for_latin_script(
-    text: str, claimed: str | None, expected: str
+def test_the_language_that_a_feed_declares_counts_only_for_latin_script(
+    text: str, declared: str | None, expected: str
 ) -> None:
-    assert language.detect(text, claimed) == expected
+    assert language.detect(text, declared) == expected
 
 
 def test_a_long_text_is_classified_in_several_windows(engine: Engine) -> None:

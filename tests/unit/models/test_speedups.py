@@ -199,7 +199,7 @@ def test_a_repeated_text_is_classified_once() -> None:
     assert engine.classify(list(reversed(texts))) == list(reversed(first))
     assert (texts_classified("network"), texts_classified("memory")) == (2, 4)
     (in_french,) = engine.classify([HEADLINES[0]], ["fr"])
-    assert in_french.sentiment is None, "another claimed language is another cache key"
+    assert in_french.sentiment is None, "another declared language is another cache key"
 
 
 def test_the_prediction_cache_is_bounded_and_drops_the_least_recently_used() -> None:
