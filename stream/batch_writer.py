@@ -10,14 +10,13 @@ from itertools import pairwise
 from typing import TypeVar
 
 from stream.domain.errors import DeadLetterReason, StoreRefused, StoreUnavailable
-from stream.domain.records import Batch, ClassifiedDocument, DeadLetter, Outbound, WriteResult
+from stream.domain.records import Batch, ClassifiedDocument, DeadLetter, Outbound, Outcome, WriteResult
 from stream.metrics import StreamMetrics
 from stream.retry import Outage, RetryPolicy, retry
 from stream.storage.batches import Store
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-Outcome = ClassifiedDocument | DeadLetter
 
 DATABASE_RETRY = RetryPolicy(first_pause=0.2, longest_pause=10.0, jitter=0.5)
 # A batch of messages that hold many documents each may be larger: it is written in several transactions.

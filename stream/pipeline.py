@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from stream.batch_writer import BatchWriter, Outcome
+from stream.batch_writer import BatchWriter
 from stream.breaker import CircuitBreaker
 from stream.bundles import Record
 from stream.decoder import DecodedDocument, Decoder
 from stream.domain.errors import DeadLetterReason, InferenceError
-from stream.domain.records import ClassifiedDocument, Classify, DeadLetter
+from stream.domain.records import ClassifiedDocument, Classify, DeadLetter, Outcome
 from stream.metrics import StreamMetrics
 from stream.prediction import predict_each
 from stream.retry import StopRequested
@@ -53,13 +53,6 @@ class Pipeline:
     def trouble(self) -> str | None:
         """What the batches wait for; None while they do not wait."""
         return self._paused or self._writer.trouble
-
-    def process(self, records: Sequence[Record]) -> None:
-        """Decode, classify and write.  Afterwards every record is in SQL, as documents or dead letters.
-
-        Raises StopRequested if the monitor stops first.
-        """
-        self.write(self.classify(records))
 
     def classify(self, records: Sequence[Record]) -> list[Outcome]:
         """Turn records into classified documents and dead letters.

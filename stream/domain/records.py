@@ -94,6 +94,10 @@ class OutboundMessage:
     not_before: datetime | None = None
 
 
+# What becomes of one document of a message, or of a message that holds none.
+Outcome = ClassifiedDocument | DeadLetter
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """The outcomes of consecutive messages of some partitions, in stream order.
@@ -101,7 +105,7 @@ class Batch:
     The documents of one message are all in the same batch.
     """
 
-    outcomes: Sequence[ClassifiedDocument | DeadLetter]
+    outcomes: Sequence[Outcome]
 
     @property
     def first_offsets(self) -> dict[Partition, int]:

@@ -21,6 +21,7 @@ from stream.domain.records import (
     DeadLetter,
     DuplicateReason,
     Outbound,
+    Outcome,
     Partition,
     WriteResult,
 )
@@ -41,7 +42,6 @@ ADVANCE_OFFSETS = (
 )
 MAX_DETAIL_CHARACTERS = 2000
 
-Outcome = ClassifiedDocument | DeadLetter
 # Source and id of a document.
 Identity = tuple[str, str]
 

@@ -103,6 +103,10 @@ class Rig:
             stopping=self.stopping,
         )
 
+    def process(self, records: Sequence[Record]) -> None:
+        """Classify and write, as the worker does in two threads."""
+        self.pipeline.write(self.pipeline.classify(records))
+
     def _classify(self, texts: Sequence[str], languages: Sequence[str | None]) -> Sequence[Prediction]:
         return self.classifier(texts, languages)
 
@@ -123,14 +127,14 @@ def rig(tmp_path: Path) -> Rig:
 
 
 def test_bad_messages_become_dead_letters_and_the_others_become_documents(rig: Rig) -> None:
-    rig.pipeline.process([record(0), record(1, value=b"{"), record(2), record(3, value=b"")])
+    rig.process([record(0), record(1, value=b"{"), record(2), record(3, value=b"")])
     assert rig.ids() == ["0", "2"]
     assert rig.reasons() == ["empty", "not_json"]
     assert next_offsets(rig.store, "c/t") == {("news", 0): 4}
 
 
 def test_a_text_that_the_classifier_fails_on_is_found_by_bisection(rig: Rig) -> None:
-    rig.pipeline.process([record(i, "poison" if i == 13 else "calm") for i in range(20)])
+    rig.process([record(i, "poison" if i == 13 else "calm") for i in range(20)])
     assert rig.ids() == sorted(str(i) for i in range(20) if i != 13)
     assert rig.reasons() == ["inference"]
 
@@ -141,7 +145,7 @@ def test_a_classifier_that_always_fails_stops_the_pipeline_instead_of_making_dea
 
     rig.classifier = broken
     with pytest.raises(InferenceError, match="CUDA error"):
-        rig.pipeline.process([record(i) for i in range(4)])
+        rig.process([record(i) for i in range(4)])
     assert rig.reasons() == []
     assert next_offsets(rig.store, "c/t") == {}
 
@@ -173,7 +177,7 @@ def test_no_label_is_invented_if_the_classifier(
         return predictions
 
     rig.classifier = failing
-    rig.pipeline.process([record(i, "odd" if i == 5 else "calm") for i in range(9)])
+    rig.process([record(i, "odd" if i == 5 else "calm") for i in range(9)])
     assert rig.ids() == [str(i) for i in range(9) if i != 5]
     assert rig.reasons() == ["inference"]
 
@@ -187,14 +191,14 @@ def test_a_classifier_that_fails_sometimes_still_labels_every_document(rig: Rig)
         return classify(texts, languages)
 
     rig.classifier = failing_every_other_time
-    rig.pipeline.process([record(i) for i in range(7)])
-    rig.pipeline.process([record(7)])
+    rig.process([record(i) for i in range(7)])
+    rig.process([record(7)])
     assert len(rig.ids()) == 8 and rig.reasons() == []
 
 
 def test_values_that_the_database_refuses_are_found_by_bisection(rig: Rig) -> None:
     rig.store.refused_text = "odd"
-    rig.pipeline.process([record(i, "odd" if i in (3, 4) else "calm") for i in range(10)])
+    rig.process([record(i, "odd" if i in (3, 4) else "calm") for i in range(10)])
     assert len(rig.ids()) == 8
     assert rig.reasons() == ["storage", "storage"]
     assert next_offsets(rig.store, "c/t") == {("news", 0): 10}
@@ -239,7 +243,7 @@ def test_each_document_of_a_message_is_counted_or_refused_separately(arrays_rig:
         (5, 1, "missing_field"),
     ]
     for _ in range(2):  # the second time nothing is new
-        arrays_rig.pipeline.process(records)
+        arrays_rig.process(records)
         assert arrays_rig.ids() == ["0", "1", "2", "4", "600"]
         assert dead_letters(arrays_rig) == expected
     assert next_offsets(arrays_rig.store, "c/t") == {("news", 0): 7}
@@ -249,7 +253,7 @@ def test_each_document_of_a_message_is_counted_or_refused_separately(arrays_rig:
 def test_a_refused_document_does_not_affect_the_others_and_a_message_is_never_split(arrays_rig: Rig) -> None:
     arrays_rig.store.refused_text = "odd"
     records = [array(0, *["calm"] * 5), array(1, "calm", "odd", "calm", "odd", ""), array(2, *["calm"] * 5)]
-    arrays_rig.pipeline.process(records)
+    arrays_rig.process(records)
     assert len(arrays_rig.ids()) == 12
     assert dead_letters(arrays_rig) == [(1, 1, "storage"), (1, 3, "storage"), (1, 4, "no_text")]
     assert next_offsets(arrays_rig.store, "c/t") == {("news", 0): 3}
@@ -270,7 +274,7 @@ def test_a_database_outage_during_the_search_for_the_refused_document_is_waited_
         return original(documents, outbound, now)
 
     monkeypatch.setattr(arrays_rig.store, "refusal_reason", refusal_reason)
-    arrays_rig.pipeline.process([array(0, "calm", "odd", "calm")])
+    arrays_rig.process([array(0, "calm", "odd", "calm")])
     assert arrays_rig.ids() == ["0", "2"] and dead_letters(arrays_rig) == [(0, 1, "storage")]
     assert arrays_rig.pipeline.trouble is None
 
@@ -290,14 +294,14 @@ def test_a_document_that_is_not_json_does_not_affect_the_others_in_its_message(
     odd: bytes, arrays_rig: Rig
 ) -> None:
     good = [record(n, 'says ], [ and \\" }').value or b"" for n in range(2)]
-    arrays_rig.pipeline.process([record(0, value=b"[" + good[0] + b" , " + odd + b"," + good[1] + b"]\n")])
+    arrays_rig.process([record(0, value=b"[" + good[0] + b" , " + odd + b"," + good[1] + b"]\n")])
     assert arrays_rig.ids() == ["0", "1"]
     assert [letter[:2] for letter in dead_letters(arrays_rig)] == [(0, 1)]
 
 
 @pytest.mark.parametrize("value", [b'[{"id": "x"', b"[{]", b'[{"id": "x}]', b"[NaN] [1]", b"[NaN"])
 def test_an_array_that_does_not_close_is_one_dead_letter(value: bytes, arrays_rig: Rig) -> None:
-    arrays_rig.pipeline.process([record(0, value=value), record(1)])
+    arrays_rig.process([record(0, value=value), record(1)])
     assert arrays_rig.ids() == ["1"]
     assert dead_letters(arrays_rig) == [(0, 0, "not_json")]
 
@@ -314,19 +318,19 @@ def test_a_batch_too_large_for_a_transaction_is_written_in_parts_and_no_message_
         return original(batch, outbound, now)
 
     monkeypatch.setattr(arrays_rig.store, "write", write)
-    arrays_rig.pipeline.process([array(n, *["calm"] * 5) for n in range(4)])
+    arrays_rig.process([array(n, *["calm"] * 5) for n in range(4)])
     assert sizes == [5] * 4 and len(arrays_rig.ids()) == 20
 
 
 def test_an_array_is_a_dead_letter_if_arrays_are_not_allowed(rig: Rig) -> None:
-    rig.pipeline.process([array(0, "calm", "calm"), record(1)])
+    rig.process([array(0, "calm", "calm"), record(1)])
     assert rig.ids() == ["1"] and dead_letters(rig) == [(0, 0, "not_an_object")]
 
 
 def test_a_database_outage_is_waited_out(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     rig.store.outages = 2
-    rig.pipeline.process([record(0)])
+    rig.process([record(0)])
     assert rig.ids() == ["0"]
     assert rig.pipeline.trouble is None
     messages = [line.message for line in caplog.records]
@@ -338,19 +342,19 @@ def test_a_stop_ends_the_wait_and_nothing_is_written(rig: Rig) -> None:
     rig.store.outages = 1000
     rig.stopping.set()
     with pytest.raises(StopRequested):
-        rig.pipeline.process([record(0)])
+        rig.process([record(0)])
     assert rig.pipeline.trouble
     assert rig.ids() == []
 
 
 def test_a_batch_of_bad_messages_is_one_line_in_the_log(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    rig.pipeline.process([record(i, value=b"[]") for i in range(50)])
+    rig.process([record(i, value=b"[]") for i in range(50)])
     (line,) = [line.message for line in caplog.records if "dead letter" in line.message]
     assert "50 dead letter(s): not_an_object 50; the first: news[0]@0" in line
 
 
 def test_old_texts_update_their_window_and_are_counted_as_late(rig: Rig) -> None:
-    rig.pipeline.process([record(0)])
+    rig.process([record(0)])
     assert rig.registry.get_sample_value("sentiment_late_documents_total", {"kind": "news"}) == 1
     assert rig.store.reads.sums(NOW - timedelta(hours=1), NOW)[0].n == 1
 
@@ -361,7 +365,7 @@ def test_an_unexpected_error_is_not_swallowed(rig: Rig, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(rig.store, "write", broken)
     with pytest.raises(ZeroDivisionError):
-        rig.pipeline.process([record(0)])
+        rig.process([record(0)])
 
 
 class RecordingEvent(threading.Event):
@@ -382,20 +386,18 @@ def test_an_unreadable_stream_is_retried_slowly_and_resumes_when_messages_are_re
     stopping = RecordingEvent()
     rig = Rig(tmp_path, stopping=stopping)
     bad = [record(i, value=b"not JSON") for i in range(30)]
-    rig.pipeline.process(bad[:10])
-    rig.pipeline.process(bad[10:20])
+    rig.process(bad[:10])
+    rig.process(bad[10:20])
     assert stopping.seconds == []
-    rig.pipeline.process(bad[20:25])
+    rig.process(bad[20:25])
     assert stopping.seconds == [0.2] and "nearly every message is refused" in caplog.text
     assert rig.pipeline.trouble is None
-    rig.pipeline.process(
-        [record(i) for i in range(30, 40)]
-    )  # the last batch that has to wait: it is readable
-    rig.pipeline.process([record(i) for i in range(40, 50)])
+    rig.process([record(i) for i in range(30, 40)])  # the last batch that has to wait: it is readable
+    rig.process([record(i) for i in range(40, 50)])
     assert stopping.seconds == [0.2, 0.2]
     assert len(rig.ids()) == 20
 
-    rig.pipeline.process([record(i, value=b"") for i in range(50, 80)])
+    rig.process([record(i, value=b"") for i in range(50, 80)])
     stopping.set()
     with pytest.raises(StopRequested):
-        rig.pipeline.process([record(80)])
+        rig.process([record(80)])
