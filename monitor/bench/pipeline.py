@@ -260,7 +260,7 @@ def measure_rules(settings: Settings, rounds: int) -> float:
     rules = RuleFile(settings.alerts.rules, topics).rules
     store = Store(database.connect(settings.database), settings.stream.window_seconds)
     lease = Lease(store, f"bench-{uuid.uuid4().hex[:8]}", "bench", 3600)
-    lease.acquire(datetime.now(UTC))
+    lease.acquire()
     alerts = SqlEpisodeStore(store, lease, settings.kafka.alerts)
     evaluator = AlertEvaluator(
         rules=rules,

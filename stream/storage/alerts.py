@@ -92,7 +92,7 @@ class SqlEpisodeStore:
         Raises LeaseLost if another monitor evaluates the alerts now, StoreUnavailable and StoreRefused.
         """
         with writing(self._store.engine) as connection:
-            if not self._lease.renew(connection, now):
+            if not self._lease.renew(connection):
                 raise LeaseLost("another monitor evaluates the alerts now")
             if dropped:
                 connection.execute(schema.alerts.delete().where(schema.alerts.c.id.in_(dropped)))

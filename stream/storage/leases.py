@@ -1,46 +1,89 @@
-"""Leases in the database: a task that must run once is run by one of several monitors."""
+"""Leases in the database: a task that must run once is run by one of several monitors.
 
+Only the database's clock counts.  The hosts' clocks may differ by any amount, and may step.
+"""
+
+import logging
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 
 from stream.storage import schema
 from stream.storage.batches import Store
-from stream.storage.database import writing
-from stream.storage.sql import dialect_insert
+from stream.storage.database import reading, writing
+from stream.storage.sql import database_time, dialect_insert
+
+log = logging.getLogger(__name__)
+
+# A lease cannot lie further ahead than its length.  The slack is for holders of an older version, which wrote
+# the time of their host.
+SLACK = timedelta(seconds=10)
+
+
+class Holder(NamedTuple):
+    """Who holds a lease, and until when by the database's clock."""
+
+    name: str
+    expires_at: datetime
 
 
 class Lease:
     """The right to run the task `name`, held for `seconds` at a time.
 
-    The clocks of the monitors may differ by less than `seconds`.  A transaction that writes renews the lease
-    too, so that a holder that was suspended beyond its time writes nothing.
+    A lease that lies further ahead than `seconds` and some slack was written by a wrong clock, or before the
+    database's clock was set back.  It is nobody's: waiting for it could take for ever.  A transaction that
+    writes renews the lease too, so that a holder that was suspended beyond its time writes nothing.
     """
 
     def __init__(self, store: Store, name: str, holder: str, seconds: float) -> None:
         self._store, self._name, self._holder = store, name, holder
         self._length = timedelta(seconds=seconds)
 
-    def acquire(self, now: datetime) -> bool:
-        """Take or renew the lease; True if this holder has it until `now` plus its length."""
+    def acquire(self) -> bool:
+        """Take or renew the lease; True if this holder has it from now on for its length."""
         with writing(self._store.engine) as connection:
-            return self.renew(connection, now)
+            return self.renew(connection)
 
-    def renew(self, connection: Connection, now: datetime) -> bool:
+    def renew(self, connection: Connection) -> bool:
         """The same within a transaction."""
         table = schema.leases
-        row = {"name": self._name, "holder": self._holder, "expires_at": now + self._length}
-        connection.execute(dialect_insert(connection, table).on_conflict_do_nothing(), row)
-        renewed = connection.execute(
-            update(table)
-            .where(table.c.name == self._name)
-            .where((table.c.holder == self._holder) | (table.c.expires_at < now))
-            .values(holder=self._holder, expires_at=now + self._length)
+        row = {"name": self._name, "holder": self._holder}
+        expires_at = database_time(connection, self._length)
+        insert = dialect_insert(connection, table).values(**row, expires_at=expires_at)
+        connection.execute(insert.on_conflict_do_nothing())
+        take = (
+            update(table).where(table.c.name == self._name).values(holder=self._holder, expires_at=expires_at)
         )
-        return renewed.rowcount == 1
+        mine_or_over = (table.c.holder == self._holder) | (table.c.expires_at < database_time(connection))
+        if connection.execute(take.where(mine_or_over)).rowcount == 1:
+            return True
+        implausible = table.c.expires_at > database_time(connection, self._length + SLACK)
+        before = _holder(connection, self._name)
+        if connection.execute(take.where(implausible)).rowcount == 0:
+            return False
+        if before is not None:
+            log.warning(
+                "took the lease %s from %s: it lay in the future, until %s, so a clock was wrong",
+                self._name,
+                before.name,
+                before.expires_at,
+            )
+        return True
+
+    def holder(self) -> Holder | None:
+        """Who holds the lease or held it last; None if nobody did.  Raises StoreUnavailable."""
+        with reading(self._store.engine) as connection:
+            return _holder(connection, self._name)
 
     def release(self) -> None:
         """Give up every lease of this holder, so that another monitor need not wait."""
         table = schema.leases
         with writing(self._store.engine) as connection:
             connection.execute(table.delete().where(table.c.holder == self._holder))
+
+
+def _holder(connection: Connection, name: str) -> Holder | None:
+    table = schema.leases
+    row = connection.execute(select(table.c.holder, table.c.expires_at).where(table.c.name == name)).first()
+    return None if row is None else Holder(*row)

@@ -1,7 +1,7 @@
 """SQL that is the same for SQLite and PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -27,6 +27,17 @@ from sqlalchemy.types import NullType
 def within(stamp: Any, start: datetime, end: datetime) -> ColumnElement[bool]:
     """The condition that a time is in [start, end)."""
     return and_(stamp >= start, stamp < end)
+
+
+def database_time(connection: Connection, ahead: timedelta = timedelta(0)) -> Any:
+    """The time by the database's clock, or so far ahead of it, as stored in columns of type UtcDateTime.
+
+    It is the time of the statement: a transaction may be older.
+    """
+    if connection.dialect.name == "postgresql":
+        return func.clock_timestamp() + ahead
+    # SQLite knows milliseconds, and stores the six digits that SQLAlchemy writes.
+    return func.strftime("%Y-%m-%d %H:%M:%f000", "now", f"{ahead.total_seconds():+f} seconds")
 
 
 def bucket_number(stamp: Any, seconds: int) -> Any:

@@ -50,7 +50,7 @@ class AlertEvaluation:
         now = self._clock()
         self._reload_rules()
         try:
-            if not self._lease.acquire(now):
+            if not self._lease.acquire():
                 raise LeaseLost("another monitor holds it")
             self._evaluator.evaluate(now)
             self._mood.show(now)

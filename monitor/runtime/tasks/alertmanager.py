@@ -63,7 +63,7 @@ class AlertmanagerSync:
         episodes += self._episodes.past_alerts(now - horizon)
         keys = {page_key(alert) for alert in episodes}
         due = [name for name in self._receivers if episodes and self._is_due(name, keys, now)]
-        if not due or not self._lease.acquire(now):
+        if not due or not self._lease.acquire():
             return
         body = self._body(episodes, now + horizon)
         for name in due:

@@ -32,7 +32,7 @@ class OutboxSending:
     def run_once(self) -> None:
         """Send until nothing is due; renews the lease before each call of `send`."""
         while not self._stopping.is_set() and self._outbox.is_due(self._targets, self._clock()):
-            if not self._lease.acquire(self._clock()):
+            if not self._lease.acquire():
                 return
             if entries := self._outbox.due(self._targets, self._clock(), self._limit):
                 self._send(entries)

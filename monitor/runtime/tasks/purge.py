@@ -22,9 +22,9 @@ class Purge:
         self._store, self._lease, self._retention, self._clock = store, lease, retention, clock
 
     def run_once(self) -> None:
-        now = self._clock()
-        if not self._lease.acquire(now):
+        if not self._lease.acquire():
             return
+        now = self._clock()
         erased = purge(self._store, now - self._retention if self._retention else EPOCH, now)
         if erased.documents:
             log.info(

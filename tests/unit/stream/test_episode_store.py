@@ -1,12 +1,9 @@
-"""Episodes of alerts in SQL, their transitions and pages, and the lease that saving needs."""
+"""Episodes of alerts in SQL, their transitions and pages."""
 
 from dataclasses import replace
 from datetime import timedelta
 
-import pytest
-
 from stream.domain.alerts import Alert, AlertState, EvidenceItem, PageRequest, Severity, Transition
-from stream.domain.errors import LeaseLost
 from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
 from stream.storage.leases import Lease
@@ -66,15 +63,3 @@ def test_every_transition_is_a_row_and_every_page_is_queued_once_with_its_outcom
     assert (delivery.outcome, delivery.settled_at) == ("sent", NOW + timedelta(seconds=3))
     first, _ = alerts.transitions("abc")
     assert (first.before, first.state, first.at, first.value, first.n) == ("pending", "firing", NOW, 4.5, 40)
-
-
-def test_one_monitor_holds_the_lease_and_one_whose_lease_has_expired_writes_nothing(store: Store) -> None:
-    mine, theirs = Lease(store, "alerts", "me", 20), Lease(store, "alerts", "they", 20)
-    assert mine.acquire(NOW)
-    assert not theirs.acquire(NOW + timedelta(seconds=19))
-    assert theirs.acquire(NOW + timedelta(seconds=21))
-    with pytest.raises(LeaseLost):
-        SqlEpisodeStore(store, mine, "alerts").save([firing_alert()], [], [], [], NOW + timedelta(seconds=22))
-    assert SqlEpisodeStore(store, theirs, "alerts").open_alerts() == []
-    theirs.release()
-    assert mine.acquire(NOW + timedelta(seconds=23))
