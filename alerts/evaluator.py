@@ -31,14 +31,20 @@ def _key(alert: Alert) -> Key:
 
 @dataclass(frozen=True)
 class EpisodeHistory:
-    """The episodes before an evaluation: those that are open, and those that ended recently."""
+    """The episodes before an evaluation at `now`: those that are open, and those that ended recently.
+
+    Times that lie in the future were written by a clock that was ahead, or before the clock was set back.
+    Nothing waits for them: it could be for days.
+    """
 
     open: dict[Key, Alert]
     past: Sequence[Alert]
+    now: datetime
 
     def ended_at(self, key: Key) -> datetime | None:
         """When the last episode of `key` was resolved."""
-        return max((a.resolved_at for a in self.past if _key(a) == key and a.resolved_at), default=None)
+        ended = (a.resolved_at for a in self.past if _key(a) == key and a.resolved_at)
+        return max((at for at in ended if at <= self.now), default=None)
 
     def ended_since(self, key: Key, since: datetime) -> int:
         """How many episodes of `key` that fired have ended since then."""
@@ -50,7 +56,7 @@ class EpisodeHistory:
         others = [a for a in (*self.open.values(), *self.past) if a.rule == alert.rule and a.id != alert.id]
         resolved = alert.state == AlertState.RESOLVED
         stamps = [a.resolved_at if resolved else a.fired_at for a in others]
-        return max((stamp for stamp in stamps if stamp), default=None)
+        return max((stamp for stamp in stamps if stamp and stamp <= self.now), default=None)
 
 
 class AlertEvaluator:
@@ -100,6 +106,7 @@ class AlertEvaluator:
         return EpisodeHistory(
             {_key(alert): alert for alert in self._episode_store.open_alerts()},
             self._episode_store.past_alerts(now - max(reach, LATE_LIMIT)),
+            now,
         )
 
     def _current_episodes(self, rule: Rule, history: EpisodeHistory, now: datetime) -> Iterable[Alert]:

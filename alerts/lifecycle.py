@@ -24,7 +24,7 @@ def step(
     the next episode is flapping: it resolves only after a calm as long as that window, so that it pages once.
 
     Missing data neither starts nor resolves an episode.  It drops a pending one, and the calm that a firing
-    one waits for starts again.  A clock that steps back only makes the waits longer.
+    one waits for starts again.  When the clock was set back, a wait begins again at `now`.
     """
     if alert is None:
         cooling = quiet_until is not None and now < quiet_until
@@ -65,6 +65,8 @@ def _begin(rule: Rule, topic: str, observation: Observation, now: datetime, rece
 
 
 def _fire_when_due(alert: Alert, rule: Rule, now: datetime, recent: int) -> Alert:
+    if alert.since > now:
+        alert = replace(alert, since=now)
     if now - alert.since < rule.hold:
         return alert
     state = AlertState.FLAPPING if recent >= rule.flap_count else AlertState.FIRING
@@ -72,7 +74,7 @@ def _fire_when_due(alert: Alert, rule: Rule, now: datetime, recent: int) -> Aler
 
 
 def _resolve_when_due(alert: Alert, rule: Rule, now: datetime) -> Alert:
-    since = alert.clear_since or now
+    since = min(alert.clear_since or now, now)
     wait = rule.keep_firing_for
     if alert.state == AlertState.FLAPPING:
         wait = max(wait, rule.flap_window)

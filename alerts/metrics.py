@@ -25,7 +25,7 @@ class AlertMetrics:
         )
         self.evaluated = Gauge(
             "sentiment_alert_evaluation_timestamp_seconds",
-            "When this monitor last evaluated the rules",
+            "When this monitor last evaluated the rules, in seconds since 1970; NaN if it never did",
             registry=registry,
         )
         self.evaluated.set(float("nan"))
@@ -57,5 +57,5 @@ class AlertMetrics:
                     self.state.labels(rule.name, topic, state).set(int(on))
 
     def hide(self) -> None:
+        """The states are not known.  When the rules were last evaluated still is."""
         self.state.clear()
-        self.evaluated.set(float("nan"))

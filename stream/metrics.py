@@ -209,13 +209,24 @@ class OutboxMetrics:
             "Since when an outbox entry has been failing, in seconds since 1970; NaN if none is",
             registry=registry,
         )
-        self.waiting.set(UNKNOWN)
-        self.failing_since.set(UNKNOWN)
+        self.due_since = Gauge(
+            "sentiment_outbox_due_timestamp_seconds",
+            "Since when the oldest outbox entry that may be sent has waited, attempted or not, in seconds "
+            "since 1970; NaN if none waits, or the database does not answer",
+            registry=registry,
+        )
+        self.hide_depth()
 
-    def show_depth(self, waiting: int, failing_since: datetime | None) -> None:
-        """Set how many entries wait, and since when one has been failing."""
+    def show_depth(self, waiting: int, failing_since: datetime | None, due_since: datetime | None) -> None:
+        """Set how many entries wait, since when one has been failing, and since when the oldest waits."""
         self.waiting.set(waiting)
         self.failing_since.set(failing_since.timestamp() if failing_since else UNKNOWN)
+        self.due_since.set(due_since.timestamp() if due_since else UNKNOWN)
+
+    def hide_depth(self) -> None:
+        """What waits is not known."""
+        for gauge in (self.waiting, self.failing_since, self.due_since):
+            gauge.set(UNKNOWN)
 
 
 class MoodMetrics:

@@ -57,7 +57,7 @@ def purge(config: Path | None, older_than: int, dry_run: bool) -> None:
 
     now = datetime.now(UTC)
     with open_store(config) as (_, store):
-        total = retention.count_purgeable(store, now - timedelta(days=older_than))
+        total = retention.count_purgeable(store, now - timedelta(days=older_than), now)
         if dry_run:
             click.echo(f"{total} documents would lose their texts")
             return

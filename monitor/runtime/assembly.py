@@ -23,7 +23,12 @@ from models.inference import heap
 from monitor.runtime.classifier import Classifier, LoadClassifier
 from monitor.runtime.settings import Settings
 from monitor.runtime.shutdown import Shutdown
-from monitor.runtime.tasks.alert_evaluation import AlertEvaluation, MoodGauges
+from monitor.runtime.tasks.alert_evaluation import (
+    OVERDUE_SECONDS,
+    AlertEvaluation,
+    EvaluationWatch,
+    MoodGauges,
+)
 from monitor.runtime.tasks.alertmanager import AlertmanagerBody, AlertmanagerSync
 from monitor.runtime.tasks.heartbeat import Heartbeat
 from monitor.runtime.tasks.kafka_delivery import KafkaDelivery
@@ -82,6 +87,7 @@ class Foundation:
     incarnations: Mapping[str, str]
     leases: "Leases"
     episodes: SqlEpisodeStore
+    evaluation_watch: EvaluationWatch
     delivery: PageRouter
 
 
@@ -98,6 +104,7 @@ class Monitor:
     pipeline: Pipeline
     worker: Worker[Any]
     watchdog: Watchdog
+    evaluation_watch: EvaluationWatch
     tasks: tuple[PeriodicTask, ...]
     leases: "Leases"
 
@@ -176,6 +183,7 @@ def assemble(
         pipeline=pipeline,
         worker=worker,
         watchdog=watchdog,
+        evaluation_watch=base.evaluation_watch,
         tasks=tasks,
         leases=base.leases,
     )
@@ -205,6 +213,12 @@ def _foundation(
         incarnations=incarnations,
         leases=leases,
         episodes=SqlEpisodeStore(store, leases.get("alerts"), settings.kafka.alerts),
+        evaluation_watch=EvaluationWatch(
+            store=store,
+            lease=leases.get("alerts"),
+            # After a crash it takes as long as the lease until another monitor may evaluate.
+            overdue_seconds=max(OVERDUE_SECONDS, 2 * alerts.lease_seconds, 3 * alerts.interval_seconds),
+        ),
         delivery=PageRouter(
             alerts.targets,
             timedelta(seconds=alerts.group_seconds),
@@ -296,6 +310,7 @@ def _alert_tasks(base: Foundation) -> list[PeriodicTask]:
             metrics=base.alert_metrics,
         ),
         lease=base.leases.get("alerts"),
+        watch=base.evaluation_watch,
         mood=MoodGauges(reads, base.stream_metrics, timedelta(seconds=settings.stream.mood_seconds)),
         metrics=base.alert_metrics,
         clock=utc_now,
@@ -331,7 +346,13 @@ def _outbox_tasks(base: Foundation) -> list[PeriodicTask]:
     topics = [KAFKA_PREFIX + name for name in (*kafka.output_topics, kafka.news)]
 
     def show_depth() -> None:
-        base.stream_metrics.outbox.show_depth(*outbox.depth((*topics, *alerts.targets)))
+        metrics = base.stream_metrics.outbox
+        try:
+            depth = outbox.depth((*topics, *alerts.targets), utc_now())
+        except StoreUnavailable:
+            metrics.hide_depth()
+            raise
+        metrics.show_depth(depth.entries, depth.failing_since, depth.due_since)
 
     send_to_kafka = _outbox_sending(base, "outbox", topics, KAFKA_ENTRIES, to_kafka)
     return [

@@ -27,6 +27,7 @@ class Status:
             (monitor.pipeline.trouble is not None, monitor.pipeline.trouble or ""),
             (monitor.watchdog.database_unavailable, "the database does not answer"),
             (monitor.watchdog.broker_unavailable, f"no broker answers at {servers}"),
+            (monitor.evaluation_watch.trouble is not None, monitor.evaluation_watch.trouble or ""),
             (self._stopping.is_set(), "stopping"),
         ]
         return [problem for is_true, problem in checks if is_true]

@@ -12,17 +12,35 @@ from typing import Any
 
 import msgspec
 from cramjam import zstd
-from sqlalchemy import Connection, Engine, Select, and_, delete, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Select,
+    Subquery,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 
+from stream.domain.documents import EPOCH
 from stream.domain.records import OutboundMessage
 from stream.storage import schema
 from stream.storage.database import reading, writing
+from stream.storage.schema import UtcDateTime
 
 # What precedes the topic in the target of messages for Kafka.
 KAFKA_PREFIX = "kafka:"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # the first bytes of a zstd frame (RFC 8878)
 MAX_ATTEMPTS_COUNTED = 30_000  # a SMALLINT column; retries continue beyond it
 LONGEST_PAUSE = timedelta(minutes=5)
+# A row written later than this from now is by a clock that was ahead, and so is the time it waits for.
+CLOCK_SLACK = timedelta(minutes=1)
 MAX_ERROR_CHARACTERS = 500
 
 
@@ -38,6 +56,16 @@ class LegacyMessage(msgspec.Struct, frozen=True):
 
     key: str
     value: msgspec.Raw
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxDepth:
+    """How many entries wait, since when one has been failing, and since when the oldest of those that may be
+    sent has waited, attempted or not.  None: no entry does."""
+
+    entries: int
+    failing_since: datetime | None
+    due_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +112,8 @@ def enqueue(connection: Connection, messages: Sequence[OutboundMessage], now: da
             "body": message.body,
             "created_at": now,
             "attempts": 0,
-            "retry_at": message.not_before or now,
+            # What need not wait is due for every clock.
+            "retry_at": message.not_before if message.not_before and message.not_before > now else EPOCH,
         }
         for message in messages
     ]
@@ -122,13 +151,23 @@ class Outbox:
             )
             return [OutboxEntry(*row) for row in rows]
 
-    def depth(self, targets: Sequence[str]) -> tuple[int, datetime | None]:
-        """The number of entries for these targets, and since when one of them has failed (None: none has)."""
-        table = schema.outbox
-        query = select(func.count(), func.min(table.c.failing_since)).where(table.c.target.in_(targets))
+    def depth(self, targets: Sequence[str], now: datetime) -> OutboxDepth:
+        """What waits for these targets."""
+        table, heads = schema.outbox, _lane_heads(targets)
+        counts = select(func.count(), func.min(table.c.failing_since)).where(table.c.target.in_(targets))
+        # An entry that failed has waited since its first attempt, another since it might be sent.
+        since = case(
+            (table.c.failing_since.is_not(None), table.c.failing_since),
+            (table.c.retry_at > table.c.created_at, table.c.retry_at),
+            else_=table.c.created_at,
+        )
         with reading(self._engine) as connection:
-            waiting, failing_since = connection.execute(query).one()
-            return int(waiting), failing_since
+            entries, failing_since = connection.execute(counts).one()
+            waits = connection.execute(
+                select(type_coerce(since, UtcDateTime)).join(heads, table.c.id == heads.c.id)
+            )
+            due_since = min((at for (at,) in waits if at <= now), default=None)
+        return OutboxDepth(int(entries), failing_since, due_since)
 
     def mark_done(self, entries: Sequence[OutboxEntry], outcome: str, now: datetime) -> None:
         """Delete entries that were sent or are refused for good, and note the outcome of pages."""
@@ -152,23 +191,34 @@ class Outbox:
                 .values(
                     attempts=min(entry.attempts + 1, MAX_ATTEMPTS_COUNTED),
                     retry_at=now + pause,
-                    failing_since=func.coalesce(table.c.failing_since, now),
+                    # One that lies in the future was written by a wrong clock.
+                    failing_since=case((table.c.failing_since <= now, table.c.failing_since), else_=now),
                     last_error=error[:MAX_ERROR_CHARACTERS],
                 )
             )
 
 
-def _due_lanes(targets: Sequence[str], now: datetime) -> Select[Any]:
-    """The lanes whose oldest entry may be sent now."""
+def _lane_heads(targets: Sequence[str]) -> Subquery:
+    """The id of the oldest entry of each lane."""
     table = schema.outbox
-    oldest = (
+    return (
         select(func.min(table.c.id).label("id"))
         .where(table.c.target.in_(targets))
         .group_by(table.c.target, table.c.lane)
         .subquery()
     )
-    return (
-        select(table.c.target, table.c.lane)
-        .join(oldest, table.c.id == oldest.c.id)
-        .where(table.c.retry_at <= now)
+
+
+def _due_lanes(targets: Sequence[str], now: datetime) -> Select[Any]:
+    """The lanes whose oldest entry may be sent now.
+
+    A time to wait for that a wrong clock wrote is not waited for: a clock that was ahead, or was set back
+    since, must not hold back what leaves.
+    """
+    table, heads = schema.outbox, _lane_heads(targets)
+    may_be_sent = or_(
+        table.c.retry_at <= now,
+        table.c.created_at > now + CLOCK_SLACK,
+        and_(table.c.attempts > 0, table.c.retry_at > now + LONGEST_PAUSE),
     )
+    return select(table.c.target, table.c.lane).join(heads, table.c.id == heads.c.id).where(may_be_sent)

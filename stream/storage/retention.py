@@ -15,7 +15,8 @@ from stream.domain.documents import EPOCH, HEARTBEAT_SOURCE
 from stream.storage import schema
 from stream.storage.batches import Store
 from stream.storage.database import reading, writing
-from stream.storage.sql import dialect_insert, within
+from stream.storage.marks import read_mark, set_mark
+from stream.storage.sql import within
 
 PURGE_MARK = "purged"
 CHUNK = 2000  # rows erased, and therefore locked, by one transaction
@@ -37,7 +38,7 @@ def purge(
     store: Store, before: datetime, now: datetime, progress: Callable[[int], object] = lambda rows: None
 ) -> PurgeResult:
     """Erase what was received, resolved or refused before `before`.  Raises StoreUnavailable."""
-    since = purged_until(store)
+    since = purged_until(store, now)
     documents = _erase_documents(store, since, before, progress)
     with writing(store.engine) as connection:
         alerts, letters = schema.alerts, schema.dead_letters
@@ -47,22 +48,26 @@ def purge(
         erased_letters = connection.execute(update(letters).where(refused).values(detail=""))
         heartbeats = _delete_heartbeats(connection, now)
         if before > since:
-            _set_purged_until(connection, before)
+            set_mark(connection, PURGE_MARK, before)
     return PurgeResult(documents, erased_alerts.rowcount, erased_letters.rowcount, heartbeats)
 
 
-def count_purgeable(store: Store, before: datetime) -> int:
+def count_purgeable(store: Store, before: datetime, now: datetime) -> int:
     """How many documents `purge` would erase.  Raises StoreUnavailable."""
-    old = within(schema.documents.c.received_at, purged_until(store), before)
+    old = within(schema.documents.c.received_at, purged_until(store, now), before)
     with reading(store.engine) as connection:
         return int(connection.scalar(select(func.count()).where(old)) or 0)
 
 
-def purged_until(store: Store) -> datetime:
-    """The time before which everything received is erased; the epoch if nothing is."""
-    table = schema.marks
+def purged_until(store: Store, now: datetime) -> datetime:
+    """The time before which everything received is erased; the epoch if nothing is.
+
+    A time after `now` was written by a clock that was ahead.  Documents received since would never be erased,
+    so it counts as none.
+    """
     with reading(store.engine) as connection:
-        return connection.scalar(select(table.c.at).where(table.c.name == PURGE_MARK)) or EPOCH
+        mark = read_mark(connection, PURGE_MARK) or EPOCH
+    return mark if mark <= now else EPOCH
 
 
 def _erase_documents(
@@ -81,7 +86,7 @@ def _erase_documents(
             selected = tuple_(table.c.source, table.c.id).in_([(row.source, row.id) for row in rows])
             connection.execute(update(table).where(selected).values(**ERASED_COLUMNS))
             last = tuple(rows[-1])
-            _set_purged_until(connection, last[0])
+            set_mark(connection, PURGE_MARK, last[0])
         erased += len(rows)
         progress(len(rows))
 
@@ -90,9 +95,3 @@ def _delete_heartbeats(connection: Connection, now: datetime) -> int:
     table = schema.documents
     old = (table.c.source == HEARTBEAT_SOURCE) & (table.c.received_at < now - HEARTBEATS_KEPT)
     return connection.execute(delete(table).where(old)).rowcount
-
-
-def _set_purged_until(connection: Connection, at: datetime) -> None:
-    row = {"name": PURGE_MARK, "at": at}
-    statement = dialect_insert(connection, schema.marks)
-    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"at": at}), row)

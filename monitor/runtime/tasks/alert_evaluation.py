@@ -1,6 +1,7 @@
 """Evaluates the alert rules and shows the mood on /metrics, in one monitor at a time."""
 
 import logging
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -10,10 +11,19 @@ from alerts.metrics import AlertMetrics
 from alerts.rule_file import RuleFile
 from stream.domain.errors import LeaseLost, StoreUnavailable
 from stream.metrics import StreamMetrics
+from stream.storage.batches import Store
+from stream.storage.database import reading, writing
 from stream.storage.leases import Lease
+from stream.storage.marks import read_mark, set_mark
 from stream.storage.reads import StoreReader
+from stream.storage.sql import database_time
 
 log = logging.getLogger(__name__)
+
+# The mark that is set after every evaluation.
+EVALUATED_MARK = "rules evaluated"
+# How long nobody may have evaluated the rules; the rule SentimentAlertsNotEvaluated allows as much.
+OVERDUE_SECONDS = 120.0
 
 
 class MoodGauges:
@@ -29,6 +39,66 @@ class MoodGauges:
         self._metrics.mood.hide()
 
 
+class EvaluationWatch:
+    """Notices that no monitor evaluates the rules any more.
+
+    Whoever evaluates them sets a mark in the database.  Every monitor watches whether it changes, by a clock
+    that only grows, so that no wrong clock of any machine can hide a standstill.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        lease: Lease,
+        overdue_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._lease, self._overdue_seconds, self._clock = store, lease, overdue_seconds, clock
+        self._seen: datetime | None = None
+        self._changed_at = clock()
+        self._holder = ""
+        self._logged = False
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the alerts cannot be trusted, for people; None while some monitor evaluates the rules."""
+        waited = self._clock() - self._changed_at
+        if waited <= self._overdue_seconds:
+            return None
+        return f"no monitor has evaluated the alert rules for {waited:.0f} s{self._holder}"
+
+    def evaluated(self) -> None:
+        """This monitor has evaluated the rules.  Raises StoreUnavailable."""
+        with writing(self._store.engine) as connection:
+            set_mark(connection, EVALUATED_MARK, database_time(connection))
+        self._alive()
+
+    def look(self) -> None:
+        """Look whether another monitor has evaluated the rules.  Raises StoreUnavailable."""
+        with reading(self._store.engine) as connection:
+            mark = read_mark(connection, EVALUATED_MARK)
+        if mark is not None and mark != self._seen:
+            self._seen = mark
+            self._alive()
+            return
+        holder = self._lease.holder()
+        self._holder = f": {holder.name} holds the lease and does not; restart it" if holder else ""
+        self.tell()
+
+    def tell(self) -> None:
+        """Log the trouble once."""
+        if self.trouble and not self._logged:
+            self._logged = True
+            log.error("%s", self.trouble)
+
+    def _alive(self) -> None:
+        self._changed_at = self._clock()
+        if self._logged:
+            self._logged = False
+            log.info("the alert rules are evaluated again")
+
+
 class AlertEvaluation:
     """Evaluates the rules, where this monitor holds the lease."""
 
@@ -38,11 +108,13 @@ class AlertEvaluation:
         rule_file: RuleFile,
         evaluator: AlertEvaluator,
         lease: Lease,
+        watch: EvaluationWatch,
         mood: MoodGauges,
         metrics: AlertMetrics,
         clock: Callable[[], datetime],
     ) -> None:
         self._rule_file, self._evaluator, self._lease = rule_file, evaluator, lease
+        self._watch = watch
         self._mood, self._metrics, self._clock = mood, metrics, clock
 
     def run_once(self) -> None:
@@ -53,12 +125,15 @@ class AlertEvaluation:
             if not self._lease.acquire():
                 raise LeaseLost("another monitor holds it")
             self._evaluator.evaluate(now)
+            self._watch.evaluated()
             self._mood.show(now)
         except LeaseLost:
             self._evaluator.stand_by()
             self._hide_gauges()
+            self._watch.look()
         except StoreUnavailable:
             self._hide_gauges()
+            self._watch.tell()
             raise
 
     def _reload_rules(self) -> None:

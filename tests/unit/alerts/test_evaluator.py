@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from alerts.backtest import MemoryStore, Text
@@ -13,7 +14,7 @@ from alerts.detectors.slow_drift import SlowDriftRule
 from alerts.detectors.threshold import ThresholdRule
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
-from stream.domain.alerts import Alert, PageRequest, Transition
+from stream.domain.alerts import Alert, AlertState, PageRequest, Transition
 
 MINUTE = timedelta(minutes=1)
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
@@ -381,3 +382,31 @@ def test_a_slow_drift_is_noticed_though_no_day_stands_out() -> None:
     assert alert.value > alert.threshold and "share of negatives" in alert.summary
     assert alert.uncertainty.startswith("cumulative shift (CUSUM) of ")
     assert alert.evidence
+
+
+def test_an_episode_that_ended_in_the_future_holds_back_neither_the_next_one_nor_its_page() -> None:
+    """A clock that was ahead wrote its end, or the clock was set back since."""
+    store = surging()
+    ahead = NOW + timedelta(days=1)
+    ended = replace(alert_of(store), id="ended", state=AlertState.RESOLVED, fired_at=ahead, resolved_at=ahead)
+    store.alerts = {ended.id: ended}
+    store.page_requests = []
+    rule = SURGE.model_copy(update={"cool_down": timedelta(hours=6)})
+    evaluator = AlertEvaluator(
+        rules=[rule],
+        topics=("IPO", "Macro"),
+        reader=store,
+        episodes=store,
+        delivery=PageRouter(("webhook:desk",), group=timedelta(minutes=30)),
+        window_width=MINUTE,
+        metrics=AlertMetrics(),
+    )
+    (alert,) = evaluator.evaluate(NOW)
+    assert alert.state == "firing"
+    assert [request.not_before for request in store.page_requests] == [NOW]
+
+
+def alert_of(store: Room) -> Alert:
+    """The alert that the surge of a store raises."""
+    (alert,) = evaluator_of(store, SURGE).evaluate(NOW)
+    return alert

@@ -1,5 +1,6 @@
 """Each case: what is seen at which minute, and the state it leads to."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -89,3 +90,18 @@ def test_a_rule_without_for_fires_at_once() -> None:
     rule = RULE.model_copy(update={"hold": timedelta(0)})
     alert = step(None, rule, "Earnings", BAD, START)
     assert alert and alert.state == "firing"
+
+
+def test_a_wait_begins_again_when_the_clock_was_set_back() -> None:
+    minute, back = timedelta(minutes=1), timedelta(hours=2)
+    pending = step(None, RULE, "Earnings", BAD, START)
+    assert pending and pending.state == "pending"
+    now = START - back
+    pending = step(pending, RULE, "Earnings", BAD, now)
+    firing = step(pending, RULE, "Earnings", BAD, now + 2 * minute)
+    assert firing and (firing.state, firing.fired_at) == ("firing", now + 2 * minute)
+
+    calm = step(replace(firing, clear_since=START), RULE, "Earnings", CALM, now + 3 * minute)
+    assert calm and calm.state == "firing"
+    resolved = step(calm, RULE, "Earnings", CALM, now + 6 * minute)
+    assert resolved and resolved.state == "resolved"

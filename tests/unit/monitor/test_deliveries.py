@@ -138,16 +138,17 @@ def test_a_page_that_is_not_accepted_for_a_week_no_longer_blocks_later_ones(
     desk.status = 503
     room.transition(AlertState.FIRING, "IPO")
     room.send(NOW + timedelta(days=6))
-    assert room.outbox.depth(TARGETS) == (1, NOW + timedelta(days=6))
+    depth = room.outbox.depth(TARGETS, NOW + timedelta(days=6))
+    assert (depth.entries, depth.failing_since) == (1, NOW + timedelta(days=6))
     room.send(NOW + timedelta(days=8))
     outcomes = {row.target: row.outcome for row in room.alerts.deliveries("IPO")}
     assert outcomes == {"webhook:desk": "refused", "channel:chat": "sent"}
-    assert room.outbox.depth(TARGETS) == (0, None)
+    assert room.outbox.depth(TARGETS, NOW + timedelta(days=8)).entries == 0
 
 
 def test_pages_for_a_receiver_that_is_no_longer_configured_are_ignored(room: Room, desk: Receiver) -> None:
     desk.status = 503
     room.transition(AlertState.FIRING, "IPO")
     room.send()
-    assert room.outbox.depth(TARGETS)[1] == NOW
-    assert room.outbox.depth(["channel:chat"]) == (0, None)
+    assert room.outbox.depth(TARGETS, NOW).failing_since == NOW
+    assert room.outbox.depth(["channel:chat"], NOW).entries == 0

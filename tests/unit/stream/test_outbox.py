@@ -8,7 +8,7 @@ from sqlalchemy import update
 from stream.domain.records import OutboundMessage
 from stream.storage import database, schema
 from stream.storage.batches import Store
-from stream.storage.outbox import KafkaMessage, Outbox, decode_messages, enqueue
+from stream.storage.outbox import KafkaMessage, Outbox, OutboxDepth, decode_messages, enqueue
 from tests.unit.stream.samples import (
     NOW,
 )
@@ -44,10 +44,47 @@ def test_a_page_that_must_wait_delays_only_the_pages_of_its_own_rule(store: Stor
     outbox = Outbox(store.engine)
     assert [entry.body for entry in outbox.due(TARGETS, NOW, 10)] == [b"3"]
     assert [entry.body for entry in outbox.due(TARGETS, later, 10)] == [b"1", b"2", b"3"]
-    assert outbox.depth(TARGETS) == (3, None)
+    assert outbox.depth(TARGETS, NOW) == OutboxDepth(3, None, NOW)
     outbox.mark_failed(outbox.due(TARGETS, NOW, 10)[0], "HTTP 500", later)
-    assert outbox.depth(TARGETS) == (3, later)
-    assert outbox.depth(["webhook:b"]) == (0, None)
+    assert outbox.depth(TARGETS, later) == OutboxDepth(3, later, later)
+    assert outbox.depth(["webhook:b"], later) == OutboxDepth(0, None, None)
+
+
+def test_an_entry_that_nobody_attempts_to_send_is_seen_to_wait(store: Store) -> None:
+    held = NOW + timedelta(hours=8)
+    with database.writing(store.engine) as connection:
+        enqueue(connection, [OutboundMessage("webhook:a", b"1", "quiet", None, held)], NOW)
+        enqueue(connection, [OutboundMessage("webhook:a", b"2")], NOW + timedelta(minutes=1))
+    outbox = Outbox(store.engine)
+    later = NOW + timedelta(minutes=10)
+    assert outbox.depth(TARGETS, later) == OutboxDepth(2, None, NOW + timedelta(minutes=1))
+    outbox.mark_done(outbox.due(TARGETS, later, 9), "sent", later)
+    assert outbox.depth(TARGETS, later) == OutboxDepth(1, None, None)
+    assert outbox.depth(TARGETS, held + timedelta(seconds=1)) == OutboxDepth(1, None, held)
+
+
+BACK = timedelta(hours=2)
+
+
+def test_an_entry_is_not_held_back_by_a_clock_that_was_set_back(store: Store) -> None:
+    with database.writing(store.engine) as connection:
+        wait = NOW + timedelta(seconds=30)
+        enqueue(connection, [OutboundMessage("webhook:a", b"1", "fresh")], NOW)
+        enqueue(connection, [OutboundMessage("webhook:a", b"2", "grouped", None, wait)], NOW)
+        enqueue(connection, [OutboundMessage("webhook:a", b"3", "failed")], NOW - BACK)
+    outbox = Outbox(store.engine)
+    (failed,) = [entry for entry in outbox.due(TARGETS, NOW, 9) if entry.lane == "failed"]
+    outbox.mark_failed(failed, "HTTP 500", NOW)
+    now = NOW - BACK + timedelta(seconds=1)
+    assert [entry.body for entry in outbox.due(TARGETS, now, 9)] == [b"1", b"2", b"3"]
+    outbox.mark_failed(failed, "HTTP 500", now)
+    assert outbox.depth(TARGETS, now).failing_since == now
+
+
+def test_an_entry_of_a_host_whose_clock_is_a_little_ahead_is_due_at_once(store: Store) -> None:
+    with database.writing(store.engine) as connection:
+        enqueue(connection, [OutboundMessage("webhook:a", b"1")], NOW + timedelta(seconds=40))
+    assert len(Outbox(store.engine).due(TARGETS, NOW, 9)) == 1
 
 
 def test_the_number_of_attempts_does_not_overflow_its_column(store: Store) -> None:

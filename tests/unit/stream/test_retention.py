@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from stream.domain.alerts import Alert, AlertState, EvidenceItem, Severity
 from stream.domain.documents import EPOCH, HEARTBEAT_SOURCE, Document, Kind, Prediction, Span
@@ -50,7 +50,7 @@ def test_an_old_document_loses_its_text_and_is_still_counted_once(
         write_received(store, i, f"old{i}", NOW - 30 * DAY)
     write_received(store, 10, "new", NOW)
     before = store.reads.sums(EPOCH, NOW)
-    assert retention.count_purgeable(store, NOW - 7 * DAY) == 10
+    assert retention.count_purgeable(store, NOW - 7 * DAY, NOW) == 10
     steps: list[int] = []
     done = retention.purge(store, NOW - 7 * DAY, NOW, steps.append)
     assert (done.documents, steps) == (10, [3, 3, 3, 1])
@@ -62,7 +62,7 @@ def test_an_old_document_loses_its_text_and_is_still_counted_once(
     again = write_received(store, 11, "old3", NOW)
     assert again.documents == [] and again.duplicates == {("news", "repeat"): 1}
     assert retention.purge(store, NOW - 7 * DAY, NOW).documents == 0
-    assert retention.purged_until(store) == NOW - 7 * DAY
+    assert retention.purged_until(store, NOW) == NOW - 7 * DAY
 
 
 def test_an_interrupted_purge_continues_where_it_stopped(
@@ -78,7 +78,9 @@ def test_an_interrupted_purge_continues_where_it_stopped(
     with pytest.raises(KeyboardInterrupt):
         retention.purge(store, NOW, NOW, interrupt)
     assert sorted(texts(store).values()).count("") == 2
-    assert retention.count_purgeable(store, NOW) == 5, "the rows at the time of the mark are erased again"
+    assert retention.count_purgeable(store, NOW, NOW) == 5, (
+        "the rows at the time of the mark are erased again"
+    )
     assert retention.purge(store, NOW, NOW).documents == 5
     assert set(texts(store).values()) == {""}
 
@@ -126,7 +128,15 @@ def test_alerts_and_dead_letters_lose_their_texts_and_old_heartbeats_are_deleted
 def test_the_time_up_to_which_all_is_erased_never_goes_back(store: Store) -> None:
     retention.purge(store, NOW, NOW)
     retention.purge(store, NOW - DAY, NOW)
-    assert retention.purged_until(store) == NOW
-    with database.writing(store.engine) as connection:
-        connection.execute(update(schema.marks).values(at=NOW + DAY))
-    assert retention.count_purgeable(store, NOW) == 0
+    assert retention.purged_until(store, NOW) == NOW
+    assert retention.count_purgeable(store, NOW, NOW) == 0
+
+
+def test_a_mark_of_a_clock_that_was_ahead_does_not_end_the_purge(store: Store) -> None:
+    write_received(store, 0, "old", NOW - 30 * DAY)
+    retention.purge(store, NOW + 3650 * DAY, NOW + 3650 * DAY)
+    write_received(store, 1, "later", NOW)
+    now = NOW + 30 * DAY
+    assert retention.purge(store, now - 7 * DAY, now).documents == 2
+    assert texts(store) == {"old": "", "later": ""}
+    assert retention.purged_until(store, now) == now - 7 * DAY
