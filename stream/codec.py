@@ -1,8 +1,10 @@
 """The message contract: decodes bytes from Kafka into a `Document`, or raises `Rejected` with a reason."""
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Annotated
 
 import msgspec
@@ -16,8 +18,10 @@ RequiredId = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 Source = Annotated[str, msgspec.Meta(max_length=128)]
 ShortText = Annotated[str, msgspec.Meta(max_length=256)]
 UNKNOWN_SOURCE = "unknown"
-# Strings, and the punctuation outside them that shows where an element of an array ends.
-STRING_OR_PUNCTUATION = re.compile(rb'"(?:[^"\\]|\\.)*"|[][{},]', re.DOTALL)
+# Stands for the rest of an array that does not end; no element is equal to it.
+UNCLOSED = b"["
+# What shows where an element of an array ends.  Nothing in it repeats, so a search never goes back.
+ESCAPE_QUOTE_OR_PUNCTUATION = re.compile(rb'\\.|["\[\]{},]', re.DOTALL)
 
 
 class MessageFields(msgspec.Struct, frozen=True):
@@ -59,18 +63,19 @@ class Codec:
         """
         if self.max_documents == 1 or not value or len(value) > self.max_bytes or not _is_array(value):
             return None
+        elements: Sequence[msgspec.Raw | bytes]
         try:
-            elements = [bytes(raw) for raw in msgspec.json.decode(value, type=list[msgspec.Raw])]
+            elements = msgspec.json.decode(value, type=list[msgspec.Raw])
         except (msgspec.DecodeError, RecursionError) as error:
-            elements = _split_invalid_array(value)
-            if not elements:
+            elements = list(islice(_cut_invalid_array(value), self.max_documents + 1))
+            if not elements or elements[-1] is UNCLOSED:
                 raise Rejected(_why_not_json(value), str(error)) from error
         if not elements:
             raise Rejected(DeadLetterReason.EMPTY, "the message is an array without documents")
         if len(elements) > self.max_documents:
-            detail = f"{len(elements)} documents; at most {self.max_documents} are read"
+            detail = f"more than {self.max_documents} documents; at most that many are read"
             raise Rejected(DeadLetterReason.TOO_LARGE, detail)
-        return elements
+        return [bytes(element) for element in elements]
 
     def decode(self, value: bytes | None, kind: Kind, now: datetime) -> Document:
         """The document in a message's value.  Raises Rejected."""
@@ -120,26 +125,32 @@ def _is_array(value: bytes) -> bool:
     return value.lstrip(b" \t\r\n").startswith(b"[")
 
 
-def _split_invalid_array(value: bytes) -> list[bytes]:
+def _cut_invalid_array(value: bytes) -> Iterator[bytes]:
     """The elements of an array in which one element is not JSON, found by brackets and strings alone.
 
-    Empty if the brackets do not match.
+    The last one is UNCLOSED if a string or a bracket is not closed, or if something follows the array.  It
+    reads the value once, from front to back.
     """
     depth = start = 0
-    elements = []
-    for token in STRING_OR_PUNCTUATION.finditer(value):
-        if token[0] in (b"[", b"{"):
-            depth += 1
-            start = token.end() if depth == 1 else start
-        elif token[0] == b"," and depth == 1:
-            elements.append(value[start : token.start()].strip())
-            start = token.end()
-        elif token[0] in (b"]", b"}"):
-            depth -= 1
-            if not depth:
-                ends_here = not value[token.end() :].strip()
-                return [*elements, value[start : token.start()].strip()] if ends_here else []
-    return []
+    in_string = False
+    for token in ESCAPE_QUOTE_OR_PUNCTUATION.finditer(value):
+        match token[0]:
+            case b'"':
+                in_string = not in_string
+            case b"[" | b"{" if not in_string:
+                depth += 1
+                start = token.end() if depth == 1 else start
+            case b"," if not in_string and depth == 1:
+                yield value[start : token.start()].strip()
+                start = token.end()
+            case b"]" | b"}" if not in_string:
+                depth -= 1
+                if not depth:
+                    yield value[start : token.start()].strip()
+                    if value[token.end() :].strip():
+                        yield UNCLOSED
+                    return
+    yield UNCLOSED
 
 
 def _parse(value: bytes) -> MessageFields:

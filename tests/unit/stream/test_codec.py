@@ -1,4 +1,7 @@
 import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -84,3 +87,76 @@ def test_every_field_is_decoded_and_unknown_fields_are_ignored() -> None:
 
 def test_a_timestamp_slightly_in_the_future_is_accepted() -> None:
     assert CODEC.decode(encode(published_at="2026-03-01T12:04:59Z"), Kind.NEWS, NOW)
+
+
+ADVERSARIAL: dict[str, Callable[[int], bytes]] = {
+    "an unclosed string full of escaped quotes": lambda n: b'["' + b'\\"' * (n // 2),
+    "an unclosed string full of backslashes": lambda n: b'["' + b"\\" * (n // 2 * 2),
+    "quotes that open and never close": lambda n: b"[" + b'"\\",' * (n // 4),
+    "brackets that never close": lambda n: b"[" * n,
+    "braces that never close": lambda n: b"[" + b'{"a":' * (n // 5),
+    "nesting that closes, and then something": lambda n: b"[" * (n // 2) + b"]" * (n // 2) + b"x",
+    "deep nesting beside a value that is not JSON": lambda n: (
+        b"[" + b"[" * (n // 2) + b"]" * (n // 2) + b",NaN]"
+    ),
+    "escapes beside a value that is not JSON": lambda n: b'["' + b"\\u0041" * (n // 6) + b'",NaN]',
+    "a number without end": lambda n: b"[" + b"1" * n + b",NaN]",
+    "a number without end for an id": lambda n: b'[{"id":' + b"1" * n + b"}]",
+    "empty elements": lambda n: b"[" + b"," * n + b"]",
+    "blanks": lambda n: b" " * (n // 2) + b"[" + b" " * (n // 2),
+}
+
+
+@pytest.mark.parametrize("shape", ADVERSARIAL.values(), ids=ADVERSARIAL)
+def test_the_cost_of_a_message_grows_with_its_size_and_not_with_its_square(
+    shape: Callable[[int], bytes],
+) -> None:
+    codec = Codec(timedelta(minutes=5), 10_000_000, max_documents=10_000)
+
+    def seconds(size: int) -> float:
+        value, least = shape(size), float("inf")
+        for _ in range(3):
+            started = time.thread_time()
+            with suppress(Rejected):
+                for element in codec.split(value) or []:
+                    with suppress(Rejected):
+                        codec.decode(element, Kind.NEWS, NOW)
+            least = min(least, time.thread_time() - started)
+        return least
+
+    small, large = seconds(40_000), seconds(320_000)
+    assert large < 24 * small + 0.005, "eight times the size costs about eight times, not 64 times"
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "elements"),
+    [
+        ("an element that is not JSON", b'[{"a": 1}, NaN, {"b": 2}]', [b'{"a": 1}', b"NaN", b'{"b": 2}']),
+        ("an escaped quote before a comma", b'["a\\",", NaN]', [b'"a\\","', b"NaN"]),
+        ("a backslash at the end of a string", b'["a\\\\", NaN, "b"]', [b'"a\\\\"', b"NaN", b'"b"']),
+        ("brackets in a string", b'["[{", NaN, [1, "]"]]', [b'"[{"', b"NaN", b'[1, "]"]']),
+        ("nothing between two commas", b"[1,,2]", [b"1", b"", b"2"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_invalid_array_is_cut_where_its_elements_end(
+    what: str, value: bytes, elements: list[bytes]
+) -> None:
+    assert Codec(timedelta(minutes=5), 10_000, max_documents=9).split(value) == elements
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "reason"),
+    [
+        ("an unclosed string", b'[{"a": 1}, "b]', "not_json"),
+        ("an unclosed bracket", b'[{"a": 1}, [2]', "not_json"),
+        ("something after the array", b"[NaN] 1", "not_json"),
+        ("more elements than allowed, one of them not JSON", b"[NaN" + b",1" * 9 + b"]", "too_large"),
+        ("more elements than allowed", b"[1" + b",1" * 9 + b"]", "too_large"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_array_that_cannot_be_cut_is_rejected_whole(what: str, value: bytes, reason: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        Codec(timedelta(minutes=5), 10_000, max_documents=9).split(value)
+    assert caught.value.reason == reason
