@@ -1,35 +1,86 @@
-"""Compares Kafka's committed offsets with those in SQL, which decide what is read.
+"""Compares the offsets in SQL, which decide what is read, with what Kafka holds and what the group committed.
 
-Kafka gets its commit after the SQL transaction, so Kafka is normally never ahead of SQL.  If it is, the
-database was restored from a backup or is new, and the messages in between would be skipped.
+Holes in the offsets are normal: transactions and compaction leave them.  What is not normal, and what a
+monitor refuses because it would lose messages in silence, is a Problem.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
-from stream.domain.errors import OffsetsAhead
-from stream.domain.records import Partition
+from kafka.structs import TopicPartition
+
+from stream.domain.errors import BrokerError, DeadLetterReason, OffsetsRefused
+from stream.domain.records import DeadLetter, MessagePosition, Outbound, Partition
 from stream.kafka import admin
+from stream.kafka.admin import LogRange
 from stream.kafka.settings import KafkaSettings
 from stream.storage.batches import Store
 
 
+class Problem(StrEnum):
+    """Why reading on from the offset in SQL would lose messages."""
+
+    TRUNCATED = "truncated"  # the log ends before it: a leader without the latest messages was elected
+    EXPIRED = "expired"  # the log starts after it: messages were deleted before they were read
+    AHEAD = "ahead"  # Kafka's committed offset is ahead of it: the database was restored or is new
+
+
 @dataclass(frozen=True, slots=True)
 class PartitionOffsets:
-    """The next offset to read of one partition: as committed to Kafka, and as stored in SQL.
+    """The next offset to read of one partition, as committed to Kafka and as stored in SQL, and the log.
 
-    None if Kafka or SQL has no offset for it.
+    None where Kafka or SQL has no offset, and where the partition has no leader that knows the log.
     """
 
     partition: Partition
     committed: int | None
     stored: int | None
+    log: LogRange | None
 
     @property
     def unread(self) -> int:
         """How many messages would be skipped: those that Kafka counts as read but SQL does not."""
         return max(0, (self.committed or 0) - (self.stored or 0))
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why reading on would lose messages; None if it would not."""
+        if self.log is not None and self.stored is not None:
+            if self.stored > self.log.end:
+                return Problem.TRUNCATED
+            if self.stored < self.log.start:
+                return Problem.EXPIRED
+        return Problem.AHEAD if self.unread else None
+
+    def explain(self, group: str) -> str:
+        """What is wrong with this partition, and the command that mends it; empty if nothing is."""
+        name = f"{self.partition.topic}:{self.partition.number}"
+        sql = "SQL has no offset" if self.stored is None else f"SQL is at {self.stored}"
+        match self.problem, self.log:
+            case Problem.TRUNCATED, LogRange(start, end):
+                return (
+                    f"{self.partition}: Kafka holds offsets {start} up to {end}, but {sql}: the log was cut, "
+                    "as after an unclean leader election, and new messages would be taken for known ones. "
+                    f"Run `monitor offsets reset {name} --to {start}` to read again what the log holds "
+                    "(known documents are not counted twice), or a later offset if you know where it was cut"
+                )
+            case Problem.EXPIRED, LogRange(start, end):
+                return (
+                    f"{self.partition}: Kafka holds offsets {start} up to {end}, but {sql}: up to "
+                    f"{start - (self.stored or 0)} messages were deleted before they were read. "
+                    f"Run `monitor offsets skip {name} --from {self.stored} --to {start - 1}` "
+                    "to continue without them"
+                )
+            case Problem.AHEAD, _:
+                return (
+                    f"{self.partition}: {self.unread} messages would be skipped: the group {group!r} "
+                    f"committed offset {self.committed}, but {sql}: the database was restored from a backup "
+                    "or is new. Run `monitor offsets rewind` to read the messages again, or "
+                    "`monitor offsets accept` to skip them"
+                )
+        return ""
 
 
 def compare_offsets(
@@ -39,39 +90,38 @@ def compare_offsets(
 
     `incarnations` maps each topic to its incarnation.  Raises BrokerError and StoreUnavailable.
     """
-    # Kafka first: other workers may write in the meantime, and SQL is allowed to be ahead.
-    committed = {
-        Partition(incarnations[topic], topic, number): offset
-        for (topic, number), offset in admin.committed(kafka, incarnations).items()
-    }
-    stored = store.next_offsets(incarnations.values())
+
+    def partition(key: TopicPartition) -> Partition:
+        return Partition(incarnations[key.topic], key.topic, key.partition)
+
+    # Workers may write and producers may send meanwhile.  So what may not be ahead of SQL is read before it,
+    # and what may not be behind it is read after it.
+    with admin.AdminClient(kafka) as client:
+        committed = {
+            partition(key): offset
+            for key, offset in admin.committed(client, kafka.group, incarnations).items()
+        }
+        starts = admin.log_starts(client, incarnations)
+        stored = store.next_offsets(incarnations.values())
+        logs = {partition(key): log for key, log in admin.log_ranges(client, starts).items()}
     return [
-        PartitionOffsets(partition, committed.get(partition), stored.get(partition))
-        for partition in sorted(stored.keys() | committed.keys())
+        PartitionOffsets(key, committed.get(key), stored.get(key), logs.get(key))
+        for key in sorted(stored.keys() | committed.keys())
     ]
 
 
-def _ahead_of_sql(
-    kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]
-) -> list[PartitionOffsets]:
-    """The partitions where Kafka is ahead of SQL."""
-    return [offsets for offsets in compare_offsets(kafka, store, incarnations) if offsets.unread]
-
-
 def check(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]) -> None:
-    """Raises OffsetsAhead if Kafka is ahead of SQL, so that reading on would skip messages."""
-    ahead = _ahead_of_sql(kafka, store, incarnations)
-    if not ahead:
+    """Raises OffsetsRefused if reading on would lose messages, BrokerError and StoreUnavailable."""
+    wrong = [offsets for offsets in compare_offsets(kafka, store, incarnations) if offsets.problem]
+    if not wrong:
         return
-    unread = sum(offsets.unread for offsets in ahead)
-    worst = max(ahead, key=lambda offsets: offsets.unread)
-    stored = "has none" if worst.stored is None else f"is at {worst.stored}"
-    raise OffsetsAhead(
-        f"{unread} messages would be skipped: the group {kafka.group!r} committed offset "
-        f"{worst.committed} of {worst.partition}, but the database {stored}. "
-        "It was restored from a backup or is new: run "
-        "`monitor offsets rewind` to read the messages again, or `monitor offsets accept` to skip them"
-    )
+    worst = min(wrong, key=lambda offsets: (offsets.problem is Problem.AHEAD, -offsets.unread))
+    others = ""
+    if len(wrong) > 1:
+        unread = sum(offsets.unread for offsets in wrong)
+        skipped = f", {unread} messages would be skipped" if unread else ""
+        others = f". In all {len(wrong)} partitions{skipped}: see `monitor offsets show`"
+    raise OffsetsRefused(worst.explain(kafka.group) + others)
 
 
 def rewind(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]) -> list[PartitionOffsets]:
@@ -96,3 +146,97 @@ def accept(
     ahead = _ahead_of_sql(kafka, store, incarnations)
     store.skip_to({offsets.partition: offsets.committed or 0 for offsets in ahead}, now)
     return ahead
+
+
+def _ahead_of_sql(
+    kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]
+) -> list[PartitionOffsets]:
+    """The partitions where Kafka's committed offset is ahead of SQL."""
+    return [offsets for offsets in compare_offsets(kafka, store, incarnations) if offsets.unread]
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetRange:
+    """Offsets of one partition, both ends included."""
+
+    topic: str
+    partition: int
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}:{self.partition} offsets {self.first} to {self.last}"
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Moves one partition's offset where an operator says.  Every monitor of the group must be stopped."""
+
+    kafka: KafkaSettings
+    store: Store
+    incarnations: Mapping[str, str]
+    outbound: Outbound
+
+    def skip(self, wanted: OffsetRange, why: str, now: datetime) -> OffsetRange:
+        """Step over these offsets, and leave a dead letter that says so; return what was skipped.
+
+        Raises OffsetsRefused if the next message to read is not among them or the log ends before the last,
+        BrokerError if a worker of the group is running, and StoreUnavailable.
+        """
+        partition, log, at = self._where(wanted.topic, wanted.partition)
+        name = f"{wanted.topic}:{wanted.partition}"
+        if wanted.last >= log.end:
+            raise OffsetsRefused(f"{name}: the log ends before offset {log.end}: --to must be below it")
+        if at > wanted.last:
+            raise OffsetsRefused(f"{name}: nothing to skip: the next message to read is at {at}")
+        if at < wanted.first:
+            raise OffsetsRefused(
+                f"{name}: the next message to read is at {at}, so the messages before {wanted.first} are not "
+                f"read yet: let a monitor read them first, or skip them too with --from {at}"
+            )
+        skipped = OffsetRange(wanted.topic, wanted.partition, at, wanted.last)
+        # Kafka first: it refuses while a worker is running.
+        admin.commit(self.kafka, {(wanted.topic, wanted.partition): wanted.last + 1})
+        letter = DeadLetter(
+            MessagePosition(self.kafka.kinds[wanted.topic], partition, at, None),
+            DeadLetterReason.SKIPPED,
+            f"an operator skipped offsets {at} to {wanted.last} ({wanted.last - at + 1}): {why}",
+        )
+        self.store.skip(letter, wanted.last + 1, self.outbound, now)
+        return skipped
+
+    def reset(self, topic: str, number: int, to: int, now: datetime) -> int:
+        """Set the next offset to read back to `to`; return where it was.
+
+        Documents that are read again are not counted again.  Raises OffsetsRefused if Kafka does not hold
+        `to` or it is ahead, BrokerError if a worker of the group is running, and StoreUnavailable.
+        """
+        partition, log, at = self._where(topic, number)
+        if not log.start <= to <= log.end:
+            raise OffsetsRefused(
+                f"{topic}:{number}: Kafka holds offsets {log.start} up to {log.end}: --to must be among them"
+            )
+        if to > at:
+            raise OffsetsRefused(
+                f"{topic}:{number}: the next message to read is at {at}: to leave out what is before {to}, "
+                f"run `monitor offsets skip {topic}:{number} --from {at} --to {to - 1}`"
+            )
+        admin.commit(self.kafka, {(topic, number): to})
+        self.store.set_back(partition, to, now)
+        return at
+
+    def _where(self, topic: str, number: int) -> tuple[Partition, LogRange, int]:
+        """The partition, what Kafka holds of it, and the next offset that a monitor would read."""
+        if topic not in self.incarnations:
+            raise OffsetsRefused(
+                f"{topic!r} is not read: the topics are {', '.join(map(repr, self.incarnations))}"
+            )
+        partition, key = Partition(self.incarnations[topic], topic, number), TopicPartition(topic, number)
+        with admin.AdminClient(self.kafka) as client:
+            committed = admin.committed(client, self.kafka.group, [topic]).get(key)
+            log = admin.log_ranges(client, admin.log_starts(client, [topic])).get(key)
+        if log is None:
+            raise BrokerError(f"{topic}:{number}: there is no such partition, or it has no leader")
+        stored = self.store.next_offsets([partition.incarnation]).get(partition)
+        at = stored if stored is not None else committed
+        return partition, log, log.start if at is None else at

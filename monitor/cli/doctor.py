@@ -26,7 +26,7 @@ def without_logs() -> Iterator[None]:
 @click.option("--config", "-c", type=click.Path(path_type=Path), help="Settings file (TOML).")
 @json_option
 def doctor(config: Path | None, as_json: bool) -> None:
-    """Check settings, model, rules, database, clock and broker; say what to do."""
+    """Check settings, model, rules, database, clock, broker and offsets; say what to do."""
     from monitor.cli.doctor_checks import examine
 
     findings = []

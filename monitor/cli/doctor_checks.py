@@ -18,9 +18,11 @@ from models.inference.engine import Engine
 from models.network.artifact import read_info
 from monitor.runtime import settings as settings_module
 from monitor.runtime.settings import Settings, SettingsError
+from stream import offsets
 from stream.domain.errors import BrokerError, SchemaError, StoreUnavailable, StreamError
 from stream.kafka import admin
 from stream.storage import database
+from stream.storage.batches import Store
 
 # A text whose sentiment no working classifier gets wrong.
 CANARY_TEXT, CANARY_SENTIMENT = "Company shares plunge after huge loss and fraud inquiry", "negative"
@@ -50,6 +52,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
         "database": _database,
         "clock": _clock,
         "broker": _broker,
+        "offsets": _offsets,
     }
     for name, check in checks.items():
         try:
@@ -121,3 +124,11 @@ def _broker(settings: Settings) -> str:
     except BrokerError as error:
         raise BrokerError(f"{error}; check kafka.bootstrap_servers and that it is running") from error
     return f"{kafka.bootstrap_servers} answers, topics {', '.join(topics)}"
+
+
+def _offsets(settings: Settings) -> str:
+    kafka = settings.kafka
+    with _connected(settings) as engine:
+        store = Store(engine, settings.stream.window_seconds)
+        offsets.check(kafka, store, admin.incarnations(kafka, kafka.kinds))
+    return "SQL's offsets are in Kafka's log, and the group's commits are not ahead of them"

@@ -1,10 +1,11 @@
-"""`monitor offsets`: where reading Kafka continues after the database was restored."""
+"""`monitor offsets`: where reading Kafka continues, and repairing it where Kafka and SQL disagree."""
 
+import getpass
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,12 +13,28 @@ from monitor.cli.maintenance import open_store_and_topics
 from monitor.cli.options import config_option, examples, json_option, plain_errors
 
 if TYPE_CHECKING:
-    from stream.offsets import PartitionOffsets
+    from stream.offsets import PartitionOffsets, Repair
+
+
+class PartitionName(click.ParamType):
+    """TOPIC:PARTITION, as a topic and a number."""
+
+    name = "TOPIC:PARTITION"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        topic, _, number = str(value).rpartition(":")
+        if not topic or not number.isdecimal():
+            self.fail(f"{value!r}: TOPIC:PARTITION was expected, as in news:0", param, ctx)
+        return topic, int(number)
+
+
+partition_argument = click.argument("partition", type=PartitionName())
+Partition = tuple[str, int]
 
 
 @click.group()
 def offsets() -> None:
-    """Read positions in Kafka, for a database that was restored or is new."""
+    """Read positions in Kafka, for a database or a log that was restored, cut or is new."""
 
 
 @offsets.command("show", epilog=examples("monitor offsets show -c monitor.toml"))
@@ -25,27 +42,39 @@ def offsets() -> None:
 @json_option
 @plain_errors
 def offsets_show(config: Path | None, as_json: bool) -> None:
-    """Show Kafka's committed offsets and those in SQL, which decide what is read."""
+    """Show what Kafka holds, its committed offsets, and those in SQL, which decide what is read.
+
+    Where reading on would lose messages, say why and what to do.
+    """
     from stream import offsets as kafka_offsets
 
     with open_store_and_topics(config) as (settings, store, incarnations):
         rows = kafka_offsets.compare_offsets(settings.kafka, store, incarnations)
+    group = settings.kafka.group
     if as_json:
         answer = [
             {
                 "topic": row.partition.topic,
                 "partition": row.partition.number,
+                "log_start": row.log and row.log.start,
+                "log_end": row.log and row.log.end,
                 "committed": row.committed,
                 "stored": row.stored,
+                "problem": row.problem,
+                "what_to_do": row.explain(group) or None,
             }
             for row in rows
         ]
         click.echo(json.dumps(answer))
         return
     for row in rows:
+        log = f"log {row.log.start} to {row.log.end}" if row.log else "log unknown, no leader"
         unread = f", {row.unread} UNREAD" if row.unread else ""
         committed, stored = _or_nothing(row.committed), _or_nothing(row.stored)
-        click.echo(f"{row.partition}: Kafka {committed}, SQL {stored}{unread}")
+        click.echo(f"{row.partition}: {log}, Kafka {committed}, SQL {stored}{unread}")
+    for row in rows:
+        if row.problem:
+            click.echo(f"{row.problem.upper()} {row.explain(group)}")
 
 
 @offsets.command("rewind", epilog=examples("monitor offsets rewind -c monitor.toml"))
@@ -74,6 +103,66 @@ def offsets_accept(config: Path | None) -> None:
             kafka_offsets.accept(settings.kafka, store, incarnations, datetime.now(UTC)),
             "will be skipped for good",
         )
+
+
+@offsets.command(
+    "skip",
+    epilog=examples(
+        "monitor offsets skip news:0 --from 5120 --to 5120",
+        'monitor offsets skip news:0 --from 40 --to 99 --why "expired during the outage of 3 May"',
+    ),
+)
+@partition_argument
+@click.option("--from", "first", type=click.IntRange(0), required=True, help="First offset to leave out.")
+@click.option("--to", "last", type=click.IntRange(0), required=True, help="Last offset to leave out.")
+@click.option("--why", default="no reason given", help="Reason, for the dead letter.")
+@config_option
+@plain_errors
+def offsets_skip(partition: Partition, first: int, last: int, why: str, config: Path | None) -> None:
+    """Step over messages of one partition that cannot be read, or that Kafka no longer has.
+
+    The offset that is read next must be in the range.  A dead letter with the reason `skipped` keeps what was
+    left out, when, why and by whom.  Stop every monitor first.
+    """
+    from stream.offsets import OffsetRange
+
+    if last < first:
+        raise click.UsageError(f"--to {last} is before --from {first}")
+    wanted = OffsetRange(*partition, first, last)
+    signed = f"{why} ({_user()})"
+    skipped = _repair(config, lambda repair, now: repair.skip(wanted, signed, now))
+    click.echo(f"skipped {skipped}; a dead letter of {partition[0]}[{partition[1]}]@{skipped.first} says so")
+
+
+@offsets.command("reset", epilog=examples("monitor offsets reset news:0 --to 100"))
+@partition_argument
+@click.option("--to", "offset", type=click.IntRange(0), required=True, help="Offset to read next.")
+@config_option
+@plain_errors
+def offsets_reset(partition: Partition, offset: int, config: Path | None) -> None:
+    """Read one partition again from an offset on, as after its log was cut.
+
+    Documents that are read again are not counted again.  Stop every monitor first.
+    """
+    before = _repair(config, lambda repair, now: repair.reset(*partition, offset, now))
+    click.echo(f"{partition[0]}:{partition[1]}: the next message to read is at {offset}; it was at {before}")
+
+
+def _repair(config: Path | None, work: Callable[["Repair", datetime], Any]) -> Any:
+    from stream.offsets import Repair
+    from stream.outbound import BatchOutbound
+
+    with open_store_and_topics(config) as (settings, store, incarnations):
+        outbound = BatchOutbound(settings.kafka, settings.stream.publish_predictions)
+        return work(Repair(settings.kafka, store, incarnations, outbound), datetime.now(UTC))
+
+
+def _user() -> str:
+    """Who runs this command; a container's user may have no name."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown user"
 
 
 def _or_nothing(offset: int | None) -> str:

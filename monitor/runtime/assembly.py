@@ -235,8 +235,8 @@ def _connect_store(settings: Settings) -> Store:
 
 
 def _check_topics_and_offsets(settings: Settings, store: Store) -> dict[str, str]:
-    """The incarnations of the topics that are read.  Raises OffsetsAhead if Kafka's committed offsets are
-    ahead of those in SQL."""
+    """The incarnations of the topics that are read.  Raises OffsetsRefused if reading on would lose
+    messages."""
     kafka = settings.kafka
     every_topic = (*kafka.kinds, *kafka.output_topics)
     incarnations = _retry_at_startup(lambda: admin.incarnations(kafka, every_topic))

@@ -8,7 +8,7 @@ StreamError
 ├── InferenceError       the classifier gave no usable answer for a text of the batch
 ├── StoreUnavailable     the database is down, locked or full; a retry may succeed
 ├── StoreRefused         the database refuses these values; a retry cannot succeed
-├── OffsetsAhead         Kafka's committed offset is ahead of the database; says what to do
+├── OffsetsRefused       reading on from SQL's offset would lose messages; says what to do
 ├── SchemaError          the database schema is not the one this version needs; says what to do
 └── LeaseLost            another monitor holds the lease; nothing was written
 """
@@ -32,6 +32,7 @@ class DeadLetterReason(StrEnum):
     NUL = "nul"  # a string has a NUL character, which no database text can hold
     INFERENCE = "inference"  # the classifier gave no finite answer for it
     STORAGE = "storage"  # the database refused its values
+    SKIPPED = "skipped"  # an operator skipped this offset and those that the detail names
 
 
 class StreamError(Exception):
@@ -71,8 +72,8 @@ class StoreRefused(StreamError):
     """The database refuses these values.  A retry cannot succeed."""
 
 
-class OffsetsAhead(StreamError):
-    """Kafka's committed offset is ahead of the database.  The message says what to do."""
+class OffsetsRefused(StreamError):
+    """Reading on from the offset in SQL would lose messages.  The message says what to do."""
 
 
 class SchemaError(StreamError):

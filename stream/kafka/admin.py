@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic, OffsetSpec
@@ -35,7 +35,7 @@ def answers(settings: KafkaSettings) -> bool:
 def create_topics(settings: KafkaSettings) -> list[str]:
     """Create the topics that do not exist yet, and return their names.  Raises BrokerError."""
     created = []
-    with _Admin(settings) as admin:
+    with AdminClient(settings) as admin:
         for name in (*settings.kinds, *settings.output_topics):
             try:
                 admin.create_topics([NewTopic(name, settings.partitions, settings.replication)])
@@ -49,7 +49,7 @@ def create_topics(settings: KafkaSettings) -> list[str]:
 
 def delete_topics(settings: KafkaSettings) -> None:
     """Delete all topics of these settings with their messages.  Raises BrokerError."""
-    with _Admin(settings) as admin:
+    with AdminClient(settings) as admin:
         admin.delete_topics([*settings.kinds, *settings.output_topics])
 
 
@@ -59,7 +59,7 @@ def incarnations(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, st
     It consists of the cluster id and the topic id; of the cluster id alone if an old broker has no topic ids.
     Raises BrokerError, and TopicMissing if a topic does not exist.
     """
-    with _Admin(settings) as admin:
+    with AdminClient(settings) as admin:
         cluster = str(admin.describe_cluster()["cluster_id"])
         descriptions = {topic["name"]: topic for topic in admin.describe_topics(list(topics))}
     missing = sorted(name for name in topics if descriptions.get(name, {}).get("error_code", UNKNOWN_TOPIC))
@@ -71,26 +71,52 @@ def incarnations(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, st
     return {name: f"{cluster}/{descriptions[name].get('topic_id') or ''}" for name in topics}
 
 
-def committed(settings: KafkaSettings, topics: Iterable[str]) -> dict[tuple[str, int], int]:
-    """The offsets that the consumer group has committed, by topic and partition.  Raises BrokerError."""
-    with _Admin(settings) as admin:
-        # With explicit partitions: the embedded broker cannot list all offsets of a group.
-        partitions = _partitions(admin, topics)
-        (offsets,) = admin.list_group_offsets({settings.group: partitions}).values()
+class LogRange(NamedTuple):
+    """What Kafka holds of a partition: the first offset, the offset after the last, and the latest epoch.
+
+    The leader epoch grows with every new leader; None if the broker does not tell it.
+    """
+
+    start: int
+    end: int
+    latest_epoch: int | None = None
+
+
+def committed(client: Any, group: str, topics: Iterable[str]) -> dict[TopicPartition, int]:
+    """The offsets that the consumer group has committed.  Raises KafkaError."""
+    # With explicit partitions: the embedded broker cannot list all offsets of a group.
+    partitions = [partition for partition, _ in _partitions(client, topics)]
+    (offsets,) = client.list_group_offsets({group: partitions}).values()
+    return {partition: found.offset for partition, found in offsets.items() if found.offset >= 0}
+
+
+def log_starts(client: Any, topics: Iterable[str]) -> dict[TopicPartition, int]:
+    """The first offset that Kafka holds of each partition that has a leader.  Raises KafkaError."""
+    wanted = dict.fromkeys(_with_leader(client, topics), OffsetSpec.EARLIEST)
+    found = client.list_partition_offsets(wanted) if wanted else {}
+    return {partition: offset.offset for partition, offset in found.items()}
+
+
+def log_ranges(client: Any, starts: Mapping[TopicPartition, int]) -> dict[TopicPartition, LogRange]:
+    """What Kafka holds of the partitions whose log starts are given.  Raises KafkaError."""
+    ends = client.list_partition_offsets(dict.fromkeys(starts, OffsetSpec.LATEST)) if starts else {}
     return {
-        (partition.topic, partition.partition): committed.offset
-        for partition, committed in offsets.items()
-        if committed.offset >= 0
+        partition: LogRange(starts[partition], end.offset, end.leader_epoch)
+        for partition, end in ends.items()
     }
 
 
-def _partitions(admin: Any, topics: Iterable[str]) -> list[TopicPartition]:
-    """Every partition of these topics."""
+def _partitions(client: Any, topics: Iterable[str]) -> list[tuple[TopicPartition, int]]:
+    """Every partition of these topics, with its leader; -1 while it has none."""
     return [
-        TopicPartition(topic["name"], partition["partition_index"])
-        for topic in admin.describe_topics(list(topics))
+        (TopicPartition(topic["name"], partition["partition_index"]), partition["leader_id"])
+        for topic in client.describe_topics(list(topics))
         for partition in topic["partitions"]
     ]
+
+
+def _with_leader(client: Any, topics: Iterable[str]) -> list[TopicPartition]:
+    return [partition for partition, leader in _partitions(client, topics) if leader >= 0]
 
 
 def commit(settings: KafkaSettings, offsets: Mapping[tuple[str, int], int]) -> None:
@@ -104,7 +130,7 @@ def commit(settings: KafkaSettings, offsets: Mapping[tuple[str, int], int]) -> N
         TopicPartition(topic, number): OffsetAndMetadata(offset, "", -1)
         for (topic, number), offset in offsets.items()
     }
-    with _Admin(settings) as admin:
+    with AdminClient(settings) as admin:
         errors = admin.alter_group_offsets(settings.group, new_offsets)
     for partition, error in errors.items():
         if error.errno:
@@ -116,13 +142,13 @@ def commit(settings: KafkaSettings, offsets: Mapping[tuple[str, int], int]) -> N
 
 def is_empty(settings: KafkaSettings, topics: Iterable[str]) -> bool:
     """Whether none of these topics ever had a message.  Raises BrokerError."""
-    with _Admin(settings) as admin:
-        ends = admin.list_partition_offsets(dict.fromkeys(_partitions(admin, topics), OffsetSpec.LATEST))
-    return not any(end.offset for end in ends.values())
+    with AdminClient(settings) as client:
+        ends = log_ranges(client, log_starts(client, topics))
+    return not any(log.end for log in ends.values())
 
 
-class _Admin:
-    """Context of an admin client that turns Kafka's errors into BrokerError."""
+class AdminClient:
+    """Context of an admin client of kafka-python that turns Kafka's errors into BrokerError."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings

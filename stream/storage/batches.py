@@ -35,7 +35,7 @@ from stream.storage.sql import dialect_insert, insert_rows
 from stream.storage.sums import add_sums
 
 PARTITION_COLUMNS = ("incarnation", "kafka_topic", "kafka_partition")
-ADVANCE_OFFSETS = (
+SET_OFFSETS = (
     update(schema.offsets)
     .where(*[schema.offsets.c[name] == bindparam(f"key_{name}") for name in PARTITION_COLUMNS])
     .values(next_offset=bindparam("end"), updated_at=bindparam("now"))
@@ -129,6 +129,23 @@ class Store:
             stored = _lock_offsets(connection, offsets, now)
             _advance_offsets(connection, offsets, stored, now)
 
+    def skip(self, letter: DeadLetter, next_offset: int, outbound: Outbound, now: datetime) -> None:
+        """Advance a partition without reading the messages in between, and keep the letter that says so.
+
+        Raises StoreUnavailable.
+        """
+        partition = letter.position.partition
+        with writing(self.engine) as connection:
+            stored = _lock_offsets(connection, [partition], now)
+            self._add(connection, [], [letter], outbound, now)
+            _advance_offsets(connection, {partition: next_offset}, stored, now)
+
+    def set_back(self, partition: Partition, next_offset: int, now: datetime) -> None:
+        """Set a partition's next offset, to read messages again.  Raises StoreUnavailable."""
+        with writing(self.engine) as connection:
+            _lock_offsets(connection, [partition], now)
+            _set_offsets(connection, {partition: next_offset}, now)
+
     def ping(self) -> None:
         """Raises StoreUnavailable if the database does not answer."""
         with reading(self.engine) as connection:
@@ -176,13 +193,17 @@ def _advance_offsets(
     connection: Connection, ends: Mapping[Partition, int], stored: Mapping[Partition, int], now: datetime
 ) -> None:
     """Offsets only move forward, and may jump: compaction and transactions leave holes."""
+    ahead = {partition: end for partition, end in ends.items() if end > stored[partition]}
+    if ahead:
+        _set_offsets(connection, ahead, now)
+
+
+def _set_offsets(connection: Connection, ends: Mapping[Partition, int], now: datetime) -> None:
     rows = [
         {f"key_{name}": value for name, value in _partition_key(partition).items()} | {"end": end, "now": now}
         for partition, end in ends.items()
-        if end > stored[partition]
     ]
-    if rows:
-        connection.execute(ADVANCE_OFFSETS, rows)
+    connection.execute(SET_OFFSETS, rows)
 
 
 def _partition_key(partition: Partition) -> dict[str, Any]:
@@ -204,8 +225,14 @@ def _insert_dead_letters(connection: Connection, dead_letters: Sequence[DeadLett
         }
         for letter in dead_letters
     ]
-    if rows:
-        connection.execute(*insert_rows(connection, schema.dead_letters, rows))
+    if not rows:
+        return
+    insert, parameters = insert_rows(connection, schema.dead_letters, rows)
+    # A log that was cut, and a message that is read again, give an offset a second letter: the latest stays.
+    latest = {name: insert.excluded[name] for name in ("reason", "detail", "seen_at")}
+    connection.execute(
+        insert.on_conflict_do_update(index_elements=schema.dead_letters.primary_key, set_=latest), parameters
+    )
 
 
 def _count_missing_offsets(first_offsets: Mapping[Partition, int], stored: Mapping[Partition, int]) -> int:
