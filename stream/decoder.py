@@ -9,7 +9,7 @@ from stream.bundles import Record
 from stream.codec import Codec
 from stream.domain.documents import Document, Kind
 from stream.domain.errors import Rejected
-from stream.domain.records import DeadLetter, MessagePosition, Partition
+from stream.domain.records import DeadLetter, MessagePosition, Partition, Tombstone
 
 
 class DecodedDocument(Struct, frozen=True, gc=False):
@@ -19,20 +19,26 @@ class DecodedDocument(Struct, frozen=True, gc=False):
     document: Document
 
 
+Decoded = DecodedDocument | DeadLetter | Tombstone
+
+
 class Decoder:
     """Decodes the messages of the input topics; `kinds` and `incarnations` are by topic."""
 
     def __init__(self, codec: Codec, kinds: Mapping[str, Kind], incarnations: Mapping[str, str]) -> None:
         self._codec, self._kinds, self._incarnations = codec, kinds, incarnations
 
-    def decode_batch(self, records: Sequence[Record], now: datetime) -> list[DecodedDocument | DeadLetter]:
-        """All documents and dead letters of the records, in order."""
+    def decode_batch(self, records: Sequence[Record], now: datetime) -> list[Decoded]:
+        """All documents, dead letters and tombstones of the records, in order."""
         return [item for record in records for item in self.decode(record, now)]
 
-    def decode(self, record: Record, now: datetime) -> Iterator[DecodedDocument | DeadLetter]:
+    def decode(self, record: Record, now: datetime) -> Iterator[Decoded]:
         """Decode each document of a message separately: a bad one does not affect the others."""
         partition = Partition(self._incarnations[record.topic], record.topic, record.partition)
         message = MessagePosition(self._kinds[record.topic], partition, record.offset, record.value)
+        if record.value is None:
+            yield Tombstone(message)
+            return
         try:
             elements = self._codec.split(record.value)
         except Rejected as error:

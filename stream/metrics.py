@@ -11,7 +11,7 @@ from stream.domain.errors import DeadLetterReason
 from stream.domain.records import WriteResult
 from stream.domain.sums import Aggregate
 
-OUTCOMES = ("ok", "uncertain", "unsupported", "repeat", "redelivered", "dead_letter")
+OUTCOMES = ("ok", "uncertain", "unsupported", "repeat", "redelivered", "tombstone", "dead_letter")
 KINDS = tuple(kind.value for kind in Kind)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -93,7 +93,7 @@ class DocumentMetrics:
                 predictions[prediction.topic, kind, prediction.counted_sentiment] += 1
             if item.document.published_at < now - self._late_after:
                 late[kind] += 1
-        for (kind_value, reason), number in result.duplicates.items():
+        for (kind_value, reason), number in result.skipped.items():
             outcomes[kind_value, reason.value] += number
         for letter in result.dead_letters:
             outcomes[letter.position.kind.value, "dead_letter"] += 1

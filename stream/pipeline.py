@@ -66,7 +66,7 @@ class Pipeline:
         predictions = iter(predict_each(documents, self._classify_texts))
         outcomes: list[Outcome] = []
         for item in decoded:
-            if isinstance(item, DeadLetter):
+            if not isinstance(item, DecodedDocument):
                 outcomes.append(item)
                 continue
             prediction = next(predictions)
@@ -78,8 +78,9 @@ class Pipeline:
 
     def write(self, outcomes: Sequence[Outcome]) -> None:
         """Write outcomes to SQL.  Raises StopRequested if the monitor stops before the database is back."""
-        dead_letters = sum(isinstance(outcome, DeadLetter) for outcome in outcomes)
-        self._breaker.observe(len(outcomes), dead_letters)
+        refused = sum(isinstance(outcome, DeadLetter) for outcome in outcomes)
+        accepted = sum(isinstance(outcome, ClassifiedDocument) for outcome in outcomes)
+        self._breaker.observe(accepted + refused, refused)
         for result in self._writer.write(outcomes):
             self._metrics.count_batch(result, self._clock())
             _log_dead_letters(result.dead_letters)

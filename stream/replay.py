@@ -12,7 +12,7 @@ from kafka.structs import TopicPartition
 from stream.bundles import Record
 from stream.decoder import DecodedDocument, Decoder
 from stream.domain.errors import BrokerError
-from stream.domain.records import ClassifiedDocument, Classify, Outbound
+from stream.domain.records import ClassifiedDocument, Classify, DeadLetter, Outbound
 from stream.kafka.security import client_options
 from stream.kafka.settings import KafkaSettings
 from stream.storage.batches import Identity, Store
@@ -103,7 +103,7 @@ class Replay:
             for item in self._decoder.decode(record, self._clock()):
                 if isinstance(item, DecodedDocument):
                     documents.setdefault((item.document.source, item.document.id), item)
-                else:
+                elif isinstance(item, DeadLetter):
                     report.refused += 1
         identities = list(documents)
         for start in range(0, len(identities), BATCH_SIZE):

@@ -19,7 +19,7 @@ from enum import StrEnum
 class DeadLetterReason(StrEnum):
     """Why a message, or one document of it, became a dead letter; also the values of the label `reason`."""
 
-    EMPTY = "empty"  # the message has no value, or an empty one
+    EMPTY = "empty"  # the value is empty, or an array without documents
     TOO_LARGE = "too_large"  # longer than stream.max_message_bytes, or more than stream.message_documents
     NOT_UTF8 = "not_utf8"  # the bytes are not UTF-8
     NOT_JSON = "not_json"  # the text is not JSON

@@ -94,8 +94,17 @@ class OutboundMessage:
     not_before: datetime | None = None
 
 
+class Tombstone(msgspec.Struct, frozen=True, gc=False):
+    """A message without a value: on a compacted topic, the deletion of what its key names.
+
+    It is no error, and deletes nothing here: what was said was said.
+    """
+
+    position: MessagePosition
+
+
 # What becomes of one document of a message, or of a message that holds none.
-Outcome = ClassifiedDocument | DeadLetter
+Outcome = ClassifiedDocument | DeadLetter | Tombstone
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,25 +129,26 @@ class Batch:
         return {position.partition: position.offset + 1 for position in positions}
 
 
-class DuplicateReason(StrEnum):
+class SkipReason(StrEnum):
     """Why part of a batch was skipped, by the name used as a metric label."""
 
     REPEAT = "repeat"  # a stored document, sent again: the same identity at a new offset
     REDELIVERED = "redelivered"  # a message that was read again: its offset is below the stored one
+    TOMBSTONE = "tombstone"  # a message without a value
 
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
     """What a written batch added: its new documents and dead letters.
 
-    `duplicates` counts what was skipped, by kind and reason.  `missing_offsets` counts the offsets between
+    `skipped` counts what was skipped, by kind and reason.  `missing_offsets` counts the offsets between
     the previous batch and this one that held no message.  That is normal after compaction or transactions,
     and a loss if Kafka's retention deleted messages before they were read.
     """
 
     documents: Sequence[ClassifiedDocument]
     dead_letters: Sequence[DeadLetter]
-    duplicates: Mapping[tuple[str, DuplicateReason], int]
+    skipped: Mapping[tuple[str, SkipReason], int]
     missing_offsets: int
 
 

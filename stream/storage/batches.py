@@ -19,10 +19,11 @@ from stream.domain.records import (
     Batch,
     ClassifiedDocument,
     DeadLetter,
-    DuplicateReason,
     Outbound,
     Outcome,
     Partition,
+    SkipReason,
+    Tombstone,
     WriteResult,
 )
 from stream.domain.sums import sums_by_key
@@ -76,7 +77,7 @@ class Store:
         return WriteResult(
             documents=new,
             dead_letters=dead_letters,
-            duplicates=_count_duplicates(batch.outcomes, fresh, documents, new),
+            skipped=_count_skipped(batch.outcomes, fresh, documents, new),
             missing_offsets=_count_missing_offsets(batch.first_offsets, stored),
         )
 
@@ -242,21 +243,21 @@ def _count_missing_offsets(first_offsets: Mapping[Partition, int], stored: Mappi
     )
 
 
-def _count_duplicates(
+def _count_skipped(
     outcomes: Sequence[Outcome],
     fresh: Sequence[Outcome],
     documents: Sequence[ClassifiedDocument],
     new: Sequence[ClassifiedDocument],
-) -> Mapping[tuple[str, DuplicateReason], int]:
-    """The outcomes that are not fresh, and the fresh documents that are not new, by kind and reason."""
-    if len(fresh) == len(outcomes) and len(new) == len(documents):
+) -> Mapping[tuple[str, SkipReason], int]:
+    """The outcomes that are not fresh, the fresh documents that are not new, and the tombstones."""
+    if len(fresh) == len(outcomes) == len(new):
         return {}
-    redelivered = _count_kinds(outcomes) - _count_kinds(fresh)
-    repeats = _count_kinds(documents) - _count_kinds(new)
-    return {
-        **{(kind, DuplicateReason.REDELIVERED): count for kind, count in redelivered.items()},
-        **{(kind, DuplicateReason.REPEAT): count for kind, count in repeats.items()},
+    counts = {
+        SkipReason.REDELIVERED: _count_kinds(outcomes) - _count_kinds(fresh),
+        SkipReason.REPEAT: _count_kinds(documents) - _count_kinds(new),
+        SkipReason.TOMBSTONE: _count_kinds([item for item in fresh if isinstance(item, Tombstone)]),
     }
+    return {(kind, reason): n for reason, by_kind in counts.items() for kind, n in by_kind.items()}
 
 
 def _count_kinds(outcomes: Sequence[Outcome]) -> Counter[str]:

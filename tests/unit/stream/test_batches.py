@@ -35,9 +35,9 @@ def test_a_batch_that_is_delivered_twice_is_written_once(store: Store) -> None:
     batch = [classified("a", 0), classified("b", 1, score=0.25, sentiment="positive"), dead_letter(2)]
     first = store.write(Batch(batch), no_messages, NOW)
     again = store.write(Batch(batch), no_messages, NOW)
-    assert (len(first.documents), len(first.dead_letters), first.duplicates) == (2, 1, {})
+    assert (len(first.documents), len(first.dead_letters), first.skipped) == (2, 1, {})
     assert (len(again.documents), len(again.dead_letters)) == (0, 0)
-    assert again.duplicates == {("news", "redelivered"): 3}
+    assert again.skipped == {("news", "redelivered"): 3}
     (total,) = store.reads.sums(NOW - timedelta(minutes=1), NOW)
     assert (total.n, total.negative, total.positive, total.score_sum) == (2, 1, 1, -2500)
     assert total.score_squares == 5000**2 + 2500**2
@@ -57,7 +57,7 @@ def test_stored_identities_are_those_of_written_documents(store: Store) -> None:
 def test_a_document_that_is_sent_again_under_another_offset_or_partition_counts_once(store: Store) -> None:
     write(store, classified("a", 0), classified("a", 1))
     again = store.write(Batch([classified("a", 7, NEWS_1)]), no_messages, NOW)
-    assert again.duplicates == {("news", "repeat"): 1}
+    assert again.skipped == {("news", "repeat"): 1}
     assert store.reads.sums(NOW - timedelta(hours=1), NOW)[0].n == 1
     assert next_offsets(store, "cluster/a") == {("news", 0): 2, ("news", 1): 8}
 

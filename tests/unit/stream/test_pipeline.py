@@ -359,6 +359,31 @@ def test_old_texts_update_their_window_and_are_counted_as_late(rig: Rig) -> None
     assert rig.store.reads.sums(NOW - timedelta(hours=1), NOW)[0].n == 1
 
 
+def test_tombstones_are_skipped_and_counted_apart(rig: Rig) -> None:
+    tombstones = [Record("news", 0, offset, None) for offset in range(200)]
+    rig.process(tombstones[:199])
+    rig.process([tombstones[199], record(200), record(201, value=b"")])
+    assert rig.ids() == ["200"] and rig.reasons() == ["empty"]
+    assert next_offsets(rig.store, "c/t") == {("news", 0): 202}
+    rig.process(tombstones)  # delivered again
+    for outcome, count in (("tombstone", 200), ("redelivered", 200), ("dead_letter", 1)):
+        labels = {"kind": "news", "outcome": outcome}
+        assert rig.registry.get_sample_value("sentiment_documents_total", labels) == count
+    assert rig.pipeline.trouble is None
+
+
+def test_tombstones_neither_open_nor_close_the_circuit_breaker(tmp_path: Path) -> None:
+    stopping = RecordingEvent()
+    rig = Rig(tmp_path, stopping=stopping)
+    rig.process([Record("news", 0, offset, None) for offset in range(100)])
+    rig.process([record(offset) for offset in range(100, 105)])
+    assert stopping.seconds == []
+    rig.process([record(offset, value=b"not JSON") for offset in range(105, 195)])
+    rig.process([Record("news", 0, offset, None) for offset in range(195, 295)])
+    rig.process([record(295)])
+    assert stopping.seconds == [0.2, 0.2], "a batch of tombstones says nothing about the messages"
+
+
 def test_an_unexpected_error_is_not_swallowed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError

@@ -60,7 +60,7 @@ def test_an_old_document_loses_its_text_and_is_still_counted_once(
         row = connection.execute(select(schema.documents).filter_by(id="old3")).one()
     assert (row.author, row.url, row.evidence, row.topic, row.score) == (None, None, [], "Earnings", -5000)
     again = write_received(store, 11, "old3", NOW)
-    assert again.documents == [] and again.duplicates == {("news", "repeat"): 1}
+    assert again.documents == [] and again.skipped == {("news", "repeat"): 1}
     assert retention.purge(store, NOW - 7 * DAY, NOW).documents == 0
     assert retention.purged_until(store, NOW) == NOW - 7 * DAY
 
