@@ -13,7 +13,7 @@ from alerts.detectors.base import Rule
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from stream.domain.alerts import OPEN_STATES, Alert, EvidenceItem, PageRequest, Transition
-from stream.domain.documents import EPOCH, SCORE_SCALE
+from stream.domain.documents import EPOCH, SCORE_SCALE, Kind, document_key
 from stream.domain.sums import SUM_FIELDS, Aggregate, Scope, Selection, contribution, window_start
 
 MICROSECOND, MINUTE = timedelta(microseconds=1), timedelta(minutes=1)
@@ -41,6 +41,11 @@ class Text:
     lang: str | None = None
     words: tuple[str, ...] = ()
     url: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Its identity as one text."""
+        return document_key(Kind(self.kind), self.source, self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +119,18 @@ class MemoryStore:
 
     def most_negative(self, scope: Scope, limit: int) -> list[EvidenceItem]:
         texts = [t for t in self._in_scope(scope) if t.sentiment is not None]
-        texts.sort(key=lambda t: (t.score, t.published_at, t.source, t.id))
+        texts.sort(key=lambda t: (t.score, t.published_at, t.key))
         return [
-            EvidenceItem(t.source, t.id, t.published_at, t.content, t.score / SCORE_SCALE, t.words, t.url)
+            EvidenceItem(
+                source=t.source,
+                id=t.id,
+                published_at=t.published_at,
+                content=t.content,
+                score=t.score / SCORE_SCALE,
+                words=t.words,
+                url=t.url,
+                key=t.key,
+            )
             for t in texts[:limit]
         ]
 

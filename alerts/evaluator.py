@@ -258,6 +258,6 @@ def _log(alert: Alert, link: str) -> None:
     )
     for item in alert.evidence if firing else ():
         content = item.content[:SHOWN_CHARACTERS]
-        log.warning("  evidence %s", printable(f"{item.source}/{item.id} {item.score:+.2f} {content}"))
+        log.warning("  evidence %s", printable(f"{item.key or item.source} {item.score:+.2f} {content}"))
     if firing and link:
         log.warning("  %s", link)

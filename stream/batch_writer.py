@@ -67,7 +67,7 @@ class BatchWriter:
         if refusal is None:
             return list(outcomes)
         if len(outcomes) == 1:
-            return [DeadLetter(outcomes[0].position, DeadLetterReason.STORAGE, refusal)]
+            return [DeadLetter(documents[0].position, DeadLetterReason.STORAGE, refusal, documents[0].key)]
         middle = len(outcomes) // 2
         return self._replace_refused(outcomes[:middle]) + self._replace_refused(outcomes[middle:])
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 
-from stream.domain.documents import Document, Kind
+from stream.domain.documents import UNKNOWN_SOURCE, Document, Kind
 from stream.domain.errors import DeadLetterReason, Rejected
 from stream.settings import StreamSettings
 
@@ -17,7 +17,6 @@ from stream.settings import StreamSettings
 RequiredId = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 Source = Annotated[str, msgspec.Meta(max_length=128)]
 ShortText = Annotated[str, msgspec.Meta(max_length=256)]
-UNKNOWN_SOURCE = "unknown"
 # Stands for the rest of an array that does not end; no element is equal to it.
 UNCLOSED = b"["
 # What shows where an element of an array ends.  Nothing in it repeats, so a search never goes back.

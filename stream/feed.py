@@ -12,6 +12,7 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
+from stream.domain.documents import LONGEST_ID, LONGEST_SOURCE, UNKNOWN_SOURCE, Kind, document_key, shorten
 from stream.domain.errors import BrokerError, FeedError
 
 FIELDS = ("id", "source", "published_at", "title", "text", "author", "url", "symbols", "lang")
@@ -26,13 +27,15 @@ class FeedOptions:
 
     `columns` maps the fields of a message to the column names of the file.  `speed` is how many times faster
     than their timestamps the rows are sent; None means as fast as possible.  `shift_to_now` replaces each
-    timestamp with the time of sending.  `source` is the source of rows that have none.
+    timestamp with the time of sending.  `source` is the source of rows that have none.  `kind` is that of the
+    topic to which they are sent.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     speed: float | None = None
     shift_to_now: bool = False
     source: str | None = None
+    kind: Kind = Kind.NEWS
 
 
 @dataclass
@@ -83,7 +86,7 @@ def send_rows(
         pace.wait_for(timestamp)
         if options.shift_to_now:
             message["published_at"] = _rfc3339(datetime.now(UTC))
-        key = f"{message.get('source', '')}/{message['id']}".encode()
+        key = _key(message, options.kind).encode()
         value = json.dumps(message, ensure_ascii=False).encode()
         try:
             producer.send(topic, key=key, value=value).add_errback(send_errors.append)
@@ -150,7 +153,17 @@ def parse_timestamp(value: object) -> datetime:
 def content_id(message: Mapping[str, Any]) -> str:
     """The id of a row that has none: a hash of its content, so that the same row always gets the same id."""
     parts = [str(message.get(name, "")) for name in ("source", "published_at", "title", "text", "url")]
-    return hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    text = "\x1f".join(parts)
+    if text.count("\x1f") >= len(parts):
+        # A part holds the separator itself.  JSON escapes it, so this is no text of the other form.
+        text = json.dumps(parts)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _key(message: Mapping[str, Any], kind: Kind) -> str:
+    """The key of the document that a message becomes."""
+    source = shorten(str(message.get("source") or UNKNOWN_SOURCE), LONGEST_SOURCE)
+    return document_key(kind, source, shorten(str(message["id"]), LONGEST_ID))
 
 
 def _rfc3339(timestamp: datetime) -> str:

@@ -26,10 +26,9 @@ class BatchOutbound:
     ) -> list[OutboundMessage]:
         outbound = []
         if documents and self.publish_predictions:
-            predictions = [
-                (f"{item.document.source}/{item.document.id}", prediction_message(item)) for item in documents
-            ]
-            outbound.append(to_kafka(self.kafka.predictions, predictions))
+            predictions = [prediction_message(item) for item in documents]
+            keyed = [(message["key"], message) for message in predictions]
+            outbound.append(to_kafka(self.kafka.predictions, keyed))
         if dead_letters:
             letters = [(str(letter.position), dead_letter_message(letter)) for letter in dead_letters]
             outbound.append(to_kafka(self.kafka.dead_letters, letters))
@@ -40,6 +39,7 @@ def prediction_message(item: ClassifiedDocument) -> dict[str, Any]:
     """The value of a message on the predictions topic."""
     document = item.document
     return {
+        "key": document.key,
         "id": document.id,
         "source": document.source,
         "kind": document.kind.value,
@@ -61,6 +61,7 @@ def dead_letter_message(letter: DeadLetter) -> dict[str, Any]:
         "partition": letter.position.partition.number,
         "offset": letter.position.offset,
         "item": letter.position.item,
+        "key": letter.key,
         "reason": letter.reason,
         "detail": letter.detail,
         "payload_bytes": len(value),

@@ -71,7 +71,9 @@ class Pipeline:
                 continue
             prediction = next(predictions)
             if isinstance(prediction, InferenceError):
-                outcomes.append(DeadLetter(item.position, DeadLetterReason.INFERENCE, str(prediction)))
+                outcomes.append(
+                    DeadLetter(item.position, DeadLetterReason.INFERENCE, str(prediction), item.document.key)
+                )
             else:
                 outcomes.append(ClassifiedDocument(item.position, item.document, prediction))
         return outcomes

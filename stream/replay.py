@@ -15,7 +15,7 @@ from stream.domain.errors import BrokerError
 from stream.domain.records import ClassifiedDocument, Classify, DeadLetter, Outbound
 from stream.kafka.security import client_options
 from stream.kafka.settings import KafkaSettings
-from stream.storage.batches import Identity, Store
+from stream.storage.batches import Store
 
 POLL_MS = 1000
 # At most this many messages per poll, and documents per transaction.
@@ -96,20 +96,20 @@ class Replay:
 
     def _restore_missing(self, messages: Sequence[Any], report: ReplayReport) -> None:
         """Classify and write the documents of the messages that are not in SQL."""
-        documents: dict[Identity, DecodedDocument] = {}
+        documents: dict[str, DecodedDocument] = {}
         for message in messages:
             report.read += 1
             record = Record(message.topic, message.partition, message.offset, message.value)
             for item in self._decoder.decode(record, self._clock()):
                 if isinstance(item, DecodedDocument):
-                    documents.setdefault((item.document.source, item.document.id), item)
+                    documents.setdefault(item.document.key, item)
                 elif isinstance(item, DeadLetter):
                     report.refused += 1
-        identities = list(documents)
-        for start in range(0, len(identities), BATCH_SIZE):
-            batch = identities[start : start + BATCH_SIZE]
-            stored = self._store.stored_identities(batch)
-            if missing := [documents[identity] for identity in batch if identity not in stored]:
+        keys = list(documents)
+        for start in range(0, len(keys), BATCH_SIZE):
+            batch = keys[start : start + BATCH_SIZE]
+            stored = self._store.stored_keys(batch)
+            if missing := [documents[key] for key in batch if key not in stored]:
                 self._write(missing, report)
 
     def _write(self, missing: Sequence[DecodedDocument], report: ReplayReport) -> None:

@@ -37,7 +37,7 @@ def alertmanager_alert(alert: Alert, rule: Rule | None, ends_at: datetime, link:
         "id": alert.id,
         "sources": ", ".join(printable(f"{source} {n}") for source, n in alert.sources.items()),
         "evidence": "\n".join(
-            printable(f"{e.score:+.2f} {e.source}/{e.id}: {e.content[:200]} [{', '.join(e.words)}]")
+            printable(f"{e.score:+.2f} {e.source}: {e.content[:200]} [{', '.join(e.words)}] {e.key}".rstrip())
             for e in alert.evidence
         ),
         "runbook_url": (rule.runbook if rule else None) or "",

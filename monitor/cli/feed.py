@@ -65,6 +65,7 @@ def feed(
 ) -> None:
     """Send timestamped JSON lines from FILE (or - for standard input) to Kafka."""
     from stream import feed as feeding
+    from stream.domain.documents import Kind
     from stream.kafka import admin
 
     if error_message := feeding.unknown_field_error(columns):
@@ -72,7 +73,7 @@ def feed(
     kafka = load_settings(config).kafka
     topic = {each.value: name for name, each in kafka.kinds.items()}[kind]
     admin.incarnations(kafka, [topic])
-    options = feeding.FeedOptions(columns, speed, shift_to_now, source)
+    options = feeding.FeedOptions(columns, speed, shift_to_now, source, Kind(kind))
     producer = admin.producer(kafka, linger_ms=20, batch_size=1 << 16)
     with click.open_file(str(file), "rb") as lines, progress(file, "feeding") as advance:
         report = feeding.send_rows(

@@ -35,7 +35,10 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EvidenceItem:
-    """A document shown as evidence; `words` contributed most to its sentiment."""
+    """A document shown as evidence; `words` contributed most to its sentiment.
+
+    `key` identifies it (`stream.domain.documents.document_key`).  It is empty in episodes of version 0.2.0.
+    """
 
     source: str
     id: str
@@ -44,6 +47,7 @@ class EvidenceItem:
     score: float
     words: tuple[str, ...] = ()
     url: str | None = None
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,13 @@ knowing each other.  All times are aware and in UTC.  A score is p(positive) - p
 is stored as an integer in units of 1 / SCORE_SCALE, so that sums are exact and do not depend on batching.
 """
 
+import hashlib
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from urllib.parse import quote
 
 import msgspec
 
@@ -22,6 +25,15 @@ SCORE_SCALE = 10_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # The `source` of the heartbeat documents that the monitor sends through its own stream.
 HEARTBEAT_SOURCE = "monitor-heartbeat"
+# The `source` of a document that names none.
+UNKNOWN_SOURCE = "unknown"
+# The longest source and id that are stored, in characters; see `shorten`.
+LONGEST_SOURCE, LONGEST_ID = 128, 512
+# The longest parts of a key.  Whole, a key fits an index entry of PostgreSQL (2,704 bytes) and a URL.
+LONGEST_KEY_SOURCE, LONGEST_KEY_ID = 128, 360
+# Half of a SHA-256 sum: nobody finds a second text for a given one.
+DIGEST_CHARACTERS = 32
+UNESCAPED = re.compile("[A-Za-z0-9._-]*")
 
 
 class Kind(StrEnum):
@@ -44,7 +56,7 @@ class DocumentStatus(StrEnum):
 
 
 class Document(msgspec.Struct, frozen=True, gc=False):
-    """One news item or comment.  `source` and `id` together identify it."""
+    """One news item or comment.  `kind`, `source` and `id` together identify it."""
 
     id: str
     kind: Kind
@@ -58,9 +70,45 @@ class Document(msgspec.Struct, frozen=True, gc=False):
     lang: str | None = None
 
     @property
+    def key(self) -> str:
+        """Its identity as one text; see `document_key`."""
+        return document_key(self.kind, self.source, self.id)
+
+    @property
     def content(self) -> str:
         """The text to classify: title and text, joined by a newline if there are both."""
         return join_content(self.title, self.text)
+
+
+def document_key(kind: Kind, source: str, id_: str) -> str:
+    """The identity of a document as one opaque text: the same in SQL, messages and addresses.
+
+    It is `kind:source:id`, such as `news:wire:17`.  In source and id, each byte that is no letter, digit,
+    dot, hyphen or underscore is `~` and two hexadecimal digits, so that `:` separates only, and the key is
+    part of a URL as it is.  Of a part that is too long the beginning is kept, then `~~` and a hash of all of
+    it.  Two identities never share a key: texts that differ in case or Unicode normalisation differ.
+    """
+    return f"{kind.value}:{_key_part(source, LONGEST_KEY_SOURCE)}:{_key_part(id_, LONGEST_KEY_ID)}"
+
+
+def _key_part(text: str, longest: int) -> str:
+    part = text
+    if not UNESCAPED.fullmatch(text):
+        part = quote(text, safe="", errors="surrogatepass").replace("~", "%7E").replace("%", "~")
+    if len(part) <= longest:
+        return part
+    return f"{part[: longest - DIGEST_CHARACTERS - 2]}~~{_digest(text)}"
+
+
+def shorten(name: str, longest: int) -> str:
+    """A source or id of at most `longest` characters: a longer one is its beginning, `…#`, and its hash."""
+    if len(name) <= longest:
+        return name
+    return f"{name[: longest - DIGEST_CHARACTERS - 2]}…#{_digest(name)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_CHARACTERS]
 
 
 def join_content(title: str, text: str) -> str:

@@ -60,9 +60,9 @@ class ClassifiedDocument(msgspec.Struct, frozen=True, gc=False):
     prediction: Prediction
 
     @property
-    def identity(self) -> tuple[str, str]:
-        """Source and id: a document that is sent twice is counted once."""
-        return self.document.source, self.document.id
+    def key(self) -> str:
+        """The identity of the document: one that is sent twice is counted once."""
+        return self.document.key
 
     @property
     def score(self) -> int | None:
@@ -72,11 +72,15 @@ class ClassifiedDocument(msgspec.Struct, frozen=True, gc=False):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):
-    """A message (or one document of it) that could not be classified and stored, and why."""
+    """A message (or one document of it) that could not be classified and stored, and why.
+
+    `key` identifies the document, if the message could be read as one.
+    """
 
     position: MessagePosition
     reason: DeadLetterReason
     detail: str
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

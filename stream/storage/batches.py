@@ -43,9 +43,6 @@ SET_OFFSETS = (
 )
 MAX_DETAIL_CHARACTERS = 2000
 
-# Source and id of a document.
-Identity = tuple[str, str]
-
 
 class Store:
     """Writes batches over one engine; safe to share between threads.
@@ -106,13 +103,11 @@ class Store:
             return str(error)
         return None
 
-    def stored_identities(self, identities: Iterable[Identity]) -> set[Identity]:
-        """The identities of those documents that are stored.  Raises StoreUnavailable."""
-        table = schema.documents
-        key = tuple_(table.c.source, table.c.id)
-        query = select(table.c.source, table.c.id).where(key.in_(list(identities)))
+    def stored_keys(self, keys: Iterable[str]) -> set[str]:
+        """The keys of those documents that are stored.  Raises StoreUnavailable."""
+        key = schema.documents.c.key
         with reading(self.engine) as connection:
-            return {(source, id_) for source, id_ in connection.execute(query)}
+            return set(connection.scalars(select(key).where(key.in_(list(keys)))))
 
     def next_offsets(self, incarnations: Iterable[str]) -> dict[Partition, int]:
         """The next offset to read of every partition of these incarnations that was ever read."""
@@ -219,6 +214,7 @@ def _insert_dead_letters(connection: Connection, dead_letters: Sequence[DeadLett
             **_partition_key(letter.position.partition),
             "kafka_offset": letter.position.offset,
             "item": letter.position.item or 0,
+            "key": letter.key,
             "reason": letter.reason,
             "seen_at": now,
             # PostgreSQL cannot store a NUL in a text.

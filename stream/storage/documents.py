@@ -16,6 +16,7 @@ from stream.storage.sql import insert_rows
 class DocumentRow(msgspec.Struct, frozen=True, gc=False):
     """A row of `documents`, its fields in the order of the columns."""
 
+    key: str
     source: str
     id: str
     kind: Kind
@@ -48,6 +49,7 @@ def document_row(item: ClassifiedDocument, now: datetime) -> DocumentRow:
     sentiment = prediction.counted_sentiment
     # By position, in the order of the fields: with this many, keywords take ten times as long.
     return DocumentRow(
+        item.key,
         document.source,
         document.id,
         document.kind,
@@ -80,17 +82,17 @@ def insert_documents(
 
     Rows are inserted in sorted order, so that concurrent writers cannot deadlock.
     """
-    by_identity: dict[tuple[str, str], ClassifiedDocument] = {}
+    by_key: dict[str, ClassifiedDocument] = {}
     for item in documents:
-        by_identity.setdefault(item.identity, item)
-    if not by_identity:
+        by_key.setdefault(item.key, item)
+    if not by_key:
         return []
     table = schema.documents
-    rows = [document_row(by_identity[identity], now) for identity in sorted(by_identity)]
+    rows = [document_row(by_key[key], now) for key in sorted(by_key)]
     statement, values = insert_rows(connection, table, rows)
-    statement = statement.on_conflict_do_nothing().returning(table.c.source, table.c.id)
-    inserted = {(source, id_) for source, id_ in connection.execute(statement, values)}
-    return [item for identity, item in by_identity.items() if identity in inserted]
+    statement = statement.on_conflict_do_nothing().returning(table.c.key)
+    inserted = set(connection.scalars(statement, values))
+    return [item for key, item in by_key.items() if key in inserted]
 
 
 def document_of_row(row: Any) -> Document:

@@ -62,7 +62,7 @@ class StoreReader:
         """The documents with the lowest scores, lowest first."""
         table = schema.documents
         query = select(table).where(*scope_filters(scope), table.c.status == DocumentStatus.OK)
-        query = query.order_by(table.c.score, table.c.published_at, table.c.source, table.c.id)
+        query = query.order_by(table.c.score, table.c.published_at, table.c.key)
         with reading(self.engine) as connection:
             return [
                 EvidenceItem(
@@ -73,6 +73,7 @@ class StoreReader:
                     score=row.score / SCORE_SCALE,
                     words=evidence_words(row.evidence),
                     url=row.url,
+                    key=row.key,
                 )
                 for row in connection.execute(query.limit(limit))
             ]

@@ -87,17 +87,19 @@ def _is_outdated(published: TimeRange, version: str) -> ColumnElement[bool]:
 def _outdated_chunks(store: Store, published: TimeRange, version: str) -> Iterator[list[Any]]:
     """The rows of outdated documents in order of publication, CHUNK at a time."""
     table = schema.documents
-    key = (table.c.published_at, table.c.source, table.c.id)
+    order = (table.c.published_at, table.c.key)
     after_last: Any = literal(value=True)
     while True:
-        query = select(table).where(_is_outdated(published, version), after_last).order_by(*key).limit(CHUNK)
+        query = (
+            select(table).where(_is_outdated(published, version), after_last).order_by(*order).limit(CHUNK)
+        )
         with reading(store.engine) as connection:
             rows = list(connection.execute(query))
         if not rows:
             return
         yield rows
         last = rows[-1]
-        after_last = tuple_(*key) > (last.published_at, last.source, last.id)
+        after_last = tuple_(*order) > (last.published_at, last.key)
 
 
 def _lock_outdated(
@@ -105,10 +107,10 @@ def _lock_outdated(
 ) -> list[tuple[Any, ClassifiedDocument]]:
     """Lock the rows that are still outdated; return each with its document as classified now."""
     table = schema.documents
-    by_identity = {item.identity: item for item in classified}
-    selected = tuple_(table.c.source, table.c.id).in_(sorted(by_identity))
-    query = select(table).where(selected, table.c.model != version).order_by(table.c.source, table.c.id)
-    return [(row, by_identity[row.source, row.id]) for row in connection.execute(query.with_for_update())]
+    by_key = {item.key: item for item in classified}
+    selected = table.c.key.in_(sorted(by_key))
+    query = select(table).where(selected, table.c.model != version).order_by(table.c.key)
+    return [(row, by_key[row.key]) for row in connection.execute(query.with_for_update())]
 
 
 def _update_predictions(
@@ -119,8 +121,7 @@ def _update_predictions(
     for row, item in pairs:
         columns = as_mapping(document_row(item, now))
         values = {name: columns[name] for name in PREDICTION_COLUMNS}
-        same_document = and_(table.c.source == row.source, table.c.id == row.id)
-        connection.execute(update(table).where(same_document).values(**values))
+        connection.execute(update(table).where(table.c.key == row.key).values(**values))
     old_sums = sums_of_rows([row for row, _ in pairs], width)
     changes = difference(sums_by_key([item for _, item in pairs], width), old_sums)
     add_sums(connection, changes)

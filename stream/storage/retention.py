@@ -75,15 +75,15 @@ def _erase_documents(
 ) -> int:
     """Erase in the order of receipt, each chunk in one transaction with its mark; return the row count."""
     table = schema.documents
-    key = (table.c.received_at, table.c.source, table.c.id)
-    erased, last = 0, (since, "", "")
+    order = (table.c.received_at, table.c.key)
+    erased, last = 0, (since, "")
     while True:
         with writing(store.engine) as connection:
-            next_rows = select(*key).where(tuple_(*key) > last, table.c.received_at < before)
-            rows: list[Any] = list(connection.execute(next_rows.order_by(*key).limit(CHUNK)))
+            next_rows = select(*order).where(tuple_(*order) > last, table.c.received_at < before)
+            rows: list[Any] = list(connection.execute(next_rows.order_by(*order).limit(CHUNK)))
             if not rows:
                 return erased
-            selected = tuple_(table.c.source, table.c.id).in_([(row.source, row.id) for row in rows])
+            selected = table.c.key.in_([row.key for row in rows])
             connection.execute(update(table).where(selected).values(**ERASED_COLUMNS))
             last = tuple(rows[-1])
             set_mark(connection, PURGE_MARK, last[0])

@@ -73,8 +73,10 @@ def _sum_columns(**options: dict[str, Any]) -> list[Column[Any]]:
 documents = Table(
     "documents",
     metadata,
-    _column("source", String(128), primary_key=True),
-    _column("id", String(512), primary_key=True),
+    # `stream.domain.documents.document_key` of kind, source and id.
+    _column("key", String(512), primary_key=True),
+    _column("source", String(128)),
+    _column("id", String(512)),
     _column("kind", String(16)),
     _column("published_at", UtcDateTime),
     _column("received_at", UtcDateTime),
@@ -154,6 +156,8 @@ dead_letters = Table(
     _column("kafka_offset", BigInteger, primary_key=True, autoincrement=False),
     # The index of the document in a message that holds several; 0 otherwise.
     _column("item", Integer, primary_key=True, autoincrement=False, server_default="0"),
+    # The key of the document, if the message could be read as one.
+    _column("key", String(512), nullable=True),
     _column("reason", String(32)),
     _column("detail", Text),
     _column("seen_at", UtcDateTime),
@@ -242,6 +246,14 @@ marks = Table(
     metadata,
     _column("name", String(100), primary_key=True),
     _column("at", UtcDateTime),
+)
+
+# What the monitors of one installation share and nobody else may read, by name.
+secrets = Table(
+    "secrets",
+    metadata,
+    _column("name", String(100), primary_key=True),
+    _column("value", LargeBinary),
 )
 
 # Which monitor runs a task that only one of them may run, and until when.

@@ -76,7 +76,7 @@ class Contents:
     """The contents of a database: documents by identity, aggregates by window, topic and kind, dead letters by
     position, and the next offset of each partition."""
 
-    documents: dict[tuple[str, str], Any] = field(default_factory=dict)
+    documents: dict[str, Any] = field(default_factory=dict)
     aggregates: dict[tuple[datetime, str, str], tuple[int, ...]] = field(default_factory=dict)
     dead: dict[tuple[str, int, int], str] = field(default_factory=dict)
     offsets: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -169,7 +169,7 @@ class Reference:
     def _count(self, document: Document) -> None:
         (prediction,) = self._classifier.classify([document.content], [document.lang])
         score = None if prediction.score is None else round(prediction.score * SCORE_SCALE)
-        identity = (document.source, document.id)
+        identity = document.key
         if identity in self._contents.documents:
             return
         values = (
@@ -214,8 +214,8 @@ def read_database(url: str, *, brief: bool = False) -> Contents:
         documents.score,
     )
     with engine.connect().execution_options(yield_per=1000) as connection:
-        for row in connection.execute(select(documents.source, documents.id, *columns)):
-            contents.documents[row.source, row.id] = summarize(tuple(row[2:]))
+        for row in connection.execute(select(documents.key, *columns)):
+            contents.documents[row.key] = summarize(tuple(row[1:]))
         for row in connection.execute(
             select(sums.window_start, sums.topic, sums.kind, *(sums[name] for name in SUM_FIELDS))
         ):

@@ -82,7 +82,7 @@ def _in_order(texts: Sequence[Text]) -> list[Text]:
 def _documents(file: Path, options: FeedOptions, kind: Kind) -> tuple[list[Document], list[str]]:
     """Every document once, as the stream would read it, and an error for each line that cannot be read."""
     codec = Codec(timedelta(0), 1 << 30)
-    unique: dict[tuple[str, str], Document] = {}
+    unique: dict[str, Document] = {}
     line_errors = []
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
@@ -94,7 +94,7 @@ def _documents(file: Path, options: FeedOptions, kind: Kind) -> tuple[list[Docum
             except (FeedError, Rejected) as error:
                 line_errors.append(f"{file}:{number}: {error}")
                 continue
-            unique.setdefault((document.source, document.id), document)
+            unique.setdefault(document.key, document)
     return list(unique.values()), line_errors
 
 

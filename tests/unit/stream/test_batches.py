@@ -46,12 +46,11 @@ def test_a_batch_that_is_delivered_twice_is_written_once(store: Store) -> None:
     assert next_offsets(store, "cluster/a") == {("news", 0): 3}
 
 
-def test_stored_identities_are_those_of_written_documents(store: Store) -> None:
+def test_stored_keys_are_those_of_written_documents(store: Store) -> None:
     document = classified("a", 0)
     store.write(Batch([document, dead_letter(1)]), no_messages, NOW)
-    missing = (document.document.source, "never written")
-    assert store.stored_identities([document.identity, missing]) == {document.identity}
-    assert store.stored_identities([]) == set()
+    assert store.stored_keys([document.key, "news:wire:never-written"]) == {document.key}
+    assert store.stored_keys([]) == set()
 
 
 def test_a_document_that_is_sent_again_under_another_offset_or_partition_counts_once(store: Store) -> None:
@@ -118,7 +117,7 @@ def test_messages_are_queued_with_the_batch_and_only_for_what_is_new(store: Stor
     entries = outbox.due(["kafka:predictions", "kafka:dead-letters"], NOW, 10)
     assert [entry.target for entry in entries] == ["kafka:predictions", "kafka:dead-letters"]
     (prediction,) = decode_messages(entries[0].body)
-    assert prediction.key == "wire/a"
+    assert prediction.key == "news:wire:a"
     (letter,) = decode_messages(entries[1].body)
     assert letter.key == "news[0]@1"
     assert b"payload_base64" in letter.value

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from stream.domain.documents import Kind
 from stream.domain.errors import FeedError
 from stream.feed import FeedOptions, parse_timestamp, send_rows, to_message, without_byte_order_mark
 
@@ -86,6 +87,30 @@ def test_a_bad_row_is_reported_with_its_line_number_and_the_other_rows_are_sent(
         f"file.jsonl:{n}" for n in (2, 3, 4, 6)
     ]
     assert producer.flushed.done()
+
+
+def test_the_same_row_as_news_and_as_comment_is_sent_under_the_keys_of_two_documents() -> None:
+    keys = []
+    for kind in Kind:
+        producer = RecordingProducer()
+        send_rows([row(id="a/1", text="a", published_at=1)], "f", kind, producer, FeedOptions(kind=kind))
+        keys += [key for _, key, _ in producer.sent]
+    assert keys == [b"news:unknown:a~2F1", b"comment:unknown:a~2F1"]
+
+
+def test_rows_without_an_id_have_the_same_one_only_if_all_their_fields_are_the_same() -> None:
+    rows = [
+        {"title": "a\x1fb", "text": "c"},
+        {"title": "a", "text": "b\x1fc"},
+        {"title": "a", "text": "b"},
+        {"title": "a", "text": "b\x1f"},
+    ]
+    ids = {to_message(row(published_at=1, **fields), FeedOptions())[0]["id"] for fields in rows}
+    assert len(ids) == len(rows)
+    unchanged = to_message(row(published_at=1, source="s", title="a", text="b"), FeedOptions())[0]["id"]
+    assert unchanged == "16bccd1d0f646e7c941786e900a1b605", (
+        "rows of files that were fed before keep their ids"
+    )
 
 
 def test_a_numeric_id_is_sent_as_a_string() -> None:
