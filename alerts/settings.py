@@ -47,7 +47,27 @@ class AlertSettings(BaseModel):
         description="such as 22:00-07:00: only severity page is sent then, the rest waits; empty: none",
     )
     time_zone: str = Field("UTC", description="time zone of quiet_hours, such as Europe/Berlin")
-    webhook_seconds: float = Field(5.0, gt=0, le=60, description="timeout for a receiver's answer")
+    webhook_seconds: float = Field(
+        5.0,
+        gt=0,
+        le=60,
+        description="longest time for an attempt to reach a webhook or an Alertmanager, from the name lookup "
+        "to the end of the answer; a receiver that answers only after it has passed the page on needs more",
+    )
+    channel_seconds: float = Field(
+        20.0,
+        gt=0,
+        le=300,
+        description="the same for a channel, which may send a page in several requests; e-mail servers that "
+        "check the sender can take longer",
+    )
+    alertmanager_bytes: int = Field(
+        500_000,
+        ge=10_000,
+        le=100_000_000,
+        description="size of the largest request to an Alertmanager, below the 1 MB that proxies in front of "
+        "it usually accept; more alerts go in several requests, and a large one without its evidence",
+    )
 
     @property
     def quiet(self) -> QuietHours | None:

@@ -385,10 +385,13 @@ class Prometheus(Served):
 
 
 class Receiver(ThreadingHTTPServer):
-    """A receiver of pages on loopback: keeps what it is sent, and answers with `status`."""
+    """A receiver of pages on loopback: keeps what it is sent, and answers with `status`.
 
-    def __init__(self, status: int = 200, port: int = 0) -> None:
-        self.status = status
+    What has more than `max_bytes` is answered 413.
+    """
+
+    def __init__(self, status: int = 200, port: int = 0, max_bytes: int = 2**62) -> None:
+        self.status, self.answer, self.max_bytes = status, b"", max_bytes
         self.taken: list[dict[str, Any]] = []
         self.refused: list[dict[str, Any]] = []
         self.times: list[float] = []
@@ -413,11 +416,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         receiver = self.server
         assert isinstance(receiver, Receiver)
-        page = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        (receiver.taken if receiver.status == 200 else receiver.refused).append(page)
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        status = 413 if len(body) > receiver.max_bytes else receiver.status
+        (receiver.taken if status == 200 else receiver.refused).append(json.loads(body))
         receiver.times.append(time.time())
-        self.send_response(receiver.status)
+        self.send_response(status)
         self.end_headers()
+        self.wfile.write(receiver.answer)
 
     def log_message(self, format: str, *args: object) -> None:
         """No line for every page."""

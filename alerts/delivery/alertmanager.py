@@ -1,24 +1,47 @@
 """Alerts for the API (version 2) of Prometheus Alertmanager, which groups, silences and routes them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from pydantic import SecretStr
 
-from alerts.delivery.notifiers import Webhooks
 from alerts.detectors.base import Rule
 from stream.domain.alerts import Alert
-from stream.domain.documents import printable
+from stream.domain.budgets import shorten
+from stream.domain.documents import LONGEST_WORD, printable
 
 PATH = "/api/v2/alerts"
 
 
-def alertmanagers(urls: Mapping[str, SecretStr], seconds: float) -> Webhooks:
-    """The Alertmanagers of a cluster, by name.  Every one gets every alert, as a JSON list."""
-    return Webhooks(
-        {name: SecretStr(url.get_secret_value().rstrip("/") + PATH) for name, url in urls.items()}, seconds
-    )
+# An alert in its largest form and in smaller ones: they have the same labels.
+AlertForms = Sequence[Mapping[str, Any]]
+# What a form leaves out, each more than the one before it.
+LEFT_OUT: tuple[tuple[str, ...], ...] = ((), ("evidence",), ("evidence", "sources", "uncertainty"))
+SHOWN_CHARACTERS, SHOWN_SOURCES = 200, 20
+
+
+def alertmanager_url(url: SecretStr) -> SecretStr:
+    """Where an Alertmanager with this base URL takes alerts."""
+    return SecretStr(url.get_secret_value().rstrip("/") + PATH)
+
+
+def alertmanager_forms(alert: Alert, rule: Rule | None, ends_at: datetime, link: str = "") -> AlertForms:
+    """An alert as `alertmanager_alert` makes it, and smaller forms for an Alertmanager that takes no more."""
+    whole = alertmanager_alert(alert, rule, ends_at, link)
+    annotations = whole["annotations"]
+    return [
+        whole | {"annotations": _without(annotations, names) if names else annotations} for names in LEFT_OUT
+    ]
+
+
+def _without(annotations: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    kept = {
+        name: shorten(text, SHOWN_CHARACTERS) if name == "summary" else text
+        for name, text in annotations.items()
+        if name not in names
+    }
+    return kept | {"shortened": "left out, since it was too large: " + ", ".join(names)}
 
 
 def alertmanager_alert(alert: Alert, rule: Rule | None, ends_at: datetime, link: str = "") -> dict[str, Any]:
@@ -35,9 +58,12 @@ def alertmanager_alert(alert: Alert, rule: Rule | None, ends_at: datetime, link:
         "usual": "" if alert.usual is None else f"{alert.usual:g}",
         "documents": str(alert.n),
         "id": alert.id,
-        "sources": ", ".join(printable(f"{source} {n}") for source, n in alert.sources.items()),
+        "sources": _sources(alert.sources),
         "evidence": "\n".join(
-            printable(f"{e.score:+.2f} {e.source}: {e.content[:200]} [{', '.join(e.words)}] {e.key}".rstrip())
+            printable(
+                f"{e.score:+.2f} {e.source}: {shorten(e.content, SHOWN_CHARACTERS)} "
+                f"[{', '.join(shorten(word, LONGEST_WORD) for word in e.words)}] {e.key}".rstrip()
+            )
             for e in alert.evidence
         ),
         "runbook_url": (rule.runbook if rule else None) or "",
@@ -50,3 +76,9 @@ def alertmanager_alert(alert: Alert, rule: Rule | None, ends_at: datetime, link:
         "endsAt": (alert.resolved_at or ends_at).isoformat(),
         **({"generatorURL": link} if link else {}),
     }
+
+
+def _sources(sources: Mapping[str, int]) -> str:
+    shown = [printable(f"{source} {n}") for source, n in list(sources.items())[:SHOWN_SOURCES]]
+    more = len(sources) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry
 
-from alerts.delivery.alertmanager import alertmanagers
+from alerts.delivery.alertmanager import alertmanager_url
 from alerts.delivery.notifiers import Channels, Webhooks
 from alerts.delivery.pages import PageRouter
 from alerts.evaluator import AlertEvaluator
@@ -29,7 +29,7 @@ from monitor.runtime.tasks.alert_evaluation import (
     EvaluationWatch,
     MoodGauges,
 )
-from monitor.runtime.tasks.alertmanager import AlertmanagerBody, AlertmanagerSync
+from monitor.runtime.tasks.alertmanager import AlertmanagerSync
 from monitor.runtime.tasks.heartbeat import Heartbeat
 from monitor.runtime.tasks.kafka_delivery import KafkaDelivery
 from monitor.runtime.tasks.outbox_sending import OutboxSending
@@ -122,10 +122,11 @@ class Leases:
         self._store, self._seconds = store, seconds
         self._leases: dict[str, Lease] = {}
 
-    def get(self, task: str) -> Lease:
+    def get(self, task: str, attempt_seconds: float = 0.0) -> Lease:
+        """The lease of a task that renews it at the latest after an attempt of so many seconds."""
         if task not in self._leases:
             holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-            self._leases[task] = Lease(self._store, task, holder, self._seconds)
+            self._leases[task] = Lease(self._store, task, holder, self._seconds + attempt_seconds)
         return self._leases[task]
 
     def release_all(self) -> None:
@@ -296,7 +297,7 @@ def _task(
 
 
 def _alert_tasks(base: Foundation) -> list[PeriodicTask]:
-    """Evaluating the rules, and telling Alertmanager."""
+    """Evaluating the rules, and telling each Alertmanager."""
     settings, reads = base.settings, base.store.reads
     evaluation = AlertEvaluation(
         rule_file=base.rule_file,
@@ -315,20 +316,30 @@ def _alert_tasks(base: Foundation) -> list[PeriodicTask]:
         metrics=base.alert_metrics,
         clock=utc_now,
     )
-    webhooks = alertmanagers(settings.alerts.alertmanagers, settings.alerts.webhook_seconds)
-    sync = AlertmanagerSync(
-        receivers={name: partial(webhooks.send, name) for name in settings.alerts.alertmanagers},
+    return [
+        _task(base, "alerts", settings.alerts.interval_seconds, evaluation.run_once),
+        *(
+            _task(base, f"alertmanager:{name}", 1.0, _alertmanager_sync(base, name).run_once)
+            for name in settings.alerts.alertmanagers
+        ),
+    ]
+
+
+def _alertmanager_sync(base: Foundation, name: str) -> AlertmanagerSync:
+    alerts = base.settings.alerts
+    webhook = Webhooks({name: alertmanager_url(alerts.alertmanagers[name])}, alerts.webhook_seconds)
+    return AlertmanagerSync(
+        name=name,
+        send=partial(webhook.send, name),
+        max_bytes=alerts.alertmanager_bytes,
         episodes=base.episodes,
-        body=AlertmanagerBody(base.rule_file, base.delivery.link),
-        lease=base.leases.get("alertmanager"),
+        rule_file=base.rule_file,
+        link=base.delivery.link,
+        lease=base.leases.get(f"alertmanager:{name}", alerts.webhook_seconds),
         metrics=base.alert_metrics,
-        interval=timedelta(seconds=settings.alerts.resend_seconds),
+        interval=timedelta(seconds=alerts.resend_seconds),
         clock=utc_now,
     )
-    tasks = [_task(base, "alerts", settings.alerts.interval_seconds, evaluation.run_once)]
-    if settings.alerts.alertmanagers:
-        tasks.append(_task(base, "alertmanager", 1.0, sync.run_once))
-    return tasks
 
 
 def _outbox_tasks(base: Foundation) -> list[PeriodicTask]:
@@ -338,7 +349,7 @@ def _outbox_tasks(base: Foundation) -> list[PeriodicTask]:
     to_kafka = KafkaDelivery(sender=sender, outbox=outbox, metrics=base.stream_metrics, clock=utc_now)
     to_people = PageDelivery(
         webhooks=Webhooks(alerts.webhooks, alerts.webhook_seconds),
-        channels=Channels(alerts.channels),
+        channels=Channels(alerts.channels, alerts.channel_seconds),
         outbox=outbox,
         metrics=base.alert_metrics,
         clock=utc_now,

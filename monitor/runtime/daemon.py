@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import threading
+import time
 from collections.abc import Iterable
 
 import uvloop
@@ -93,5 +94,7 @@ class Daemon:
 
 
 async def _join(threads: Iterable[threading.Thread]) -> None:
+    """Wait JOIN_SECONDS for all of them together; one that waits for a receiver ends with the process."""
+    deadline = time.monotonic() + JOIN_SECONDS
     for thread in threads:
-        await asyncio.to_thread(thread.join, JOIN_SECONDS)
+        await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))

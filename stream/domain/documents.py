@@ -23,6 +23,8 @@ SENTIMENTS = ("positive", "neutral", "negative")
 TASKS = ("topic", "sentiment")
 SCORE_SCALE = 10_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# A word of evidence is shown with at most so many characters: a text without blanks is one word.
+LONGEST_WORD = 100
 # The `source` of the heartbeat documents that the monitor sends through its own stream.
 HEARTBEAT_SOURCE = "monitor-heartbeat"
 # The `source` of a document that names none.

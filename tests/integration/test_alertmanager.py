@@ -4,12 +4,15 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from tests import odd_receivers
 from tests.conftest import ROOT, SURGE_RULES, Desk, need
+from tests.odd_receivers import OddReceiver
 from tests.parts import Alertmanager, Receiver, program, wait_until
 
 RULES = (
@@ -70,6 +73,46 @@ def test_one_page_and_one_resolve_even_if_alertmanager_monitor_and_receiver_are_
     assert [page["status"] for page in pages].count("resolved") == 1
     assert {page["groupKey"] for page in pages} == {firing["groupKey"]}
     assert monitor.stop() == 0
+
+
+def test_receivers_that_drip_or_never_answer_delay_no_other_and_not_the_end(
+    desk: Callable[[str, Mapping[str, str]], Desk], receiver: Receiver, alertmanager: Alertmanager
+) -> None:
+    with (
+        OddReceiver(odd_receivers.drips_headers) as drips,
+        OddReceiver(odd_receivers.never_answers) as silent,
+        Receiver() as good,
+    ):
+        managers = {"drips": drips.url, "silent": silent.url, "main": alertmanager.url}
+        webhooks = {"drips": drips.url, "silent": silent.url, "good": good.url}
+        channels = {"drips": drips.url.replace("http", "json")}
+        room = desk(
+            SURGE_RULES,
+            {
+                "MONITOR_ALERTS__ALERTMANAGERS": json.dumps(managers),
+                "MONITOR_ALERTS__WEBHOOKS": json.dumps(webhooks),
+                "MONITOR_ALERTS__CHANNELS": json.dumps(channels),
+                "MONITOR_ALERTS__CHANNEL_SECONDS": "60",
+            },
+        )
+        room.surge()
+        wait_until(lambda: good.taken, 20, "the page at the good webhook")
+        wait_until(alertmanager.alerts, 5, "the alert in the good Alertmanager")
+        wait_until(lambda: len(drips.requests) >= 3 and len(silent.requests) >= 2, 10, "the others are tried")
+        monitor = room.monitor
+
+        def failures() -> bool:
+            counts = [
+                monitor.metric("sentiment_pages_total", receiver=name, outcome="failed")
+                for name in ("drips", "silent")
+            ]
+            return all(counts)
+
+        wait_until(failures, 20, "what failed is counted")
+        started = time.monotonic()
+        assert monitor.stop() == 0
+        assert time.monotonic() - started < 25, "the end waits for no receiver"
+    assert "no complete answer within 5 s" in monitor.log.read_text()
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ class Room:
         chat_url = chat.url.replace("http://", "json://")
         self.deliver = PageDelivery(
             webhooks=Webhooks({"desk": SecretStr(desk.url)}, 2),
-            channels=Channels({"chat": SecretStr(chat_url)}),
+            channels=Channels({"chat": SecretStr(chat_url)}, 10),
             outbox=self.outbox,
             metrics=AlertMetrics(),
             clock=lambda: self.now,

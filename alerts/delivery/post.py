@@ -1,0 +1,116 @@
+"""One POST with a time limit for the whole attempt: name lookup, connection, request and answer together.
+
+The time limits of HTTP clients are for each read, so a receiver that sends a byte now and then would hold an
+attempt for ever.  Here the attempt is a coroutine that is cancelled when its time is up.
+"""
+
+import asyncio
+import socket
+import threading
+from dataclasses import dataclass
+from functools import cache
+from ipaddress import ip_address
+from ssl import SSLContext
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+# As much of a refusal is read as explains it.
+EXPLANATION_BYTES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The status of an answer and, unless it is a success, the beginning of its body."""
+
+    status: int
+    body: bytes = b""
+
+    @property
+    def is_success(self) -> bool:
+        return httpx.codes.is_success(self.status)
+
+
+def post(url: str, body: bytes, seconds: float) -> Answer:
+    """Post JSON, and follow no redirect.
+
+    Raises TimeoutError when the time is up, httpx.HTTPError and httpx.InvalidURL.
+    """
+    with asyncio.Runner(loop_factory=_Loop) as runner:
+        return runner.run(asyncio.wait_for(_post(url, body, seconds), seconds))
+
+
+def is_local(url: str) -> bool:
+    """Whether the URL names this machine, which no proxy can reach on the monitor's behalf."""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+async def _post(url: str, body: bytes, seconds: float) -> Answer:
+    headers = {"Content-Type": "application/json"}
+    # None: without the proxy of the environment.
+    mounts = {"http://": None, "https://": None, "all://": None} if is_local(url) else None
+    # A TLS handshake that is cancelled leaves its socket open, one that runs into this limit does not.
+    timeout = httpx.Timeout(seconds, connect=0.8 * seconds)
+    async with (
+        httpx.AsyncClient(verify=_tls(), timeout=timeout, follow_redirects=False, mounts=mounts) as client,
+        client.stream("POST", url, content=body, headers=headers) as response,
+    ):
+        answer = Answer(response.status_code)
+        return answer if answer.is_success else Answer(answer.status, await _explanation(response, seconds))
+
+
+async def _explanation(response: httpx.Response, seconds: float) -> bytes:
+    """The beginning of the body; what does not come in half of the attempt's time is left out."""
+    body = b""
+    try:
+        async with asyncio.timeout(seconds / 2):
+            async for part in response.aiter_raw():
+                body += part
+                if len(body) >= EXPLANATION_BYTES:
+                    break
+    except (TimeoutError, httpx.HTTPError):
+        pass  # the status is known
+    return body[:EXPLANATION_BYTES]
+
+
+@cache
+def _tls() -> SSLContext:
+    return httpx.create_ssl_context()
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """Looks names up in daemon threads: asyncio's own would be waited for, however long a lookup hangs."""
+
+    async def getaddrinfo(self, *args: Any, **options: Any) -> Any:
+        found: asyncio.Future[Any] = self.create_future()
+
+        def settle(result: Any, error: Exception | None) -> None:
+            if found.done():
+                return
+            if error is None:
+                found.set_result(result)
+            else:
+                found.set_exception(error)
+
+        def look_up() -> None:
+            result, error = None, None
+            try:
+                result = socket.getaddrinfo(*args, **options)
+            except (OSError, UnicodeError) as failed:
+                error = failed
+            if not self.is_closed():
+                self.call_soon_threadsafe(settle, result, error)
+
+        threading.Thread(target=look_up, name="name lookup", daemon=True).start()
+        return await found
