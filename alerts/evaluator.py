@@ -14,6 +14,7 @@ from alerts.ports import AggregateReader, EpisodeStore
 from alerts.window_reader import LATE_LIMIT, WindowReader
 from stream.domain.alerts import FIRING_STATES, Alert, AlertState, PageRequest, Transition
 from stream.domain.documents import printable
+from stream.domain.errors import LeaseLost, StoreUnavailable
 from stream.domain.sums import TimeRange
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 # Documents received before the last evaluation may have been committed after it.
 OVERLAP = timedelta(seconds=15)
 SHOWN_CHARACTERS = 120
+LONGEST_REASON = 300
 # An episode is open under its rule and topic.
 Key = tuple[str, str]
 
@@ -78,10 +80,14 @@ class AlertEvaluator:
         self._delivery, self._metrics = delivery, metrics
         self._windows = WindowReader(topics, reader, episodes, window_width)
         self._last_evaluation: datetime | None = None
+        # Why a rule cannot be evaluated, by the name of the rule.
+        self.failures: dict[str, str] = {}
+        self._logged_failures: dict[str, str] = {}
 
     def replace_rules(self, rules: Sequence[Rule]) -> None:
         """Evaluate these rules from now on.  The next evaluation resolves the episodes of removed rules."""
         self.rules = rules
+        self.failures, self._logged_failures = {}, {}
         self._windows.forget()
         self._metrics.state.clear()  # no series of a removed rule
         self._metrics.create_labels(rules, ())
@@ -93,7 +99,12 @@ class AlertEvaluator:
     def evaluate(self, now: datetime) -> list[Alert]:
         """Evaluate every rule once, save what changed, and return the open episodes."""
         history = self._read_history(now)
-        after = [alert for rule in self.rules for alert in self._current_episodes(rule, history, now)]
+        after: list[Alert] = []
+        self.failures = {}
+        for rule in self.rules:
+            # The episodes of a rule that cannot be evaluated stay as they are.
+            unchanged = [alert for (name, _), alert in history.open.items() if name == rule.name]
+            after += self._guarded(rule, self._current_episodes(rule, history, now), unchanged)
         after += self._late_episodes(history, history.open.keys() | set(map(_key, after)), now)
         self._save(history, after, now)
         self._last_evaluation = now
@@ -108,6 +119,24 @@ class AlertEvaluator:
             self._episode_store.past_alerts(now - max(reach, LATE_LIMIT)),
             now,
         )
+
+    def _guarded(self, rule: Rule, episodes: Iterable[Alert], otherwise: list[Alert]) -> list[Alert]:
+        """The episodes of a rule, or `otherwise` if it cannot be evaluated: the other rules go on."""
+        try:
+            found = list(episodes)
+        except (StoreUnavailable, LeaseLost):
+            raise
+        except Exception as error:
+            self._note_failure(rule, error)
+            return otherwise
+        return found
+
+    def _note_failure(self, rule: Rule, error: Exception) -> None:
+        """Log what is wrong with a rule when it changes, not at every evaluation."""
+        reason = f"{type(error).__name__}: {error}"[:LONGEST_REASON]
+        if self._logged_failures.get(rule.name) != reason:
+            log.error("rule %s cannot be evaluated, the others go on: %s", rule.name, reason, exc_info=error)
+        self._logged_failures[rule.name] = self.failures[rule.name] = reason
 
     def _current_episodes(self, rule: Rule, history: EpisodeHistory, now: datetime) -> Iterable[Alert]:
         """The rule's episodes after its current window, including those that end now."""
@@ -142,21 +171,33 @@ class AlertEvaluator:
         self._windows.mark_stale(late[0])
         raised: dict[Key, Alert] = {}
         for rule in self.rules:
-            if not rule.can_fire_late:
-                continue
-            for window in self._windows.late_windows(rule, now, late):
-                late_from = max(late[0], now - LATE_LIMIT)
-                for topic, topic_window in self._windows.topic_windows(rule, window, late_from):
-                    key = (rule.name, topic)
-                    ended = history.ended_at(key)
-                    paged = ended is not None and ended + rule.cool_down > window.start
-                    if key in unavailable or key in raised or paged:
-                        continue
-                    recent = history.ended_since(key, now - rule.flap_window)
-                    alert = self._late_episode(rule, topic, topic_window, now, recent)
-                    if alert is not None:
-                        raised[key] = self._with_details(None, alert, rule, window)
+            if rule.can_fire_late and rule.name not in self.failures:
+                episodes = self._late_episodes_of(rule, history, unavailable, late, now)
+                raised |= {_key(alert): alert for alert in self._guarded(rule, episodes, [])}
         return list(raised.values())
+
+    def _late_episodes_of(
+        self,
+        rule: Rule,
+        history: EpisodeHistory,
+        unavailable: Collection[Key],
+        late: Sequence[datetime],
+        now: datetime,
+    ) -> Iterable[Alert]:
+        raised: set[Key] = set()
+        late_from = max(late[0], now - LATE_LIMIT)
+        for window in self._windows.late_windows(rule, now, late):
+            for topic, topic_window in self._windows.topic_windows(rule, window, late_from):
+                key = (rule.name, topic)
+                ended = history.ended_at(key)
+                paged = ended is not None and ended + rule.cool_down > window.start
+                if key in unavailable or key in raised or paged:
+                    continue
+                recent = history.ended_since(key, now - rule.flap_window)
+                alert = self._late_episode(rule, topic, topic_window, now, recent)
+                if alert is not None:
+                    raised.add(key)
+                    yield self._with_details(None, alert, rule, window)
 
     def _late_episode(
         self, rule: Rule, topic: str, topic_window: TopicWindow, now: datetime, recent: int

@@ -31,7 +31,7 @@ class AlertMetrics:
         self.evaluated.set(float("nan"))
         self.rules_usable = Gauge(
             "sentiment_alert_rules_usable",
-            "0 while the rule file has errors and the previous rules run",
+            "0 while the rule file has errors and the previous rules run, or a rule cannot be evaluated",
             registry=registry,
         )
         self.rules_usable.set(1)

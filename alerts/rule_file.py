@@ -1,6 +1,7 @@
 """Rule files: YAML in, rules out, and errors that name file, line and rule."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Union
@@ -17,65 +18,137 @@ from pydantic import (
 from alerts.detectors.base import ALL_TOPICS, Rule
 from alerts.errors import RuleError
 from alerts.rules import RULE_TYPES
+from stream.domain.files import read_small_file, shorten_text, show_value
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+# libyaml reads a megabyte in two seconds, the loader in Python takes half a minute.
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# More than people write, and little enough to be read between two evaluations.
+LONGEST_FILE, LONGEST_SCALAR, DEEPEST, MOST_RULES = 1_000_000, 10_000, 20, 1000
+# How many errors of a file are shown.
+MOST_ERRORS = 20
+NESTING = {
+    yaml.SequenceStartEvent: 1,
+    yaml.MappingStartEvent: 1,
+    yaml.SequenceEndEvent: -1,
+    yaml.MappingEndEvent: -1,
+}
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def load_rules(path: Path, topics: Sequence[str] = ()) -> tuple[Rule, ...]:
     """Read a rule file.  With `topics`, a rule on an unknown topic is refused too.
 
-    Raises RuleError with every error of the file, a line each: file, line, rule, what is wrong.
+    Raises RuleError, and nothing else whatever the file holds: a running monitor reads it.  It has the errors
+    of the file, a line each: file, line, rule, what is wrong.
     """
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RuleError(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise RuleError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from error
+        return _load_rules(path, topics)
+    except RuleError:
+        raise
+    except OSError as error:
+        raise RuleError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:
+        raise RuleError(
+            f"{path}: cannot be used: {type(error).__name__}: {shorten_text(str(error))}"
+        ) from error
+
+
+def _load_rules(path: Path, topics: Sequence[str]) -> tuple[Rule, ...]:
     rules: list[Rule] = []
     lines: list[int] = []
     errors: list[str] = []
-    for node in _rule_nodes(path, root):
+    for node in _rule_nodes(path, _compose(path)):
         try:
             rules.append(_parse_rule(path, node, topics))
             lines.append(node.start_mark.line + 1)
         except _InvalidRule as invalid:
             errors += [
-                f"{path}:{_line(node, location)}: rule {invalid.name!r}: {message}"
+                f"{path}:{_line(node, location)}: rule {show_value(invalid.name)}: {message}"
                 for location, message in invalid.errors
             ]
     errors = errors or _name_errors(path, rules, lines)
     if errors:
-        raise RuleError("\n".join(errors))
+        rest = [f"{path}: and {len(errors) - MOST_ERRORS} more errors"] if len(errors) > MOST_ERRORS else []
+        raise RuleError("\n".join([*errors[:MOST_ERRORS], *rest]))
     return tuple(rules)
+
+
+def _compose(path: Path) -> yaml.Node | None:
+    """The nodes of the file.  Raises RuleError where it is not the plain YAML that a rule file needs."""
+    try:
+        text = read_small_file(path, LONGEST_FILE)
+    except ValueError as error:
+        raise RuleError(f"{path}: cannot be read: {error}") from error
+    try:
+        _check_events(path, yaml.parse(text, Loader=LOADER))
+        return yaml.compose(text, Loader=LOADER)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise RuleError(
+            f"{path}{line}: not YAML: {shorten_text(str(getattr(error, 'problem', error)))}"
+        ) from error
+
+
+def _check_events(path: Path, events: Iterable[Any]) -> None:
+    """Refuse what makes a small file large or slow, and what no other part could store.  Raises RuleError.
+
+    The events come before anything is built from them, so that neither nesting nor aliases can hurt.
+    """
+    depth = 0
+    for event in events:
+        depth += NESTING.get(type(event), 0)
+        problem = _event_problem(event)
+        if depth > DEEPEST:
+            problem = f"nested more than {DEEPEST} deep"
+        if problem is not None:
+            raise RuleError(f"{path}:{event.start_mark.line + 1}: {problem}")
+
+
+def _event_problem(event: Any) -> str | None:
+    if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+        return "anchors and aliases are not allowed: write the value out"
+    if getattr(event, "tag", None) is not None:
+        return f"tags such as {show_value(event.tag)} are not allowed"
+    value = getattr(event, "value", "")
+    if value == "<<" and not event.style:
+        return "merge keys (<<) are not allowed: write the keys out"
+    if len(value) > LONGEST_SCALAR:
+        return f"a value of {len(value):,} characters; at most {LONGEST_SCALAR:,} are allowed"
+    if UNSTORABLE.search(value):
+        return "a value with a NUL character or half a surrogate pair, which no database stores"
+    return None
 
 
 def _name_errors(path: Path, rules: Sequence[Rule], lines: Sequence[int]) -> list[str]:
     names = [rule.name for rule in rules]
     return [
-        f"{path}:{line}: rule {name!r}: the name is taken"
+        f"{path}:{line}: rule {show_value(name)}: the name is taken"
         for i, (name, line) in enumerate(zip(names, lines, strict=True))
         if name in names[:i]
     ]
 
 
 class RuleFile:
-    """The rules of a file, read again when it changes; a file with errors leaves the previous rules."""
+    """The rules of a file, read again when it changes; a file with errors leaves the previous rules.
+
+    A change is read when the file looks the same twice in a row: a file that is being written may be valid
+    halfway, with rules missing.
+    """
 
     def __init__(self, path: Path, topics: Sequence[str] = ()) -> None:
         """Raises RuleError."""
         self.path, self._topics = path, topics
-        self._fingerprint = _fingerprint(path)
+        self._fingerprint = self._seen = _fingerprint(path)
         self.rules = load_rules(path, topics)
 
     def changed(self) -> bool:
         """Whether there are other rules now.  Raises RuleError, once for each change with errors."""
-        fingerprint = _fingerprint(self.path)
-        if fingerprint == self._fingerprint:
+        before, self._seen = self._seen, _fingerprint(self.path)
+        if self._seen != before or self._seen == self._fingerprint:
             return False
-        self._fingerprint = fingerprint
+        self._fingerprint = self._seen
         self.rules = load_rules(self.path, self._topics)
         return True
 
@@ -94,8 +167,10 @@ def _rule_nodes(path: Path, root: yaml.Node | None) -> list[yaml.Node]:
         keys = {str(key.value): value for key, value in root.value}
         rules = keys.pop("rules", None)
         if keys:
-            raise RuleError(f"{path}:1: unknown key {next(iter(keys))!r}; allowed: rules")
+            raise RuleError(f"{path}:1: unknown key {show_value(next(iter(keys)))}; allowed: rules")
         if isinstance(rules, yaml.SequenceNode):
+            if len(rules.value) > MOST_RULES:
+                raise RuleError(f"{path}:1: {len(rules.value):,} rules; at most {MOST_RULES:,} are allowed")
             return list(rules.value)
     raise RuleError(f"{path}:1: expected a mapping with the key `rules`, a list")
 
@@ -112,14 +187,16 @@ def _parse_rule(path: Path, node: yaml.Node, topics: Sequence[str]) -> Rule:
     """Raises _InvalidRule; RuleError if the node is not data."""
     try:
         data = _as_data(node)
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise RuleError(f"{path}:{node.start_mark.line + 1}: {error}") from error
+    except Exception as error:
+        # PyYAML raises whatever the conversion of a value raises.
+        reason = shorten_text(" ".join(str(error).split()))
+        raise RuleError(f"{path}:{node.start_mark.line + 1}: a value cannot be read: {reason}") from error
     settings = data if isinstance(data, dict) else {}
     name, type_name = settings.get("name", "(unnamed)"), settings.get("type")
     rule_type = RULE_TYPES.get(str(type_name))
     if rule_type is None:
         hint, allowed = _did_you_mean(str(type_name), RULE_TYPES), ", ".join(RULE_TYPES)
-        raise _InvalidRule(name, [(("type",), f"type is {type_name!r}{hint}; allowed: {allowed}")])
+        raise _InvalidRule(name, [(("type",), f"type is {show_value(type_name)}{hint}; allowed: {allowed}")])
     try:
         rule = rule_type.model_validate(settings)
     except ValidationError as error:
@@ -128,7 +205,9 @@ def _parse_rule(path: Path, node: yaml.Node, topics: Sequence[str]) -> Rule:
     unknown = [t for t in rule.watched_topics(topics) if topics and t != ALL_TOPICS and t not in topics]
     if unknown:
         hint, known = _did_you_mean(unknown[0], topics), ", ".join(topics)
-        raise _InvalidRule(name, [(("topics",), f"unknown topic {unknown[0]!r}{hint}; known: {known}")])
+        raise _InvalidRule(
+            name, [(("topics",), f"unknown topic {show_value(unknown[0])}{hint}; known: {known}")]
+        )
     return rule
 
 
@@ -145,10 +224,11 @@ def _message(model: type[BaseModel], detail: Any) -> str:
     field = ".".join(str(part) for part in detail["loc"]) or "the rule"
     if detail["type"] == "extra_forbidden":
         known = sorted(info.alias or name for name, info in model.model_fields.items())
-        return f"unknown key {field!r}{_did_you_mean(field, known)}; allowed: {', '.join(known)}"
+        return f"unknown key {show_value(field)}{_did_you_mean(field, known)}; allowed: {', '.join(known)}"
     if detail["type"] == "missing":
         return f"{field} is required"
-    return f"{field} is {detail['input']!r}: {detail['msg'].removeprefix('Value error, ')}"
+    reason = shorten_text(detail["msg"].removeprefix("Value error, "))
+    return f"{shorten_text(field)} is {show_value(detail['input'])}: {reason}"
 
 
 def _did_you_mean(word: str, known: Iterable[str]) -> str:

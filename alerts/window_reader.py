@@ -20,6 +20,8 @@ EVIDENCE_ITEMS = 5
 EVIDENCE_CANDIDATES = 50
 # In a longer gap of the baseline the feed was down, and the gap is no part of the usual rate.
 LONGEST_GAP = HOUR
+# A history of four weeks has so many cells of four minutes.
+MOST_CELLS = 10_000
 # Documents that arrive later than this raise no alert: what they report is over.
 LATE_LIMIT = timedelta(hours=6)
 # An alert names so many sources, those with the most negative documents.
@@ -167,7 +169,7 @@ class WindowReader:
     ) -> History:
         """Weeks of cells are many rows, so the cells of the `previous` history are used again, but for the
         latest ones and those from `stale_from` on."""
-        width = max(min(HOUR, rule.window) // self._width, 1) * self._width
+        width = self._cell_width(rule, spec)
         start = window_start(end - spec.history, width)
         kept: list[Aggregate] = []
         read_from = start
@@ -179,6 +181,12 @@ class WindowReader:
         live = live_ranges(sorted({cell.start for cell in cells}), width, end, longest_gap)
         past = [alert for alert in self._episodes.past_alerts(start) if alert.rule == rule.name]
         return History(end, width, cells, live, past)
+
+    def _cell_width(self, rule: Rule, spec: BaselineSpec) -> timedelta:
+        """Whole stored windows, as long as the rule's window or an hour, and so long that a history of any
+        length has at most some thousands of cells."""
+        width = max(min(HOUR, rule.window), min(HOUR, spec.history / MOST_CELLS))
+        return max(width // self._width, 1) * self._width
 
     def _completed_steps(self, rule: Rule, length: timedelta, now: datetime) -> Sequence[Aggregate]:
         """The steps of the window that are over, read again several times a step."""

@@ -53,6 +53,11 @@ Duration = Annotated[
 ]
 
 
+# Every name is a parameter of each query of the rule, and a database takes some thousands.
+Text = Annotated[str, Field(max_length=1000)]
+Names = Annotated[tuple[Text, ...], Field(max_length=1000)]
+
+
 @dataclass(frozen=True, slots=True)
 class TopicWindow:
     """What a rule looks at: one topic in the window [start, end).
@@ -122,7 +127,7 @@ class Rule(BaseModel):
     rest of the code asks a rule only for what this class declares.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
     # Whether the rule looks at documents; a rule that does not watches sources.
     watches_documents: ClassVar[bool] = True
@@ -130,11 +135,11 @@ class Rule(BaseModel):
     has_evidence: ClassVar[bool] = True
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$")
-    topics: Literal["each", "all"] | tuple[str, ...] = "each"
-    kinds: tuple[Kind, ...] = Field(tuple(Kind), min_length=1)
-    sources: tuple[str, ...] = ()
-    symbols: tuple[str, ...] = ()
-    languages: tuple[str, ...] = ()
+    topics: Literal["each", "all"] | Names = "each"
+    kinds: tuple[Kind, ...] = Field(tuple(Kind), min_length=1, max_length=len(Kind))
+    sources: Names = ()
+    symbols: Names = ()
+    languages: Names = ()
     window: Duration = timedelta(minutes=15)
     min_documents: int = Field(20, ge=1)
     min_sources: int = Field(1, ge=1)
@@ -144,10 +149,10 @@ class Rule(BaseModel):
     cool_down: Duration = NO_TIME
     flap_count: int = Field(3, ge=1)
     flap_window: Duration = timedelta(hours=3)
-    message: str | None = Field(None, max_length=4000)
+    message: str | None = Field(None, max_length=template.LONGEST_TEMPLATE)
     severity: Annotated[Severity, WithJsonSchema(SEVERITY_SCHEMA)] = Severity.PAGE
-    labels: dict[str, str] = {}
-    runbook: str | None = None
+    labels: dict[Text, Text] = Field({}, max_length=64)
+    runbook: str | None = Field(None, max_length=2000)
 
     @abstractmethod
     def observe(self, topic: str, window: TopicWindow) -> Observation:

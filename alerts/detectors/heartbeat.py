@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from alerts.detectors.base import NO_TIME, Duration, Observation, Rule, TopicWindow
+from alerts.detectors.base import NO_TIME, Duration, Names, Observation, Rule, TopicWindow
 from alerts.wording import duration_text
 
 
@@ -18,7 +18,7 @@ class HeartbeatRule(Rule):
 
     type: Literal["heartbeat"]
     topics: Literal["all"] = "all"
-    sources: tuple[str, ...] = Field(min_length=1)
+    sources: Names = Field(min_length=1)
     # A monitor that was down first reads the documents that waited meanwhile.
     hold: Duration = Field(timedelta(minutes=2), alias="for")
     keep_firing_for: Duration = NO_TIME

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from alerts.detectors.base import Observation, TopicWindow, calm
+from alerts.detectors.base import Names, Observation, TopicWindow, calm
 from alerts.detectors.baseline_rule import BaselineRule
 from alerts.expectation import Expectation
 from alerts.statistics import count_tail
@@ -18,7 +18,7 @@ class SilenceRule(BaselineRule):
     has_evidence: ClassVar[bool] = False
 
     type: Literal["silence"]
-    topics: Literal["each", "all"] | tuple[str, ...] = "all"
+    topics: Literal["each", "all"] | Names = "all"
     min_expected: float = Field(5.0, gt=0)
 
     @property

@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 
 from alerts.baseline import Count, count_negatives
 from alerts.detectors.base import (
-    NO_TIME,
     Duration,
     Observation,
     TopicWindow,
@@ -27,6 +26,8 @@ from stream.domain.sums import Aggregate
 # What a CUSUM subtracts at each step: half of the shift, in standard deviations, that it detects best.
 SLACK = 0.5
 MONTH = timedelta(days=30)
+# The sums of every step are read and added up again and again.
+SHORTEST_STEP, SECOND, MOST_STEPS = timedelta(minutes=1), timedelta(seconds=1), 10_000
 
 
 class SlowDriftRule(BaselineRule):
@@ -110,6 +111,8 @@ class SlowDriftRule(BaselineRule):
 
     @model_validator(mode="after")
     def _window_holds_steps(self) -> "SlowDriftRule":
-        if self.step <= NO_TIME or self.window < 2 * self.step:
-            raise ValueError("window must hold two steps or more")
+        if self.step < SHORTEST_STEP or self.step % SECOND or self.window < 2 * self.step:
+            raise ValueError("step must be whole seconds, 1m or more, and window must hold two steps or more")
+        if self.window / self.step > MOST_STEPS:
+            raise ValueError(f"window must hold at most {MOST_STEPS:,} steps")
         return self

@@ -23,6 +23,7 @@ from pydantic_core import from_json
 
 from alerts.settings import AlertSettings
 from models.settings import ModelSettings
+from stream.domain.files import shorten_text, show_value
 from stream.kafka.settings import KafkaSettings
 from stream.settings import StreamSettings
 from stream.storage.settings import DatabaseSettings
@@ -145,8 +146,8 @@ def _read_file(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path}: not TOML: {error}") from error
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        raise SettingsError(f"{path}: not TOML: {shorten_text(str(error))}") from error
 
 
 def _add_environment(tree: dict[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
@@ -200,7 +201,7 @@ def _error_lines(error: ValidationError, file_name: str, variables: Mapping[str,
         if detail["type"] == "extra_forbidden":
             yield f"{source}: unknown setting; allowed here: {', '.join(_allowed_names(parts))}"
             continue
-        shown = "a value that is not shown" if _holds_secret(parts) else repr(detail["input"])
+        shown = "a value that is not shown" if _holds_secret(parts) else show_value(detail["input"])
         message = detail["msg"].removeprefix("Value error, ")
         yield f"{source}: {shown} is not allowed: {message}"
 

@@ -115,6 +115,7 @@ class AlertEvaluation:
     ) -> None:
         self._rule_file, self._evaluator, self._lease = rule_file, evaluator, lease
         self._watch = watch
+        self._file_usable = True
         self._mood, self._metrics, self._clock = mood, metrics, clock
 
     def run_once(self) -> None:
@@ -141,11 +142,12 @@ class AlertEvaluation:
         try:
             if self._rule_file.changed():
                 self._evaluator.replace_rules(self._rule_file.rules)
-                self._metrics.rules_usable.set(1)
+                self._file_usable = True
                 log.info("loaded %d rules from %s", len(self._rule_file.rules), self._rule_file.path)
         except RuleError as error:
-            self._metrics.rules_usable.set(0)
+            self._file_usable = False
             log.error("the rule file has errors, keeping the rules loaded before: %s", error)
+        self._metrics.rules_usable.set(int(self._file_usable and not self._evaluator.failures))
 
     def _hide_gauges(self) -> None:
         self._mood.hide()

@@ -71,6 +71,8 @@ def test_an_invalid_setting_is_refused_with_its_name_its_value_and_what_is_allow
         ),
         ("[http]\nport = 99999\n", "http.port: 99999 is not allowed"),
         ("[http\n", "not TOML"),
+        ("a = " + "[" * 100_000, "not TOML: maximum recursion depth"),
+        (f"[http]\nport = '{'x' * 100_000}'\n", "... (100,002 characters) is not allowed"),
         ("database = 'postgresql://me:hunter2@db'\n", "database: a value that is not shown"),
         ("[logging]\nlevel = 'info'\n", "logging: unknown setting; allowed here: kafka"),
     ],
