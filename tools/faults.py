@@ -3,9 +3,10 @@
     python -m tools.faults --seeds 100 --first-seed 1
 
 Each run has its own topics and database on a real Kafka and a real PostgreSQL. It kills workers, as `kill -9`
-does, at a step of a batch that the seed selects. Then a worker processes the rest, and the database is
-compared with the result of a plain loop over the messages. The last line has the totals. Exits with 1 if
-anything differs.
+does, at a step of a batch that the seed selects, and adds some of the hazards of `tests.faults.hazards`.
+Then a worker processes the rest. The database is compared with the result of a plain loop over the messages,
+and what left for Kafka with the database. The last line has the totals. Exits with 1 if anything differs, or
+if a worker took more memory than it may.
 """
 
 import argparse
@@ -20,18 +21,42 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.faults.oracle import Reference, generate_messages, read_database, send
-from tests.faults.sandbox import PARTITIONS, Sandbox, start_parts, wait_until_drained
+from tests.faults.hazards import (
+    Hazard,
+    add_to_stream,
+    draw_hazards,
+    freeze_leases,
+    missing_outgoing,
+    read_only_failover,
+    truncate_log,
+)
+from tests.faults.oracle import (
+    Contents,
+    InputMessage,
+    Reference,
+    generate_messages,
+    read_database,
+    send,
+)
+from tests.faults.sandbox import (
+    PARTITIONS,
+    Sandbox,
+    sample_resources,
+    start_parts,
+    wait_until_drained,
+)
 from tests.faults.worker import FAILPOINTS
 from tests.parts import Kafka, Postgres
 
 DOCUMENTS = 600
 KILL_SECONDS = 60.0
+# The most memory that a worker may ever use here, with its classifier of no weight.
+PEAK_BYTES = 450_000_000
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of one run."""
+    """The result of one run. `peak` is the largest memory of a worker, in bytes."""
 
     seed: int
     kills: list[str]
@@ -39,12 +64,15 @@ class Outcome:
     documents: int
     differences: dict[str, int]
     seconds: float
+    hazards: frozenset[Hazard] = frozenset()
+    peak: int = 0
 
     def __str__(self) -> str:
         summary = ", ".join(f"{name} {n}" for name, n in self.differences.items()) or "exact"
+        happened = [*self.kills, *sorted(self.hazards)]
         return (
-            f"seed {self.seed}: {summary}; {self.documents} documents; {', '.join(self.kills)}; "
-            f"{self.cuts} cuts; {self.seconds:.0f} s"
+            f"seed {self.seed}: {summary}; {self.documents} documents; {', '.join(happened)}; "
+            f"{self.cuts} cuts; peak {self.peak / 1e6:.0f} MB; {self.seconds:.0f} s"
         )
 
 
@@ -52,21 +80,53 @@ def run_seed(seed: int, kafka: Kafka, postgres: Postgres, folder: Path) -> Outco
     """One complete run; everything random in it comes from `seed`."""
     started, draw, now = time.monotonic(), random.Random(seed), datetime.now(UTC)
     sandbox = Sandbox.make(seed, kafka, postgres.create_database(), folder)
-    messages = generate_messages(seed, DOCUMENTS, PARTITIONS, now)
-    expected = Reference(sandbox.topics).read(messages, now)
-    half, kills = draw.randrange(len(messages)), list[str]()
+    hazards = draw_hazards(random.Random(f"hazards {seed}"))
+    first, second = _generate(seed, draw, hazards, now)
+    reference, kills = Reference(sandbox.topics), list[str]()
     with ExitStack() as ending:
         ending.callback(sandbox.close)
         proxy = ending.enter_context(sandbox.unreliable_database(0.1)) if draw.random() < 0.3 else None
-        send(messages[:half], sandbox.topics, kafka.bootstrap)
+        expected = reference.read(first, now, send(first, sandbox.topics, kafka.bootstrap))
         for _ in range(draw.choice([1, 2, 2, 3])):
             kills.append(_kill_once(sandbox, draw))
-        send(messages[half:], sandbox.topics, kafka.bootstrap)
+        if Hazard.TRUNCATED_LOG in hazards:
+            _drain_and_truncate(sandbox, expected)
+        if Hazard.FROZEN_LEASE in hazards:
+            freeze_leases(sandbox.url)
+        expected = reference.read(second, now, send(second, sandbox.topics, kafka.bootstrap))
         workers = [sandbox.start() for _ in range(draw.choice([1, 1, 2]))]
+        if Hazard.READ_ONLY in hazards:
+            ending.enter_context(read_only_failover(sandbox.url, after=draw.uniform(2, 8), seconds=3))
         wait_until_drained(sandbox, expected, workers)
         differences = expected.differences(read_database(sandbox.url))
+        differences |= missing_outgoing(expected, sandbox, kafka.bootstrap)
+        peak = max(sample_resources(worker, started).peak for worker in workers)
+        if peak > PEAK_BYTES:
+            differences["memory bound broken, differ"] = 1
         cuts = sum(proxy.cuts.values()) if proxy else 0
-    return Outcome(seed, kills, cuts, len(expected.documents), differences, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return Outcome(seed, kills, cuts, len(expected.documents), differences, seconds, hazards, peak)
+
+
+def _generate(
+    seed: int, draw: random.Random, hazards: frozenset[Hazard], now: datetime
+) -> tuple[list[InputMessage], list[InputMessage]]:
+    """The messages before and after the kills. Each part ends with a document in each partition."""
+    messages = generate_messages(seed, DOCUMENTS, PARTITIONS, now)
+    half = draw.randrange(1, len(messages))
+    parts = (messages[:half], messages[half:])
+    first, second = (
+        add_to_stream(part, hazards, random.Random(f"{seed} {number}"), PARTITIONS, now)
+        for number, part in enumerate(parts)
+    )
+    return first, second
+
+
+def _drain_and_truncate(sandbox: Sandbox, expected: Contents) -> None:
+    worker = sandbox.start()
+    wait_until_drained(sandbox, expected, [worker])
+    worker.stop()
+    truncate_log(sandbox)
 
 
 def _kill_once(sandbox: Sandbox, draw: random.Random) -> str:
@@ -90,11 +150,19 @@ def _kill_once(sandbox: Sandbox, draw: random.Random) -> str:
     return f"{failpoint} x{passages}" + (" next to another" if second_worker else "")
 
 
+def _run_or_report(seed: int, kafka: Kafka, postgres: Postgres, folder: Path) -> Outcome:
+    """One run; if it fails, its reason counts as a difference, and the other runs go on."""
+    try:
+        return run_seed(seed, kafka, postgres, folder)
+    except AssertionError as error:
+        return Outcome(seed, [], 0, 0, {f"{error}, differ": 1}, 0.0)
+
+
 def run(seeds: range, jobs: int) -> list[Outcome]:
     """Run all seeds, `jobs` at a time, on one Kafka and one PostgreSQL."""
     with start_parts("faults-") as (kafka, postgres, folder), ThreadPoolExecutor(jobs) as pool:
         outcomes = []
-        for outcome in pool.map(lambda seed: run_seed(seed, kafka, postgres, folder), seeds):
+        for outcome in pool.map(lambda seed: _run_or_report(seed, kafka, postgres, folder), seeds):
             print(outcome, flush=True)
             outcomes.append(outcome)
         return outcomes
@@ -108,8 +176,11 @@ def totals(outcomes: list[Outcome]) -> str:
     doubled = sum(n for name, n in sums.items() if name.endswith("extra"))
     mismatches = sum(n for name, n in sums.items() if name.endswith("differ"))
     kills = sum(len(outcome.kills) for outcome in outcomes)
+    hazards = Counter(hazard for outcome in outcomes for hazard in outcome.hazards)
     return (
         f"runs {len(outcomes)}, kills {kills}, cuts {sum(o.cuts for o in outcomes)}, "
+        f"{', '.join(f'{hazard} {hazards[hazard]}' for hazard in Hazard)}, "
+        f"peak {max(o.peak for o in outcomes) / 1e6:.0f} MB, "
         f"documents {sum(o.documents for o in outcomes)}, "
         f"lost {lost}, doubled {doubled}, mismatches {mismatches}"
     )

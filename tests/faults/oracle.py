@@ -7,10 +7,13 @@ database in the same form, so that the two can be compared for equality.
 
 import json
 import random
+import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import create_engine, select
@@ -23,6 +26,9 @@ from stream.domain.sums import SUM_FIELDS, window_start
 from stream.storage import schema
 
 MINUTE = timedelta(minutes=1)
+SEND_SECONDS = 60.0
+# Larger than any batch that the monitor unpacks.
+BOMB_BYTES, BOMB_REASON = 150_000_000, "undecodable_batch"
 WORDS = [
     "shares",
     "profit",
@@ -47,7 +53,6 @@ POISON, INFERENCE_REASON = "\N{RADIOACTIVE SIGN}", DeadLetterReason.INFERENCE
 # (reason, value): invalid messages. Each must become one dead letter.
 BAD: tuple[tuple[str, bytes | None], ...] = (
     ("empty", b""),
-    ("empty", None),
     ("not_utf8", b'{"id": "\xff"}'),
     ("not_json", b'{"id": "1", '),
     ("not_json", b'{"id": "\\ud800", "text": "x", "published_at": "2026-01-01T00:00:00Z"}'),
@@ -61,14 +66,23 @@ BAD: tuple[tuple[str, bytes | None], ...] = (
 )
 
 
+class Delivery(StrEnum):
+    """How a message is sent."""
+
+    PLAIN = "plain"
+    ABORTED = "aborted"  # in a transaction that is aborted: no reader may see it
+    BOMB = "bomb"  # BOMB_BYTES of zeros that zstd makes small
+
+
 @dataclass(frozen=True, slots=True)
 class InputMessage:
-    """A message to send. `reason` is set if it must become a dead letter."""
+    """A message to send. `reason` is set if it must become a dead letter. Without a value it is a tombstone."""
 
     kind: Kind
     partition: int
     value: bytes | None
     reason: str | None = None
+    delivery: Delivery = Delivery.PLAIN
 
 
 @dataclass
@@ -147,22 +161,33 @@ class Reference:
         self._contents, self._classifier = Contents(), StandIn()
         self._codec = Codec(future, 1_000_000)
 
-    def read(self, messages: Iterable[InputMessage], now: datetime) -> Contents:
-        """What the database must hold after these messages and all earlier ones."""
+    def read(
+        self, messages: Sequence[InputMessage], now: datetime, offsets: Sequence[int] | None = None
+    ) -> Contents:
+        """What the database must hold after these messages and all earlier ones.
+
+        `offsets` are those at which Kafka holds the messages; without them, the messages are all that it holds.
+        """
         contents = self._contents
-        for message in messages:
+        for index, message in enumerate(messages):
             partition = (self._topics[message.kind], message.partition)
-            offset = contents.offsets.get(partition, 0)
+            offset = contents.offsets.get(partition, 0) if offsets is None else offsets[index]
+            if message.delivery is Delivery.ABORTED:
+                continue
             contents.offsets[partition] = offset + 1
+            if message.value is None and message.reason is None:
+                continue
             try:
+                if message.delivery is Delivery.BOMB:
+                    raise Rejected(BOMB_REASON, "beyond every limit")
                 document = self._codec.decode(message.value, message.kind, now)
                 if POISON in document.content:
                     raise Rejected(INFERENCE_REASON, "the classifier always fails on this text")
             except Rejected as error:
-                assert error.reason == message.reason, (error.reason, message)
+                assert error.reason == message.reason, (error.reason, str(message)[:300])
                 contents.dead[(*partition, offset)] = error.reason
                 continue
-            assert message.reason is None, message
+            assert message.reason is None, str(message)[:300]
             self._count(document)
         return contents
 
@@ -236,14 +261,50 @@ def read_offsets(url: str) -> dict[tuple[str, int], int]:
     return {(row.kafka_topic, row.kafka_partition): row.next_offset for row in rows if row.next_offset}
 
 
-def send(messages: Sequence[InputMessage], topics: Mapping[Kind, str], bootstrap: str) -> None:
-    """Send the messages to Kafka in order, each to its partition."""
-    from kafka import KafkaProducer
+def send(messages: Sequence[InputMessage], topics: Mapping[Kind, str], bootstrap: str) -> list[int]:
+    """Send the messages to Kafka in order, each to its partition. Returns their offsets."""
+    offsets = list[int]()
+    for delivery, group in groupby(messages, lambda message: message.delivery):
+        offsets += _send_group(list(group), delivery, topics, bootstrap)
+    return offsets
 
-    producer = KafkaProducer(
-        bootstrap_servers=bootstrap, linger_ms=5, acks="all", max_request_size=12_000_000
-    )
-    for message in messages:
-        producer.send(topics[message.kind], value=message.value, partition=message.partition, key=b"k")
-    producer.flush()
-    producer.close()
+
+def _send_group(
+    messages: Sequence[InputMessage], delivery: Delivery, topics: Mapping[Kind, str], bootstrap: str
+) -> list[int]:
+    from confluent_kafka import KafkaError, Message, Producer
+
+    offsets: dict[int, int] = {}
+    config = {"bootstrap.servers": bootstrap, "acks": "all", "linger.ms": 5, "log_level": 2}
+    config["message.max.bytes"] = 12_000_000
+    if delivery is Delivery.ABORTED:
+        config |= {"transactional.id": str(uuid.uuid4())}
+    elif delivery is Delivery.BOMB:
+        config |= {"compression.type": "zstd", "message.max.bytes": 2 * BOMB_BYTES, "linger.ms": 0}
+    producer = Producer(config)
+    if delivery is Delivery.ABORTED:
+        producer.init_transactions(SEND_SECONDS)
+        producer.begin_transaction()
+    for index, message in enumerate(messages):
+
+        def delivered(error: KafkaError | None, sent: Message, index: int = index) -> None:
+            assert error is None, error
+            offset = sent.offset()
+            assert offset is not None
+            offsets[index] = offset
+
+        value = bytes(BOMB_BYTES) if delivery is Delivery.BOMB else message.value
+        producer.produce(
+            topics[message.kind],
+            value=value,
+            key=b"k",
+            partition=message.partition,
+            on_delivery=delivered,
+        )
+        producer.poll(0)
+        if delivery is Delivery.BOMB:
+            producer.flush(SEND_SECONDS)
+    producer.flush(SEND_SECONDS)
+    if delivery is Delivery.ABORTED:
+        producer.abort_transaction(SEND_SECONDS)
+    return [offsets[index] for index in range(len(messages))]

@@ -71,21 +71,24 @@ class Sandbox:
     def topics(self) -> dict[Kind, str]:
         return {kind: topic for topic, kind in self.kafka.kinds.items()}
 
-    def start(self, *fault: str, **environ: str) -> Running:
-        """Start a worker, with an optional fault (see `tests.faults.worker`), without waiting until it is ready."""
-        port = free_port()
+    def environment(self) -> dict[str, str]:
+        """The environment variables of a worker, or of a command of an operator."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("MONITOR_")}
         kafka = {
             f"MONITOR_KAFKA__{name.upper()}": str(value)
             for name, value in self.kafka.model_dump().items()
             if value
         }
-        addresses = {"MONITOR_DATABASE__URL": self.url, "MONITOR_HTTP__PORT": str(port)}
+        return inherited | kafka | {"MONITOR_DATABASE__URL": self.url} | self.environ
+
+    def start(self, *fault: str, **environ: str) -> Running:
+        """Start a worker, with an optional fault (see `tests.faults.worker`), without waiting until it is ready."""
+        port = free_port()
         log = self.folder / f"{self.seed}-{len(self.workers)}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.faults.worker", *fault],
-                env=inherited | kafka | addresses | self.environ | environ,
+                env=self.environment() | {"MONITOR_HTTP__PORT": str(port)} | environ,
                 cwd=ROOT,
                 stdout=out,
                 stderr=subprocess.STDOUT,

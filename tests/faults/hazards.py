@@ -1,0 +1,270 @@
+"""Hazards beside kills: what Kafka, producers and PostgreSQL do to a worker in production.
+
+`add_to_stream` mixes hazardous messages into a stream. The other functions act on the database or on Kafka while
+workers run, or between two of them.
+"""
+
+import json
+import random
+import re
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import httpx
+from sqlalchemy import create_engine, func, select, text
+from sqlalchemy.engine import make_url
+
+from stream.domain.documents import Kind
+from stream.storage import schema
+from stream.storage.outbox import KAFKA_PREFIX
+from tests.conftest import Running
+from tests.faults.oracle import BOMB_REASON, Contents, Delivery, InputMessage
+from tests.faults.sandbox import ROOT, Sandbox
+
+REFUSAL_SECONDS, OUTBOX_SECONDS = 60.0, 120.0
+LEASES = ("alerts", "outbox")
+COMMAND = re.compile(r"monitor (offsets [^\n\"`;]*)")
+
+
+class Hazard(StrEnum):
+    """What happens in a run beside the kills."""
+
+    ABORTED = "aborted transactions"
+    TOMBSTONES = "tombstones"
+    GIANTS = "giants"
+    BOMBS = "decompression bombs"
+    TRUNCATED_LOG = "truncated log"
+    FROZEN_LEASE = "frozen lease"
+    READ_ONLY = "read-only failover"
+
+
+def draw_hazards(draw: random.Random) -> frozenset[Hazard]:
+    """Each hazard happens in a third of the runs."""
+    return frozenset(hazard for hazard in Hazard if draw.random() < 1 / 3)
+
+
+def add_to_stream(
+    messages: Sequence[InputMessage],
+    hazards: frozenset[Hazard],
+    draw: random.Random,
+    partitions: int,
+    now: datetime,
+) -> list[InputMessage]:
+    """The stream with the hazardous messages of a run among its own, and a closing document in each partition.
+
+    A partition that ends with an aborted transaction has offsets that no reader ever gets: the closing
+    documents make the last offset of each partition known.
+    """
+    added = list[InputMessage]()
+    if Hazard.ABORTED in hazards:
+        added += [_document(f"aborted-{n}", draw, partitions, now, Delivery.ABORTED) for n in range(12)]
+    if Hazard.TOMBSTONES in hazards:
+        added += [_message(None, draw, partitions) for _ in range(60)]
+    if Hazard.GIANTS in hazards:
+        added += [_giant(n, draw, partitions, now) for n in range(8)]
+    if Hazard.BOMBS in hazards:
+        bomb = InputMessage(Kind.NEWS, 0, None, BOMB_REASON, Delivery.BOMB)
+        added += [bomb, bomb]
+    stream = list(messages)
+    for message in added:
+        stream.insert(draw.randrange(len(stream)), message)
+    closing = [
+        _document(f"closing-{kind}-{partition}", draw, partitions, now, kind=kind, partition=partition)
+        for kind in Kind
+        for partition in range(partitions)
+    ]
+    return stream + closing
+
+
+def _giant(number: int, draw: random.Random, partitions: int, now: datetime) -> InputMessage:
+    """A document whose optional fields, or whose only word, are far larger than anything that leaves may be."""
+    large = {"url": "https://example.org/" + "x" * 300_000, "author": "y" * 100_000, "lang": "z" * 5_000}
+    fields = draw.choice([large, {"symbols": ["AB"] * 20_000}, {"text": "w" * 400_000}])
+    return _document(f"giant-{number}", draw, partitions, now, **fields)
+
+
+def _document(
+    name: str,
+    draw: random.Random,
+    partitions: int,
+    now: datetime,
+    delivery: Delivery = Delivery.PLAIN,
+    *,
+    kind: Kind | None = None,
+    partition: int | None = None,
+    **fields: object,
+) -> InputMessage:
+    published_at = now - timedelta(seconds=draw.uniform(0, 3600))
+    body = {
+        "id": name,
+        "source": "hazard",
+        "published_at": published_at.isoformat(),
+        "title": f"shares {name}",
+    }
+    message = _message(json.dumps(body | fields).encode(), draw, partitions)
+    return InputMessage(
+        kind or message.kind,
+        message.partition if partition is None else partition,
+        message.value,
+        delivery=delivery,
+    )
+
+
+def _message(value: bytes | None, draw: random.Random, partitions: int) -> InputMessage:
+    return InputMessage(draw.choice(list(Kind)), draw.randrange(partitions), value)
+
+
+def freeze_leases(url: str) -> None:
+    """Leave every lease with a holder that is gone, until tomorrow, as a host with a wrong clock does."""
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(schema.leases.delete())
+        rows = [{"name": name, "holder": "gone:1", "expires_at": tomorrow} for name in LEASES]
+        connection.execute(schema.leases.insert(), rows)
+    engine.dispose()
+
+
+@contextmanager
+def read_only_failover(url: str, after: float, seconds: float) -> Iterator[None]:
+    """After some seconds, break all connections; those made within the next `seconds` stay read-only for ever."""
+    ended = threading.Event()
+
+    def fail_over() -> None:
+        ended.wait(after)
+        _alter(url, "SET default_transaction_read_only = on", terminate=True)
+        ended.wait(seconds)
+        _alter(url, "RESET default_transaction_read_only")
+
+    thread = threading.Thread(target=fail_over)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _alter(url: str, change: str, *, terminate: bool = False) -> None:
+    """Change a database by a connection to another one of the same server."""
+    name = make_url(url).database
+    engine = create_engine(make_url(url).set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f'ALTER DATABASE "{name}" {change}'))
+        if terminate:
+            end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+            connection.execute(text(end), {"name": name})
+    engine.dispose()
+
+
+def truncate_log(sandbox: Sandbox) -> None:
+    """Let SQL be ahead of the log of one partition, as after an unclean leader election, and mend it as a worker's refusal says.
+
+    All messages sent so far must be processed. Raises AssertionError if a worker does not refuse, or if the
+    command that it names does not mend it.
+    """
+    engine = create_engine(sandbox.url)
+    with engine.begin() as connection:
+        ahead = schema.offsets.c.next_offset + 50
+        one = schema.offsets.c.kafka_topic == sandbox.kafka.news, schema.offsets.c.kafka_partition == 0
+        connection.execute(schema.offsets.update().where(*one).values(next_offset=ahead))
+    engine.dispose()
+    for _ in range(2):
+        worker = sandbox.start()
+        started = time.monotonic()
+        while worker.process.poll() is None and time.monotonic() - started < REFUSAL_SECONDS:
+            if _is_ready(worker):
+                worker.stop()
+                return
+            time.sleep(0.2)
+        log = worker.log.read_text()
+        if not worker.process.returncode:
+            raise AssertionError(
+                f"seed {sandbox.seed}: SQL is ahead of Kafka and no worker refuses: {log[-2000:]}"
+            )
+        commands = COMMAND.findall(log)
+        if not commands:
+            raise AssertionError(f"seed {sandbox.seed}: the refusal names no command: {log[-2000:]}")
+        _monitor(sandbox, shlex.split(commands[-1]))
+    raise AssertionError(f"seed {sandbox.seed}: the worker still refuses")
+
+
+def _is_ready(worker: Running) -> bool:
+    try:
+        return worker.is_ready()
+    except httpx.TransportError:  # it does not listen yet
+        return False
+
+
+def _monitor(sandbox: Sandbox, words: Sequence[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "monitor", *words],
+        env=sandbox.environment() | {"MONITOR_DATABASE__URL": sandbox.url},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    if done.returncode:
+        raise AssertionError(f"monitor {shlex.join(words)} ended with {done.returncode}: {done.stderr}")
+
+
+def missing_outgoing(expected: Contents, sandbox: Sandbox, bootstrap: str) -> dict[str, int]:
+    """Wait until the outbox is empty, and count the predictions and dead letters that never left.
+
+    A message may leave twice, after a kill. Returns only what is missing, by name.
+    """
+    topics = (sandbox.kafka.predictions, sandbox.kafka.dead_letters)
+    _wait_until_sent(sandbox.url, [KAFKA_PREFIX + topic for topic in topics])
+    predictions, dead_letters = (_read_topic(topic, bootstrap) for topic in topics)
+    documents = {(value["source"], value["id"]) for value in predictions}
+    positions = {(value["topic"], value["partition"], value["offset"]) for value in dead_letters}
+    counts = {
+        "predictions lost": len(expected.documents.keys() - documents),
+        "predictions extra": len(documents - expected.documents.keys()),
+        "dead letters lost": len(expected.dead.keys() - positions),
+        "dead letters extra": len(positions - expected.dead.keys()),
+    }
+    return {name: n for name, n in counts.items() if n}
+
+
+def _wait_until_sent(url: str, targets: Sequence[str]) -> None:
+    """It does not fail on a timeout: what did not leave is counted."""
+    engine, started = create_engine(url), time.monotonic()
+    waiting = select(func.count()).where(schema.outbox.c.target.in_(targets))
+    while time.monotonic() - started < OUTBOX_SECONDS:
+        with engine.connect() as connection:
+            if not connection.execute(waiting).scalar_one():
+                break
+        time.sleep(0.3)
+    engine.dispose()
+
+
+def _read_topic(topic: str, bootstrap: str) -> list[dict[str, Any]]:
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "faults", "enable.partition.eof": False})
+    values = list[dict[str, Any]]()
+    for partition in consumer.list_topics(topic, timeout=30).topics[topic].partitions:
+        position = TopicPartition(topic, partition, 0)
+        _, end = consumer.get_watermark_offsets(position, timeout=30)
+        consumer.assign([position])
+        last = -1
+        while last + 1 < end:
+            message = consumer.poll(10)
+            assert message is not None and message.error() is None, f"{topic} ends before {end}"
+            offset, value = message.offset(), message.value()
+            assert offset is not None and isinstance(value, bytes)
+            last = offset
+            values.append(json.loads(value))
+    consumer.close()
+    return values
