@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 
 from alerts.metrics import AlertMetrics
 from models.inference.metrics import ModelMetrics
+from monitor.runtime.connections import HttpMetrics
 from monitor.runtime.log import lines_lost
 from monitor.runtime.settings import PREFIX, Settings
 from stream.metrics import StreamMetrics
@@ -60,7 +61,7 @@ PARTS = {
     "stream": "Batches, event-time windows, limits, retention and the watchdog.",
     "models": "The classifier: which model, on which hardware, and when a label counts.",
     "alerts": "Rules and receivers.",
-    "http": "The port of metrics, health and evidence pages.",
+    "http": "The port of metrics, health and evidence pages, and the limits of its clients.",
     "log": "Log lines on standard error.",
 }
 
@@ -127,11 +128,12 @@ def pages() -> dict[Path, str]:
 
 def _registries() -> dict[str, RecordingRegistry]:
     registries = {
-        title: RecordingRegistry() for title in ("Stream", "Classifier", "Alerts", "Log", "Process")
+        title: RecordingRegistry() for title in ("Stream", "Classifier", "Alerts", "HTTP", "Log", "Process")
     }
     StreamMetrics(registries["Stream"])
     ModelMetrics(registries["Classifier"])
     AlertMetrics(registries["Alerts"])
+    HttpMetrics(registries["HTTP"])
     registries["Log"].register(lines_lost)
     ProcessCollector(registry=registries["Process"])
     return registries
@@ -168,7 +170,7 @@ def _default_text(value: object) -> str:
         value = value.get_secret_value()
     if isinstance(value, Path) and value.is_relative_to(ROOT):
         return f"the shipped `{value.relative_to(ROOT)}`"
-    if value in (None, "", {}):
+    if value in (None, "", {}, ()):
         return "unset"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
@@ -186,7 +188,8 @@ def _allowed_text(schema: Mapping[str, Any]) -> str:
     if kind == "object":
         return "mapping of names to URLs (secret)"
     if kind == "array":
-        return "list of " + " and ".join(str(item["type"]) for item in schema["prefixItems"])
+        items = schema.get("prefixItems") or [schema["items"]]
+        return "list of " + " and ".join(str(item["type"]) for item in items)
     return {"boolean": "`true`, `false`"}.get(kind) or " ".join([kind, *_bounds(schema)])
 
 

@@ -180,7 +180,7 @@ def assemble(
         classifier=base.classifier,
         store=base.store,
         episodes=base.episodes,
-        pages=AlertPages(base.episodes, base.store, utc_now),
+        pages=AlertPages(base.episodes, base.store, utc_now, settings.http.path_prefix),
         pipeline=pipeline,
         worker=worker,
         watchdog=watchdog,

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector
 
+from monitor.runtime import open_files
 from monitor.runtime.assembly import Monitor, assemble
 from monitor.runtime.classifier import LoadClassifier, load_engine
 from monitor.runtime.http import Endpoint
@@ -38,12 +39,13 @@ class Daemon:
         Loads the classifier, and needs broker and database to answer.  Raises SettingsError where the HTTP
         port is taken, and what `assemble` raises.
         """
+        open_files.raise_limit()
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         registry.register(lines_lost)
         shutdown = Shutdown()
         status = Status(shutdown.stopping)
-        endpoint = Endpoint(settings.http, registry, status.problems, status.page)
+        endpoint = Endpoint(settings.http, registry, status.problems, status.pages)
         try:
             monitor = assemble(
                 settings=settings, registry=registry, shutdown=shutdown, http_url=endpoint.url, load=load

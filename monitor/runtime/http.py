@@ -1,103 +1,130 @@
-"""The HTTP endpoint: /metrics, /healthz, /readyz and the evidence pages, served by threads of its own."""
+"""The HTTP port, in a thread with an event loop of its own: it answers while the others work."""
 
-import json
+import asyncio
+import logging
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import ip_address
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from typing import Any, cast
+from urllib.parse import urlsplit
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
-from prometheus_client.exposition import ThreadingWSGIServer
+import uvicorn
+from prometheus_client import CollectorRegistry
 
+from monitor.runtime.connections import Connections, HttpMetrics
+from monitor.runtime.open_files import share_of_open_files
 from monitor.runtime.settings import HttpSettings, SettingsError
-from stream.domain.errors import StoreUnavailable
+from monitor.web.app import Pages, Site
+from monitor.web.gate import HEAD_BYTES, AllowedHosts, Gate
 
-Problems = Callable[[], list[str]]
-Pages = Callable[[str], str | None]
-PATHS = ["/metrics", "/healthz", "/readyz", "/alerts"]
-# Pages show texts from outside: the browser must run no script and load nothing.
-PAGE_HEADERS = [
-    ("Content-Type", "text/html; charset=utf-8"),
-    ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "no-referrer"),
-]
+log = logging.getLogger(__name__)
 
-
-class _Server(ThreadingWSGIServer):
-    daemon_threads = True
-
-
-class _ServerV6(_Server):
-    address_family = socket.AF_INET6
-
-
-class _QuietHandler(WSGIRequestHandler):
-    timeout = 10  # seconds; an idle connection must not occupy its thread for ever
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing: Prometheus asks every few seconds."""
+# Connections that wait to be accepted.  As many are accepted at once, so it also bounds the open files.
+BACKLOG = 128
+# At the end, answers in progress have so long.
+STOP_SECONDS = 1
 
 
 class Endpoint:
-    """Serves until `close`.  Raises SettingsError if the port is taken."""
+    """Serves until `close`.  Raises SettingsError if the port cannot be used."""
 
     def __init__(
-        self, settings: HttpSettings, registry: CollectorRegistry, problems: Problems, pages: Pages
+        self,
+        settings: HttpSettings,
+        registry: CollectorRegistry,
+        problems: Callable[[], list[str]],
+        pages: Callable[[], Pages | None],
     ) -> None:
-        """`problems` says why the monitor is not ready, empty when it is; `pages` gives a path's HTML."""
-        self._metrics, self._problems, self._pages = make_wsgi_app(registry), problems, pages
-        server = _ServerV6 if ":" in settings.host else _Server
-        try:
-            self._server = make_server(
-                settings.host, settings.port, self._serve, server, handler_class=_QuietHandler
-            )
-        except OSError as error:
-            raise SettingsError(
-                f"http.port: {settings.port} on {settings.host} cannot be used: {error.strerror}; "
-                "set http.port (MONITOR_HTTP__PORT) to another"
-            ) from error
-        all_addresses = ip_address(settings.host).is_unspecified
-        host = socket.gethostname() if all_addresses else settings.host
-        host = f"[{host}]" if ":" in host else host
-        self.url = f"http://{host}:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
+        """`problems` says why the monitor is not ready, empty when it is; `pages` gives None until there are
+        pages."""
+        self._settings, self._socket = settings, _listen(settings)
+        self.url = f"http://{_host_name(settings)}:{self._socket.getsockname()[1]}"
+        self._connections = Connections(
+            settings, share_of_open_files(settings.max_connections), HttpMetrics(registry)
+        )
+        site = Site(registry, problems, pages, settings.request_seconds / 2)
+        self._server = uvicorn.Server(self._configuration(site))
+        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        """Stop serving; quick, whatever the clients do."""
+        self._server.should_exit = True
+        self._thread.join(STOP_SECONDS + 2)
 
-    def _serve(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        if path == "/metrics":
-            body: Iterable[bytes] = self._metrics(environ, start)
-            return body
-        if path == "/healthz":
-            return _answer(start, "200 OK", {"status": "alive"})
-        if path == "/readyz":
-            problems = self._problems()
-            status = "503 Service Unavailable" if problems else "200 OK"
-            return _answer(start, status, {"ready": not problems, "troubles": problems})
-        if path == "/alerts" or path.startswith("/alerts/"):
-            return self._page(path, start)
-        return _answer(start, "404 Not Found", {"paths": PATHS})
+    def _configuration(self, site: Site) -> uvicorn.Config:
+        names = (
+            *self._settings.allowed_hosts,
+            urlsplit(self._settings.public_url).hostname or "",
+            socket.gethostname(),
+        )
+        gate = Gate(cast(Any, site.app()), AllowedHosts(names), self._settings.path_prefix, self._refused)
+        return uvicorn.Config(
+            cast(Any, gate),
+            http=cast(Any, self._connections.make),
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            backlog=BACKLOG,
+            h11_max_incomplete_event_size=HEAD_BYTES,
+            # Connections have deadlines of their own, which are shorter.
+            timeout_keep_alive=round(self._settings.idle_seconds) + 60,
+            timeout_graceful_shutdown=STOP_SECONDS,
+            # The connection's own address counts, never what a client says about itself.
+            proxy_headers=False,
+            server_header=False,
+            log_config=None,
+            access_log=False,
+        )
 
-    def _page(self, path: str, start: Callable[..., Any]) -> list[bytes]:
+    def _refused(self, reason: str, host: str) -> None:
+        self._connections.count(reason)
+        log.debug("a request was refused: %s, Host %r", reason, host[:100])
+
+    def _run(self) -> None:
         try:
-            page = self._pages(path)
-        except StoreUnavailable as error:
-            return _answer(
-                start, "503 Service Unavailable", {"error": f"the database is unavailable: {error}"}
-            )
-        if page is None:
-            return _answer(start, "404 Not Found", {"error": "no such alert", "paths": PATHS})
-        start("200 OK", list(PAGE_HEADERS))  # a copy: the server adds to the list
-        return [page.encode()]
+            asyncio.run(self._serve())
+        except BaseException:
+            log.critical("the HTTP port ended: it answers no more until a restart", exc_info=True)
+
+    async def _serve(self) -> None:
+        asyncio.get_running_loop().set_exception_handler(_log_error)
+        deadlines = asyncio.create_task(self._connections.enforce_deadlines())
+        try:
+            await self._server.serve(sockets=[self._socket])
+        finally:
+            deadlines.cancel()
+            with suppress(asyncio.CancelledError):
+                await deadlines
 
 
-def _answer(start: Callable[..., Any], status: str, body: dict[str, Any]) -> list[bytes]:
-    start(status, [("Content-Type", "application/json; charset=utf-8")])
-    return [json.dumps(body).encode() + b"\n"]
+def _log_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An error of one connection, in one line."""
+    log.warning("HTTP: %s: %r", context.get("message"), context.get("exception"))
+
+
+def _listen(settings: HttpSettings) -> socket.socket:
+    is_v6 = ":" in settings.host
+    try:
+        listener = socket.create_server(
+            (settings.host, settings.port),
+            family=socket.AF_INET6 if is_v6 else socket.AF_INET,
+            backlog=BACKLOG,
+            dualstack_ipv6=is_v6 and ip_address(settings.host).is_unspecified and socket.has_dualstack_ipv6(),
+        )
+    except OSError as error:
+        raise SettingsError(
+            f"http.port: {settings.port} on {settings.host} cannot be used: {error.strerror}; "
+            "set http.port (MONITOR_HTTP__PORT) to another"
+        ) from error
+    # Headers and body are written one after the other: the body must not wait for the client's confirmation.
+    # asyncio does not set this for a socket that was made elsewhere; connections inherit it.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def _host_name(settings: HttpSettings) -> str:
+    host = socket.gethostname() if ip_address(settings.host).is_unspecified else settings.host
+    return f"[{host}]" if ":" in host else host

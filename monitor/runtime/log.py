@@ -28,6 +28,8 @@ LIBRARY_LEVELS = {
     "httpcore": "WARNING",
     "urllib3": "WARNING",
     "apprise": "CRITICAL",
+    # Whatever bytes arrive at the HTTP port, they cost no log line: a metric counts them.
+    "uvicorn": "CRITICAL",
 }
 # These log the receivers' URLs, which may hold secrets: even level debug does not show them.
 URL_LOGGERS = ("httpx", "httpcore", "urllib3", "apprise")

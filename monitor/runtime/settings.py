@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -48,15 +49,70 @@ class HttpSettings(BaseModel):
         9108, ge=0, le=65535, description="port of /metrics, /alerts, /healthz, /readyz; 0: any free port"
     )
     public_url: str = Field(
-        "", description="base URL of links to /alerts in notifications; empty: host and port"
+        "",
+        description=(
+            "base URL of links to /alerts in notifications; empty: host and port. Links inside pages "
+            "begin with its path, for a proxy that publishes the monitor under one"
+        ),
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description=(
+            "names with a dot by which the monitor may be addressed, besides IP addresses, this machine's "
+            "name and that of public_url; others are refused, so that no page of another site can read "
+            "the monitor through a visitor's browser (DNS rebinding). `*` allows every name"
+        ),
+    )
+    max_connections: int = Field(
+        256,
+        ge=8,
+        le=10_000,
+        description=(
+            "most open connections, and at most a quarter of the files that the process may open; beyond "
+            "that a new connection ends the one that has been idle longest"
+        ),
+    )
+    header_seconds: float = Field(
+        10, gt=0, le=600, description="how long a client may take to connect and send a whole request"
+    )
+    request_seconds: float = Field(
+        30,
+        gt=0,
+        le=600,
+        description=(
+            "how long a request may take until the client has its whole answer; the answer must be ready "
+            "within half of it"
+        ),
+    )
+    idle_seconds: float = Field(
+        75,
+        gt=0,
+        le=3600,
+        description=(
+            "how long a connection may stay open between two requests; a load balancer should close its "
+            "own connections sooner, usually after 60 s"
+        ),
     )
 
     @field_validator("public_url")
     @classmethod
     def _check_url(cls, url: str) -> str:
-        if url and not url.startswith(("http://", "https://")):
-            raise ValueError("a URL must start with http:// or https://")
+        if url and not (url.startswith(("http://", "https://")) and urlsplit(url).hostname):
+            raise ValueError("a URL must start with http:// or https:// and name a host")
         return url
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not host or set(host) & set("/:@ "):
+                raise ValueError(f"{host!r}: a host has no scheme, port or path, such as monitor.example.com")
+        return hosts
+
+    @property
+    def path_prefix(self) -> str:
+        """The path of public_url without a slash at its end: `/mood`, or empty."""
+        return urlsplit(self.public_url).path.rstrip("/")
 
     @field_validator("host")
     @classmethod

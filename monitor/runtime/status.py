@@ -3,6 +3,7 @@
 import threading
 
 from monitor.runtime.assembly import Monitor
+from monitor.web.alert_pages import AlertPages
 
 
 class Status:
@@ -32,6 +33,6 @@ class Status:
         ]
         return [problem for is_true, problem in checks if is_true]
 
-    def page(self, path: str) -> str | None:
-        """The HTML of a page for people; None where there is none.  Raises StoreUnavailable."""
-        return None if self._monitor is None else self._monitor.pages.get(path)
+    def pages(self) -> AlertPages | None:
+        """The pages for people; None while the monitor is starting."""
+        return None if self._monitor is None else self._monitor.pages

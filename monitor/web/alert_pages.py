@@ -29,20 +29,27 @@ class Bar:
 class AlertPages:
     """/alerts lists the latest episodes, /alerts/ID shows one.  Both are read from SQL at each request."""
 
-    def __init__(self, alerts: SqlEpisodeStore, store: Store, clock: Callable[[], datetime]) -> None:
-        self._alerts, self._store, self._clock = alerts, store, clock
+    def __init__(
+        self, alerts: SqlEpisodeStore, store: Store, clock: Callable[[], datetime], prefix: str = ""
+    ) -> None:
+        """`prefix` is the path under which a proxy publishes the monitor: every link begins with it."""
+        self._alerts, self._store, self._clock, self._prefix = alerts, store, clock, prefix
 
-    def get(self, path: str) -> str | None:
-        """The HTML of a path; None where there is no such page.  Raises StoreUnavailable."""
-        if path.rstrip("/") == "/alerts":
-            return render("alerts.html", alerts=self._alerts.recent_alerts(LISTED_ALERTS)[::-1])
-        id_ = path.removeprefix("/alerts/")
-        alert = self._alerts.find(id_) if id_.isascii() and id_.isalnum() else None
+    def alerts(self) -> str:
+        """The HTML of the list.  Raises StoreUnavailable."""
+        latest = self._alerts.recent_alerts(LISTED_ALERTS)[::-1]
+        return render("alerts.html", prefix=self._prefix, alerts=latest)
+
+    def alert(self, id_: str) -> str | None:
+        """The HTML of one alert; None if there is none with this id.  Raises StoreUnavailable."""
+        # PostgreSQL stores no NUL.
+        alert = None if "\0" in id_ else self._alerts.find(id_)
         if alert is None:
             return None
         bars = self._bars(alert)
         return render(
             "alert.html",
+            prefix=self._prefix,
             alert=alert,
             bars=bars,
             highest=max((bar.texts for bar in bars), default=0) or 1,

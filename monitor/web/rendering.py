@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup, escape
@@ -26,6 +27,7 @@ def environment() -> jinja2.Environment:
     made.filters |= {
         "mark_words": mark_words,
         "is_web_url": is_web_url,
+        "path_segment": path_segment,
         "format_time": format_time,
         "format_number": format_number,
         "format_duration": format_duration,
@@ -48,6 +50,11 @@ def mark_words(text: str, words: Sequence[str]) -> Markup:
 def is_web_url(url: str | None) -> bool:
     """Whether a document's own address may become a link."""
     return bool(url) and str(url).startswith(("https://", "http://"))
+
+
+def path_segment(text: str) -> str:
+    """An id as one segment of a path, whatever it contains."""
+    return quote(text, safe="")
 
 
 def format_time(time: datetime | None) -> str:

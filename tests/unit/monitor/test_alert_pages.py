@@ -57,7 +57,7 @@ def pages(tmp_path: Path) -> Iterator[AlertPages]:
 
 @pytest.fixture
 def http(pages: AlertPages) -> Iterator[Endpoint]:
-    served = Endpoint(HttpSettings(port=0), CollectorRegistry(), list, pages.get)
+    served = Endpoint(HttpSettings(port=0), CollectorRegistry(), list, lambda: pages)
     yield served
     served.close()
 
@@ -86,10 +86,14 @@ def test_the_list_links_to_every_alert_and_an_unknown_one_is_not_found(http: End
 
 
 def test_a_page_says_that_the_database_is_unavailable(tmp_path: Path) -> None:
-    def away(_path: str) -> str | None:
-        raise StoreUnavailable("no connection")
+    class Away:
+        def alerts(self) -> str:
+            raise StoreUnavailable("no connection")
 
-    served = Endpoint(HttpSettings(port=0), CollectorRegistry(), list, away)
+        def alert(self, id_: str) -> str | None:
+            raise StoreUnavailable("no connection")
+
+    served = Endpoint(HttpSettings(port=0), CollectorRegistry(), list, Away)
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(f"{served.url}/alerts", timeout=5)
     with caught.value as error:

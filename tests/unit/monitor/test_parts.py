@@ -31,7 +31,7 @@ def get(url: str) -> tuple[int, str]:
 def test_the_endpoint_serves_metrics_health_and_readiness() -> None:
     registry, troubles = CollectorRegistry(), ["no broker answers"]
     Counter("things", "Things", registry=registry).inc(3)
-    endpoint = Endpoint(HttpSettings(port=0), registry, lambda: troubles, lambda path: None)
+    endpoint = Endpoint(HttpSettings(port=0), registry, lambda: troubles, lambda: None)
     try:
         assert "things_total 3.0" in get(f"{endpoint.url}/metrics")[1]
         assert get(f"{endpoint.url}/healthz")[0] == 200
@@ -41,7 +41,7 @@ def test_the_endpoint_serves_metrics_health_and_readiness() -> None:
         assert get(f"{endpoint.url}/else")[0] == 404
         port = int(endpoint.url.rsplit(":", 1)[1])
         with pytest.raises(SettingsError, match="cannot be used"):
-            Endpoint(HttpSettings(port=port), registry, list, lambda path: None)
+            Endpoint(HttpSettings(port=port), CollectorRegistry(), list, lambda: None)
     finally:
         endpoint.close()
 
