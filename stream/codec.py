@@ -1,21 +1,31 @@
 """The message contract: decodes bytes from Kafka into a `Document`, or raises `Rejected` with a reason."""
 
+import fnmatch
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Annotated
 
 import msgspec
 
-from stream.domain.documents import UNKNOWN_SOURCE, Document, Kind
+from stream.domain.documents import (
+    HEARTBEAT_SOURCE,
+    LONGEST_ID,
+    LONGEST_SOURCE,
+    UNKNOWN_SOURCE,
+    Document,
+    Kind,
+    document_key,
+    shorten_name,
+)
 from stream.domain.errors import DeadLetterReason, Rejected
+from stream.heartbeats import FORGED, Heartbeats
 from stream.settings import StreamSettings
 
-# The lengths are those of the columns; source and id must fit an index entry of PostgreSQL (2,704 bytes).
-RequiredId = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
-Source = Annotated[str, msgspec.Meta(max_length=128)]
+RequiredId = Annotated[str, msgspec.Meta(min_length=1)]
+# The lengths are those of the columns.
 ShortText = Annotated[str, msgspec.Meta(max_length=256)]
 # Stands for the rest of an array that does not end; no element is equal to it.
 UNCLOSED = b"["
@@ -30,7 +40,7 @@ class MessageFields(msgspec.Struct, frozen=True):
     published_at: Annotated[datetime, msgspec.Meta(tz=True)]
     title: str | None = None
     text: str | None = None
-    source: Source | None = None
+    source: str | None = None
     author: ShortText | None = None
     url: str | None = None
     symbols: Annotated[list[ShortText], msgspec.Meta(max_length=100)] | None = None
@@ -42,18 +52,35 @@ class Codec:
     """Decodes messages within the limits of the settings.
 
     `max_ahead` is how far in the future a `published_at` may be, `max_bytes` the size of the largest message.
-    With `max_documents` above 1 a message may also be a JSON array of that many documents.
+    With `max_documents` above 1 a message may also be a JSON array of that many documents.  A kind in
+    `allowed_sources` is read from sources that match the pattern only.  Without `heartbeats` every message
+    with their source is rejected.
     """
 
     max_ahead: timedelta
     max_bytes: int
     max_documents: int = 1
+    allowed_sources: Mapping[Kind, re.Pattern[str]] = field(default_factory=dict)
+    heartbeats: Heartbeats | None = None
 
     @classmethod
-    def from_settings(cls, settings: StreamSettings) -> "Codec":
+    def from_settings(cls, settings: StreamSettings, heartbeats: Heartbeats | None = None) -> "Codec":
         """The codec with the limits of these settings."""
-        max_ahead = timedelta(seconds=settings.future_seconds)
-        return cls(max_ahead, settings.max_message_bytes, settings.message_documents)
+        patterns = {
+            Kind.NEWS: settings.allowed_news_sources,
+            Kind.COMMENT: settings.allowed_comment_sources,
+        }
+        return cls(
+            max_ahead=timedelta(seconds=settings.future_seconds),
+            max_bytes=settings.max_message_bytes,
+            max_documents=settings.message_documents,
+            allowed_sources={
+                kind: re.compile("|".join(map(fnmatch.translate, globs)))
+                for kind, globs in patterns.items()
+                if globs
+            },
+            heartbeats=heartbeats,
+        )
 
     def split(self, value: bytes | None) -> list[bytes] | None:
         """The elements of a message that is an array; None if the message is a document itself.
@@ -84,24 +111,45 @@ class Codec:
             detail = f"{len(value)} bytes; at most {self.max_bytes} are read"
             raise Rejected(DeadLetterReason.TOO_LARGE, detail)
         message = _parse(value)
-        # JSON can only hold a NUL as an escape, so most messages need no second look.
-        if b"\\u0000" in value and "\0" in "".join(_strings(message)):
-            raise Rejected(DeadLetterReason.NUL, "a field holds a NUL character")
-        title, text = (message.title or "").strip(), (message.text or "").strip()
-        if not title and not text:
-            raise Rejected(DeadLetterReason.NO_TEXT, "title and text are both absent or blank")
-        return Document(
-            id=message.id,
-            kind=kind,
-            source=message.source or UNKNOWN_SOURCE,
-            published_at=self._published_at(message.published_at, now),
-            title=title,
-            text=text,
-            author=message.author,
-            url=message.url,
-            symbols=tuple(message.symbols or ()),
-            lang=message.lang,
-        )
+        sent_source = message.source or UNKNOWN_SOURCE
+        source, id_ = shorten_name(sent_source, LONGEST_SOURCE), shorten_name(message.id, LONGEST_ID)
+        try:
+            # JSON can only hold a NUL as an escape, so most messages need no second look.
+            if b"\\u0000" in value and "\0" in "".join(_strings(message)):
+                raise Rejected(DeadLetterReason.NUL, "a field holds a NUL character")
+            if source == HEARTBEAT_SOURCE:
+                return self._heartbeat(id_, kind, self._published_at(message.published_at, now))
+            self._check_source(sent_source, kind)
+            title, text = (message.title or "").strip(), (message.text or "").strip()
+            if not title and not text:
+                raise Rejected(DeadLetterReason.NO_TEXT, "title and text are both absent or blank")
+            return Document(
+                id=id_,
+                kind=kind,
+                source=source,
+                published_at=self._published_at(message.published_at, now),
+                title=title,
+                text=text,
+                author=message.author,
+                url=message.url,
+                symbols=tuple(message.symbols or ()),
+                lang=message.lang,
+                shortened=_shortened(id=(message.id, id_), source=(sent_source, source)),
+            )
+        except Rejected as error:
+            raise Rejected(error.reason, error.detail, document_key(kind, source, id_)) from error
+
+    def _heartbeat(self, id_: str, kind: Kind, published_at: datetime) -> Document:
+        if self.heartbeats is None:
+            raise Rejected(DeadLetterReason.FORGED_HEARTBEAT, FORGED)
+        return self.heartbeats.read(id_, kind, published_at)
+
+    def _check_source(self, source: str, kind: Kind) -> None:
+        """Raises Rejected if documents of this kind may not come from the source."""
+        pattern = self.allowed_sources.get(kind)
+        if pattern is not None and not pattern.match(source):
+            detail = f"source {source[:LONGEST_SOURCE]!r} is not in stream.allowed_{kind.value}_sources"
+            raise Rejected(DeadLetterReason.SOURCE_NOT_ALLOWED, detail)
 
     def _published_at(self, published_at: datetime, now: datetime) -> datetime:
         try:
@@ -113,6 +161,11 @@ class Codec:
             detail = f"published_at {utc.isoformat()} is ahead of the clock"
             raise Rejected(DeadLetterReason.FAR_FUTURE, detail)
         return utc
+
+
+def _shortened(**fields: tuple[str, str]) -> tuple[str, ...]:
+    """The names of the fields whose text is not the one that was sent."""
+    return tuple(name for name, (sent, kept) in fields.items() if kept is not sent)
 
 
 def count(value: bytes | None) -> int:

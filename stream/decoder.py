@@ -54,4 +54,4 @@ class Decoder:
         try:
             return DecodedDocument(position, self._codec.decode(position.value, position.kind, now))
         except Rejected as error:
-            return DeadLetter(position, error.reason, error.detail)
+            return DeadLetter(position, error.reason, error.detail, error.key)

@@ -12,7 +12,14 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from stream.domain.documents import LONGEST_ID, LONGEST_SOURCE, UNKNOWN_SOURCE, Kind, document_key, shorten
+from stream.domain.documents import (
+    LONGEST_ID,
+    LONGEST_SOURCE,
+    UNKNOWN_SOURCE,
+    Kind,
+    document_key,
+    shorten_name,
+)
 from stream.domain.errors import BrokerError, FeedError
 
 FIELDS = ("id", "source", "published_at", "title", "text", "author", "url", "symbols", "lang")
@@ -162,8 +169,8 @@ def content_id(message: Mapping[str, Any]) -> str:
 
 def _key(message: Mapping[str, Any], kind: Kind) -> str:
     """The key of the document that a message becomes."""
-    source = shorten(str(message.get("source") or UNKNOWN_SOURCE), LONGEST_SOURCE)
-    return document_key(kind, source, shorten(str(message["id"]), LONGEST_ID))
+    source = shorten_name(str(message.get("source") or UNKNOWN_SOURCE), LONGEST_SOURCE)
+    return document_key(kind, source, shorten_name(str(message["id"]), LONGEST_ID))
 
 
 def _rfc3339(timestamp: datetime) -> str:

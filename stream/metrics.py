@@ -12,6 +12,8 @@ from stream.domain.records import WriteResult
 from stream.domain.sums import Aggregate
 
 OUTCOMES = ("ok", "uncertain", "unsupported", "repeat", "redelivered", "tombstone", "dead_letter")
+# The fields that are cut where they are too long, and not refused.
+SHORTENED_FIELDS = ("id", "source")
 KINDS = tuple(kind.value for kind in Kind)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -65,6 +67,12 @@ class DocumentMetrics:
             "Documents that are longer than the classifier reads",
             registry=registry,
         )
+        self.shortened = Counter(
+            "sentiment_shortened_fields",
+            "Fields of documents that arrived longer than their limits and were cut",
+            ["field"],
+            registry=registry,
+        )
         self.dead_letters = Counter(
             "sentiment_dead_letters", "Dead letters by reason", ["reason"], registry=registry
         )
@@ -78,6 +86,8 @@ class DocumentMetrics:
             for topic in topics:
                 for sentiment in SENTIMENTS:
                     self.predictions.labels(topic, kind, sentiment)
+        for name in SHORTENED_FIELDS:
+            self.shortened.labels(name)
         for reason in DeadLetterReason:
             self.dead_letters.labels(reason)
 
@@ -105,6 +115,9 @@ class DocumentMetrics:
             self.late.labels(kind).inc(number)
         for letter_reason, number in Tally(letter.reason for letter in result.dead_letters).items():
             self.dead_letters.labels(letter_reason).inc(number)
+        shortened = Tally(name for item in result.documents for name in item.document.shortened)
+        for name, number in shortened.items():
+            self.shortened.labels(name).inc(number)
         self.truncated.inc(sum(item.prediction.truncated for item in result.documents))
 
 

@@ -17,7 +17,7 @@ from stream.batch_writer import BatchWriter
 from stream.breaker import CircuitBreaker
 from stream.bundles import Record
 from stream.decoder import DecodedDocument, Decoder
-from stream.domain.errors import DeadLetterReason, InferenceError
+from stream.domain.errors import REFUSED_SENDERS, DeadLetterReason, InferenceError
 from stream.domain.records import ClassifiedDocument, Classify, DeadLetter, Outcome
 from stream.metrics import StreamMetrics
 from stream.prediction import predict_each
@@ -80,7 +80,9 @@ class Pipeline:
 
     def write(self, outcomes: Sequence[Outcome]) -> None:
         """Write outcomes to SQL.  Raises StopRequested if the monitor stops before the database is back."""
-        refused = sum(isinstance(outcome, DeadLetter) for outcome in outcomes)
+        refused = sum(
+            isinstance(outcome, DeadLetter) and outcome.reason not in REFUSED_SENDERS for outcome in outcomes
+        )
         accepted = sum(isinstance(outcome, ClassifiedDocument) for outcome in outcomes)
         self._breaker.observe(accepted + refused, refused)
         for result in self._writer.write(outcomes):

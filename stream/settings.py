@@ -2,7 +2,9 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from stream.domain.documents import UNKNOWN_SOURCE
 
 YEAR = 366 * 86_400
 # The defaults that a profile changes; "balanced" changes none.
@@ -86,12 +88,35 @@ class StreamSettings(BaseModel):
         le=120,
         description="how often to send a document without words and check that it arrives in SQL; 0: never",
     )
+    heartbeat_secret: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="what heartbeats are signed with; unset: a random secret in the database; monitors that "
+        "read one topic into databases of their own need the same, or each refuses those of the others",
+    )
+    allowed_news_sources: tuple[str, ...] = Field(
+        (),
+        description='sources that may send news, such as `["reuters", "wire-*"]`, with * and ? as in file '
+        "names; a message of any other is refused as source_not_allowed; empty: every source",
+    )
+    allowed_comment_sources: tuple[str, ...] = Field(
+        (), description="the same for comments, so that nobody who may only comment writes as a newswire"
+    )
     stuck_seconds: int = Field(
         100,
         ge=30,
         le=3600,
         description="exit after this long without progress although broker and database answer",
     )
+
+    @field_validator("allowed_news_sources", "allowed_comment_sources", mode="before")
+    @classmethod
+    def _is_list_of_sources(cls, sources: Any) -> Any:
+        if not isinstance(sources, list | tuple) or not all(isinstance(each, str) for each in sources):
+            raise ValueError('must be a list of texts, such as ["reuters", "wire-*"]')
+        if not all(each.strip() for each in sources):
+            raise ValueError(f"an empty text allows no source; documents without one are {UNKNOWN_SOURCE!r}")
+        return sources
 
     @model_validator(mode="before")
     @classmethod

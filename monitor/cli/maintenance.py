@@ -140,16 +140,19 @@ def replay(config: Path | None, start: datetime, recount_only: bool) -> None:
     from stream.outbound import BatchOutbound
     from stream.replay import Replay, ReplayReport
     from stream.storage import recount
+    from stream.storage.secrets import load_heartbeats
 
     with open_store_and_topics(config) as (settings, store, incarnations):
         done, now = ReplayReport(), datetime.now(UTC)
         if not recount_only:
             engine = Engine.load(backend_selection.select_backend(settings.models))
             outbound = BatchOutbound(settings.kafka, settings.stream.publish_predictions)
+            heartbeats = load_heartbeats(store.engine, settings.stream.heartbeat_secret)
+            codec = Codec.from_settings(settings.stream, heartbeats)
             reader = Replay(
                 kafka=settings.kafka,
                 store=store,
-                decoder=Decoder(Codec.from_settings(settings.stream), settings.kafka.kinds, incarnations),
+                decoder=Decoder(codec, settings.kafka.kinds, incarnations),
                 classify=engine.classify,
                 outbound=outbound,
                 clock=lambda: datetime.now(UTC),

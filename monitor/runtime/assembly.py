@@ -45,6 +45,7 @@ from stream.breaker import CircuitBreaker
 from stream.codec import Codec
 from stream.decoder import Decoder
 from stream.domain.errors import BrokerError, StoreUnavailable
+from stream.heartbeats import Heartbeats
 from stream.kafka import admin
 from stream.kafka.faust_driver import FaustSource
 from stream.kafka.sender import KafkaSender
@@ -57,6 +58,7 @@ from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
 from stream.storage.leases import Lease
 from stream.storage.outbox import KAFKA_PREFIX, Outbox, OutboxEntry
+from stream.storage.secrets import load_heartbeats
 from stream.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -85,6 +87,7 @@ class Foundation:
     store: Store
     outbox: Outbox
     incarnations: Mapping[str, str]
+    heartbeats: Heartbeats
     leases: "Leases"
     episodes: SqlEpisodeStore
     evaluation_watch: EvaluationWatch
@@ -212,6 +215,7 @@ def _foundation(
         store=store,
         outbox=Outbox(store.engine),
         incarnations=incarnations,
+        heartbeats=_retry_at_startup(lambda: load_heartbeats(store.engine, settings.stream.heartbeat_secret)),
         leases=leases,
         episodes=SqlEpisodeStore(store, leases.get("alerts"), settings.kafka.alerts),
         evaluation_watch=EvaluationWatch(
@@ -269,7 +273,7 @@ def _pipeline(base: Foundation) -> Pipeline:
         stopping=base.shutdown.stopping,
     )
     return Pipeline(
-        decoder=Decoder(Codec.from_settings(stream), kafka.kinds, base.incarnations),
+        decoder=Decoder(Codec.from_settings(stream, base.heartbeats), kafka.kinds, base.incarnations),
         classify=base.classifier.classify,
         writer=writer,
         breaker=CircuitBreaker(stream.dead_letter_share),
@@ -406,6 +410,7 @@ def _maintenance_tasks(base: Foundation) -> list[PeriodicTask]:
         heartbeat = Heartbeat(
             store=base.store,
             topic=base.settings.kafka.news,
+            heartbeats=base.heartbeats,
             metrics=base.stream_metrics,
             clock=utc_now,
         )

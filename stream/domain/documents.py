@@ -29,7 +29,7 @@ LONGEST_WORD = 100
 HEARTBEAT_SOURCE = "monitor-heartbeat"
 # The `source` of a document that names none.
 UNKNOWN_SOURCE = "unknown"
-# The longest source and id that are stored, in characters; see `shorten`.
+# The longest source and id that are stored, in characters; see `shorten_name`.
 LONGEST_SOURCE, LONGEST_ID = 128, 512
 # The longest parts of a key.  Whole, a key fits an index entry of PostgreSQL (2,704 bytes) and a URL.
 LONGEST_KEY_SOURCE, LONGEST_KEY_ID = 128, 360
@@ -58,7 +58,10 @@ class DocumentStatus(StrEnum):
 
 
 class Document(msgspec.Struct, frozen=True, gc=False):
-    """One news item or comment.  `kind`, `source` and `id` together identify it."""
+    """One news item or comment.  `kind`, `source` and `id` together identify it.
+
+    `shortened` names the fields that arrived longer than their limits.
+    """
 
     id: str
     kind: Kind
@@ -70,6 +73,7 @@ class Document(msgspec.Struct, frozen=True, gc=False):
     url: str | None = None
     symbols: tuple[str, ...] = ()
     lang: str | None = None
+    shortened: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -102,7 +106,7 @@ def _key_part(text: str, longest: int) -> str:
     return f"{part[: longest - DIGEST_CHARACTERS - 2]}~~{_digest(text)}"
 
 
-def shorten(name: str, longest: int) -> str:
+def shorten_name(name: str, longest: int) -> str:
     """A source or id of at most `longest` characters: a longer one is its beginning, `…#`, and its hash."""
     if len(name) <= longest:
         return name

@@ -30,9 +30,19 @@ class DeadLetterReason(StrEnum):
     FAR_FUTURE = "far_future"  # published_at is further ahead than stream.future_seconds
     NO_TEXT = "no_text"  # title and text are both absent or blank
     NUL = "nul"  # a string has a NUL character, which no database text can hold
+    SOURCE_NOT_ALLOWED = (
+        "source_not_allowed"  # stream.allowed_news_sources or _comment_sources lack its source
+    )
+    FORGED_HEARTBEAT = (
+        "forged_heartbeat"  # it has the source of the monitor's heartbeats, not their signature
+    )
     INFERENCE = "inference"  # the classifier gave no finite answer for it
     STORAGE = "storage"  # the database refused its values
     SKIPPED = "skipped"  # an operator skipped this offset and those that the detail names
+
+
+# What the sender is refused for, and not the message.  It says nothing about the format of the stream.
+REFUSED_SENDERS = frozenset({DeadLetterReason.SOURCE_NOT_ALLOWED, DeadLetterReason.FORGED_HEARTBEAT})
 
 
 class StreamError(Exception):
@@ -40,12 +50,16 @@ class StreamError(Exception):
 
 
 class Rejected(StreamError):
-    """A message cannot become a document: it becomes a dead letter with this reason and detail."""
+    """A message cannot become a document: it becomes a dead letter with this reason and detail.
 
-    def __init__(self, reason: DeadLetterReason, detail: str) -> None:
+    `key` identifies the document that it would have become, if that much could be read.
+    """
+
+    def __init__(self, reason: DeadLetterReason, detail: str, key: str | None = None) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.key = key
 
 
 class FeedError(StreamError):

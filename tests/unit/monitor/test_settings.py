@@ -33,6 +33,27 @@ def test_a_secret_may_come_from_a_file_and_is_never_shown(tmp_path: Path) -> Non
     assert "hunter2" not in str([value for _, value, _ in describe(hooks)])
 
 
+def test_the_sources_of_a_topic_come_from_the_file_or_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "monitor.toml"
+    file.write_text('[stream]\nallowed_news_sources = ["reuters", "wire-*"]\n')
+    environ = {"MONITOR_STREAM__ALLOWED_COMMENT_SOURCES": '["forum"]'}
+    stream = load(file, environ).stream
+    assert (stream.allowed_news_sources, stream.allowed_comment_sources) == (
+        ("reuters", "wire-*"),
+        ("forum",),
+    )
+    assert load(file, {"MONITOR_STREAM__ALLOWED_NEWS_SOURCES": "[]"}).stream.allowed_news_sources == ()
+
+
+def test_the_secret_of_heartbeats_may_come_from_a_file_and_is_never_shown(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("hunter2hunter2hunter2\n")
+    settings = load(None, {"MONITOR_STREAM__HEARTBEAT_SECRET_FILE": str(secret)})
+    assert settings.stream.heartbeat_secret is not None
+    assert settings.stream.heartbeat_secret.get_secret_value() == "hunter2hunter2hunter2"
+    assert "hunter2" not in repr(settings) + str([value for _, value, _ in describe(settings)])
+
+
 WRONG = [
     ({"MONITOR_STREAM__BATCH_DOCUMENTS": "0"}, ["MONITOR_STREAM__BATCH_DOCUMENTS", "'0'", "greater than"]),
     ({"MONITOR_STREAM__BATCH_DOCUMENTS": "many"}, ["'many'", "valid integer"]),
@@ -47,6 +68,18 @@ WRONG = [
     ({"MONITOR_KAFKA__COMMENTS": "news"}, ["must be five topics"]),
     ({"MONITOR_STREAM__LATE_SECONDS": "999999999999"}, ["MONITOR_STREAM__LATE_SECONDS", "less than"]),
     ({"MONITOR_STREAM__WINDOW_SECONDS": "7"}, ["divide an hour"]),
+    (
+        {"MONITOR_STREAM__ALLOWED_NEWS_SOURCES": "reuters"},
+        ["MONITOR_STREAM__ALLOWED_NEWS_SOURCES", "a list of texts"],
+    ),
+    ({"MONITOR_STREAM__ALLOWED_NEWS_SOURCES": "[reuters]"}, ["'[reuters]'", '["reuters", "wire-*"]']),
+    ({"MONITOR_STREAM__ALLOWED_COMMENT_SOURCES": '["a", 7]'}, ["COMMENT_SOURCES", "a list of texts"]),
+    ({"MONITOR_STREAM__ALLOWED_NEWS_SOURCES": '["a", ""]'}, ["NEWS_SOURCES", "an empty text", "'unknown'"]),
+    (
+        {"MONITOR_STREAM__ALLOWED_NEWS": '["a"]'},
+        ["MONITOR_STREAM__ALLOWED_NEWS", "unknown", "allowed_news_sources"],
+    ),
+    ({"MONITOR_STREAM__HEARTBEAT_SECRET": "hunter2"}, ["MONITOR_STREAM__HEARTBEAT_SECRET", "at least 16"]),
     ({"MONITOR_CONFIG": "/nowhere.toml"}, ["/nowhere.toml: cannot be read"]),
 ]
 

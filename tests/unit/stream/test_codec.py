@@ -10,6 +10,7 @@ import pytest
 from stream.codec import Codec
 from stream.domain.documents import Kind
 from stream.domain.errors import DeadLetterReason, Rejected
+from stream.settings import StreamSettings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CODEC = Codec(timedelta(minutes=5), 10_000)
@@ -37,7 +38,6 @@ BROKEN: list[tuple[str, bytes | None, str]] = [
     ("no timestamp", encode(published_at=...), "missing_field"),
     ("a number for an id", encode(id=5), "invalid_field"),
     ("an empty id", encode(id=""), "invalid_field"),
-    ("an id too long for an index", encode(id="x" * 513), "invalid_field"),
     ("an object for a text", encode(text={}), "invalid_field"),
     ("a string for symbols", encode(symbols="AAPL"), "invalid_field"),
     ("too many symbols", encode(symbols=["A"] * 101), "invalid_field"),
@@ -83,6 +83,62 @@ def test_every_field_is_decoded_and_unknown_fields_are_ignored() -> None:
     assert (document.title, document.author, document.symbols) == ("Up", "Ann", ("AA", "BB"))
     assert document.published_at == datetime(2026, 3, 1, 11, 59, 0, 500_000, tzinfo=UTC)
     assert document.content == "Up\nShares rise"
+
+
+def test_a_source_or_id_beyond_its_limit_is_cut_and_the_document_lives() -> None:
+    document = CODEC.decode(encode(source="s" * 129, id="x" * 513), Kind.NEWS, NOW)
+    assert (len(document.source), len(document.id)) == (128, 512)
+    assert document.source.startswith("sss") and "…#" in document.source
+    assert document.shortened == ("id", "source")
+    again = CODEC.decode(encode(source="s" * 129, id="x" * 513), Kind.NEWS, NOW)
+    other = CODEC.decode(encode(source="s" * 129, id="x" * 514), Kind.NEWS, NOW)
+    assert document.key == again.key != other.key
+    assert CODEC.decode(encode(source="s" * 128, id="x" * 512), Kind.NEWS, NOW).shortened == ()
+
+
+def test_a_message_is_refused_with_the_key_of_the_document_that_it_was_to_become() -> None:
+    for value, key in (
+        (encode(text=" "), "news:unknown:1"),
+        (encode(source="a/b", text="\0"), "news:a~2Fb:1"),
+    ):
+        with pytest.raises(Rejected) as caught:
+            CODEC.decode(value, Kind.NEWS, NOW)
+        assert caught.value.key == key
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "allowed"),
+    [
+        ("reuters", Kind.NEWS, True),
+        ("wire-1", Kind.NEWS, True),
+        ("wire-" + "x" * 200, Kind.NEWS, True),
+        ("Reuters", Kind.NEWS, False),
+        ("reuters\n", Kind.NEWS, False),
+        ("xreuters", Kind.NEWS, False),
+        ("wire", Kind.NEWS, False),
+        (None, Kind.NEWS, False),
+        ("monitor-heartbeat2", Kind.NEWS, False),
+        ("reuters", Kind.COMMENT, False),
+        ("forum", Kind.COMMENT, True),
+        (None, Kind.COMMENT, True),
+    ],
+)
+def test_a_topic_is_read_from_allowed_sources_only(source: str | None, kind: Kind, allowed: bool) -> None:
+    settings = StreamSettings(
+        allowed_news_sources=("reuters", "wire-*"), allowed_comment_sources=["forum", "unknown"]
+    )
+    codec, value = Codec.from_settings(settings), encode(source=source)
+    if allowed:
+        assert codec.decode(value, kind, NOW).kind == kind
+        return
+    with pytest.raises(Rejected, match=f"stream.allowed_{kind}_sources") as caught:
+        codec.decode(value, kind, NOW)
+    assert caught.value.reason == "source_not_allowed"
+
+
+def test_without_allowed_sources_every_source_is_read() -> None:
+    codec = Codec.from_settings(StreamSettings(allowed_news_sources=["reuters"]))
+    assert codec.decode(encode(source="anyone"), Kind.COMMENT, NOW).source == "anyone"
 
 
 def test_a_timestamp_slightly_in_the_future_is_accepted() -> None:

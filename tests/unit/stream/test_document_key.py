@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 from sqlalchemy import select
 
-from stream.domain.documents import Document, Kind, document_key, shorten
+from stream.domain.documents import Document, Kind, document_key, shorten_name
 from stream.domain.errors import DeadLetterReason
 from stream.domain.records import Batch, ClassifiedDocument, DeadLetter, MessagePosition, Partition
 from stream.domain.sums import EPOCH, Scope
@@ -85,13 +85,13 @@ def test_a_key_is_part_of_an_address_without_being_encoded_again() -> None:
 
 def test_a_source_or_id_beyond_its_limit_is_its_beginning_and_a_hash() -> None:
     long = ["wire/" + "x" * 124, "wire/" + "x" * 123 + "y"]
-    short = [shorten(name, 128) for name in long]
+    short = [shorten_name(name, 128) for name in long]
     assert short[0] != short[1]
     assert all(len(name) == 128 and name.startswith("wire/xxx") and "…#" in name for name in short)
-    assert shorten(short[0], 128) == short[0], (
+    assert shorten_name(short[0], 128) == short[0], (
         "a name from the database keeps its meaning when it is sent again"
     )
-    assert shorten("x" * 128, 128) == "x" * 128
+    assert shorten_name("x" * 128, 128) == "x" * 128
 
 
 def test_a_comment_with_the_source_and_id_of_a_news_item_counts_beside_it(store: Store) -> None:
@@ -102,7 +102,7 @@ def test_a_comment_with_the_source_and_id_of_a_news_item_counts_beside_it(store:
     )
     assert [item.key for item in first.documents] == ["comment:wire:a"]
     assert [item.key for item in together.documents] == ["news:wire:a", "comment:wire:b"]
-    assert together.duplicates == {("comment", "repeat"): 1}
+    assert together.skipped == {("comment", "repeat"): 1}
     sums = {total.kind: total.n for total in store.reads.sums(EPOCH, NOW)}
     assert sums == {"news": 1, "comment": 2}
     assert store.stored_keys(["news:wire:a", "news:wire:b"]) == {"news:wire:a"}

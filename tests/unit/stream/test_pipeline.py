@@ -2,6 +2,8 @@
 
 import logging
 import threading
+import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +26,7 @@ from stream.metrics import StreamMetrics
 from stream.outbound import BatchOutbound
 from stream.pipeline import Pipeline
 from stream.retry import StopRequested
+from stream.settings import StreamSettings
 from stream.storage import database, schema
 from stream.storage.batches import Store
 from stream.storage.settings import DatabaseSettings
@@ -32,8 +35,9 @@ from tests.conftest import next_offsets
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def record(offset: int, text: str = "calm", value: bytes | None = None) -> Record:
-    body = f'{{"id": "{offset}", "text": "{text}", "published_at": "2026-03-01T11:00:00Z"}}'
+def record(offset: int, text: str = "calm", value: bytes | None = None, source: str | None = None) -> Record:
+    fields = f'"id": "{offset}", "text": "{text}", "published_at": "2026-03-01T11:00:00Z"'
+    body = f'{{{fields}, "source": "{source}"}}' if source else f"{{{fields}}}"
     return Record("news", 0, offset, body.encode() if value is None else value)
 
 
@@ -76,7 +80,13 @@ class UnreliableStore(Store):
 class Rig:
     """A pipeline with its components."""
 
-    def __init__(self, tmp_path: Path, documents: int = 1, stopping: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        tmp_path: Path,
+        documents: int = 1,
+        stopping: threading.Event | None = None,
+        codec: Codec | None = None,
+    ) -> None:
         """`documents` is the most that one message may hold; `stopping` ends waits."""
         settings = DatabaseSettings(url=f"sqlite:///{tmp_path / 'p.db'}")
         database.upgrade(settings)
@@ -93,7 +103,9 @@ class Rig:
         )
         self.pipeline = Pipeline(
             decoder=Decoder(
-                Codec(timedelta(minutes=5), 10_000, documents), {"news": Kind.NEWS}, {"news": "c/t"}
+                codec or Codec(timedelta(minutes=5), 10_000, documents),
+                {"news": Kind.NEWS},
+                {"news": "c/t"},
             ),
             classify=self._classify,
             writer=writer,
@@ -131,6 +143,29 @@ def test_bad_messages_become_dead_letters_and_the_others_become_documents(rig: R
     assert rig.ids() == ["0", "2"]
     assert rig.reasons() == ["empty", "not_json"]
     assert next_offsets(rig.store, "c/t") == {("news", 0): 4}
+
+
+def test_senders_that_are_refused_do_not_slow_down_the_others(tmp_path: Path) -> None:
+    settings = StreamSettings(allowed_news_sources=("wire",))
+    rig = Rig(tmp_path, codec=Codec.from_settings(settings))
+    foreign = [record(i, source="elsewhere") for i in range(60)]
+    forged = [record(100 + i, source="monitor-heartbeat") for i in range(60)]
+    rig.process(foreign + forged)
+    assert rig.pipeline.trouble is None
+    started = time.monotonic()
+    rig.process([record(200, source="wire")])
+    assert time.monotonic() - started < 0.2, "the circuit breaker pauses for 0.2 s"
+    assert rig.ids() == ["200"]
+    assert Counter(rig.reasons()) == {"source_not_allowed": 60, "forged_heartbeat": 60}
+    counted = rig.registry.get_sample_value
+    assert counted("sentiment_dead_letters_total", {"reason": "forged_heartbeat"}) == 60
+    assert counted("sentiment_documents_total", {"kind": "news", "outcome": "ok"}) == 1
+
+
+def test_fields_that_are_cut_are_counted(rig: Rig) -> None:
+    rig.process([record(0, source="s" * 200), record(1)])
+    assert rig.registry.get_sample_value("sentiment_shortened_fields_total", {"field": "source"}) == 1
+    assert rig.registry.get_sample_value("sentiment_shortened_fields_total", {"field": "id"}) == 0
 
 
 def test_a_text_that_the_classifier_fails_on_is_found_by_bisection(rig: Rig) -> None:

@@ -50,6 +50,18 @@ POSTGRESQL_KEY = (
 )
 
 
+# A user who may read every table, by default privileges, must not read the secrets.
+ONLY_OWNER_READS = """
+DO $$ DECLARE reader text; BEGIN
+  FOR reader IN SELECT DISTINCT grantee FROM information_schema.role_table_grants
+      WHERE table_schema = current_schema() AND table_name = 'secrets' AND grantee NOT IN (current_user, 'PUBLIC') LOOP
+    EXECUTE 'REVOKE ALL ON secrets FROM ' || quote_ident(reader);
+  END LOOP;
+  REVOKE ALL ON secrets FROM PUBLIC;
+END $$
+"""
+
+
 def upgrade() -> None:
     op.add_column("dead_letters", sa.Column("key", sa.String(length=512), nullable=True))
     op.create_table(
@@ -70,6 +82,7 @@ def upgrade() -> None:
     for name in INDEXES:
         op.drop_index(name, "documents")
     op.drop_constraint("documents_pkey", "documents", type_="primary")
+    op.execute(sa.text(ONLY_OWNER_READS))
     op.add_column("documents", sa.Column("key", sa.String(length=512), nullable=True))
     op.execute(sa.text(POSTGRESQL_PART))
     op.execute(sa.text(f"ALTER TABLE documents ALTER key TYPE varchar(512) USING {POSTGRESQL_KEY}"))
