@@ -38,7 +38,10 @@ def post(url: str, body: bytes, seconds: float) -> Answer:
     Raises TimeoutError when the time is up, httpx.HTTPError and httpx.InvalidURL.
     """
     with asyncio.Runner(loop_factory=_Loop) as runner:
-        return runner.run(asyncio.wait_for(_post(url, body, seconds), seconds))
+        try:
+            return runner.run(asyncio.wait_for(_post(url, body, seconds), seconds))
+        except httpx.TimeoutException as error:
+            raise TimeoutError from error
 
 
 def is_local(url: str) -> bool:
