@@ -212,6 +212,18 @@ class OutboxMetrics:
             ["target"],
             registry=registry,
         )
+        self.refused = Counter(
+            "sentiment_outbox_refused_messages",
+            "Messages that Kafka refuses for good, because of their size or content; they are not sent",
+            ["target"],
+            registry=registry,
+        )
+        self.shortened = Counter(
+            "sentiment_outbox_shortened_messages",
+            "Messages that were sent without a part of them, because they were above their budget",
+            ["target"],
+            registry=registry,
+        )
         self.waiting = Gauge(
             "sentiment_outbox_entries",
             "Outbox entries that wait, including pages held back by quiet hours",
@@ -229,6 +241,11 @@ class OutboxMetrics:
             registry=registry,
         )
         self.hide_depth()
+
+    def create_labels(self, topics: Iterable[str]) -> None:
+        for topic in topics:
+            for counter in (self.sent, self.failed, self.refused, self.shortened):
+                counter.labels(topic)
 
     def show_depth(self, waiting: int, failing_since: datetime | None, due_since: datetime | None) -> None:
         """Set how many entries wait, since when one has been failing, and since when the oldest waits."""

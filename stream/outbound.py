@@ -1,17 +1,19 @@
 """The messages that a batch puts on Kafka: predictions and dead letters."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stream.domain.budgets import cut, json_bytes, prefix_within
 from stream.domain.records import ClassifiedDocument, DeadLetter, OutboundMessage
 from stream.domain.wire import prediction_fields
 from stream.kafka.settings import KafkaSettings
-from stream.storage.outbox import to_kafka
+from stream.storage.outbox import kafka_message, to_kafka
 
-# A longer payload is cut off in the dead letter; the message itself stays on its own topic.
-MAX_PAYLOAD_BYTES = 100_000
+# Base64 makes four bytes of three.
+BASE64_BYTES, BASE64_GROUP = 4, 3
+MAX_DETAIL_CHARACTERS = 2000
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,17 @@ class BatchOutbound:
     ) -> list[OutboundMessage]:
         outbound = []
         if documents and self.publish_predictions:
-            predictions = [prediction_message(item) for item in documents]
-            keyed = [(message["key"], message) for message in predictions]
-            outbound.append(to_kafka(self.kafka.predictions, keyed))
+            budget = self.kafka.prediction_bytes
+            predictions = [
+                kafka_message(item.document.key, _prediction_forms(item), budget) for item in documents
+            ]
+            outbound.append(to_kafka(self.kafka.predictions, predictions))
         if dead_letters:
-            letters = [(str(letter.position), dead_letter_message(letter)) for letter in dead_letters]
+            budget = self.kafka.dead_letter_bytes
+            letters = [
+                kafka_message(str(letter.position), [dead_letter_message(letter, budget)], budget)
+                for letter in dead_letters
+            ]
             outbound.append(to_kafka(self.kafka.dead_letters, letters))
         return outbound
 
@@ -49,13 +57,21 @@ def prediction_message(item: ClassifiedDocument) -> dict[str, Any]:
     }
 
 
-def dead_letter_message(letter: DeadLetter) -> dict[str, Any]:
-    """The value of a message on the dead-letters topic.
+def _prediction_forms(item: ClassifiedDocument) -> Iterator[dict[str, Any]]:
+    """A prediction, and the same with less in it."""
+    message = prediction_message(item)
+    yield message
+    yield message | {"evidence": [], "shortened": True}
+    yield message | {"evidence": [], "symbols": [], "shortened": True}
 
-    The refused bytes are in `payload` or, if they are not UTF-8, in `payload_base64`.
+
+def dead_letter_message(letter: DeadLetter, max_bytes: int) -> dict[str, Any]:
+    """The value of a message on the dead-letters topic, of at most `max_bytes` as JSON.
+
+    The refused bytes are in `payload` or, if they are not UTF-8, in `payload_base64`; as many of them as the
+    budget leaves room for.  The whole message stays on its own topic.
     """
     value = letter.position.value or b""
-    complete = len(value) <= MAX_PAYLOAD_BYTES
     message: dict[str, Any] = {
         "topic": letter.position.partition.topic,
         "partition": letter.position.partition.number,
@@ -63,13 +79,19 @@ def dead_letter_message(letter: DeadLetter) -> dict[str, Any]:
         "item": letter.position.item,
         "key": letter.key,
         "reason": letter.reason,
-        "detail": letter.detail,
+        "detail": cut(letter.detail, MAX_DETAIL_CHARACTERS),
         "payload_bytes": len(value),
-        "payload_complete": complete,
+        "payload_complete": False,
+        "payload_base64": "",
     }
-    payload = value[:MAX_PAYLOAD_BYTES]
+    room = max_bytes - json_bytes(message)
     try:
-        # A cut may fall within a character, which is then left out.
-        return message | {"payload": payload.decode("utf-8", "strict" if complete else "ignore")}
+        text = value.decode()
     except UnicodeDecodeError:
-        return message | {"payload_base64": base64.b64encode(payload).decode()}
+        shown = value[: max(room, 0) // BASE64_BYTES * BASE64_GROUP]
+        payload, complete = {"payload_base64": base64.b64encode(shown).decode()}, shown == value
+    else:
+        del message["payload_base64"]
+        prefix = prefix_within(text, room)
+        payload, complete = {"payload": prefix}, prefix == text
+    return message | payload | {"payload_complete": complete}

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from alerts.detectors.base import Rule
 from stream.domain.alerts import Alert
-from stream.domain.budgets import shorten
+from stream.domain.budgets import cut
 from stream.domain.documents import LONGEST_WORD, printable
 
 PATH = "/api/v2/alerts"
@@ -37,7 +37,7 @@ def alertmanager_forms(alert: Alert, rule: Rule | None, ends_at: datetime, link:
 
 def _without(annotations: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
     kept = {
-        name: shorten(text, SHOWN_CHARACTERS) if name == "summary" else text
+        name: cut(text, SHOWN_CHARACTERS) if name == "summary" else text
         for name, text in annotations.items()
         if name not in names
     }
@@ -61,8 +61,8 @@ def alertmanager_alert(alert: Alert, rule: Rule | None, ends_at: datetime, link:
         "sources": _sources(alert.sources),
         "evidence": "\n".join(
             printable(
-                f"{e.score:+.2f} {e.source}: {shorten(e.content, SHOWN_CHARACTERS)} "
-                f"[{', '.join(shorten(word, LONGEST_WORD) for word in e.words)}] {e.key}".rstrip()
+                f"{e.score:+.2f} {e.source}: {cut(e.content, SHOWN_CHARACTERS)} "
+                f"[{', '.join(cut(word, LONGEST_WORD) for word in e.words)}] {e.key}".rstrip()
             )
             for e in alert.evidence
         ),

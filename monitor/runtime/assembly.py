@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from alerts.delivery.alertmanager import alertmanager_url
 from alerts.delivery.notifiers import Channels, Webhooks
-from alerts.delivery.pages import PageRouter
+from alerts.delivery.pages import CHANNEL, PageRouter
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from alerts.rule_file import RuleFile
@@ -347,10 +347,8 @@ def _alertmanager_sync(base: Foundation, name: str) -> AlertmanagerSync:
 
 
 def _outbox_tasks(base: Foundation) -> list[PeriodicTask]:
-    """Sending the outbox: a task for Kafka and one for each receiver, so that a slow one delays no other."""
+    """Sending the outbox: a task for each Kafka topic and each receiver, so that none delays another."""
     kafka, alerts, outbox = base.settings.kafka, base.settings.alerts, base.outbox
-    sender = KafkaSender(kafka)
-    to_kafka = KafkaDelivery(sender=sender, outbox=outbox, metrics=base.stream_metrics, clock=utc_now)
     to_people = PageDelivery(
         webhooks=Webhooks(alerts.webhooks, alerts.webhook_seconds),
         channels=Channels(alerts.channels, alerts.channel_seconds),
@@ -358,7 +356,9 @@ def _outbox_tasks(base: Foundation) -> list[PeriodicTask]:
         metrics=base.alert_metrics,
         clock=utc_now,
     )
-    topics = [KAFKA_PREFIX + name for name in (*kafka.output_topics, kafka.news)]
+    names = (*kafka.output_topics, kafka.news)
+    topics = [KAFKA_PREFIX + name for name in names]
+    base.stream_metrics.outbox.create_labels(names)
 
     def show_depth() -> None:
         metrics = base.stream_metrics.outbox
@@ -369,27 +369,34 @@ def _outbox_tasks(base: Foundation) -> list[PeriodicTask]:
             raise
         metrics.show_depth(depth.entries, depth.failing_since, depth.due_since)
 
-    send_to_kafka = _outbox_sending(base, "outbox", topics, KAFKA_ENTRIES, to_kafka)
     return [
-        _task(base, "outbox", 0.5, send_to_kafka.run_once, on_end=sender.close),
-        *(
-            _task(
-                base, target, 0.5, _outbox_sending(base, target, [target], PAGE_ENTRIES, to_people).run_once
-            )
-            for target in alerts.targets
-        ),
+        *(_kafka_task(base, topic) for topic in topics),
+        *(_page_task(base, target, to_people) for target in alerts.targets),
         _task(base, "outbox depth", 5.0, show_depth),
     ]
 
 
+def _kafka_task(base: Foundation, target: str) -> PeriodicTask:
+    sender = KafkaSender(base.settings.kafka)
+    send = KafkaDelivery(sender=sender, outbox=base.outbox, metrics=base.stream_metrics, clock=utc_now)
+    sending = _outbox_sending(base, target, KAFKA_ENTRIES, send)
+    return _task(base, target, 0.5, sending.run_once, on_end=sender.close)
+
+
+def _page_task(base: Foundation, target: str, send: PageDelivery) -> PeriodicTask:
+    return _task(base, target, 0.5, _outbox_sending(base, target, PAGE_ENTRIES, send).run_once)
+
+
 def _outbox_sending(
-    base: Foundation, name: str, targets: list[str], limit: int, send: Callable[[list[OutboxEntry]], None]
+    base: Foundation, target: str, limit: int, send: Callable[[list[OutboxEntry]], None]
 ) -> OutboxSending:
+    alerts = base.settings.alerts
+    attempt_seconds = alerts.channel_seconds if target.startswith(CHANNEL) else alerts.webhook_seconds
     return OutboxSending(
-        targets=targets,
+        targets=[target],
         limit=limit,
         outbox=base.outbox,
-        lease=base.leases.get(name),
+        lease=base.leases.get(target, attempt_seconds),
         send=send,
         clock=utc_now,
         stopping=base.shutdown.stopping,

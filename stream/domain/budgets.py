@@ -19,7 +19,7 @@ def json_bytes(value: Any) -> int:
     return len(msgspec.json.encode(value))
 
 
-def shorten(text: str, characters: int) -> str:
+def cut(text: str, characters: int) -> str:
     """The text if it has at most so many characters, else its beginning and a mark."""
     return text if len(text) <= characters else text[: characters - len(MARK)] + MARK
 
@@ -38,7 +38,7 @@ def prefix_within(text: str, max_bytes: int) -> str:
     return text[:fits]
 
 
-def shorten_to_bytes(text: str, max_bytes: int) -> str:
+def cut_to_bytes(text: str, max_bytes: int) -> str:
     """The text if it takes at most `max_bytes` in JSON, else its beginning and a mark, which do."""
     if json_bytes(text) - 2 <= max_bytes:
         return text

@@ -40,6 +40,28 @@ class KafkaSettings(BaseModel):
     alerts: str = Field("alerts", min_length=1, description="topic to write alert transitions to")
     partitions: int = Field(4, ge=1, le=1000, description="number of partitions of a created topic")
     replication: int = Field(1, ge=1, le=9, description="number of replicas of a created topic")
+    prediction_bytes: int = Field(
+        100_000,
+        ge=10_000,
+        le=100_000_000,
+        description="size of the largest prediction that is sent; a larger one goes without its evidence, "
+        "then without its symbols. Keep it below the topic's max.message.bytes (1 MB by default), with room "
+        "for the key",
+    )
+    dead_letter_bytes: int = Field(
+        200_000,
+        ge=10_000,
+        le=100_000_000,
+        description="size of the largest dead letter that is sent; of a larger one the end of the payload is "
+        "left out. Keep it below the topic's max.message.bytes, with room for the key",
+    )
+    alert_bytes: int = Field(
+        200_000,
+        ge=10_000,
+        le=100_000_000,
+        description="size of the largest alert transition that is sent; a larger one goes without its "
+        "evidence. Keep it below the topic's max.message.bytes, with room for the key",
+    )
     session_seconds: int = Field(
         45,
         ge=6,

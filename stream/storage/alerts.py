@@ -22,7 +22,7 @@ from stream.storage import schema
 from stream.storage.batches import Store
 from stream.storage.database import reading, writing
 from stream.storage.leases import Lease
-from stream.storage.outbox import enqueue, to_kafka
+from stream.storage.outbox import KafkaMessage, enqueue, to_kafka
 from stream.storage.sql import dialect_insert
 
 
@@ -100,12 +100,18 @@ class SqlEpisodeStore:
                 _upsert_alert(connection, alert)
             if transitions:
                 _insert_transitions(connection, transitions)
-                events = [(str(each.message["key"]), dict(each.message)) for each in transitions]
-                enqueue(connection, [to_kafka(self._topic, events)], now)
+                enqueue(connection, [to_kafka(self._topic, [_event(each) for each in transitions])], now)
             new_requests = [
                 request for request in page_requests if _insert_delivery(connection, request, now)
             ]
             enqueue(connection, [_outbound_page(request) for request in new_requests], now)
+
+
+def _event(transition: Transition) -> KafkaMessage:
+    message = transition.message
+    return KafkaMessage(
+        str(message["key"]), msgspec.json.encode(message), shortened=bool(message.get("shortened"))
+    )
 
 
 def _upsert_alert(connection: Connection, alert: Alert) -> None:

@@ -5,7 +5,7 @@ again, with the same key.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -44,11 +44,15 @@ CLOCK_SLACK = timedelta(minutes=1)
 MAX_ERROR_CHARACTERS = 500
 
 
-class KafkaMessage(msgspec.Struct, frozen=True):
-    """A message for Kafka: its key, by which a consumer can drop a repeat, and its JSON value."""
+class KafkaMessage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A message for Kafka: its key, by which a consumer can drop a repeat, and its JSON value.
+
+    `shortened` says that something was left out of it, for which the budget was too small.
+    """
 
     key: str
     value: bytes
+    shortened: bool = False
 
 
 class LegacyMessage(msgspec.Struct, frozen=True):
@@ -81,13 +85,25 @@ class OutboxEntry:
     created_at: datetime
 
 
-def to_kafka(topic: str, messages: Sequence[tuple[str, dict[str, Any]]]) -> OutboundMessage:
-    """One outbox message that holds several Kafka messages, each a key and a value, for one topic.
+def kafka_message(key: str, forms: Iterable[Mapping[str, Any]], max_bytes: int) -> KafkaMessage:
+    """The first of the forms that is not above the budget, from the largest to the smallest; else the last.
+
+    There must be at least one form.
+    """
+    for number, form in enumerate(forms):
+        message = KafkaMessage(key, msgspec.json.encode(form), shortened=number > 0)
+        if len(message.value) <= max_bytes:
+            break
+    return message
+
+
+def to_kafka(topic: str, messages: Sequence[KafkaMessage]) -> OutboundMessage:
+    """One outbox message that holds several Kafka messages for one topic.
 
     It is compressed here, since PostgreSQL's compression of large values takes several times as long.
     """
-    body = [KafkaMessage(key, msgspec.json.encode(value)) for key, value in messages]
-    return OutboundMessage(KAFKA_PREFIX + topic, bytes(zstd.compress(msgspec.msgpack.encode(body), level=1)))
+    body = msgspec.msgpack.encode(messages)
+    return OutboundMessage(KAFKA_PREFIX + topic, bytes(zstd.compress(body, level=1)))
 
 
 def decode_messages(body: bytes) -> list[KafkaMessage]:

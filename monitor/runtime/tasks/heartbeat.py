@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+import msgspec
+
 from stream.domain.documents import HEARTBEAT_SOURCE, Kind, document_key
 from stream.domain.sums import Scope, Selection
 from stream.heartbeats import Heartbeats
 from stream.metrics import StreamMetrics
 from stream.storage.batches import Store
 from stream.storage.database import writing
-from stream.storage.outbox import enqueue, to_kafka
+from stream.storage.outbox import KafkaMessage, enqueue, to_kafka
 
 LOOK_BACK = timedelta(days=1)
 
@@ -38,7 +40,8 @@ class Heartbeat:
         message = self._heartbeats.message(now)
         key = document_key(Kind.NEWS, HEARTBEAT_SOURCE, message["id"])
         with writing(self._store.engine) as connection:
-            enqueue(connection, [to_kafka(self._topic, [(key, message)])], now)
+            beat = KafkaMessage(key, msgspec.json.encode(message))
+            enqueue(connection, [to_kafka(self._topic, [beat])], now)
         scope = Scope(None, (Kind.NEWS,), now - LOOK_BACK, now, Selection((HEARTBEAT_SOURCE,)))
         last_seen = self._store.reads.last_seen_by_source(scope)
         # Without any arrival show the start: a heartbeat that never arrives must be noticed too.
