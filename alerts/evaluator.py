@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from alerts.delivery.pages import PageRouter, alert_message
+from alerts.delivery.pages import PageRouter
 from alerts.delivery.template import render
 from alerts.detectors.base import Observation, Rule, TopicWindow
 from alerts.lifecycle import step
@@ -255,9 +255,9 @@ class AlertEvaluator:
     def _transition(
         self, before: Alert | None, alert: Alert, rules: Mapping[str, Rule], now: datetime
     ) -> Transition:
-        message = alert_message(alert, rules.get(alert.rule), self._delivery.link(alert))
+        message = self._delivery.message(alert, rules.get(alert.rule))
         state_before = before.state if before else None
-        return Transition(alert, state_before, now, message | {"before": state_before, "at": now})
+        return Transition(alert, state_before, now, {**message, "before": state_before, "at": now})
 
     def _page_requests(
         self,

@@ -38,12 +38,19 @@ class AlertMetrics:
         self.pages = Counter(
             "sentiment_pages", "Pages by receiver and outcome", ["receiver", "outcome"], registry=registry
         )
+        self.shortened = Counter(
+            "sentiment_pages_shortened",
+            "Pages that were sent without their evidence, because they were too large or refused with it",
+            ["receiver"],
+            registry=registry,
+        )
 
     def create_labels(self, rules: Iterable[Rule], receivers: Iterable[str]) -> None:
         for rule in rules:
             for state in AlertState:
                 self.transitions.labels(rule.name, state)
         for receiver in receivers:
+            self.shortened.labels(receiver)
             for outcome in ("sent", "failed", "refused"):
                 self.pages.labels(receiver, outcome)
 

@@ -61,6 +61,20 @@ class AlertSettings(BaseModel):
         description="the same for a channel, which may send a page in several requests; e-mail servers that "
         "check the sender can take longer",
     )
+    webhook_bytes: int = Field(
+        100_000,
+        ge=1000,
+        le=100_000_000,
+        description="size of the largest page to a webhook, below the 100 kB that common web frameworks "
+        "accept; a larger one goes without its evidence, then with title and link alone",
+    )
+    channel_bytes: int = Field(
+        4000,
+        ge=1000,
+        le=1_000_000,
+        description="size of the largest page to a channel, which fits in one message of Telegram; services "
+        "with shorter messages get it in parts, so lower it where every part is paid",
+    )
     alertmanager_bytes: int = Field(
         500_000,
         ge=10_000,

@@ -1,21 +1,25 @@
 """Pages: what is sent when an alert changes state, to whom and when.  Pure: now is an argument."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
+from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import jinja2
 
 from alerts.detectors.base import Rule
-from stream.domain.alerts import Alert, AlertState, PageRequest, Severity
-from stream.domain.documents import printable
+from stream.domain.alerts import Alert, AlertState, EvidenceItem, PageRequest, Severity
+from stream.domain.budgets import cut, first_within
+from stream.domain.documents import LONGEST_WORD, printable
 
 WEBHOOK, CHANNEL = "webhook:", "channel:"
-# A page shows the beginning of an article.
-LONGEST_CONTENT = 200
+# A page shows the beginning of an article, and of the sources those with the most negative documents.
+LONGEST_CONTENT, LONGEST_URL, SHOWN_SOURCES = 200, 2048, 50
+# What is left of a message in the shortest form of a page.
+LONGEST_TITLE = 200
 
 
 def page_key(alert: Alert) -> str:
@@ -45,9 +49,38 @@ def alert_message(alert: Alert, rule: Rule | None = None, link: str = "") -> dic
         "labels": rule.labels if rule else {},
         "runbook": rule.runbook if rule else None,
         "link": link,
-        "sources": alert.sources,
-        "evidence": alert.evidence,
+        "sources": dict(islice(alert.sources.items(), SHOWN_SOURCES)),
+        "evidence": [_shown(item) for item in alert.evidence],
     }
+
+
+def _shown(item: EvidenceItem) -> EvidenceItem:
+    """An item with its words and its address within limits; a cut address would lead elsewhere."""
+    words = tuple(cut(word, LONGEST_WORD) for word in item.words)
+    return replace(item, words=words, url=item.url if len(item.url or "") <= LONGEST_URL else None)
+
+
+def page_forms(page: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A page, and the same with less and less in it: the last has title and link alone.
+
+    Every form has the fields of the first.  One with less in it says so: `shortened` is true.
+    """
+    others = page.get("others", [])
+    yield page
+    if others:
+        yield {**page, "others": [_without_evidence(other) for other in others], "shortened": True}
+    for smaller in (_without_evidence, _title_and_link):
+        form = smaller(page)
+        yield {**form, "others": [smaller(other) for other in others]} if others else form
+
+
+def _without_evidence(message: Mapping[str, Any]) -> dict[str, Any]:
+    return {**message, "evidence": [], "sources": {}, "shortened": True}
+
+
+def _title_and_link(message: Mapping[str, Any]) -> dict[str, Any]:
+    texts = {name: cut(message[name], LONGEST_TITLE) for name in ("message", "summary")}
+    return {**_without_evidence(message), **texts, "uncertainty": "", "labels": {}, "runbook": None}
 
 
 @dataclass(frozen=True)
@@ -89,13 +122,19 @@ class PageRouter:
     """Who gets a page, and when.
 
     `targets` are receivers such as webhook:desk.  The pages of a rule that follow within `group` of its last
-    one are collected and sent together.  `address` is the monitor's own, for links.
+    one are collected and sent together.  `address` is the monitor's own, for links.  A message has at most
+    `max_bytes`.
     """
 
     targets: Sequence[str] = ()
     group: timedelta = timedelta(0)
     quiet: QuietHours | None = None
     address: str = ""
+    max_bytes: int = 200_000
+
+    def message(self, alert: Alert, rule: Rule | None) -> Mapping[str, Any]:
+        """The alert as a message, in the largest form within the budget."""
+        return first_within(self.max_bytes, page_forms(alert_message(alert, rule, self.link(alert))))
 
     def link(self, alert: Alert) -> str:
         """The address of the alert's web page; empty if the monitor serves none."""
@@ -110,7 +149,7 @@ class PageRouter:
             not_before = last_page + self.group
         if self.quiet is not None and alert.severity != Severity.PAGE:
             not_before = self.quiet.until(not_before) or not_before
-        message = alert_message(alert, rule, self.link(alert))
+        message = self.message(alert, rule)
         lane = f"{alert.rule}:{alert.severity}"
         return [PageRequest(target, page_key(alert), lane, message, not_before) for target in self.targets]
 
@@ -147,6 +186,7 @@ _TEXTS = jinja2.Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+_TEXTS.filters["cut"] = cut
 _TITLE = _TEXTS.from_string(
     "{{ page.rule }} on {{ page.topic }}"
     "{% if page.others %} and {{ page.others | length }} more{% endif %} [{{ page.severity }}]"
@@ -161,9 +201,12 @@ resolved at {{ page.resolved_at }}
 {{ page.uncertainty }}
 {% endif %}
 {% for item in page.evidence %}
-{{ "%+.2f" | format(item.score) }} {{ item.source }}: {{ item.content[:LONGEST_CONTENT] }}
-{%- if item.words %} [{{ item.words | join(", ") }}]{% endif +%}
+{{ "%+.2f" | format(item.score) }} {{ item.source }}: {{ item.content | cut(LONGEST_CONTENT) }}
+{%- if item.words %} [{{ item.words | map("cut", LONGEST_WORD) | join(", ") }}]{% endif +%}
 {% endfor %}
+{% if page.shortened is defined %}
+(shortened; the rest is on the page of the alert)
+{% endif %}
 {% if page.runbook %}
 runbook: {{ page.runbook }}
 {% endif %}
@@ -174,5 +217,5 @@ runbook: {{ page.runbook }}
 {% for other in page.others %}
 also {{ other.topic }}: {{ other.message }}
 {% endfor %}
-""".replace("LONGEST_CONTENT", str(LONGEST_CONTENT))
+""".replace("LONGEST_CONTENT", str(LONGEST_CONTENT)).replace("LONGEST_WORD", str(LONGEST_WORD))
 )

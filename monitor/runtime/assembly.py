@@ -229,6 +229,7 @@ def _foundation(
             timedelta(seconds=alerts.group_seconds),
             alerts.quiet,
             settings.http.public_url.rstrip("/") or http_url,
+            settings.kafka.alert_bytes,
         ),
     )
 
@@ -352,6 +353,8 @@ def _outbox_tasks(base: Foundation) -> list[PeriodicTask]:
     to_people = PageDelivery(
         webhooks=Webhooks(alerts.webhooks, alerts.webhook_seconds),
         channels=Channels(alerts.channels, alerts.channel_seconds),
+        webhook_bytes=alerts.webhook_bytes,
+        channel_bytes=alerts.channel_bytes,
         outbox=outbox,
         metrics=base.alert_metrics,
         clock=utc_now,

@@ -1,7 +1,7 @@
 """Delivers outbox entries to people: pages to webhooks and channels."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from alerts.delivery.notifiers import Channels, Failure, Webhooks, outcome
-from alerts.delivery.pages import CHANNEL, WEBHOOK, merge_pages, page_text
+from alerts.delivery.pages import CHANNEL, WEBHOOK, merge_pages, page_forms, page_text
 from alerts.metrics import AlertMetrics
 from stream.domain.alerts import AlertState
+from stream.domain.budgets import json_bytes
 from stream.storage.outbox import Outbox, OutboxEntry
 
 log = logging.getLogger(__name__)
@@ -21,18 +22,25 @@ GIVE_UP_AFTER = timedelta(days=7)
 
 
 class PageDelivery:
-    """Sends pages.  Waiting pages of one rule with the same state go to a receiver as one."""
+    """Sends pages.  Waiting pages of one rule with the same state go to a receiver as one.
+
+    A page above its budget goes in a smaller form.  So does one that the receiver refuses for good, and if it
+    refuses title and link alone, the pages in it go one by one.
+    """
 
     def __init__(
         self,
         *,
         webhooks: Webhooks,
         channels: Channels,
+        webhook_bytes: int,
+        channel_bytes: int,
         outbox: Outbox,
         metrics: AlertMetrics,
         clock: Callable[[], datetime],
     ) -> None:
         self._webhooks, self._channels = webhooks, channels
+        self._webhook_bytes, self._channel_bytes = webhook_bytes, channel_bytes
         self._outbox, self._metrics, self._clock = outbox, metrics, clock
 
     def __call__(self, entries: list[OutboxEntry]) -> None:
@@ -45,6 +53,11 @@ class PageDelivery:
     def _deliver(self, target: str, entries: list[OutboxEntry]) -> None:
         page, now = merge_pages([msgspec.json.decode(entry.body) for entry in entries]), self._clock()
         failure = self._send(target, page)
+        if failure is not None and not failure.recoverable and len(entries) > 1:
+            middle = len(entries) // 2
+            for half in (entries[:middle], entries[middle:]):
+                self._deliver(target, half)
+            return
         if failure is not None and now - entries[0].created_at > GIVE_UP_AFTER:
             failure = Failure(f"{failure.reason}, for {GIVE_UP_AFTER.days} days", recoverable=False)
         receiver = target.partition(":")[2]
@@ -54,10 +67,31 @@ class PageDelivery:
         else:
             self._outbox.mark_failed(entries[0], failure.reason, now)
         if failure is not None:
-            action = "failed, will be retried" if failure.recoverable else "failed for good"
+            action = "failed, will be retried" if failure.recoverable else "is given up"
             log.error("%s page to receiver %s %s: %s", page["state"], receiver, action, failure.reason)
 
     def _send(self, target: str, page: dict[str, Any]) -> Failure | None:
+        """Send the page in the largest form within the budget, or in a smaller one if that is refused."""
+        forms = list(page_forms(page))
+        while len(forms) > 1 and self._size(target, forms[0]) > self._budget(target):
+            del forms[0]
+        failure = None
+        for form in forms:
+            failure = self._send_form(target, form)
+            if failure is None and "shortened" in form:
+                self._metrics.shortened.labels(target.partition(":")[2]).inc()
+            if failure is None or failure.recoverable:
+                break
+            log.warning("%s refuses a page of %d bytes: %s", target, self._size(target, form), failure.reason)
+        return failure
+
+    def _budget(self, target: str) -> int:
+        return self._channel_bytes if target.startswith(CHANNEL) else self._webhook_bytes
+
+    def _size(self, target: str, page: Mapping[str, Any]) -> int:
+        return json_bytes(page_text(page) if target.startswith(CHANNEL) else page)
+
+    def _send_form(self, target: str, page: Mapping[str, Any]) -> Failure | None:
         if target.startswith(CHANNEL):
             ended = page["state"] == AlertState.RESOLVED
             return self._channels.send(target.removeprefix(CHANNEL), *page_text(page), ended=ended)

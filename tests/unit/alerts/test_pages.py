@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.delivery.pages import PageRouter, QuietHours, alert_message, merge_pages, page_text
+from alerts.delivery.pages import PageRouter, QuietHours, alert_message, merge_pages, page_forms, page_text
 from alerts.delivery.template import EXAMPLE
 from alerts.detectors.threshold import ThresholdRule
 from alerts.settings import AlertSettings
@@ -115,3 +115,42 @@ def test_a_merged_page_has_a_key_of_its_own() -> None:
     both = merge_pages([one, two])
     assert both["key"] not in ("a:firing", "b:firing") and both["key"].endswith(":firing")
     assert both["keys"] == ["a:firing", "b:firing"] and both["key"] == merge_pages([one, two])["key"]
+
+
+def test_words_sources_and_addresses_without_end_are_shown_in_part() -> None:
+    item = EvidenceItem(
+        "wire", "1", NOW, "\u7206" * 500, -0.9, ("\u8dcc" * 160_000,), "https://a/" + "x" * 9000
+    )
+    sources = {f"source {number}": number for number in range(10_000)}
+    message = msgspec.to_builtins(alert_message(alert(evidence=(item,), sources=sources)))
+    (shown,) = message["evidence"]
+    assert shown["words"] == ("\u8dcc" * 99 + "\u2026",) and shown["url"] is None
+    assert len(message["sources"]) == 50
+    assert len(msgspec.json.encode(message)) < 10_000
+
+
+@pytest.mark.parametrize(
+    "text", ["\u7206" * 50_000, "\x01" * 50_000, "\U0001f4a5" * 20_000], ids=["Chinese", "control", "emoji"]
+)
+def test_a_message_within_its_budget_is_valid_and_says_that_something_is_missing(text: str) -> None:
+    item = EvidenceItem("wire", "1", NOW, text, -0.9, ("fall",))
+    router = PageRouter(max_bytes=10_000, address="https://monitor.example")
+    message = router.message(alert(evidence=(item,), message="own words"), RULE)
+    body = msgspec.json.encode(message)
+    assert len(body) <= 10_000
+    decoded = msgspec.json.decode(body)
+    assert decoded["shortened"] is True and decoded["message"] == "own words"
+    assert decoded.keys() - {"shortened"} == alert_message(alert()).keys()
+
+
+def test_every_form_of_a_page_is_smaller_than_the_one_before_and_can_be_read_as_text() -> None:
+    one = alert_message(alert(message="m" * 2000), RULE, "https://monitor.example/alerts/1")
+    page = merge_pages([one, one, one])
+    forms = list(page_forms(page))
+    sizes = [len(msgspec.json.encode(form)) for form in forms]
+    assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) == len(sizes) == 4
+    for form in forms:
+        title, body = page_text(msgspec.json.decode(msgspec.json.encode(form)))
+        assert title == "rule on topic and 2 more [page]" and "https://monitor.example/alerts/1" in body
+        assert ("shortened" in body) is (form is not forms[0])
+    assert forms[-1]["message"] == "m" * 199 + "\u2026"

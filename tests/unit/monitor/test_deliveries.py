@@ -4,7 +4,9 @@ import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from pydantic import SecretStr
 
@@ -15,12 +17,13 @@ from alerts.detectors.threshold import ThresholdRule
 from alerts.metrics import AlertMetrics
 from monitor.runtime.log import LIBRARY_LEVELS, URL_LOGGERS
 from monitor.runtime.tasks.page_delivery import PageDelivery
-from stream.domain.alerts import Alert, AlertState, Transition
+from stream.domain.alerts import Alert, AlertState, EvidenceItem, Transition
+from stream.domain.records import OutboundMessage
 from stream.storage import database
 from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
 from stream.storage.leases import Lease
-from stream.storage.outbox import Outbox
+from stream.storage.outbox import Outbox, enqueue
 from stream.storage.settings import DatabaseSettings
 from tests.parts import Receiver
 
@@ -38,25 +41,27 @@ class Room:
         settings = DatabaseSettings.model_validate({"url": f"sqlite:///{folder / 'test.db'}"})
         database.upgrade(settings)
         self.store = Store(database.connect(settings), 60)
-        self.now = NOW
+        self.now, self.metrics = NOW, AlertMetrics()
         self.alerts = SqlEpisodeStore(self.store, Lease(self.store, "alerts", "me", 20), "alerts")
         self.outbox = Outbox(self.store.engine)
         chat_url = chat.url.replace("http://", "json://")
         self.deliver = PageDelivery(
             webhooks=Webhooks({"desk": SecretStr(desk.url)}, 2),
             channels=Channels({"chat": SecretStr(chat_url)}, 10),
+            webhook_bytes=100_000,
+            channel_bytes=4000,
             outbox=self.outbox,
-            metrics=AlertMetrics(),
+            metrics=self.metrics,
             clock=lambda: self.now,
         )
 
-    def transition(self, state: AlertState, *topics: str) -> None:
+    def transition(self, state: AlertState, *topics: str, **changes: Any) -> None:
         for topic in topics:
             fields = {name: getattr(EXAMPLE, name) for name in Alert.__slots__}
-            alert = Alert(
-                **fields | {"id": topic, "topic": topic, "state": state, "summary": f"about {topic}"}
-            )
-            page_requests = PageRouter(TARGETS).page_requests(alert, RULE, None, NOW)
+            named = {"id": topic, "topic": topic, "state": state, "summary": f"about {topic}"}
+            alert = Alert(**fields | named | changes)
+            router = PageRouter(TARGETS, address="https://monitor.example", max_bytes=10**7)
+            page_requests = router.page_requests(alert, RULE, None, NOW)
             transition = Transition(alert, None, NOW, alert_message(alert, RULE))
             self.alerts.save([alert], [], [transition], page_requests, NOW)
 
@@ -152,3 +157,94 @@ def test_pages_for_a_receiver_that_is_no_longer_configured_are_ignored(room: Roo
     room.send()
     assert room.outbox.depth(TARGETS, NOW).failing_since == NOW
     assert room.outbox.depth(["channel:chat"], NOW).entries == 0
+
+
+def counted(room: Room, outcome: str) -> float:
+    samples = [sample for family in room.metrics.pages.collect() for sample in family.samples]
+    labels = {"receiver": "desk", "outcome": outcome}
+    return sum(s.value for s in samples if s.labels == labels and s.name.endswith("_total"))
+
+
+def evidence(words: int = 5, characters: int = 1000) -> tuple[EvidenceItem, ...]:
+    item = EvidenceItem("wire", "1", NOW, "\u7206" * 500, -0.9, ("\u8dcc" * characters,) * words)
+    return (item,) * 5
+
+
+@pytest.mark.parametrize(
+    ("max_bytes", "left"), [(10**6, "evidence"), (3000, "labels"), (900, "title and link")]
+)
+def test_a_page_that_a_receiver_finds_too_large_goes_again_with_less_in_it(
+    room: Room, desk: Receiver, chat: Receiver, max_bytes: int, left: str
+) -> None:
+    desk.max_bytes = chat.max_bytes = max_bytes
+    room.transition(AlertState.FIRING, "IPO", evidence=evidence(), uncertainty="u" * 500)
+    room.send()
+    (page,), (text,) = desk.taken, chat.taken
+    assert bool(page["evidence"]) is (left == "evidence")
+    assert bool(page["uncertainty"]) is (left != "title and link")
+    assert page["key"] == "IPO:firing" and page["link"] == "https://monitor.example/alerts/IPO"
+    assert ("shortened" in page) is (left != "evidence")
+    assert "https://monitor.example/alerts/IPO" in text["message"] and text["title"] == "rule on IPO [page]"
+    assert {row.outcome for row in room.alerts.deliveries("IPO")} == {"sent"}
+
+
+def test_a_receiver_that_takes_no_large_page_gets_what_belongs_together_one_by_one(
+    room: Room, desk: Receiver
+) -> None:
+    desk.max_bytes = 900
+    topics = [f"topic {number}" for number in range(20)]
+    room.transition(AlertState.FIRING, *topics, evidence=evidence())
+    room.transition(AlertState.RESOLVED, "topic 3")
+    room.send()
+    pages = [alert for page in desk.taken for alert in (page, *page["others"])]
+    assert [page["topic"] for page in pages] == [*topics, "topic 3"] and pages[-1]["state"] == "resolved"
+    assert {row.outcome for topic in topics for row in room.alerts.deliveries(topic)} == {"sent"}
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_page_that_is_refused_in_every_form_is_given_up_and_keeps_no_later_one_back(
+    room: Room, desk: Receiver, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.status = status
+    room.transition(AlertState.FIRING, "IPO", evidence=evidence())
+    room.send()
+    assert [bool(page["evidence"]) for page in desk.refused] == [True, False, False]
+    assert "webhook:desk" in caplog.text and "is given up" in caplog.text
+    assert counted(room, "refused") == 1
+    desk.status = 200
+    room.transition(AlertState.RESOLVED, "IPO")
+    room.send()
+    assert [page["state"] for page in desk.taken] == ["resolved"]
+    outcomes = [row.outcome for row in room.alerts.deliveries("IPO") if row.target == "webhook:desk"]
+    assert sorted(outcomes) == ["refused", "sent"]
+
+
+def test_a_page_of_many_megabytes_that_an_older_version_queued_arrives_within_the_budgets(
+    room: Room, desk: Receiver, chat: Receiver
+) -> None:
+    desk.max_bytes = 100_000
+    fields = {name: getattr(EXAMPLE, name) for name in Alert.__slots__}
+    alert = Alert(**fields | {"evidence": evidence()})
+    message = alert_message(alert, RULE, "https://monitor.example/alerts/1") | {
+        "evidence": evidence(50, 16_000), "sources": {f"source {n}": n for n in range(10_000)},
+    }  # fmt: skip
+    body = msgspec.json.encode(message)
+    assert len(body) > 3_000_000
+    with database.writing(room.store.engine) as connection:
+        enqueue(connection, [OutboundMessage(target, body, key="k") for target in TARGETS], NOW)
+    room.send()
+    assert desk.refused == []
+    (page,), (text,) = desk.taken, chat.taken
+    assert page["shortened"] and page["evidence"] == [] and page["message"] == message["message"]
+    assert "shortened" in text["message"] and len(text["message"].encode()) < 4000
+
+
+def test_a_merged_page_keeps_the_evidence_of_its_first_alert_where_all_of_it_is_too_large(
+    room: Room, desk: Receiver
+) -> None:
+    topics = [f"topic {number}" for number in range(20)]
+    room.transition(AlertState.FIRING, *topics, evidence=evidence())
+    room.send()
+    (page,) = desk.taken
+    assert page["evidence"] and page["shortened"]
+    assert len(page["others"]) == 19 and not any(other["evidence"] for other in page["others"])
