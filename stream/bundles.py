@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec import Struct
 
 from stream.codec import count
+from stream.domain.records import RefusedBatch
 from stream.settings import StreamSettings
 
 # Client and broker spend a millisecond on each fetch, however small: wait this long for more messages.
@@ -33,12 +34,16 @@ M = TypeVar("M", bound=ReceivedMessage)
 
 
 class Record(Struct, frozen=True, gc=False):
-    """One Kafka message: its position and its value."""
+    """One Kafka message: its position and its value.
+
+    With `refused` it stands for a record batch that cannot be read, at its last offset.
+    """
 
     topic: str
     partition: int
     offset: int
     value: bytes | None
+    refused: RefusedBatch | None = None
 
 
 class Bundle(Struct, frozen=True):
@@ -53,6 +58,10 @@ class Bundle(Struct, frozen=True):
     bytes: int
     generation: int
     receipt: Any = None
+
+    @property
+    def topic(self) -> str:
+        return self.records[0].topic
 
     @property
     def partition(self) -> TopicPartition:

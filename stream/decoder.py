@@ -8,8 +8,14 @@ from msgspec import Struct, structs
 from stream.bundles import Record
 from stream.codec import Codec
 from stream.domain.documents import Document, Kind
-from stream.domain.errors import Rejected
-from stream.domain.records import DeadLetter, MessagePosition, Partition, Tombstone
+from stream.domain.errors import DeadLetterReason, Rejected
+from stream.domain.records import DeadLetter, MessagePosition, Partition, RefusedBatch, Tombstone
+
+# What to do about a record batch that was not read.
+ADVICE = {
+    DeadLetterReason.BATCH_TOO_LARGE: "if it should be read, raise kafka.max_batch_bytes, restart, and run",
+    DeadLetterReason.UNDECODABLE_BATCH: "if another replica, or a later version, can read it, run",
+}
 
 
 class DecodedDocument(Struct, frozen=True, gc=False):
@@ -36,6 +42,9 @@ class Decoder:
         """Decode each document of a message separately: a bad one does not affect the others."""
         partition = Partition(self._incarnations[record.topic], record.topic, record.partition)
         message = MessagePosition(self._kinds[record.topic], partition, record.offset, record.value)
+        if record.refused is not None:
+            yield _refused_batch(message, record.refused)
+            return
         if record.value is None:
             yield Tombstone(message)
             return
@@ -55,3 +64,11 @@ class Decoder:
             return DecodedDocument(position, self._codec.decode(position.value, position.kind, now))
         except Rejected as error:
             return DeadLetter(position, error.reason, error.detail, error.key)
+
+
+def _refused_batch(position: MessagePosition, refused: RefusedBatch) -> DeadLetter:
+    detail = (
+        f"{position.partition}, offsets {refused.first} to {refused.last}: {refused.detail}; "
+        f"skipped: {ADVICE[refused.reason]} `monitor replay --from TIME`"
+    )
+    return DeadLetter(structs.replace(position, first=refused.first), refused.reason, detail)

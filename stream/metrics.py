@@ -175,6 +175,12 @@ class ProgressMetrics:
             ["dependency"],
             registry=registry,
         )
+        self.breaker_open = Gauge(
+            "sentiment_circuit_breaker_open",
+            "1 while nearly every message of the topic is refused, so that it is read slowly",
+            ["kafka_topic"],
+            registry=registry,
+        )
         self.heartbeat = Gauge(
             "sentiment_heartbeat_timestamp_seconds",
             "When the latest heartbeat that arrived in SQL was sent, in seconds since 1970; "

@@ -76,6 +76,7 @@ def dead_letter_message(letter: DeadLetter, max_bytes: int) -> dict[str, Any]:
         "topic": letter.position.partition.topic,
         "partition": letter.position.partition.number,
         "offset": letter.position.offset,
+        "first_offset": letter.position.first_offset,
         "item": letter.position.item,
         "key": letter.key,
         "reason": letter.reason,

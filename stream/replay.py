@@ -13,6 +13,7 @@ from stream.bundles import Record
 from stream.decoder import DecodedDocument, Decoder
 from stream.domain.errors import BrokerError
 from stream.domain.records import ClassifiedDocument, Classify, DeadLetter, Outbound
+from stream.kafka import record_batches
 from stream.kafka.security import client_options
 from stream.kafka.settings import KafkaSettings
 from stream.storage.batches import Store
@@ -59,6 +60,7 @@ class Replay:
         InferenceError.
         """
         report = ReplayReport()
+        record_batches.install(self._kafka.max_batch_bytes)
         try:
             consumer = KafkaConsumer(
                 bootstrap_servers=self._kafka.bootstrap_servers.split(","),
@@ -66,6 +68,8 @@ class Replay:
                 group_id=None,
                 enable_auto_commit=False,
                 max_poll_records=BATCH_SIZE,
+                fetch_max_bytes=self._kafka.max_fetch_bytes,
+                max_partition_fetch_bytes=self._kafka.max_partition_fetch_bytes,
                 **client_options(self._kafka),
             )
             try:
@@ -89,6 +93,7 @@ class Replay:
         for partition, start in _offsets_at(consumer, since, ends).items():
             consumer.seek(partition, start)
         while any(consumer.position(partition) < ends[partition] for partition in partitions):
+            record_batches.BUDGET.start_poll()
             polled = [message for messages in consumer.poll(POLL_MS).values() for message in messages]
             messages = [m for m in polled if m.offset < ends[TopicPartition(m.topic, m.partition)]]
             self._restore_missing(messages, report)
@@ -99,7 +104,7 @@ class Replay:
         documents: dict[str, DecodedDocument] = {}
         for message in messages:
             report.read += 1
-            record = Record(message.topic, message.partition, message.offset, message.value)
+            record = Record(message.topic, message.partition, message.offset, message.value, message.checksum)
             for item in self._decoder.decode(record, self._clock()):
                 if isinstance(item, DecodedDocument):
                     documents.setdefault(item.document.key, item)

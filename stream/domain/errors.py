@@ -21,6 +21,8 @@ class DeadLetterReason(StrEnum):
 
     EMPTY = "empty"  # the value is empty, or an array without documents
     TOO_LARGE = "too_large"  # longer than stream.max_message_bytes, or more than stream.message_documents
+    BATCH_TOO_LARGE = "batch_too_large"  # a record batch unpacks to more than kafka.max_batch_bytes
+    UNDECODABLE_BATCH = "undecodable_batch"  # a record batch is damaged, or in a format nobody knows
     NOT_UTF8 = "not_utf8"  # the bytes are not UTF-8
     NOT_JSON = "not_json"  # the text is not JSON
     NOT_AN_OBJECT = "not_an_object"  # the JSON is not an object

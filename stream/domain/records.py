@@ -39,7 +39,8 @@ class MessagePosition(msgspec.Struct, frozen=True, gc=False):
     """The position of a message in Kafka, the kind of document in its topic, and its value.
 
     A message may hold an array of documents.  `item` is then the index of the document in it, and `value` the
-    bytes of that document alone.
+    bytes of that document alone.  A record batch that cannot be read is at its last offset; `first` is the
+    first offset that was not read.
     """
 
     kind: Kind
@@ -47,9 +48,25 @@ class MessagePosition(msgspec.Struct, frozen=True, gc=False):
     offset: int
     value: bytes | None
     item: int | None = None
+    first: int | None = None
+
+    @property
+    def first_offset(self) -> int:
+        """The first offset that it stands for."""
+        return self.offset if self.first is None else self.first
 
     def __str__(self) -> str:
-        return f"{self.partition}@{self.offset}" + ("" if self.item is None else f"#{self.item}")
+        offsets = f"{self.offset}" if self.first is None else f"{self.first}..{self.offset}"
+        return f"{self.partition}@{offsets}" + ("" if self.item is None else f"#{self.item}")
+
+
+class RefusedBatch(msgspec.Struct, frozen=True, gc=False):
+    """The records from `first` to `last` of a record batch that cannot be read, and why."""
+
+    first: int
+    last: int
+    reason: DeadLetterReason
+    detail: str
 
 
 class ClassifiedDocument(msgspec.Struct, frozen=True, gc=False):
@@ -124,7 +141,7 @@ class Batch:
     def first_offsets(self) -> dict[Partition, int]:
         """The offset of the first message of each partition."""
         positions = (outcome.position for outcome in reversed(self.outcomes))
-        return {position.partition: position.offset for position in positions}
+        return {position.partition: position.first_offset for position in positions}
 
     @property
     def end_offsets(self) -> dict[Partition, int]:

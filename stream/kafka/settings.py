@@ -68,6 +68,28 @@ class KafkaSettings(BaseModel):
         le=600,
         description="if a worker is silent for this long, its partitions go to other workers",
     )
+    max_batch_bytes: int = Field(
+        33_554_432,
+        ge=1_000_000,
+        le=1_000_000_000,
+        description="how many bytes a compressed record batch may unpack to, and all batches of one poll "
+        "together; a larger batch is refused as batch_too_large and skipped. Raise it if producers pack more "
+        "than this into one batch: memory grows by about four times it",
+    )
+    max_fetch_bytes: int = Field(
+        16_777_216,
+        ge=100_000,
+        le=1_000_000_000,
+        description="how many bytes one broker may send at once, before unpacking; each broker's answers "
+        "stay in memory until they are read. Lower it on a small machine with many brokers",
+    )
+    max_partition_fetch_bytes: int = Field(
+        1_048_576,
+        ge=10_000,
+        le=100_000_000,
+        description="how many bytes of one partition a broker may send at once, before unpacking; a larger "
+        "batch is still sent, alone. Raise it if the network between broker and monitor is slow to answer",
+    )
     api_version: tuple[int, int] | None = Field(
         None,
         description="protocol version of the admin and producer clients; unset: ask the broker",

@@ -87,7 +87,7 @@ def add_to_stream(
 def _giant(number: int, draw: random.Random, partitions: int, now: datetime) -> InputMessage:
     """A document whose optional fields, or whose only word, are far larger than anything that leaves may be."""
     large = {"url": "https://example.org/" + "x" * 300_000, "author": "y" * 100_000, "lang": "z" * 5_000}
-    fields = draw.choice([large, {"symbols": ["AB"] * 20_000}, {"text": "w" * 400_000}])
+    fields: dict[str, Any] = draw.choice([large, {"symbols": ["AB"] * 20_000}, {"text": "w" * 400_000}])
     return _document(f"giant-{number}", draw, partitions, now, **fields)
 
 

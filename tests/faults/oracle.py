@@ -28,7 +28,7 @@ from stream.storage import schema
 MINUTE = timedelta(minutes=1)
 SEND_SECONDS = 60.0
 # Larger than any batch that the monitor unpacks.
-BOMB_BYTES, BOMB_REASON = 150_000_000, "undecodable_batch"
+BOMB_BYTES, BOMB_REASON = 150_000_000, DeadLetterReason.BATCH_TOO_LARGE
 WORDS = [
     "shares",
     "profit",
