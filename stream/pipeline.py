@@ -8,20 +8,19 @@ Each step isolates a message that cannot be processed, so that a bad message har
 """
 
 import logging
-import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from stream.batch_writer import BatchWriter
 from stream.breaker import CircuitBreaker
 from stream.bundles import Record
 from stream.decoder import DecodedDocument, Decoder
+from stream.domain.documents import HEARTBEAT_SOURCE
 from stream.domain.errors import REFUSED_SENDERS, DeadLetterReason, InferenceError
 from stream.domain.records import ClassifiedDocument, Classify, DeadLetter, Outcome
 from stream.metrics import StreamMetrics
 from stream.prediction import predict_each
-from stream.retry import StopRequested
 
 log = logging.getLogger(__name__)
 
@@ -38,28 +37,40 @@ class Pipeline:
         decoder: Decoder,
         classify: Classify,
         writer: BatchWriter,
-        breaker: CircuitBreaker,
+        breakers: Mapping[str, CircuitBreaker],
         metrics: StreamMetrics,
         clock: Callable[[], datetime],
-        stopping: threading.Event,
     ) -> None:
+        """`breakers` are by topic."""
         self._decoder, self._classify_texts, self._writer = decoder, classify, writer
-        self._breaker, self._metrics = breaker, metrics
-        self._clock, self._stopping = clock, stopping
-        self._one_at_a_time = threading.Lock()
-        self._paused: str | None = None
+        self._breakers, self._metrics, self._clock = breakers, metrics, clock
+        for topic in breakers:
+            metrics.progress.breaker_open.labels(topic).set(0)
 
     @property
     def trouble(self) -> str | None:
         """What the batches wait for; None while they do not wait."""
-        return self._paused or self._writer.trouble
+        return self._writer.trouble or self._open_breakers
+
+    @property
+    def _open_breakers(self) -> str | None:
+        topics = [topic for topic, breaker in self._breakers.items() if breaker.is_open]
+        if not topics:
+            return None
+        return (
+            f"the circuit breaker of {', '.join(topics)} is open: nearly every message is refused, so it is "
+            "read slowly until messages are accepted; the table dead_letters gives the reason"
+        )
+
+    def may_start(self, topic: str) -> bool:
+        """Whether a batch of this topic may start now; while its circuit breaker is open, one per pause."""
+        return self._breakers[topic].may_start()
 
     def classify(self, records: Sequence[Record]) -> list[Outcome]:
         """Turn records into classified documents and dead letters.
 
-        Raises StopRequested if the monitor stops first, and InferenceError if the classifier is broken.
+        Raises InferenceError if the classifier is broken.
         """
-        self._pause_while_unreadable()
         decoded = self._decoder.decode_batch(records, self._clock())
         self._metrics.batches.size.observe(len(decoded))
         documents = [item.document for item in decoded if isinstance(item, DecodedDocument)]
@@ -80,27 +91,37 @@ class Pipeline:
 
     def write(self, outcomes: Sequence[Outcome]) -> None:
         """Write outcomes to SQL.  Raises StopRequested if the monitor stops before the database is back."""
-        refused = sum(
-            isinstance(outcome, DeadLetter) and outcome.reason not in REFUSED_SENDERS for outcome in outcomes
-        )
-        accepted = sum(isinstance(outcome, ClassifiedDocument) for outcome in outcomes)
-        self._breaker.observe(accepted + refused, refused)
+        self._observe(outcomes)
         for result in self._writer.write(outcomes):
             self._metrics.count_batch(result, self._clock())
             _log_dead_letters(result.dead_letters)
 
-    def _pause_while_unreadable(self) -> None:
-        """While the circuit breaker is open, let one batch through per pause; the others stay in Kafka."""
-        with self._one_at_a_time:
-            if not self._breaker.is_open:
-                return
-            self._paused = (
-                "nearly every message is refused: one batch a minute is tried until most are accepted"
-            )
-            log.error("%s; the dead letters give the reason", self._paused)
-            if self._stopping.wait(self._breaker.pause_seconds):
-                raise StopRequested("stopped while messages cannot be read")
-            self._paused = None
+    def _observe(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell each topic's circuit breaker what was accepted and refused.
+
+        Tombstones say nothing about the messages, nor do heartbeats, which the monitor sends itself, nor
+        messages that were refused for who sent them.
+        """
+        accepted, refused = Counter[str](), Counter[str]()
+        for outcome in outcomes:
+            topic = outcome.position.partition.topic
+            if isinstance(outcome, DeadLetter):
+                refused[topic] += outcome.reason not in REFUSED_SENDERS
+            elif isinstance(outcome, ClassifiedDocument) and outcome.document.source != HEARTBEAT_SOURCE:
+                accepted[topic] += 1
+        for topic in accepted | refused:
+            breaker = self._breakers[topic]
+            was_open = breaker.is_open
+            breaker.observe(accepted[topic], refused[topic])
+            if breaker.is_open is not was_open:
+                self._show_breaker(topic, breaker)
+
+    def _show_breaker(self, topic: str, breaker: CircuitBreaker) -> None:
+        self._metrics.progress.breaker_open.labels(topic).set(int(breaker.is_open))
+        if breaker.is_open:
+            log.error("%s", self._open_breakers)
+        else:
+            log.info("the circuit breaker of %s is closed: its messages are accepted again", topic)
 
 
 def _log_dead_letters(dead_letters: Sequence[DeadLetter]) -> None:

@@ -69,7 +69,9 @@ class StreamSettings(BaseModel):
         0.9,
         gt=0,
         le=1,
-        description="if this share of the last 1,000 messages is refused, only one batch a minute is tried",
+        description="if this share of the last 1,000 messages of a topic is refused, its circuit breaker "
+        "opens: after each batch that is refused whole the topic pauses, at first for a second, in the end "
+        "for a minute. Lower it if a topic should slow down although some of its feeds can be read",
     )
     publish_predictions: bool = Field(True, description="also send every prediction to the predictions topic")
     mood_seconds: int = Field(

@@ -9,12 +9,12 @@ the offsets in SQL are authoritative, those in Kafka only say where to start rea
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
+from stream.bundle_queue import BundleQueue
 from stream.bundles import Bundle, Record, TopicPartition
 from stream.lag import LagTracker, PartitionProgress
 from stream.retry import StopRequested
@@ -28,6 +28,8 @@ Out = TypeVar("Out")
 DRAIN_SECONDS = 25.0
 LEAVE_SECONDS = 5.0
 OBSERVE_SECONDS = 2.0
+# How often to ask again whether a topic may start that may not start now.
+ASK_AGAIN_SECONDS = 0.2
 # One batch runs through the network; the other is decoded or waits for its turn.
 CLASSIFIED_AT_ONCE = 2
 
@@ -83,21 +85,21 @@ class Worker(Generic[T]):
         self,
         connect: Callable[[BundleReceiver], BundleSource],
         settings: StreamSettings,
+        queue: BundleQueue,
         classify: Callable[[Sequence[Record]], T],
         write: Callable[[T], None],
         on_stopping: Callable[[], object],
     ) -> None:
-        """`connect` creates the source, and is called in the running event loop.
+        """`connect` creates the source, and is called in the running event loop.  `queue` is empty.
 
         `classify` gets a batch and `write` gets its result, each in its own threads.  `on_stopping` is called
         after draining, or when the worker fails, and must end their waits.
         """
-        self._connect, self._settings = connect, settings
+        self._connect, self._settings, self._queue = connect, settings, queue
         self._classify, self._write, self._on_stopping = classify, write, on_stopping
         self._classify_threads = ThreadPoolExecutor(CLASSIFIED_AT_ONCE, "classify")
         self._write_thread = ThreadPoolExecutor(1, "write")
         self._slots = asyncio.Semaphore(CLASSIFIED_AT_ONCE + 1)
-        self._queue: deque[Bundle] = deque()
         # Set when bundles arrive, a batch was classified, or one failed.
         self._changed = asyncio.Event()
         self._has_room = asyncio.Event()
@@ -145,10 +147,11 @@ class Worker(Generic[T]):
             raise source.error
 
     async def receive(self, bundles: Sequence[Bundle]) -> None:
-        """Queue the bundles; returns once less than a batch waits."""
-        self._queue.extend(bundles)
+        """Queue the bundles; returns once less than a batch of their topics waits."""
+        self._queue.add(bundles)
         self._changed.set()
-        while self._is_full():
+        topics = {bundle.topic for bundle in bundles}
+        while any(self._queue.is_full(topic) for topic in topics):
             self._has_room.clear()
             await self._has_room.wait()
 
@@ -224,13 +227,17 @@ class Worker(Generic[T]):
             while not self._queue or self._draining.is_set():
                 await self._wait_for_change()
             deadline = time.monotonic() + self._settings.batch_seconds
-            while not self._is_full():
+            while not self._queue.is_full():
                 seconds_left = deadline - time.monotonic()
                 if seconds_left <= 0 and not self._being_classified:
                     break
                 await self._wait_for_change(seconds_left if seconds_left > 0 else None)
-            if not self._draining.is_set() and (batch := self._take_batch(source.generation)):
-                return batch
+            if not self._draining.is_set():
+                batch = self._queue.take_batch(source.generation)
+                self._has_room.set()
+                if batch:
+                    return batch
+                await self._wait_for_change(ASK_AGAIN_SECONDS)
 
     async def _wait_for_change(self, seconds: float | None = None) -> None:
         """Wait at most `seconds` for bundles or a classified batch.  Raises what a batch raised."""
@@ -242,31 +249,6 @@ class Worker(Generic[T]):
     def _raise_failure(self) -> None:
         if self._failed is not None:
             self._failed.result()
-
-    def _is_full(self) -> bool:
-        return (
-            sum(bundle.documents for bundle in self._queue) >= self._settings.batch_documents
-            or sum(bundle.bytes for bundle in self._queue) >= self._settings.batch_bytes
-        )
-
-    def _take_batch(self, generation: int) -> Sequence[Bundle]:
-        """Take from the queue what fits into one batch, in order.
-
-        Bundles from before a rebalance are dropped: the worker that owns their partition now fetches them.
-        """
-        batch: list[Bundle] = []
-        documents = size = 0
-        while self._queue:
-            bundle = self._queue[0]
-            if bundle.generation == generation:
-                documents, size = documents + bundle.documents, size + bundle.bytes
-                too_much = documents > self._settings.batch_documents or size > self._settings.batch_bytes
-                if batch and too_much:
-                    break
-                batch.append(bundle)
-            self._queue.popleft()
-        self._has_room.set()
-        return batch
 
     async def _drain(self, source: BundleSource) -> None:
         """Finish the batches in progress, start no other, and commit."""

@@ -42,6 +42,7 @@ from monitor.web.alert_pages import AlertPages
 from stream import offsets
 from stream.batch_writer import BatchWriter
 from stream.breaker import CircuitBreaker
+from stream.bundle_queue import BundleQueue
 from stream.codec import Codec
 from stream.decoder import Decoder
 from stream.domain.errors import BrokerError, StoreUnavailable
@@ -158,6 +159,7 @@ def assemble(
     worker = Worker(
         partial(FaustSource, settings.kafka, settings.stream),
         settings.stream,
+        BundleQueue(settings.stream, settings.kafka.news, pipeline.may_start),
         classify=pipeline.classify,
         write=pipeline.write,
         on_stopping=shutdown.request,
@@ -277,10 +279,9 @@ def _pipeline(base: Foundation) -> Pipeline:
         decoder=Decoder(Codec.from_settings(stream, base.heartbeats), kafka.kinds, base.incarnations),
         classify=base.classifier.classify,
         writer=writer,
-        breaker=CircuitBreaker(stream.dead_letter_share),
+        breakers={topic: CircuitBreaker(stream.dead_letter_share) for topic in kafka.kinds},
         metrics=base.stream_metrics,
         clock=utc_now,
-        stopping=base.shutdown.stopping,
     )
 
 

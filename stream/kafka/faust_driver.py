@@ -7,6 +7,7 @@ What it relies on, and why:
 - Raw bytes: Faust acknowledges what it cannot decode.
 - An acknowledgement after the SQL commit: the offsets in SQL are authoritative, those in Kafka only say
   where to start reading.
+- An agent for each topic: with one for both, the news would queue behind a backlog of comments.
 - Bundles: Faust spends more time on each message than all later stages together, so the messages that one
   fetch returns of a partition pass through it as one.
 """
@@ -17,7 +18,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import faust
-from aiokafka import ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT, StreamT
@@ -26,14 +27,19 @@ from mode import CrashingSupervisor
 
 from stream.bundles import Bundle, BundleFetcher, Record, TopicPartition, size_of
 from stream.domain.errors import BrokerError
+from stream.kafka import record_batches
 from stream.kafka.security import ssl_context
 from stream.kafka.settings import KafkaSettings
 from stream.lag import PartitionProgress
 from stream.settings import StreamSettings
 from stream.worker import BundleReceiver
 
-# Maximum number of bundles in Faust's queue.  It bounds small ones; `InFlightLimit` bounds large ones.
+# Maximum number of bundles of a topic that are fetched and not in SQL yet.
 MAX_QUEUED_BUNDLES = 512
+# Faust's own limit.  `InFlightLimit` comes first: a queue of Faust's that is full would block every topic.
+NEVER_REACHED = 1_000_000
+# How long to wait for messages of one topic while the other is paused.
+PAUSED_TOPIC_SECONDS = 0.05
 # Each take costs a round of the event loop: take up to this many bundles, or those that arrive within this
 # time.
 BUNDLES_PER_TAKE, TAKE_SECONDS = 32, 0.01
@@ -63,6 +69,36 @@ class BundleMessage(ConsumerMessage):  # type: ignore[misc]
         self.documents, self.bytes = size_of(records)
 
 
+class BundleThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """The thread with the Kafka client, except that what it fetches and unpacks is bounded."""
+
+    max_fetch_bytes: int
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_bytes = self.max_fetch_bytes
+        return consumer
+
+    async def _fetch_records(
+        self, consumer: AIOKafkaConsumer, active_partitions: set[TP], *args: Any, **kwargs: Any
+    ) -> dict[TP, Records]:
+        """Read the active partitions; of a topic that has an unpacked batch left over, that partition alone.
+
+        So of each topic at most one batch is unpacked.
+        """
+        record_batches.BUDGET.start_poll()
+        fetched = consumer._fetcher._records.items()
+        left_over = {
+            tp.topic: tp
+            for tp, result in fetched
+            if tp in active_partitions
+            and getattr(getattr(result, "_partition_records", None), "is_half_read", False)
+        }
+        partitions = {tp for tp in active_partitions if left_over.get(tp.topic, tp) == tp}
+        records: dict[TP, Records] = await super()._fetch_records(consumer, partitions, *args, **kwargs)
+        return records
+
+
 class BundleConsumer(driver.Consumer):  # type: ignore[misc]
     """Faust's consumer, except that it delivers bundles and commits what is in SQL.
 
@@ -72,14 +108,29 @@ class BundleConsumer(driver.Consumer):  # type: ignore[misc]
     fetcher: BundleFetcher
     written: dict[TP, int]
 
+    def _new_consumer_thread(self) -> BundleThread:
+        return BundleThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def verify_all_partitions_active(self) -> None:
+        """Do nothing: `monitor.runtime.tasks.watchdog` ends a worker that is stuck.
+
+        Faust measures from the start of the process.  So after every rebalance later than five minutes it
+        logs an error for each partition that was not fetched yet, although all is well.
+        """
+
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Any]]:
         """What one fetch returned, in parts that become bundles."""
         fetch = super()._getmany
+        if active_partitions is not None and len(active_partitions) < len(self.assignment()):
+            # A topic is paused.  It must not wait for messages of the other once it has room again.
+            timeout = min(timeout, PAUSED_TOPIC_SECONDS)
         return await self.fetcher(lambda: fetch(active_partitions, timeout))
 
     def _to_message(self, tp: TP, part: Records) -> BundleMessage:
         first = super()._to_message(tp, part[0])
-        return BundleMessage(first, [Record(r.topic, r.partition, r.offset, r.value) for r in part])
+        # A record batch that cannot be read is in `checksum`: see `stream.kafka.record_batches`.
+        records = [Record(r.topic, r.partition, r.offset, r.value, r.checksum) for r in part]
+        return BundleMessage(first, records)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Do nothing: Faust counts acks one by one and has to know which offsets have no message."""
@@ -98,13 +149,14 @@ class BundleTransport(driver.Transport):  # type: ignore[misc]
 
 
 class InFlightLimit:
-    """Bounds the bytes that were fetched and are not in SQL yet; Faust only bounds the number of messages.
+    """Bounds what was fetched of one topic and is not in SQL yet; Faust only bounds the number of messages.
 
-    Above `max_bytes` every partition that delivers more is paused, until half of that is written.
+    Above `max_bytes`, or MAX_QUEUED_BUNDLES, the topic is paused until half of that is written.  Each topic
+    has a limit of its own, so that a backlog of one never keeps the other from being read.
     """
 
-    def __init__(self, app: faust.App, max_bytes: int) -> None:
-        self._app, self._max_bytes = app, max_bytes
+    def __init__(self, app: faust.App, topic: str, max_bytes: int) -> None:
+        self._app, self._topic, self._max_bytes = app, topic, max_bytes
         self._sizes: dict[tuple[TP, int], int] = {}
         self._bytes = 0
         self._paused: set[TP] = set()
@@ -112,14 +164,17 @@ class InFlightLimit:
     def add(self, message: BundleMessage) -> None:
         self._sizes[message.tp, message.offset] = message.bytes
         self._bytes += message.bytes
-        if self._bytes > self._max_bytes:
-            self._paused.add(message.tp)
-            self._app.consumer.on_buffer_full(message.tp)
+        if self._bytes > self._max_bytes or len(self._sizes) > MAX_QUEUED_BUNDLES:
+            for tp in self._app.consumer.assignment():
+                if tp.topic == self._topic:
+                    self._paused.add(tp)
+                    self._app.consumer.on_buffer_full(tp)
 
     def remove(self, message: BundleMessage) -> None:
         """The message is in SQL."""
         self._bytes -= self._sizes.pop((message.tp, message.offset), 0)
-        if self._paused and self._bytes <= self._max_bytes // 2:
+        has_room = self._bytes <= self._max_bytes // 2 and len(self._sizes) <= MAX_QUEUED_BUNDLES // 2
+        if self._paused and has_room:
             for paused in self._paused:
                 self._app.consumer.on_buffer_drop(paused)
             self._paused.clear()
@@ -147,16 +202,20 @@ class FaustSource:
         # Faust creates this folder at its start, although nothing is stored in it.
         self._folder = tempfile.TemporaryDirectory(prefix="sentiment-monitor-")
         self._app = app = _build_app(kafka, stream, self._folder.name)
-        self._in_flight = InFlightLimit(app, stream.in_hand_bytes)
+        share = stream.in_hand_bytes // len(kafka.kinds)
+        self._in_flight = {topic: InFlightLimit(app, topic, share) for topic in kafka.kinds}
         self._count_incoming_bundles()
         # The transport creates the consumer, which keeps the `on_message` that it finds at that time.
         app.transport = BundleTransport(app.conf.broker_consumer, app, loop=app.loop)
         app.consumer.fetcher, app.consumer.written = BundleFetcher(stream), self._written
+        app.consumer._thread.max_fetch_bytes = kafka.max_fetch_bytes
+        record_batches.install(kafka.max_batch_bytes)
         app.on_partitions_assigned.connect(self._on_assigned)
-        channel = app.topic(
-            *kafka.kinds, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
-        )
-        app.agent(channel, name="documents", concurrency=1)(self.deliver)
+        for topic in kafka.kinds:
+            channel = app.topic(
+                topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+            )
+            app.agent(channel, name=topic, concurrency=1)(self.deliver)
 
     def _count_incoming_bundles(self) -> None:
         """Faust's own sensors see a message only when it leaves the queue, where most of them wait."""
@@ -164,7 +223,7 @@ class FaustSource:
 
         async def on_message(message: BundleMessage) -> None:
             self._written.setdefault(message.tp, message.offset)
-            self._in_flight.add(message)
+            self._in_flight[message.topic].add(message)
             await forward(message)
 
         self._app.topics.on_message = on_message
@@ -187,7 +246,7 @@ class FaustSource:
         await self._app._crashed.wait()
 
     async def deliver(self, stream: StreamT[bytes]) -> None:
-        """The agent: hand every bundle to the worker, which acknowledges it later."""
+        """The agent of a topic: hand every bundle to the worker, which acknowledges it later."""
         async for events in stream.noack_take(BUNDLES_PER_TAKE, within=TAKE_SECONDS):
             await self._receiver.receive([_bundle(stream, event) for event in events])
 
@@ -197,7 +256,7 @@ class FaustSource:
         await receipt.stream.ack(receipt.event)
         message = receipt.event.message
         self._written[message.tp] = bundle.end
-        self._in_flight.remove(message)
+        self._in_flight[message.topic].remove(message)
 
     async def commit(self) -> None:
         """Commit to Kafka what is in SQL."""
@@ -255,7 +314,8 @@ class FaustSource:
 
     async def _on_assigned(self, _app: object, assigned: Iterable[TP], **_: object) -> None:
         self._written.clear()
-        self._in_flight.clear()
+        for limit in self._in_flight.values():
+            limit.clear()
         self._receiver.partitions_assigned([(tp.topic, tp.partition) for tp in assigned])
 
 
@@ -285,8 +345,11 @@ def _build_app(kafka: KafkaSettings, stream: StreamSettings, folder: str) -> fau
         agent_supervisor=CrashingSupervisor,
         processing_guarantee="at_least_once",
         stream_wait_empty=False,
-        stream_buffer_maxsize=MAX_QUEUED_BUNDLES,
+        stream_buffer_maxsize=NEVER_REACHED,
         consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=kafka.max_partition_fetch_bytes,
+        # `stream.kafka.record_batches` checks them: a damaged batch must not end the process.
+        broker_check_crcs=False,
         broker_commit_interval=1.0,
         broker_max_poll_records=min(2000, 2 * stream.batch_documents),
         # The database may be down for hours: the watchdog, not the broker, ends a stuck worker.

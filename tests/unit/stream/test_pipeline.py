@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,8 +18,16 @@ from stream.bundles import Record
 from stream.codec import Codec
 from stream.decoder import Decoder
 from stream.domain.documents import Kind, Prediction
-from stream.domain.errors import InferenceError, StoreRefused, StoreUnavailable
-from stream.domain.records import Batch, ClassifiedDocument, Classify, DeadLetter, Outbound, WriteResult
+from stream.domain.errors import DeadLetterReason, InferenceError, StoreRefused, StoreUnavailable
+from stream.domain.records import (
+    Batch,
+    ClassifiedDocument,
+    Classify,
+    DeadLetter,
+    Outbound,
+    RefusedBatch,
+    WriteResult,
+)
 from stream.kafka.settings import KafkaSettings
 from stream.metrics import StreamMetrics
 from stream.outbound import BatchOutbound
@@ -104,15 +111,14 @@ class Rig:
         self.pipeline = Pipeline(
             decoder=Decoder(
                 codec or Codec(timedelta(minutes=5), 10_000, documents),
-                {"news": Kind.NEWS},
-                {"news": "c/t"},
+                {"news": Kind.NEWS, "comments": Kind.COMMENT},
+                {"news": "c/t", "comments": "c/u"},
             ),
             classify=self._classify,
             writer=writer,
-            breaker=CircuitBreaker(0.9, window=20, pause_seconds=0.2),
+            breakers={"news": CircuitBreaker(0.9, window=20), "comments": CircuitBreaker(0.9, window=20)},
             metrics=metrics,
             clock=lambda: NOW,
-            stopping=self.stopping,
         )
 
     def process(self, records: Sequence[Record]) -> None:
@@ -152,9 +158,8 @@ def test_senders_that_are_refused_do_not_slow_down_the_others(tmp_path: Path) ->
     forged = [record(100 + i, source="monitor-heartbeat") for i in range(60)]
     rig.process(foreign + forged)
     assert rig.pipeline.trouble is None
-    started = time.monotonic()
+    assert rig.pipeline.may_start("news")
     rig.process([record(200, source="wire")])
-    assert time.monotonic() - started < 0.2, "the circuit breaker pauses for 0.2 s"
     assert rig.ids() == ["200"]
     assert Counter(rig.reasons()) == {"source_not_allowed": 60, "forged_heartbeat": 60}
     counted = rig.registry.get_sample_value
@@ -407,16 +412,33 @@ def test_tombstones_are_skipped_and_counted_apart(rig: Rig) -> None:
     assert rig.pipeline.trouble is None
 
 
-def test_tombstones_neither_open_nor_close_the_circuit_breaker(tmp_path: Path) -> None:
-    stopping = RecordingEvent()
-    rig = Rig(tmp_path, stopping=stopping)
+def open_breakers(rig: Rig) -> dict[str, float | None]:
+    """The gauge of each topic's circuit breaker."""
+    name = "sentiment_circuit_breaker_open"
+    return {
+        topic: rig.registry.get_sample_value(name, {"kafka_topic": topic}) for topic in ("news", "comments")
+    }
+
+
+def bad(first: int, count: int) -> list[Record]:
+    return [record(offset, value=b"not JSON") for offset in range(first, first + count)]
+
+
+def test_tombstones_neither_open_nor_close_the_circuit_breaker(rig: Rig) -> None:
     rig.process([Record("news", 0, offset, None) for offset in range(100)])
-    rig.process([record(offset) for offset in range(100, 105)])
-    assert stopping.seconds == []
-    rig.process([record(offset, value=b"not JSON") for offset in range(105, 195)])
-    rig.process([Record("news", 0, offset, None) for offset in range(195, 295)])
-    rig.process([record(295)])
-    assert stopping.seconds == [0.2, 0.2], "a batch of tombstones says nothing about the messages"
+    assert open_breakers(rig) == {"news": 0, "comments": 0}
+    rig.process(bad(100, 90))
+    rig.process([Record("news", 0, offset, None) for offset in range(190, 290)])
+    assert open_breakers(rig) == {"news": 1, "comments": 0}, "tombstones say nothing about the messages"
+    rig.process([record(290)])
+    assert open_breakers(rig) == {"news": 0, "comments": 0}
+
+
+def test_heartbeats_do_not_keep_the_circuit_breaker_closed(rig: Rig) -> None:
+    body = b'{"id": "h", "source": "monitor-heartbeat", "text": "-", "published_at": "2026-03-01T11:00:00Z"}'
+    heartbeats = [record(offset, value=body) for offset in range(100, 120)]
+    rig.process([*bad(0, 30), *heartbeats])
+    assert open_breakers(rig)["news"] == 1 and not rig.pipeline.may_start("news")
 
 
 def test_an_unexpected_error_is_not_swallowed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -428,36 +450,31 @@ def test_an_unexpected_error_is_not_swallowed(rig: Rig, monkeypatch: pytest.Monk
         rig.process([record(0)])
 
 
-class RecordingEvent(threading.Event):
-    """Records how long callers want to wait, and never makes them wait."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds: list[float | None] = []
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self.seconds.append(timeout)
-        return self.is_set()
-
-
-def test_an_unreadable_stream_is_retried_slowly_and_resumes_when_messages_are_readable(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_an_open_circuit_breaker_is_seen_and_closes_when_messages_are_accepted(
+    rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stopping = RecordingEvent()
-    rig = Rig(tmp_path, stopping=stopping)
-    bad = [record(i, value=b"not JSON") for i in range(30)]
-    rig.process(bad[:10])
-    rig.process(bad[10:20])
-    assert stopping.seconds == []
-    rig.process(bad[20:25])
-    assert stopping.seconds == [0.2] and "nearly every message is refused" in caplog.text
-    assert rig.pipeline.trouble is None
-    rig.process([record(i) for i in range(30, 40)])  # the last batch that has to wait: it is readable
-    rig.process([record(i) for i in range(40, 50)])
-    assert stopping.seconds == [0.2, 0.2]
-    assert len(rig.ids()) == 20
+    caplog.set_level(logging.INFO)
+    rig.process(bad(0, 10))
+    assert rig.pipeline.trouble is None and rig.pipeline.may_start("news")
+    rig.process(bad(10, 20))
+    assert open_breakers(rig) == {"news": 1, "comments": 0}
+    assert "the circuit breaker of news is open" in (rig.pipeline.trouble or "")
+    assert not rig.pipeline.may_start("news") and rig.pipeline.may_start("comments")
+    rig.process(bad(30, 20))
+    assert caplog.text.count("is open") == 1, "one line, however many batches"
+    rig.process([record(i) for i in range(50, 60)])
+    assert open_breakers(rig) == {"news": 0, "comments": 0} and rig.pipeline.trouble is None
+    assert "the circuit breaker of news is closed" in caplog.text
 
-    rig.process([record(i, value=b"") for i in range(50, 80)])
-    stopping.set()
-    with pytest.raises(StopRequested):
-        rig.process([record(80)])
+
+def test_a_refused_record_batch_is_one_dead_letter_that_moves_the_offset_past_it(rig: Rig) -> None:
+    reason = DeadLetterReason.BATCH_TOO_LARGE
+    refused = RefusedBatch(1, 50, reason, "9 bytes of zstd unpack to more than 5")
+    rig.process([record(0), Record("news", 0, 50, None, refused), record(51)])
+    assert rig.ids() == ["0", "51"] and dead_letters(rig) == [(50, 0, "batch_too_large")]
+    assert next_offsets(rig.store, "c/t") == {("news", 0): 52}
+    assert rig.registry.get_sample_value("sentiment_missing_offsets_total") == 0
+    with database.reading(rig.store.engine) as connection:
+        detail = connection.scalar(select(schema.dead_letters.c.detail)) or ""
+    for words in ("news[0], offsets 1 to 50", "zstd", "kafka.max_batch_bytes", "monitor replay --from"):
+        assert words in detail

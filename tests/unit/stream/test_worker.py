@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stream import worker as worker_module
+from stream.bundle_queue import BundleQueue
 from stream.bundles import Bundle, Record, TopicPartition
 from stream.domain.errors import BrokerError
 from stream.lag import PartitionProgress
@@ -84,9 +85,15 @@ class Rig:
         self.written: list[list[int]] = []
         self.stop = asyncio.Event()
         self.stopping = False
+        self.held = set[str]()
         stream_settings = StreamSettings(**{"batch_documents": 1, "batch_seconds": 0.01} | settings)
         self.worker = Worker[list[int]](
-            self._connect, stream_settings, self._classify, self._write, self._on_stopping
+            self._connect,
+            stream_settings,
+            BundleQueue(stream_settings, "news", lambda topic: topic not in self.held),
+            self._classify,
+            self._write,
+            self._on_stopping,
         )
 
     def _connect(self, receiver: BundleReceiver) -> ScriptedSource:
@@ -317,6 +324,46 @@ def test_a_source_that_can_no_longer_deliver_ends_the_worker(monkeypatch: pytest
         rig.source.refusal = BrokerError("the agent ended")
         with pytest.raises(BrokerError, match="the agent ended"):
             await running
+
+    finish(run())
+
+
+def comments(offset: int) -> Bundle:
+    return Bundle([Record("comments", 0, offset, b"")], 1, 0, GENERATION)
+
+
+def test_news_does_not_wait_for_a_backlog_of_comments() -> None:
+    may_write = threading.Event()
+
+    async def run() -> None:
+        rig = Rig([comments(offset) for offset in range(100, 160)], write=lambda _: may_write.wait(10))
+        running = asyncio.create_task(rig.run_until(lambda: len(rig.written) == 62))
+        while len(rig.classified) < 3:
+            await asyncio.sleep(0.005)
+        await rig.worker.receive([])  # the source of comments is held back; that of news is not
+        news = asyncio.create_task(rig.worker.receive([bundle(1), bundle(2)]))
+        await asyncio.sleep(0.02)
+        may_write.set()
+        await running
+        await news
+        assert {rig.written.index([1]), rig.written.index([2])} == {3, 4}
+        assert [offset for (offset,) in rig.written if offset >= 100] == list(range(100, 160))
+
+    finish(run())
+
+
+def test_a_topic_that_may_not_start_does_not_hold_the_other() -> None:
+    async def run() -> None:
+        rig = Rig([comments(100), bundle(1), comments(101), bundle(2)])
+        rig.held.add("comments")
+        running = asyncio.create_task(rig.run_until(lambda: len(rig.written) == 4))
+        while len(rig.written) < 2:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
+        assert rig.written == [[1], [2]]
+        rig.held.clear()
+        await running
+        assert rig.written[2:] == [[100], [101]]
 
     finish(run())
 
