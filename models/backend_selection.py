@@ -1,48 +1,49 @@
 """Selects the fastest backend and number type that give the right labels on this machine.
 
-Every candidate classifies the same texts, made from the canaries of the model.  Candidates whose labels
-differ from those of plain torch in float32 are refused; the fastest of the others is selected.  The result
-is cached in a file, so that only the first start measures.
+Candidates classify the same texts, every one of them through the network.  Those whose labels differ from
+those of plain torch in float32 are refused.  The others meet one after another: each runs in turns with the
+fastest one so far, so that a busy moment slows both, and no more than two are in memory.  The choice is
+cached in a file (models/backend_cache.py), so that only the first start measures.
 """
 
 import itertools
 import logging
-import platform
+import random
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-import msgspec
 import torch
 
-from models.backends.device import compute_device, compute_dtype
+from models.backend_cache import Choice, ChoiceCache
+from models.backends.device import bfloat16_speedup, compute_device, compute_dtype
 from models.backends.native import encoders
 from models.backends.onnx import ENCODER, EXPORTED
 from models.errors import ModelError
 from models.inference.engine import Engine
 from models.network import artifact
 from models.network.registry import resolve
-from models.settings import ModelSettings, user_cache
+from models.settings import ModelSettings
 from stream.domain.documents import Prediction
 
 log = logging.getLogger(__name__)
 
-ROUNDS = 4
+# Rounds in which two candidates take turns.
+ROUNDS = 3
 # A later candidate must be this many times as fast as an earlier one, so that a busy moment does not decide.
 CLEARLY_FASTER = 1.1
+# A candidate this many times as slow after the first round gets no further ones.
+HOPELESS = 2.0
+# bfloat16 is no candidate on a CPU where a matrix product is slower in it by this much: on some it takes
+# minutes.
+WORTH_TRYING = 0.8
+# A pass of plain torch over the sample takes about so long, if that is this number of texts at least.
+PASS_SECONDS, FEWEST_TEXTS = 0.5, 16
 # A label may differ if its probability in full precision is within this of the largest.
 TIE = 0.05
-
-
-class Choice(msgspec.Struct, frozen=True):
-    """The selected backend and number type, and texts a second of each candidate.
-
-    A candidate that was refused or that cannot run here has a rate of 0.
-    """
-
-    backend: str
-    dtype: str
-    tried: dict[str, float]
+# Texts and words of texts for a part without canaries.
+RANDOM_TEXTS, RANDOM_WORDS = 64, (8, 40)
 
 
 def select_backend(settings: ModelSettings, cache: Path | None = None) -> ModelSettings:
@@ -51,13 +52,16 @@ def select_backend(settings: ModelSettings, cache: Path | None = None) -> ModelS
     Measures all candidates unless the cache has a choice for this model and machine.  `cache` is a folder;
     None is the user's own.
     """
-    cached = cached_backend(settings, cache)
-    if cached.backend != "auto":
-        return cached
-    choice = measure(settings)
-    _write_cache(_cache_file(settings, cache), choice)
-    rates = ", ".join(f"{name} {rate:.0f}" for name, rate in choice.tried.items())
-    log.info("the model runs as %s %s; texts a second: %s", choice.backend, choice.dtype, rates)
+    if settings.backend != "auto":
+        return settings
+    stored = ChoiceCache(settings, cache)
+    choice, how = stored.read(candidates(settings)), "as measured before"
+    if choice is None:
+        choice, how = measure(settings), "measured now"
+        stored.write(choice)
+    log.info(
+        "the model runs as %s %s; texts a second, %s: %s", choice.backend, choice.dtype, how, choice.figures
+    )
     return _with(settings, choice)
 
 
@@ -65,76 +69,159 @@ def cached_backend(settings: ModelSettings, cache: Path | None = None) -> ModelS
     """Like `select_backend`, for short commands: "auto" stays if there is no choice in the cache."""
     if settings.backend != "auto":
         return settings
-    choice = _read_cache(_cache_file(settings, cache))
+    choice = ChoiceCache(settings, cache).read(candidates(settings))
     return settings if choice is None else _with(settings, choice)
 
 
 def measure(settings: ModelSettings) -> Choice:
     """Measure all candidates.  Raises ModelError if none gives the labels of plain torch."""
-    reference = Engine.load(settings.model_copy(update={"backend": "torch", "dtype": "float32"}))
-    texts, languages = sample(reference)
-    expected = reference.classify(texts, languages)
+    trial = Trial.prepare(settings)
+    if not trial.is_labelled:
+        log.warning("the model has no canaries to measure with, so it runs in plain torch")
+        return Choice("torch", "float32", {})
     rates = dict.fromkeys(candidates(settings), 0.0)
-    accepted: dict[tuple[str, str], Engine] = {}
+    best: Contender | None = None
     for backend, dtype in rates:
-        engine = _load_candidate(settings, backend, dtype)
-        if engine is None:
+        if backend == "torch" and rates.get(("packed", dtype)):
+            continue  # it makes the same steps, with padding
+        challenger = trial.contender(settings, backend, dtype)
+        if challenger is None:
             continue
-        if all(map(same_labels, expected, engine.classify(texts, languages))):
-            accepted[backend, dtype] = engine
-        else:
-            log.warning("%s %s is not used: its labels differ from full precision's", backend, dtype)
-    if not accepted:
+        best = challenger if best is None else faster(best, challenger)
+        for contender in (best, challenger):
+            rates[contender.name] = contender.rate
+    if best is None:
         raise ModelError(
             "no backend gives the model's own labels on this machine: set models.backend to torch"
         )
+    return Choice(*best.name, {" ".join(name): round(rate, 1) for name, rate in rates.items()})
+
+
+@dataclass
+class Contender:
+    """A candidate that gives the right labels, and the highest rate of its passes over the texts."""
+
+    name: tuple[str, str]
+    engine: Engine
+    trial: "Trial"
+    rate: float = 0.0
+
+    def run(self) -> None:
+        started = time.perf_counter()
+        self.engine.classify(self.trial.texts, self.trial.languages)
+        self.rate = max(self.rate, len(self.trial.texts) / (time.perf_counter() - started))
+
+
+def faster(best: Contender, challenger: Contender) -> Contender:
+    """Time both in turns; the challenger must be clearly faster."""
     for _ in range(ROUNDS):
-        for name, engine in accepted.items():
-            rates[name] = max(rates[name], _texts_per_second(engine, texts, languages))
-    best = next(iter(accepted))
-    for name in accepted:
-        best = name if rates[name] > rates[best] * CLEARLY_FASTER else best
-    return Choice(*best, {" ".join(name): rate for name, rate in rates.items()})
+        for contender in (challenger, best):
+            contender.run()
+        if challenger.rate * HOPELESS < best.rate:
+            break
+    return challenger if challenger.rate > best.rate * CLEARLY_FASTER else best
 
 
-def _load_candidate(settings: ModelSettings, backend: str, dtype: str) -> Engine | None:
-    """None if the candidate cannot run here."""
-    try:
-        return Engine.load(settings.model_copy(update={"backend": backend, "dtype": dtype}))
-    except ModelError as error:
-        log.info("%s %s cannot run here: %s", backend, dtype, error)
-        return None
+@dataclass(frozen=True)
+class Trial:
+    """The texts that every candidate classifies, and what plain torch in float32 predicts for them."""
+
+    texts: list[str]
+    languages: list[str]
+    expected: list[Prediction]
+
+    @classmethod
+    def prepare(cls, settings: ModelSettings) -> Self:
+        """Take as many texts as plain torch classifies in PASS_SECONDS."""
+        reference = _load(settings, "torch", "float32")
+        texts, languages = sample(reference)
+        first = texts[:FEWEST_TEXTS], languages[:FEWEST_TEXTS]
+        reference.classify(*first)  # prepares the products
+        started = time.perf_counter()
+        reference.classify(*first)
+        in_time = int(FEWEST_TEXTS * PASS_SECONDS / (time.perf_counter() - started))
+        count = max(FEWEST_TEXTS, in_time)
+        texts, languages = texts[:count], languages[:count]
+        return cls(texts, languages, reference.classify(texts, languages))
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the model gives any of the texts a label."""
+        return any(prediction.sentiment for prediction in self.expected)
+
+    def contender(self, settings: ModelSettings, backend: str, dtype: str) -> Contender | None:
+        """None, with a line in the log, if the candidate cannot run here or gives other labels."""
+        try:
+            engine = _load(settings, backend, dtype)
+        except ModelError as error:
+            log.info("%s %s cannot run here: %s", backend, dtype, error)
+            return None
+        predictions = engine.classify(self.texts, self.languages)
+        if not all(map(same_labels, self.expected, predictions)):
+            log.warning("%s %s is not used: its labels differ from full precision's", backend, dtype)
+            return None
+        contender = Contender((backend, dtype), engine, self)
+        contender.run()
+        return contender
+
+
+def _load(settings: ModelSettings, backend: str, dtype: str) -> Engine:
+    """Without the cache of repeated texts, which would answer from the second pass on."""
+    tried = {"backend": backend, "dtype": dtype, "remembered_texts": 0}
+    return Engine.load(settings.model_copy(update=tried))
 
 
 def candidates(settings: ModelSettings) -> list[tuple[str, str]]:
     """The pairs (backend, number type) that this machine may run, the likely fastest first."""
     device = compute_device(settings.device)
-    dtype = str(compute_dtype(settings.dtype, device)).removeprefix("torch.")
-    on_cpu, any_dtype = device.type == "cpu", settings.dtype == "auto"
+    on_cpu, dtypes = device.type == "cpu", _dtypes(settings, device)
     pairs = []
-    if on_cpu and dtype == "bfloat16" and encoders.library("amx"):
-        pairs.append(("amx", dtype))
-    if on_cpu and any_dtype and encoders.library("int8"):
+    if on_cpu and settings.dtype in ("auto", "bfloat16") and encoders.library("amx"):
+        pairs.append(("amx", "bfloat16"))
+    if on_cpu and settings.dtype == "auto" and encoders.library("int8"):
         pairs.append(("int8", "float32"))
-    pairs += [("packed", dtype), ("torch", dtype)]
-    if on_cpu and any_dtype and dtype == "float32" and torch.cpu._is_avx512_bf16_supported():
-        pairs.append(("packed", "bfloat16"))
-    folder = resolve(settings.weights)
-    exported = all((folder / part.folder / ENCODER).is_file() for part in artifact.read_info(folder).parts)
-    if on_cpu and exported:
+    pairs += [(backend, dtype) for backend in ("packed", "torch") for dtype in dtypes]
+    if on_cpu and settings.dtype in ("auto", "float32") and _is_exported(settings):
         pairs += [(backend, "float32") for backend in EXPORTED]
     return pairs
 
 
+def _dtypes(settings: ModelSettings, device: torch.device) -> list[str]:
+    """The number types to try in torch, the likely faster first."""
+    likely = str(compute_dtype(settings.dtype, device)).removeprefix("torch.")
+    if settings.dtype != "auto" or device.type != "cpu" or bfloat16_speedup() < WORTH_TRYING:
+        return [likely]
+    return sorted(("float32", "bfloat16"), key=lambda dtype: dtype != likely)
+
+
+def _is_exported(settings: ModelSettings) -> bool:
+    folder = resolve(settings.weights)
+    return all((folder / part.folder / ENCODER).is_file() for part in artifact.read_info(folder).parts)
+
+
 def sample(engine: Engine) -> tuple[list[str], list[str]]:
-    """Short and longer texts of each part, canaries and pairs of them, and their languages."""
-    texts, languages = [], []
+    """Short and longer texts of all parts in random order, and their languages.
+
+    They are the canaries and pairs of them; random words for a part without canaries.
+    """
+    texts: dict[str, str] = {}
     for part in engine.info.parts:
         canaries = [canary.text for canary in part.canaries]
         pairs = [f"{a} {b}" for a, b in itertools.permutations(canaries, 2)]
-        texts += canaries + pairs
-        languages += [part.languages[0]] * (len(canaries) + len(pairs))
-    return texts, languages
+        own = canaries + pairs or _random_texts(engine, part.languages[0])
+        texts |= dict.fromkeys(own, part.languages[0])
+    shuffled = random.Random(1).sample(list(texts.items()), len(texts))
+    return [text for text, _ in shuffled], [language for _, language in shuffled]
+
+
+def _random_texts(engine: Engine, language: str) -> list[str]:
+    """Texts of random words of the vocabulary."""
+    tokenizer, rng = engine.tokenizer.part(language).network.tokenizer, random.Random(1)
+    size = tokenizer.get_vocab_size()
+    return [
+        tokenizer.decode([rng.randrange(size) for _ in range(rng.randint(*RANDOM_WORDS))])
+        for _ in range(RANDOM_TEXTS)
+    ]
 
 
 def same_labels(expected: Prediction, actual: Prediction) -> bool:
@@ -145,44 +232,5 @@ def same_labels(expected: Prediction, actual: Prediction) -> bool:
     )
 
 
-def _texts_per_second(engine: Engine, texts: Sequence[str], languages: Sequence[str]) -> float:
-    started = time.perf_counter()
-    engine.classify(texts, languages)
-    return len(texts) / (time.perf_counter() - started)
-
-
-def _machine(settings: ModelSettings) -> str:
-    """What the choice depends on besides the model, as part of a file name."""
-    device = compute_device(settings.device)
-    name = torch.cuda.get_device_name() if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    threads = settings.threads or torch.get_num_threads()
-    tried = "+".join(f"{backend}.{dtype}" for backend, dtype in candidates(settings))
-    return f"{platform.machine()}-{name}-{threads}-{tried}-{torch.__version__}"
-
-
 def _with(settings: ModelSettings, choice: Choice) -> ModelSettings:
     return settings.model_copy(update={"backend": choice.backend, "dtype": choice.dtype})
-
-
-def _cache_file(settings: ModelSettings, cache: Path | None) -> Path:
-    version = artifact.read_info(resolve(settings.weights)).version
-    name = f"{version}-{_machine(settings)}".replace("/", "_").replace(" ", "_")
-    return (cache or user_cache()) / f"{name}.json"
-
-
-def _read_cache(path: Path) -> Choice | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Choice)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.MsgspecError) as error:
-        log.warning("%s cannot be read, so the backends are measured again: %s", path, error)
-        return None
-
-
-def _write_cache(path: Path, choice: Choice) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(msgspec.json.encode(choice))
-    except OSError as error:
-        log.info("the selected backend cannot be cached, so the next start measures again: %s", error)

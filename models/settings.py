@@ -35,15 +35,17 @@ class ModelSettings(BaseModel):
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="auto uses bfloat16 where the hardware is fast at it (GPUs, AMX), else float32",
+        description="auto uses bfloat16 on GPUs since Ampere, and on a CPU that a short measurement shows to "
+        "be faster in it; else float32",
     )
     backend: Literal["auto", "amx", "int8", "packed", "torch", "onnxruntime", "openvino"] = Field(
         "auto",
         description="what runs the encoder: amx (the matrix unit of Intel's server CPUs), int8 (8-bit "
         "integers on CPUs with AVX-512), packed (torch without padding), torch, or, on a CPU "
         "after `monitor models export`, onnxruntime or openvino. amx, int8 and packed are for "
-        "BERT and RoBERTa; other encoders run as torch. auto measures all of them at the first "
-        "start and uses the fastest whose labels equal those of full precision",
+        "BERT and RoBERTa; other encoders run as torch. auto measures all that this machine can run at "
+        "the first start, in about three seconds, and uses the fastest whose labels equal those of full "
+        "precision",
     )
     threads: int = Field(0, ge=0, le=256, description="number of CPU threads of the classifier; 0: all cores")
     max_batch_tokens: int = Field(

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.attention.varlen import varlen_attn
 
 # Few widths: for each new shape of a matrix product the CPU's library prepares for ten milliseconds.
 ROW_WIDTHS = (64, 128, 256, 512)
@@ -26,7 +25,7 @@ ROW_WIDTHS = (64, 128, 256, 512)
 ROW_COUNTS = sorted({base << shift for shift in range(15) for base in range(8, 16)} | set(range(1, 8)))
 # From queries, keys and values [slots, 3 x hidden] the context [slots, hidden].
 Attend = Callable[[Tensor], Tensor]
-SUPPORTED = ("BertModel", "RobertaModel", "XLMRobertaModel")
+SUPPORTED = ("BertLikeEncoder", "BertModel", "RobertaModel", "XLMRobertaModel")
 
 
 def round_up(count: int) -> int:
@@ -216,6 +215,9 @@ def _attend_unpadded(projected: Tensor, bounds: Tensor, longest: int, heads: int
 
     bounds int32 [texts + 1] are the slots where texts start and end; `longest` is the longest text in tokens.
     """
+    # Importing it loads torch's compiler: a second and 150 MB that only a GPU needs.
+    from torch.nn.attention.varlen import varlen_attn
+
     query, key, value = projected.view(projected.shape[0], 3, heads, -1).unbind(1)
     context: Any = varlen_attn(query, key, value, bounds, bounds, longest, longest)
     unpadded: Tensor = context.reshape(projected.shape[0], -1)
@@ -293,4 +295,4 @@ def _norm(norm: nn.LayerNorm, convert: Callable[[Tensor], Tensor]) -> Callable[[
 
 def is_gelu(activation: Any) -> bool:
     """Whether it is exact GELU as in BERT, without an approximation."""
-    return type(activation).__name__ == "GELUActivation" and activation.act is functional.gelu
+    return getattr(activation, "act", activation) is functional.gelu

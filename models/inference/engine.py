@@ -81,7 +81,6 @@ class Engine:
         Raises WeightsError if the folder cannot be used or a canary fails, ModelError if this machine does
         not support the backend.
         """
-        artifact.quiet_libraries()
         heap.tune()
         language.load()
         engine = cls(artifact.load(resolve(settings.weights)), settings, metrics)

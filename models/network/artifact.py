@@ -27,11 +27,9 @@ from torch import Tensor
 
 from models.errors import WeightsError
 from models.network.classifier import AttentionClassifier
+from models.network.encoder import BertLikeEncoder, without_values
 from models.network.network import Network
 from models.network.profile import Profile
-
-os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-from transformers import AutoConfig, AutoModel
 
 WEIGHTS = "model.safetensors"
 SCALE = ".scale"
@@ -138,14 +136,20 @@ def save_info(folder: Path, info: ModelInfo) -> ModelInfo:
     return info
 
 
-def load(folder: Path) -> LoadedModel:
-    """Read a folder that training wrote.  Raises WeightsError with what is wrong and what to do."""
+def load(folder: Path, hugging_face: bool = False) -> LoadedModel:
+    """Read a folder that training wrote.  Raises WeightsError with what is wrong and what to do.
+
+    With `hugging_face` the encoders are classes of transformers, for training and comparison; otherwise only
+    those are that BertLikeEncoder does not compute.
+    """
     info = read_info(folder)
-    return LoadedModel(info, tuple(load_part(folder, part, info.labels) for part in info.parts))
+    return LoadedModel(info, tuple(load_part(folder, part, info.labels, hugging_face) for part in info.parts))
 
 
-def load_part(folder: Path, part: PartInfo, labels: Mapping[str, tuple[str, ...]]) -> Part:
-    """Read one part of the model in `folder`.  Raises WeightsError."""
+def load_part(
+    folder: Path, part: PartInfo, labels: Mapping[str, tuple[str, ...]], hugging_face: bool = False
+) -> Part:
+    """Read one part of the model in `folder`, as `load` does.  Raises WeightsError."""
     part_folder = folder / part.folder
     path = part_folder / WEIGHTS
     if not path.is_file():
@@ -156,16 +160,28 @@ def load_part(folder: Path, part: PartInfo, labels: Mapping[str, tuple[str, ...]
             "restore the file (git checkout, or copy the folder again) or train it again"
         )
     try:
-        config = AutoConfig.from_pretrained(part_folder, trust_remote_code=False)
-        encoder = drop_pooler(AutoModel.from_config(config, trust_remote_code=False))
-        classifier = AttentionClassifier(encoder, config.hidden_size, labels, part.pooling)
-        classifier.load_state_dict(unpack(load_file(path)))
+        encoder: Any = None if hugging_face else BertLikeEncoder.from_folder(part_folder)
+        if encoder is None:
+            encoder = _hugging_face_encoder(part_folder)
+        with without_values():
+            classifier = AttentionClassifier(encoder, encoder.config.hidden_size, labels, part.pooling)
+        # The values become the parameters themselves, without a copy.
+        classifier.load_state_dict(unpack(load_file(path)), assign=True)
         tokenizer = Tokenizer.from_file(str(part_folder / "tokenizer.json"))
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise WeightsError(f"{part_folder} cannot be loaded: {error}") from error
     except Exception as error:  # tokenizers raises plain Exception
         raise WeightsError(f"{part_folder / 'tokenizer.json'} cannot be read: {error}") from error
-    return Part(part, Network(classifier.eval(), tokenizer, config.pad_token_id or 0, labels))
+    return Part(part, Network(classifier.eval(), tokenizer, encoder.config.pad_token_id or 0, labels))
+
+
+def _hugging_face_encoder(folder: Path) -> Any:
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    from transformers import AutoConfig, AutoModel
+
+    _quiet_libraries()
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    return drop_pooler(AutoModel.from_config(config, trust_remote_code=False))
 
 
 def pack(state: Mapping[str, Tensor], large: int = LARGE) -> dict[str, Tensor]:
@@ -184,7 +200,7 @@ def pack(state: Mapping[str, Tensor], large: int = LARGE) -> dict[str, Tensor]:
 def unpack(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of `pack`, in float32."""
     return {
-        key: value.float() * packed[key + SCALE][:, None] if key + SCALE in packed else value
+        key: value.float().mul_(packed[key + SCALE][:, None]) if key + SCALE in packed else value
         for key, value in packed.items()
         if not key.endswith(SCALE)
     }
@@ -197,7 +213,7 @@ def drop_pooler(encoder: Any) -> Any:
     return encoder
 
 
-def quiet_libraries() -> None:
+def _quiet_libraries() -> None:
     """Switch off the progress bars and log messages of the Hugging Face libraries."""
     from transformers.utils import logging as hf_logging
 

@@ -39,7 +39,7 @@ def export(folder: Path, rows: Sequence[Row] = ()) -> list[Path]:
     for library in ("onnx_ir", "onnxscript"):
         logging.getLogger(library).setLevel(logging.WARNING)
     paths = []
-    for part in artifact.load(folder).parts:
+    for part in artifact.load(folder, hugging_face=True).parts:
         path = folder / part.info.folder / ENCODER
         _export_encoder(part, path)
         try:

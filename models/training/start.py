@@ -83,7 +83,7 @@ def _from_trained_model(options: TrainingOptions, base: Path, rows: Sequence[Row
             f"{base} reads {', '.join(info.languages)}, not {options.languages[0]}: choose another base "
             "or another --language"
         )
-    network = artifact.load_part(base, part_info, info.labels).network
+    network = artifact.load_part(base, part_info, info.labels, hugging_face=True).network
     labels = {task: label_names(rows, task, info.labels[task]) for task in TASKS}
     others = tuple(other for other in info.parts if other is not part_info)
     if labels != info.labels:

@@ -19,6 +19,7 @@ import torch
 
 from models.data.dataset import Row, Source, fingerprint, near_duplicates
 from models.errors import DataError
+from models.inference import heap
 from models.network import artifact
 from models.training.adapters import merge
 from models.training.card import model_card
@@ -78,6 +79,7 @@ def train(
     WeightsError, also if int8, bfloat16 or fewer layers cost more than options.max_loss points.
     """
     started = time.monotonic()
+    heap.keep_all()
     split_rows = _split_rows(options, rows, valid)
     leaks = near_duplicates(split_rows.labelled, split_rows.valid)
     report_leaks(leaks)

@@ -151,7 +151,7 @@ def classifier_workloads(
     count = len(samples[0])
     workloads = {ENGINE: _engine_workload(engine, samples)}
     for dtype in supported_dtypes(engine.device):
-        part = artifact.load(resolve(settings.weights)).parts[0]
+        part = artifact.load(resolve(settings.weights), hugging_face=True).parts[0]
         plain_torch = PlainTorch(part, engine.device, dtype, PLAIN_TORCH_TOKENS)
         workloads[f"{PLAIN_TORCH}, {dtype}"] = Workload(count, _with_next_sample(samples, plain_torch))
     folder = engine.info.parts[0].folder
@@ -222,7 +222,7 @@ def _with_next_sample(
 
 def load_pipelines(settings: ModelSettings) -> "list[TransformersPipeline]":
     """A pipeline for each task, over the first part of the model."""
-    model = artifact.load(resolve(settings.weights))
+    model = artifact.load(resolve(settings.weights), hugging_face=True)
     device = compute_device(settings.device)
     return [
         TransformersPipeline(model.parts[0], task, labels, device)

@@ -11,6 +11,7 @@ import importlib.util
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -66,13 +67,19 @@ class _Model(ctypes.Structure):
     )
 
 
+def library_path() -> Path | None:
+    """The file of the native library, or None if it was not built."""
+    module = importlib.util.find_spec("models.backends.native._native")
+    return None if module is None or module.origin is None else Path(module.origin)
+
+
 @cache
 def library(backend: str) -> ctypes.CDLL | None:
     """The native library, or None if it was not built or this CPU cannot run the backend."""
-    module = importlib.util.find_spec("models.backends.native._native")
-    if module is None or module.origin is None:
+    path = library_path()
+    if path is None:
         return None
-    loaded = ctypes.CDLL(module.origin)
+    loaded = ctypes.CDLL(str(path))
     return loaded if loaded[f"{backend}_ready"]() == INTERFACE else None
 
 
@@ -274,15 +281,17 @@ class Int8Encoder(NativeEncoder):
     def _product(
         self, weight: Tensor, bias: Tensor, norm: nn.LayerNorm | None = None, after_gelu: bool = False
     ) -> _Product:
-        weight, bias = weight.detach().double(), bias.detach().double()
+        weight, bias = weight.detach().float(), bias.detach().double()
         n, k = weight.shape
-        scale = weight.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny) / self.MAX_WEIGHT
-        quantised = (weight / scale.unsqueeze(1)).round()
+        low, high = weight.aminmax(dim=1)
+        scale = torch.maximum(-low, high).clamp_min(torch.finfo(torch.float32).tiny) / self.MAX_WEIGHT
+        quantised = (weight / scale.unsqueeze(1)).round_()
         parts = torch.split(quantised, self.PART if after_gelu else k, dim=1)
-        sums = torch.stack([part.sum(1) * scale for part in parts])
+        # Sums of a row's integers are exact in float32.
+        sums = torch.stack([part.sum(1).double() * scale for part in parts])
         if norm is not None:
-            bias = bias + (quantised * scale.unsqueeze(1)) @ norm.bias.detach().double()
-        panels = quantised.nan_to_num().view(n // 64, 64, k // 4, 4).transpose(1, 2)
+            bias = bias + (quantised.double() @ norm.bias.detach().double()) * scale
+        panels = quantised.nan_to_num_().to(torch.int8).view(n // 64, 64, k // 4, 4).transpose(1, 2)
         return _Product(
             self._keep(panels, torch.int8).data_ptr(),
             *(self._keep(part, torch.float32).data_ptr() for part in (bias, scale, sums)),

@@ -8,10 +8,10 @@ import pytest
 import torch
 from prometheus_client import CollectorRegistry
 from torch.nn import functional
+from torch.nn.attention import varlen
 from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
 from models import backend_selection
-from models.backends import packed as packed_encoder
 from models.backends.native import encoders
 from models.backends.packed import ROW_COUNTS, PackedEncoder, pack_rows, round_up
 from models.inference.cache import PredictionCache
@@ -76,7 +76,7 @@ def vectors_by_text(packed: Any) -> Any:
 def test_packed_texts_get_the_same_vectors_as_in_the_plain_encoder(
     encoder: Any, lengths: list[int], concatenated: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packed_encoder, "varlen_attn", attention_by_text)
+    monkeypatch.setattr(varlen, "varlen_attn", attention_by_text)
     ids = torch.full((len(lengths), max(lengths) + 2), encoder.config.pad_token_id)
     attend = torch.zeros_like(ids)
     for row, length in enumerate(lengths):
