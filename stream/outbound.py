@@ -36,7 +36,7 @@ class BatchOutbound:
         if dead_letters:
             budget = self.kafka.dead_letter_bytes
             letters = [
-                kafka_message(str(letter.position), [dead_letter_message(letter, budget)], budget)
+                kafka_message(dead_letter_key(letter), [dead_letter_message(letter, budget)], budget)
                 for letter in dead_letters
             ]
             outbound.append(to_kafka(self.kafka.dead_letters, letters))
@@ -63,6 +63,11 @@ def _prediction_forms(item: ClassifiedDocument) -> Iterator[dict[str, Any]]:
     yield message
     yield message | {"evidence": [], "shortened": True}
     yield message | {"evidence": [], "symbols": [], "shortened": True}
+
+
+def dead_letter_key(letter: DeadLetter) -> str:
+    """The position of the message, with the incarnation: a topic that is made again starts at 0 again."""
+    return f"{letter.position}:{letter.position.partition.incarnation}"
 
 
 def dead_letter_message(letter: DeadLetter, max_bytes: int) -> dict[str, Any]:

@@ -253,7 +253,9 @@ def _error_lines(error: ValidationError, file_name: str, variables: Mapping[str,
     for detail in error.errors():
         parts = [str(part) for part in detail["loc"]]
         name = ".".join(parts)
-        source = next((variables[key] for key in variables if name.startswith(key)), f"{file_name}: {name}")
+        source = next(
+            (variables[key] for key in variables if f"{name}.".startswith(f"{key}.")), f"{file_name}: {name}"
+        )
         if detail["type"] == "extra_forbidden":
             yield f"{source}: unknown setting; allowed here: {', '.join(_allowed_names(parts))}"
             continue

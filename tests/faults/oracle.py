@@ -62,6 +62,10 @@ BAD: tuple[tuple[str, bytes | None], ...] = (
     ("invalid_time", b'{"id": "1", "text": "x", "published_at": "2026-01-01"}'),
     ("far_future", b'{"id": "1", "text": "x", "published_at": "2090-01-01T00:00:00Z"}'),
     ("no_text", b'{"id": "1", "title": " ", "published_at": "2026-01-01T00:00:00Z"}'),
+    (
+        "forged_heartbeat",
+        b'{"id": "1", "source": "monitor-heartbeat", "text": "-", "published_at": "2026-01-01T00:00:00Z"}',
+    ),
     ("nul", b'{"id": "1", "text": "a\\u0000b", "published_at": "2026-01-01T00:00:00Z"}'),
 )
 
@@ -118,7 +122,9 @@ def generate_messages(seed: int, documents: int, partitions: int, now: datetime)
         messages += [InputMessage(kind, draw.randrange(partitions), value, reason) for _ in range(copies)]
         if messages and draw.random() < 0.05:  # an old message is sent a second time
             old = draw.choice(messages)
-            messages.append(InputMessage(old.kind, draw.randrange(partitions), old.value, old.reason))
+            # On the topic of the other kind it is another document.
+            kind = draw.choice(list(Kind))
+            messages.append(InputMessage(kind, draw.randrange(partitions), old.value, old.reason))
         if draw.random() < 0.04:
             bad_reason, bad = draw.choice(BAD)
             messages.append(

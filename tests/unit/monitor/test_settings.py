@@ -122,6 +122,15 @@ def test_an_invalid_line_of_the_file_is_reported_with_the_file(
     assert expected in str(caught.value)
 
 
+def test_an_invalid_setting_is_not_blamed_on_a_variable_whose_name_is_the_beginning_of_its_own() -> None:
+    environ = {"MONITOR_STREAM__BATCH": "1", "MONITOR_STREAM__BATCH_DOCUMENTS": "0"}
+    with pytest.raises(SettingsError) as caught:
+        load(None, environ)
+    lines = sorted(str(caught.value).splitlines())
+    assert lines[0].startswith("MONITOR_STREAM__BATCH: unknown setting")
+    assert lines[1].startswith("MONITOR_STREAM__BATCH_DOCUMENTS: '0' is not allowed")
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().kafka.group = "x"  # type: ignore[misc]

@@ -119,7 +119,7 @@ def test_messages_are_queued_with_the_batch_and_only_for_what_is_new(store: Stor
     (prediction,) = decode_messages(entries[0].body)
     assert prediction.key == "news:wire:a"
     (letter,) = decode_messages(entries[1].body)
-    assert letter.key == "news[0]@1"
+    assert letter.key == "news[0]@1:cluster/a"
     assert b"payload_base64" in letter.value
     outbox.mark_done(entries, "sent", NOW)
     assert row_count(store, schema.outbox) == 0
