@@ -1,7 +1,8 @@
 """The baseline: what is usual at each hour of the week, learned from a history that may have gaps.  Pure.
 
-A history is cut into cells of one width.  Monday 00:00 UTC is the first of the 168 hours of a week.  Each
-hour has a rate of its own.  While there is little data, the rate stays close to that of the same hour of the
+A history is cut into cells of one width.  Monday 00:00 is the first of the 168 hours of a week, by the clocks
+of a time zone: what follows office hours moves with them when the clocks change.  Each hour has a rate of its
+own.  While there is little data, the rate stays close to that of the same hour of the
 day and of the same day of the week: a gamma prior worth some events (Gelman et al., Bayesian Data Analysis,
 section 2.6).
 """
@@ -9,17 +10,16 @@ section 2.6).
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cached_property
 from itertools import groupby, pairwise
 
+from alerts.statistics import count_tail
 from stream.domain.documents import EPOCH, SCORE_SCALE
 from stream.domain.sums import Aggregate, TimeRange, window_start
 
-HOUR = timedelta(hours=1)
+NO_TIME, HOUR = timedelta(0), timedelta(hours=1)
 WEEK_HOURS = 168
-# The epoch was a Thursday: 72 hours after a Monday.
-MONDAY_OFFSET = 72
 # How many events the prior rate counts for: for a day or an hour of the day, and for an hour of the week.
 FACTOR_PRIOR = 10.0
 SLOT_PRIOR = 20.0
@@ -27,6 +27,9 @@ SLOT_PRIOR = 20.0
 # prior counts for: in squared events, and in pairs of documents.
 VARIATION_PRIOR, VARIATION_WORTH = 0.05, 20.0
 CORRELATION_PRIOR, CORRELATION_WORTH = 0.02, 50.0
+
+# What comes at a time of the day on so many days is regular: a count so many times the rate, beyond chance.
+REGULAR_DAYS, REGULAR_FACTOR, REGULAR_CHANCE = 3, 3.0, 1e-4
 
 Count = Callable[[Aggregate], int]
 
@@ -43,11 +46,15 @@ def count_documents(cell: Aggregate) -> int:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The history of one topic: the `cells` with data, each `width` long, within the `live` time ranges."""
+    """The history of one topic: the `cells` with data, each `width` long, within the `live` time ranges.
+
+    `zone` is the time zone of the hours of the week.
+    """
 
     cells: Sequence[Aggregate]
     live: Sequence[TimeRange]
     width: timedelta
+    zone: tzinfo = UTC
 
     @cached_property
     def seconds(self) -> float:
@@ -68,7 +75,7 @@ class Baseline:
         """Live seconds in each hour of the week."""
         live_seconds = [0.0] * WEEK_HOURS
         for start, end in self.live:
-            for slot, seconds in _slots(start, end):
+            for slot, seconds in _slots(start, end, self.zone):
                 live_seconds[slot] += seconds
         return live_seconds
 
@@ -83,13 +90,13 @@ class Baseline:
             prior_rates = [rate * self.share for rate in self.rates(count_documents)]
         events = [0.0] * WEEK_HOURS
         for cell in self.cells:
-            for slot, seconds in _slots(cell.start, cell.start + self.width):
+            for slot, seconds in _slots(cell.start, cell.start + self.width, self.zone):
                 events[slot] += count(cell) * seconds / self.width.total_seconds()
         return _smoothed(prior_rates, events, self.live_seconds)
 
     def expected(self, rates: Sequence[float], start: datetime, end: datetime) -> float:
         """How many events are usual in [start, end)."""
-        return sum(rates[slot] * seconds for slot, seconds in _slots(start, end))
+        return sum(rates[slot] * seconds for slot, seconds in _slots(start, end, self.zone))
 
     def variation(self, count: Count, rates: Sequence[float], window: timedelta) -> float:
         """The squared coefficient of variation of the rate from window to window, by the method of moments:
@@ -101,7 +108,10 @@ class Baseline:
         """
         excess, squares = VARIATION_PRIOR * VARIATION_WORTH, VARIATION_WORTH
         weeks = self.seconds / (WEEK_HOURS * 3600)
+        regular = self.regular_times(count, rates)
         for start, end, cells in self._blocks(window):
+            if any(cell.start in regular for cell in cells):
+                continue
             expected = self.expected(rates, start, end)
             observed = sum(map(count, cells))
             slots = max(1.0, (end - start) / HOUR)
@@ -110,17 +120,51 @@ class Baseline:
             squares += expected**2
         return max(0.0, excess / squares)
 
+    def regular_times(self, count: Count, rates: Sequence[float]) -> set[datetime]:
+        """The starts of the cells with a burst that comes at this time of the day on several days.
+
+        Until the rates have learned it, it is far above them.  It says nothing about how much the stream
+        varies at other times, so the estimates of that leave it out.
+        """
+        days: dict[timedelta, set[date]] = {}
+        bursts = [cell for cell in self.cells if self._is_burst(cell, count(cell), rates)]
+        for cell in bursts:
+            for shift in (-self.width, NO_TIME, self.width):
+                near = cell.start + shift
+                days.setdefault(self._time_of_day(near), set()).add(near.astimezone(self.zone).date())
+        return {cell.start for cell in bursts if len(days[self._time_of_day(cell.start)]) >= REGULAR_DAYS}
+
+    def _is_burst(self, cell: Aggregate, observed: int, rates: Sequence[float]) -> bool:
+        expected = self.expected(rates, cell.start, cell.start + self.width) if observed > 2 else math.inf
+        return (
+            observed >= REGULAR_FACTOR * expected
+            and count_tail(observed, expected, VARIATION_PRIOR) <= REGULAR_CHANCE
+        )
+
+    def _time_of_day(self, at: datetime) -> timedelta:
+        """The local time of the day, in whole cells."""
+        local = at.astimezone(self.zone)
+        since_midnight = timedelta(hours=local.hour, minutes=local.minute, seconds=local.second)
+        return since_midnight // self.width * self.width
+
     def correlation(self, window: timedelta) -> float:
         """The intra-class correlation of being negative among the documents of one window, by the method of
         moments."""
         share = self.share
         spread = share * (1 - share)
         excess, pairs = CORRELATION_PRIOR * CORRELATION_WORTH * spread, CORRELATION_WORTH * spread
+        regular = self._regular_negatives
         for _, _, cells in self._blocks(window):
+            if any(cell.start in regular for cell in cells):
+                continue
             n, negative = sum(map(count_documents, cells)), sum(map(count_negatives, cells))
             excess += (negative - n * share) ** 2 - n * spread
             pairs += n * (n - 1) * spread
         return min(0.9, max(0.0, excess / pairs))
+
+    @cached_property
+    def _regular_negatives(self) -> set[datetime]:
+        return self.regular_times(count_negatives, self.rates(count_negatives))
 
     @property
     def uncertainty_factor(self) -> float:
@@ -138,9 +182,10 @@ class Baseline:
         mean = total.score_sum / total.n / SCORE_SCALE
         variance = max(1e-6, total.score_squares / total.n / SCORE_SCALE**2 - mean**2)
         excess, weight = 0.0, 0.0
+        regular = self._regular_negatives
         for _, _, cells in self._blocks(window):
             n = sum(map(count_documents, cells))
-            if n:
+            if n and not any(cell.start in regular for cell in cells):
                 window_mean = sum(cell.score_sum for cell in cells) / n / SCORE_SCALE
                 excess += n * ((window_mean - mean) ** 2 - variance / n)
                 weight += n
@@ -193,13 +238,22 @@ def without(ranges: Sequence[TimeRange], excluded: Sequence[TimeRange]) -> list[
     return kept
 
 
-def _slots(start: datetime, end: datetime) -> Iterable[tuple[int, float]]:
-    """The hours of the week that [start, end) touches, and how many seconds of each."""
+def _slots(start: datetime, end: datetime, zone: tzinfo) -> Iterable[tuple[int, float]]:
+    """The hours of the week that [start, end) touches, by the clocks of `zone`, and how many seconds of each.
+
+    When the clocks change, an hour of the week is missing or comes twice.
+    """
     while start < end:
-        hours = (start - EPOCH) // HOUR
-        until = min(end, EPOCH + (hours + 1) * HOUR)
-        yield (hours + MONDAY_OFFSET) % WEEK_HOURS, (until - start).total_seconds()
+        local = start.astimezone(zone)
+        into_hour = timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
+        until = min(end, start + HOUR - into_hour)
+        yield local.weekday() * 24 + local.hour, (until - start).total_seconds()
         start = until
+
+
+def days_before(at: datetime, days: int, zone: tzinfo) -> datetime:
+    """The same time of the day by the clocks of `zone`, so many days before."""
+    return (at.astimezone(zone) - timedelta(days=days)).astimezone(UTC)
 
 
 def _smoothed(rates: list[float], events: Sequence[float], seconds: Sequence[float]) -> list[float]:

@@ -1,10 +1,14 @@
 """What a baseline leads a rule to expect of a window."""
 
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
 
-from alerts.baseline import Baseline, Count
+from alerts.baseline import CORRELATION_PRIOR, VARIATION_PRIOR, Baseline, Count, days_before
+from stream.domain.documents import EPOCH
+from stream.domain.sums import Aggregate, window_start
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,20 +16,35 @@ class BaselineSpec:
     """The history a rule compares its window with.
 
     `history` is how far the baseline reaches back.  Stretches of `comparison_length` are compared with it.
-    `count` says which documents of a stretch the rule counts.
+    `count` says which documents of a stretch the rule counts.  `zone` is the time zone of the hours of the
+    week.
     """
 
     history: timedelta
     comparison_length: timedelta
     count: Count
+    zone: tzinfo = UTC
+
+
+# What recurs came at this time of the day (with a tolerance) on some of the last days or on the same
+# day of the last weeks.
+RECURRENCE_DAYS = (1, 2, 3, 4, 5, 6, 7, 8, 14, 21, 28)
+RECURRENCE_TOLERANCE = timedelta(minutes=30)
+# A feed was working at a time if it published within so long before and after.
+NEARBY = timedelta(hours=12)
+NOTHING = Aggregate(EPOCH, "", "")
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What is usual on one topic.  Each figure is computed when first used, and serves many windows."""
+    """What is usual on one topic.  Each figure is computed when first used, and serves many windows.
+
+    `cells` is the whole history, with the past alerts that the baseline leaves out.
+    """
 
     spec: BaselineSpec
     baseline: Baseline
+    cells: Sequence[Aggregate] = ()
 
     def expected(self, start: datetime, end: datetime) -> float:
         """How many counted documents are usual in [start, end)."""
@@ -64,3 +83,70 @@ class Expectation:
         mean, deviation, variance = self.baseline.scores(self.spec.comparison_length)
         estimate_variance = deviation**2 / max(self.baseline.total.n, 1)
         return mean, deviation, variance * self.baseline.uncertainty_factor + estimate_variance
+
+    def recurring(self, total: Aggregate) -> "Expectation":
+        """What is usual where windows with these sums recur."""
+        return _Recurring(self.spec, self.baseline, self.cells, total)
+
+    def on_other_days(self, start: datetime, length: timedelta) -> Iterable[list[tuple[Aggregate, bool]]]:
+        """For each day to compare with, the sums of the windows at about this time of the day, and for each
+        whether the feed was working: it published before and after."""
+        width = self.baseline.width
+        for days in RECURRENCE_DAYS:
+            same_time = days_before(start, days, self.spec.zone)
+            tolerance = max(RECURRENCE_TOLERANCE, width)
+            first = window_start(same_time - tolerance + width - timedelta.resolution, width)
+            if not self._by_start or first < self.cells[0].start:
+                continue
+            windows = []
+            while first <= same_time + tolerance and first + length <= start:
+                windows.append((self._total(first, length), self._was_working(first, length)))
+                first += width
+            yield windows
+
+    def _total(self, start: datetime, length: timedelta) -> Aggregate:
+        """The sum of the cells from `start` on that make up the length."""
+        width = self.baseline.width
+        starts = (start + i * width for i in range(max(1, round(length / width))))
+        return sum((self._by_start[at] for at in starts if at in self._by_start), NOTHING)
+
+    def _was_working(self, start: datetime, length: timedelta) -> bool:
+        before = bisect_left(self._starts, start - NEARBY) < bisect_left(self._starts, start)
+        after = bisect_left(self._starts, start + length) < bisect_left(self._starts, start + length + NEARBY)
+        return before and after
+
+    @cached_property
+    def _by_start(self) -> dict[datetime, Aggregate]:
+        return {cell.start: cell for cell in self.cells}
+
+    @cached_property
+    def _starts(self) -> list[datetime]:
+        return [cell.start for cell in self.cells]
+
+
+@dataclass(frozen=True)
+class _Recurring(Expectation):
+    """What is usual where `total` recurs: its own figures, and what little is known of how they vary."""
+
+    total: Aggregate = NOTHING
+
+    def expected(self, start: datetime, end: datetime) -> float:
+        return max(self.spec.count(self.total), 0.5)
+
+    @property
+    def negative_share(self) -> float:
+        return (self.total.negative + 0.5) / (self.total.n + 1)
+
+    @cached_property
+    def variation(self) -> float:
+        return VARIATION_PRIOR + 1 / (self.spec.count(self.total) + 0.5)
+
+    @cached_property
+    def correlation(self) -> float:
+        return min(0.9, CORRELATION_PRIOR + 1 / (self.total.n + 2))
+
+    @cached_property
+    def scores(self) -> tuple[float, float, float]:
+        _, deviation, variance = super().scores
+        mean = self.total.mean or 0.0
+        return mean, deviation, variance + deviation**2 / max(self.total.n, 1)

@@ -36,14 +36,15 @@ NESTING = {
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
-def load_rules(path: Path, topics: Sequence[str] = ()) -> tuple[Rule, ...]:
-    """Read a rule file.  With `topics`, a rule on an unknown topic is refused too.
+def load_rules(path: Path, topics: Sequence[str] = (), time_zone: str = "UTC") -> tuple[Rule, ...]:
+    """Read a rule file.  With `topics`, a rule on an unknown topic is refused too.  Rules that name no time
+    zone get `time_zone`.
 
     Raises RuleError, and nothing else whatever the file holds: a running monitor reads it.  It has the errors
     of the file, a line each: file, line, rule, what is wrong.
     """
     try:
-        return _load_rules(path, topics)
+        return _load_rules(path, topics, time_zone)
     except RuleError:
         raise
     except OSError as error:
@@ -54,13 +55,13 @@ def load_rules(path: Path, topics: Sequence[str] = ()) -> tuple[Rule, ...]:
         ) from error
 
 
-def _load_rules(path: Path, topics: Sequence[str]) -> tuple[Rule, ...]:
+def _load_rules(path: Path, topics: Sequence[str], time_zone: str) -> tuple[Rule, ...]:
     rules: list[Rule] = []
     lines: list[int] = []
     errors: list[str] = []
     for node in _rule_nodes(path, _compose(path)):
         try:
-            rules.append(_parse_rule(path, node, topics))
+            rules.append(_parse_rule(path, node, topics, time_zone))
             lines.append(node.start_mark.line + 1)
         except _InvalidRule as invalid:
             errors += [
@@ -137,11 +138,11 @@ class RuleFile:
     halfway, with rules missing.
     """
 
-    def __init__(self, path: Path, topics: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, topics: Sequence[str] = (), time_zone: str = "UTC") -> None:
         """Raises RuleError."""
-        self.path, self._topics = path, topics
+        self.path, self._topics, self._time_zone = path, topics, time_zone
         self._fingerprint = self._seen = _fingerprint(path)
-        self.rules = load_rules(path, topics)
+        self.rules = load_rules(path, topics, time_zone)
 
     def changed(self) -> bool:
         """Whether there are other rules now.  Raises RuleError, once for each change with errors."""
@@ -149,7 +150,7 @@ class RuleFile:
         if self._seen != before or self._seen == self._fingerprint:
             return False
         self._fingerprint = self._seen
-        self.rules = load_rules(self.path, self._topics)
+        self.rules = load_rules(self.path, self._topics, self._time_zone)
         return True
 
 
@@ -183,7 +184,7 @@ class _InvalidRule(Exception):
         self.name, self.errors = name, errors
 
 
-def _parse_rule(path: Path, node: yaml.Node, topics: Sequence[str]) -> Rule:
+def _parse_rule(path: Path, node: yaml.Node, topics: Sequence[str], time_zone: str) -> Rule:
     """Raises _InvalidRule; RuleError if the node is not data."""
     try:
         data = _as_data(node)
@@ -197,8 +198,9 @@ def _parse_rule(path: Path, node: yaml.Node, topics: Sequence[str]) -> Rule:
     if rule_type is None:
         hint, allowed = _did_you_mean(str(type_name), RULE_TYPES), ", ".join(RULE_TYPES)
         raise _InvalidRule(name, [(("type",), f"type is {show_value(type_name)}{hint}; allowed: {allowed}")])
+    defaults = {"timezone": time_zone} if "timezone" in rule_type.model_fields else {}
     try:
-        rule = rule_type.model_validate(settings)
+        rule = rule_type.model_validate(defaults | settings)
     except ValidationError as error:
         errors = [(detail["loc"], _message(rule_type, detail)) for detail in error.errors()]
         raise _InvalidRule(name, errors) from error

@@ -1,6 +1,7 @@
 """The settings of alerts."""
 
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -46,7 +47,11 @@ class AlertSettings(BaseModel):
         "",
         description="such as 22:00-07:00: only severity page is sent then, the rest waits; empty: none",
     )
-    time_zone: str = Field("UTC", description="time zone of quiet_hours, such as Europe/Berlin")
+    time_zone: str = Field(
+        "UTC",
+        description="time zone of quiet_hours, and of the hours of the week of rules without a timezone, "
+        "such as Europe/Berlin: what follows office hours moves with the clocks",
+    )
     webhook_seconds: float = Field(
         5.0,
         gt=0,
@@ -96,6 +101,15 @@ class AlertSettings(BaseModel):
     def _quiet_hours_parse(self) -> "AlertSettings":
         _ = self.quiet
         return self
+
+    @field_validator("time_zone")
+    @classmethod
+    def _time_zone_exists(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (OSError, LookupError, ValueError) as error:
+            raise ValueError("there is no such time zone; use a name such as Europe/Berlin") from error
+        return name
 
     @field_validator("channels")
     @classmethod

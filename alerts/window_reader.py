@@ -47,13 +47,12 @@ class History:
                 for alert in self.past_alerts
                 if alert.topic == topic and alert.resolved_at is not None
             ]
+            cells = _topic_cells(self.cells, rule, topic)
             calm_cells = [
-                cell
-                for cell in _topic_cells(self.cells, rule, topic)
-                if not any(alert_time.covers(cell.start) for alert_time in alert_times)
+                cell for cell in cells if not any(alert_time.covers(cell.start) for alert_time in alert_times)
             ]
-            baseline = Baseline(calm_cells, without(self.live, alert_times), self.width)
-            self.expectations[topic] = Expectation(spec, baseline)
+            baseline = Baseline(calm_cells, without(self.live, alert_times), self.width, spec.zone)
+            self.expectations[topic] = Expectation(spec, baseline, cells)
         return self.expectations[topic]
 
 

@@ -1,23 +1,39 @@
 """The base of the rule types that compare the window with what is usual."""
 
+import difflib
 from abc import abstractmethod
+from dataclasses import replace
 from datetime import timedelta
+from operator import itemgetter
+from typing import Self
+from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from alerts.baseline import Count, count_documents
 from alerts.detectors.base import Duration, Observation, Rule, TopicWindow, calm, no_data
 from alerts.expectation import BaselineSpec, Expectation
 from alerts.statistics import chance_allowed
 from alerts.wording import chance_text, duration_text
+from stream.domain.sums import Aggregate
+
+DAY = timedelta(days=1)
+# What came on so many other days recurs: once may be chance, or the event itself.
+RECURRENCES = 2
+# Alike is what is improbable by chance and well above what is usual, though perhaps not enough to page.
+ALIKE_CHANCE, LEAST_FACTOR = 1e-3, 1.2
 
 
 class BaselineRule(Rule):
     """Compares the window with what is usual at its hours of the week.
 
+    `timezone` names the time zone of the hours of the week (without it the setting alerts.time_zone).
     `false_pages_per_month` is how often all the rule's topics together may page by chance alone; it decides
     how improbable a window must be.  The baseline ends where the window begins and leaves out the rule's own
     past alerts; at least `min_baseline` of it must have data.
+
+    What recurs is usual too, before the baseline has learned it: a window does not breach if about the same
+    came at about this time on two other days (see `Expectation.on_other_days`).
     """
 
     baseline: Duration = timedelta(days=28)
@@ -25,6 +41,7 @@ class BaselineRule(Rule):
     false_pages_per_month: float = Field(0.25, gt=0, le=1000)
     factor: float = Field(2.0, gt=1)
     resolve_factor: float = Field(1.5, gt=0)
+    timezone: str | None = Field(None, max_length=100)
 
     @abstractmethod
     def compare(self, topic: str, window: TopicWindow, usual: Expectation) -> Observation:
@@ -42,7 +59,8 @@ class BaselineRule(Rule):
 
     @property
     def baseline_spec(self) -> BaselineSpec:
-        return BaselineSpec(self.baseline, self.step_length or self.window, self.count)
+        length = self.step_length or self.window
+        return BaselineSpec(self.baseline, length, self.count, ZoneInfo(self.timezone or "UTC"))
 
     @property
     def false_page_budget(self) -> float:
@@ -74,7 +92,53 @@ class BaselineRule(Rule):
                 window.total.n,
                 f"the baseline has {length} of data, the rule needs {needed}",
             )
-        return self.compare(topic, window, usual)
+        observation = self.compare(topic, window, usual)
+        if observation.breached and self._recurs(topic, window, usual):
+            return replace(observation, breached=False)
+        return observation
+
+    def _recurs(self, topic: str, window: TopicWindow, usual: Expectation) -> bool:
+        """Whether the window is no worse than what came at about this time on two other days.
+
+        The second worst of them counts, so that one bad day does not hide the next.
+        """
+        if self.window >= DAY:
+            return False
+        lenient = self._lenient(window)
+        levels: list[tuple[float, Aggregate]] = []
+        for windows in usual.on_other_days(window.start, self.window):
+            alike = [
+                (self.severity_of(seen), total)
+                for total, working in windows
+                if (
+                    seen := lenient.compare_past(
+                        topic, replace(window, total=total, feed_is_live=working), usual
+                    )
+                )
+                is not None
+            ]
+            if alike:
+                levels.append(max(alike, key=itemgetter(0)))
+        if len(levels) < RECURRENCES:
+            return False
+        _, total = sorted(levels, key=itemgetter(0))[-RECURRENCES]
+        return not self.compare(topic, window, usual.recurring(total)).breached
+
+    def _lenient(self, window: TopicWindow) -> Self:
+        """This rule with limits for what is alike, not for what pages."""
+        chances = self.false_pages_per_month / self.allowed_chance(window)
+        budget = max(self.false_pages_per_month, ALIKE_CHANCE * chances)
+        factor = min(self.factor, max(self.resolve_factor, LEAST_FACTOR))
+        return self.model_copy(update={"factor": factor, "false_pages_per_month": budget})
+
+    def compare_past(self, topic: str, past: TopicWindow, usual: Expectation) -> Observation | None:
+        """What the rule saw in a window of another day; None unless that was unusual."""
+        observation = self.compare(topic, past, usual)
+        return observation if observation.breached else None
+
+    def severity_of(self, observation: Observation) -> float:
+        """How bad a breach is: the higher, the worse."""
+        return observation.value or 0.0
 
     def allowed_chance(self, window: TopicWindow) -> float:
         """How improbable a window must be to fire: a probability for a single window."""
@@ -83,6 +147,20 @@ class BaselineRule(Rule):
     def chance_text(self, chance: float, window: TopicWindow) -> str:
         """A probability for a single window in the words that operators read."""
         return chance_text(chance, self.allowed_chance(window), self.window, window.topic_count)
+
+    @field_validator("timezone")
+    @classmethod
+    def _time_zone_exists(cls, name: str | None) -> str | None:
+        if name is not None:
+            try:
+                ZoneInfo(name)
+            except (OSError, LookupError, ValueError) as error:
+                near = difflib.get_close_matches(name, available_timezones(), 1)
+                hint = f" (did you mean {near[0]!r}?)" if near else ""
+                raise ValueError(
+                    f"there is no such time zone{hint}; use a name such as America/New_York"
+                ) from error
+        return name
 
     @model_validator(mode="after")
     def _limits_are_ordered(self) -> "BaselineRule":

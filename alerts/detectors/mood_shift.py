@@ -32,6 +32,10 @@ class MoodShiftRule(BaselineRule):
     def required_negatives(self) -> int:
         return self.min_negative
 
+    def severity_of(self, observation: Observation) -> float:
+        value = observation.value or 0.0
+        return value if self.watch == "negative_share" else -value
+
     def compare(self, topic: str, window: TopicWindow, usual: Expectation) -> Observation:
         compare = self._compare_share if self.watch == "negative_share" else self._compare_mean
         return compare(topic, window, usual)

@@ -32,6 +32,12 @@ class SilenceRule(BaselineRule):
             return calm(self.min_expected, n, "documents are arriving", summary)
         return None
 
+    def compare_past(self, topic: str, past: TopicWindow, usual: Expectation) -> Observation | None:
+        """An outage of days is not regular: the feed was working before and after a silence that is."""
+        if past.total.n or not past.feed_is_live:
+            return None
+        return super().compare_past(topic, past, usual)
+
     def compare(self, topic: str, window: TopicWindow, usual: Expectation) -> Observation:
         expected = usual.expected(window.start, window.end)
         chance = 1 - count_tail(1, expected, usual.variation)

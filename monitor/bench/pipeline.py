@@ -257,7 +257,7 @@ def measure_user_loop(settings: Settings, texts: Sequence[str], documents: int =
 def measure_rules(settings: Settings, rounds: int) -> float:
     """Median milliseconds to evaluate all rules of the settings on all topics, over the stored documents."""
     topics = read_info(settings.models.weights).labels["topic"]
-    rules = RuleFile(settings.alerts.rules, topics).rules
+    rules = RuleFile(settings.alerts.rules, topics, settings.alerts.time_zone).rules
     store = Store(database.connect(settings.database), settings.stream.window_seconds)
     lease = Lease(store, f"bench-{uuid.uuid4().hex[:8]}", "bench", 3600)
     lease.acquire()

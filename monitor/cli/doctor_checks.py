@@ -75,7 +75,7 @@ def _model(settings: Settings) -> str:
 
 def _rules(settings: Settings) -> str:
     weights = settings_module.resolve_weights(settings).models.weights
-    rules = load_rules(settings.alerts.rules, read_info(weights).labels["topic"])
+    rules = load_rules(settings.alerts.rules, read_info(weights).labels["topic"], settings.alerts.time_zone)
     return f"{len(rules)} in {settings.alerts.rules}"
 
 

@@ -23,8 +23,9 @@ def rules_check(file: Path, config: Path | None) -> None:
     from alerts.rule_file import load_rules
     from models.network.artifact import read_info
 
-    topics = read_info(settings_module.load(config).models.weights).labels["topic"]
-    loaded = load_rules(file, topics)
+    settings = settings_module.load(config)
+    topics = read_info(settings.models.weights).labels["topic"]
+    loaded = load_rules(file, topics, settings.alerts.time_zone)
     budget = sum(rule.false_page_budget for rule in loaded)
     click.echo(f"{file}: {len(loaded)} rules; by chance alone they fire {budget:g} times a month at most")
     for rule in loaded:

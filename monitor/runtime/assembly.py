@@ -199,7 +199,7 @@ def _foundation(
     settings: Settings, registry: CollectorRegistry, shutdown: Shutdown, http_url: str, load: LoadClassifier
 ) -> Foundation:
     classifier, alerts = load(settings, registry), settings.alerts
-    rule_file = RuleFile(alerts.rules, classifier.topics)
+    rule_file = RuleFile(alerts.rules, classifier.topics, alerts.time_zone)
     late_after = timedelta(seconds=settings.stream.late_seconds)
     stream_metrics = StreamMetrics(registry, classifier.topics, late_after)
     alert_metrics = AlertMetrics(registry)

@@ -94,7 +94,7 @@ def backtest(
 
     topics = read_info(settings.models.weights).labels["topic"]
     files = [rule_file or settings.alerts.rules, *([against] if against else [])]
-    rule_sets = [load_rules(file, topics) for file in files]
+    rule_sets = [load_rules(file, topics, settings.alerts.time_zone) for file in files]
     events = outcome.read_events(events_file) if events_file else []
     with _progress() as progress:
         if data is None:
