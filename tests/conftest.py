@@ -90,6 +90,14 @@ def store(database_settings: DatabaseSettings) -> Iterator[Store]:
     engine.dispose()
 
 
+def run_upgrades(how: str, *urls: str) -> int:
+    """Run `tests.integration.upgrades`; how many were killed or came through."""
+    words = [sys.executable, "-m", "tests.integration.upgrades", how, *urls]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
 @dataclass
 class Scene:
     """A monitor's surroundings: its own topics on the real broker, its own database, its processes."""

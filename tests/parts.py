@@ -269,6 +269,55 @@ class Postgres:
         self._server.cleanup()
 
 
+class PgBouncer:
+    """PgBouncer in transaction mode before a database of a `Postgres`, on a free loopback port.
+
+    It has few connections to the server, so that clients often get another one than before.  `settings` are
+    lines of its configuration besides.
+    """
+
+    def __init__(self, folder: Path, database_url: str, *settings: str) -> None:
+        from sqlalchemy.engine import make_url
+
+        self._program, self._folder, self._port = program("pgbouncer"), folder, free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        server = make_url(database_url)
+        socket_folder = Path(str(server.query["host"]))
+        self.url = f"postgresql+psycopg://{server.username}@127.0.0.1:{self._port}/{server.database}"
+        self._words: list[str] = []
+        if os.geteuid() == 0:  # which PgBouncer refuses to be
+            self._words = ["-u", socket_folder.owner()]
+        (folder / "users.txt").write_text(f'"{server.username}" ""\n')
+        lines = (
+            "[databases]", f"{server.database} = host={socket_folder}",
+            "[pgbouncer]", "listen_addr = 127.0.0.1", f"listen_port = {self._port}", "unix_socket_dir =",
+            "auth_type = trust", f"auth_file = {folder}/users.txt", "pool_mode = transaction", "default_pool_size = 3",
+            *settings,
+        )  # fmt: skip
+        (folder / "pgbouncer.ini").write_text("\n".join(lines))
+        for path in (folder, *folder.iterdir()):
+            path.chmod(0o755)
+
+    def __enter__(self) -> Self:
+        with (self._folder / "pgbouncer.log").open("wb") as log:
+            words = [self._program, *self._words, str(self._folder / "pgbouncer.ini")]
+            self._process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
+        wait_until(self._is_up, 20, f"PgBouncer on port {self._port}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(10)
+
+    def _is_up(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise AssertionError((self._folder / "pgbouncer.log").read_text()[-2000:])
+        with socket.create_connection(("127.0.0.1", self._port), 1):
+            return True
+
+
 class SecurePostgres:
     """A PostgreSQL of the machine that lets in nobody but by TLS and with a password."""
 

@@ -82,7 +82,8 @@ def _rules(settings: Settings) -> str:
 def _database(settings: Settings) -> str:
     url = make_url(settings.database.url.get_secret_value())
     shown = url.render_as_string(hide_password=True)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+    file = database.sqlite_path(url) if url.get_backend_name() == "sqlite" else None
+    if file is not None and not file.exists():
         raise SchemaError(f"{shown}: no such file yet: run `monitor db upgrade`")
     try:
         with _connected(settings) as engine:

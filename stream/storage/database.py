@@ -1,16 +1,18 @@
 """Connections and transactions on SQLite or PostgreSQL, and the migrations of the schema."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     DataError,
@@ -23,11 +25,25 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from stream.domain.errors import SchemaError, StoreRefused, StoreUnavailable
+from stream.storage import postgresql
 from stream.storage.settings import DatabaseSettings
+
+log = logging.getLogger(__name__)
 
 # SQLSTATE classes with which a retry cannot succeed: data exception, integrity constraint violation, program
 # limit exceeded (appendix A of the PostgreSQL manual).
 PERMANENT_SQLSTATES = ("22", "23", "54")
+# Result codes of SQLite with which another connection may succeed where this one cannot: READONLY, IOERR,
+# CORRUPT, CANTOPEN, NOTADB.  A file that was not writable when it was opened stays so for the connection.
+UNUSABLE_SQLITE_CODES = (8, 10, 11, 14, 26)
+# How long, in seconds, an upgrade waits for another process that writes or upgrades the same file.
+LONGEST_SQLITE_UPGRADE = 3600
+# Tables of the first revision that every later one has.
+FIRST_TABLES = ("documents", "aggregates", "offsets", "outbox", "leases")
+OWN_SCHEMA = (
+    "give the monitor a database of its own, or a schema: CREATE SCHEMA monitor, and "
+    "?options=-csearch_path%3Dmonitor at the end of database.url"
+)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -40,26 +56,38 @@ def connect(settings: DatabaseSettings) -> Engine:
     if the folder of a SQLite file cannot be created.
     """
     url = make_url(settings.url.get_secret_value())
-    if url.get_backend_name() == "sqlite":
-        if url.database and url.database != ":memory:":
-            _create_folder(Path(url.database).parent)
-        engine = create_engine(url, connect_args={"timeout": settings.lock_seconds}, hide_parameters=True)
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
-    timeouts = (
-        f"-c lock_timeout={settings.lock_seconds}s "
-        f"-c idle_in_transaction_session_timeout={6 * settings.lock_seconds}s"
-    )
-    arguments = {
-        "options": timeouts,
-        "connect_timeout": 5,
-        "application_name": "sentiment-monitor",
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-    }
-    return create_engine(url, connect_args=arguments, pool_pre_ping=True, pool_size=6, hide_parameters=True)
+    is_sqlite = url.get_backend_name() == "sqlite"
+    engine = _create_sqlite(url, settings) if is_sqlite else postgresql.create(url, settings)
+    event.listen(engine, "handle_error", _drop_unusable_connections)
+    return engine
+
+
+def _drop_unusable_connections(context: ExceptionContext) -> None:
+    """Give up all connections of the pool, not only this one: all lead to the same server or file."""
+    error = context.original_exception
+    if postgresql.is_unusable(error) or _sqlite_code(error) in UNUSABLE_SQLITE_CODES:
+        context.is_disconnect = True
+
+
+def _create_sqlite(url: URL, settings: DatabaseSettings) -> Engine:
+    path = sqlite_path(url)
+    if path is not None and url.query.get("mode") != "ro":
+        _create_folder(path.parent)
+    arguments = {} if "timeout" in url.query else {"timeout": settings.lock_seconds}
+    engine = create_engine(url, connect_args=arguments, hide_parameters=True)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def sqlite_path(url: URL) -> Path | None:
+    """The file of a SQLite database; None if it is in memory."""
+    name = url.database or ":memory:"
+    if url.query.get("uri") == "true":
+        name = unquote(name.removeprefix("file:"))
+        if url.query.get("mode") == "memory":
+            return None
+    return None if name == ":memory:" else Path(name)
 
 
 def _create_folder(folder: Path) -> None:
@@ -102,12 +130,17 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def _translated_errors() -> Iterator[None]:
-    """Translate errors of the driver.  A mistake in our SQL or a missing privilege is raised unchanged."""
+    """Translate errors of the driver.  A mistake in our SQL is raised unchanged.
+
+    An error that waiting cannot mend, but the operator can, is a SchemaError that says how.
+    """
     try:
         yield
-    except (ProgrammingError, NotSupportedError):
-        raise
     except (DBAPIError, PoolTimeout) as error:
+        if isinstance(error, DBAPIError) and (remedy := postgresql.remedy(error)):
+            raise SchemaError(f"{_driver_message(error)}: {remedy}") from error
+        if isinstance(error, ProgrammingError | NotSupportedError):
+            raise
         if isinstance(error, DataError | IntegrityError) or _sqlstate_class(error) in PERMANENT_SQLSTATES:
             raise StoreRefused(_driver_message(error)) from error
         raise StoreUnavailable(_driver_message(error)) from error
@@ -116,6 +149,11 @@ def _translated_errors() -> Iterator[None]:
 def _sqlstate_class(error: SQLAlchemyError) -> str:
     """The class of the SQLSTATE, its first two characters; empty if the driver gives none."""
     return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")[:2]
+
+
+def _sqlite_code(error: BaseException) -> int:
+    """SQLite's primary result code; 0 if it is no error of SQLite."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _driver_message(error: SQLAlchemyError) -> str:
@@ -127,11 +165,19 @@ def _driver_message(error: SQLAlchemyError) -> str:
 def upgrade(settings: DatabaseSettings, revision: str = "head") -> str:
     """Migrate the schema to a revision, by default the latest; return the latest revision.
 
-    Raises StoreUnavailable, and SchemaError if this version cannot upgrade the database.
+    All migrations are one transaction, so that a killed upgrade leaves the database as it was.  A second
+    upgrade waits for the first.  Raises StoreUnavailable, and SchemaError if this version cannot upgrade the
+    database.
     """
+    if settings.url.get_secret_value().startswith("sqlite"):
+        settings = settings.model_copy(update={"lock_seconds": LONGEST_SQLITE_UPGRADE})
     engine = connect(settings)
     try:
-        with _translated_errors(), engine.begin() as connection:
+        with writing(engine) as connection:
+            if connection.dialect.name == "postgresql":
+                postgresql.check_server(connection)
+                _wait_for_other_upgrade(connection)
+            _check_tables(connection, _stored_revisions(connection))
             config = alembic_config()
             config.attributes["connection"] = connection
             try:
@@ -143,31 +189,61 @@ def upgrade(settings: DatabaseSettings, revision: str = "head") -> str:
     return latest_revision()
 
 
+def _wait_for_other_upgrade(connection: Connection) -> None:
+    if not postgresql.lock_for_upgrade(connection):
+        log.warning("another process upgrades this database: waiting for it")
+        postgresql.wait_to_upgrade(connection)
+
+
 def latest_revision() -> str:
     """The revision of the schema that this version needs."""
     return str(ScriptDirectory.from_config(alembic_config()).get_current_head())
 
 
 def check_schema(engine: Engine) -> None:
-    """Raises SchemaError unless the schema is at the revision that this version needs."""
+    """Check that the database can be used, and that its schema has the revision that this version needs.
+
+    Raises SchemaError, and StoreUnavailable if it does not answer or is read-only.
+    """
     with reading(engine) as connection:
-        revision = MigrationContext.configure(connection).get_current_revision()
-    if revision == latest_revision():
+        if connection.dialect.name == "postgresql":
+            postgresql.check_server(connection)
+        revisions = _stored_revisions(connection)
+        _check_tables(connection, revisions)
+    if revisions == (latest_revision(),):
         return
-    if revision is None:
+    if not revisions:
         raise SchemaError("the database has no tables yet: run `monitor db upgrade`")
-    known_revisions = {
-        script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()
-    }
-    if revision in known_revisions:
-        raise SchemaError(
-            f"the database is at revision {revision}, this version needs {latest_revision()}: "
-            "run `monitor db upgrade`"
-        )
     raise SchemaError(
-        f"the database is at revision {revision}, which this version does not know: "
-        "run the version of the monitor that upgraded it"
+        f"the database is at revision {revisions[0]}, this version needs {latest_revision()}: "
+        "run `monitor db upgrade`"
     )
+
+
+def _stored_revisions(connection: Connection) -> tuple[str, ...]:
+    """The revision of the schema; none in an empty database."""
+    return MigrationContext.configure(connection).get_current_heads()
+
+
+def _check_tables(connection: Connection, revisions: tuple[str, ...]) -> None:
+    """Raises SchemaError if a newer version upgraded the tables, or if they are another program's."""
+    names = inspect(connection)
+    own = [table for table in FIRST_TABLES if names.has_table(table)]
+    if not revisions and own:
+        raise SchemaError(
+            f"the database already has a table {own[0]!r}, without the monitor's revision: {OWN_SCHEMA}"
+        )
+    if revisions and len(own) < len(FIRST_TABLES):
+        raise SchemaError(
+            f"the table alembic_version, with revision {', '.join(revisions)}, is another program's: "
+            f"{OWN_SCHEMA}"
+        )
+    known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
+    if unknown := [revision for revision in revisions if revision not in known]:
+        raise SchemaError(
+            f"the database is at revision {unknown[0]}, which this version does not know: "
+            "run the version of the monitor that upgraded it"
+        )
 
 
 def alembic_config() -> Config:

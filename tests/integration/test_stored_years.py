@@ -1,8 +1,6 @@
 """A database of version 0.2.0 with a million documents, half of them purged, is upgraded and goes on working."""
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,7 +29,7 @@ from stream.storage.outbox import Outbox, decode_messages
 from stream.storage.recount import recount
 from stream.storage.retention import count_purgeable
 from stream.storage.settings import DatabaseSettings
-from tests.conftest import ROOT, Scene, read_topic
+from tests.conftest import Scene, read_topic, run_upgrades
 from tests.parts import Receiver, wait_until
 from tools import stored_years
 from tools.stored_years import END, EPISODES, INCARNATIONS, PURGED_UNTIL, START
@@ -72,14 +70,6 @@ def fingerprints(url: str) -> Fingerprints:
         engine.dispose()
 
 
-def kill_upgrades(url: str, when: str) -> int:
-    """Upgrade in processes that kill themselves, and return how many did."""
-    words = [sys.executable, "-m", "tests.integration.killed_upgrade", url, when]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout)
-
-
 @dataclass
 class Upgraded:
     """A database of a million documents, its fingerprints before and after, and the seconds it took."""
@@ -107,7 +97,7 @@ def upgraded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         url = request.getfixturevalue("postgres").create_database()
     stored_years.make(url)
     before = fingerprints(url)
-    assert kill_upgrades(url, "last") == 1
+    assert run_upgrades("last", url) == 1
     after_kill = fingerprints(url)
     settings = DatabaseSettings(url=SecretStr(url))
     started = time.monotonic()
@@ -230,7 +220,7 @@ def test_what_waited_in_the_outbox_is_sent_as_it_was(upgraded: Upgraded) -> None
 def test_a_kill_at_any_statement_of_an_upgrade_leaves_what_the_next_one_finishes(empty_url: str) -> None:
     stored_years.make(empty_url, 3000)
     before = fingerprints(empty_url)
-    assert kill_upgrades(empty_url, "each") > 0
+    assert run_upgrades("each", empty_url) > 0
     assert fingerprints(empty_url) == before
     engine = database.connect(DatabaseSettings(url=SecretStr(empty_url)))
     database.check_schema(engine)
@@ -238,7 +228,7 @@ def test_a_kill_at_any_statement_of_an_upgrade_leaves_what_the_next_one_finishes
 
 
 def test_a_kill_within_the_first_upgrade_leaves_what_the_next_one_finishes(empty_url: str) -> None:
-    assert kill_upgrades(empty_url, "some") > 10
+    assert run_upgrades("some", empty_url) > 10
     engine = database.connect(DatabaseSettings(url=SecretStr(empty_url)))
     database.check_schema(engine)
     engine.dispose()
