@@ -87,7 +87,8 @@ def add_to_stream(
 def _giant(number: int, draw: random.Random, partitions: int, now: datetime) -> InputMessage:
     """A document whose optional fields, or whose only word, are far larger than anything that leaves may be."""
     large = {"url": "https://example.org/" + "x" * 300_000, "author": "y" * 100_000, "lang": "z" * 5_000}
-    fields: dict[str, Any] = draw.choice([large, {"symbols": ["AB"] * 20_000}, {"text": "w" * 400_000}])
+    one_word = {"title": "", "text": "w" * 400_000}
+    fields: dict[str, Any] = draw.choice([large, {"symbols": ["AB"] * 20_000}, one_word])
     return _document(f"giant-{number}", draw, partitions, now, **fields)
 
 
@@ -226,7 +227,7 @@ def missing_outgoing(expected: Contents, sandbox: Sandbox, bootstrap: str) -> di
     topics = (sandbox.kafka.predictions, sandbox.kafka.dead_letters)
     _wait_until_sent(sandbox.url, [KAFKA_PREFIX + topic for topic in topics])
     predictions, dead_letters = (_read_topic(topic, bootstrap) for topic in topics)
-    documents = {(value["source"], value["id"]) for value in predictions}
+    documents = {value["key"] for value in predictions}
     positions = {(value["topic"], value["partition"], value["offset"]) for value in dead_letters}
     counts = {
         "predictions lost": len(expected.documents.keys() - documents),
