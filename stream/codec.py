@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Annotated
 
 import msgspec
+from msgspec import structs
 
 from stream.domain.documents import (
     HEARTBEAT_SOURCE,
@@ -22,11 +23,11 @@ from stream.domain.documents import (
 )
 from stream.domain.errors import DeadLetterReason, Rejected
 from stream.heartbeats import FORGED, Heartbeats
+from stream.metadata import NULL, MetadataLimits, read_unchecked, without_deep_values
 from stream.settings import StreamSettings
 
 RequiredId = Annotated[str, msgspec.Meta(min_length=1)]
-# The lengths are those of the columns.
-ShortText = Annotated[str, msgspec.Meta(max_length=256)]
+NOTHING = msgspec.Raw(NULL)
 # Stands for the rest of an array that does not end; no element is equal to it.
 UNCLOSED = b"["
 # What shows where an element of an array ends.  Nothing in it repeats, so a search never goes back.
@@ -41,10 +42,24 @@ class MessageFields(msgspec.Struct, frozen=True):
     title: str | None = None
     text: str | None = None
     source: str | None = None
-    author: ShortText | None = None
+    author: str | None = None
     url: str | None = None
-    symbols: Annotated[list[ShortText], msgspec.Meta(max_length=100)] | None = None
-    lang: Annotated[str, msgspec.Meta(max_length=35)] | None = None
+    symbols: list[str] | None = None
+    lang: str | None = None
+
+
+class UncheckedFields(msgspec.Struct, frozen=True):
+    """The same, with optional fields that may hold anything."""
+
+    id: RequiredId
+    published_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    title: str | None = None
+    text: str | None = None
+    source: str | None = None
+    author: msgspec.Raw = NOTHING
+    url: msgspec.Raw = NOTHING
+    symbols: msgspec.Raw = NOTHING
+    lang: msgspec.Raw = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +69,7 @@ class Codec:
     `max_ahead` is how far in the future a `published_at` may be, `max_bytes` the size of the largest message.
     With `max_documents` above 1 a message may also be a JSON array of that many documents.  A kind in
     `allowed_sources` is read from sources that match the pattern only.  Without `heartbeats` every message
-    with their source is rejected.
+    with their source is rejected.  Optional fields are cut to `metadata`.
     """
 
     max_ahead: timedelta
@@ -62,6 +77,7 @@ class Codec:
     max_documents: int = 1
     allowed_sources: Mapping[Kind, re.Pattern[str]] = field(default_factory=dict)
     heartbeats: Heartbeats | None = None
+    metadata: MetadataLimits = field(default_factory=MetadataLimits)
 
     @classmethod
     def from_settings(cls, settings: StreamSettings, heartbeats: Heartbeats | None = None) -> "Codec":
@@ -80,6 +96,7 @@ class Codec:
                 if globs
             },
             heartbeats=heartbeats,
+            metadata=MetadataLimits.from_settings(settings),
         )
 
     def split(self, value: bytes | None) -> list[bytes] | None:
@@ -110,12 +127,13 @@ class Codec:
         if len(value) > self.max_bytes:
             detail = f"{len(value)} bytes; at most {self.max_bytes} are read"
             raise Rejected(DeadLetterReason.TOO_LARGE, detail)
-        message = _parse(value)
+        message, left_out = _parse(value)
         sent_source = message.source or UNKNOWN_SOURCE
         source, id_ = shorten_name(sent_source, LONGEST_SOURCE), shorten_name(message.id, LONGEST_ID)
         try:
             # JSON can only hold a NUL as an escape, so most messages need no second look.
-            if b"\\u0000" in value and "\0" in "".join(_strings(message)):
+            may_have_nul = b"\\u0000" in value
+            if may_have_nul and "\0" in "".join(_strings(message)):
                 raise Rejected(DeadLetterReason.NUL, "a field holds a NUL character")
             if source == HEARTBEAT_SOURCE:
                 return self._heartbeat(id_, kind, self._published_at(message.published_at, now))
@@ -123,7 +141,7 @@ class Codec:
             title, text = (message.title or "").strip(), (message.text or "").strip()
             if not title and not text:
                 raise Rejected(DeadLetterReason.NO_TEXT, "title and text are both absent or blank")
-            return Document(
+            document = Document(
                 id=id_,
                 kind=kind,
                 source=source,
@@ -134,8 +152,14 @@ class Codec:
                 url=message.url,
                 symbols=tuple(message.symbols or ()),
                 lang=message.lang,
-                shortened=_shortened(id=(message.id, id_), source=(sent_source, source)),
+                shortened=left_out,
             )
+            if may_have_nul or not self.metadata.accepts(document):
+                document = self.metadata.apply(document)
+            if id_ is message.id and source is sent_source:
+                return document
+            names = _shortened(id=(message.id, id_), source=(sent_source, source))
+            return structs.replace(document, shortened=names + document.shortened)
         except Rejected as error:
             raise Rejected(error.reason, error.detail, document_key(kind, source, id_)) from error
 
@@ -205,13 +229,39 @@ def _cut_invalid_array(value: bytes) -> Iterator[bytes]:
     yield UNCLOSED
 
 
-def _parse(value: bytes) -> MessageFields:
+def _parse(value: bytes) -> tuple[MessageFields, tuple[str, ...]]:
+    """The fields of a message, and the names of those that are left out: they are no text, or too deep."""
     try:
-        return msgspec.json.decode(value, type=MessageFields)
+        try:
+            return msgspec.json.decode(value, type=MessageFields), ()
+        except (msgspec.ValidationError, RecursionError):
+            return _parse_unchecked(value)
     except msgspec.ValidationError as error:
         raise Rejected(_why_invalid(str(error)), str(error)) from error
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
         raise Rejected(_why_not_json(value), str(error)) from error
+
+
+def _parse_unchecked(value: bytes) -> tuple[MessageFields, tuple[str, ...]]:
+    nested: tuple[str, ...] = ()
+    try:
+        sent = msgspec.json.decode(value, type=UncheckedFields)
+    except RecursionError:
+        sent = msgspec.json.decode(without_deep_values(value), type=UncheckedFields)
+        nested = ("nested",)
+    metadata = read_unchecked(author=sent.author, url=sent.url, symbols=sent.symbols, lang=sent.lang)
+    fields = MessageFields(
+        id=sent.id,
+        published_at=sent.published_at,
+        title=sent.title,
+        text=sent.text,
+        source=sent.source,
+        author=metadata.author,
+        url=metadata.url,
+        symbols=list(metadata.symbols),
+        lang=metadata.lang,
+    )
+    return fields, metadata.left_out + nested
 
 
 def _why_invalid(error_text: str) -> DeadLetterReason:
@@ -234,6 +284,5 @@ def _why_not_json(value: bytes) -> DeadLetterReason:
 
 
 def _strings(message: MessageFields) -> list[str]:
-    """Every string in the message."""
-    fields = [message.id, message.title, message.text, message.source, message.author, message.url]
-    return [*filter(None, [*fields, message.lang]), *(message.symbols or ())]
+    """Every string that makes the message a document."""
+    return [*filter(None, [message.id, message.title, message.text, message.source])]

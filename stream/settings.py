@@ -58,6 +58,30 @@ class StreamSettings(BaseModel):
         description="maximum number of documents in a message; above 1, a message may be a JSON array of "
         "documents, each counted or refused separately",
     )
+    author_characters: int = Field(
+        256,
+        ge=16,
+        le=256,
+        description="longest author that is stored; of a longer one, such as the names of a whole desk, the "
+        "beginning is",
+    )
+    url_characters: int = Field(
+        2048,
+        ge=64,
+        le=65_536,
+        description="longest URL that is stored; a longer one is left out, since browsers and chat services "
+        "take no more. Signed links can need a higher limit",
+    )
+    symbol_count: int = Field(
+        100,
+        ge=1,
+        le=10_000,
+        description="most symbols of a document that are stored, the first ones; raise it where rules watch "
+        "symbols and market reports name hundreds",
+    )
+    symbol_characters: int = Field(
+        64, ge=8, le=1024, description="longest symbol that is stored; a longer one is left out"
+    )
     in_hand_bytes: int = Field(
         32_000_000,
         ge=1_000_000,

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from tokenizers import Encoding
 
-from stream.domain.documents import Span
+from stream.domain.budgets import cut
+from stream.domain.documents import LONGEST_WORD, Span
 
 HAS_WORD = re.compile(r"[\w\U0001f300-\U0001faff]")  # emoji count as words
 LINK = re.compile(r"https?://\S+")
@@ -62,7 +63,7 @@ def spans(
     """The `count` words that contributed most to the label, largest first.
 
     A weight is the share of the sum of positive contributions.  Words that speak against the label, links and
-    punctuation are no evidence.
+    punctuation are no evidence.  The text of a long word is cut; its start and end are those of the whole.
     """
     by_word = sum_by_word(pieces, values)
     ranked = sorted((-value, word) for word, value in by_word.items() if value > 0)
@@ -73,7 +74,9 @@ def spans(
         if len(top) == count:
             break
         if HAS_WORD.search(text, start, end) and not any(a <= start < b for a, b in links):
-            top.append(Span(task, text[start:end], start, end, round(-value / total, 4)))
+            # Copy no more than is shown: a text without blanks is one word.
+            word = cut(text[start : min(end, start + LONGEST_WORD + 1)], LONGEST_WORD)
+            top.append(Span(task, word, start, end, round(-value / total, 4)))
     return top
 
 

@@ -10,6 +10,8 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup, escape
 
+from stream.domain.budgets import MARK
+
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -36,10 +38,11 @@ def environment() -> jinja2.Environment:
 
 
 def mark_words(text: str, words: Sequence[str]) -> Markup:
-    """The escaped text, with the words that carried its sentiment marked."""
+    """The escaped text, with the words that carried its sentiment marked; of a cut word, its beginning."""
     if not words:
         return escape(text)
-    pattern = re.compile("|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)))
+    shown = [word.removesuffix(MARK) or word for word in words]
+    pattern = re.compile("|".join(re.escape(word) for word in sorted(shown, key=len, reverse=True)))
     marked, end = Markup(), 0
     for match in pattern.finditer(text):
         marked += escape(text[end : match.start()]) + Markup("<mark>{}</mark>").format(match.group())

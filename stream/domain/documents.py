@@ -130,7 +130,8 @@ def printable(text: str) -> str:
 class Span(msgspec.Struct, frozen=True, gc=False):
     """A part of the classified text, from character `start` up to `end`, and its weight as evidence.
 
-    The weight is the share (0 to 1) that this part has in the prediction of the `task`.
+    `text` is that part, cut to LONGEST_WORD characters.  The weight is the share (0 to 1) that this part has
+    in the prediction of the `task`.
     """
 
     task: str

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import BigInteger, Engine, cast, func, literal, select
 
 from stream.domain.alerts import EvidenceItem
-from stream.domain.documents import EPOCH, SCORE_SCALE, DocumentStatus
+from stream.domain.budgets import cut
+from stream.domain.documents import EPOCH, LONGEST_WORD, SCORE_SCALE, DocumentStatus
 from stream.domain.sums import EVERYTHING, SUM_FIELDS, Aggregate, Scope, Selection
 from stream.storage import schema
 from stream.storage.database import reading
@@ -120,6 +121,11 @@ class StoreReader:
 
 
 def evidence_words(evidence: Sequence[Mapping[str, Any]], limit: int = 5) -> tuple[str, ...]:
-    """The words that contributed most to the sentiment in a stored prediction, largest weight first."""
+    """The words that contributed most to the sentiment in a stored prediction, largest weight first.
+
+    Words of any length are stored where an older version wrote them.
+    """
     spans = [span for span in evidence if span["task"] == "sentiment"]
-    return tuple(span["text"] for span in sorted(spans, key=lambda span: -span["weight"])[:limit])
+    return tuple(
+        cut(span["text"], LONGEST_WORD) for span in sorted(spans, key=lambda span: -span["weight"])[:limit]
+    )

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from models.errors import WeightsError
-from models.inference import language
+from models.inference import evidence, language
 from models.inference.engine import Engine
 from models.inference.forward import margin
 from models.network import artifact
 from models.settings import SHIPPED_WEIGHTS, ModelSettings
-from stream.domain.documents import SENTIMENTS, Prediction
+from stream.domain.documents import LONGEST_WORD, SENTIMENTS, Prediction
 from stream.domain.errors import InferenceError
 
 TEXTS = [
@@ -64,6 +64,14 @@ def test_evidence_spans_are_words_of_the_text(engine: Engine) -> None:
                 assert text[span.start : span.end] == span.text
                 assert 0 < span.weight <= 1
                 assert "example.org" not in span.text
+
+
+def test_a_word_without_end_is_shown_in_part_and_its_place_in_the_text_stays_true() -> None:
+    word, pieces = "Plunge" * 25_000, [[(0, (0, 150_000)), (1, (150_001, 150_006))]]
+    long, short = evidence.spans("sentiment", f"{word} fraud", pieces, [np.array([3.0, 1.0])], 3)
+    assert (long.start, long.end) == (0, len(word))
+    assert long.text == word[: LONGEST_WORD - 1] + "\u2026" and len(long.text) == LONGEST_WORD
+    assert (short.text, short.start, short.end) == ("fraud", 150_001, 150_006)
 
 
 def test_the_prediction_does_not_depend_on_the_other_texts_of_the_batch(engine: Engine) -> None:

@@ -105,6 +105,7 @@ def test_every_occurrence_of_a_word_is_marked_and_longer_words_win() -> None:
     assert mark_words("fall & falling", ["fall", "falling"]) == (
         "<mark>fall</mark> &amp; <mark>falling</mark>"
     )
+    assert mark_words("fallingfalling", ["falling\u2026", "\u2026"]) == "<mark>falling</mark>" * 2
     assert mark_words("a.b", ["."]) == "a<mark>.</mark>b"
     assert mark_words("<b>", []) == "&lt;b&gt;"
 

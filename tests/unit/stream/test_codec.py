@@ -39,8 +39,6 @@ BROKEN: list[tuple[str, bytes | None, str]] = [
     ("a number for an id", encode(id=5), "invalid_field"),
     ("an empty id", encode(id=""), "invalid_field"),
     ("an object for a text", encode(text={}), "invalid_field"),
-    ("a string for symbols", encode(symbols="AAPL"), "invalid_field"),
-    ("too many symbols", encode(symbols=["A"] * 101), "invalid_field"),
     ("a timestamp without a time zone", encode(published_at="2026-03-01T11:59:00"), "invalid_time"),
     ("a timestamp in seconds", encode(published_at=1_772_366_340), "invalid_time"),
     ("a timestamp before year 1 in UTC", encode(published_at="0001-01-01T00:00:00+14:00"), "invalid_time"),
@@ -48,7 +46,13 @@ BROKEN: list[tuple[str, bytes | None, str]] = [
     ("no title and no text", encode(text=...), "no_text"),
     ("blank title and text", encode(title="\t", text=" \n"), "no_text"),
     ("a NUL in the text", encode(text="a\0b"), "nul"),
-    ("a NUL in a symbol", encode(symbols=["A\0"]), "nul"),
+    ("a NUL in the id", encode(id="a\0b"), "nul"),
+    ("no id, and an author that is no text", encode(id=..., author=["Ann"]), "missing_field"),
+    (
+        "deep nesting in the text",
+        b'{"id": "1", "published_at": "2026-03-01T11:59:00Z", "text": ' + b"[" * 4000 + b"]" * 4000 + b"}",
+        "invalid_field",
+    ),
 ]
 
 
@@ -216,3 +220,52 @@ def test_an_array_that_cannot_be_cut_is_rejected_whole(what: str, value: bytes, 
     with pytest.raises(Rejected) as caught:
         Codec(timedelta(minutes=5), 10_000, max_documents=9).split(value)
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept", "shortened"),
+    [
+        ({"author": "a" * 300}, {"author": "a" * 255 + "\u2026"}, ("author",)),
+        ({"author": ["Ann", "Bo"]}, {"author": None}, ("author",)),
+        ({"author": "An\0n"}, {"author": "Ann"}, ("author",)),
+        ({"url": "https://a.example/" + "x" * 2031}, {"url": None}, ("url",)),
+        ({"url": "https://a.example/" + "x" * 2030}, {"url": "https://a.example/" + "x" * 2030}, ()),
+        ({"url": 5}, {"url": None}, ("url",)),
+        ({"symbols": [f"S{n}" for n in range(148)]}, {"symbols": tuple(f"S{n}" for n in range(100))}, ("symbols",)),
+        ({"symbols": ["AA", "B" * 65, "CC\0", "DD"]}, {"symbols": ("AA", "DD")}, ("symbols",)),
+        ({"symbols": ["AA", {"name": "BB"}, 3, None]}, {"symbols": ("AA",)}, ("symbols",)),
+        ({"symbols": "AA,BB"}, {"symbols": ()}, ("symbols",)),
+        ({"symbols": {"AA": 1}}, {"symbols": ()}, ("symbols",)),
+        ({"lang": "l" * 40}, {"lang": None}, ("lang",)),
+        ({"lang": True, "url": 1.5, "author": {}, "symbols": 7}, {"lang": None, "url": None, "author": None}, ("author", "lang", "symbols", "url")),
+        ({"author": None, "url": None, "symbols": None, "lang": None}, {"author": None, "symbols": ()}, ()),
+        ({"author": "", "url": "", "symbols": [], "lang": ""}, {"author": "", "url": "", "symbols": ()}, ()),
+        ({"author": ["x"], "symbols": ["AA"], "lang": "en"}, {"symbols": ("AA",), "lang": "en"}, ("author",)),
+    ],
+)  # fmt: skip
+def test_an_optional_field_never_costs_the_document(
+    changes: dict[str, Any], kept: dict[str, Any], shortened: tuple[str, ...]
+) -> None:
+    document = Codec(timedelta(minutes=5), 100_000).decode(encode(**changes), Kind.NEWS, NOW)
+    assert document.content == "Shares rise"
+    assert {name: getattr(document, name) for name in kept} == kept
+    assert sorted(document.shortened) == sorted(shortened)
+
+
+@pytest.mark.parametrize("depth", [50, 500, 1100, 100_000])
+@pytest.mark.parametrize("field", ["mood", "symbols", "author"])
+def test_nesting_without_end_in_an_optional_field_never_costs_the_document(field: str, depth: int) -> None:
+    deep = b"[" * depth + b'"]\\""' + b"]" * depth
+    value = encode(symbols=["AA"])[:-1] + b', "' + field.encode() + b'": ' + deep + b', "lang": "en"}'
+    document = Codec(timedelta(minutes=5), 10**6).decode(value, Kind.NEWS, NOW)
+    assert document.content == "Shares rise" and document.lang == "en"
+    assert document.symbols == (() if field == "symbols" else ("AA",))
+    assert ("nested" in document.shortened) is (depth > 1000)
+
+
+def test_the_limits_of_optional_fields_are_settings() -> None:
+    settings = StreamSettings(author_characters=16, url_characters=64, symbol_count=2, symbol_characters=8)
+    value = encode(author="a" * 17, url="u" * 65, symbols=["A", "B" * 9, "C", "D"])
+    document = Codec.from_settings(settings).decode(value, Kind.NEWS, NOW)
+    assert (document.author, document.url, document.symbols) == ("a" * 15 + "\u2026", None, ("A", "C"))
+    assert document.shortened == ("author", "symbols", "url")
