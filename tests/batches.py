@@ -3,6 +3,7 @@
 import itertools
 import socket
 import struct
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 
@@ -56,7 +57,8 @@ def sealed(
 ) -> bytes:
     """A batch of the current format around records that are packed already."""
     last_delta = count - 1 if last_delta is None else last_delta
-    covered = struct.pack(">hiqqqhii", codec, last_delta, 0, 0, -1, -1, -1, count) + payload
+    now = int(time.time() * 1000)
+    covered = struct.pack(">hiqqqhii", codec, last_delta, now, now, -1, -1, -1, count) + payload
     after_length = struct.pack(">ibI", 0, 2, crc32c(covered)) + covered
     return struct.pack(">qi", base, len(after_length)) + after_length
 

@@ -38,7 +38,7 @@ def test_a_news_item_does_not_wait_for_a_backlog_of_comments(
         scene.kafka.comments,
         [message(n, f"The shares look weak to me, I sold mine on day {n}") for n in range(COMMENTS)],
     )
-    scene.start(MONITOR_STREAM__BATCH_DOCUMENTS="256")
+    scene.start(module="tests.faults.worker", MONITOR_STREAM__BATCH_DOCUMENTS="32")
     is_comment, is_news = schema.documents.c.kind == "comment", schema.documents.c.kind == "news"
     wait_until(lambda: count(scene, is_comment) > 0, 60, "the first comments")
     sent(scene.kafka.news, [message(1, "The company cuts its outlook")])
@@ -47,7 +47,7 @@ def test_a_news_item_does_not_wait_for_a_backlog_of_comments(
     seconds, before_it = time.monotonic() - started, count(scene, is_comment) - written
     wait_until(lambda: count(scene, is_comment) == COMMENTS, 120, "every comment")
     log.info("the news item took %.1f s; %d comments went before it", seconds, before_it)
-    # Three batches are in progress when it arrives; it takes a moment to arrive.
+    # Three batches are in progress when it arrives, and it takes a moment to arrive.
     assert before_it < COMMENTS / 2
 
 
