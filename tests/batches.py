@@ -11,6 +11,7 @@ import cramjam
 from crc32c import crc32c
 
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
+TRANSACTIONAL, CONTROL = 0x10, 0x20
 MIB = 1 << 20
 PRODUCE, PRODUCE_VERSION = 0, 7  # the first version that may carry zstd
 
@@ -53,12 +54,21 @@ def xerial(data: bytes, block: int = 32_768) -> bytes:
 
 
 def sealed(
-    payload: bytes, *, codec: int = 0, base: int = 0, count: int = 1, last_delta: int | None = None
+    payload: bytes,
+    *,
+    codec: int = 0,
+    base: int = 0,
+    count: int = 1,
+    last_delta: int | None = None,
+    producer: int = -1,
 ) -> bytes:
-    """A batch of the current format around records that are packed already."""
+    """A batch of the current format around records that are packed already.
+
+    `codec` are all attributes: TRANSACTIONAL and CONTROL may be added.
+    """
     last_delta = count - 1 if last_delta is None else last_delta
     now = int(time.time() * 1000)
-    covered = struct.pack(">hiqqqhii", codec, last_delta, now, now, -1, -1, -1, count) + payload
+    covered = struct.pack(">hiqqqhii", codec, last_delta, now, now, producer, -1, -1, count) + payload
     after_length = struct.pack(">ibI", 0, 2, crc32c(covered)) + covered
     return struct.pack(">qi", base, len(after_length)) + after_length
 

@@ -3,8 +3,8 @@
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import pytest
 from aiokafka.consumer import fetcher as aiokafka_fetcher
@@ -16,10 +16,12 @@ from stream.domain.records import RefusedBatch
 from stream.kafka import record_batches
 from stream.kafka.decompression import decompress
 from tests.batches import (
+    CONTROL,
     GZIP,
     LZ4,
     MIB,
     SNAPPY,
+    TRANSACTIONAL,
     ZSTD,
     batch,
     bomb,
@@ -43,23 +45,31 @@ def installed() -> Iterator[None]:
     record_batches.install(record_batches.DEFAULT_LIMIT)
 
 
-def by_aiokafka(data: bytes, offset: int, committed: bool = False) -> tuple[list[Any], int]:
+def by_aiokafka(
+    data: bytes, offset: int, committed: bool = False, aborted: Sequence[Any] = ()
+) -> tuple[list[Any], int]:
     """What aiokafka's fetcher makes of a response, and the offset from which it goes on."""
     records = aiokafka_fetcher.MemoryRecords(data)
     assert records.has_next() and records.size_in_bytes() == len(data)
     partition = aiokafka_fetcher.PartitionRecords(
-        TopicPartition("news", 0), records, [], offset, None, None, True, int(committed)
+        TopicPartition("news", 0), records, list(aborted), offset, None, None, True, int(committed)
     )
     read = list(partition)
     return read, partition.next_fetch_offset
 
 
-def by_kafka_python(data: bytes, offset: int, committed: bool = False) -> tuple[list[Any], int]:
+def by_kafka_python(
+    data: bytes, offset: int, committed: bool = False, aborted: Sequence[Any] = ()
+) -> tuple[list[Any], int]:
     """What kafka-python's fetcher makes of it."""
     records = kafka_python_fetcher.MemoryRecords(data)
     assert records.has_next() and records.size_in_bytes() == len(data)
     partition = kafka_python_fetcher.Fetcher.PartitionRecords(
-        offset, TopicPartition("news", 0), records, isolation_level=int(committed)
+        offset,
+        TopicPartition("news", 0),
+        records,
+        isolation_level=int(committed),
+        aborted_transactions=list(aborted),
     )
     read = partition.take()
     return read, partition.next_fetch_offset
@@ -213,6 +223,31 @@ def test_one_poll_unpacks_no_more_than_the_limit(client: Any) -> None:
         assert len(records) == 1
         polls += 1
     assert polls == 30
+
+
+class AbortedTransaction(NamedTuple):
+    """As both clients hand it on."""
+
+    producer_id: int
+    first_offset: int
+
+
+@pytest.mark.parametrize("committed", [True, False])
+@CLIENTS
+def test_aborted_transactions_and_control_batches_are_left_to_the_client(
+    client: Any, committed: bool
+) -> None:
+    aborted = sealed(record(0, b"a") + record(1, b"b"), codec=TRANSACTIONAL, count=2, producer=7)
+    abort, commit = (record(0, b"", key=struct.pack(">hh", 0, kind)) for kind in (0, 1))
+    marker = sealed(abort, codec=TRANSACTIONAL | CONTROL, base=2, producer=7)
+    kept = sealed(record(0, b"c"), codec=TRANSACTIONAL, base=3, producer=7)
+    end = sealed(commit, codec=TRANSACTIONAL | CONTROL, base=4, producer=7)
+    data = aborted + marker + kept + end + batch([b"d"], base=5)
+    record_batches.BUDGET.start_poll()
+    records, position = client(data, 0, committed, [AbortedTransaction(7, 0)])
+    values = [found.value for found in records]
+    assert values == ([b"c", b"d"] if committed else [b"a", b"b", b"c", b"d"])
+    assert position == 6
 
 
 @CODECS
