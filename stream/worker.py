@@ -177,16 +177,21 @@ class Worker(Generic[T]):
         try:
             while True:
                 await self._slots.acquire()
-                batch = await self._next_batch(source)
-                self._unfinished_batches += 1
-                self._idle.clear()
-                latest = asyncio.create_task(self._process(source, batch, previous=latest))
-                latest.add_done_callback(self._on_batch_ended)
+                latest = self._start_batch(source, await self._next_batch(source), previous=latest)
         except StopRequested as error:
             self._draining.set()
             self._idle.set()
             log.info("%s; Kafka sends the batch again", error)
             await asyncio.Event().wait()
+
+    def _start_batch(
+        self, source: BundleSource, batch: Sequence[Bundle], previous: asyncio.Task[None] | None
+    ) -> asyncio.Task[None]:
+        self._unfinished_batches += 1
+        self._idle.clear()
+        task = asyncio.create_task(self._process(source, batch, previous))
+        task.add_done_callback(self._on_batch_ended)
+        return task
 
     async def _process(
         self, source: BundleSource, batch: Sequence[Bundle], previous: asyncio.Task[None] | None

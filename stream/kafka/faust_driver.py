@@ -38,6 +38,8 @@ from stream.worker import BundleReceiver
 MAX_QUEUED_BUNDLES = 512
 # Faust's own limit.  `InFlightLimit` comes first: a queue of Faust's that is full would block every topic.
 NEVER_REACHED = 1_000_000
+# How long a broker may wait for messages before it answers; partitions that become ready meanwhile wait too.
+FETCH_WAIT_MS = 200
 # How long to wait for messages of one topic while the other is paused.
 PAUSED_TOPIC_SECONDS = 0.05
 # Each take costs a round of the event loop: take up to this many bundles, or those that arrive within this
@@ -77,6 +79,7 @@ class BundleThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_bytes = self.max_fetch_bytes
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
 
     async def _fetch_records(
@@ -256,6 +259,7 @@ class FaustSource:
         await receipt.stream.ack(receipt.event)
         message = receipt.event.message
         self._written[message.tp] = bundle.end
+        message.records = []  # Faust keeps its latest messages: their bytes must not stay in memory with them
         self._in_flight[message.topic].remove(message)
 
     async def commit(self) -> None:

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 def message(number: int, words: str) -> dict[str, str]:
     stamp = datetime.now(UTC).isoformat()
-    return {"id": str(number), "source": "feed", "text": f"{words} {number}", "published_at": stamp}
+    return {"id": f"{words}-{number}", "source": "feed", "text": f"{words} {number}", "published_at": stamp}
 
 
 def count(scene: Scene, *conditions: Any) -> int:
