@@ -86,6 +86,8 @@ def run_seed(seed: int, kafka: Kafka, postgres: Postgres, folder: Path) -> Outco
     with ExitStack() as ending:
         ending.callback(sandbox.close)
         proxy = ending.enter_context(sandbox.unreliable_database(0.1)) if draw.random() < 0.3 else None
+        if Hazard.POOLER in hazards and proxy is None:
+            ending.enter_context(sandbox.pooled_database())
         expected = reference.read(first, now, send(first, sandbox.topics, kafka.bootstrap))
         for _ in range(draw.choice([1, 2, 2, 3])):
             kills.append(_kill_once(sandbox, draw))

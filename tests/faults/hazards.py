@@ -44,6 +44,7 @@ class Hazard(StrEnum):
     TRUNCATED_LOG = "truncated log"
     FROZEN_LEASE = "frozen lease"
     READ_ONLY = "read-only failover"
+    POOLER = "PgBouncer"
 
 
 def draw_hazards(draw: random.Random) -> frozenset[Hazard]:

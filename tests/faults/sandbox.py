@@ -21,7 +21,7 @@ from stream.storage.settings import DatabaseSettings
 from tests.conftest import Running
 from tests.faults.oracle import Contents, read_offsets
 from tests.faults.proxy import Proxy
-from tests.parts import Kafka, Postgres, free_port, temporary_folder
+from tests.parts import Kafka, PgBouncer, Postgres, free_port, temporary_folder
 
 ROOT = Path(__file__).parent.parent.parent
 PARTITIONS, BATCH = 2, 16
@@ -65,6 +65,16 @@ class Sandbox:
             self.environ["MONITOR_DATABASE__URL"] = proxy.url
             yield proxy
         del self.environ["MONITOR_DATABASE__URL"]
+        shutil.rmtree(folder)
+
+    @contextmanager
+    def pooled_database(self) -> Iterator[None]:
+        """Workers started inside this context reach the database through PgBouncer, in transaction mode."""
+        folder = temporary_folder("pooler-")
+        with PgBouncer(folder, self.url) as pooler:
+            self.environ |= {"MONITOR_DATABASE__URL": pooler.url, "MONITOR_DATABASE__POOLER": "transaction"}
+            yield
+        del self.environ["MONITOR_DATABASE__URL"], self.environ["MONITOR_DATABASE__POOLER"]
         shutil.rmtree(folder)
 
     @property
