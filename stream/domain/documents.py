@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from urllib.parse import quote
 
 import msgspec
@@ -94,7 +95,13 @@ def document_key(kind: Kind, source: str, id_: str) -> str:
     part of a URL as it is.  Of a part that is too long the beginning is kept, then `~~` and a hash of all of
     it.  Two identities never share a key: texts that differ in case or Unicode normalisation differ.
     """
-    return f"{kind.value}:{_key_part(source, LONGEST_KEY_SOURCE)}:{_key_part(id_, LONGEST_KEY_ID)}"
+    return f"{kind.value}:{_key_source(source)}:{_key_part(id_, LONGEST_KEY_ID)}"
+
+
+@lru_cache(1024)
+def _key_source(source: str) -> str:
+    """There are few sources and many documents."""
+    return _key_part(source, LONGEST_KEY_SOURCE)
 
 
 def _key_part(text: str, longest: int) -> str:

@@ -186,20 +186,20 @@ def test_messages_below_the_stored_offsets_are_still_dropped(upgraded: Upgraded)
 
 
 def test_what_is_purged_stays_purged_and_is_not_purged_again(upgraded: Upgraded) -> None:
-    assert count_purgeable(upgraded.store, PURGED_UNTIL) == 0
-    in_a_day = count_purgeable(upgraded.store, PURGED_UNTIL + timedelta(days=1))
+    assert count_purgeable(upgraded.store, PURGED_UNTIL, END) == 0
+    in_a_day = count_purgeable(upgraded.store, PURGED_UNTIL + timedelta(days=1), END)
     assert 0 < in_a_day < stored_years.DOCUMENTS / 300
 
 
 def test_the_links_of_old_pages_show_their_alerts(upgraded: Upgraded) -> None:
     episodes = SqlEpisodeStore(upgraded.store, Lease(upgraded.store, "alerts", "me", 20), "alerts")
     pages = AlertPages(episodes, upgraded.store, lambda: END)
-    assert pages.get("/alerts") is not None
+    assert pages.alerts()
     for number in (0, EPISODES - 1, EPISODES, EPISODES + 1, EPISODES + 2):
-        page = pages.get(f"/alerts/{number:016x}")
+        page = pages.alert(f"{number:016x}")
         assert page is not None and f"episode {number}" in page
         assert ("Shares of the company" in page) == (number > 0), "the evidence, unless it is purged"
-    assert "webhook:desk" in str(pages.get(stored_years.PAGE["link"].partition("9108")[2]))
+    assert "webhook:desk" in str(pages.alert(stored_years.PAGE["link"].rpartition("/")[2]))
 
 
 def test_what_waited_in_the_outbox_is_sent_as_it_was(upgraded: Upgraded) -> None:
