@@ -141,11 +141,17 @@ class RuleFile:
     def __init__(self, path: Path, topics: Sequence[str] = (), time_zone: str = "UTC") -> None:
         """Raises RuleError."""
         self.path, self._topics, self._time_zone = path, topics, time_zone
-        self._fingerprint = self._seen = _fingerprint(path)
+        fingerprint = _fingerprint(path)
+        self._fingerprint: tuple[int, ...] | None = fingerprint
+        self._seen = fingerprint
         self.rules = load_rules(path, topics, time_zone)
 
+    def expire(self) -> None:
+        """Read the file at the next `changed`, whether it changed or not; from any thread."""
+        self._fingerprint = None
+
     def changed(self) -> bool:
-        """Whether there are other rules now.  Raises RuleError, once for each change with errors."""
+        """Whether the file was read again.  Raises RuleError, once for each change with errors."""
         before, self._seen = self._seen, _fingerprint(self.path)
         if self._seen != before or self._seen == self._fingerprint:
             return False

@@ -1,30 +1,39 @@
 """`monitor run` and `monitor healthy`: the daemon, and whether it is well."""
 
 import logging
+import signal
 import sys
 from pathlib import Path
 
 import click
 
+from alerts.errors import AlertError
+from models.errors import ModelError
 from monitor.cli.options import config_option, examples, load_settings, plain_errors
+from monitor.runtime import log
 from monitor.runtime import settings as settings_module
+from monitor.runtime.settings import SettingsError
+from monitor.runtime.signals import end_while_starting, handle_signals
+from stream.domain.errors import StreamError
 
 
 @click.command(epilog=examples("monitor run -c monitor.toml", "MONITOR_LOG__FORMAT=json monitor run"))
 @config_option
 @plain_errors
 def run(config: Path | None) -> None:
-    """Run the daemon until SIGTERM or Ctrl-C."""
+    """Run the daemon until SIGTERM or Ctrl-C.  On SIGHUP it reads the rules and the log level again."""
+    handle_signals({signal.SIGTERM: end_while_starting, signal.SIGHUP: lambda: None})
     settings = load_settings(config)
+    log.catch_all_errors()
     from monitor.runtime.daemon import Daemon
 
     try:
-        Daemon.build(settings).run()
+        Daemon.build(settings, read_settings=lambda: settings_module.load_as_set(config)).run()
     except KeyboardInterrupt:
         sys.exit(130)
-    except RuntimeError as error:
+    except (StreamError, ModelError, AlertError, SettingsError, RuntimeError) as error:
         logging.getLogger("monitor").critical("ended: %s", error)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, SettingsError) else 1)
 
 
 @click.command(epilog=examples("monitor healthy", "monitor healthy --ready"))
@@ -38,8 +47,10 @@ def healthy(config: Path | None, ready: bool) -> None:
     http = settings_module.load_as_set(config).http
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(http.host, http.host)  # noqa: S104
     host = f"[{host}]" if ":" in host else host
+    path = "readyz" if ready else "healthz"
     try:
-        answer = httpx.get(f"http://{host}:{http.port}/{'readyz' if ready else 'healthz'}", timeout=4)
+        # This machine is never behind a proxy, whatever the environment says.
+        answer = httpx.get(f"http://{host}:{http.port}/{path}", timeout=4, trust_env=False)
     except httpx.HTTPError as error:
         click.echo(f"no answer on port {http.port}: {type(error).__name__}", err=True)
         sys.exit(1)

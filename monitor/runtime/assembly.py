@@ -102,6 +102,7 @@ class Monitor:
     settings: Settings
     registry: CollectorRegistry
     classifier: Classifier
+    rule_file: RuleFile
     store: Store
     episodes: SqlEpisodeStore
     pages: AlertPages
@@ -183,6 +184,7 @@ def assemble(
         settings=settings,
         registry=registry,
         classifier=base.classifier,
+        rule_file=base.rule_file,
         store=base.store,
         episodes=base.episodes,
         pages=AlertPages(base.episodes, base.store, utc_now, settings.http.path_prefix),

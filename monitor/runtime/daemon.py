@@ -5,7 +5,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -15,9 +15,11 @@ from monitor.runtime.assembly import Monitor, assemble
 from monitor.runtime.classifier import LoadClassifier, load_engine
 from monitor.runtime.http import Endpoint
 from monitor.runtime.interpreter import tuned_interpreter
-from monitor.runtime.log import lines_lost
-from monitor.runtime.settings import Settings
+from monitor.runtime.log import LEVELS, level_name, lines_lost, set_level
+from monitor.runtime.proxies import keep_loopback_direct
+from monitor.runtime.settings import Settings, SettingsError
 from monitor.runtime.shutdown import Shutdown
+from monitor.runtime.signals import handle_signals, ignore_signals
 from monitor.runtime.status import Status
 
 log = logging.getLogger(__name__)
@@ -28,18 +30,31 @@ JOIN_SECONDS = 10
 class Daemon:
     """One monitor and its HTTP endpoint; `build` makes it, `run` runs it once."""
 
-    def __init__(self, monitor: Monitor, endpoint: Endpoint, shutdown: Shutdown) -> None:
+    def __init__(
+        self,
+        monitor: Monitor,
+        endpoint: Endpoint,
+        shutdown: Shutdown,
+        read_settings: Callable[[], Settings] | None = None,
+    ) -> None:
         self.monitor = monitor
-        self._endpoint, self._shutdown = endpoint, shutdown
+        self._endpoint, self._shutdown, self._read_settings = endpoint, shutdown, read_settings
 
     @classmethod
-    def build(cls, settings: Settings, load: LoadClassifier = load_engine) -> "Daemon":
+    def build(
+        cls,
+        settings: Settings,
+        load: LoadClassifier = load_engine,
+        read_settings: Callable[[], Settings] | None = None,
+    ) -> "Daemon":
         """Start the HTTP endpoint, which answers that the monitor is starting, and build the monitor.
 
-        Loads the classifier, and needs broker and database to answer.  Raises SettingsError where the HTTP
-        port is taken, and what `assemble` raises.
+        `read_settings` reads the settings again on SIGHUP; without it SIGHUP stops the monitor, as the end of
+        a terminal should.  Loads the classifier, and needs broker and database to answer.  Raises
+        SettingsError where the HTTP port is taken, and what `assemble` raises.
         """
         open_files.raise_limit()
+        keep_loopback_direct()
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         registry.register(lines_lost)
@@ -54,7 +69,7 @@ class Daemon:
             endpoint.close()
             raise
         status.built(monitor)
-        return cls(monitor, endpoint, shutdown)
+        return cls(monitor, endpoint, shutdown, read_settings)
 
     @property
     def url(self) -> str:
@@ -63,6 +78,8 @@ class Daemon:
 
     def run(self) -> None:
         """Work until SIGINT, SIGTERM or `stop`, then drain.  Raises the error that ended it otherwise."""
+        hang_up = self.stop if self._read_settings is None else self.reload
+        handle_signals({signal.SIGINT: self.stop, signal.SIGTERM: self.stop, signal.SIGHUP: hang_up})
         try:
             with tuned_interpreter():
                 uvloop.run(self._run())
@@ -70,18 +87,34 @@ class Daemon:
             self._shutdown.stopping.set()
             self._endpoint.close()
             self.monitor.store.engine.dispose()
+            # Until the process is gone: another one must not turn a clean end into an unclean one.
+            ignore_signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
             self._shutdown.finish()
 
     def stop(self) -> None:
         """Ask for the end, from any thread; a process that does not end in time is cut short."""
         self._shutdown.request()
 
+    def reload(self) -> None:
+        """Use the log level of the settings as they are now, and read the rules again."""
+        self.monitor.rule_file.expire()
+        try:
+            level = (self._read_settings or (lambda: self.monitor.settings))().log.level
+        except SettingsError as error:
+            log.error("reload: the log level stays, since the settings have errors: %s", error)
+            return
+        # At the old level or at the new one: a change from one to the other is seen.
+        set_level(min(level, level_name(), key=LEVELS.index))
+        log.info(
+            "reload: log level %s; the rules are read again within %g s; other settings need a restart",
+            level,
+            self.monitor.settings.alerts.interval_seconds,
+        )
+        set_level(level)
+
     async def _run(self) -> None:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         self._shutdown.on_request(lambda: loop.call_soon_threadsafe(stop.set))
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, self.stop)
         for task in self.monitor.tasks:
             task.start()
         description = self.monitor.classifier.description
@@ -92,6 +125,8 @@ class Daemon:
             self._shutdown.stopping.set()
             await _join(self.monitor.tasks)
             self.monitor.leases.release_all()
+            # The loop closes now, and another request may still come.
+            self._shutdown.on_request(self._shutdown.stopping.set)
         log.info("stopped")
 
 

@@ -5,10 +5,11 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from prometheus_client import Counter
 
@@ -33,6 +34,10 @@ LIBRARY_LEVELS = {
 }
 # These log the receivers' URLs, which may hold secrets: even level debug does not show them.
 URL_LOGGERS = ("httpx", "httpcore", "urllib3", "apprise")
+
+log = logging.getLogger(__name__)
+
+LEVELS = ("debug", "info", "warning", "error")
 
 # With a full disk the log cannot report that lines are lost, so a metric does.
 lines_lost = Counter("sentiment_log_lines_lost", "Log lines that could not be written", registry=None)
@@ -77,12 +82,42 @@ def set_up(settings: LogSettings, file: Path | None = None) -> None:
     handler = CountingHandler(file.open("a", encoding="utf-8") if file else sys.stderr)
     atexit.register(_flush_at_exit)
     handler.setFormatter(JsonFormatter() if settings.format == "json" else _text())
-    logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(handlers=[handler], force=True)
     logging.captureWarnings(True)
-    warnings.simplefilter("default" if settings.level == "debug" else "ignore")
-    for name, level in LIBRARY_LEVELS.items():
-        if settings.level != "debug" or name in URL_LOGGERS:
-            logging.getLogger(name).setLevel(level)
+    set_level(settings.level)
+
+
+def level_name() -> str:
+    """The lowest level that is logged now."""
+    return str(logging.getLevelName(logging.getLogger().level)).lower()
+
+
+def set_level(level: str) -> None:
+    """Log from this level on; may be called again."""
+    logging.getLogger().setLevel(level.upper())
+    warnings.simplefilter("default" if level == "debug" else "ignore")
+    for name, library_level in LIBRARY_LEVELS.items():
+        shown = level == "debug" and name not in URL_LOGGERS
+        logging.getLogger(name).setLevel(logging.NOTSET if shown else library_level)
+
+
+def catch_all_errors() -> None:
+    """Log errors that nothing caught, in any thread, instead of writing tracebacks past the log."""
+
+    def uncaught(kind: type[BaseException], error: BaseException, trace: object) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            log.critical("ended by an unexpected error: %r", error, exc_info=error)
+
+    def uncaught_in_thread(arguments: threading.ExceptHookArgs) -> None:
+        name = arguments.thread.name if arguments.thread else "a thread"
+        log.error(
+            "%s ended by an unexpected error: %r", name, arguments.exc_value, exc_info=arguments.exc_value
+        )
+
+    def unraisable(arguments: Any) -> None:
+        log.warning("%s: %r: %r", arguments.err_msg, arguments.object, arguments.exc_value)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = uncaught, uncaught_in_thread, unraisable
 
 
 def _text() -> logging.Formatter:

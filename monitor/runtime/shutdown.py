@@ -19,6 +19,7 @@ class Shutdown:
     def __init__(self) -> None:
         self.stopping = threading.Event()
         self._error: BaseException | None = None
+        self._lock, self._requested = threading.Lock(), False
         self._notify: Callable[[], object] = self.stopping.set
         self._deadline = threading.Timer(STOP_SECONDS, _exit_now)
         self._deadline.daemon = True
@@ -29,7 +30,9 @@ class Shutdown:
 
     def request(self) -> None:
         """Ask for the end; may be called again and from any thread."""
-        if not self._deadline.is_alive():
+        with self._lock:
+            is_first, self._requested = not self._requested, True
+        if is_first:
             log.info("stopping")
             self._deadline.start()
         self.stopping.set()

@@ -183,7 +183,7 @@ def main(failpoint_or_classifier: str = "flaky", number: str = "1", action: str 
     load_classifier = CLASSIFIERS.get(failpoint_or_classifier)
     if load_classifier is None:
         install(failpoint_or_classifier, Fault(int(number), action))
-    Daemon.build(loaded_settings, load_classifier or CLASSIFIERS["flaky"]).run()
+    Daemon.build(loaded_settings, load_classifier or CLASSIFIERS["flaky"], settings.load).run()
 
 
 if __name__ == "__main__":
