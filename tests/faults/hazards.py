@@ -48,8 +48,14 @@ class Hazard(StrEnum):
 
 
 def draw_hazards(draw: random.Random) -> frozenset[Hazard]:
-    """Each hazard happens in a third of the runs."""
-    return frozenset(hazard for hazard in Hazard if draw.random() < 1 / 3)
+    """Each hazard happens in a third of the runs.
+
+    A pooler keeps read-only connections of its own, which only its administrator can drop.
+    """
+    hazards = {hazard for hazard in Hazard if draw.random() < 1 / 3}
+    if Hazard.POOLER in hazards:
+        hazards.discard(Hazard.READ_ONLY)
+    return frozenset(hazards)
 
 
 def add_to_stream(
