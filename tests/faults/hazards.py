@@ -45,16 +45,18 @@ class Hazard(StrEnum):
     FROZEN_LEASE = "frozen lease"
     READ_ONLY = "read-only failover"
     POOLER = "PgBouncer"
+    CUTS = "broken connections"
 
 
 def draw_hazards(draw: random.Random) -> frozenset[Hazard]:
     """Each hazard happens in a third of the runs.
 
-    A pooler keeps read-only connections of its own, which only its administrator can drop.
+    A pooler keeps read-only connections of its own, which only its administrator can drop, and it takes the
+    place of the proxy that breaks connections.
     """
     hazards = {hazard for hazard in Hazard if draw.random() < 1 / 3}
     if Hazard.POOLER in hazards:
-        hazards.discard(Hazard.READ_ONLY)
+        hazards -= {Hazard.READ_ONLY, Hazard.CUTS}
     return frozenset(hazards)
 
 

@@ -15,21 +15,31 @@ from sqlalchemy import create_engine, text
 
 from stream.domain.documents import Kind
 from tests.conftest import need
+from tests.faults.hazards import Hazard, draw_hazards
 from tests.faults.oracle import Contents, InputMessage, Reference, generate_messages, read_database, send
 from tests.faults.sandbox import PARTITIONS, Sandbox, sample_resources, wait_until_drained
 from tests.faults.worker import FAILPOINTS
 from tests.parts import Kafka, Postgres, wait_until
 from tools.faults import DOCUMENTS, Outcome, run_seed
 
+# Together they have every hazard.
+SEEDS = (13, 61, 80)
 
-@pytest.mark.timeout(400)
-@pytest.mark.parametrize("seed", [9])
-def test_killing_workers_neither_loses_nor_duplicates_documents(
+
+@pytest.mark.timeout(500)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_kills_and_hazards_neither_lose_nor_duplicate_documents(
     seed: int, kafka: Kafka, postgres: Postgres, tmp_path: Path
 ) -> None:
-    outcome = run_seed(seed, kafka, postgres, tmp_path)
+    outcome = need(lambda: run_seed(seed, kafka, postgres, tmp_path))
     assert outcome.differences == {}, str(outcome)
-    assert 0.9 * DOCUMENTS < outcome.documents < DOCUMENTS and outcome.kills
+    assert 0.9 * DOCUMENTS < outcome.documents < DOCUMENTS + 50 and outcome.kills
+    assert (outcome.cuts > 0) == (Hazard.CUTS in outcome.hazards)
+
+
+def test_the_seeds_that_are_tested_have_every_hazard() -> None:
+    drawn = [draw_hazards(random.Random(f"hazards {seed}")) for seed in SEEDS]
+    assert frozenset().union(*drawn) == set(Hazard)
 
 
 def test_the_oracle_detects_lost_duplicated_and_changed_rows() -> None:
