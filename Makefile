@@ -40,8 +40,13 @@ docs: install ## generate the reference pages and build the documentation site i
 test: install ## run all tests, against real Kafka, PostgreSQL and Prometheus (options: ARGS="-k store")
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-faults: install ## kill workers at every step of a batch and compare SQL with the input (options: SEEDS=100 FIRST_SEED=1)
+faults: install ## kill workers among other hazards and compare SQL with the input (options: SEEDS=100 FIRST_SEED=1)
 	$(BIN)/python -m tools.faults --seeds $(or $(SEEDS),100) --first-seed $(or $(FIRST_SEED),1)
+
+nightly: ## run the checks that take too long for make test: 30 fault runs, outages, memory under overload
+	$(MAKE) faults SEEDS=30
+	$(BIN)/python -m tools.outages
+	$(BIN)/python -m tools.bounds
 
 check: install ## check formatting, lint, types and import rules (as .pre-commit-config.yaml does)
 	$(BIN)/ruff format --check .
@@ -63,4 +68,4 @@ clean: ## remove everything that other targets create
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: install run up down dashboards docs test faults check fmt dist clean help
+.PHONY: install run up down dashboards docs test faults nightly check fmt dist clean help
