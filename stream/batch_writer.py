@@ -10,7 +10,16 @@ from itertools import pairwise
 from typing import TypeVar
 
 from stream.domain.errors import DeadLetterReason, StoreRefused, StoreUnavailable
-from stream.domain.records import Batch, ClassifiedDocument, DeadLetter, Outbound, Outcome, WriteResult
+from stream.domain.records import (
+    UNKNOWN_EPOCH,
+    Batch,
+    ClassifiedDocument,
+    DeadLetter,
+    Outbound,
+    Outcome,
+    Partition,
+    WriteResult,
+)
 from stream.metrics import StreamMetrics
 from stream.retry import Outage, RetryPolicy, retry
 from stream.storage.batches import Store
@@ -24,7 +33,10 @@ MAX_DOCUMENTS_PER_TRANSACTION = 10_000
 
 
 class BatchWriter:
-    """Writes batches, one at a time; `stopping` ends the wait for a database that is down."""
+    """Writes batches, one at a time; `stopping` ends the wait for a database that is down.
+
+    `check_offsets` raises OffsetsRefused if the log is not the one that SQL has read.
+    """
 
     def __init__(
         self,
@@ -34,7 +46,10 @@ class BatchWriter:
         metrics: StreamMetrics,
         clock: Callable[[], datetime],
         stopping: threading.Event,
+        check_offsets: Callable[[], None] = lambda: None,
     ) -> None:
+        self._check_offsets = check_offsets
+        self._epochs: dict[Partition, int] = {}
         self._store, self._outbound, self._metrics = store, outbound, metrics
         self._clock, self._stopping = clock, stopping
         self._database = Outage("database", log)
@@ -48,8 +63,9 @@ class BatchWriter:
         """Write in one transaction; if there are too many, or the database refuses them, write each half.
 
         Never split a message: committing its first half would advance the offset past the rest.
-        Raises StopRequested if the monitor stops before the database is back.
+        Raises StopRequested if the monitor stops before the database is back, and OffsetsRefused.
         """
+        self._check_new_leaders(outcomes)
         if len(outcomes) <= MAX_DOCUMENTS_PER_TRANSACTION:
             with suppress(StoreRefused):
                 return [self._write_transaction(outcomes)]
@@ -57,6 +73,16 @@ class BatchWriter:
         if not middle:
             return [self._write_transaction(self._replace_refused(outcomes))]
         return self.write(outcomes[:middle]) + self.write(outcomes[middle:])
+
+    def _check_new_leaders(self, outcomes: Sequence[Outcome]) -> None:
+        """Before messages of a leader that is new to this process: it may lack the latest of the one before.
+
+        Once its messages are in SQL, nothing shows that others with the same offsets were skipped.
+        """
+        epochs = {partition: end.leader_epoch for partition, end in Batch(outcomes).ends.items()}
+        if any(self._epochs.get(partition, UNKNOWN_EPOCH) < epoch for partition, epoch in epochs.items()):
+            self._check_offsets()
+            self._epochs |= epochs
 
     def _replace_refused(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """The outcomes, with a dead letter in place of each document that the database refuses."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec import Struct
 
 from stream.codec import count
-from stream.domain.records import RefusedBatch
+from stream.domain.records import UNKNOWN_EPOCH, RefusedBatch
 from stream.settings import StreamSettings
 
 # Client and broker spend a millisecond on each fetch, however small: wait this long for more messages.
@@ -36,7 +36,8 @@ M = TypeVar("M", bound=ReceivedMessage)
 class Record(Struct, frozen=True, gc=False):
     """One Kafka message: its position and its value.
 
-    With `refused` it stands for a record batch that cannot be read, at its last offset.
+    `leader_epoch` is that of the leader that took it; -1 if it is unknown.  With `refused` it stands for a
+    record batch that cannot be read, at its last offset.
     """
 
     topic: str
@@ -44,6 +45,7 @@ class Record(Struct, frozen=True, gc=False):
     offset: int
     value: bytes | None
     refused: RefusedBatch | None = None
+    leader_epoch: int = UNKNOWN_EPOCH
 
 
 class Bundle(Struct, frozen=True):

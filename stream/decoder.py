@@ -41,7 +41,13 @@ class Decoder:
     def decode(self, record: Record, now: datetime) -> Iterator[Decoded]:
         """Decode each document of a message separately: a bad one does not affect the others."""
         partition = Partition(self._incarnations[record.topic], record.topic, record.partition)
-        message = MessagePosition(self._kinds[record.topic], partition, record.offset, record.value)
+        message = MessagePosition(
+            kind=self._kinds[record.topic],
+            partition=partition,
+            offset=record.offset,
+            value=record.value,
+            leader_epoch=record.leader_epoch,
+        )
         if record.refused is not None:
             yield _refused_batch(message, record.refused)
             return

@@ -3,37 +3,61 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from stream.bundles import TopicPartition
+from stream.domain.records import UNKNOWN_EPOCH
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionProgress:
-    """How far one partition was fetched and written, and where it ends in Kafka.
+    """How far one partition was fetched and written, and where reading can get to in Kafka.
 
     `written` is the next offset in SQL, None if nothing was delivered since the partition was assigned;
-    `delivered` is the latest offset that left the consumer, None before the first; `position` is the next
-    offset to fetch; `end` is the high-water mark that the broker reported at `end_seen_at`, in seconds
-    since 1970.
+    `delivered` is the offset after the last message that left the consumer, None before the first;
+    `start` is the first offset to fetch since then, and `position` the next; `end` is the last stable offset
+    that the broker told at `end_seen_at`, in seconds since 1970.  `leader_epoch` is that of what is before
+    `position`, -1 if it is unknown.  `undecided` counts the messages from the last stable offset on, which
+    belong to open transactions or follow one; None if it is unknown.
     """
 
     written: int | None
     delivered: int | None
+    start: int
     position: int
     end: int
     end_seen_at: float
+    leader_epoch: int = UNKNOWN_EPOCH
+    undecided: int | None = None
 
     @property
     def done(self) -> int:
         """The offset below which every message is in SQL.
 
-        Transaction markers take up offsets that no message has.  So if everything was fetched and every
-        delivered message is written, this is the end of the partition.
+        Transaction markers, aborted messages and compacted ones take up offsets that are never delivered.
+        So if every delivered message is written, this is the next offset to fetch.
         """
-        done = self.position if self.written is None else self.written
-        all_fetched = self.position >= self.end
-        all_written = self.delivered is None or self.delivered < done
-        return self.end if all_fetched and all_written else done
+        if self.written is None:
+            return self.position
+        all_written = self.delivered is None or self.delivered <= self.written
+        return max(self.position, self.written) if all_written else self.written
+
+    @property
+    def hole(self) -> "Hole | None":
+        """The offsets without a message that follow what is in SQL; None if there are none."""
+        first = self.start if self.written is None else self.written
+        return Hole(first, self.done, self.leader_epoch) if self.done > first else None
+
+
+class Hole(NamedTuple):
+    """Offsets of a partition that hold no message: from `first` up to, not including, `end`.
+
+    `leader_epoch` is that of what is before `end`, -1 if it is unknown.
+    """
+
+    first: int
+    end: int
+    leader_epoch: int
 
 
 class LagTracker:
@@ -41,13 +65,17 @@ class LagTracker:
 
     `waiting` counts the messages that are not in SQL yet.  `caught_up` is when everything that Kafka held
     was last in SQL, in seconds since 1970; until that happens for the first time, when the partition was
-    assigned.
+    assigned.  `held_since` is since when a partition cannot be read further because of an open transaction;
+    the others are missing.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self.waiting: dict[TopicPartition, int] = {}
         self.caught_up: dict[TopicPartition, float] = {}
+        self.held_since: dict[TopicPartition, float] = {}
+        # The last stable offset that the partition is held at.
+        self._held_at: dict[TopicPartition, int] = {}
         # An end of each partition that is not reached yet, with the time at which it was seen.
         self._targets: dict[TopicPartition, tuple[float, int]] = {}
 
@@ -61,6 +89,10 @@ class LagTracker:
         """Use the latest progress; the lag of a partition that is missing is unknown."""
         for partition, state in progress.items():
             self._update_caught_up(partition, state)
+            self._update_held(partition, state)
+        self.held_since = {
+            partition: since for partition, since in self.held_since.items() if partition in progress
+        }
         self.waiting = {partition: max(0, state.end - state.done) for partition, state in progress.items()}
 
     def _update_caught_up(self, partition: TopicPartition, state: PartitionProgress) -> None:
@@ -69,3 +101,11 @@ class LagTracker:
         if state.done >= target:
             self.caught_up[partition] = seen_at
             self._targets[partition] = (state.end_seen_at, state.end)
+
+    def _update_held(self, partition: TopicPartition, state: PartitionProgress) -> None:
+        """A stable offset that moves belongs to transactions that end."""
+        if not state.undecided:
+            self.held_since.pop(partition, None)
+        elif partition not in self.held_since or self._held_at.get(partition) != state.end:
+            self.held_since[partition] = state.end_seen_at
+        self._held_at[partition] = state.end

@@ -159,7 +159,7 @@ class ProgressMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.lag = Gauge(
             "sentiment_consumer_lag_messages",
-            "Messages in Kafka that are not in SQL yet",
+            "Messages that can be read from Kafka and are not in SQL yet; absent while that is unknown",
             ["kafka_topic", "partition"],
             registry=registry,
         )
@@ -167,6 +167,13 @@ class ProgressMetrics:
             "sentiment_caught_up_timestamp_seconds",
             "When everything in the partition was last in SQL, in seconds since 1970; "
             "until that happens for the first time, when the partition was assigned",
+            ["kafka_topic", "partition"],
+            registry=registry,
+        )
+        self.held_since = Gauge(
+            "sentiment_transaction_open_timestamp_seconds",
+            "Since when an open transaction holds back the partition, in seconds since 1970; "
+            "absent if none does",
             ["kafka_topic", "partition"],
             registry=registry,
         )
@@ -192,13 +199,20 @@ class ProgressMetrics:
         self._partitions: dict[Gauge, set[tuple[str, int]]] = {}
 
     def show_lag(
-        self, waiting: Mapping[tuple[str, int], int], caught_up: Mapping[tuple[str, int], float]
+        self,
+        waiting: Mapping[tuple[str, int], int],
+        caught_up: Mapping[tuple[str, int], float],
+        held_since: Mapping[tuple[str, int], float],
     ) -> None:
         """Set the gauges by Kafka topic and partition.
 
         A partition whose value is unknown, or that was revoked, is absent.
         """
-        for gauge, values in ((self.lag, waiting), (self.caught_up, caught_up)):
+        for gauge, values in (
+            (self.lag, waiting),
+            (self.caught_up, caught_up),
+            (self.held_since, held_since),
+        ):
             for topic, partition in self._partitions.get(gauge, set()) - values.keys():
                 gauge.remove(topic, str(partition))
             for (topic, partition), value in values.items():

@@ -4,19 +4,26 @@ Holes in the offsets are normal: transactions and compaction leave them.  What i
 monitor refuses because it would lose messages in silence, is a Problem.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 
 from kafka.structs import TopicPartition
 
-from stream.domain.errors import BrokerError, DeadLetterReason, OffsetsRefused
-from stream.domain.records import DeadLetter, MessagePosition, Outbound, Partition
+from stream.domain.errors import BrokerError, DeadLetterReason, OffsetsRefused, StoreUnavailable
+from stream.domain.records import UNKNOWN_EPOCH, DeadLetter, MessagePosition, NextOffset, Outbound, Partition
 from stream.kafka import admin
 from stream.kafka.admin import LogRange
 from stream.kafka.settings import KafkaSettings
+from stream.lag import Hole
+from stream.retry import RetryPolicy, retry
 from stream.storage.batches import Store
+
+RETRY = RetryPolicy(first_pause=0.5, longest_pause=10.0, jitter=0.5)
 
 
 class Problem(StrEnum):
@@ -31,13 +38,16 @@ class Problem(StrEnum):
 class PartitionOffsets:
     """The next offset to read of one partition, as committed to Kafka and as stored in SQL, and the log.
 
-    None where Kafka or SQL has no offset, and where the partition has no leader that knows the log.
+    None where Kafka or SQL has no offset, and where the partition has no leader that knows the log.  `cut` is
+    where the log was cut, if that is before `stored`; `refused` an offset that Kafka would not read from.
     """
 
     partition: Partition
     committed: int | None
     stored: int | None
     log: LogRange | None
+    cut: int | None = None
+    refused: int | None = None
 
     @property
     def unread(self) -> int:
@@ -48,7 +58,9 @@ class PartitionOffsets:
     def problem(self) -> Problem | None:
         """Why reading on would lose messages; None if it would not."""
         if self.log is not None and self.stored is not None:
-            if self.stored > self.log.end:
+            if self.cut is not None or self.stored > self.log.end:
+                return Problem.TRUNCATED
+            if self.refused is not None and self.refused >= self.log.start:
                 return Problem.TRUNCATED
             if self.stored < self.log.start:
                 return Problem.EXPIRED
@@ -60,11 +72,12 @@ class PartitionOffsets:
         sql = "SQL has no offset" if self.stored is None else f"SQL is at {self.stored}"
         match self.problem, self.log:
             case Problem.TRUNCATED, LogRange(start, end):
+                where, to = ("", start) if self.cut is None else (f" at {self.cut}", self.cut)
                 return (
-                    f"{self.partition}: Kafka holds offsets {start} up to {end}, but {sql}: the log was cut, "
-                    "as after an unclean leader election, and new messages would be taken for known ones. "
-                    f"Run `monitor offsets reset {name} --to {start}` to read again what the log holds "
-                    "(known documents are not counted twice), or a later offset if you know where it was cut"
+                    f"{self.partition}: Kafka holds offsets {start} up to {end}, but {sql}: the log was cut"
+                    f"{where}, as after an unclean leader election, so new messages would be taken for known "
+                    f"ones. Run `monitor offsets reset {name} --to {to}` to read from there again "
+                    "(known documents are not counted twice)"
                 )
             case Problem.EXPIRED, LogRange(start, end):
                 return (
@@ -104,15 +117,50 @@ def compare_offsets(
         starts = admin.log_starts(client, incarnations)
         stored = store.next_offsets(incarnations.values())
         logs = {partition(key): log for key, log in admin.log_ranges(client, starts).items()}
+        epochs = {
+            TopicPartition(key.topic, key.number): next_offset.leader_epoch
+            for key, next_offset in stored.items()
+            if key in logs and next_offset.leader_epoch != UNKNOWN_EPOCH
+        }
+        ends = {partition(key): end for key, end in admin.epoch_ends(client, epochs).items()}
     return [
-        PartitionOffsets(key, committed.get(key), stored.get(key), logs.get(key))
+        PartitionOffsets(
+            partition=key,
+            committed=committed.get(key),
+            stored=stored[key].offset if key in stored else None,
+            log=logs.get(key),
+            cut=_cut(stored[key], logs[key], ends[key]) if key in ends else None,
+        )
         for key in sorted(stored.keys() | committed.keys())
     ]
 
 
-def check(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]) -> None:
-    """Raises OffsetsRefused if reading on would lose messages, BrokerError and StoreUnavailable."""
-    wrong = [offsets for offsets in compare_offsets(kafka, store, incarnations) if offsets.problem]
+def _cut(stored: NextOffset, log: LogRange, epoch_end: tuple[int, int]) -> int | None:
+    """Where the log was cut, if that is before the stored offset: where the epoch of what is stored ends now.
+
+    A log that never saw this epoch is another one, of a restored broker; nobody knows since where.
+    """
+    epoch, end = epoch_end
+    if epoch >= 0:
+        return max(end, log.start) if end < stored.offset else None
+    return log.start if log.latest_epoch is not None and log.latest_epoch < stored.leader_epoch else None
+
+
+def check(
+    kafka: KafkaSettings,
+    store: Store,
+    incarnations: Mapping[str, str],
+    refused: Mapping[tuple[str, int], int] = MappingProxyType({}),
+) -> None:
+    """Raises OffsetsRefused if reading on would lose messages, BrokerError and StoreUnavailable.
+
+    `refused` are offsets that Kafka would not read from, by topic and partition.
+    """
+    compared = [
+        replace(offsets, refused=refused.get((offsets.partition.topic, offsets.partition.number)))
+        for offsets in compare_offsets(kafka, store, incarnations)
+    ]
+    wrong = [offsets for offsets in compared if offsets.problem]
     if not wrong:
         return
     worst = min(wrong, key=lambda offsets: (offsets.problem is Problem.AHEAD, -offsets.unread))
@@ -122,6 +170,46 @@ def check(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]) -
         skipped = f", {unread} messages would be skipped" if unread else ""
         others = f". In all {len(wrong)} partitions{skipped}: see `monitor offsets show`"
     raise OffsetsRefused(worst.explain(kafka.group) + others)
+
+
+class OffsetGuard:
+    """The check, for a running monitor: waits for broker and database, as everything else does there."""
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        store: Store,
+        incarnations: Mapping[str, str],
+        stopping: threading.Event,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._kafka, self._store, self._incarnations = kafka, store, incarnations
+        self._stopping, self._clock = stopping, clock
+
+    def check(self, refused: Mapping[tuple[str, int], int] = MappingProxyType({})) -> None:
+        """Raises OffsetsRefused if reading on would lose messages, and StopRequested."""
+        retry(
+            lambda: self.check_once(refused),
+            errors=(BrokerError, StoreUnavailable),
+            policy=RETRY,
+            wait=self._stopping.wait,
+        )
+
+    def check_once(self, refused: Mapping[tuple[str, int], int] = MappingProxyType({})) -> None:
+        """The same, without waiting: raises BrokerError and StoreUnavailable instead."""
+        check(self._kafka, self._store, self._incarnations, refused)
+
+    def note_holes(self, holes: Mapping[tuple[str, int], Hole]) -> None:
+        """Advance SQL past offsets that hold no message, so that they do not look like lost ones later."""
+        by_partition = {
+            Partition(self._incarnations[topic], topic, number): (
+                hole.first,
+                NextOffset(hole.end, hole.leader_epoch),
+            )
+            for (topic, number), hole in holes.items()
+        }
+        with suppress(StoreUnavailable):  # the next start finds the same holes
+            self._store.note_holes(by_partition, self._clock())
 
 
 def rewind(kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]) -> list[PartitionOffsets]:
@@ -238,5 +326,5 @@ class Repair:
         if log is None:
             raise BrokerError(f"{topic}:{number}: there is no such partition, or it has no leader")
         stored = self.store.next_offsets([partition.incarnation]).get(partition)
-        at = stored if stored is not None else committed
+        at = stored.offset if stored is not None else committed
         return partition, log, log.start if at is None else at

@@ -66,6 +66,7 @@ class Replay:
                 bootstrap_servers=self._kafka.bootstrap_servers.split(","),
                 api_version=self._kafka.api_version,
                 group_id=None,
+                isolation_level="read_committed",
                 enable_auto_commit=False,
                 max_poll_records=BATCH_SIZE,
                 fetch_max_bytes=self._kafka.max_fetch_bytes,

@@ -9,14 +9,14 @@ the offsets in SQL are authoritative, those in Kafka only say where to start rea
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
 from stream.bundle_queue import BundleQueue
 from stream.bundles import Bundle, Record, TopicPartition
-from stream.lag import LagTracker, PartitionProgress
+from stream.lag import Hole, LagTracker, PartitionProgress
 from stream.retry import StopRequested
 from stream.settings import StreamSettings
 
@@ -30,6 +30,8 @@ LEAVE_SECONDS = 5.0
 OBSERVE_SECONDS = 2.0
 # How often to ask again whether a topic may start that may not start now.
 ASK_AGAIN_SECONDS = 0.2
+# A broker answers behind a fetch that waits for messages for up to 1.5 s; one that is gone does not answer.
+LOOKUP_SECONDS = 10.0
 # One batch runs through the network; the other is decoded or waits for its turn.
 CLASSIFIED_AT_ONCE = 2
 
@@ -89,14 +91,19 @@ class Worker(Generic[T]):
         classify: Callable[[Sequence[Record]], T],
         write: Callable[[T], None],
         on_stopping: Callable[[], object],
+        note_holes: Callable[[Mapping[TopicPartition, Hole]], None] = lambda holes: None,
     ) -> None:
         """`connect` creates the source, and is called in the running event loop.  `queue` is empty.
 
         `classify` gets a batch and `write` gets its result, each in its own threads.  `on_stopping` is called
-        after draining, or when the worker fails, and must end their waits.
+        after draining, or when the worker fails, and must end their waits.  `note_holes` gets, in the thread
+        of `write`, the offsets that hold no message, after everything before them was written.
         """
         self._connect, self._settings, self._queue = connect, settings, queue
         self._classify, self._write, self._on_stopping = classify, write, on_stopping
+        self._note_holes = note_holes
+        self._noting: asyncio.Future[None] | None = None
+        self._noted: dict[TopicPartition, Hole] = {}
         self._classify_threads = ThreadPoolExecutor(CLASSIFIED_AT_ONCE, "classify")
         self._write_thread = ThreadPoolExecutor(1, "write")
         self._slots = asyncio.Semaphore(CLASSIFIED_AT_ONCE + 1)
@@ -121,6 +128,11 @@ class Worker(Generic[T]):
     def caught_up(self) -> dict[TopicPartition, float]:
         """When everything in each partition was last in SQL, in seconds since 1970."""
         return self._lag.caught_up
+
+    @property
+    def held_since(self) -> dict[TopicPartition, float]:
+        """Since when an open transaction holds back each of these partitions, in seconds since 1970."""
+        return self._lag.held_since
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish the batches in progress and leave the group.
@@ -159,6 +171,7 @@ class Worker(Generic[T]):
         """Start to account for these partitions."""
         self.joined_at = time.monotonic()
         self._lag.assign(partitions)
+        self._noted.clear()
         names = ", ".join(sorted(f"{topic}[{number}]" for topic, number in partitions))
         log.info("partitions assigned: %s", names)
 
@@ -168,8 +181,18 @@ class Worker(Generic[T]):
             await asyncio.sleep(OBSERVE_SECONDS)
             source.check()
             if self.joined_at is not None:
-                self._lag.update(await source.progress(OBSERVE_SECONDS))
+                progress = await source.progress(LOOKUP_SECONDS)
+                self._lag.update(progress)
                 self.observed_at = time.monotonic()
+                self._start_noting({tp: state.hole for tp, state in progress.items() if state.hole})
+
+    def _start_noting(self, holes: dict[TopicPartition, Hole]) -> None:
+        """Note the holes that are new.  The database may be away: nothing waits for it here."""
+        new = {tp: hole for tp, hole in holes.items() if self._noted.get(tp) != hole}
+        if not new or (self._noting is not None and not self._noting.done()):
+            return
+        self._noted |= new
+        self._noting = asyncio.ensure_future(_in_thread(self._write_thread, self._note_holes, new))
 
     async def _process_batches(self, source: BundleSource) -> None:
         """Start batch after batch.  Raises what the pipeline raised."""

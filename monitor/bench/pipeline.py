@@ -231,6 +231,7 @@ def measure_user_loop(settings: Settings, texts: Sequence[str], documents: int =
         bootstrap_servers=settings.kafka.bootstrap_servers.split(","),
         api_version=settings.kafka.api_version,
         group_id=None,
+        isolation_level="read_committed",
         auto_offset_reset="earliest",
         consumer_timeout_ms=30_000,
         **client_options(settings.kafka),

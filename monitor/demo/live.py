@@ -74,7 +74,8 @@ class LiveTable:
 
     def _foot(self) -> Text:
         classified = self._monitor.count_documents("ok", "uncertain")
-        lag = sum(self._monitor.worker.waiting.values())
+        waiting = self._monitor.worker.waiting
+        lag = sum(waiting.values()) if waiting else "unknown how many"
         return Text(
             f"{classified} texts classified, {lag} waiting in Kafka   "
             f"metrics: {self._daemon.url}/metrics   Ctrl-C stops",

@@ -51,6 +51,7 @@ from stream.kafka import admin
 from stream.kafka.faust_driver import FaustSource
 from stream.kafka.sender import KafkaSender
 from stream.metrics import StreamMetrics
+from stream.offsets import OffsetGuard
 from stream.outbound import BatchOutbound
 from stream.pipeline import Pipeline
 from stream.retry import Outage, RetryPolicy, retry
@@ -89,6 +90,7 @@ class Foundation:
     outbox: Outbox
     incarnations: Mapping[str, str]
     heartbeats: Heartbeats
+    offsets: OffsetGuard
     leases: "Leases"
     episodes: SqlEpisodeStore
     evaluation_watch: EvaluationWatch
@@ -158,12 +160,13 @@ def assemble(
     base = _foundation(settings, registry, shutdown, http_url, load)
     pipeline = _pipeline(base)
     worker = Worker(
-        partial(FaustSource, settings.kafka, settings.stream),
+        partial(FaustSource, settings.kafka, settings.stream, base.offsets.check),
         settings.stream,
         BundleQueue(settings.stream, settings.kafka.news, pipeline.may_start),
         classify=pipeline.classify,
         write=pipeline.write,
         on_stopping=shutdown.request,
+        note_holes=base.offsets.note_holes,
     )
     watchdog = Watchdog(
         worker=worker,
@@ -220,6 +223,7 @@ def _foundation(
         outbox=Outbox(store.engine),
         incarnations=incarnations,
         heartbeats=_retry_at_startup(lambda: load_heartbeats(store.engine, settings.stream.heartbeat_secret)),
+        offsets=OffsetGuard(settings.kafka, store, incarnations, shutdown.stopping, utc_now),
         leases=leases,
         episodes=SqlEpisodeStore(store, leases.get("alerts"), settings.kafka.alerts),
         evaluation_watch=EvaluationWatch(
@@ -276,6 +280,7 @@ def _pipeline(base: Foundation) -> Pipeline:
         metrics=base.stream_metrics,
         clock=utc_now,
         stopping=base.shutdown.stopping,
+        check_offsets=base.offsets.check,
     )
     return Pipeline(
         decoder=Decoder(Codec.from_settings(stream, base.heartbeats), kafka.kinds, base.incarnations),
@@ -432,10 +437,11 @@ def _maintenance_tasks(base: Foundation) -> list[PeriodicTask]:
 
 
 def _watch_tasks(base: Foundation, watchdog: Watchdog) -> list[PeriodicTask]:
-    """Watching the database, the topics, and that the worker makes progress."""
+    """Watching the database, the topics, the offsets, and that the worker makes progress."""
     topics = TopicWatch(kafka=base.settings.kafka, incarnations=base.incarnations)
     return [
         _task(base, "database", 2.0, watchdog.ping_database),
         _task(base, "topics", 30.0, topics.run_once),
+        _task(base, "offsets", 10.0, base.offsets.check_once),
         _task(base, "watchdog", 2.0, watchdog.run_once),
     ]

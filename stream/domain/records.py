@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -35,12 +35,23 @@ class Partition(msgspec.Struct, frozen=True, order=True, gc=False):
         return f"{self.topic}[{self.number}]"
 
 
+UNKNOWN_EPOCH = -1
+
+
+class NextOffset(NamedTuple):
+    """The next offset to read of a partition, and the leader epoch of what is before it; -1 if unknown."""
+
+    offset: int
+    leader_epoch: int = UNKNOWN_EPOCH
+
+
 class MessagePosition(msgspec.Struct, frozen=True, gc=False):
     """The position of a message in Kafka, the kind of document in its topic, and its value.
 
     A message may hold an array of documents.  `item` is then the index of the document in it, and `value` the
     bytes of that document alone.  A record batch that cannot be read is at its last offset; `first` is the
-    first offset that was not read.
+    first offset that was not read.  `leader_epoch` is that of the leader that took the message; -1 if it is
+    unknown.
     """
 
     kind: Kind
@@ -49,6 +60,7 @@ class MessagePosition(msgspec.Struct, frozen=True, gc=False):
     value: bytes | None
     item: int | None = None
     first: int | None = None
+    leader_epoch: int = UNKNOWN_EPOCH
 
     @property
     def first_offset(self) -> int:
@@ -144,10 +156,14 @@ class Batch:
         return {position.partition: position.first_offset for position in positions}
 
     @property
-    def end_offsets(self) -> dict[Partition, int]:
+    def ends(self) -> "dict[Partition, NextOffset]":
         """The offset after the last message of each partition."""
         positions = (outcome.position for outcome in self.outcomes)
-        return {position.partition: position.offset + 1 for position in positions}
+        last = {position.partition: position for position in positions}
+        return {
+            partition: NextOffset(position.offset + 1, position.leader_epoch)
+            for partition, position in last.items()
+        }
 
 
 class SkipReason(StrEnum):

@@ -1,5 +1,6 @@
 """Kafka administration with kafka-python: topics, their incarnations, consumer offsets, and a producer."""
 
+import logging
 import socket
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -8,11 +9,14 @@ from typing import Any, NamedTuple
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic, OffsetSpec
 from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.protocol.consumer.offsets import OffsetForLeaderEpochRequest as EpochRequest
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from stream.domain.errors import BrokerError, TopicMissing
 from stream.kafka.security import client_options, diagnosis
 from stream.kafka.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
 
 # How long to wait for an answer of a broker.
 ANSWER_SECONDS = 10
@@ -104,6 +108,41 @@ def log_ranges(client: Any, starts: Mapping[TopicPartition, int]) -> dict[TopicP
         partition: LogRange(starts[partition], end.offset, end.leader_epoch)
         for partition, end in ends.items()
     }
+
+
+def epoch_ends(client: Any, epochs: Mapping[TopicPartition, int]) -> dict[TopicPartition, tuple[int, int]]:
+    """The latest leader epoch up to each given one that Kafka's log has messages of, and its end.
+
+    The end is the offset at which the next epoch begins, or the end of the log.  Both are -1 if the log has
+    never seen the given epoch.  A partition that the broker does not tell this of is missing.
+    """
+    try:
+        found = client._manager.run(_epoch_ends, client, epochs) if epochs else {}
+    except KafkaError as error:
+        log.debug("the broker does not tell where leader epochs end: %r", error)
+        return {}
+    return dict(found)
+
+
+async def _epoch_ends(
+    client: Any, epochs: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, tuple[int, int]]:
+    """kafka-python's admin client has the request, and no method for it."""
+    ends: dict[TopicPartition, tuple[int, int]] = {}
+    for leader, partitions in (await client._async_get_leader_for_partitions(set(epochs))).items():
+        asked: dict[str, list[Any]] = {}
+        for partition in partitions:
+            entry = EpochRequest.OffsetForLeaderTopic.OffsetForLeaderPartition(
+                partition=partition.partition, leader_epoch=epochs[partition]
+            )
+            asked.setdefault(partition.topic, []).append(entry)
+        request = EpochRequest(replica_id=-1, topics=list(asked.items()))
+        response = await client._manager.send(request, node_id=leader)
+        for topic in response.topics:
+            for found in topic.partitions:
+                if not found.error_code:
+                    ends[TopicPartition(topic.topic, found.partition)] = found.leader_epoch, found.end_offset
+    return ends
 
 
 def _partitions(client: Any, topics: Iterable[str]) -> list[tuple[TopicPartition, int]]:

@@ -8,18 +8,24 @@ What it relies on, and why:
 - An acknowledgement after the SQL commit: the offsets in SQL are authoritative, those in Kafka only say
   where to start reading.
 - An agent for each topic: with one for both, the news would queue behind a backlog of comments.
+- Read committed: messages of aborted and open transactions never happened.
+- No automatic reset: an offset that Kafka does not hold may be a loss, which `check_offsets` finds out.
 - Bundles: Faust spends more time on each message than all later stages together, so the messages that one
   fetch returns of a partition pass through it as one.
 """
 
 import asyncio
+import logging
 import tempfile
-from collections.abc import Iterable
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import faust
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
-from aiokafka.errors import KafkaError
+from aiokafka.consumer.fetcher import OffsetResetStrategy
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT, StreamT
 from faust.types.tuples import ConsumerMessage, Message
@@ -28,11 +34,16 @@ from mode import CrashingSupervisor
 from stream.bundles import Bundle, BundleFetcher, Record, TopicPartition, size_of
 from stream.domain.errors import BrokerError
 from stream.kafka import record_batches
+from stream.kafka.leader_epochs import LeaderEpochs
 from stream.kafka.security import ssl_context
 from stream.kafka.settings import KafkaSettings
 from stream.lag import PartitionProgress
+from stream.retry import StopRequested
 from stream.settings import StreamSettings
 from stream.worker import BundleReceiver
+
+# Faust logs under the name of this module, which the monitor quietens.
+log = logging.getLogger("stream.kafka")
 
 # Maximum number of bundles of a topic that are fetched and not in SQL yet.
 MAX_QUEUED_BUNDLES = 512
@@ -46,6 +57,8 @@ PAUSED_TOPIC_SECONDS = 0.05
 # time.
 BUNDLES_PER_TAKE, TAKE_SECONDS = 32, 0.01
 Records = list[ConsumerRecord[bytes, bytes]]
+# Raises OffsetsRefused if reading on would lose messages.  Gets the offsets that Kafka did not hold.
+CheckOffsets = Callable[[Mapping[TopicPartition, int]], None]
 
 
 class BundleMessage(ConsumerMessage):  # type: ignore[misc]
@@ -72,22 +85,43 @@ class BundleMessage(ConsumerMessage):  # type: ignore[misc]
 
 
 class BundleThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """The thread with the Kafka client, except that what it fetches and unpacks is bounded."""
+    """The thread with the Kafka client, which reads committed messages only, notes leader epochs, and bounds
+    what is fetched and unpacked."""
 
     max_fetch_bytes: int
+    consumer: "BundleConsumer"
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_bytes = self.max_fetch_bytes
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        # Faust's own way to it turns on transactions of its own.
+        consumer._isolation_level = "read_committed"
+        consumer._client.send = self._noting_epochs(consumer._client.send)
         return consumer
+
+    def _noting_epochs(self, send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def sent(*args: Any, **options: Any) -> Any:
+            response = await send(*args, **options)
+            if type(response).__name__.startswith("FetchResponse"):
+                self._note_epochs(response)
+            return response
+
+        return sent
+
+    def _note_epochs(self, response: Any) -> None:
+        for topic, partitions in response.topics:
+            for partition, _error, _end, *rest in partitions:
+                if records := rest[-1]:
+                    self.consumer.epochs[TP(topic, partition)].add(records)
 
     async def _fetch_records(
         self, consumer: AIOKafkaConsumer, active_partitions: set[TP], *args: Any, **kwargs: Any
     ) -> dict[TP, Records]:
         """Read the active partitions; of a topic that has an unpacked batch left over, that partition alone.
 
-        So of each topic at most one batch is unpacked.
+        So of each topic at most one batch is unpacked.  A partition without a committed offset, as a new one,
+        is read from its start.
         """
         record_batches.BUDGET.start_poll()
         fetched = consumer._fetcher._records.items()
@@ -98,18 +132,68 @@ class BundleThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             and getattr(getattr(result, "_partition_records", None), "is_half_read", False)
         }
         partitions = {tp for tp in active_partitions if left_over.get(tp.topic, tp) == tp}
-        records: dict[TP, Records] = await super()._fetch_records(consumer, partitions, *args, **kwargs)
+        try:
+            records: dict[TP, Records] = await super()._fetch_records(consumer, partitions, *args, **kwargs)
+        except NoOffsetForPartitionError as error:
+            self.read_from_start(error.args[0])
+            return {}
         return records
+
+    def read_from_start(self, *partitions: TP) -> None:
+        """Set the position of these partitions to the first offset that Kafka holds; in this thread only."""
+        fetcher = self._ensure_consumer()._fetcher
+        done = fetcher.request_offset_reset(partitions, OffsetResetStrategy.EARLIEST)
+        done.add_done_callback(lambda waited: waited.cancelled() or waited.exception())
+
+    async def stable_ends(self, partitions: Iterable[TP], seconds: float) -> dict[TP, int]:
+        """Where reading can get to in each partition now; without those that the broker does not tell.
+
+        That is the last stable offset: a message after it belongs to a transaction that is not decided yet,
+        or follows one.
+        """
+        consumer = self._ensure_consumer()
+        led = [tp for tp in partitions if (consumer._client.cluster.leader_for_partition(tp) or 0) >= 0]
+        if not led:
+            return {}
+        asked = asyncio.run_coroutine_threadsafe(consumer.end_offsets(led), self.thread_loop)
+        try:
+            return dict(await asyncio.wait_for(asyncio.wrap_future(asked), seconds))
+        except (TimeoutError, KafkaError):
+            return {}
+
+    def undecided(self) -> Iterable[tuple[TP, int]]:
+        """How many messages the latest fetch of each partition found after the last stable offset."""
+        for tp, state in self.states():
+            if state.highwater is not None and state.lso is not None and state.lso >= 0:
+                yield tp, max(0, state.highwater - state.lso)
+
+    def states(self) -> Iterable[tuple[TP, Any]]:
+        """The client's state of each assigned partition."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment: Any = subscription.assignment if subscription is not None else None
+        for tp in assignment.tps if assignment is not None else ():
+            yield tp, assignment.state_value(tp)
 
 
 class BundleConsumer(driver.Consumer):  # type: ignore[misc]
     """Faust's consumer, except that it delivers bundles and commits what is in SQL.
 
-    `written` is the next offset of each partition in SQL.
+    `written` is the next offset of each partition in SQL.  Since the assignment, `starts` and `positions` are
+    the first and the next offset to fetch, `first` and `delivered` the offset of the first message that was
+    fetched and the one after the last.
     """
 
     fetcher: BundleFetcher
     written: dict[TP, int]
+    on_out_of_range: Callable[[Mapping[TP, int]], Awaitable[None]]
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.first: dict[TP, int] = {}
+        self.delivered: dict[TP, int] = {}
+        self.starts: dict[TP, int] = {}
+        self.positions: dict[TP, int] = {}
+        self.epochs: defaultdict[TP, LeaderEpochs] = defaultdict(LeaderEpochs)
+        super().__init__(*args, **options)
 
     def _new_consumer_thread(self) -> BundleThread:
         return BundleThread(self, loop=self.loop, beacon=self.beacon)
@@ -127,12 +211,33 @@ class BundleConsumer(driver.Consumer):  # type: ignore[misc]
         if active_partitions is not None and len(active_partitions) < len(self.assignment()):
             # A topic is paused.  It must not wait for messages of the other once it has room again.
             timeout = min(timeout, PAUSED_TOPIC_SECONDS)
-        return await self.fetcher(lambda: fetch(active_partitions, timeout))
+        try:
+            parts = await self.fetcher(lambda: fetch(active_partitions, timeout))
+        except OffsetOutOfRangeError as error:
+            await self.on_out_of_range(error.args[0])
+            return {}
+        self._note_positions(parts)
+        return parts
+
+    def _note_positions(self, parts: Mapping[TP, list[Sequence[Any]]]) -> None:
+        """The client moves its positions only within a fetch: here they belong to what was delivered."""
+        for tp, records in parts.items():
+            self.first.setdefault(tp, records[0][0].offset)
+            self.delivered[tp] = records[-1][-1].offset + 1
+        for tp, state in self._thread.states():
+            if state.has_valid_position:
+                self.starts.setdefault(tp, self.first.get(tp, state.position))
+                self.positions[tp] = state.position
+
+    def forget(self) -> None:
+        """After a rebalance."""
+        for known in (self.first, self.delivered, self.starts, self.positions):
+            known.clear()
 
     def _to_message(self, tp: TP, part: Records) -> BundleMessage:
-        first = super()._to_message(tp, part[0])
+        first, epoch = super()._to_message(tp, part[0]), self.epochs[tp].at
         # A record batch that cannot be read is in `checksum`: see `stream.kafka.record_batches`.
-        records = [Record(r.topic, r.partition, r.offset, r.value, r.checksum) for r in part]
+        records = [Record(r.topic, r.partition, r.offset, r.value, r.checksum, epoch(r.offset)) for r in part]
         return BundleMessage(first, records)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
@@ -173,6 +278,11 @@ class InFlightLimit:
                     self._paused.add(tp)
                     self._app.consumer.on_buffer_full(tp)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a message that was fetched is not in SQL yet."""
+        return bool(self._sizes)
+
     def remove(self, message: BundleMessage) -> None:
         """The message is in SQL."""
         self._bytes -= self._sizes.pop((message.tp, message.offset), 0)
@@ -199,8 +309,14 @@ class Receipt(NamedTuple):
 class FaustSource:
     """Delivers bundles of both topics with a Faust app; created in the running event loop."""
 
-    def __init__(self, kafka: KafkaSettings, stream: StreamSettings, receiver: BundleReceiver) -> None:
-        self._receiver = receiver
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        stream: StreamSettings,
+        check_offsets: CheckOffsets,
+        receiver: BundleReceiver,
+    ) -> None:
+        self._receiver, self._check_offsets = receiver, check_offsets
         self._written: dict[TP, int] = {}
         # Faust creates this folder at its start, although nothing is stored in it.
         self._folder = tempfile.TemporaryDirectory(prefix="sentiment-monitor-")
@@ -213,6 +329,7 @@ class FaustSource:
         app.consumer.fetcher, app.consumer.written = BundleFetcher(stream), self._written
         app.consumer._thread.max_fetch_bytes = kafka.max_fetch_bytes
         record_batches.install(kafka.max_batch_bytes)
+        app.consumer.on_out_of_range = self._on_out_of_range
         app.on_partitions_assigned.connect(self._on_assigned)
         for topic in kafka.kinds:
             channel = app.topic(
@@ -291,35 +408,47 @@ class FaustSource:
                 raise BrokerError(f"the agent {agent.name} ended although nobody stopped it")
 
     async def progress(self, seconds: float) -> dict[TopicPartition, PartitionProgress]:
-        """The progress of each assigned partition whose position and end are known within `seconds`."""
-        progress: dict[TopicPartition, PartitionProgress] = {}
-        for tp in self._app.consumer.assignment():
-            if (state := await self._progress_of(tp, seconds)) is not None:
-                progress[tp.topic, tp.partition] = state
-        return progress
+        """The progress of each assigned partition whose position and end are known within `seconds`.
 
-    async def _progress_of(self, tp: TP, seconds: float) -> PartitionProgress | None:
-        consumer = self._app.consumer
+        The end is asked for: what the latest fetch told stands still while fetching is paused.
+        """
+        consumer, asked_at = self._app.consumer, time.time()
+        ends = await consumer._thread.stable_ends(consumer.assignment(), seconds)
+        undecided = dict(consumer._thread.undecided())
+        return {
+            (tp.topic, tp.partition): PartitionProgress(
+                written=self._written.get(tp, consumer.first.get(tp)),
+                delivered=consumer.delivered.get(tp),
+                start=consumer.starts[tp],
+                position=position,
+                end=ends[tp],
+                end_seen_at=asked_at,
+                leader_epoch=consumer.epochs[tp].at(position - 1),
+                undecided=undecided.get(tp),
+            )
+            for tp, position in consumer.positions.items()
+            if tp in ends
+        }
+
+    async def _on_out_of_range(self, positions: Mapping[TP, int]) -> None:
+        """Read from the start of the log if nothing is lost by that.  Raises OffsetsRefused if it is."""
+        for tp, offset in positions.items():
+            log.warning("%s[%d]: Kafka does not hold offset %d", tp.topic, tp.partition, offset)
+        while any(limit.busy for limit in self._in_flight.values()):  # what is in SQL decides
+            await asyncio.sleep(0.1)
         try:
-            position = await asyncio.wait_for(consumer.position(tp), seconds)
-            end = consumer.highwater(tp)
-            seen_at_ms = consumer._thread._ensure_consumer().last_poll_timestamp(tp)
-        except (TimeoutError, KafkaError, AssertionError, AttributeError):
-            return None  # just revoked, or not looked up yet
-        if position is None or end is None or seen_at_ms is None:
-            return None
-        return PartitionProgress(
-            written=self._written.get(tp),
-            delivered=consumer._read_offset.get(tp),
-            position=position,
-            end=end,
-            end_seen_at=seen_at_ms / 1000,
-        )
+            refused = {(tp.topic, tp.partition): offset for tp, offset in positions.items()}
+            await asyncio.to_thread(self._check_offsets, refused)
+        except StopRequested:
+            await asyncio.Event().wait()
+        thread = self._app.consumer._thread
+        thread.thread_loop.call_soon_threadsafe(thread.read_from_start, *positions)
 
     async def _on_assigned(self, _app: object, assigned: Iterable[TP], **_: object) -> None:
         self._written.clear()
         for limit in self._in_flight.values():
             limit.clear()
+        self._app.consumer.forget()
         self._receiver.partitions_assigned([(tp.topic, tp.partition) for tp in assigned])
 
 
@@ -350,10 +479,12 @@ def _build_app(kafka: KafkaSettings, stream: StreamSettings, folder: str) -> fau
         processing_guarantee="at_least_once",
         stream_wait_empty=False,
         stream_buffer_maxsize=NEVER_REACHED,
-        consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=kafka.max_partition_fetch_bytes,
         # `stream.kafka.record_batches` checks them: a damaged batch must not end the process.
         broker_check_crcs=False,
+        # A partition without a committed offset is read from its start all the same: see `BundleThread`.
+        consumer_auto_offset_reset="none",
+        consumer_metadata_max_age_ms=round(1000 * kafka.metadata_seconds),
         broker_commit_interval=1.0,
         broker_max_poll_records=min(2000, 2 * stream.batch_documents),
         # The database may be down for hours: the watchdog, not the broker, ends a stuck worker.

@@ -90,6 +90,13 @@ class KafkaSettings(BaseModel):
         description="how many bytes of one partition a broker may send at once, before unpacking; a larger "
         "batch is still sent, alone. Raise it if the network between broker and monitor is slow to answer",
     )
+    metadata_seconds: float = Field(
+        15.0,
+        ge=1,
+        le=300,
+        description="a worker looks this often for new partitions of its topics, which nobody reads until "
+        "then; each look is one small request",
+    )
     api_version: tuple[int, int] | None = Field(
         None,
         description="protocol version of the admin and producer clients; unset: ask the broker",

@@ -16,9 +16,11 @@ from sqlalchemy import Connection, Engine, bindparam, select, tuple_, update
 
 from stream.domain.errors import StoreRefused
 from stream.domain.records import (
+    UNKNOWN_EPOCH,
     Batch,
     ClassifiedDocument,
     DeadLetter,
+    NextOffset,
     Outbound,
     Outcome,
     Partition,
@@ -39,7 +41,7 @@ PARTITION_COLUMNS = ("incarnation", "kafka_topic", "kafka_partition")
 SET_OFFSETS = (
     update(schema.offsets)
     .where(*[schema.offsets.c[name] == bindparam(f"key_{name}") for name in PARTITION_COLUMNS])
-    .values(next_offset=bindparam("end"), updated_at=bindparam("now"))
+    .values(next_offset=bindparam("end"), leader_epoch=bindparam("epoch"), updated_at=bindparam("now"))
 )
 MAX_DETAIL_CHARACTERS = 2000
 
@@ -61,16 +63,16 @@ class Store:
         `outbound` decides what to send because of what is new; it is queued in the same transaction.  Raises
         StoreUnavailable or StoreRefused; nothing of the batch is written then.
         """
-        end_offsets = batch.end_offsets
+        ends = batch.ends
         with writing(self.engine) as connection:
-            stored = _lock_offsets(connection, end_offsets, now)
+            stored = _lock_offsets(connection, ends, now)
             fresh = [
                 item for item in batch.outcomes if item.position.offset >= stored[item.position.partition]
             ]
             documents = [item for item in fresh if isinstance(item, ClassifiedDocument)]
             dead_letters = [item for item in fresh if isinstance(item, DeadLetter)]
             new = self._add(connection, documents, dead_letters, outbound, now)
-            _advance_offsets(connection, end_offsets, stored, now)
+            _advance_offsets(connection, ends, stored, now)
         return WriteResult(
             documents=new,
             dead_letters=dead_letters,
@@ -109,13 +111,15 @@ class Store:
         with reading(self.engine) as connection:
             return set(connection.scalars(select(key).where(key.in_(list(keys)))))
 
-    def next_offsets(self, incarnations: Iterable[str]) -> dict[Partition, int]:
+    def next_offsets(self, incarnations: Iterable[str]) -> dict[Partition, NextOffset]:
         """The next offset to read of every partition of these incarnations that was ever read."""
         table = schema.offsets
         query = select(table).where(table.c.incarnation.in_(list(incarnations)))
         with reading(self.engine) as connection:
             return {
-                Partition(row.incarnation, row.kafka_topic, row.kafka_partition): row.next_offset
+                Partition(row.incarnation, row.kafka_topic, row.kafka_partition): NextOffset(
+                    row.next_offset, UNKNOWN_EPOCH if row.leader_epoch is None else row.leader_epoch
+                )
                 for row in connection.execute(query)
             }
 
@@ -123,7 +127,23 @@ class Store:
         """Advance partitions to these offsets without reading the messages in between."""
         with writing(self.engine) as connection:
             stored = _lock_offsets(connection, offsets, now)
-            _advance_offsets(connection, offsets, stored, now)
+            ends = {partition: NextOffset(offset) for partition, offset in offsets.items()}
+            _advance_offsets(connection, ends, stored, now)
+
+    def note_holes(self, holes: Mapping[Partition, tuple[int, NextOffset]], now: datetime) -> None:
+        """Advance partitions past offsets that hold no message: from a first offset up to the next one.
+
+        A partition whose next offset is not in its hole stays: another worker has it, or is behind.  Raises
+        StoreUnavailable.
+        """
+        with writing(self.engine) as connection:
+            stored = _select_offsets(connection, sorted(holes))
+            ends = {
+                partition: end
+                for partition, (first, end) in holes.items()
+                if first <= stored.get(partition, -1) < end.offset
+            }
+            _advance_offsets(connection, ends, stored, now)
 
     def skip(self, letter: DeadLetter, next_offset: int, outbound: Outbound, now: datetime) -> None:
         """Advance a partition without reading the messages in between, and keep the letter that says so.
@@ -134,13 +154,13 @@ class Store:
         with writing(self.engine) as connection:
             stored = _lock_offsets(connection, [partition], now)
             self._add(connection, [], [letter], outbound, now)
-            _advance_offsets(connection, {partition: next_offset}, stored, now)
+            _advance_offsets(connection, {partition: NextOffset(next_offset)}, stored, now)
 
     def set_back(self, partition: Partition, next_offset: int, now: datetime) -> None:
         """Set a partition's next offset, to read messages again.  Raises StoreUnavailable."""
         with writing(self.engine) as connection:
             _lock_offsets(connection, [partition], now)
-            _set_offsets(connection, {partition: next_offset}, now)
+            _set_offsets(connection, {partition: NextOffset(next_offset)}, now)
 
     def ping(self) -> None:
         """Raises StoreUnavailable if the database does not answer."""
@@ -186,17 +206,22 @@ def _select_offsets(connection: Connection, partitions: Sequence[Partition]) -> 
 
 
 def _advance_offsets(
-    connection: Connection, ends: Mapping[Partition, int], stored: Mapping[Partition, int], now: datetime
+    connection: Connection,
+    ends: Mapping[Partition, NextOffset],
+    stored: Mapping[Partition, int],
+    now: datetime,
 ) -> None:
     """Offsets only move forward, and may jump: compaction and transactions leave holes."""
-    ahead = {partition: end for partition, end in ends.items() if end > stored[partition]}
+    ahead = {partition: end for partition, end in ends.items() if end.offset > stored[partition]}
     if ahead:
         _set_offsets(connection, ahead, now)
 
 
-def _set_offsets(connection: Connection, ends: Mapping[Partition, int], now: datetime) -> None:
+def _set_offsets(connection: Connection, ends: Mapping[Partition, NextOffset], now: datetime) -> None:
     rows = [
-        {f"key_{name}": value for name, value in _partition_key(partition).items()} | {"end": end, "now": now}
+        {f"key_{name}": value for name, value in _partition_key(partition).items()}
+        | {"end": end.offset, "epoch": None if end.leader_epoch == UNKNOWN_EPOCH else end.leader_epoch}
+        | {"now": now}
         for partition, end in ends.items()
     ]
     connection.execute(SET_OFFSETS, rows)

@@ -136,6 +136,7 @@ rollups = Table(
 )
 
 # The next offset to read of each partition of one incarnation of a topic.  A batch skips what is below it.
+# `leader_epoch` is that of what is before it: it tells whether the log was cut there.  Null if it is unknown.
 offsets = Table(
     "offsets",
     metadata,
@@ -144,6 +145,7 @@ offsets = Table(
     _column("kafka_partition", Integer, primary_key=True, autoincrement=False),
     _column("next_offset", BigInteger),
     _column("updated_at", UtcDateTime),
+    _column("leader_epoch", Integer, nullable=True),
 )
 
 # The messages that were refused, and why.  The payload itself is sent to the dead-letters topic.

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from stream.domain.errors import BrokerError, StoreUnavailable
+from stream.domain.errors import BrokerError, OffsetsRefused, StoreUnavailable
 from stream.retry import Outage, RetryPolicy, StopRequested, retry
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,9 @@ class PeriodicTask(threading.Thread):
             self._repeat()
         except StopRequested:
             log.debug("%s: stopped while it waited", self.name)
+        except OffsetsRefused as error:
+            log.critical("%s: %s", self.name, error)
+            self._fail(error)
         except Exception as error:
             log.exception("%s: unexpected error", self.name)
             self._fail(error)

@@ -15,6 +15,9 @@ log = logging.getLogger(__name__)
 
 # A database that has not answered for so many seconds counts as unavailable.
 DATABASE_UNAVAILABLE_SECONDS = 8.0
+# It runs every two seconds.  If it did not for so long, the whole process stood still, as under SIGSTOP or on
+# a virtual machine that was moved: nothing could have been committed meanwhile.
+SUSPENDED_SECONDS = 30.0
 
 
 class Watchdog:
@@ -34,7 +37,7 @@ class Watchdog:
         """`clock` gives seconds that only grow, on the scale of the worker's own times: `time.monotonic`."""
         self._worker, self._pipeline, self._store, self._kafka = worker, pipeline, store, kafka
         self._metrics, self._stuck_seconds, self._clock = metrics, stuck_seconds, clock
-        self._moved_at = self._answered_at = clock()
+        self._moved_at = self._answered_at = self._ran_at = clock()
         self.broker_unavailable = False
 
     @property
@@ -48,7 +51,9 @@ class Watchdog:
         self._metrics.progress.dependency_up.labels("database").set(int(not self.database_unavailable))
         # While the broker is unavailable nobody knows how many messages wait in it.
         waiting = {} if self.broker_unavailable else dict(self._worker.waiting)
-        self._metrics.progress.show_lag(waiting, dict(self._worker.caught_up))
+        self._metrics.progress.show_lag(
+            waiting, dict(self._worker.caught_up), dict(self._worker.held_since) if waiting else {}
+        )
         self._check_progress()
 
     def ping_database(self) -> None:
@@ -67,10 +72,12 @@ class Watchdog:
 
     def _check_progress(self) -> None:
         now = self._clock()
+        was_suspended = now - self._ran_at > SUSPENDED_SECONDS
+        self._ran_at = now
         waits_for_others = (
             self.broker_unavailable or self.database_unavailable or self._pipeline.trouble is not None
         )
-        if waits_for_others or self._is_idle(now):
+        if was_suspended or waits_for_others or self._is_idle(now):
             self._moved_at = now
             return
         seconds = now - max(self._moved_at, self._worker.last_batch_at or 0.0)

@@ -97,6 +97,7 @@ class WorkerState:
     observed_at: float | None = 1000.0
     waiting: dict[tuple[str, int], int] = field(default_factory=dict)
     caught_up: dict[tuple[str, int], float] = field(default_factory=dict)
+    held_since: dict[tuple[str, int], float] = field(default_factory=dict)
 
 
 class AnsweringStore:
@@ -145,9 +146,18 @@ class Scene:
         )
 
     def run_after(self, seconds: float, *, database_answers: bool = True) -> None:
+        """Let the time pass, with the watchdog running every ten seconds."""
+        end = self.clock.now + seconds
+        while self.clock.now < end:
+            self.clock.now = min(end, self.clock.now + 10)
+            if database_answers:
+                self.watchdog.ping_database()
+            self.watchdog.run_once()
+
+    def suspend(self, seconds: float) -> None:
+        """The whole process stands still, and goes on."""
         self.clock.now += seconds
-        if database_answers:
-            self.watchdog.ping_database()
+        self.watchdog.ping_database()
         self.watchdog.run_once()
 
 
@@ -177,6 +187,16 @@ def test_the_watchdog_accepts_a_worker_that_rests_works_or_waits(listening: Kafk
     )
     Scene(WorkerState(waiting=BACKLOG), NO_BROKER).run_after(2 * STUCK_SECONDS)
     Scene(WorkerState(waiting=BACKLOG), listening, waits).run_after(2 * STUCK_SECONDS)
+
+
+def test_a_process_that_was_suspended_is_not_stuck_and_is_if_nothing_moves_afterwards(
+    listening: KafkaSettings,
+) -> None:
+    scene = Scene(WorkerState(waiting=BACKLOG), listening)
+    scene.suspend(10 * STUCK_SECONDS)
+    scene.run_after(STUCK_SECONDS)
+    with pytest.raises(RuntimeError, match="no batch was committed"):
+        scene.run_after(1)
 
 
 def test_a_database_that_hangs_counts_as_unavailable_until_it_answers(listening: KafkaSettings) -> None:

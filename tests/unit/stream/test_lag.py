@@ -1,4 +1,6 @@
-from stream.lag import LagTracker, PartitionProgress
+from dataclasses import replace
+
+from stream.lag import Hole, LagTracker, PartitionProgress
 
 NEWS = ("news", 0)
 
@@ -6,7 +8,7 @@ NEWS = ("news", 0)
 def progress(
     *, written: int | None, end: int, seen_at: float = 0.0, position: int = 0, delivered: int | None = 0
 ) -> PartitionProgress:
-    return PartitionProgress(written, delivered, position, end, seen_at)
+    return PartitionProgress(written, delivered, 0, position, end, seen_at)
 
 
 def test_lag_counts_the_messages_that_are_not_in_sql() -> None:
@@ -21,12 +23,50 @@ def test_before_the_first_write_lag_counts_from_the_consumer_position() -> None:
     assert lag.waiting == {NEWS: 30}
 
 
+def test_lag_is_not_zero_when_everything_is_fetched_and_nothing_is_written() -> None:
+    lag = LagTracker()
+    lag.update({NEWS: progress(written=0, position=12_000, delivered=12_000, end=12_000)})
+    assert lag.waiting == {NEWS: 12_000}
+
+
 def test_transaction_markers_at_the_end_do_not_count_as_lag() -> None:
     lag = LagTracker()
-    lag.update({NEWS: progress(written=88, position=90, delivered=87, end=90)})
+    lag.update({NEWS: progress(written=88, position=90, delivered=88, end=90)})
     assert lag.waiting == {NEWS: 0}
-    lag.update({NEWS: progress(written=87, position=90, delivered=87, end=90)})
+    lag.update({NEWS: progress(written=87, position=90, delivered=88, end=90)})
     assert lag.waiting == {NEWS: 3}, "a message was delivered and is not written yet"
+
+
+def test_aborted_messages_before_the_end_do_not_count_as_lag() -> None:
+    lag = LagTracker()
+    lag.update({NEWS: progress(written=80, position=86, delivered=80, end=90)})
+    assert lag.waiting == {NEWS: 4}
+
+
+def test_offsets_without_a_message_are_a_hole_once_everything_before_them_is_written() -> None:
+    assert progress(written=80, position=86, delivered=80, end=90).hole == Hole(80, 86, -1)
+    assert progress(written=79, position=86, delivered=80, end=90).hole is None
+    assert progress(written=86, position=86, delivered=86, end=90).hole is None
+    assert progress(written=None, position=6, delivered=None, end=6).hole == Hole(0, 6, -1)
+    assert progress(written=None, position=0, delivered=None, end=6).hole is None
+
+
+def test_a_partition_is_held_since_its_stable_offset_stands_and_messages_follow_it() -> None:
+    lag = LagTracker()
+    observations = [
+        (1.0, 5, 0, None),
+        (2.0, 5, 3, 2.0),
+        (3.0, 5, 8, 2.0),
+        (4.0, 9, 4, 4.0),
+        (5.0, 13, 0, None),
+    ]
+    for seen_at, end, undecided, held_since in observations:
+        state = replace(progress(written=5, end=end, seen_at=seen_at), undecided=undecided)
+        lag.update({NEWS: state})
+        assert lag.held_since.get(NEWS) == held_since, seen_at
+    lag.update({NEWS: replace(state, undecided=4)})
+    lag.update({})
+    assert lag.held_since == {}, "unknown"
 
 
 def test_a_partition_whose_progress_is_unknown_has_no_lag() -> None:
@@ -48,7 +88,9 @@ def test_a_partition_has_caught_up_when_everything_seen_at_an_earlier_observatio
         (106.0, 95, 95, 106.0),  # the broker no longer answers
     ]
     for seen_at, written, end, caught_up in observations:
-        lag.update({NEWS: progress(written=written, end=end, seen_at=seen_at, delivered=written)})
+        lag.update(
+            {NEWS: progress(written=written, end=end, seen_at=seen_at, delivered=written, position=written)}
+        )
         assert lag.caught_up == {NEWS: caught_up}
 
 

@@ -380,7 +380,7 @@ def test_the_worker_updates_its_lag_and_the_time_of_the_last_observation(
             await asyncio.sleep(0.005)
         assert rig.worker.waiting == {} and NEWS in rig.worker.caught_up
         rig.source.progress_now = {
-            NEWS: PartitionProgress(written=3, delivered=5, position=6, end=10, end_seen_at=7.0)
+            NEWS: PartitionProgress(written=3, delivered=5, start=0, position=6, end=10, end_seen_at=7.0)
         }
         await running
         assert rig.worker.waiting == {NEWS: 7}
