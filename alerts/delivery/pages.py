@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from itertools import islice
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import jinja2
@@ -138,7 +139,7 @@ class PageRouter:
 
     def link(self, alert: Alert) -> str:
         """The address of the alert's web page; empty if the monitor serves none."""
-        return f"{self.address}/alerts/{alert.id}" if self.address else ""
+        return f"{self.address}/alerts/{quote(alert.id, safe='')}" if self.address else ""
 
     def page_requests(
         self, alert: Alert, rule: Rule | None, last_page: datetime | None, now: datetime

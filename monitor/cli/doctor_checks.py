@@ -17,6 +17,7 @@ from models.errors import ModelError
 from models.inference.engine import Engine
 from models.network.artifact import read_info
 from monitor.runtime import settings as settings_module
+from monitor.runtime.open_files import open_file_limit
 from monitor.runtime.settings import Settings, SettingsError
 from stream import offsets
 from stream.domain.errors import BrokerError, SchemaError, StoreUnavailable, StreamError
@@ -27,6 +28,8 @@ from stream.storage.batches import Store
 # A text whose sentiment no working classifier gets wrong.
 CANARY_TEXT, CANARY_SENTIMENT = "Company shares plunge after huge loss and fraud inquiry", "negative"
 MAX_SKEW_SECONDS = 5.0
+# Open files of a monitor with every connection that it keeps, and room.
+FILES_NEEDED = 1024
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,25 @@ def examine(config: Path | None) -> Iterator[Finding]:
         "clock": _clock,
         "broker": _broker,
         "offsets": _offsets,
+        "files": _open_files,
     }
     for name, check in checks.items():
         try:
             yield Finding(name, True, check(settings))
         except (ModelError, AlertError, StreamError) as error:
             yield Finding(name, False, str(error))
+
+
+def _open_files(settings: Settings) -> str:
+    """Whether the connections of the HTTP port leave enough files for broker and database."""
+    limit, needed = open_file_limit(), max(FILES_NEEDED, 4 * settings.http.max_connections)
+    if limit < needed:
+        raise StreamError(
+            f"a process started from here may open only {limit} files, {needed} are needed with "
+            f"http.max_connections = {settings.http.max_connections}: raise the hard limit "
+            "(systemd: LimitNOFILE=, shell: ulimit -Hn)"
+        )
+    return f"{limit} may be open"
 
 
 def _model(settings: Settings) -> str:

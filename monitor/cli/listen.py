@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import click
@@ -28,8 +28,8 @@ def serve(host: str, port: int, show: Callable[[str], object]) -> None:
         timeout = 10
 
         def do_POST(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
             try:
+                length = max(int(self.headers.get("Content-Length") or 0), 0)
                 lines = format_page(json.loads(self.rfile.read(min(length, MAX_BYTES))))
             except (ValueError, TypeError, AttributeError, KeyError) as error:
                 lines = [f"not a page: {error!r}"]
@@ -41,7 +41,12 @@ def serve(host: str, port: int, show: Callable[[str], object]) -> None:
         def log_message(self, format: str, *args: Any) -> None:
             """Log nothing: the page itself is printed."""
 
-    with HTTPServer((host, port), WebhookHandler) as server:
+    # A thread for each connection: an idle one delays no page.
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A client that leaves in the middle of a request is no reason for a traceback."""
+
+    with Server((host, port), WebhookHandler) as server:
         show(f"listening on http://{host}:{server.server_port}/")
         try:
             server.serve_forever()

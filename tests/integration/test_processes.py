@@ -50,7 +50,7 @@ def test_the_doctor_finds_no_problem_in_a_prepared_scene(scene: Scene) -> None:
     scene.prepare()
     results = findings(scene)
     assert all(ok for ok, _ in results.values()), results
-    assert results.keys() == {"settings", "model", "rules", "database", "clock", "broker"}
+    assert results.keys() == {"settings", "model", "rules", "database", "clock", "broker", "offsets", "files"}
 
 
 def test_the_doctor_reports_what_is_down_invalid_or_damaged(scene: Scene) -> None:

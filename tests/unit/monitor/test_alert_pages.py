@@ -1,14 +1,20 @@
 """The pages behind an alert's link, out of a real database over real HTTP."""
 
+import re
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urljoin, urlsplit
 
+import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from alerts.delivery.pages import PageRouter
 from monitor.runtime.http import Endpoint
 from monitor.runtime.settings import HttpSettings
 from monitor.web.alert_pages import AlertPages
@@ -36,7 +42,13 @@ ALERT = Alert(
 
 
 @pytest.fixture
-def pages(tmp_path: Path) -> Iterator[AlertPages]:
+def pages(make_pages: Callable[[str], AlertPages]) -> AlertPages:
+    return make_pages("")
+
+
+@pytest.fixture
+def make_pages(tmp_path: Path) -> Iterator[Callable[[str], AlertPages]]:
+    """The pages of one alert, published under a prefix."""
     settings = DatabaseSettings.model_validate({"url": f"sqlite:///{tmp_path / 'test.db'}"})
     database.upgrade(settings)
     store = Store(database.connect(settings), 60)
@@ -51,7 +63,7 @@ def pages(tmp_path: Path) -> Iterator[AlertPages]:
         PageRequest("webhook:desk", "abc:firing", "r", message, NOW),
     )
     alerts.save([ALERT], [], transitions, [request], NOW)
-    yield AlertPages(alerts, store, lambda: NOW + timedelta(minutes=1))
+    yield lambda prefix: AlertPages(alerts, store, lambda: NOW + timedelta(minutes=1), prefix)
     store.engine.dispose()
 
 
@@ -83,6 +95,60 @@ def test_the_list_links_to_every_alert_and_an_unknown_one_is_not_found(http: End
             urllib.request.urlopen(http.url + path, timeout=5)
         with caught.value as error:
             assert error.code == 404
+
+
+class Proxy(ThreadingHTTPServer):
+    """Publishes a server under /mood, as nginx does; with `strips` it removes that from the path."""
+
+    def __init__(self, server: str, strips: bool) -> None:
+        self.target, self.strips = server, strips
+        super().__init__(("127.0.0.1", 0), _ProxyHandler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _ProxyHandler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        proxy = self.server
+        assert isinstance(proxy, Proxy)
+        if not self.path.startswith("/mood/"):
+            self.send_error(404)
+            return
+        path = self.path.removeprefix("/mood") if proxy.strips else self.path
+        answer = httpx.get(proxy.target + path, headers={"Host": "desk.example.com"}, follow_redirects=False)
+        self.send_response(answer.status_code)
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """No line for every request."""
+
+
+@pytest.mark.parametrize("strips", [True, False], ids=["stripped", "passed on"])
+def test_every_link_works_behind_a_proxy_that_publishes_the_monitor_under_a_path(
+    make_pages: Callable[[str], AlertPages], strips: bool
+) -> None:
+    settings = HttpSettings(port=0, public_url="https://desk.example.com/mood/")
+    pages = make_pages(settings.path_prefix)
+    served = Endpoint(settings, CollectorRegistry(), list, lambda: pages)
+    link = PageRouter(address=settings.public_url.rstrip("/")).link(ALERT)
+    with Proxy(served.url, strips) as proxy:
+        waiting, seen = {link.removeprefix("https://desk.example.com")}, set()
+        while waiting:
+            path = waiting.pop()
+            seen.add(path)
+            answer = httpx.get(f"http://127.0.0.1:{proxy.server_port}{path}")
+            assert answer.status_code == 200, path
+            page = f"http://x{path}"
+            links = {
+                urlsplit(urljoin(page, found))
+                for found in re.findall(r'(?:href|src|action)="([^"]*)"', answer.text)
+            }
+            waiting |= {url.path for url in links if url.netloc == "x"} - seen
+            # They work without the proxy, too.
+            assert httpx.get(served.url + path).status_code == 200
+        proxy.shutdown()
+    served.close()
+    assert seen == {"/mood/alerts", "/mood/alerts/abc"}
 
 
 def test_a_page_says_that_the_database_is_unavailable(tmp_path: Path) -> None:
