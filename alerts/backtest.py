@@ -146,6 +146,14 @@ class MemoryStore:
     def late_windows(self, since: datetime, before: datetime) -> list[datetime]:
         return []  # in a backtest every text arrives when it is published
 
+    def latest_model(self) -> str | None:
+        return None  # a backtest has one model
+
+    def count_by_model(
+        self, start: datetime, end: datetime, received_since: datetime | None
+    ) -> dict[tuple[datetime, str], int]:
+        return {}
+
     def open_alerts(self) -> list[Alert]:
         return [alert for alert in self.alerts.values() if alert.state in OPEN_STATES]
 

@@ -83,6 +83,8 @@ class AlertEvaluator:
         # Why a rule cannot be evaluated, by the name of the rule.
         self.failures: dict[str, str] = {}
         self._logged_failures: dict[str, str] = {}
+        # The rules that wait for numbers of one model.
+        self.waiting: set[str] = set()
 
     def replace_rules(self, rules: Sequence[Rule]) -> None:
         """Evaluate these rules from now on.  The next evaluation resolves the episodes of removed rules."""
@@ -99,6 +101,8 @@ class AlertEvaluator:
     def evaluate(self, now: datetime) -> list[Alert]:
         """Evaluate every rule once, save what changed, and return the open episodes."""
         history = self._read_history(now)
+        self._windows.look_at_models(self.rules, now)
+        self._note_waiting({rule.name for rule in self.rules if self._windows.waits_for_labels(rule, now)})
         after: list[Alert] = []
         self.failures = {}
         for rule in self.rules:
@@ -111,6 +115,19 @@ class AlertEvaluator:
         self._metrics.show(self.rules, self._topics, after)
         self._metrics.evaluated.set(now.timestamp())
         return [alert for alert in after if alert.state != AlertState.RESOLVED]
+
+    def _note_waiting(self, waiting: set[str]) -> None:
+        """Log that rules wait when they begin to, and when none does any more."""
+        if waiting - self.waiting:
+            log.warning(
+                "rules wait for a baseline that the present model labelled, and page nobody until then: %s; "
+                "run `monitor relabel --for-switch`",
+                ", ".join(sorted(waiting)),
+            )
+        elif self.waiting and not waiting:
+            log.info("every rule has a baseline that the present model labelled")
+        self.waiting = waiting
+        self._metrics.rules_waiting.set(len(waiting))
 
     def _read_history(self, now: datetime) -> EpisodeHistory:
         reach = max((max(rule.cool_down, rule.flap_window) for rule in self.rules), default=LATE_LIMIT)

@@ -17,13 +17,14 @@ class BaselineSpec:
 
     `history` is how far the baseline reaches back.  Stretches of `comparison_length` are compared with it.
     `count` says which documents of a stretch the rule counts.  `zone` is the time zone of the hours of the
-    week.
+    week.  Of the history at least `shortest` must have data.
     """
 
     history: timedelta
     comparison_length: timedelta
     count: Count
     zone: tzinfo = UTC
+    shortest: timedelta = timedelta(0)
 
 
 # What recurs came at this time of the day (with a tolerance) on some of the last days or on the same
@@ -39,7 +40,8 @@ NOTHING = Aggregate(EPOCH, "", "")
 class Expectation:
     """What is usual on one topic.  Each figure is computed when first used, and serves many windows.
 
-    `cells` is the whole history, with the past alerts that the baseline leaves out.
+    `cells` is the whole history, with the past alerts that the baseline leaves out.  Both leave out the hours
+    that another model labelled, if there are any.
     """
 
     spec: BaselineSpec

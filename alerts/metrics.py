@@ -35,6 +35,13 @@ class AlertMetrics:
             registry=registry,
         )
         self.rules_usable.set(1)
+        self.rules_waiting = Gauge(
+            "sentiment_alert_rules_waiting",
+            "Rules that page nobody until their baseline is labelled by the present model; NaN if this "
+            "monitor does not evaluate the rules",
+            registry=registry,
+        )
+        self.rules_waiting.set(float("nan"))
         self.pages = Counter(
             "sentiment_pages", "Pages by receiver and outcome", ["receiver", "outcome"], registry=registry
         )
@@ -66,3 +73,4 @@ class AlertMetrics:
     def hide(self) -> None:
         """The states are not known.  When the rules were last evaluated still is."""
         self.state.clear()
+        self.rules_waiting.set(float("nan"))

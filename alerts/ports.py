@@ -1,6 +1,6 @@
 """What alerts need from a store.  `stream.storage` implements it over SQL, `alerts.backtest` over a list."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -32,6 +32,15 @@ class AggregateReader(Protocol):
     def late_windows(self, since: datetime, before: datetime) -> list[datetime]:
         """The windows, in order, of the documents that were received at `since` or later and published before
         `before`."""
+
+    def latest_model(self) -> str | None:
+        """The model that labelled the document received last; None without any."""
+
+    def count_by_model(
+        self, start: datetime, end: datetime, received_since: datetime | None
+    ) -> Mapping[tuple[datetime, str], int]:
+        """How many documents with a score were published in each hour of [start, end), by the model that
+        labelled them; only of those received at `received_since` or later, if it is given."""
 
 
 class EpisodeStore(Protocol):

@@ -10,6 +10,7 @@ from alerts.baseline import HOUR, Baseline, live_ranges, without
 from alerts.detectors.base import ALL_TOPICS, Observation, Rule, TopicWindow
 from alerts.evidence import distinct_stories
 from alerts.expectation import BaselineSpec, Expectation
+from alerts.labelled_hours import LabelledHours
 from alerts.ports import AggregateReader, EpisodeStore
 from stream.domain.alerts import Alert
 from stream.domain.sums import Aggregate, Scope, TimeRange, window_start
@@ -37,6 +38,8 @@ class History:
     cells: Sequence[Aggregate]
     live: Sequence[TimeRange]
     past_alerts: Sequence[Alert]
+    # The hours that another model labelled, where that matters to the rule.
+    of_other_models: Sequence[TimeRange] = ()
     expectations: dict[str, Expectation] = field(default_factory=dict)
 
     def expectation(self, rule: Rule, spec: BaselineSpec, topic: str) -> Expectation:
@@ -47,11 +50,15 @@ class History:
                 for alert in self.past_alerts
                 if alert.topic == topic and alert.resolved_at is not None
             ]
-            cells = _topic_cells(self.cells, rule, topic)
+            others = self.of_other_models
+            cells = _topic_cells(
+                [c for c in self.cells if not _overlap(others, c.start, self.width)], rule, topic
+            )
             calm_cells = [
                 cell for cell in cells if not any(alert_time.covers(cell.start) for alert_time in alert_times)
             ]
-            baseline = Baseline(calm_cells, without(self.live, alert_times), self.width, spec.zone)
+            live = without(without(self.live, alert_times), others)
+            baseline = Baseline(calm_cells, live, self.width, spec.zone)
             self.expectations[topic] = Expectation(spec, baseline, cells)
         return self.expectations[topic]
 
@@ -71,6 +78,22 @@ class WindowReader:
         self._histories: dict[tuple[str, bool], History] = {}
         self._stale_from: dict[tuple[str, bool], datetime] = {}
         self._steps: dict[str, tuple[datetime, Sequence[Aggregate]]] = {}
+        self._labelled_hours = LabelledHours(reader)
+
+    def look_at_models(self, rules: Sequence[Rule], now: datetime) -> None:
+        """Look which hours of what the rules compare were labelled by another model."""
+        if self._labelled_hours.look(now, longest_comparison(rules)):
+            self._histories.clear()
+            self._stale_from.clear()
+
+    def waits_for_labels(self, rule: Rule, now: datetime) -> bool:
+        """Whether the rule cannot compare: another model labelled its window, or too much before it."""
+        spec, others = rule.baseline_spec, self._labelled_hours.of_other_models
+        if spec is None or not rule.compares_labels or not others:
+            return False
+        window = self.window(rule, now)
+        usable = self._labelled_hours.of_present_model(window.start - spec.history, window.start)
+        return usable < spec.shortest or _overlap(others, window.start, window.end - window.start)
 
     def forget(self) -> None:
         """Drop everything that was kept: the rules may have changed."""
@@ -124,6 +147,8 @@ class WindowReader:
         else:
             sums = self._reader.sums(window.start, window.end, rule.selection)
         topics, spec = rule.watched_topics(self._topics), rule.baseline_spec
+        others = self._labelled_hours.of_other_models if rule.compares_labels else ()
+        of_other_model = _overlap(others, window.start, window.end - window.start)
         for topic in topics:
             expectation = None
             if spec is not None:
@@ -140,6 +165,7 @@ class WindowReader:
                     expectation=expectation,
                     topic_count=len(topics),
                     steps=_topic_cells(steps, rule, topic),
+                    of_other_model=of_other_model,
                 ),
             )
 
@@ -179,7 +205,8 @@ class WindowReader:
         longest_gap = max(LONGEST_GAP, 4 * spec.comparison_length)
         live = live_ranges(sorted({cell.start for cell in cells}), width, end, longest_gap)
         past = [alert for alert in self._episodes.past_alerts(start) if alert.rule == rule.name]
-        return History(end, width, cells, live, past)
+        others = self._labelled_hours.of_other_models if rule.compares_labels else ()
+        return History(end, width, cells, live, past, others)
 
     def _cell_width(self, rule: Rule, spec: BaselineSpec) -> timedelta:
         """Whole stored windows, as long as the rule's window or an hour, and so long that a history of any
@@ -215,6 +242,16 @@ class WindowReader:
         candidates = self._reader.most_negative(scope, EVIDENCE_CANDIDATES)
         sources = list(self._reader.negative_writers(scope)[0].items())[:NAMED_SOURCES]
         return replace(alert, evidence=distinct_stories(candidates, EVIDENCE_ITEMS), sources=dict(sources))
+
+
+def longest_comparison(rules: Iterable[Rule]) -> timedelta:
+    """How far back rules compare: their longest baseline, and the window after it."""
+    lengths = [rule.baseline_spec.history + rule.window for rule in rules if rule.baseline_spec is not None]
+    return max(lengths, default=timedelta(0))
+
+
+def _overlap(ranges: Sequence[TimeRange], start: datetime, length: timedelta) -> bool:
+    return any(each.start < start + length and each.end > start for each in ranges)
 
 
 def _matches(cell: Aggregate, rule: Rule, topic: str) -> bool:

@@ -66,7 +66,8 @@ class TopicWindow:
     no data does not mean no problem.  `expectation` computes what is usual; None for rules without baseline.
     `topic_count` is how many topics the rule watches one by one.  `steps` are the completed steps of the
     window, for rules with a `step_length`.  `last_seen` says when each source last published in the window,
-    for rules that watch sources.
+    for rules that watch sources.  `of_other_model` is whether another model than the present one labelled
+    some of the window.
     """
 
     total: Aggregate
@@ -77,6 +78,7 @@ class TopicWindow:
     topic_count: int = 1
     steps: Sequence[Aggregate] = ()
     last_seen: Mapping[str, datetime] = field(default_factory=dict)
+    of_other_model: bool = False
 
     @property
     def length(self) -> timedelta:
@@ -171,6 +173,11 @@ class Rule(BaseModel):
     def baseline_spec(self) -> BaselineSpec | None:
         """The history that the rule compares its window with, if any."""
         return None
+
+    @property
+    def compares_labels(self) -> bool:
+        """Whether the rule compares what a model said with what is usual: that must be the same model."""
+        return False
 
     @property
     def step_length(self) -> timedelta | None:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import Field, field_validator, model_validator
 
 from alerts.baseline import Count, count_documents
-from alerts.detectors.base import Duration, Observation, Rule, TopicWindow, calm, no_data
+from alerts.detectors.base import ALL_TOPICS, Duration, Observation, Rule, TopicWindow, calm, no_data
 from alerts.expectation import BaselineSpec, Expectation
 from alerts.statistics import chance_allowed
 from alerts.wording import chance_text, duration_text
@@ -60,7 +60,14 @@ class BaselineRule(Rule):
     @property
     def baseline_spec(self) -> BaselineSpec:
         length = self.step_length or self.window
-        return BaselineSpec(self.baseline, length, self.count, ZoneInfo(self.timezone or "UTC"))
+        return BaselineSpec(
+            self.baseline, length, self.count, ZoneInfo(self.timezone or "UTC"), self.min_baseline
+        )
+
+    @property
+    def compares_labels(self) -> bool:
+        """The number of all documents is the same for every model."""
+        return self.count is not count_documents or self.topics != ALL_TOPICS
 
     @property
     def false_page_budget(self) -> float:
@@ -83,6 +90,9 @@ class BaselineRule(Rule):
         return None
 
     def _observe_with_baseline(self, topic: str, window: TopicWindow) -> Observation:
+        if window.of_other_model:
+            reason = f"{topic}: another model labelled some of the window, so it is not compared"
+            return no_data(self.factor, window.total.n, reason)
         usual = window.expectation() if window.expectation else None
         seconds = usual.baseline.seconds if usual else 0.0
         if usual is None or seconds < self.min_baseline.total_seconds():

@@ -11,7 +11,9 @@ from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 
 from alerts.errors import AlertError
+from alerts.labelled_hours import TOLERATED_SHARE
 from alerts.rule_file import load_rules
+from alerts.window_reader import longest_comparison
 from models import backend_selection
 from models.errors import ModelError
 from models.inference.engine import Engine
@@ -54,6 +56,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
         "rules": _rules,
         "database": _database,
         "clock": _clock,
+        "labels": _labels,
         "broker": _broker,
         "offsets": _offsets,
         "files": _open_files,
@@ -95,11 +98,17 @@ def _rules(settings: Settings) -> str:
     return f"{len(rules)} in {settings.alerts.rules}"
 
 
+def _is_missing_file(settings: Settings) -> bool:
+    """Whether the database is a SQLite file that is not there: connecting would create it."""
+    url = make_url(settings.database.url.get_secret_value())
+    file = database.sqlite_path(url) if url.get_backend_name() == "sqlite" else None
+    return file is not None and not file.exists()
+
+
 def _database(settings: Settings) -> str:
     url = make_url(settings.database.url.get_secret_value())
     shown = url.render_as_string(hide_password=True)
-    file = database.sqlite_path(url) if url.get_backend_name() == "sqlite" else None
-    if file is not None and not file.exists():
+    if _is_missing_file(settings):
         raise SchemaError(f"{shown}: no such file yet: run `monitor db upgrade`")
     try:
         with _connected(settings) as engine:
@@ -107,6 +116,29 @@ def _database(settings: Settings) -> str:
             return f"{engine.dialect.name} answers, schema at {database.latest_revision()}"
     except StoreUnavailable as error:
         raise StoreUnavailable(f"{shown}: {error}; check database.url and that it is running") from error
+
+
+def _labels(settings: Settings) -> str:
+    """Compare the model that labelled what the rules compare with to the one that would run."""
+    version = read_info(settings_module.resolve_weights(settings).models.weights).version
+    span = longest_comparison(load_rules(settings.alerts.rules, (), settings.alerts.time_zone))
+    if _is_missing_file(settings):
+        raise SchemaError("not compared, since there is no database")
+    now = datetime.now(UTC)
+    try:
+        with _connected(settings) as engine:
+            database.check_schema(engine)
+            counts = Store(engine, settings.stream.window_seconds).reads.count_by_model(now - span, now)
+    except StoreUnavailable as error:
+        raise StoreUnavailable("not compared, since the database does not answer") from error
+    total = sum(counts.values())
+    others = sum(count for (_, model), count in counts.items() if model != version)
+    if others > TOLERATED_SHARE * total:
+        raise StreamError(
+            f"{others} of the {total} documents that the rules compare with were labelled by another model "
+            f"than {version}: rules page nobody until `monitor relabel --for-switch` has run"
+        )
+    return f"what the rules compare with is labelled by {version}"
 
 
 def _clock(settings: Settings) -> str:

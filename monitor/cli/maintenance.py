@@ -71,7 +71,7 @@ def purge(config: Path | None, older_than: int, dry_run: bool) -> None:
 
 @click.command(
     epilog=examples(
-        "monitor relabel -c monitor.toml                       after promoting another model",
+        "monitor relabel --for-switch --model registry/house-0123   before and after promoting another model",
         "monitor relabel --model registry/house-0123 --from 2026-03-01",
     )
 )
@@ -83,12 +83,23 @@ def purge(config: Path | None, older_than: int, dry_run: bool) -> None:
 )
 @click.option("--from", "start", callback=parse_time, help="Only documents published at or after this time.")
 @click.option("--to", "end", callback=parse_time, help="Only documents published before this time.")
+@click.option(
+    "--for-switch",
+    is_flag=True,
+    help="Only what the rules compare with, for a switch of the model: their longest baseline.",
+)
 @plain_errors
-def relabel(config: Path | None, model: Path | None, start: datetime | None, end: datetime | None) -> None:
+def relabel(
+    config: Path | None, model: Path | None, start: datetime | None, end: datetime | None, for_switch: bool
+) -> None:
     """Classify stored documents again, and update the aggregates by the difference.
 
     The monitor may run meanwhile.  An interrupted run continues where it stopped.
     """
+    if for_switch and (start or end):
+        raise click.UsageError("--for-switch takes its times from the rules: leave out --from and --to")
+    from alerts.rule_file import load_rules
+    from alerts.window_reader import longest_comparison
     from models import backend_selection
     from models.inference.engine import Engine
     from stream.domain.documents import EPOCH
@@ -100,6 +111,9 @@ def relabel(config: Path | None, model: Path | None, start: datetime | None, end
         model_settings = settings.models
         if model:
             model_settings = model_settings.model_copy(update={"weights": model})
+        if for_switch:
+            rules = load_rules(settings.alerts.rules, (), settings.alerts.time_zone)
+            start = datetime.now(UTC) - longest_comparison(rules)
         engine = Engine.load(backend_selection.select_backend(model_settings))
         published = TimeRange(start or EPOCH, end or datetime.max.replace(tzinfo=UTC))
         total = relabeling.count_outdated(store, published, engine.info.version)
@@ -114,7 +128,13 @@ def relabel(config: Path | None, model: Path | None, start: datetime | None, end
                 clock=lambda: datetime.now(UTC),
                 progress=advance,
             )
+        erased = relabeling.count_erased(store, published, engine.info.version)
     click.echo(f"{done} documents classified by {engine.info.version}")
+    if erased:
+        click.echo(
+            f"{erased} documents keep the labels of another model, since their texts were erased: "
+            "baselines leave out their hours"
+        )
 
 
 @click.command(

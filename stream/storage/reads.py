@@ -119,6 +119,33 @@ class StoreReader:
             numbers = connection.scalars(query.order_by("cell"))
             return [EPOCH + number * self.width for number in numbers]
 
+    def latest_model(self) -> str | None:
+        """The model that labelled the document received last; None without any."""
+        table = schema.documents
+        query = select(table.c.model).where(table.c.score.is_not(None)).order_by(table.c.received_at.desc())
+        with reading(self.engine) as connection:
+            return connection.scalar(query.limit(1))
+
+    def count_by_model(
+        self, start: datetime, end: datetime, received_since: datetime | None = None
+    ) -> dict[tuple[datetime, str], int]:
+        """How many documents with a score were published in each hour of [start, end), by the model that
+        labelled them; only of those received at `received_since` or later, if it is given."""
+        table = schema.documents
+        hour = bucket_number(table.c.published_at, schema.HOUR)
+        query = (
+            select(hour.label("cell"), table.c.model, func.count())
+            .where(within(table.c.published_at, start, end), table.c.score.is_not(None))
+            .group_by("cell", table.c.model)
+        )
+        if received_since is not None:
+            query = query.where(table.c.received_at >= received_since)
+        with reading(self.engine) as connection:
+            return {
+                (EPOCH + number * timedelta(seconds=schema.HOUR), model): int(count)
+                for number, model, count in connection.execute(query)
+            }
+
 
 def evidence_words(evidence: Sequence[Mapping[str, Any]], limit: int = 5) -> tuple[str, ...]:
     """The words that contributed most to the sentiment in a stored prediction, largest weight first.

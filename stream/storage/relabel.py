@@ -42,6 +42,21 @@ def count_outdated(store: Store, published: TimeRange, version: str) -> int:
         return int(connection.scalar(query) or 0)
 
 
+def count_erased(store: Store, published: TimeRange, version: str) -> int:
+    """How many counted documents of the time range keep the labels of another model, since their texts were
+    erased.  Raises StoreUnavailable."""
+    table = schema.documents
+    erased = and_(
+        within(table.c.published_at, published.start, published.end),
+        table.c.model != version,
+        table.c.score.is_not(None),
+        table.c.title == "",
+        table.c.text == "",
+    )
+    with reading(store.engine) as connection:
+        return int(connection.scalar(select(func.count()).where(erased)) or 0)
+
+
 def relabel(
     store: Store,
     published: TimeRange,
