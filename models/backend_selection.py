@@ -33,13 +33,13 @@ log = logging.getLogger(__name__)
 ROUNDS = 3
 # A later candidate must be this many times as fast as an earlier one, so that a busy moment does not decide.
 CLEARLY_FASTER = 1.1
-# A candidate this many times as slow after the first round gets no further ones.
+# A candidate this many times as slow gets no further rounds.
 HOPELESS = 2.0
 # bfloat16 is no candidate on a CPU where a matrix product is slower in it by this much: on some it takes
 # minutes.
 WORTH_TRYING = 0.8
-# A pass of plain torch over the sample takes about so long, if that is this number of texts at least.
-PASS_SECONDS, FEWEST_TEXTS = 0.5, 16
+# The sample is what plain torch classifies in this time, in steps of so many texts.
+PASS_SECONDS, STEP_TEXTS = 0.5, 32
 # A label may differ if its probability in full precision is within this of the largest.
 TIE = 0.05
 # Texts and words of texts for a part without canaries.
@@ -115,10 +115,10 @@ class Contender:
 def faster(best: Contender, challenger: Contender) -> Contender:
     """Time both in turns; the challenger must be clearly faster."""
     for _ in range(ROUNDS):
-        for contender in (challenger, best):
-            contender.run()
         if challenger.rate * HOPELESS < best.rate:
             break
+        for contender in (best, challenger):
+            contender.run()
     return challenger if challenger.rate > best.rate * CLEARLY_FASTER else best
 
 
@@ -135,14 +135,12 @@ class Trial:
         """Take as many texts as plain torch classifies in PASS_SECONDS."""
         reference = _load(settings, "torch", "float32")
         texts, languages = sample(reference)
-        first = texts[:FEWEST_TEXTS], languages[:FEWEST_TEXTS]
-        reference.classify(*first)  # prepares the products
+        expected: list[Prediction] = []
         started = time.perf_counter()
-        reference.classify(*first)
-        in_time = int(FEWEST_TEXTS * PASS_SECONDS / (time.perf_counter() - started))
-        count = max(FEWEST_TEXTS, in_time)
-        texts, languages = texts[:count], languages[:count]
-        return cls(texts, languages, reference.classify(texts, languages))
+        while len(expected) < len(texts) and time.perf_counter() - started < PASS_SECONDS:
+            step = slice(len(expected), len(expected) + STEP_TEXTS)
+            expected += reference.classify(texts[step], languages[step])
+        return cls(texts[: len(expected)], languages[: len(expected)], expected)
 
     @property
     def is_labelled(self) -> bool:
@@ -156,7 +154,7 @@ class Trial:
         except ModelError as error:
             log.info("%s %s cannot run here: %s", backend, dtype, error)
             return None
-        predictions = engine.classify(self.texts, self.languages)
+        predictions = engine.classify(self.texts, self.languages)  # prepares the products
         if not all(map(same_labels, self.expected, predictions)):
             log.warning("%s %s is not used: its labels differ from full precision's", backend, dtype)
             return None

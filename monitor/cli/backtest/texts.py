@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +24,8 @@ from stream.feed import FeedOptions, to_message, unknown_field_error
 from stream.storage import database
 from stream.storage.batches import Store
 from stream.storage.reads import evidence_words
+
+log = logging.getLogger(__name__)
 
 CHUNK = 512
 Progress = Callable[[str, float], None]
@@ -46,14 +49,10 @@ def classify_file(
     documents, line_errors = _documents(file, FeedOptions(columns), kind)
     engine = Engine.load(backend_selection.cached_backend(models))
     cache = _cache_file(file, [Text.__slots__, engine.info.version, sorted(columns.items()), kind])
-    if cache.is_file():
-        texts = msgspec.json.decode(cache.read_bytes(), type=list[Text])
-    else:
+    texts = _read_cache(cache)
+    if texts is None:
         texts = list(_classified(engine, documents, progress))
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = cache.with_suffix(".part")
-        unfinished.write_bytes(msgspec.json.encode(texts))
-        unfinished.replace(cache)
+        _write_cache(cache, texts)
     return _in_order([text for text in texts if end is None or text.published_at < end]), line_errors
 
 
@@ -71,6 +70,27 @@ def _cache_file(file: Path, key: object) -> Path:
     """The cache of a file's predictions, named by a hash of the model's version and the file's content."""
     digest = hashlib.sha256(json.dumps([key, fingerprint(file)]).encode())
     return user_cache() / f"{digest.hexdigest()[:24]}.json"
+
+
+def _read_cache(path: Path) -> list[Text] | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[Text])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        log.warning("%s cannot be read, so the texts are classified again: %s", path, error)
+        return None
+
+
+def _write_cache(path: Path, texts: Sequence[Text]) -> None:
+    """A cache that cannot be written costs only the cache: the predictions are there."""
+    unfinished = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(msgspec.json.encode(texts))
+        unfinished.replace(path)
+    except OSError as error:
+        log.warning("the predictions cannot be cached, so the next backtest classifies again: %s", error)
 
 
 def _in_order(texts: Sequence[Text]) -> list[Text]:

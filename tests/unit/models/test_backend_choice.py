@@ -37,7 +37,7 @@ def slow_down(monkeypatch: pytest.MonkeyPatch, encoder: type[Any]) -> None:
 @pytest.fixture
 def float32_in_torch_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU without a native encoder and slow at bfloat16; and few texts, to be quick."""
-    monkeypatch.setattr(backend_selection, "PASS_SECONDS", 0.1)
+    monkeypatch.setattr(backend_selection, "PASS_SECONDS", 0.01)
     monkeypatch.setattr(encoders, "library", lambda backend: None)
     monkeypatch.setattr(backend_selection, "bfloat16_speedup", lambda: 0.5)
     monkeypatch.setattr(device, "bfloat16_speedup", lambda: 0.5)
@@ -351,3 +351,36 @@ def test_plain_torch_is_not_timed_where_the_same_operators_run_without_padding()
     choice = backend_selection.measure(ModelSettings(device="cpu"))
     assert choice.tried["torch float32"] == 0 and choice.tried["packed float32"] > 0
     assert choice.tried[f"{choice.backend} {choice.dtype}"] == max(choice.tried.values())
+
+
+# ------------------------------------------------------------------------------------------ other caches
+@pytest.mark.parametrize("trouble", ["cannot be written", "damaged"])
+def test_predictions_for_a_backtest_that_cannot_be_cached_are_used_all_the_same(
+    trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from monitor.cli.backtest.texts import classify_file
+    from stream.domain.documents import Kind
+
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    file = tmp_path / "news.jsonl"
+    line = {"id": "1", "text": "Alderbrook Foods shares plunge", "published_at": "2026-03-01T09:00:00Z"}
+    file.write_text(json.dumps(line) + "\n")
+
+    def classify() -> list[Any]:
+        models = ModelSettings(backend="packed", dtype="float32", device="cpu")
+        texts, errors = classify_file(
+            models, file, {}, kind=Kind.NEWS, end=None, progress=lambda what, share: None
+        )
+        assert not errors
+        return texts
+
+    if trouble == "cannot be written":
+        cache.write_text("a file where the folder would be")
+        assert [text.id for text in classify()] == ["1"]
+        return
+    first = classify()
+    (stored,) = cache.rglob("*.json")
+    stored.write_text("[{")
+    assert classify() == first
+    assert stored.read_text() != "[{"
