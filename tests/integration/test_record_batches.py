@@ -60,11 +60,11 @@ def test_bombs_are_stepped_over_with_little_memory_and_after_a_restart_too(one_p
     scene = one_partition
     bombs = [
         bomb(ZSTD, 1900 * MIB),
-        bomb(GZIP, 1024 * MIB),
-        bomb(LZ4, 1024 * MIB),
-        bomb(SNAPPY, 160 * MIB),
+        bomb(GZIP, 256 * MIB),
+        bomb(LZ4, 512 * MIB),
+        bomb(SNAPPY, 64 * MIB),
     ]
-    just_below = [bomb(ZSTD, 30 * MIB)] * 30
+    just_below = [bomb(ZSTD, 30 * MIB)] * 12
     monitor = scene.start(module="tests.faults.worker")
     before = peak_kb(monitor)
     for number, one in enumerate(bombs):
@@ -74,11 +74,11 @@ def test_bombs_are_stepped_over_with_little_memory_and_after_a_restart_too(one_p
     assert ids(scene) == {"g0", "g1", "g2", "g3", "last"}
     letters = refused(scene)
     assert [offset for offset, reason in letters if reason == "batch_too_large"] == [1, 3, 5, 7]
-    assert sum(reason == "too_large" for _, reason in letters) == 30
+    assert sum(reason == "too_large" for _, reason in letters) == 12
     assert peak_kb(monitor) - before < MEMORY_KB
     (key, letter), *_ = [
         (key, value)
-        for key, value in read_topic(scene.kafka.bootstrap_servers, scene.kafka.dead_letters, 34)
+        for key, value in read_topic(scene.kafka.bootstrap_servers, scene.kafka.dead_letters, 16)
         if value["offset"] == 1
     ]
     assert key == f"{scene.kafka.news}[0]@1..1" and letter["first_offset"] == 1
@@ -96,10 +96,6 @@ def test_bombs_are_stepped_over_with_little_memory_and_after_a_restart_too(one_p
     wait_until(lambda: "later" in ids(scene), 60, "a message after the restart")
     assert again.stop() == 0
 
-    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
-    done = scene.command("replay", "--from", since)
-    assert done.returncode == 0, done.stderr.decode()
-
 
 def test_batches_damaged_on_the_brokers_disk_are_refused_and_replay_reads_the_others(
     one_partition: Scene, kafka: Kafka
@@ -107,7 +103,8 @@ def test_batches_damaged_on_the_brokers_disk_are_refused_and_replay_reads_the_ot
     scene = one_partition
     for codec in range(5):
         send(scene, [batch([message(f"g{codec}a"), message(f"g{codec}b")], codec)])
-    send(scene, [batch([message("SPOILED"), message("its neighbour")]), batch([message("after")], LZ4)])
+    send(scene, [batch([message("SPOILED"), message("its neighbour")]), bomb(ZSTD, 500 * MIB)])
+    send(scene, [batch([message("after")], LZ4)])
     segment = kafka.folder / "data" / f"{scene.kafka.news}-0" / f"{0:020}.log"
     stored = segment.read_bytes()
     with segment.open("r+b") as file:
@@ -117,7 +114,7 @@ def test_batches_damaged_on_the_brokers_disk_are_refused_and_replay_reads_the_ot
     wait_until(lambda: "after" in ids(scene), 60, "the message behind the damaged batch")
     good = {f"g{codec}{letter}" for codec in range(5) for letter in "ab"} | {"after"}
     assert ids(scene) == good
-    assert refused(scene) == [(11, "undecodable_batch")]
+    assert refused(scene) == [(11, "undecodable_batch"), (12, "batch_too_large")]
     assert monitor.metric("sentiment_missing_offsets_total") == 0
     assert monitor.stop() == 0
 
