@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from stream.domain.documents import (
     LONGEST_ID,
@@ -97,6 +97,9 @@ def send_rows(
         value = json.dumps(message, ensure_ascii=False).encode()
         try:
             producer.send(topic, key=key, value=value).add_errback(send_errors.append)
+        except MessageSizeTooLargeError as error:
+            report.refuse(f"{name}:{number}: {len(value)} bytes, more than Kafka takes: {error}")
+            continue
         except KafkaError as error:
             raise BrokerError(f"{name}:{number}: cannot send to topic {topic}: {error}") from error
         report.sent += 1

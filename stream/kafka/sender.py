@@ -139,6 +139,8 @@ class KafkaSender:
                 try:
                     for part in await self._parts(producer, entry):
                         partitions.setdefault((part.topic, part.partition), deque()).append(part)
+                except ValueError as error:
+                    outcome.refuse_entry(entry.id, error)
                 except KafkaError as error:
                     missing[entry.target] = error  # the other entries for it need not wait as long
             if entry.target in missing:
@@ -221,6 +223,9 @@ class _Outcome:
     def refuse(self, entry: int, message: KafkaMessage, error: BaseException) -> None:
         text = f"key {message.key!r}, {len(message.value)} bytes: {error_text(error)}"
         self._refused.setdefault(entry, []).append(text)
+
+    def refuse_entry(self, entry: int, error: ValueError) -> None:
+        self._refused.setdefault(entry, []).append(f"outbox row {entry}: {error}")
 
     def of(self, entry: int) -> SendResult:
         return SendResult(self._errors.get(entry), tuple(self._refused.get(entry, ())))

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from cramjam import zstd
+from cramjam import DecompressionError, zstd
 from sqlalchemy import (
     Connection,
     Engine,
@@ -109,12 +109,16 @@ def to_kafka(topic: str, messages: Sequence[KafkaMessage]) -> OutboundMessage:
 def decode_messages(body: bytes) -> list[KafkaMessage]:
     """The Kafka messages in a body that `to_kafka` made.
 
-    Rows of an older version are JSON, compressed with zlib or not at all.
+    Rows of an older version are JSON, compressed with zlib or not at all.  Raises ValueError if the body is
+    neither, such as one of a newer version.
     """
-    if body.startswith(ZSTD_MAGIC):
-        return msgspec.msgpack.decode(zstd.decompress(body), type=list[KafkaMessage])
-    text = body if body.startswith(b"[") else zlib.decompress(body)
-    messages = msgspec.json.decode(text, type=list[LegacyMessage])
+    try:
+        if body.startswith(ZSTD_MAGIC):
+            return msgspec.msgpack.decode(zstd.decompress(body), type=list[KafkaMessage])
+        text = body if body.startswith(b"[") else zlib.decompress(body)
+        messages = msgspec.json.decode(text, type=list[LegacyMessage])
+    except (DecompressionError, zlib.error, msgspec.DecodeError) as error:
+        raise ValueError(f"the body of the outbox row cannot be read: {error}") from error
     return [KafkaMessage(message.key, bytes(message.value)) for message in messages]
 
 

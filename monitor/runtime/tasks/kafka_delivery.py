@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from stream.kafka.sender import KafkaSender
@@ -39,9 +40,10 @@ class KafkaDelivery:
 
     def _count_settled(self, entry: OutboxEntry, refused: Sequence[str]) -> None:
         topic = entry.target.removeprefix(KAFKA_PREFIX)
-        shortened = sum(message.shortened for message in decode_messages(entry.body))
         self._metrics.outbox.sent.labels(topic).inc()
-        self._metrics.outbox.shortened.labels(topic).inc(shortened)
+        with suppress(ValueError):  # a body that cannot be read is among the refused
+            shortened = sum(message.shortened for message in decode_messages(entry.body))
+            self._metrics.outbox.shortened.labels(topic).inc(shortened)
         self._metrics.outbox.refused.labels(topic).inc(len(refused))
         if refused:
             log.error(

@@ -47,28 +47,35 @@ class PageDelivery:
         """Deliver one page; the caller renews the lease before the next."""
         first = entries[0]
         lane = [entry for entry in entries if (entry.target, entry.lane) == (first.target, first.lane)]
-        _, same_state = next(groupby(lane, lambda entry: msgspec.json.decode(entry.body)["state"]))
-        self._deliver(first.target, list(same_state))
+        state, same_state = next(groupby(lane, _state))
+        if state is None:
+            self._settle(list(same_state), Failure("the body of the outbox row cannot be read", False))
+        else:
+            self._deliver(first.target, list(same_state))
 
     def _deliver(self, target: str, entries: list[OutboxEntry]) -> None:
-        page, now = merge_pages([msgspec.json.decode(entry.body) for entry in entries]), self._clock()
-        failure = self._send(target, page)
+        failure = self._send(target, merge_pages([msgspec.json.decode(entry.body) for entry in entries]))
         if failure is not None and not failure.recoverable and len(entries) > 1:
             middle = len(entries) // 2
             for half in (entries[:middle], entries[middle:]):
                 self._deliver(target, half)
             return
-        if failure is not None and now - entries[0].created_at > GIVE_UP_AFTER:
+        self._settle(entries, failure)
+
+    def _settle(self, entries: list[OutboxEntry], failure: Failure | None) -> None:
+        """Note what became of the entries, which were sent as one page or not at all."""
+        now, first = self._clock(), entries[0]
+        if failure is not None and now - first.created_at > GIVE_UP_AFTER:
             failure = Failure(f"{failure.reason}, for {GIVE_UP_AFTER.days} days", recoverable=False)
-        receiver = target.partition(":")[2]
+        receiver = first.target.partition(":")[2]
         self._metrics.pages.labels(receiver, outcome(failure)).inc()
         if failure is None or not failure.recoverable:
             self._outbox.mark_done(entries, outcome(failure), now)
         else:
-            self._outbox.mark_failed(entries[0], failure.reason, now)
+            self._outbox.mark_failed(first, failure.reason, now)
         if failure is not None:
             action = "failed, will be retried" if failure.recoverable else "is given up"
-            log.error("%s page to receiver %s %s: %s", page["state"], receiver, action, failure.reason)
+            log.error("page %s to receiver %s %s: %s", first.key, receiver, action, failure.reason)
 
     def _send(self, target: str, page: dict[str, Any]) -> Failure | None:
         """Send the page in the largest form within the budget, or in a smaller one if that is refused."""
@@ -96,3 +103,11 @@ class PageDelivery:
             ended = page["state"] == AlertState.RESOLVED
             return self._channels.send(target.removeprefix(CHANNEL), *page_text(page), ended=ended)
         return self._webhooks.send(target.removeprefix(WEBHOOK), msgspec.json.encode(page))
+
+
+def _state(entry: OutboxEntry) -> str | None:
+    """The state of the alert in a page; None if the body cannot be read, such as one of a newer version."""
+    try:
+        return str(msgspec.json.decode(entry.body)["state"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return None

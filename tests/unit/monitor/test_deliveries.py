@@ -248,3 +248,13 @@ def test_a_merged_page_keeps_the_evidence_of_its_first_alert_where_all_of_it_is_
     (page,) = desk.taken
     assert page["evidence"] and page["shortened"]
     assert len(page["others"]) == 19 and not any(other["evidence"] for other in page["others"])
+
+
+def test_an_outbox_row_that_cannot_be_read_is_given_up_and_stops_nothing(room: Room, desk: Receiver) -> None:
+    bodies = [b"\xff", b"[]", b'{"title": "of a newer version"}']
+    with database.writing(room.store.engine) as connection:
+        enqueue(connection, [OutboundMessage("webhook:desk", body, key="k") for body in bodies], NOW)
+    room.transition(AlertState.FIRING, "IPO")
+    room.send()
+    assert [page["topic"] for page in desk.taken] == ["IPO"]
+    assert counted(room, "refused") == 1 and room.outbox.depth(TARGETS, NOW).entries == 0

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from kafka.errors import MessageSizeTooLargeError
 
 from stream.domain.documents import Kind
 from stream.domain.errors import FeedError
@@ -25,6 +26,8 @@ class RecordingProducer:
         self.flushed: Future[None] = Future()
 
     def send(self, topic: str, key: bytes, value: bytes) -> SendFuture:
+        if len(value) > 1_000_000:
+            raise MessageSizeTooLargeError("larger than max_request_size")
         self.sent.append((topic, key, json.loads(value)))
         return SendFuture()
 
@@ -135,3 +138,13 @@ def test_shift_to_now_replaces_the_timestamp_with_the_time_of_sending() -> None:
 
 def test_a_byte_order_mark_is_removed_from_the_first_row() -> None:
     assert list(without_byte_order_mark([b"\xef\xbb\xbf{}\n", b"x"])) == [b"{}\n", b"x"]
+
+
+def test_a_row_that_kafka_does_not_take_is_refused_by_its_line_and_the_others_are_sent() -> None:
+    lines = [
+        row(id=str(n), published_at=1653070860, text="x" * (2_000_000 if n == 1 else 5)) for n in range(3)
+    ]
+    producer = RecordingProducer()
+    report = send_rows(lines, "rows.jsonl", "news", producer, FeedOptions())  # type: ignore[arg-type]
+    assert (report.sent, report.refused_rows) == (2, 1)
+    assert report.error_messages[0].startswith("rows.jsonl:2: 2000")

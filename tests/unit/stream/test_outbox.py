@@ -3,12 +3,14 @@
 import zlib
 from datetime import timedelta
 
+import pytest
+from cramjam import zstd
 from sqlalchemy import update
 
 from stream.domain.records import OutboundMessage
 from stream.storage import database, schema
 from stream.storage.batches import Store
-from stream.storage.outbox import KafkaMessage, Outbox, OutboxDepth, decode_messages, enqueue
+from stream.storage.outbox import ZSTD_MAGIC, KafkaMessage, Outbox, OutboxDepth, decode_messages, enqueue
 from tests.unit.stream.samples import (
     NOW,
 )
@@ -20,6 +22,14 @@ def test_messages_of_an_older_version_in_the_outbox_are_decoded() -> None:
     body = b'[{"key": "k", "value": {"x": 1}}]'
     for stored_body in (body, zlib.compress(body)):
         assert decode_messages(stored_body) == [KafkaMessage("k", b'{"x": 1}')]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[", b"\xff", ZSTD_MAGIC + b"x", bytes(zstd.compress(b"x")), b'[{"k": 1}]']
+)
+def test_a_body_that_cannot_be_read_is_a_value_error(body: bytes) -> None:
+    with pytest.raises(ValueError, match="the body of the outbox row cannot be read"):
+        decode_messages(body)
 
 
 def test_a_failed_message_waits_and_the_order_of_its_target_is_kept(store: Store) -> None:
