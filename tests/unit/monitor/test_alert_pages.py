@@ -36,7 +36,7 @@ ALERT = Alert(
     usual=1.5, fired_at=NOW, sources={EVIL: 3},
     evidence=(
         EvidenceItem("wire", EVIL, NOW, f"Shares fall {EVIL}", -0.9, ("fall", "script"), "javascript:alert(1)"),
-        EvidenceItem("wire", "b", NOW, "Bank closes", -0.8, (), 'https://wire.example/"onclick='),
+        EvidenceItem("wire", "b", NOW, "Bank closes", -0.8, (), 'https://wire.example/"onclick=', "news:wire:b"),
     ),
 )  # fmt: skip
 
@@ -72,6 +72,14 @@ def http(pages: AlertPages) -> Iterator[Endpoint]:
     served = Endpoint(HttpSettings(port=0), CollectorRegistry(), list, lambda: pages)
     yield served
     served.close()
+
+
+def test_a_text_on_an_alert_page_has_its_key_as_its_address_and_one_of_version_0_2_0_its_id(
+    pages: AlertPages,
+) -> None:
+    page = pages.alert("abc") or ""
+    assert '<tr id="news:wire:b">' in page and "UTC, news:wire:b</span>" in page
+    assert page.count("<tr id=") == 1 and "UTC, &lt;script&gt;" in page
 
 
 def test_an_alert_page_shows_the_evidence_and_runs_none_of_it(http: Endpoint) -> None:
