@@ -115,7 +115,7 @@ class Connection(H11Protocol):
         self._connections, self._limits = connections, connections.settings
         self._inner, self.app = self.app, self._answer
         self._requests = 0
-        self._idle = False
+        self._idle = self._client_is_done = False
         self.deadline = 0.0
 
     @property
@@ -141,6 +141,11 @@ class Connection(H11Protocol):
         except Exception as error:  # garbage behind a request that is being answered
             log.debug("a connection was closed: %r", error)
             self.close("malformed")
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more.  Whether to stay open: while it waits for an answer."""
+        self._client_is_done = True
+        return self._requests > 0
 
     def send_400_response(self, msg: str) -> None:
         self._connections.count("malformed")
@@ -169,7 +174,15 @@ class Connection(H11Protocol):
             if not self._requests and not self.transport.is_closing():
                 self._wait_for_next()
 
+    def _close_if_answered(self) -> None:
+        if not self._requests:
+            self.transport.close()
+
     def _wait_for_next(self) -> None:
+        if self._client_is_done:
+            # Not now: the next of several requests sent at once may be about to begin.
+            self.loop.call_soon(self._close_if_answered)
+            return
         # Bytes that the client has not taken yet still have to go within the deadline of the request.
         if not self.transport.get_write_buffer_size():
             self._idle = True

@@ -184,6 +184,14 @@ def test_a_simple_probe_without_host_is_answered(serve: Serve) -> None:
     assert answer.startswith(b"HTTP/1.1 200 ") and b'{"status": "alive"}' in answer
 
 
+@pytest.mark.parametrize("path", [b"/healthz", b"/metrics", b"/alerts"])
+def test_a_client_that_sends_no_more_still_gets_its_answer(serve: Serve, path: bytes) -> None:
+    with serve().connect() as sock:
+        sock.sendall((b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n") * 3)
+        sock.shutdown(socket.SHUT_WR)
+        assert read_all(sock).count(b"HTTP/1.1 200 ") == 3, "as many answers as requests"
+
+
 def test_a_host_with_a_scheme_is_no_setting() -> None:
     with pytest.raises(ValueError, match="no scheme"):
         Settings.model_validate({"http": {"allowed_hosts": ["https://desk.example.com"]}})
