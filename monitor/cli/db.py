@@ -1,5 +1,6 @@
 """`monitor db`: creating and upgrading the database schema."""
 
+import time
 from pathlib import Path
 
 import click
@@ -20,4 +21,6 @@ def db_upgrade(config: Path | None) -> None:
     settings = load_settings_as_set(config)
     from stream.storage import database
 
-    click.echo(f"schema at revision {database.upgrade(settings.database)}")
+    started = time.monotonic()
+    revision = database.upgrade(settings.database)
+    click.echo(f"schema at revision {revision} after {time.monotonic() - started:.1f} s")

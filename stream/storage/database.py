@@ -184,6 +184,9 @@ def upgrade(settings: DatabaseSettings, revision: str = "head") -> str:
                 command.upgrade(config, revision)
             except CommandError as error:
                 raise SchemaError(f"the database cannot be upgraded by this version: {error}") from error
+    except StoreUnavailable as error:
+        hint = ": stop the monitors and long queries, then try again" if "lock timeout" in str(error) else ""
+        raise StoreUnavailable(f"the upgrade changed nothing: {error}{hint}") from error
     finally:
         engine.dispose()
     return latest_revision()
