@@ -288,12 +288,14 @@ def test_an_upgrade_waits_for_another_one_however_long_it_takes(postgres: Postgr
     engine.dispose()
 
 
-def test_an_upgrade_that_a_long_query_holds_up_changes_nothing_and_says_what_to_stop(postgres: Postgres) -> None:
+def test_an_upgrade_that_a_long_query_holds_up_changes_nothing_and_says_what_to_stop(
+    postgres: Postgres,
+) -> None:
     url = postgres.create_database()
     database.upgrade(settings_of(url), "0005")
     with connected(settings_of(url)) as store, database.reading(store.engine) as connection:
         connection.execute(text("SELECT count(*) FROM dead_letters"))
-        with pytest.raises(StoreUnavailable, match="changed nothing: .*lock timeout.*: stop the monitors"):
+        with pytest.raises(StoreUnavailable, match=r"changed nothing: .*lock timeout.*: stop the monitors"):
             database.upgrade(settings_of(url, lock_seconds=1))
     assert administer(url, "SELECT version_num FROM alembic_version") == [("0005",)]
     assert "schema at revision" in monitor(url, "db", "upgrade").stdout
