@@ -71,7 +71,8 @@ class AlertmanagerSync:
         if self._last_sent is None:
             return True
         sent_at, sent_keys = self._last_sent
-        return now - sent_at >= self._interval or not keys <= sent_keys
+        # A time in the future: the clock was set back, and Alertmanager would resolve what is not sent again.
+        return not now - self._interval < sent_at <= now or not keys <= sent_keys
 
     def _parts(self, alerts: Sequence[AlertForms]) -> Iterator[list[AlertForms]]:
         """The alerts in parts that fit in one body each, every alert in its largest form that does."""

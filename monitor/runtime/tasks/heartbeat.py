@@ -45,4 +45,6 @@ class Heartbeat:
         scope = Scope(None, (Kind.NEWS,), now - LOOK_BACK, now, Selection((HEARTBEAT_SOURCE,)))
         last_seen = self._store.reads.last_seen_by_source(scope)
         # Without any arrival show the start: a heartbeat that never arrives must be noticed too.
+        # When the clock was set back, a start in the future would hide that nothing arrives.
+        self._started_at = min(self._started_at, now)
         self._metrics.progress.heartbeat.set(last_seen.get(HEARTBEAT_SOURCE, self._started_at).timestamp())

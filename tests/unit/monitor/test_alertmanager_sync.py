@@ -149,3 +149,15 @@ def test_a_failed_request_is_repeated_and_an_end_is_sent_after_its_beginning(sto
         assert [request[0]["endsAt"] for request in receiver.taken] == [
             (NOW + timedelta(seconds=120)).isoformat(), NOW.isoformat(),
         ]  # fmt: skip
+
+
+def test_what_was_sent_before_the_clock_was_set_back_is_sent_again(store: Store) -> None:
+    with Receiver() as receiver:
+        room = Room(store, receiver, 500_000)
+        room.save(episode(1))
+        room.sync.run_once()
+        room.now = NOW - timedelta(hours=2)
+        room.sync.run_once()
+        assert len(receiver.taken) == 2
+        room.sync.run_once()
+        assert len(receiver.taken) == 2
