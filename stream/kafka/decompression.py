@@ -16,7 +16,7 @@ from stream.domain.errors import DeadLetterReason, Rejected
 # The codecs by their number in a batch's attributes (Kafka protocol guide, "Record Batch").
 CODEC_NAMES = {1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}
 GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
-GZIP_INPUT_BYTES = 65_536
+GZIP_INPUT_BYTES, GZIP_OUTPUT_BYTES = 65_536, 1_048_576
 # A producer writes one.  Without a limit, empty ones would cost time out of proportion to their size.
 MAX_GZIP_MEMBERS = 1000
 # Snappy's Java library writes blocks, each with its length, after a header of 16 bytes that begins like this.
@@ -53,11 +53,11 @@ def _gunzip(data: bytes, limit: int) -> bytes:
             if not packed:
                 packed = data[position : position + GZIP_INPUT_BYTES]
                 position += len(packed)
-            part = member.decompress(packed, limit + 1 - size)
+            part = member.decompress(packed, min(GZIP_OUTPUT_BYTES, limit + 1 - size))
             size += len(part)
             if size > limit:
                 raise _too_large("gzip", data, limit)
-            if not packed:
+            if not (packed or part or member.eof):
                 raise ValueError("the data ends too early")
             parts.append(part)
         position -= len(member.unused_data)

@@ -258,6 +258,14 @@ def test_unpacking_stops_at_the_limit(codec: int) -> None:
         decompress(codec, compress(codec, data), LIMIT - 1)
 
 
+@CODECS
+@pytest.mark.parametrize("extra", [-258, -1, 0, 1, 258, 32_768])
+def test_data_that_ends_near_the_steps_of_unpacking_is_read_whole(codec: int, extra: int) -> None:
+    """A step may end before all that was read is unpacked."""
+    data = (bytes(range(256)) * 4096 * 2)[: MIB + extra] + bytes(MIB)
+    assert decompress(codec, compress(codec, data), LIMIT) == data
+
+
 def test_gzip_members_that_follow_each_other_are_read_up_to_a_number() -> None:
     assert decompress(GZIP, compress(GZIP, b"a") * 900, LIMIT) == b"a" * 900
     with pytest.raises(Rejected, match="more than 1000 members"):
