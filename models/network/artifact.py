@@ -167,9 +167,18 @@ def load_part(
             classifier = AttentionClassifier(encoder, encoder.config.hidden_size, labels, part.pooling)
         # The values become the parameters themselves, without a copy.
         classifier.load_state_dict(unpack(load_file(path)), assign=True)
-        tokenizer = Tokenizer.from_file(str(part_folder / "tokenizer.json"))
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        SafetensorError,
+    ) as error:
         raise WeightsError(f"{part_folder} cannot be loaded: {error}") from error
+    try:
+        tokenizer = Tokenizer.from_file(str(part_folder / "tokenizer.json"))
     except Exception as error:  # tokenizers raises plain Exception
         raise WeightsError(f"{part_folder / 'tokenizer.json'} cannot be read: {error}") from error
     return Part(part, Network(classifier.eval(), tokenizer, encoder.config.pad_token_id or 0, labels))

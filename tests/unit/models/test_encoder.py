@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
+from models.errors import WeightsError
 from models.network import artifact
 from models.network.encoder import BertLikeEncoder
 from models.settings import SHIPPED_WEIGHTS
@@ -65,6 +66,14 @@ def test_a_part_with_another_activation_is_loaded_with_transformers(tmp_path: Pa
     path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_act": "gelu_new"}))
     names = [type(part.network.classifier.encoder).__name__ for part in artifact.load(folder).parts]
     assert names == ["BertModel", "BertLikeEncoder"]
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"model_type": "bert"}', ""])
+def test_the_error_for_a_config_that_cannot_be_used_names_its_folder(content: str, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(SHIPPED_WEIGHTS, tmp_path / "weights"))
+    (folder / "zh" / "config.json").write_text(content)
+    with pytest.raises(WeightsError, match=r"zh cannot be loaded"):
+        artifact.load(folder)
 
 
 def test_training_gets_the_encoder_of_transformers() -> None:
