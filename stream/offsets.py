@@ -4,6 +4,7 @@ Holes in the offsets are normal: transactions and compaction leave them.  What i
 monitor refuses because it would lose messages in silence, is a Problem.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,8 +21,10 @@ from stream.kafka import admin
 from stream.kafka.admin import LogRange
 from stream.kafka.settings import KafkaSettings
 from stream.lag import Hole
-from stream.retry import RetryPolicy, retry
+from stream.retry import Outage, RetryPolicy, retry
 from stream.storage.batches import Store
+
+log = logging.getLogger(__name__)
 
 RETRY = RetryPolicy(first_pause=0.5, longest_pause=10.0, jitter=0.5)
 
@@ -185,6 +188,7 @@ class OffsetGuard:
     ) -> None:
         self._kafka, self._store, self._incarnations = kafka, store, incarnations
         self._stopping, self._clock = stopping, clock
+        self._outage = Outage("offsets: database or broker", log)
 
     def check(self, refused: Mapping[tuple[str, int], int] = MappingProxyType({})) -> None:
         """Raises OffsetsRefused if reading on would lose messages, and StopRequested."""
@@ -192,8 +196,10 @@ class OffsetGuard:
             lambda: self.check_once(refused),
             errors=(BrokerError, StoreUnavailable),
             policy=RETRY,
+            on_failure=self._outage.failed,
             wait=self._stopping.wait,
         )
+        self._outage.recovered()
 
     def check_once(self, refused: Mapping[tuple[str, int], int] = MappingProxyType({})) -> None:
         """The same, without waiting: raises BrokerError and StoreUnavailable instead."""
