@@ -1,13 +1,14 @@
 """Large things on the way in and out of a real monitor: they are cut or refused, and stop nothing."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import create_engine, text
 
-from tests.conftest import Scene, read_topic
-from tests.parts import wait_until
+from tests.conftest import SURGE_RULES, Desk, Scene, read_topic
+from tests.parts import Receiver, wait_until
 
 # The symbols of a giant: its prediction has about 20 kB.
 SYMBOLS = [f"{number:04}" + "\u7206" * 56 for number in range(100)]
@@ -89,3 +90,42 @@ def test_an_output_topic_that_is_missing_holds_up_no_other(
     client.close()
     assert key == "news:wire:1"
     assert monitor.stop() == 0
+
+
+def test_optional_fields_without_end_neither_cost_the_document_nor_the_page(
+    desk: Callable[[str, Mapping[str, str]], Desk],
+) -> None:
+    with Receiver() as receiver:
+        webhooks = {"MONITOR_ALERTS__WEBHOOKS": json.dumps({"desk": receiver.url})}
+        room = desk(SURGE_RULES, webhooks | {"MONITOR_ALERTS__WEBHOOK_BYTES": "1000"})
+        word = "plunge" * 5000
+        giants = [
+            news(
+                f"g{number}",
+                source=f"source {number}",
+                title=f"Shares plunge after fraud at bank {number}, profit warning, {word}",
+                url="https://example.org/" + "x" * 50_000,
+                author="a" * 300,
+                lang="l" * 40,
+                symbols=[f"S{symbol}" for symbol in range(148)],
+            )
+            for number in range(60)
+        ]
+        room.send(room.scene.kafka.news, giants)
+        wait_until(lambda: receiver.taken, 40, "the page")
+        page = receiver.taken[0]
+        assert page["state"] == "firing" and page["shortened"] is True and page["evidence"] == []
+        assert page["link"].startswith(room.monitor.url)
+        for field in ("url", "author", "lang", "symbols"):
+            labels = {"field": field}
+            wait_until(
+                lambda labels=labels: room.monitor.metric("sentiment_shortened_fields_total", **labels) == 60,
+                20,
+                "every cut field is counted",
+            )
+        assert room.monitor.metric("sentiment_dead_letters_total") == 0
+        stored = rows(room.scene, "SELECT author, url, lang, symbols FROM documents WHERE id = 'g1'")[0]
+        assert stored[0] == "a" * 255 + "\u2026" and stored[1] is None and len(stored[3]) == 100
+        status, html = room.monitor.get(page["link"].removeprefix(room.monitor.url))
+        assert status == 200 and len(html) < 100_000
+        assert room.monitor.stop() == 0
