@@ -1,6 +1,7 @@
 """The messages that a batch puts on Kafka: predictions and dead letters."""
 
 import base64
+from codecs import getincrementaldecoder
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,13 +92,15 @@ def dead_letter_message(letter: DeadLetter, max_bytes: int) -> dict[str, Any]:
         "payload_base64": "",
     }
     room = max_bytes - json_bytes(message)
+    # Each byte takes at least one of JSON: what has no room anyway is not looked at.
+    head = value[: max(room, 0)]
     try:
-        text = value.decode()
+        text = getincrementaldecoder("utf-8")().decode(head, final=len(head) == len(value))
     except UnicodeDecodeError:
         shown = value[: max(room, 0) // BASE64_BYTES * BASE64_GROUP]
         payload, complete = {"payload_base64": base64.b64encode(shown).decode()}, shown == value
     else:
         del message["payload_base64"]
         prefix = prefix_within(text, room)
-        payload, complete = {"payload": prefix}, prefix == text
+        payload, complete = {"payload": prefix}, prefix == text and len(head) == len(value)
     return message | payload | {"payload_complete": complete}

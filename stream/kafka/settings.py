@@ -74,7 +74,7 @@ class KafkaSettings(BaseModel):
         le=1_000_000_000,
         description="how many bytes a compressed record batch may unpack to, and all batches of one poll "
         "together; a larger batch is refused as batch_too_large and skipped. Raise it if producers pack more "
-        "than this into one batch: memory grows by up to twelve times it",
+        "than this into one batch: memory grows by about five times it",
     )
     max_fetch_bytes: int = Field(
         16_777_216,

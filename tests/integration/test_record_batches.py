@@ -14,8 +14,8 @@ from tests.batches import GZIP, LZ4, MIB, SNAPPY, ZSTD, batch, bomb, produce
 from tests.conftest import Running, Scene, read_topic
 from tests.parts import Kafka, wait_until
 
-# Twelve times kafka.max_batch_bytes.
-MEMORY_KB = 12 * 32_768
+# Eight times kafka.max_batch_bytes.
+MEMORY_KB = 8 * 32_768
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -24,13 +25,15 @@ from stream.domain.records import (
     ClassifiedDocument,
     Classify,
     DeadLetter,
+    MessagePosition,
     Outbound,
+    Partition,
     RefusedBatch,
     WriteResult,
 )
 from stream.kafka.settings import KafkaSettings
 from stream.metrics import StreamMetrics
-from stream.outbound import BatchOutbound
+from stream.outbound import BatchOutbound, dead_letter_message
 from stream.pipeline import Pipeline
 from stream.retry import StopRequested
 from stream.settings import StreamSettings
@@ -478,3 +481,14 @@ def test_a_refused_record_batch_is_one_dead_letter_that_moves_the_offset_past_it
         detail = connection.scalar(select(schema.dead_letters.c.detail)) or ""
     for words in ("news[0], offsets 1 to 50", "zstd", "kafka.max_batch_bytes", "monitor replay --from"):
         assert words in detail
+
+
+def test_a_dead_letter_costs_no_more_memory_than_the_part_of_its_message_that_is_sent() -> None:
+    position = MessagePosition(Kind.NEWS, Partition("c/t", "news", 0), 1, bytes(30_000_000))
+    letter = DeadLetter(position, DeadLetterReason.TOO_LARGE, "30000000 bytes")
+    tracemalloc.start()
+    sent = dead_letter_message(letter, max_bytes=900_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (sent["payload_bytes"], sent["payload_complete"]) == (30_000_000, False)
+    assert peak < 12_000_000
