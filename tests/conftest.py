@@ -138,7 +138,7 @@ class Scene:
             )  # fmt: skip
         self.processes.append(process)
         running = Running(process, f"http://127.0.0.1:{port}", log)
-        wait_until(running.is_ready, 60, "the monitor is ready")
+        wait_until(running.is_ready, 120, "the monitor is ready")
         return running
 
     def close(self) -> None:
