@@ -115,7 +115,7 @@ class Site:
         registry: Any = self._registry.restricted_registry(names) if names else self._registry
         compressed = "gzip" in request.headers.get("accept-encoding", "")
         headers = HEADERS | {"Vary": "Accept, Accept-Encoding"}
-        # In this thread: it takes milliseconds, and three times as long where threads take turns.
+        # In this thread: it takes a few milliseconds, and must not wait for pages.
         body = encode(registry)
         if compressed:
             headers["Content-Encoding"] = "gzip"
