@@ -175,7 +175,8 @@ def commit(settings: KafkaSettings, offsets: Mapping[tuple[str, int], int]) -> N
         if error.errno:
             raise BrokerError(
                 f"{partition.topic}[{partition.partition}]: {error.__name__}: "
-                f"stop every monitor of the group {settings.group!r} first"
+                f"stop every monitor of the group {settings.group!r} first; one that was killed belongs to "
+                f"it for another {settings.session_seconds} s"
             )
 
 
