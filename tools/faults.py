@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tests.faults.hazards import (
     Hazard,
-    add_to_stream,
+    HazardousMessages,
     draw_hazards,
     freeze_leases,
     missing_outgoing,
@@ -121,7 +121,7 @@ def _generate(
     half = draw.randrange(1, len(messages))
     parts = (messages[:half], messages[half:])
     first, second = (
-        add_to_stream(part, hazards, random.Random(f"{seed} {number}"), PARTITIONS, now)
+        HazardousMessages(random.Random(f"{seed} {number}"), PARTITIONS, now).add_to(part, hazards)
         for number, part in enumerate(parts)
     )
     return first, second

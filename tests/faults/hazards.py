@@ -1,6 +1,6 @@
 """Hazards beside kills: what Kafka, producers and PostgreSQL do to a worker in production.
 
-`add_to_stream` mixes hazardous messages into a stream. The other functions act on the database or on Kafka while
+`HazardousMessages` mixes messages into a stream. The functions act on the database or on Kafka while
 workers run, or between two of them.
 """
 
@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -60,76 +61,56 @@ def draw_hazards(draw: random.Random) -> frozenset[Hazard]:
     return frozenset(hazards)
 
 
-def add_to_stream(
-    messages: Sequence[InputMessage],
-    hazards: frozenset[Hazard],
-    draw: random.Random,
-    partitions: int,
-    now: datetime,
-) -> list[InputMessage]:
-    """The stream with the hazardous messages of a run among its own, and a closing document in each partition.
+@dataclass(frozen=True)
+class HazardousMessages:
+    """Draws the messages of a run's hazards. No two of them are the same document."""
 
-    A partition that ends with an aborted transaction has offsets that no reader ever gets: the closing
-    documents make the last offset of each partition known.
-    """
-    added = list[InputMessage]()
-    if Hazard.ABORTED in hazards:
-        added += [_document(f"aborted-{n}", draw, partitions, now, Delivery.ABORTED) for n in range(12)]
-    if Hazard.TOMBSTONES in hazards:
-        added += [_message(None, draw, partitions) for _ in range(60)]
-    if Hazard.GIANTS in hazards:
-        added += [_giant(n, draw, partitions, now) for n in range(8)]
-    if Hazard.BOMBS in hazards:
-        bomb = InputMessage(Kind.NEWS, 0, None, BOMB_REASON, Delivery.BOMB)
-        added += [bomb, bomb]
-    stream = list(messages)
-    for message in added:
-        stream.insert(draw.randrange(len(stream)), message)
-    closing = [
-        _document(f"closing-{kind}-{partition}", draw, partitions, now, kind=kind, partition=partition)
-        for kind in Kind
-        for partition in range(partitions)
-    ]
-    return stream + closing
+    draw: random.Random
+    partitions: int
+    now: datetime
 
+    def add_to(self, messages: Sequence[InputMessage], hazards: frozenset[Hazard]) -> list[InputMessage]:
+        """The stream with hazardous messages among its own, and a closing document in each partition.
 
-def _giant(number: int, draw: random.Random, partitions: int, now: datetime) -> InputMessage:
-    """A document whose optional fields, or whose only word, are far larger than anything that leaves may be."""
-    large = {"url": "https://example.org/" + "x" * 300_000, "author": "y" * 100_000, "lang": "z" * 5_000}
-    one_word = {"title": "", "text": "w" * 400_000}
-    fields: dict[str, Any] = draw.choice([large, {"symbols": ["AB"] * 20_000}, one_word])
-    return _document(f"giant-{number}", draw, partitions, now, **fields)
+        A partition that ends with an aborted transaction has offsets that no reader ever gets: the closing
+        documents make the last offset of each partition known.
+        """
+        stream = list(messages)
+        for message in self._added(hazards):
+            stream.insert(self.draw.randrange(len(stream)), message)
+        places = [(kind, partition) for kind in Kind for partition in range(self.partitions)]
+        return stream + [replace(self._document(), kind=kind, partition=n) for kind, n in places]
 
+    def _added(self, hazards: frozenset[Hazard]) -> Iterator[InputMessage]:
+        if Hazard.ABORTED in hazards:
+            yield from (replace(self._document(), delivery=Delivery.ABORTED) for _ in range(12))
+        if Hazard.TOMBSTONES in hazards:
+            yield from (self._message(None) for _ in range(60))
+        if Hazard.GIANTS in hazards:
+            yield from (self._giant() for _ in range(8))
+        if Hazard.BOMBS in hazards:
+            yield from 2 * [InputMessage(Kind.NEWS, 0, None, BOMB_REASON, Delivery.BOMB)]
 
-def _document(
-    name: str,
-    draw: random.Random,
-    partitions: int,
-    now: datetime,
-    delivery: Delivery = Delivery.PLAIN,
-    *,
-    kind: Kind | None = None,
-    partition: int | None = None,
-    **fields: object,
-) -> InputMessage:
-    published_at = now - timedelta(seconds=draw.uniform(0, 3600))
-    body = {
-        "id": name,
-        "source": "hazard",
-        "published_at": published_at.isoformat(),
-        "title": f"shares {name}",
-    }
-    message = _message(json.dumps(body | fields).encode(), draw, partitions)
-    return InputMessage(
-        kind or message.kind,
-        message.partition if partition is None else partition,
-        message.value,
-        delivery=delivery,
-    )
+    def _giant(self) -> InputMessage:
+        """A document whose optional fields, or whose only word, are far larger than what may leave."""
+        large = {"url": "https://example.org/" + "x" * 300_000, "author": "y" * 100_000, "lang": "z" * 5_000}
+        one_word = {"title": "", "text": "w" * 400_000}
+        fields: dict[str, Any] = self.draw.choice([large, {"symbols": ["AB"] * 20_000}, one_word])
+        return self._document(**fields)
 
+    def _document(self, **fields: object) -> InputMessage:
+        published_at = self.now - timedelta(seconds=self.draw.uniform(0, 3600))
+        name = f"{self.draw.getrandbits(64):x}"
+        body = {
+            "id": name,
+            "source": "hazard",
+            "title": f"shares {name}",
+            "published_at": published_at.isoformat(),
+        }
+        return self._message(json.dumps(body | fields).encode())
 
-def _message(value: bytes | None, draw: random.Random, partitions: int) -> InputMessage:
-    return InputMessage(draw.choice(list(Kind)), draw.randrange(partitions), value)
+    def _message(self, value: bytes | None) -> InputMessage:
+        return InputMessage(self.draw.choice(list(Kind)), self.draw.randrange(self.partitions), value)
 
 
 def freeze_leases(url: str) -> None:
