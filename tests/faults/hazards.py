@@ -126,7 +126,7 @@ def freeze_leases(url: str) -> None:
 
 @contextmanager
 def read_only_failover(url: str, after: float, seconds: float) -> Iterator[None]:
-    """After some seconds, break all connections; those made within the next `seconds` stay read-only for ever."""
+    """After some seconds, break all connections of monitors; those made within the next `seconds` stay read-only for ever."""
     ended = threading.Event()
 
     def fail_over() -> None:
@@ -151,7 +151,10 @@ def _alter(url: str, change: str, *, terminate: bool = False) -> None:
     with engine.connect() as connection:
         connection.execute(text(f'ALTER DATABASE "{name}" {change}'))
         if terminate:
-            end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+            end = (
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = :name AND application_name = 'sentiment-monitor'"
+            )
             connection.execute(text(end), {"name": name})
     engine.dispose()
 
