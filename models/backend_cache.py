@@ -20,6 +20,7 @@ import torch
 from models.backends.device import compute_device
 from models.backends.native import encoders
 from models.backends.onnx import ENCODER, EXPORTED
+from models.network.artifact import read_info
 from models.network.registry import resolve
 from models.settings import ModelSettings, user_cache
 
@@ -103,7 +104,7 @@ class ChoiceCache:
 
 
 def conditions(settings: ModelSettings) -> dict[str, str]:
-    """All that a measurement depends on, by name."""
+    """All that a measurement depends on, by name.  Raises WeightsError."""
     folder = resolve(settings.weights)
     device = compute_device(settings.device)
     exports = sorted(folder.glob(f"*/{ENCODER}"))
@@ -113,7 +114,7 @@ def conditions(settings: ModelSettings) -> dict[str, str]:
         "torch": str(torch.__version__),
         "runtimes": " ".join(_version(name) for name in EXPORTED) if exports else "",
         "native library": _state_of_file(encoders.library_path()),
-        "model": hashlib.sha256((folder / "model.json").read_bytes()).hexdigest(),
+        "model": hashlib.sha256(msgspec.json.encode(read_info(folder))).hexdigest(),
         "exports": " ".join(map(_state_of_file, exports)),
         "processor": _processor(),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",

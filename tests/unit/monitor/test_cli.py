@@ -250,6 +250,12 @@ def test_every_command_that_reads_the_model_accepts_a_registry(registry: Path, t
     assert shown["models.weights"] == str(registry)
 
 
+def test_a_model_that_is_missing_is_one_finding_of_the_doctor(tmp_path: Path) -> None:
+    result = call("doctor", "--json", MONITOR_MODELS__WEIGHTS=str(tmp_path / "none"))
+    findings = {finding["check"]: finding for finding in json.loads(result.stdout)}
+    assert not findings["model"]["ok"] and "is not a trained classifier" in findings["model"]["detail"]
+
+
 def test_a_registry_without_a_promoted_version_fails_the_doctor_and_not_the_database(registry: Path) -> None:
     (registry / "current").unlink()
     environ = {"MONITOR_MODELS__WEIGHTS": str(registry)}
