@@ -132,6 +132,7 @@ def test_the_benchmark_refuses_a_database_with_documents(scene: Scene, tmp_path:
     engine = create_engine(scene.database_url)
     now = datetime.now(UTC)
     row = {
+        "key": "news:s:1",
         "source": "s",
         "id": "1",
         "kind": "news",

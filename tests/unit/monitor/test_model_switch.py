@@ -124,6 +124,7 @@ def desk(store: Store) -> Iterator[Desk]:
 def test_a_switch_without_relabelling_pages_nobody_and_says_which_rules_wait(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("WARNING")
     assert desk.live(SWITCH + 8 * HOUR) == set()
     assert desk.evaluator.waiting == COMPARING
     (warning,) = [record.getMessage() for record in caplog.records if "wait" in record.getMessage()]
