@@ -203,7 +203,20 @@ class OffsetGuard:
 
     def check_once(self, refused: Mapping[tuple[str, int], int] = MappingProxyType({})) -> None:
         """The same, without waiting: raises BrokerError and StoreUnavailable instead."""
+        self._check_incarnations()
         check(self._kafka, self._store, self._incarnations, refused)
+
+    def _check_incarnations(self) -> None:
+        """The offsets of a new incarnation begin at 0 again: new messages would look like known ones.
+
+        The next start reads the incarnations again, and the new one from its beginning.
+        """
+        current = admin.incarnations(self._kafka, self._incarnations)
+        for topic, incarnation in self._incarnations.items():
+            if current[topic] != incarnation:
+                raise OffsetsRefused(
+                    f"the topic {topic!r} was deleted and created again: restart the monitor"
+                )
 
     def note_holes(self, holes: Mapping[tuple[str, int], Hole]) -> None:
         """Advance SQL past offsets that hold no message, so that they do not look like lost ones later."""

@@ -36,7 +36,6 @@ from monitor.runtime.tasks.outbox_sending import OutboxSending
 from monitor.runtime.tasks.page_delivery import PageDelivery
 from monitor.runtime.tasks.periodic import PeriodicTask
 from monitor.runtime.tasks.purge import Purge
-from monitor.runtime.tasks.topic_watch import TopicWatch
 from monitor.runtime.tasks.watchdog import Watchdog
 from monitor.web.alert_pages import AlertPages
 from stream import offsets
@@ -437,11 +436,9 @@ def _maintenance_tasks(base: Foundation) -> list[PeriodicTask]:
 
 
 def _watch_tasks(base: Foundation, watchdog: Watchdog) -> list[PeriodicTask]:
-    """Watching the database, the topics, the offsets, and that the worker makes progress."""
-    topics = TopicWatch(kafka=base.settings.kafka, incarnations=base.incarnations)
+    """Watching the database, the offsets, and that the worker makes progress."""
     return [
         _task(base, "database", 2.0, watchdog.ping_database),
-        _task(base, "topics", 30.0, topics.run_once),
         _task(base, "offsets", 10.0, base.offsets.check_once),
         _task(base, "watchdog", 2.0, watchdog.run_once),
     ]

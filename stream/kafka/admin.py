@@ -8,18 +8,27 @@ from typing import Any, NamedTuple
 
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic, OffsetSpec
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    KafkaError,
+    NotCoordinatorError,
+    TopicAlreadyExistsError,
+)
 from kafka.protocol.consumer.offsets import OffsetForLeaderEpochRequest as EpochRequest
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from stream.domain.errors import BrokerError, TopicMissing
 from stream.kafka.security import client_options, diagnosis
 from stream.kafka.settings import KafkaSettings
+from stream.retry import RetryPolicy, retry
 
 log = logging.getLogger(__name__)
 
 # How long to wait for an answer of a broker.
 ANSWER_SECONDS = 10
+COORDINATOR_RETRY = RetryPolicy(0.1, 1.0, seconds=ANSWER_SECONDS)
+NO_COORDINATOR_YET = (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError)
 # Kafka's error code for a topic that does not exist.
 UNKNOWN_TOPIC = 3
 
@@ -90,7 +99,12 @@ def committed(client: Any, group: str, topics: Iterable[str]) -> dict[TopicParti
     """The offsets that the consumer group has committed.  Raises KafkaError."""
     # With explicit partitions: the embedded broker cannot list all offsets of a group.
     partitions = [partition for partition, _ in _partitions(client, topics)]
-    (offsets,) = client.list_group_offsets({group: partitions}).values()
+    # A new cluster makes the topic that it keeps offsets in when it is asked for the first time.
+    (offsets,) = retry(
+        lambda: client.list_group_offsets({group: partitions}),
+        errors=NO_COORDINATOR_YET,
+        policy=COORDINATOR_RETRY,
+    ).values()
     return {partition: found.offset for partition, found in offsets.items() if found.offset >= 0}
 
 

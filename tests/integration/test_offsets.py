@@ -124,7 +124,7 @@ def test_a_log_that_ends_before_the_offset_in_sql_is_refused_and_a_reset_mends_i
     error = refused.stderr.decode()
     assert refused.returncode == 1 and "Kafka holds offsets 0 up to 100, but SQL is at 150" in error
     name = f"{scene.kafka.news}:0"
-    assert f"monitor offsets reset {name} --to 0" in error
+    assert f"monitor offsets reset {name} --to 100" in error
     assert "SQL is at 150" in doctor_says(scene, "offsets")["detail"]
     assert "TRUNCATED" in scene.command("offsets", "show").stdout.decode()
     (shown,) = json.loads(scene.command("offsets", "show", "--json").stdout)

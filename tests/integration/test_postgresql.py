@@ -210,8 +210,9 @@ def test_commands_refuse_a_database_that_is_not_utf8_in_one_line(scene: Scene, p
         done = scene.command(*words)
         assert done.returncode == 1 and b"encoding LATIN1, UTF8 is needed" in done.stderr
         assert b"Traceback" not in done.stderr
-    findings = json.loads(scene.command("doctor", "--json").stdout)
-    (finding,) = [finding for finding in findings if finding["check"] == "database"]
+    done = scene.command("doctor", "--json")
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    (finding,) = [finding for finding in json.loads(done.stdout) if finding["check"] == "database"]
     assert not finding["ok"] and "encoding LATIN1, UTF8 is needed" in finding["detail"]
 
 
