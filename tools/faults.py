@@ -16,7 +16,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +36,7 @@ from tests.faults.oracle import (
     Reference,
     generate_messages,
     read_database,
+    read_offsets,
     send,
 )
 from tests.faults.sandbox import (
@@ -50,6 +51,8 @@ from tests.parts import Kafka, Postgres
 
 DOCUMENTS = 600
 KILL_SECONDS = 60.0
+# A worker that has written everything reaches its failpoint within this time, or not at all.
+IDLE_SECONDS = 8.0
 # The most memory that a worker may ever use here, with its classifier of no weight.
 PEAK_BYTES = 450_000_000
 
@@ -92,7 +95,7 @@ def run_seed(seed: int, kafka: Kafka, postgres: Postgres, folder: Path) -> Outco
             ending.enter_context(sandbox.pooled_database())
         expected = reference.read(first, now, send(first, sandbox.topics, kafka.bootstrap))
         for _ in range(draw.choice([1, 2, 2, 3])):
-            kills.append(_kill_once(sandbox, draw))
+            kills.append(_kill_once(sandbox, draw, expected))
         if Hazard.TRUNCATED_LOG in hazards:
             _drain_and_truncate(sandbox, expected)
         if Hazard.FROZEN_LEASE in hazards:
@@ -134,25 +137,35 @@ def _drain_and_truncate(sandbox: Sandbox, expected: Contents) -> None:
     truncate_log(sandbox)
 
 
-def _kill_once(sandbox: Sandbox, draw: random.Random) -> str:
+def _kill_once(sandbox: Sandbox, draw: random.Random, expected: Contents) -> str:
     """Start a worker that kills itself, sometimes next to a second worker. Returns a description."""
     failpoint, passages = draw.choice(FAILPOINTS), draw.choice([1, 1, 2, 5])
     second_worker = sandbox.start() if draw.random() < 0.25 else None
     process = sandbox.start(failpoint, str(passages)).process
     try:
-        status = process.wait(KILL_SECONDS)
-    except subprocess.TimeoutExpired:
-        # No work was left to reach the failpoint: kill it while idle.
-        process.kill()
-        process.wait(10)
-        return f"{failpoint} not reached, killed idle"
+        status = _wait_for_end(process, sandbox, expected)
     finally:
         if second_worker is not None:
             second_worker.process.kill()
             second_worker.process.wait(10)
+    if status is None:
+        return f"{failpoint} not reached, killed idle"
     if status != -9:
         raise AssertionError(f"seed {sandbox.seed}: the worker ended with {status} instead of being killed")
     return f"{failpoint} x{passages}" + (" next to another" if second_worker else "")
+
+
+def _wait_for_end(process: subprocess.Popen[bytes], sandbox: Sandbox, expected: Contents) -> int | None:
+    """The exit status; None if the process had to be killed since no work was left to reach its failpoint."""
+    deadline = time.monotonic() + KILL_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(1)
+        if read_offsets(sandbox.url) == expected.offsets:
+            deadline = min(deadline, time.monotonic() + IDLE_SECONDS)
+    process.kill()
+    process.wait(10)
+    return None
 
 
 def _run_or_report(seed: int, kafka: Kafka, postgres: Postgres, folder: Path) -> Outcome:

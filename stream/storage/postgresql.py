@@ -161,6 +161,7 @@ def check_server(connection: Connection) -> None:
     if pooler == "none" and info.backend_pid != server.process:
         raise SchemaError(f"a connection pooler is between the monitor and PostgreSQL: {SET_POOLER}")
     if server.read_only == "on":
+        connection.invalidate()  # the next attempt must not get this connection again
         raise StoreUnavailable(
             f"the database {server.name!r} is read-only, as a standby is and a primary after a failover: "
             "name the primary in database.url, or all servers: ?host=HOST:PORT&host=HOST:PORT"

@@ -125,6 +125,16 @@ def test_a_read_only_database_is_named_at_upgrade_and_check(role_url: str) -> No
         database.check_schema(store.engine)
 
 
+def test_a_start_that_found_a_read_only_server_goes_on_once_it_is_writable(role_url: str) -> None:
+    database.upgrade(settings_of(role_url))
+    make_read_only(role_url)
+    with connected(settings_of(role_url)) as store:
+        with pytest.raises(StoreUnavailable, match="is read-only"):
+            database.check_schema(store.engine)
+        make_writable(role_url)
+        database.check_schema(store.engine)
+
+
 def test_of_several_hosts_the_writable_one_is_used_before_and_after_they_change_places() -> None:
     folders = [temporary_folder("pg-a-"), temporary_folder("pg-b-")]
     servers = [need(lambda folder=folder: Postgres(folder)) for folder in folders]  # type: ignore[misc]
