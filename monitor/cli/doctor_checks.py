@@ -177,7 +177,10 @@ def _broker(settings: Settings) -> str:
 
 def _offsets(settings: Settings) -> str:
     kafka = settings.kafka
+    if _is_missing_file(settings):
+        raise SchemaError("not compared, since there is no database")
     with _connected(settings) as engine:
+        database.check_schema(engine)
         store = Store(engine, settings.stream.window_seconds)
         offsets.check(kafka, store, admin.incarnations(kafka, kafka.kinds))
     return "SQL's offsets are in Kafka's log, and the group's commits are not ahead of them"

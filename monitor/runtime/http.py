@@ -21,8 +21,9 @@ from monitor.web.gate import HEAD_BYTES, AllowedHosts, Gate
 
 log = logging.getLogger(__name__)
 
-# Connections that wait to be accepted.  As many are accepted at once, so it also bounds the open files.
-BACKLOG = 128
+# Connections that wait to be accepted.  As many are accepted in one round of the event loop, and the files of
+# those that they replace are closed two rounds later: at most three times as many are open beyond the cap.
+BACKLOG = 48
 # At the end, answers in progress have so long.
 STOP_SECONDS = 1
 

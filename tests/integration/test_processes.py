@@ -47,6 +47,8 @@ def findings(scene: Scene, **environ: str) -> dict[str, tuple[bool, str]]:
 def test_the_doctor_finds_no_problem_in_a_prepared_scene(scene: Scene) -> None:
     assert "run `monitor topics create`" in findings(scene)["broker"][1]
     assert "run `monitor db upgrade`" in findings(scene)["database"][1]
+    assert scene.command("topics", "create").returncode == 0
+    assert "run `monitor db upgrade`" in findings(scene)["offsets"][1]
     scene.prepare()
     results = findings(scene)
     assert {check: detail for check, (ok, detail) in results.items() if not ok} == {}
