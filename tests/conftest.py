@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import create_engine, select, text
 
 from monitor.demo.sample import SampleFeed
 from stream.domain.documents import Kind
@@ -210,6 +210,21 @@ def sent(scene: Scene) -> Callable[[str, list[Any]], None]:
             producer.flush()
 
     return send
+
+
+def execute(scene: Scene, sql: str) -> list[Any]:
+    """Run one statement in the database of a scene, and return its rows if it has any."""
+    engine = create_engine(scene.database_url)
+    with engine.begin() as connection:
+        result = connection.execute(text(sql))
+        rows = list(result) if result.returns_rows else []
+    engine.dispose()
+    return rows
+
+
+def calm(feed: SampleFeed, number: int) -> list[Any]:
+    """So many messages of an ordinary minute."""
+    return [feed.calm(datetime.now(UTC)).message for _ in range(number)]
 
 
 SURGE_RULES = """

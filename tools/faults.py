@@ -88,7 +88,7 @@ def run_seed(seed: int, kafka: Kafka, postgres: Postgres, folder: Path) -> Outco
     reference, kills = Reference(sandbox.topics), list[str]()
     with ExitStack() as ending:
         ending.callback(sandbox.close)
-        cuts = {"none": 0}
+        cuts: dict[str, int] = {}
         if Hazard.CUTS in hazards:
             cuts = ending.enter_context(sandbox.unreliable_database(0.1)).cuts
         if Hazard.POOLER in hazards:

@@ -118,19 +118,26 @@ def _database(settings: Settings) -> str:
         raise StoreUnavailable(f"{shown}: {error}; check database.url and that it is running") from error
 
 
+@contextmanager
+def _store(settings: Settings) -> Iterator[Store]:
+    """The store, for checks that compare something with it; `_database` checks the store itself."""
+    if _is_missing_file(settings):
+        raise SchemaError("not compared, since there is no database")
+    try:
+        with _connected(settings) as engine:
+            database.check_schema(engine)
+            yield Store(engine, settings.stream.window_seconds)
+    except StoreUnavailable as error:
+        raise StoreUnavailable("not compared, since the database does not answer") from error
+
+
 def _labels(settings: Settings) -> str:
     """Compare the model that labelled what the rules compare with to the one that would run."""
     version = read_info(settings_module.resolve_weights(settings).models.weights).version
     span = longest_comparison(load_rules(settings.alerts.rules, (), settings.alerts.time_zone))
-    if _is_missing_file(settings):
-        raise SchemaError("not compared, since there is no database")
     now = datetime.now(UTC)
-    try:
-        with _connected(settings) as engine:
-            database.check_schema(engine)
-            counts = Store(engine, settings.stream.window_seconds).reads.count_by_model(now - span, now)
-    except StoreUnavailable as error:
-        raise StoreUnavailable("not compared, since the database does not answer") from error
+    with _store(settings) as store:
+        counts = store.reads.count_by_model(now - span, now)
     total = sum(counts.values())
     others = sum(count for (_, model), count in counts.items() if model != version)
     if others > TOLERATED_SHARE * total:
@@ -177,10 +184,6 @@ def _broker(settings: Settings) -> str:
 
 def _offsets(settings: Settings) -> str:
     kafka = settings.kafka
-    if _is_missing_file(settings):
-        raise SchemaError("not compared, since there is no database")
-    with _connected(settings) as engine:
-        database.check_schema(engine)
-        store = Store(engine, settings.stream.window_seconds)
+    with _store(settings) as store:
         offsets.check(kafka, store, admin.incarnations(kafka, kafka.kinds))
     return "SQL's offsets are in Kafka's log, and the group's commits are not ahead of them"

@@ -11,7 +11,7 @@ from kafka.structs import TopicPartition
 from sqlalchemy import create_engine, text
 
 from monitor.demo.sample import SampleFeed
-from tests.conftest import Scene, read_topic
+from tests.conftest import Scene, calm, execute, read_topic
 from tests.parts import wait_until
 
 
@@ -68,20 +68,6 @@ def test_a_restored_database_is_refused_until_the_operator_decides(
 
 
 Send = Callable[[str, list[Any]], None]
-
-
-def execute(scene: Scene, sql: str) -> list[Any]:
-    """Run one statement, and return its rows if it has any."""
-    engine = create_engine(scene.database_url)
-    with engine.begin() as connection:
-        result = connection.execute(text(sql))
-        rows = list(result) if result.returns_rows else []
-    engine.dispose()
-    return rows
-
-
-def calm(feed: SampleFeed, number: int) -> list[Any]:
-    return [feed.calm(datetime.now(UTC)).message for _ in range(number)]
 
 
 @pytest.fixture

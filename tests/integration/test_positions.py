@@ -5,7 +5,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +15,11 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 from sqlalchemy import create_engine, text
 
 from monitor.demo.sample import SampleFeed
-from tests.conftest import Running, Scene, need
+from tests.conftest import Running, Scene, calm, execute, need
 from tests.parts import Kafka, wait_until
 
 Send = Callable[[str, list[Any]], None]
 LAG = "sentiment_consumer_lag_messages"
-
-
-def calm(feed: SampleFeed, number: int) -> list[Any]:
-    return [feed.calm(datetime.now(UTC)).message for _ in range(number)]
-
-
-def execute(scene: Scene, sql: str) -> list[Any]:
-    engine = create_engine(scene.database_url)
-    with engine.begin() as connection:
-        result = connection.execute(text(sql))
-        rows = list(result) if result.returns_rows else []
-    engine.dispose()
-    return rows
 
 
 def document_count(scene: Scene) -> int:
