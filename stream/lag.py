@@ -16,9 +16,9 @@ class PartitionProgress:
     `written` is the next offset in SQL, None if nothing was delivered since the partition was assigned;
     `delivered` is the offset after the last message that left the consumer, None before the first;
     `start` is the first offset to fetch since then, and `position` the next; `end` is the last stable offset
-    that the broker told at `end_seen_at`, in seconds since 1970.  `leader_epoch` is that of what is before
-    `position`, -1 if it is unknown.  `undecided` counts the messages from the last stable offset on, which
-    belong to open transactions or follow one; None if it is unknown.
+    as of `end_seen_at`, in seconds since 1970.  `leader_epoch` is that of the message before `position`, -1
+    if it is unknown.  `undecided` counts the messages from the last stable offset on, which belong to open
+    transactions or follow one; None if it is unknown.
     """
 
     written: int | None

@@ -18,10 +18,11 @@ from alerts.wording import chance_text, duration_text
 from stream.domain.sums import Aggregate
 
 DAY = timedelta(days=1)
-# What came on so many other days recurs: once may be chance, or the event itself.
+# A burst that came on this many other days recurs; one day may be chance, or the event itself.
 RECURRENCES = 2
-# Alike is what is improbable by chance and well above what is usual, though perhaps not enough to page.
-ALIKE_CHANCE, LEAST_FACTOR = 1e-3, 1.2
+# A window of another day is similar if it is improbable by chance and well above the usual, even if that is
+# not enough to page.
+SIMILAR_CHANCE, LEAST_FACTOR = 1e-3, 1.2
 
 
 class BaselineRule(Rule):
@@ -32,8 +33,8 @@ class BaselineRule(Rule):
     how improbable a window must be.  The baseline ends where the window begins and leaves out the rule's own
     past alerts; at least `min_baseline` of it must have data.
 
-    What recurs is usual too, before the baseline has learned it: a window does not breach if about the same
-    came at about this time on two other days (see `Expectation.on_other_days`).
+    A burst that recurs is usual too, before the baseline has learned it: a window does not breach if a
+    similar one came at about this time on two other days (see `Expectation.on_other_days`).
     """
 
     baseline: Duration = timedelta(days=28)
@@ -108,7 +109,7 @@ class BaselineRule(Rule):
         return observation
 
     def _recurs(self, topic: str, window: TopicWindow, usual: Expectation) -> bool:
-        """Whether the window is no worse than what came at about this time on two other days.
+        """Whether the window is no worse than bursts at about this time on two other days.
 
         The second worst of them counts, so that one bad day does not hide the next.
         """
@@ -117,7 +118,7 @@ class BaselineRule(Rule):
         lenient = self._lenient(window)
         levels: list[tuple[float, Aggregate]] = []
         for windows in usual.on_other_days(window.start, self.window):
-            alike = [
+            similar = [
                 (self.severity_of(seen), total)
                 for total, working in windows
                 if (
@@ -127,17 +128,17 @@ class BaselineRule(Rule):
                 )
                 is not None
             ]
-            if alike:
-                levels.append(max(alike, key=itemgetter(0)))
+            if similar:
+                levels.append(max(similar, key=itemgetter(0)))
         if len(levels) < RECURRENCES:
             return False
         _, total = sorted(levels, key=itemgetter(0))[-RECURRENCES]
         return not self.compare(topic, window, usual.recurring(total)).breached
 
     def _lenient(self, window: TopicWindow) -> Self:
-        """This rule with limits for what is alike, not for what pages."""
+        """This rule with the limits for a similar window, which are lower than those for a page."""
         chances = self.false_pages_per_month / self.allowed_chance(window)
-        budget = max(self.false_pages_per_month, ALIKE_CHANCE * chances)
+        budget = max(self.false_pages_per_month, SIMILAR_CHANCE * chances)
         factor = min(self.factor, max(self.resolve_factor, LEAST_FACTOR))
         return self.model_copy(update={"factor": factor, "false_pages_per_month": budget})
 

@@ -51,7 +51,7 @@ class Gate:
     def __init__(
         self, app: App, hosts: AllowedHosts, prefix: str, refused: Callable[[str, str], object]
     ) -> None:
-        """`refused` is told the reason, `method`, `size`, `body` or `host`, and the Host header."""
+        """`refused` gets the reason, `method`, `size`, `body` or `host`, and the Host header."""
         self._app, self._hosts, self._prefix, self._refused = app, hosts, prefix, refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

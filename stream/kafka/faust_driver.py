@@ -146,7 +146,7 @@ class BundleThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         done.add_done_callback(lambda waited: waited.cancelled() or waited.exception())
 
     async def stable_ends(self, partitions: Iterable[TP], seconds: float) -> dict[TP, int]:
-        """Where reading can get to in each partition now; without those that the broker does not tell.
+        """Where reading can get to in each partition now; without those that the broker does not answer for.
 
         That is the last stable offset: a message after it belongs to a transaction that is not decided yet,
         or follows one.
@@ -410,7 +410,7 @@ class FaustSource:
     async def progress(self, seconds: float) -> dict[TopicPartition, PartitionProgress]:
         """The progress of each assigned partition whose position and end are known within `seconds`.
 
-        The end is asked for: what the latest fetch told stands still while fetching is paused.
+        The end is asked for: the figure of the latest fetch stays the same while fetching is paused.
         """
         consumer, asked_at = self._app.consumer, time.time()
         ends = await consumer._thread.stable_ends(consumer.assignment(), seconds)
