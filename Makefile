@@ -38,7 +38,7 @@ docs: install ## generate the reference pages and build the documentation site i
 	$(BIN)/zensical build --strict
 
 test: install ## run all tests, against real Kafka, PostgreSQL and Prometheus (options: ARGS="-k store")
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: install ## kill workers among other hazards and compare SQL with the input (options: SEEDS=100 FIRST_SEED=1)
 	$(BIN)/python -m tools.faults --seeds $(or $(SEEDS),100) --first-seed $(or $(FIRST_SEED),1)

@@ -39,7 +39,7 @@ HOPELESS = 2.0
 # minutes.
 WORTH_TRYING = 0.8
 # The sample is what plain torch classifies in this time, in steps of so many texts.
-PASS_SECONDS, STEP_TEXTS = 0.5, 32
+PASS_SECONDS, STEP_TEXTS = 0.25, 32
 # A label may differ if its probability in full precision is within this of the largest.
 TIE = 0.05
 # Texts and words of texts for a part without canaries.

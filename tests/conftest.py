@@ -1,6 +1,7 @@
 """Fixtures over the real parts.  A part that is missing skips its tests, and under CI fails them."""
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -43,6 +44,19 @@ ROOT = Path(__file__).parent.parent
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The image takes minutes to build: one process begins with it while another has the rest."""
     items.sort(key=lambda item: "image" not in getattr(item, "fixturenames", ()))
+
+
+def _log_levels() -> dict[str, int]:
+    return {name: logging.getLogger(name).level for name in ["root", *logging.getLogger().manager.loggerDict]}
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """Commands that run in this process set log levels for the rest of it: give the next test those of before."""
+    before = _log_levels()
+    yield
+    for name in _log_levels():
+        logging.getLogger(name).setLevel(before.get(name, logging.NOTSET))
 
 
 def need(make: Callable[[], T]) -> T:

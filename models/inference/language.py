@@ -1,6 +1,7 @@
 """A light language check, good enough to refuse languages that the classifier was not trained for."""
 
 import re
+import threading
 import unicodedata
 from functools import cache
 
@@ -21,6 +22,8 @@ CANDIDATES = (
 LETTER = re.compile(r"[A-Za-z]")
 # Links, handles and tickers do not tell the language of a text.
 NOISE = re.compile(r"https?://\S+|[@$#]\w+")
+# Held while the statistics are loaded, which must not happen twice.
+_LOADING = threading.Lock()
 
 
 def detect(text: str, declared: str | None = None) -> str | None:
@@ -56,6 +59,11 @@ def load() -> None:
     _identifier()
 
 
+def load_in_background() -> None:
+    """Load the statistics while something else is loaded: unpacking them leaves the interpreter free."""
+    threading.Thread(target=load, name="language-statistics", daemon=True).start()
+
+
 def _eastern(letters: str) -> str | None:
     """zh, ja or ko by script alone: on short texts a statistical check is unreliable.
 
@@ -77,8 +85,13 @@ def _is_latin(char: str) -> bool:
     return char.isascii() or unicodedata.name(char, "").startswith("LATIN")
 
 
-@cache
 def _identifier() -> LanguageIdentifier:
+    with _LOADING:
+        return _load_identifier()
+
+
+@cache
+def _load_identifier() -> LanguageIdentifier:
     full = LanguageIdentifier.from_model_file(MODEL_FILE)
     full.set_languages(list(CANDIDATES))
     # A copy without the table of all languages, which is six times as large.

@@ -27,6 +27,9 @@ LoadClassifier = Callable[[Settings, CollectorRegistry], Classifier]
 
 def load_engine(settings: Settings, registry: CollectorRegistry) -> Classifier:
     """The classifier of the settings.  Raises ModelError."""
+    from models.inference import language
+
+    language.load_in_background()
     from models.backend_selection import select_backend
     from models.inference.engine import Engine
     from models.inference.metrics import ModelMetrics

@@ -26,6 +26,7 @@ import faust
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.consumer.fetcher import OffsetResetStrategy
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT, StreamT
 from faust.types.tuples import ConsumerMessage, Message
@@ -463,6 +464,14 @@ def _bundle(stream: StreamT[bytes], event: EventT[bytes]) -> Bundle:
     )
 
 
+class NoTables(TableManager):  # type: ignore[misc]
+    """Starts at once: Faust's own waits a second for tables to be defined, and the monitor has none."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
+
+
 def _build_app(kafka: KafkaSettings, stream: StreamSettings, folder: str) -> faust.App:
     """A Faust app that keeps nothing, serves nothing and creates no topics."""
     return faust.App(
@@ -472,6 +481,7 @@ def _build_app(kafka: KafkaSettings, stream: StreamSettings, folder: str) -> fau
         loop=asyncio.get_running_loop(),
         store="memory://",
         datadir=folder,
+        TableManager=NoTables,
         web_enabled=False,
         topic_allow_declare=False,
         topic_disable_leader=True,

@@ -111,7 +111,7 @@ def test_aborted_and_open_transactions_are_neither_stored_nor_replayed_nor_lag(o
     producer.begin(*names("e"))
     producer.abort()
     wait_until(lambda: next_offset(scene) == 30, 30, "the offset behind aborted messages")
-    assert lag(monitor, scene) == 0
+    wait_until(lambda: lag(monitor, scene) == 0, 30, "no lag behind aborted messages")
     assert monitor.stop() == 0
     again = scene.start(module="tests.faults.worker", MONITOR_STREAM__HEARTBEAT_SECONDS="0")
     wait_until(lambda: lag(again, scene) == 0, 30, "no lag after a restart either")
