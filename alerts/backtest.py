@@ -202,6 +202,8 @@ def backtest(
         metrics=AlertMetrics(),
     )
     times = _evaluation_times(store, start)
+    if not times:
+        return []
     first, last = times[0], times[-1]
     evaluated_at: datetime | None = None
     for time in times:

@@ -59,7 +59,10 @@ def _load_rules(path: Path, topics: Sequence[str], time_zone: str) -> tuple[Rule
     rules: list[Rule] = []
     lines: list[int] = []
     errors: list[str] = []
-    for node in _rule_nodes(path, _compose(path)):
+    root = _compose(path)
+    for key, line in _repeated_keys(root):
+        errors.append(f"{path}:{line}: the key {show_value(key)} is there twice")
+    for node in _rule_nodes(path, root):
         try:
             rules.append(_parse_rule(path, node, topics, time_zone))
             lines.append(node.start_mark.line + 1)
@@ -69,6 +72,8 @@ def _load_rules(path: Path, topics: Sequence[str], time_zone: str) -> tuple[Rule
                 for location, message in invalid.errors
             ]
     errors = errors or _name_errors(path, rules, lines)
+    if not rules and not errors:
+        errors = [f"{path}:1: no rules: with this file nobody would ever be paged"]
     if errors:
         rest = [f"{path}: and {len(errors) - MOST_ERRORS} more errors"] if len(errors) > MOST_ERRORS else []
         raise RuleError("\n".join([*errors[:MOST_ERRORS], *rest]))
@@ -212,11 +217,27 @@ def _parse_rule(path: Path, node: yaml.Node, topics: Sequence[str], time_zone: s
         raise _InvalidRule(name, errors) from error
     unknown = [t for t in rule.watched_topics(topics) if topics and t != ALL_TOPICS and t not in topics]
     if unknown:
-        hint, known = _did_you_mean(unknown[0], topics), ", ".join(topics)
-        raise _InvalidRule(
-            name, [(("topics",), f"unknown topic {show_value(unknown[0])}{hint}; known: {known}")]
-        )
+        named = ", ".join(f"{show_value(topic)}{_did_you_mean(topic, topics)}" for topic in unknown)
+        plural = "s" if len(unknown) > 1 else ""
+        message = f"unknown topic{plural} {named}; known: {', '.join(topics)}"
+        raise _InvalidRule(name, [(("topics",), message)])
     return rule
+
+
+def _repeated_keys(node: yaml.Node | None) -> list[tuple[str, int]]:
+    """The keys that a mapping has twice, of which YAML would silently keep the last, and their lines."""
+    found: list[tuple[str, int]] = []
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    found.append((key.value, key.start_mark.line + 1))
+                seen.add(key.value)
+            found += _repeated_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        found += [repeated for item in node.value for repeated in _repeated_keys(item)]
+    return found
 
 
 def _as_data(node: yaml.Node) -> Any:
@@ -229,13 +250,15 @@ def _as_data(node: yaml.Node) -> Any:
 
 
 def _message(model: type[BaseModel], detail: Any) -> str:
-    field = ".".join(str(part) for part in detail["loc"]) or "the rule"
+    field = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         known = sorted(info.alias or name for name, info in model.model_fields.items())
         return f"unknown key {show_value(field)}{_did_you_mean(field, known)}; allowed: {', '.join(known)}"
     if detail["type"] == "missing":
         return f"{field} is required"
     reason = shorten_text(detail["msg"].removeprefix("Value error, "))
+    if not detail["loc"]:
+        return reason
     return f"{shorten_text(field)} is {show_value(detail['input'])}: {reason}"
 
 

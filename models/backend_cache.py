@@ -20,7 +20,7 @@ import torch
 from models.backends.device import compute_device
 from models.backends.native import encoders
 from models.backends.onnx import ENCODER, EXPORTED
-from models.network.artifact import read_info
+from models.network.info import read_info
 from models.network.registry import resolve
 from models.settings import ModelSettings, user_cache
 

@@ -22,7 +22,7 @@ from models.backends.native import encoders
 from models.backends.onnx import ENCODER, EXPORTED
 from models.errors import ModelError
 from models.inference.engine import Engine
-from models.network import artifact
+from models.network.info import read_info
 from models.network.registry import resolve
 from models.settings import ModelSettings
 from stream.domain.documents import Prediction
@@ -194,7 +194,7 @@ def _dtypes(settings: ModelSettings, device: torch.device) -> list[str]:
 
 def _is_exported(settings: ModelSettings) -> bool:
     folder = resolve(settings.weights)
-    return all((folder / part.folder / ENCODER).is_file() for part in artifact.read_info(folder).parts)
+    return all((folder / part.folder / ENCODER).is_file() for part in read_info(folder).parts)
 
 
 def sample(engine: Engine) -> tuple[list[str], list[str]]:

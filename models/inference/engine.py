@@ -40,6 +40,7 @@ from models.inference.targets import TargetClassifier
 from models.inference.tokenize import TextTokenizer, TokenizedText
 from models.inference.workers import WorkerPool
 from models.network import artifact
+from models.network.info import Canary
 from models.network.registry import resolve
 from models.settings import ModelSettings
 from stream.domain.documents import Prediction
@@ -124,7 +125,7 @@ class Engine:
             for canary, prediction in zip(part.canaries, predictions, strict=True):
                 self._check_canary(canary, prediction)
 
-    def _check_canary(self, canary: artifact.Canary, prediction: Prediction) -> None:
+    def _check_canary(self, canary: Canary, prediction: Prediction) -> None:
         for task, expected in canary.labels.items():
             if getattr(prediction, task) != expected:
                 raise WeightsError(

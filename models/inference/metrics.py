@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
-from models.network.artifact import ModelInfo
+from models.network.info import ModelInfo
 
 
 class ModelMetrics:

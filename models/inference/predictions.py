@@ -7,7 +7,7 @@ import numpy as np
 from models.inference import evidence
 from models.inference.forward import DECIMALS
 from models.inference.tokenize import TokenizedText
-from models.network.artifact import ModelInfo
+from models.network.info import ModelInfo
 from models.settings import ModelSettings
 from stream.domain.documents import Prediction
 

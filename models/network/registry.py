@@ -6,12 +6,9 @@ be given in place of a model folder: it stands for its promoted version.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from models.errors import WeightsError
-
-if TYPE_CHECKING:  # it imports torch, and resolving a path must not
-    from models.network.artifact import ModelInfo
+from models.network.info import ModelInfo, read_info
 
 CURRENT = "current"
 
@@ -39,15 +36,13 @@ def current(registry: Path) -> str | None:
     return name
 
 
-def versions(registry: Path) -> "list[ModelInfo]":
+def versions(registry: Path) -> list[ModelInfo]:
     """The models in the registry, sorted by version."""
-    from models.network.artifact import read_info
-
     folders = sorted(path.parent for path in registry.glob("*/model.json"))
     return [read_info(folder) for folder in folders]
 
 
-def add(registry: Path, folder: Path, info: "ModelInfo") -> Path:
+def add(registry: Path, folder: Path, info: ModelInfo) -> Path:
     """Move a finished model into the registry.  Raises WeightsError if it has that version already."""
     target = registry / info.version
     if target.exists():

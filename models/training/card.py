@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.data.dataset import Row, Source
-from models.network import artifact
+from models.network.info import PartInfo, read_info
 from models.training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def model_card(
         *_source_lines(rows, sources),
     ]
     if options.teachers:
-        versions = ", ".join(artifact.read_info(folder).version for folder in options.teachers)
+        versions = ", ".join(read_info(folder).version for folder in options.teachers)
         lines += ["", f"Teachers: {versions}."]
     lines += [
         "",
@@ -72,7 +72,7 @@ def _source_lines(rows: Sequence[Row], sources: Sequence[Source]) -> Iterator[st
         yield f"| {name or 'rows'} | {count} | {licences.get(name, 'written by the project')} |"
 
 
-def _score_lines(part: artifact.PartInfo) -> Iterator[str]:
+def _score_lines(part: PartInfo) -> Iterator[str]:
     for task, scores in part.scores.items():
         n = scores.get("n", 0) + scores.get("n_of_several", 0)
         accuracy = scores.get("accuracy", scores.get("accuracy_of_several", float("nan")))

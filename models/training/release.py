@@ -19,6 +19,7 @@ from models.errors import WeightsError
 from models.inference.drift import Profiler
 from models.network import artifact
 from models.network.calibration import expected_calibration_error, fit_temperature, reliability, softmax
+from models.network.info import Canary, PartInfo
 from models.network.network import Network
 from models.network.profile import Profile
 from models.training.options import MAX_LOSS
@@ -47,7 +48,7 @@ def store(
     languages: tuple[str, ...],
     max_tokens: int,
     max_loss: float = MAX_LOSS,
-) -> artifact.PartInfo:
+) -> PartInfo:
     """Write the network as an int8 part in `out`, calibrate it on `valid` and describe it.
 
     Raises WeightsError if int8, or int8 computed in bfloat16, costs more than `max_loss` points.
@@ -80,7 +81,7 @@ def store(
 
 def _stored_logits(
     out: Path,
-    info: artifact.PartInfo,
+    info: PartInfo,
     network: Network,
     texts: Sequence[str],
     dtype: torch.dtype = torch.float32,
@@ -175,9 +176,7 @@ def reference_profile(
     return profiler.profile()
 
 
-def canaries(
-    network: Network, language: str, temperature: Mapping[str, float]
-) -> tuple[artifact.Canary, ...]:
+def canaries(network: Network, language: str, temperature: Mapping[str, float]) -> tuple[Canary, ...]:
     """Generated sentences that the network labels right with high confidence.
 
     It must label them the same wherever it is loaded.
@@ -189,7 +188,7 @@ def canaries(
         return ()
     logits = network_logits(network, [text for text, _ in sentences], torch.device("cpu"))
     probabilities = {task: softmax(logits[task] / temperature.get(task, 1.0)) for task in network.labels}
-    selected: list[artifact.Canary] = []
+    selected: list[Canary] = []
     per_sentiment: Counter[str] = Counter()
     for i, (text, labels) in enumerate(sentences):
         is_sure = all(
@@ -198,5 +197,5 @@ def canaries(
         )
         if is_sure and per_sentiment[labels["sentiment"]] < CANARIES // 2 and len(selected) < CANARIES:
             per_sentiment[labels["sentiment"]] += 1
-            selected.append(artifact.Canary(text, labels))
+            selected.append(Canary(text, labels))
     return tuple(selected)

@@ -13,6 +13,7 @@ from models.errors import DataError, WeightsError
 from models.inference.normalize import normal_form
 from models.network import artifact
 from models.network.classifier import AttentionClassifier
+from models.network.info import PartInfo, read_info
 from models.network.network import Network
 from models.training.adapters import adapt
 from models.training.options import TrainingOptions
@@ -32,7 +33,7 @@ class Start:
     """
 
     network: Network
-    other_parts: tuple[artifact.PartInfo, ...] = ()
+    other_parts: tuple[PartInfo, ...] = ()
     other_parts_in: Path | None = None
     size: str = ""
     target_sentiment: bool = False
@@ -76,7 +77,7 @@ def _trim(options: TrainingOptions, start: Start, texts: Sequence[str]) -> Start
 
 
 def _from_trained_model(options: TrainingOptions, base: Path, rows: Sequence[Row]) -> Start:
-    info = artifact.read_info(base)
+    info = read_info(base)
     part_info = next((part for part in info.parts if options.languages[0] in part.languages), None)
     if part_info is None:
         raise WeightsError(
@@ -115,13 +116,13 @@ def _from_bare_encoder(options: TrainingOptions, rows: Sequence[Row]) -> Start:
     fast = tokenizer.backend_tokenizer
     fast.normalizer = normal_form(fast)
     model_folders = [folder for folder in (*options.teachers, options.join) if folder]
-    topics = artifact.read_info(model_folders[0]).labels if model_folders else {}
+    topics = read_info(model_folders[0]).labels if model_folders else {}
     labels = {task: label_names(rows, task, topics.get(task, ())) for task in TASKS}
     classifier = AttentionClassifier(encoder, int(encoder.config.hidden_size), labels, options.pooling)
     network = Network(classifier, fast, tokenizer.pad_token_id or 0, labels)
     if not options.join:
         return Start(network)
-    parts = artifact.read_info(options.join).parts
+    parts = read_info(options.join).parts
     others = tuple(part for part in parts if not set(part.languages) & set(options.languages))
     return Start(network, others, options.join)
 

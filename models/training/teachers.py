@@ -12,6 +12,7 @@ from models.data.dataset import Row
 from models.errors import WeightsError
 from models.network import artifact
 from models.network.calibration import softmax
+from models.network.info import ModelInfo, PartInfo, read_info
 from models.network.network import Network
 from models.training.options import Progress, TrainingOptions
 from models.training.release import check_score_loss
@@ -70,7 +71,7 @@ def _cached_probabilities(
     progress: Progress | None,
 ) -> dict[str, np.ndarray]:
     """One teacher's calibrated probabilities [texts, labels] for each task, kept in the output folder."""
-    info = artifact.read_info(folder)
+    info = read_info(folder)
     digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
     cache = options.out / f"teacher-{info.version}-{digest[:12]}.npz"
     if cache.is_file():
@@ -92,9 +93,7 @@ def _cached_probabilities(
     return probabilities
 
 
-def _teacher_part(
-    options: TrainingOptions, folder: Path, info: artifact.ModelInfo, labels: Labels
-) -> artifact.PartInfo:
+def _teacher_part(options: TrainingOptions, folder: Path, info: ModelInfo, labels: Labels) -> PartInfo:
     """The teacher's part for the languages of the run.  Raises WeightsError if its labels differ."""
     part = next((part for part in info.parts if set(options.languages) & set(part.languages)), None)
     if part is None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -21,6 +22,7 @@ from models.data.dataset import Row, Source, fingerprint, near_duplicates
 from models.errors import DataError
 from models.inference import heap
 from models.network import artifact
+from models.network.info import ModelInfo, PartInfo
 from models.training.adapters import merge
 from models.training.card import model_card
 from models.training.fit import Trainer
@@ -33,6 +35,8 @@ from models.training.teachers import check_against_teachers, delete_cache, teach
 log = logging.getLogger(__name__)
 
 MAX_REPORTED_LEAKS = 3
+# The subfolder for TensorBoard.
+LOGS = "logs"
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,8 @@ class Run:
 class TrainingResult:
     """The trained model, its new part, the number of leaked validation rows, and all runs."""
 
-    info: artifact.ModelInfo
-    part: artifact.PartInfo
+    info: ModelInfo
+    part: PartInfo
     leaks: int
     runs: Sequence[Run]
     best: Run
@@ -79,6 +83,7 @@ def train(
     WeightsError, also if int8, bfloat16 or fewer layers cost more than options.max_loss points.
     """
     started = time.monotonic()
+    check_folder(options.out)
     heap.keep_all()
     split_rows = _split_rows(options, rows, valid)
     leaks = near_duplicates(split_rows.labelled, split_rows.valid)
@@ -97,6 +102,19 @@ def train(
     for path in options.out.glob("checkpoint-*.pt"):
         path.unlink(missing_ok=True)
     return result
+
+
+def check_folder(out: Path) -> None:
+    """Raises DataError if the folder holds anything but an unfinished run, which would be mixed with."""
+    if out.is_dir() and not any(out.glob("checkpoint-*.pt")):
+        others = sorted(path.name for path in out.iterdir() if not is_of_a_run(path))
+        if others:
+            raise DataError(f"{out} is not empty: it holds {others[0]}; choose a new folder, or delete it")
+
+
+def is_of_a_run(path: Path) -> bool:
+    """Whether a run writes such a file or folder before it is finished."""
+    return path.name == LOGS or path.suffix == ".part" or path.match("teacher-*.npz")
 
 
 def _split_rows(options: TrainingOptions, rows: Sequence[Row], valid: Sequence[Row]) -> TrainingRows:
@@ -127,7 +145,7 @@ def run_seeds(
         checkpoint = options.out / f"checkpoint-{seed}.pt"
         trainer = Trainer(replace(options.fit, seed=seed), network, rows.training, teacher, checkpoint)
         score = partial(held_out_score, valid=rows.valid, device=trainer.device, half=trainer.half)
-        trainer.run(score, progress, options.out / "logs" / f"seed-{seed}")
+        trainer.run(score, progress, options.out / LOGS / f"seed-{seed}")
         network.classifier.cpu()
         network.classifier.encoder = merge(network.classifier.encoder, options.method)
         state = {key: value.clone() for key, value in network.classifier.state_dict().items()}
@@ -178,7 +196,7 @@ def report_leaks(leaks: Sequence[tuple[Row, Row]]) -> None:
 
 def _write_model(
     options: TrainingOptions, start: Start, rows: TrainingRows, sources: Sequence[Source]
-) -> tuple[artifact.ModelInfo, artifact.PartInfo]:
+) -> tuple[ModelInfo, PartInfo]:
     """Store the trained part and model.json in options.out."""
     part = store(
         options.out,
@@ -195,7 +213,7 @@ def _write_model(
     )
     parts = (part, *copy_other_parts(options, start))
     labels = dict(start.network.labels)
-    return artifact.save_info(options.out, artifact.ModelInfo(options.name, "", labels, parts)), part
+    return artifact.save_info(options.out, ModelInfo(options.name, "", labels, parts)), part
 
 
 def teaches_target_sentiment(rows: Sequence[Row]) -> bool:
@@ -207,7 +225,7 @@ def teaches_target_sentiment(rows: Sequence[Row]) -> bool:
     return {"positive", "negative"} <= sentiments
 
 
-def copy_other_parts(options: TrainingOptions, start: Start) -> tuple[artifact.PartInfo, ...]:
+def copy_other_parts(options: TrainingOptions, start: Start) -> tuple[PartInfo, ...]:
     """Copy the parts for other languages of the model that training started from."""
     if start.other_parts_in is None:
         return ()

@@ -23,7 +23,7 @@ from alerts.delivery.pages import PageRouter
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from alerts.rule_file import RuleFile
-from models.network.artifact import read_info
+from models.network.info import read_info
 from monitor.bench import classifier
 from monitor.bench.stand_in import StandIn
 from monitor.demo.embedded import API_VERSION, EmbeddedBroker

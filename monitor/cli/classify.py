@@ -15,6 +15,7 @@ import msgspec
 
 from monitor.cli.options import (
     EXISTING,
+    TextCommand,
     config_option,
     examples,
     json_option,
@@ -93,10 +94,11 @@ def _decode_lines(stream: Iterable[bytes], advance: Callable[[int], None]) -> It
 
 
 @click.command(
+    cls=TextCommand,
     epilog=examples(
         "monitor classify --json headlines.txt",
         'echo \'{"id": "1", "title": "Profit doubles"}\' | monitor classify --json -',
-    )
+    ),
 )
 @click.argument("file", type=EXISTING)
 @config_option

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from monitor.cli.options import config_option, examples, load_settings_as_set, plain_errors
+from monitor.cli.options import CommandGroup, config_option, examples, load_settings_as_set, plain_errors
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def db() -> None:
     """The database."""
 

@@ -17,7 +17,7 @@ from alerts.window_reader import longest_comparison
 from models import backend_selection
 from models.errors import ModelError
 from models.inference.engine import Engine
-from models.network.artifact import read_info
+from models.network.info import read_info
 from monitor.runtime import settings as settings_module
 from monitor.runtime.open_files import open_file_limit
 from monitor.runtime.settings import Settings, SettingsError
@@ -98,17 +98,10 @@ def _rules(settings: Settings) -> str:
     return f"{len(rules)} in {settings.alerts.rules}"
 
 
-def _is_missing_file(settings: Settings) -> bool:
-    """Whether the database is a SQLite file that is not there: connecting would create it."""
-    url = make_url(settings.database.url.get_secret_value())
-    file = database.sqlite_path(url) if url.get_backend_name() == "sqlite" else None
-    return file is not None and not file.exists()
-
-
 def _database(settings: Settings) -> str:
     url = make_url(settings.database.url.get_secret_value())
     shown = url.render_as_string(hide_password=True)
-    if _is_missing_file(settings):
+    if database.missing_file(settings.database):
         raise SchemaError(f"{shown}: no such file yet: run `monitor db upgrade`")
     try:
         with _connected(settings) as engine:
@@ -121,7 +114,7 @@ def _database(settings: Settings) -> str:
 @contextmanager
 def _store(settings: Settings) -> Iterator[Store]:
     """The store, for checks that compare something with it; `_database` checks the store itself."""
-    if _is_missing_file(settings):
+    if database.missing_file(settings.database):
         raise SchemaError("not compared, since there is no database")
     try:
         with _connected(settings) as engine:

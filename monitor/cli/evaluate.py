@@ -15,12 +15,14 @@ from rich.table import Table
 
 from monitor.cli.options import (
     EXISTING,
+    OutputFile,
     config_option,
     examples,
     json_option,
     load_settings,
     map_option,
     plain_errors,
+    stdout_console,
 )
 
 if TYPE_CHECKING:
@@ -53,9 +55,7 @@ if TYPE_CHECKING:
 @click.option(
     "--checks", is_flag=True, help="Also check label flips, directions and the faithfulness of the evidence."
 )
-@click.option(
-    "--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write an HTML page."
-)
+@click.option("--html", "html_file", type=OutputFile(), help="Also write an HTML page.")
 @map_option("text, title, topic, sentiment, entities")
 @json_option
 @plain_errors
@@ -75,7 +75,7 @@ def evaluate(
     if as_json:
         click.echo(json.dumps(as_dict(report)))
     else:
-        print_report(report, Console())
+        print_report(report, stdout_console())
 
 
 def as_dict(report: Report) -> dict[str, Any]:

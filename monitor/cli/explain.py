@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,15 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from monitor.cli.options import config_option, examples, json_option, load_settings, plain_errors
+from monitor.cli.options import (
+    OutputFile,
+    TextCommand,
+    config_option,
+    examples,
+    json_option,
+    load_settings,
+    plain_errors,
+)
 from monitor.web.rendering import render
 from stream.domain.documents import Prediction, printable
 from stream.domain.wire import prediction_fields
@@ -25,6 +34,8 @@ if TYPE_CHECKING:
     from stream.domain.documents import Span
 
 NOT_IN_TEXT = "not in the text"
+# A letter or digit that continues a word; Chinese characters do not.
+LATIN = "[0-9A-Za-z\u00c0-\u024f]"
 # Shares of the largest weight: words below FAINT are shown without colour, words above STRONG in bold.
 FAINT, STRONG = 0.15, 0.5
 
@@ -97,11 +108,7 @@ def explain_with_targets(
     """Explain one text; a name that is not in it has an unsupported prediction."""
     from models.inference.explain import explain as explain_text
 
-    starts = [text.lower().find(name.lower()) for name in names]
-    spans = [
-        (start, start + len(name)) if start >= 0 else (0, 0)
-        for start, name in zip(starts, names, strict=True)
-    ]
+    spans = [find_name(text, name) or (0, 0) for name in names]
     predictions = engine.classify_targets(text, spans)
     targets = [
         TargetSentiment(name, prediction, engine.info.target_sentiment_error(prediction.lang))
@@ -110,13 +117,28 @@ def explain_with_targets(
     return ExplanationWithTargets(explain_text(engine, text, task, method), tuple(targets))
 
 
+def find_name(text: str, name: str) -> tuple[int, int] | None:
+    """Where the name stands in the text as a whole word: "Ford" is not in "Affordable"."""
+    before, after = (f"(?<!{LATIN})", f"(?!{LATIN})")
+    found = re.search(f"{before}{re.escape(name)}{after}", text, re.IGNORECASE) if name else None
+    return found.span() if found else None
+
+
 def print_explanation(explanation: ExplanationWithTargets, console: Console) -> None:
-    """Print the text with coloured words: green ones support the label, red ones contradict it."""
+    """Print the text with coloured words: green ones support the label, red ones contradict it.
+
+    Where there are no colours, such as in a pipe, the words and their weights follow in a line of their own.
+    """
     console.print(explanation.headline, markup=False, highlight=False)
     line = Text()
     for piece, _, weight in explanation.pieces():
         line.append(printable(piece), _style(weight))
-    console.print(line)
+    console.print(line, soft_wrap=True)
+    if console.color_system is None:
+        weights = [(piece, weight) for piece, _, weight in explanation.pieces() if abs(weight) >= FAINT]
+        strongest = sorted(weights, key=lambda item: -abs(item[1]))
+        shown = ", ".join(f"{printable(piece.strip())} {weight:+.2f}" for piece, weight in strongest)
+        console.print(f"weights: {shown or 'none'}", markup=False, highlight=False, soft_wrap=True)
     for target in explanation.targets:
         console.print(printable(str(target)), markup=False, highlight=False)
 
@@ -133,11 +155,12 @@ def _style(weight: float) -> str:
 
 
 @click.command(
+    cls=TextCommand,
     epilog=examples(
         'monitor explain "Profit falls at Acme as costs rise"',
         'monitor explain --method integrated --html why.html "Loss narrows"',
         'monitor explain --target Nokia "Apple soars as Nokia plunges"',
-    )
+    ),
 )
 @click.argument("text")
 @config_option
@@ -150,9 +173,7 @@ def _style(weight: float) -> str:
     help="How words are weighted.",
 )
 @click.option("--target", "targets", multiple=True, help="A name in the text: show the sentiment towards it.")
-@click.option(
-    "--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write an HTML page."
-)
+@click.option("--html", "html_file", type=OutputFile(), help="Also write an HTML page.")
 @json_option
 @plain_errors
 def explain(

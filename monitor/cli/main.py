@@ -16,7 +16,7 @@ from monitor.cli.listen import listen
 from monitor.cli.maintenance import purge, relabel, replay
 from monitor.cli.models import models
 from monitor.cli.offsets import offsets
-from monitor.cli.options import examples
+from monitor.cli.options import CommandGroup, examples
 from monitor.cli.rules import rules
 from monitor.cli.settings import show_settings
 from monitor.cli.topics import topics
@@ -24,6 +24,7 @@ from monitor.cli.train import train
 
 
 @click.group(
+    cls=CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=examples(
         "monitor demo                          everything in one process, with a sample feed",

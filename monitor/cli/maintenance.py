@@ -29,9 +29,8 @@ def open_store(config: Path | None) -> Iterator[tuple[Settings, "Store"]]:
     from stream.storage.batches import Store
 
     settings = load_settings(config)
-    store = Store(database.connect(settings.database), settings.stream.window_seconds)
+    store = Store(database.connect_existing(settings.database), settings.stream.window_seconds)
     try:
-        database.check_schema(store.engine)
         yield settings, store
     finally:
         store.engine.dispose()

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from monitor.cli.options import EXISTING, examples, json_option, map_option, plain_errors
+from monitor.cli.options import EXISTING, CommandGroup, examples, json_option, map_option, plain_errors
 from monitor.runtime import log
 from monitor.runtime.settings import Settings
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def models() -> None:
     """Manage the trained models of a registry."""
 
@@ -54,9 +54,9 @@ def models_list(registry: Path, as_json: bool) -> None:
 @plain_errors
 def models_show(version: str, registry: Path) -> None:
     """Show the model card of a version."""
-    from models.network import artifact
+    from models.network.info import read_info
 
-    artifact.read_info(registry / version)
+    read_info(registry / version)
     click.echo((registry / version / "README.md").read_text(encoding="utf-8"))
 
 

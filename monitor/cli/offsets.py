@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from monitor.cli.maintenance import open_store_and_topics
-from monitor.cli.options import config_option, examples, json_option, plain_errors
+from monitor.cli.options import CommandGroup, config_option, examples, json_option, plain_errors
 
 if TYPE_CHECKING:
     from stream.offsets import PartitionOffsets, Repair
@@ -32,7 +32,7 @@ partition_argument = click.argument("partition", type=PartitionName())
 Partition = tuple[str, int]
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def offsets() -> None:
     """Read positions in Kafka, for a database or a log that was restored, cut or is new."""
 

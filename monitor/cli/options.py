@@ -1,5 +1,7 @@
 """What the commands share: options, loading settings, errors without tracebacks, progress bars."""
 
+import difflib
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -28,6 +30,49 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 EXISTING = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+# Columns of a table that is not read on a terminal: a row is one line there, for grep.
+PIPE_COLUMNS = 10_000
+
+
+class OutputFile(click.Path):
+    """A file to write; refused before the work begins if it cannot be created or written."""
+
+    name = "file"
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, writable=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not path.parent.is_dir():
+            self.fail(f"{path}: there is no folder {path.parent}", param, ctx)
+        if not path.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
+            self.fail(f"{path}: the folder {path.parent} is not writable", param, ctx)
+        return path
+
+
+class CommandGroup(click.Group):
+    """A group of commands that suggests the right name for a misspelt one."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), 1)
+            if near:
+                error.message += f" Did you mean {near[0]!r}?"
+            raise
+
+
+class TextCommand(click.Command):
+    """A command whose argument may look like an option, such as "-5 % after the profit warning"."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            error.message += f"; put -- before what begins with a dash: {ctx.command_path} -- ..."
+            raise
 
 
 config_option = click.option(
@@ -39,6 +84,11 @@ config_option = click.option(
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+
+
+def stdout_console() -> Console:
+    """A console for tables; in a pipe or a file each row is one line."""
+    return Console() if sys.stdout.isatty() else Console(width=PIPE_COLUMNS)
 
 
 def load_settings(config: Path | None) -> Settings:

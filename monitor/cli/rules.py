@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-from monitor.cli.options import EXISTING, config_option, examples, plain_errors
+from monitor.cli.options import EXISTING, CommandGroup, config_option, examples, plain_errors
 from monitor.runtime import settings as settings_module
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def rules() -> None:
     """The alert rules."""
 
@@ -21,7 +21,7 @@ def rules() -> None:
 def rules_check(file: Path, config: Path | None) -> None:
     """Check a rule file; each error names the file, the line and the rule."""
     from alerts.rule_file import load_rules
-    from models.network.artifact import read_info
+    from models.network.info import read_info
 
     settings = settings_module.load(config)
     topics = read_info(settings.models.weights).labels["topic"]

@@ -90,6 +90,13 @@ def sqlite_path(url: URL) -> Path | None:
     return None if name == ":memory:" else Path(name)
 
 
+def missing_file(settings: DatabaseSettings) -> Path | None:
+    """The file of a SQLite database that does not exist, which connecting would create; else None."""
+    url = make_url(settings.url.get_secret_value())
+    path = sqlite_path(url) if url.get_backend_name() == "sqlite" else None
+    return None if path is None or path.exists() else path
+
+
 def _create_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -201,6 +208,23 @@ def _wait_for_other_upgrade(connection: Connection) -> None:
 def latest_revision() -> str:
     """The revision of the schema that this version needs."""
     return str(ScriptDirectory.from_config(alembic_config()).get_current_head())
+
+
+def connect_existing(settings: DatabaseSettings) -> Engine:
+    """An engine for a database with this version's schema.
+
+    Raises SchemaError, also where a SQLite file does not exist, which connecting would create, and
+    StoreUnavailable.
+    """
+    if path := missing_file(settings):
+        raise SchemaError(f"there is no database file {path}: run `monitor db upgrade`")
+    engine = connect(settings)
+    try:
+        check_schema(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
 
 
 def check_schema(engine: Engine) -> None:

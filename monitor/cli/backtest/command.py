@@ -19,6 +19,7 @@ from rich.progress import (
 
 from monitor.cli.options import (
     EXISTING,
+    OutputFile,
     config_option,
     examples,
     json_option,
@@ -26,6 +27,7 @@ from monitor.cli.options import (
     map_option,
     parse_time,
     plain_errors,
+    stdout_console,
 )
 from stream.domain.documents import Kind
 
@@ -59,15 +61,8 @@ SHOWN_LINE_ERRORS = 20
 )
 @click.option("--to", "end", callback=parse_time, help="Ignore texts from this time on.")
 @click.option("--labels", "events_file", type=EXISTING, help="Known events (.csv, .jsonl): name, start, end.")
-@click.option(
-    "--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Also write an HTML page."
-)
-@click.option(
-    "--png",
-    "picture",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write the timeline as a picture.",
-)
+@click.option("--html", "page", type=OutputFile(), help="Also write an HTML page.")
+@click.option("--png", "picture", type=OutputFile(), help="Also write the timeline as a picture.")
 @json_option
 @plain_errors
 def backtest(
@@ -88,10 +83,13 @@ def backtest(
     settings = load_settings(config)
     logging.getLogger("alerts").setLevel(logging.ERROR)
     from alerts.rule_file import load_rules
-    from models.network.artifact import read_info
+    from models.errors import DataError
+    from models.network.info import read_info
     from monitor.cli.backtest import outcome, report
     from monitor.cli.backtest.texts import classify_file, read_database
 
+    if picture is not None:
+        report.require_plots()
     topics = read_info(settings.models.weights).labels["topic"]
     files = [rule_file or settings.alerts.rules, *([against] if against else [])]
     rule_sets = [load_rules(file, topics, settings.alerts.time_zone) for file in files]
@@ -104,6 +102,9 @@ def backtest(
                 settings.models, data, columns, kind=Kind(kind), end=end, progress=progress
             )
             _print_line_errors(data, line_errors)
+        if start is not None and texts[-1].published_at < start:
+            last = f"{texts[-1].published_at:%Y-%m-%d %H:%M} UTC"
+            raise DataError(f"nothing to test: the last text is of {last}, before --from")
         results = [
             outcome.run_backtest(
                 str(file), rules, topics, texts, start=start, events=events, progress=progress
@@ -117,7 +118,7 @@ def backtest(
     if as_json:
         click.echo(msgspec.json.encode(report.as_answer(results, len(texts))).decode())
     else:
-        report.show(results, texts, Console())
+        report.show(results, texts, stdout_console())
 
 
 @contextmanager

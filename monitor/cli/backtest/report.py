@@ -1,5 +1,6 @@
 """The report of a backtest: JSON, a table, a page, or a picture."""
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -139,14 +140,18 @@ def backtest_html(results: Sequence[Result], texts: Sequence[Text]) -> str:
     )
 
 
+def require_plots() -> None:
+    """Raises DataError where matplotlib is missing."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise DataError("--png needs matplotlib: pip install 'sentiment-monitor[plots]'")
+
+
 def png(path: Path, results: Sequence[Result], texts: Sequence[Text]) -> None:
-    """The timeline as a picture.  Raises DataError where matplotlib is missing."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.dates import date2num
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise DataError("--png needs matplotlib: pip install 'sentiment-monitor[plots]'") from error
+    """The timeline as a picture.  Needs matplotlib: see `require_plots`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.dates import date2num
+    from matplotlib.figure import Figure
+
     bars = timeline(texts)
     days: list[float] = [date2num(bar.day) for bar in bars]  # type: ignore[no-untyped-call]
     figure = Figure(figsize=(11, 2 + 0.5 * len(results)), layout="constrained")

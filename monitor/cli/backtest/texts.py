@@ -142,7 +142,7 @@ def read_database(
     """The classified documents of the database before `end`, beginning one baseline before `start`."""
     lengths = [r.baseline_spec.history for rules in rule_files for r in rules if r.baseline_spec]
     since = start - max(lengths, default=timedelta(0)) if start else EPOCH
-    store = Store(database.connect(settings.database), settings.stream.window_seconds)
+    store = Store(database.connect_existing(settings.database), settings.stream.window_seconds)
     return _in_order(
         [
             Text(

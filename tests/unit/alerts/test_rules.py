@@ -55,6 +55,10 @@ def test_the_shipped_rules_are_valid(path: Path) -> None:
 
 
 BROKEN = [
+    ("no rule", "rules: []\n", "rules.yaml:1: no rules"),
+    ("a key twice", GOOD.replace("window: 90s", "window: 90s\n    window: 1h"), "rules.yaml:7: the key 'window' is there twice"),
+    ("all rules twice", GOOD + GOOD, "rules.yaml:13: the key 'rules' is there twice"),
+    ("a window of no length", GOOD.replace("window: 90s", "window: 0s"), "rules.yaml:2: rule 'share': window must be longer than 0s"),
     ("an unknown key", GOOD.replace("window: 90s", "windw: 90s"), "rules.yaml:6: rule 'share': unknown key 'windw' (did you mean 'window'?)"),
     ("a wrong type", GOOD.replace("type: threshold", "type: treshold"), "rules.yaml:3: rule 'share': type is 'treshold' (did you mean 'threshold'?); allowed: threshold, negative_surge"),
     ("a word instead of a number", GOOD.replace("0.6", "high"), "rules.yaml:5: rule 'share': threshold is 'high'"),

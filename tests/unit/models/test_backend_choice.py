@@ -19,6 +19,7 @@ from models.backends.native import encoders
 from models.backends.packed import PackedEncoder
 from models.inference.engine import Engine
 from models.network import artifact
+from models.network.info import read_info
 from models.settings import SHIPPED_WEIGHTS, ModelSettings
 
 DELAY = 0.5
@@ -47,7 +48,7 @@ def float32_in_torch_only(monkeypatch: pytest.MonkeyPatch) -> None:
 def exported(tmp_path: Path) -> Path:
     """The shipped model with files where an export would be."""
     folder = Path(shutil.copytree(SHIPPED_WEIGHTS, tmp_path / "exported"))
-    for part in artifact.read_info(folder).parts:
+    for part in read_info(folder).parts:
         (folder / part.folder / onnx.ENCODER).write_bytes(b"stand-in")
     return folder
 
@@ -55,7 +56,7 @@ def exported(tmp_path: Path) -> Path:
 def run_in_torch(path: Path, threads: int) -> Any:
     """What stands in for a runtime: the part's own encoder."""
     folder = path.parent
-    parts = artifact.read_info(folder.parent)
+    parts = read_info(folder.parent)
     (info,) = (part for part in parts.parts if part.folder == folder.name)
     encoder = artifact.load_part(folder.parent, info, parts.labels).network.classifier.encoder
 
@@ -138,7 +139,7 @@ def test_a_model_without_canaries_is_measured_on_words_of_its_vocabulary(
     tmp_path: Path,
 ) -> None:
     folder = Path(shutil.copytree(SHIPPED_WEIGHTS, tmp_path / "weights"))
-    info = artifact.read_info(folder)
+    info = read_info(folder)
     parts = tuple(msgspec.structs.replace(part, canaries=()) for part in info.parts)
     artifact.save_info(folder, msgspec.structs.replace(info, parts=parts))
     choice = backend_selection.measure(ModelSettings(weights=folder, device="cpu"))
@@ -251,7 +252,7 @@ def test_a_file_of_version_0_2_0_is_not_believed(measurements: list[Choice], tmp
     import torch
 
     old = {"backend": "torch", "dtype": "float32", "tried": {"torch float32": 1565137.0}}
-    version = artifact.read_info(SHIPPED_WEIGHTS).version
+    version = read_info(SHIPPED_WEIGHTS).version
     capability, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
     tried = "+".join(f"{b}.{d}" for b, d in backend_selection.candidates(ModelSettings()))
     name = f"{version}-{platform.machine()}-{capability}-{threads}-{tried}-{torch.__version__}.json"

@@ -14,6 +14,7 @@ from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 from models.errors import WeightsError
 from models.network import artifact
 from models.network.encoder import BertLikeEncoder
+from models.network.info import read_info
 from models.settings import SHIPPED_WEIGHTS
 
 
@@ -77,7 +78,7 @@ def test_the_error_for_a_config_that_cannot_be_used_names_its_folder(content: st
 
 
 def test_training_gets_the_encoder_of_transformers() -> None:
-    info = artifact.read_info(SHIPPED_WEIGHTS)
+    info = read_info(SHIPPED_WEIGHTS)
     own, other = (
         artifact.load_part(SHIPPED_WEIGHTS, info.parts[0], info.labels, hugging_face).network.classifier
         for hugging_face in (False, True)

@@ -15,6 +15,7 @@ from models.inference import evidence, language
 from models.inference.engine import Engine
 from models.inference.forward import margin
 from models.network import artifact
+from models.network.info import ModelInfo, read_info
 from models.settings import SHIPPED_WEIGHTS, ModelSettings
 from stream.domain.documents import LONGEST_WORD, SENTIMENTS, Prediction
 from stream.domain.errors import InferenceError
@@ -191,10 +192,10 @@ def test_a_part_without_target_training_gives_no_sentiment_towards_names(engine:
 
 
 def test_a_model_folder_without_the_target_sentiment_field_supports_targets() -> None:
-    fields = msgspec.to_builtins(artifact.read_info(SHIPPED_WEIGHTS))
+    fields = msgspec.to_builtins(read_info(SHIPPED_WEIGHTS))
     for part in fields["parts"]:
         part.pop("target_sentiment", None)
-    assert msgspec.convert(fields, artifact.ModelInfo).target_sentiment_error("zh") is None
+    assert msgspec.convert(fields, ModelInfo).target_sentiment_error("zh") is None
 
 
 def test_outputs_that_are_not_finite_raise_an_error() -> None:

@@ -8,6 +8,7 @@ from models.errors import WeightsError
 from models.inference.engine import Engine
 from models.inference.explain import explain
 from models.network import artifact
+from models.network.info import read_info
 from models.settings import SHIPPED_WEIGHTS, ModelSettings
 from models.training import export as exporting
 
@@ -29,7 +30,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export") / "model"
     shutil.copytree(SHIPPED_WEIGHTS, folder)
     paths = exporting.export(folder)
-    assert [path.parent.name for path in paths] == [p.folder for p in artifact.read_info(folder).parts]
+    assert [path.parent.name for path in paths] == [p.folder for p in read_info(folder).parts]
     return folder
 
 

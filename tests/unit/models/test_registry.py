@@ -7,14 +7,15 @@ import pytest
 
 from models.errors import WeightsError
 from models.inference.engine import Engine
-from models.network import artifact, registry
+from models.network import registry
+from models.network.info import read_info
 from models.settings import SHIPPED_WEIGHTS, ModelSettings
 
 
 @pytest.fixture
 def registry_with_version(tmp_path: Path) -> tuple[Path, str]:
     """A registry folder with the shipped model, and its version."""
-    info = artifact.read_info(SHIPPED_WEIGHTS)
+    info = read_info(SHIPPED_WEIGHTS)
     shutil.copytree(SHIPPED_WEIGHTS, tmp_path / "work")
     registry.add(tmp_path, tmp_path / "work", info)
     return tmp_path, info.version
@@ -44,7 +45,7 @@ def test_adding_a_version_twice_is_an_error(registry_with_version: tuple[Path, s
     folder, _ = registry_with_version
     shutil.copytree(SHIPPED_WEIGHTS, folder / "work")
     with pytest.raises(WeightsError, match="there already"):
-        registry.add(folder, folder / "work", artifact.read_info(SHIPPED_WEIGHTS))
+        registry.add(folder, folder / "work", read_info(SHIPPED_WEIGHTS))
 
 
 def test_a_current_version_outside_the_registry_is_an_error(registry_with_version: tuple[Path, str]) -> None:

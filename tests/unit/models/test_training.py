@@ -19,6 +19,7 @@ from models.data.dataset import Label, Row, Target
 from models.errors import DataError, WeightsError
 from models.inference.engine import Engine
 from models.network import artifact
+from models.network.info import read_info
 from models.settings import ModelSettings
 from models.training.adapters import Method
 from models.training.options import FitOptions, TrainingOptions
@@ -113,7 +114,7 @@ def test_each_method_learns_the_labels_and_writes_a_model_that_the_engine_loads(
     assert accuracy["sentiment"] > 0.9
     assert accuracy["topic"] > 0.9
     assert steps[0][0] == 1 and steps[-1][0] <= steps[-1][1]
-    info = artifact.read_info(tmp_path / "out")
+    info = read_info(tmp_path / "out")
     assert info.version == result.info.version
     assert info.labels["topic"] == ("Energy", "Financials")
     assert info.version in (tmp_path / "out" / "README.md").read_text()
@@ -238,7 +239,7 @@ def test_the_best_run_or_the_mean_of_several_seeds_is_kept(
 
 def test_teachers_label_only_rows_that_lack_a_label(base: Path, tmp_path: Path) -> None:
     run(base, tmp_path / "teacher", make_rows(10), fit=replace(FAST, epochs=1))
-    labels = artifact.read_info(tmp_path / "teacher").labels
+    labels = read_info(tmp_path / "teacher").labels
     text = "oil rises"
     labelled = Row.of(text, topic="Energy", sentiment="positive")
     partly_labelled = Row(text, {"sentiment": Label(("positive",))})
@@ -262,7 +263,7 @@ def test_training_continues_from_a_model_and_keeps_its_other_languages(base: Pat
         join=tmp_path / "xx",
         fit=replace(FAST, epochs=1),
     )
-    assert set(artifact.read_info(tmp_path / "both").languages) == {"xx", "yy"}
+    assert set(read_info(tmp_path / "both").languages) == {"xx", "yy"}
     result = run(tmp_path / "both", tmp_path / "house", make_rows(30), name="house")
     assert [part.folder for part in result.info.parts] == ["xx", "yy"]
     assert accuracies(tmp_path / "house", make_rows(30))["sentiment"] > 0.9

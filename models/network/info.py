@@ -1,0 +1,71 @@
+"""What `model.json` says of a model; readable without torch, for commands that only need the labels."""
+
+from pathlib import Path
+
+import msgspec
+
+from models.errors import WeightsError
+from models.network.profile import Profile
+
+
+class Canary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A simple text and the labels that an intact model gives it."""
+
+    text: str
+    labels: dict[str, str]
+
+
+class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One part of a model: an encoder with its heads, the languages it reads, and its figures.
+
+    A task's logits are divided by `temperature`; its label is certain from a confidence of `certain_from`
+    on. `data` names what it was trained on (file name to SHA-256), `scores` its scores on the held-out rows
+    (task to figures), `reference` the profile of those rows, for drift.  `target_sentiment` is false if the
+    part must not answer for the sentiment towards a name, because its training did not teach that.
+    """
+
+    folder: str
+    languages: tuple[str, ...]
+    max_tokens: int
+    pooling: str
+    sha256: str
+    temperature: dict[str, float] = {}
+    certain_from: dict[str, float] = {}
+    canaries: tuple[Canary, ...] = ()
+    data: dict[str, str] = {}
+    scores: dict[str, dict[str, float]] = {}
+    reference: Profile | None = None
+    target_sentiment: bool = True
+
+
+class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The contents of `model.json`."""
+
+    name: str
+    version: str
+    labels: dict[str, tuple[str, ...]]
+    parts: tuple[PartInfo, ...]
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return tuple(language for part in self.parts for language in part.languages)
+
+    def target_sentiment_error(self, language: str | None) -> str | None:
+        """Why there is no sentiment towards names in texts of this language; None if there is one."""
+        if any(language in part.languages and not part.target_sentiment for part in self.parts):
+            return f"{self.version} was not trained for the sentiment towards names in {language!r} texts"
+        return None
+
+
+def read_info(folder: Path) -> ModelInfo:
+    """Read `model.json` without the weights.  Raises WeightsError."""
+    path = folder / "model.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ModelInfo)
+    except FileNotFoundError as error:
+        raise WeightsError(
+            f"{path} is missing: {folder} is not a trained classifier; "
+            "`monitor train` writes one, or unset models.weights to use the shipped one"
+        ) from error
+    except (OSError, msgspec.MsgspecError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}") from error
