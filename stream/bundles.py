@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from stream.codec import count
 from stream.domain.records import UNKNOWN_EPOCH, RefusedBatch
+from stream.publication import UNKNOWN_TIMESTAMP
 from stream.settings import StreamSettings
 
 # Client and broker spend a millisecond on each fetch, however small: wait this long for more messages.
@@ -36,8 +37,9 @@ M = TypeVar("M", bound=ReceivedMessage)
 class Record(Struct, frozen=True, gc=False):
     """One Kafka message: its position and its value.
 
-    `leader_epoch` is that of the leader that took it; -1 if it is unknown.  With `refused` it stands for a
-    record batch that cannot be read, at its last offset.
+    `leader_epoch` is that of the leader that took it, `timestamp` when it was sent or received, in
+    milliseconds since 1970; both are -1 if unknown.  With `refused` it stands for a record batch that cannot
+    be read, at its last offset.
     """
 
     topic: str
@@ -46,6 +48,7 @@ class Record(Struct, frozen=True, gc=False):
     value: bytes | None
     refused: RefusedBatch | None = None
     leader_epoch: int = UNKNOWN_EPOCH
+    timestamp: int = UNKNOWN_TIMESTAMP
 
 
 class Bundle(Struct, frozen=True):

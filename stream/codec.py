@@ -18,18 +18,28 @@ from stream.domain.documents import (
     UNKNOWN_SOURCE,
     Document,
     Kind,
+    Precision,
     document_key,
     shorten_name,
 )
 from stream.domain.errors import DeadLetterReason, Rejected
+from stream.framing import is_array, name_format, unframe
 from stream.heartbeats import FORGED, Heartbeats
-from stream.metadata import NULL, MetadataLimits, read_unchecked, without_deep_values
+from stream.json_repair import repair
+from stream.metadata import NULL, MetadataLimits, OptionalFields, read_unchecked, without_deep_values
+from stream.publication import UNKNOWN_TIMESTAMP, PublicationReader, ZonedTime, read_time
 from stream.settings import StreamSettings
 
 RequiredId = Annotated[str, msgspec.Meta(min_length=1)]
 NOTHING = msgspec.Raw(NULL)
 # Stands for the rest of an array that does not end; no element is equal to it.
 UNCLOSED = b"["
+# Stands for characters that no text can hold (NUL, half a surrogate pair) among the names of fields.
+CHARACTERS = "characters"
+ARRAY = (
+    "the message is a JSON array: to read each of its elements as a document, set stream.message_documents "
+    "to the most that a message holds; it is 1"
+)
 # What shows where an element of an array ends.  Nothing in it repeats, so a search never goes back.
 ESCAPE_QUOTE_OR_PUNCTUATION = re.compile(rb'\\.|["\[\]{},]', re.DOTALL)
 
@@ -38,7 +48,7 @@ class MessageFields(msgspec.Struct, frozen=True):
     """One JSON object on `news` or `comments`; unknown fields are ignored."""
 
     id: RequiredId
-    published_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    published_at: ZonedTime | None = None
     title: str | None = None
     text: str | None = None
     source: str | None = None
@@ -46,13 +56,15 @@ class MessageFields(msgspec.Struct, frozen=True):
     url: str | None = None
     symbols: list[str] | None = None
     lang: str | None = None
+    published_precision: Precision | None = None
+    updated_at: ZonedTime | None = None
 
 
 class UncheckedFields(msgspec.Struct, frozen=True):
     """The same, with optional fields that may hold anything."""
 
-    id: RequiredId
-    published_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    id: RequiredId | int
+    published_at: msgspec.Raw = NOTHING
     title: str | None = None
     text: str | None = None
     source: str | None = None
@@ -60,6 +72,11 @@ class UncheckedFields(msgspec.Struct, frozen=True):
     url: msgspec.Raw = NOTHING
     symbols: msgspec.Raw = NOTHING
     lang: msgspec.Raw = NOTHING
+    published_precision: msgspec.Raw = NOTHING
+    updated_at: msgspec.Raw = NOTHING
+
+
+DECODE = msgspec.json.Decoder(MessageFields).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +86,8 @@ class Codec:
     `max_ahead` is how far in the future a `published_at` may be, `max_bytes` the size of the largest message.
     With `max_documents` above 1 a message may also be a JSON array of that many documents.  A kind in
     `allowed_sources` is read from sources that match the pattern only.  Without `heartbeats` every message
-    with their source is rejected.  Optional fields are cut to `metadata`.
+    with their source is rejected.  Optional fields are cut to `metadata`.  A time at midnight sharp that is
+    more than `midnight_delay` before the message arrived is a date alone.
     """
 
     max_ahead: timedelta
@@ -78,6 +96,11 @@ class Codec:
     allowed_sources: Mapping[Kind, re.Pattern[str]] = field(default_factory=dict)
     heartbeats: Heartbeats | None = None
     metadata: MetadataLimits = field(default_factory=MetadataLimits)
+    midnight_delay: timedelta = timedelta(minutes=30)
+    _times: PublicationReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_times", PublicationReader(self.max_ahead, self.midnight_delay))
 
     @classmethod
     def from_settings(cls, settings: StreamSettings, heartbeats: Heartbeats | None = None) -> "Codec":
@@ -97,6 +120,7 @@ class Codec:
             },
             heartbeats=heartbeats,
             metadata=MetadataLimits.from_settings(settings),
+            midnight_delay=timedelta(seconds=settings.midnight_seconds),
         )
 
     def split(self, value: bytes | None) -> list[bytes] | None:
@@ -104,15 +128,16 @@ class Codec:
 
         Raises Rejected if the array cannot be split, is empty or has too many elements.
         """
-        if self.max_documents == 1 or not value or len(value) > self.max_bytes or not _is_array(value):
+        if self.max_documents == 1 or not value or len(value) > self.max_bytes or not is_array(value):
             return None
+        value = unframe(value)
         elements: Sequence[msgspec.Raw | bytes]
         try:
             elements = msgspec.json.decode(value, type=list[msgspec.Raw])
         except (msgspec.DecodeError, RecursionError) as error:
             elements = list(islice(_cut_invalid_array(value), self.max_documents + 1))
             if not elements or elements[-1] is UNCLOSED:
-                raise Rejected(_why_not_json(value), str(error)) from error
+                raise _not_json(value, error) from error
         if not elements:
             raise Rejected(DeadLetterReason.EMPTY, "the message is an array without documents")
         if len(elements) > self.max_documents:
@@ -120,39 +145,54 @@ class Codec:
             raise Rejected(DeadLetterReason.TOO_LARGE, detail)
         return [bytes(element) for element in elements]
 
-    def decode(self, value: bytes | None, kind: Kind, now: datetime) -> Document:
-        """The document in a message's value.  Raises Rejected."""
+    def decode(
+        self, value: bytes | None, kind: Kind, now: datetime, timestamp: int = UNKNOWN_TIMESTAMP
+    ) -> Document:
+        """The document in a message's value.  Raises Rejected.
+
+        `timestamp` is that of the Kafka message, in milliseconds since 1970.
+        """
         if not value:
             raise Rejected(DeadLetterReason.EMPTY, "the message has no value")
         if len(value) > self.max_bytes:
             detail = f"{len(value)} bytes; at most {self.max_bytes} are read"
             raise Rejected(DeadLetterReason.TOO_LARGE, detail)
-        message, left_out = _parse(value)
+        message, different, may_have_nul = self._parse(value)
         sent_source = message.source or UNKNOWN_SOURCE
         source, id_ = shorten_name(sent_source, LONGEST_SOURCE), shorten_name(message.id, LONGEST_ID)
         try:
-            # JSON can only hold a NUL as an escape, so most messages need no second look.
-            may_have_nul = b"\\u0000" in value
-            if may_have_nul and "\0" in "".join(_strings(message)):
-                raise Rejected(DeadLetterReason.NUL, "a field holds a NUL character")
+            if may_have_nul and "\0" in id_:
+                raise Rejected(DeadLetterReason.NUL, "the id holds a NUL character")
             if source == HEARTBEAT_SOURCE:
-                return self._heartbeat(id_, kind, self._published_at(message.published_at, now))
-            self._check_source(sent_source, kind)
+                return self._heartbeat(id_, kind, message, now, timestamp)
+            if self.allowed_sources:
+                self._check_source(sent_source, kind)
             title, text = (message.title or "").strip(), (message.text or "").strip()
             if not title and not text:
                 raise Rejected(DeadLetterReason.NO_TEXT, "title and text are both absent or blank")
+            published_at, precision = self._times.read(
+                message.published_at, message.published_precision, now, timestamp
+            )
+            updated_at = message.updated_at
+            if updated_at is not None:
+                updated_at = updated_at.astimezone(UTC)
+                if updated_at > now + self.max_ahead:
+                    # Nothing that is sent later would be newer.
+                    updated_at, different = None, (*different, "updated_at")
             document = Document(
                 id=id_,
                 kind=kind,
                 source=source,
-                published_at=self._published_at(message.published_at, now),
+                published_at=published_at,
                 title=title,
                 text=text,
                 author=message.author,
                 url=message.url,
                 symbols=tuple(message.symbols or ()),
                 lang=message.lang,
-                shortened=left_out,
+                shortened=different,
+                published_precision=precision,
+                updated_at=updated_at,
             )
             if may_have_nul or not self.metadata.accepts(document):
                 document = self.metadata.apply(document)
@@ -163,10 +203,30 @@ class Codec:
         except Rejected as error:
             raise Rejected(error.reason, error.detail, document_key(kind, source, id_)) from error
 
-    def _heartbeat(self, id_: str, kind: Kind, published_at: datetime) -> Document:
+    def _parse(self, value: bytes) -> tuple[MessageFields, tuple[str, ...], bool]:
+        """The fields of a message, the names of those that are not what was sent, and whether an optional
+        field may hold a NUL.  Raises Rejected.
+        """
+        different: tuple[str, ...] = ()
+        try:
+            message, body = DECODE(value), value
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            if self.max_documents == 1 and is_array(value):
+                raise Rejected(DeadLetterReason.NOT_AN_OBJECT, ARRAY) from None
+            message, different, body = _parse_odd(value)
+        # JSON can only hold a NUL as an escape, so most messages need no second look.
+        may_have_nul = b"\\u0000" in body
+        if may_have_nul and (cleaned := _without_nul(message)) != message:
+            return cleaned, (*different, CHARACTERS), True
+        return message, different, may_have_nul
+
+    def _heartbeat(
+        self, id_: str, kind: Kind, message: MessageFields, now: datetime, timestamp: int
+    ) -> Document:
         if self.heartbeats is None:
             raise Rejected(DeadLetterReason.FORGED_HEARTBEAT, FORGED)
-        return self.heartbeats.read(id_, kind, published_at)
+        at, _ = self._times.read(message.published_at, message.published_precision, now, timestamp)
+        return self.heartbeats.read(id_, kind, at)
 
     def _check_source(self, source: str, kind: Kind) -> None:
         """Raises Rejected if documents of this kind may not come from the source."""
@@ -174,17 +234,6 @@ class Codec:
         if pattern is not None and not pattern.match(source):
             detail = f"source {source[:LONGEST_SOURCE]!r} is not in stream.allowed_{kind.value}_sources"
             raise Rejected(DeadLetterReason.SOURCE_NOT_ALLOWED, detail)
-
-    def _published_at(self, published_at: datetime, now: datetime) -> datetime:
-        try:
-            utc = published_at.astimezone(UTC)
-        except OverflowError as error:
-            detail = f"published_at {published_at} is out of range"
-            raise Rejected(DeadLetterReason.INVALID_TIME, detail) from error
-        if utc > now + self.max_ahead:
-            detail = f"published_at {utc.isoformat()} is ahead of the clock"
-            raise Rejected(DeadLetterReason.FAR_FUTURE, detail)
-        return utc
 
 
 def _shortened(**fields: tuple[str, str]) -> tuple[str, ...]:
@@ -194,11 +243,7 @@ def _shortened(**fields: tuple[str, str]) -> tuple[str, ...]:
 
 def count(value: bytes | None) -> int:
     """About how many documents a message holds, by how often it names the required field."""
-    return max(1, value.count(b'"published_at"')) if value and _is_array(value) else 1
-
-
-def _is_array(value: bytes) -> bool:
-    return value.lstrip(b" \t\r\n").startswith(b"[")
+    return max(1, value.count(b'"published_at"')) if value and is_array(value) else 1
 
 
 def _cut_invalid_array(value: bytes) -> Iterator[bytes]:
@@ -229,60 +274,97 @@ def _cut_invalid_array(value: bytes) -> Iterator[bytes]:
     yield UNCLOSED
 
 
-def _parse(value: bytes) -> tuple[MessageFields, tuple[str, ...]]:
-    """The fields of a message, and the names of those that are left out: they are no text, or too deep."""
+def _parse_odd(value: bytes) -> tuple[MessageFields, tuple[str, ...], bytes]:
+    """The fields of a message that cannot be decoded at once, the names of those that are not what was sent,
+    and the JSON that was read.  Raises Rejected.
+    """
+    body = unframe(value)
     try:
         try:
-            return msgspec.json.decode(value, type=MessageFields), ()
-        except (msgspec.ValidationError, RecursionError):
-            return _parse_unchecked(value)
+            return *_decode(body), body
+        except msgspec.ValidationError:
+            raise
+        except (UnicodeDecodeError, msgspec.DecodeError):
+            repaired = repair(body)
+            if repaired == body:
+                raise
+            body = repaired
+            message, different = _decode(body)
+            return message, (*different, CHARACTERS), body
     except msgspec.ValidationError as error:
-        raise Rejected(_why_invalid(str(error)), str(error)) from error
+        raise Rejected(_why_invalid(str(error)), _explain_invalid(str(error), body)) from error
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
-        raise Rejected(_why_not_json(value), str(error)) from error
+        raise _not_json(value, error) from error
 
 
-def _parse_unchecked(value: bytes) -> tuple[MessageFields, tuple[str, ...]]:
+def _decode(value: bytes) -> tuple[MessageFields, tuple[str, ...]]:
+    """The fields of a message, and the names of those that are left out: they are no text, or too deep."""
+    try:
+        return msgspec.json.decode(value, type=MessageFields), ()
+    except (msgspec.ValidationError, RecursionError):
+        return _decode_unchecked(value)
+
+
+def _decode_unchecked(value: bytes) -> tuple[MessageFields, tuple[str, ...]]:
     nested: tuple[str, ...] = ()
     try:
         sent = msgspec.json.decode(value, type=UncheckedFields)
     except RecursionError:
         sent = msgspec.json.decode(without_deep_values(value), type=UncheckedFields)
         nested = ("nested",)
-    metadata = read_unchecked(author=sent.author, url=sent.url, symbols=sent.symbols, lang=sent.lang)
+    optional, left_out = read_unchecked({name: getattr(sent, name) for name in OptionalFields._fields})
+    published_at, precision = read_time(sent.published_at)
     fields = MessageFields(
-        id=sent.id,
-        published_at=sent.published_at,
+        id=str(sent.id),
+        published_at=published_at,
         title=sent.title,
         text=sent.text,
         source=sent.source,
-        author=metadata.author,
-        url=metadata.url,
-        symbols=list(metadata.symbols),
-        lang=metadata.lang,
+        author=optional.author,
+        url=optional.url,
+        symbols=list(optional.symbols),
+        lang=optional.lang,
+        published_precision=precision or optional.published_precision,
+        updated_at=optional.updated_at,
     )
-    return fields, metadata.left_out + nested
+    return fields, left_out + nested
+
+
+def _without_nul(message: MessageFields) -> MessageFields:
+    """The message without NULs in its texts, which no database can hold; the source keeps a mark of them."""
+    return structs.replace(
+        message,
+        title=message.title and message.title.replace("\0", ""),
+        text=message.text and message.text.replace("\0", ""),
+        source=message.source and message.source.replace("\0", "\ufffd"),
+    )
 
 
 def _why_invalid(error_text: str) -> DeadLetterReason:
     """The reason behind msgspec's message, which names the field."""
     if "missing required field" in error_text:
         return DeadLetterReason.MISSING_FIELD
-    if error_text.endswith("$.published_at`"):
-        return DeadLetterReason.INVALID_TIME
     if "`$" not in error_text:
         return DeadLetterReason.NOT_AN_OBJECT
     return DeadLetterReason.INVALID_FIELD
 
 
-def _why_not_json(value: bytes) -> DeadLetterReason:
+def _explain_invalid(error_text: str, value: bytes) -> str:
+    """The message for the operator: the error, and what is the usual cause of it."""
+    if value.lstrip()[:1] == b'"' and b'\\"' in value:
+        return f"{error_text}: JSON within a JSON string, the producer encodes it twice"
+    if "missing required field" in error_text and b'"payload"' in value and b'"schema"' in value:
+        return f"{error_text}: Kafka Connect's envelope, set value.converter.schemas.enable=false there"
+    return error_text
+
+
+def _not_json(value: bytes, error: Exception) -> Rejected:
+    """The refusal of a message that is not JSON, which says what it is if that is known."""
+    if name := name_format(value):
+        reason = DeadLetterReason.NOT_UTF8 if "text" in name else DeadLetterReason.NOT_JSON
+        return Rejected(reason, f"{name}, not JSON: {error}")
     try:
         value.decode("utf-8")
-    except UnicodeDecodeError:
-        return DeadLetterReason.NOT_UTF8
-    return DeadLetterReason.NOT_JSON
-
-
-def _strings(message: MessageFields) -> list[str]:
-    """Every string that makes the message a document."""
-    return [*filter(None, [message.id, message.title, message.text, message.source])]
+    except UnicodeDecodeError as decode_error:
+        return Rejected(DeadLetterReason.NOT_UTF8, str(decode_error))
+    return Rejected(DeadLetterReason.NOT_JSON, str(error))

@@ -60,14 +60,18 @@ class Decoder:
             yield DeadLetter(message, error.reason, error.detail)
             return
         if elements is None:
-            yield self._decode_document(message, now)
+            yield self._decode_document(message, now, record.timestamp)
             return
         for index, element in enumerate(elements):
-            yield self._decode_document(structs.replace(message, value=element, item=index), now)
+            position = structs.replace(message, value=element, item=index)
+            yield self._decode_document(position, now, record.timestamp)
 
-    def _decode_document(self, position: MessagePosition, now: datetime) -> DecodedDocument | DeadLetter:
+    def _decode_document(
+        self, position: MessagePosition, now: datetime, timestamp: int
+    ) -> DecodedDocument | DeadLetter:
         try:
-            return DecodedDocument(position, self._codec.decode(position.value, position.kind, now))
+            document = self._codec.decode(position.value, position.kind, now, timestamp)
+            return DecodedDocument(position, document)
         except Rejected as error:
             return DeadLetter(position, error.reason, error.detail, error.key)
 

@@ -5,15 +5,17 @@ without its list of tickers than no story.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import structs
 
 from stream.domain.budgets import cut
-from stream.domain.documents import Document
+from stream.domain.documents import Document, Precision
+from stream.publication import ZonedTime
 from stream.settings import StreamSettings
 
 # The longest tag of a language (RFC 5646, section 4.4.1), and the column's width.
@@ -23,17 +25,17 @@ MAX_DEPTH = 64
 # Nothing in it repeats, so a search never goes back.
 ESCAPE_QUOTE_OR_BRACKET = re.compile(rb'\\.|["\[\]{}]', re.DOTALL)
 NULL = b"null"
-T = TypeVar("T")
 
 
-class Metadata(NamedTuple):
-    """The optional fields that could be read, and the names of those that could not."""
+class OptionalFields(NamedTuple):
+    """The optional fields of a message as far as they could be read."""
 
     author: str | None
     url: str | None
     symbols: tuple[str, ...]
     lang: str | None
-    left_out: tuple[str, ...]
+    published_precision: Precision | None
+    updated_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +90,23 @@ def _whole(text: str | None, characters: int) -> str | None:
     return None if text is None or len(text) > characters or "\0" in text else text
 
 
-def read_unchecked(
-    *, author: msgspec.Raw, url: msgspec.Raw, symbols: msgspec.Raw, lang: msgspec.Raw
-) -> Metadata:
-    """The optional fields in JSON values of any type: what is no text, or no list of texts, is left out."""
-    sent = {"author": author, "url": url, "lang": lang}
-    kept = {name: _decoded(raw, str) for name, raw in sent.items()}
-    left_out = [name for name, raw in sent.items() if kept[name] is None and bytes(raw) != NULL]
-    elements = _decoded(symbols, list[msgspec.Raw])
-    kept_symbols = tuple(text for each in elements or () if (text := _decoded(each, str)) is not None)
-    if bytes(symbols) != NULL and (elements is None or len(kept_symbols) < len(elements)):
+def read_unchecked(sent: Mapping[str, msgspec.Raw]) -> tuple[OptionalFields, tuple[str, ...]]:
+    """The optional fields in JSON values of any type, and the names of those that are left out: what is no
+    text, or no list of texts."""
+    types = dict.fromkeys(("author", "url", "lang"), str)
+    kept: dict[str, Any] = {name: _decoded(sent[name], type_) for name, type_ in types.items()}
+    kept["published_precision"] = _decoded(sent["published_precision"], Precision)
+    kept["updated_at"] = _decoded(sent["updated_at"], ZonedTime)
+    left_out = [name for name, value in kept.items() if value is None and bytes(sent[name]) != NULL]
+    elements = _decoded(sent["symbols"], list[msgspec.Raw])
+    kept["symbols"] = tuple(text for each in elements or () if (text := _decoded(each, str)) is not None)
+    if bytes(sent["symbols"]) != NULL and (elements is None or len(kept["symbols"]) < len(elements)):
         left_out.append("symbols")
-    return Metadata(kept["author"], kept["url"], kept_symbols, kept["lang"], tuple(left_out))
+    return OptionalFields(**kept), tuple(left_out)
 
 
-def _decoded(raw: msgspec.Raw, type_: type[T]) -> T | None:
+def _decoded(raw: msgspec.Raw, type_: Any) -> Any:
+    """The value if it is of this type, else None."""
     try:
         return msgspec.json.decode(raw, type=type_)
     except (msgspec.DecodeError, RecursionError):

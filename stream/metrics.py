@@ -13,8 +13,20 @@ from stream.domain.sums import Aggregate
 
 OUTCOMES = ("ok", "uncertain", "unsupported", "repeat", "redelivered", "tombstone", "dead_letter")
 # The fields that are cut or left out where they are too long or no text, and not refused.  `nested` stands
-# for what is too deep in a field that nobody reads.
-SHORTENED_FIELDS = ("id", "source", "author", "url", "symbols", "lang", "nested")
+# for what is too deep in a field that nobody reads, `characters` for what no text can hold: NUL, half a
+# surrogate pair.
+SHORTENED_FIELDS = (
+    "id",
+    "source",
+    "author",
+    "url",
+    "symbols",
+    "lang",
+    "published_precision",
+    "updated_at",
+    "nested",
+    "characters",
+)
 KINDS = tuple(kind.value for kind in Kind)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -70,7 +82,7 @@ class DocumentMetrics:
         )
         self.shortened = Counter(
             "sentiment_shortened_fields",
-            "Fields of documents that were cut or left out, because they were too long or of the wrong type",
+            "Fields of documents that were cut, left out or repaired: too long, of the wrong type, damaged",
             ["field"],
             registry=registry,
         )

@@ -105,7 +105,14 @@ class Replay:
         documents: dict[str, DecodedDocument] = {}
         for message in messages:
             report.read += 1
-            record = Record(message.topic, message.partition, message.offset, message.value, message.checksum)
+            record = Record(
+                message.topic,
+                message.partition,
+                message.offset,
+                message.value,
+                message.checksum,
+                timestamp=message.timestamp,
+            )
             for item in self._decoder.decode(record, self._clock()):
                 if isinstance(item, DecodedDocument):
                     documents.setdefault(item.document.key, item)

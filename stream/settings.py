@@ -45,6 +45,14 @@ class StreamSettings(BaseModel):
         le=YEAR,
         description="a text with a timestamp further in the future is refused as far_future",
     )
+    midnight_seconds: int = Field(
+        1800,
+        ge=0,
+        le=YEAR,
+        description="a text stamped midnight sharp, in its own time zone, that reaches Kafka later than this "
+        "has only a date: its precision is day, and it fires no window of the past. Raise it if a feed that "
+        "stamps to the second is slower",
+    )
     max_message_bytes: int = Field(
         1_000_000,
         ge=1000,

@@ -58,10 +58,23 @@ class DocumentStatus(StrEnum):
     UNSUPPORTED = "unsupported"
 
 
+class Precision(StrEnum):
+    """How exactly the time of a document is known, by the name in messages and in SQL.
+
+    EXACT is a time, DAY a date alone (its midnight), SEEN the time at which the text was first seen.
+    Documents of DAY and SEEN fire no window of the past: their time says little about when they were written.
+    """
+
+    EXACT = "exact"
+    DAY = "day"
+    SEEN = "seen"
+
+
 class Document(msgspec.Struct, frozen=True, gc=False):
     """One news item or comment.  `kind`, `source` and `id` together identify it.
 
-    `shortened` names the fields that arrived longer than their limits.
+    `shortened` names the fields that are not what was sent.  `updated_at` is when this version of the text
+    was published, if the feed says so: a newer version replaces an older one.
     """
 
     id: str
@@ -75,6 +88,8 @@ class Document(msgspec.Struct, frozen=True, gc=False):
     symbols: tuple[str, ...] = ()
     lang: str | None = None
     shortened: tuple[str, ...] = ()
+    published_precision: Precision = Precision.EXACT
+    updated_at: datetime | None = None
 
     @property
     def key(self) -> str:

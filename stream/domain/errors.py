@@ -31,7 +31,7 @@ class DeadLetterReason(StrEnum):
     INVALID_TIME = "invalid_time"  # published_at is not an RFC 3339 time with an offset
     FAR_FUTURE = "far_future"  # published_at is further ahead than stream.future_seconds
     NO_TEXT = "no_text"  # title and text are both absent or blank
-    NUL = "nul"  # a string has a NUL character, which no database text can hold
+    NUL = "nul"  # the id has a NUL character, which no database text can hold
     SOURCE_NOT_ALLOWED = (
         "source_not_allowed"  # stream.allowed_news_sources or _comment_sources lack its source
     )

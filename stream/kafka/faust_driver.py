@@ -238,7 +238,10 @@ class BundleConsumer(driver.Consumer):  # type: ignore[misc]
     def _to_message(self, tp: TP, part: Records) -> BundleMessage:
         first, epoch = super()._to_message(tp, part[0]), self.epochs[tp].at
         # A record batch that cannot be read is in `checksum`: see `stream.kafka.record_batches`.
-        records = [Record(r.topic, r.partition, r.offset, r.value, r.checksum, epoch(r.offset)) for r in part]
+        records = [
+            Record(r.topic, r.partition, r.offset, r.value, r.checksum, epoch(r.offset), r.timestamp)
+            for r in part
+        ]
         return BundleMessage(first, records)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:

@@ -30,12 +30,12 @@ PREFIX = struct.Struct(">qi")
 MAGIC_AT = 16
 HEADER = struct.Struct(">qiibIhiqqqhii")
 CRC_STARTS_AT = 21
-CODEC_MASK, TRANSACTIONAL, CONTROL = 0x07, 0x10, 0x20
+CODEC_MASK, APPEND_TIME, TRANSACTIONAL, CONTROL = 0x07, 0x08, 0x10, 0x20
 # The formats 0 and 1, which a broker still returns for what was written before Kafka 0.11.
 LEGACY_HEADER = struct.Struct(">qiIbb")
 LEGACY_CRC_STARTS_AT = 16
 LEGACY_TIMESTAMP_BYTES = {0: 0, 1: 8}
-INT32 = struct.Struct(">i")
+INT32, INT64 = struct.Struct(">i"), struct.Struct(">q")
 CONTROL_KEY = struct.Struct(">hh")
 MAX_VARINT_SHIFT = 63
 DEFAULT_LIMIT = 33_554_432
@@ -99,6 +99,8 @@ class RecordBatch:
     attributes: int = 0
     producer_id: int | None = None
     leader_epoch: int = -1
+    first_timestamp: int = -1
+    last_timestamp: int = -1
     error: Rejected | None = None
 
     @property
@@ -145,17 +147,19 @@ class RecordBatch:
 
     def _read_current(self) -> Iterator[FetchedRecord]:
         data, position = self.records, 0
+        appended = self.last_timestamp if self.attributes & APPEND_TIME else None
         try:
             for number in range(self.count):
                 length, position = _varint(data, position)
                 end = position + length
                 if length < 0 or end > len(data):
                     raise _undecodable(f"record {number} of {self.count} is cut off")
-                _, position = _varint(data, position + 1)  # the timestamp, after a byte of attributes
+                delta, position = _varint(data, position + 1)  # of the timestamp, after a byte of attributes
                 offset_delta, position = _varint(data, position)
                 key, position = _bytes(data, position, end)
                 value, position = _bytes(data, position, end)
-                yield FetchedRecord(self.base_offset + offset_delta, value, key)
+                timestamp = self.first_timestamp + delta if appended is None else appended
+                yield FetchedRecord(self.base_offset + offset_delta, value, key, timestamp)
                 position = end
         except IndexError as error:
             raise _undecodable("the records are cut off") from error
@@ -172,7 +176,9 @@ class RecordBatch:
                 offset, _, _, magic, attributes = LEGACY_HEADER.unpack_from(data, start)
                 if attributes & CODEC_MASK:
                     raise _undecodable("a compressed message within a compressed message")
-                yield FetchedRecord(offset + self.last_offset - last, _legacy_value(data, start, magic))
+                value = _legacy_value(data, start, magic)
+                timestamp = _legacy_timestamp(data, start, magic)
+                yield FetchedRecord(offset + self.last_offset - last, value, timestamp=timestamp)
         except (struct.error, KeyError) as error:
             raise _undecodable(f"the messages are damaged: {error!r}") from error
 
@@ -294,7 +300,7 @@ def _batch(data: bytes, limit: int) -> RecordBatch:
     if magic != 2 or len(data) < HEADER.size:
         raise _undecodable(f"unknown message format {magic}, or cut off")
     fields = HEADER.unpack_from(data)
-    base, _, epoch, _, crc, attributes, last_delta, *_, producer_id, _, _, count = fields
+    base, _, epoch, _, crc, attributes, last_delta, first, last, producer_id, _, _, count = fields
     if crc32c(memoryview(data)[CRC_STARTS_AT:]) != crc:
         raise _undecodable("the checksum is wrong: the data was damaged on the broker's disk or on its way")
     if last_delta < 0 or count < 0:
@@ -307,6 +313,8 @@ def _batch(data: bytes, limit: int) -> RecordBatch:
         attributes=attributes,
         producer_id=producer_id,
         leader_epoch=epoch,
+        first_timestamp=first,
+        last_timestamp=last,
     )
 
 
@@ -361,6 +369,14 @@ def _legacy_value(data: bytes, start: int, magic: int) -> bytes | None:
     if length > len(data) - position:
         raise _undecodable("a value is cut off")
     return None if length < 0 else data[position : position + length]
+
+
+def _legacy_timestamp(data: bytes, start: int, magic: int) -> int:
+    """Of format 1; format 0 has none.  In a compressed set with append time, that of the inner message."""
+    if not LEGACY_TIMESTAMP_BYTES[magic]:
+        return -1
+    timestamp: int = INT64.unpack_from(data, start + LEGACY_HEADER.size)[0]
+    return timestamp
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
