@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from alerts.delivery.pages import PageRouter
+from alerts.delivery.pages import URGENCY, PageRouter
 from alerts.delivery.template import render
 from alerts.detectors.base import Observation, Rule, TopicWindow
 from alerts.lifecycle import step
@@ -52,13 +52,17 @@ class EpisodeHistory:
         """How many episodes of `key` that fired have ended since then."""
         return sum(_key(a) == key and a.resolved_at is not None and a.resolved_at >= since for a in self.past)
 
-    def last_change_to_state(self, alert: Alert) -> datetime | None:
-        """When another episode of the same rule, on any topic, last fired; or last resolved, if `alert` is
-        resolved."""
-        others = [a for a in (*self.open.values(), *self.past) if a.rule == alert.rule and a.id != alert.id]
+    def changes_to_state(self, alert: Alert) -> list[datetime]:
+        """When other episodes that are as urgent, of any rule, fired; or resolved, if `alert` is resolved."""
+        urgency = URGENCY[alert.severity]
+        others = [
+            other
+            for other in (*self.open.values(), *self.past)
+            if other.id != alert.id and URGENCY[other.severity] <= urgency
+        ]
         resolved = alert.state == AlertState.RESOLVED
-        stamps = [a.resolved_at if resolved else a.fired_at for a in others]
-        return max((stamp for stamp in stamps if stamp and stamp <= self.now), default=None)
+        stamps = [other.resolved_at if resolved else other.fired_at for other in others]
+        return [stamp for stamp in stamps if stamp and stamp <= self.now]
 
 
 class AlertEvaluator:
@@ -290,7 +294,7 @@ class AlertEvaluator:
             for alert in alerts
             if alert.state in (*FIRING_STATES, AlertState.RESOLVED)
             for request in self._delivery.page_requests(
-                alert, rules.get(alert.rule), history.last_change_to_state(alert), now
+                alert, rules.get(alert.rule), history.changes_to_state(alert), now
             )
         ]
 

@@ -35,13 +35,14 @@ class AlertSettings(BaseModel):
     )
     channels: dict[str, SecretStr] = Field(
         default_factory=dict,
-        description="e-mail, Slack, Teams, PagerDuty, Telegram and others by name: Apprise URLs",
+        description="e-mail, Slack, Teams, PagerDuty, DingTalk and others by name: Apprise URLs",
     )
     group_seconds: float = Field(
         30.0,
         ge=0,
         le=3600,
-        description="pages of a rule that follow its last page within this time are sent together",
+        description="pages that follow the last one within this time are sent together, whatever their rule; "
+        "a page never waits for a less urgent one; 0: every page at once",
     )
     quiet_hours: str = Field(
         "",

@@ -36,6 +36,7 @@ from tests.parts import (
     temporary_folder,
     wait_until,
 )
+from tests.stand_ins import StandIns
 
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
@@ -353,3 +354,20 @@ def read_topic(bootstrap: str, topic: str, count: int, seconds: float = 20) -> l
             break
     consumer.close()
     return found
+
+
+@pytest.fixture(scope="session")
+def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIns]:
+    with StandIns(tmp_path_factory.mktemp("services")) as services:
+        yield services
+
+
+@pytest.fixture
+def services(stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch) -> StandIns:
+    """Stand-ins of the services that pages go to; whatever this process and its children send reaches them."""
+    stand_ins.forget()
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    for name, value in stand_ins.environment.items():
+        monkeypatch.setenv(name, value)
+    return stand_ins

@@ -200,7 +200,7 @@ class Certificates:
         self.authority = folder / "authority.pem"
         self._run("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tests",
                   "-keyout", str(folder / "authority.key"), "-out", str(self.authority))  # fmt: skip
-        self.broker, self.client = self._signed("broker"), self._signed("client")
+        self.broker, self.client = self.signed("broker"), self.signed("client")
 
     def key(self, certificate: Path) -> Path:
         return certificate.with_suffix(".key")
@@ -219,10 +219,11 @@ listener.name.password.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.se
 listener.name.certificate.ssl.client.auth=required
 """
 
-    def _signed(self, name: str) -> Path:
+    def signed(self, name: str, hosts: str = "IP:127.0.0.1,DNS:localhost") -> Path:
+        """A certificate for these hosts, in the words of openssl; its key lies beside it."""
         certificate, request = self._folder / f"{name}.pem", self._folder / f"{name}.csr"
         extensions = self._folder / f"{name}.ext"
-        extensions.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost")
+        extensions.write_text(f"subjectAltName={hosts}")
         self._run("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}",
                   "-keyout", str(self.key(certificate)), "-out", str(request))  # fmt: skip
         self._run("x509", "-req", "-days", "2", "-in", str(request), "-CA", str(self.authority),
@@ -436,11 +437,12 @@ class Prometheus(Served):
 class Receiver(ThreadingHTTPServer):
     """A receiver of pages on loopback: keeps what it is sent, and answers with `status`.
 
-    What has more than `max_bytes` is answered 413.
+    What has more than `max_bytes` is answered 413, what contains `fails_on` 500.
     """
 
     def __init__(self, status: int = 200, port: int = 0, max_bytes: int = 2**62) -> None:
         self.status, self.answer, self.max_bytes = status, b"", max_bytes
+        self.fails_on: bytes | None = None
         self.taken: list[dict[str, Any]] = []
         self.refused: list[dict[str, Any]] = []
         self.times: list[float] = []
@@ -467,6 +469,8 @@ class _Handler(BaseHTTPRequestHandler):
         assert isinstance(receiver, Receiver)
         body = self.rfile.read(int(self.headers["Content-Length"]))
         status = 413 if len(body) > receiver.max_bytes else receiver.status
+        if receiver.fails_on is not None and receiver.fails_on in body:
+            status = 500
         (receiver.taken if status == 200 else receiver.refused).append(json.loads(body))
         receiver.times.append(time.time())
         self.send_response(status)

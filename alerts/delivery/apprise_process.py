@@ -3,35 +3,42 @@
 Apprise's time limits are for each read, it reads answers of any length, and some of its services have no
 limit at all.  A thread cannot be ended, and would go on reading.
 
-It reads a request as JSON from standard input, and prints whether the page was sent, and the HTTP status of a
-refusal if there is one.  It imports nothing of the project, so that it starts quickly.
+It reads a request as JSON from standard input, and prints whether Apprise takes the page for sent, and the
+answers to what it posted.  It imports nothing of the project, so that it starts quickly.
 """
 
 import contextlib
 import json
-import logging
-import re
 import resource
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import apprise
+import requests
 
 # Memory for sending: a service that answers without end must not take the machine's.
 MEMORY_BYTES = 256_000_000
-HTTP_STATUS = re.compile(r"\berror=([1-5]\d\d)\b")
+ANSWER_BYTES, MAX_ANSWERS = 64_000, 20
 
 
-class Statuses(logging.Handler):
-    """Collects the HTTP statuses of refusals, which Apprise tells its log only."""
+class Answers:
+    """Collects what services answer: Apprise looks at the status, and some refuse a page under HTTP 200."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.found: list[int] = []
+        self.found: list[tuple[int, str]] = []
+        self._send = requests.Session.send
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self.found += map(int, HTTP_STATUS.findall(record.getMessage()))
+    def listen(self) -> None:
+        def send(session: requests.Session, request: Any, **options: Any) -> requests.Response:
+            response = self._send(session, request, **options)
+            if request.method == "POST":
+                body = (response.content or b"")[:ANSWER_BYTES].decode(errors="replace")
+                self.found = [*self.found, (response.status_code, body)][-MAX_ANSWERS:]
+            return response
+
+        requests.Session.send = send  # type: ignore[method-assign,assignment]
 
 
 def main() -> None:
@@ -42,13 +49,13 @@ def main() -> None:
     channel.add(request["url"])
     for service in channel:
         service.overflow_mode = apprise.OverflowMode.SPLIT  # a text that is too long is sent in parts
-    statuses = Statuses()
-    logging.getLogger("apprise").addHandler(statuses)
+    answers = Answers()
+    answers.listen()
     _limit_memory()
     sent = channel.notify(
         body=request["body"], title=request["title"], body_format="text", notify_type=request["kind"]
     )
-    json.dump({"sent": bool(sent), "status": statuses.found[-1] if statuses.found else None}, sys.stdout)
+    json.dump({"sent": bool(sent), "answers": answers.found}, sys.stdout)
 
 
 def _limit_memory() -> None:

@@ -1,7 +1,7 @@
 """Pages: what is sent when an alert changes state, to whom and when.  Pure: now is an argument."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from itertools import islice
@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import jinja2
 
+from alerts.delivery.quoting import inert, inert_markdown
 from alerts.detectors.base import Rule
 from stream.domain.alerts import Alert, AlertState, EvidenceItem, PageRequest, Severity
 from stream.domain.budgets import cut, first_within
@@ -19,6 +20,8 @@ from stream.domain.documents import LONGEST_WORD, printable
 WEBHOOK, CHANNEL = "webhook:", "channel:"
 # A page shows the beginning of an article, and of the sources those with the most negative documents.
 LONGEST_CONTENT, LONGEST_URL, SHOWN_SOURCES = 200, 2048, 50
+# How urgent a severity is, the most urgent first.
+URGENCY = {severity: place for place, severity in enumerate(Severity)}
 # What is left of a message in the shortest form of a page.
 LONGEST_TITLE = 200
 
@@ -122,8 +125,9 @@ class QuietHours:
 class PageRouter:
     """Who gets a page, and when.
 
-    `targets` are receivers such as webhook:desk.  The pages of a rule that follow within `group` of its last
-    one are collected and sent together.  `address` is the monitor's own, for links.  A message has at most
+    `targets` are receivers such as webhook:desk.  Pages that follow within `group` of the last one are
+    collected and sent together, whatever their rule: one event often makes several rules fire.  No page waits
+    for a less urgent one.  `address` is the monitor's own, for links.  A message has at most
     `max_bytes`.
     """
 
@@ -142,12 +146,10 @@ class PageRouter:
         return f"{self.address}/alerts/{quote(alert.id, safe='')}" if self.address else ""
 
     def page_requests(
-        self, alert: Alert, rule: Rule | None, last_page: datetime | None, now: datetime
+        self, alert: Alert, rule: Rule | None, earlier: Iterable[datetime], now: datetime
     ) -> list[PageRequest]:
-        """A request for every receiver; `last_page` is when the rule last paged, on any topic."""
-        not_before = now
-        if last_page is not None and now < last_page + self.group:
-            not_before = last_page + self.group
+        """A request for every receiver; `earlier` is when other alerts as urgent came to the same state."""
+        not_before = _departure(earlier, self.group, now)
         if self.quiet is not None and alert.severity != Severity.PAGE:
             not_before = self.quiet.until(not_before) or not_before
         message = self.message(alert, rule)
@@ -155,45 +157,72 @@ class PageRouter:
         return [PageRequest(target, page_key(alert), lane, message, not_before) for target in self.targets]
 
 
+def _departure(earlier: Iterable[datetime], group: timedelta, now: datetime) -> datetime:
+    """When a page of `now` leaves: at once, or with those that follow the last page within `group`."""
+    left: datetime | None = None
+    for at in (*sorted(earlier), now):
+        if left is None or at >= left + group:
+            left = at
+        elif at > left:
+            left += group
+    return left or now
+
+
 def merge_pages(messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Pages of one rule and state as one page: the first, with the rest as its `others`.
+    """Pages that go together as one page: the first of the most urgent, with the rest as its `others`.
 
     A merged page has a key made of the keys of all, so that a receiver that already has one of them does not
     drop the rest as a repeat.
     """
-    first, *others = messages
-    keys = [message["key"] for message in messages]
+    first, *others = sorted(messages, key=lambda message: URGENCY[message["severity"]])
+    keys = [message["key"] for message in (first, *others)]
     key = keys[0]
     if others:
         key = f"{hashlib.sha256(' '.join(keys).encode()).hexdigest()[:24]}:{first['state']}"
     return {**first, "key": key, "keys": keys, "others": others}
 
 
-def page_text(page: Mapping[str, Any]) -> tuple[str, str]:
-    """A merged page as (title, body) in plain text.
+@dataclass(frozen=True)
+class PageTexts:
+    """Writes pages as plain text, with what comes from others made harmless by `quote`."""
 
-    The title is the same when an alert fires and when it is resolved: services recognise an incident by it.
-    """
-    fields = {"page": page, "resolved": page["state"] == AlertState.RESOLVED}
-    return _TITLE.render(fields), _BODY.render(fields).rstrip("\n")
+    title: jinja2.Template
+    body: jinja2.Template
+
+    @classmethod
+    def quoted_by(cls, quote: Callable[[str], str]) -> "PageTexts":
+        texts = jinja2.Environment(
+            autoescape=False,  # noqa: S701  plain text, no HTML
+            undefined=jinja2.StrictUndefined,
+            # What is inserted comes from outside: control characters become spaces, line ends too.
+            finalize=lambda value: (
+                printable(value) if isinstance(value, _Address) else quote(printable(str(value)))
+            ),
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        texts.filters |= {"cut": cut, "address": _Address}
+        return cls(texts.from_string(_TITLE), texts.from_string(_BODY))
+
+    def __call__(self, page: Mapping[str, Any]) -> tuple[str, str]:
+        """A merged page as (title, body).
+
+        The title is the same when an alert fires and when it is resolved.
+        """
+        fields = {"page": page, "resolved": page["state"] == AlertState.RESOLVED}
+        return self.title.render(fields), self.body.render(fields).rstrip("\n")
 
 
-# What a template inserts comes from outside: control characters become spaces, line ends too.
-_TEXTS = jinja2.Environment(
-    autoescape=False,  # noqa: S701  plain text, no HTML
-    undefined=jinja2.StrictUndefined,
-    finalize=lambda value: printable(str(value)),
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
-_TEXTS.filters["cut"] = cut
-_TITLE = _TEXTS.from_string(
+class _Address(str):
+    """An address of the operator's own: it stays a link."""
+
+
+_TITLE = (
     "{{ page.rule }} on {{ page.topic }}"
     "{% if page.others %} and {{ page.others | length }} more{% endif %} [{{ page.severity }}]"
 )
-_BODY = _TEXTS.from_string(
-    """\
+_BODY = """\
 {{ page.state | upper }}: {{ page.message }}
 {% if resolved %}
 resolved at {{ page.resolved_at }}
@@ -209,14 +238,16 @@ resolved at {{ page.resolved_at }}
 (shortened; the rest is on the page of the alert)
 {% endif %}
 {% if page.runbook %}
-runbook: {{ page.runbook }}
+runbook: {{ page.runbook | address }}
 {% endif %}
 {% endif %}
 {% if page.link %}
-{{ page.link }}
+{{ page.link | address }}
 {% endif %}
 {% for other in page.others %}
-also {{ other.topic }}: {{ other.message }}
+also {% if other.rule != page.rule %}{{ other.rule }} on {% endif %}{{ other.topic }}: {{ other.message }}
 {% endfor %}
 """.replace("LONGEST_CONTENT", str(LONGEST_CONTENT)).replace("LONGEST_WORD", str(LONGEST_WORD))
-)
+
+plain_text = PageTexts.quoted_by(inert)
+markdown_text = PageTexts.quoted_by(inert_markdown)

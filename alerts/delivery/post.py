@@ -5,8 +5,10 @@ attempt for ever.  Here the attempt is a coroutine that is cancelled when its ti
 """
 
 import asyncio
+import os
 import socket
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
@@ -16,13 +18,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
-# As much of a refusal is read as explains it.
-EXPLANATION_BYTES = 2000
+# As much of an answer is read: what a service says about a page is short.
+ANSWER_BYTES = 64_000
+AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The status of an answer and, unless it is a success, the beginning of its body."""
+    """The status of an answer and the beginning of its body."""
 
     status: int
     body: bytes = b""
@@ -32,14 +35,14 @@ class Answer:
         return httpx.codes.is_success(self.status)
 
 
-def post(url: str, body: bytes, seconds: float) -> Answer:
-    """Post JSON, and follow no redirect.
+def post(url: str, body: bytes, seconds: float, headers: Mapping[str, str] | None = None) -> Answer:
+    """Post JSON with these headers besides, and follow no redirect.
 
     Raises TimeoutError when the time is up, httpx.HTTPError and httpx.InvalidURL.
     """
     with asyncio.Runner(loop_factory=_Loop) as runner:
         try:
-            return runner.run(asyncio.wait_for(_post(url, body, seconds), seconds))
+            return runner.run(asyncio.wait_for(_post(url, body, seconds, headers or {}), seconds))
         except httpx.TimeoutException as error:
             raise TimeoutError from error
 
@@ -59,36 +62,42 @@ def is_local(url: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-async def _post(url: str, body: bytes, seconds: float) -> Answer:
-    headers = {"Content-Type": "application/json"}
+async def _post(url: str, body: bytes, seconds: float, headers: Mapping[str, str]) -> Answer:
+    # What is read is looked at as it is, and is never unpacked.
+    headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **headers}
     # None: without the proxy of the environment.
     mounts = {"http://": None, "https://": None, "all://": None} if is_local(url) else None
     # A TLS handshake that is cancelled leaves its socket open, one that runs into this limit does not.
     timeout = httpx.Timeout(seconds, connect=0.8 * seconds)
     async with (
-        httpx.AsyncClient(verify=_tls(), timeout=timeout, follow_redirects=False, mounts=mounts) as client,
+        httpx.AsyncClient(
+            verify=_tls(tuple(map(os.environ.get, AUTHORITIES))),
+            timeout=timeout,
+            follow_redirects=False,
+            mounts=mounts,
+        ) as client,
         client.stream("POST", url, content=body, headers=headers) as response,
     ):
-        answer = Answer(response.status_code)
-        return answer if answer.is_success else Answer(answer.status, await _explanation(response, seconds))
+        return Answer(response.status_code, await _beginning(response, seconds))
 
 
-async def _explanation(response: httpx.Response, seconds: float) -> bytes:
+async def _beginning(response: httpx.Response, seconds: float) -> bytes:
     """The beginning of the body; what does not come in half of the attempt's time is left out."""
     body = b""
     try:
         async with asyncio.timeout(seconds / 2):
             async for part in response.aiter_raw():
                 body += part
-                if len(body) >= EXPLANATION_BYTES:
+                if len(body) >= ANSWER_BYTES:
                     break
     except (TimeoutError, httpx.HTTPError):
         pass  # the status is known
-    return body[:EXPLANATION_BYTES]
+    return body[:ANSWER_BYTES]
 
 
 @cache
-def _tls() -> SSLContext:
+def _tls(authorities: tuple[str | None, ...]) -> SSLContext:
+    """`authorities` are the variables by which OpenSSL and httpx find the certificates that they trust."""
     return httpx.create_ssl_context()
 
 

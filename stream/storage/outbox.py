@@ -200,16 +200,20 @@ class Outbox:
                     same_page = (pages.c.target == entry.target) & (pages.c.key == entry.key)
                     connection.execute(update(pages).where(same_page).values(settled_at=now, outcome=outcome))
 
-    def mark_failed(self, entry: OutboxEntry, error: str, now: datetime) -> None:
-        """Note a failed attempt.  The pause before the next one doubles each time, up to LONGEST_PAUSE."""
-        pause = min(timedelta(seconds=2 ** min(entry.attempts, 9)), LONGEST_PAUSE)
+    def mark_failed(self, entries: Sequence[OutboxEntry], error: str, now: datetime) -> None:
+        """Note a failed attempt.  The pause before the next one doubles each time, up to LONGEST_PAUSE.
+
+        Entries that were sent together wait for the same time, so that they go together again.
+        """
+        attempts = max(entry.attempts for entry in entries)
+        pause = min(timedelta(seconds=2 ** min(attempts, 9)), LONGEST_PAUSE)
         table = schema.outbox
         with writing(self._engine) as connection:
             connection.execute(
                 update(table)
-                .where(table.c.id == entry.id)
+                .where(table.c.id.in_([entry.id for entry in entries]))
                 .values(
-                    attempts=min(entry.attempts + 1, MAX_ATTEMPTS_COUNTED),
+                    attempts=min(attempts + 1, MAX_ATTEMPTS_COUNTED),
                     retry_at=now + pause,
                     # One that lies in the future was written by a wrong clock.
                     failing_since=case((table.c.failing_since <= now, table.c.failing_since), else_=now),

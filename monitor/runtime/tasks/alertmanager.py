@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 import msgspec
 
 from alerts.delivery.alertmanager import AlertForms, alertmanager_forms
-from alerts.delivery.notifiers import Failure, outcome
+from alerts.delivery.answers import Failure
+from alerts.delivery.notifiers import outcome
 from alerts.delivery.pages import page_key
 from alerts.metrics import AlertMetrics
 from alerts.ports import EpisodeStore

@@ -36,7 +36,7 @@ class KafkaDelivery:
                 topic = entry.target.removeprefix(KAFKA_PREFIX)
                 log.error("sending to topic %s failed, will be retried: %s", topic, error)
                 self._metrics.outbox.failed.labels(topic).inc()
-                self._outbox.mark_failed(entry, error, self._clock())
+                self._outbox.mark_failed([entry], error, self._clock())
 
     def _count_settled(self, entry: OutboxEntry, refused: Sequence[str]) -> None:
         topic = entry.target.removeprefix(KAFKA_PREFIX)

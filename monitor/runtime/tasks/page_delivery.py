@@ -3,13 +3,13 @@
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from itertools import groupby
 from typing import Any
 
 import msgspec
 
-from alerts.delivery.notifiers import Channels, Failure, Webhooks, outcome
-from alerts.delivery.pages import CHANNEL, WEBHOOK, merge_pages, page_forms, page_text
+from alerts.delivery.answers import Failure
+from alerts.delivery.notifiers import Channels, Webhooks, outcome
+from alerts.delivery.pages import CHANNEL, WEBHOOK, merge_pages, page_forms
 from alerts.metrics import AlertMetrics
 from stream.domain.alerts import AlertState
 from stream.domain.budgets import json_bytes
@@ -19,10 +19,12 @@ log = logging.getLogger(__name__)
 
 # A page that no receiver accepted for this long is of no use, and must not block later ones for ever.
 GIVE_UP_AFTER = timedelta(days=7)
+# Pages of several rules go as one for so many attempts.
+ATTEMPTS_TOGETHER = 3
 
 
 class PageDelivery:
-    """Sends pages.  Waiting pages of one rule with the same state go to a receiver as one.
+    """Sends pages.  Those that wait for a receiver go to it as one: what began together, what ended together.
 
     A page above its budget goes in a smaller form.  So does one that the receiver refuses for good, and if it
     refuses title and link alone, the pages in it go one by one.
@@ -45,13 +47,17 @@ class PageDelivery:
 
     def __call__(self, entries: list[OutboxEntry]) -> None:
         """Deliver one page; the caller renews the lease before the next."""
-        first = entries[0]
-        lane = [entry for entry in entries if (entry.target, entry.lane) == (first.target, first.lane)]
-        state, same_state = next(groupby(lane, _state))
-        if state is None:
-            self._settle(list(same_state), Failure("the body of the outbox row cannot be read", False))
+        target = entries[0].target
+        states = [(entry, _state(entry)) for entry in entries if entry.target == target]
+        unreadable = [entry for entry, state in states if state is None]
+        if unreadable:
+            self._settle(unreadable, Failure("the body of the outbox row cannot be read", False))
         else:
-            self._deliver(first.target, list(same_state))
+            ended = [(entry, state == AlertState.RESOLVED) for entry, state in states]
+            self._deliver(target, _together(ended[:1] if self._takes_single_alerts(target) else ended))
+
+    def _takes_single_alerts(self, target: str) -> bool:
+        return target.startswith(CHANNEL) and self._channels.takes_single_alerts(target.removeprefix(CHANNEL))
 
     def _deliver(self, target: str, entries: list[OutboxEntry]) -> None:
         failure = self._send(target, merge_pages([msgspec.json.decode(entry.body) for entry in entries]))
@@ -72,7 +78,7 @@ class PageDelivery:
         if failure is None or not failure.recoverable:
             self._outbox.mark_done(entries, outcome(failure), now)
         else:
-            self._outbox.mark_failed(first, failure.reason, now)
+            self._outbox.mark_failed(_heads(entries), failure.reason, now)
         if failure is not None:
             action = "failed, will be retried" if failure.recoverable else "is given up"
             log.error("page %s to receiver %s %s: %s", first.key, receiver, action, failure.reason)
@@ -96,13 +102,37 @@ class PageDelivery:
         return self._channel_bytes if target.startswith(CHANNEL) else self._webhook_bytes
 
     def _size(self, target: str, page: Mapping[str, Any]) -> int:
-        return json_bytes(page_text(page) if target.startswith(CHANNEL) else page)
+        if target.startswith(CHANNEL):
+            return json_bytes(self._channels.text(target.removeprefix(CHANNEL), page))
+        return json_bytes(page)
 
     def _send_form(self, target: str, page: Mapping[str, Any]) -> Failure | None:
         if target.startswith(CHANNEL):
-            ended = page["state"] == AlertState.RESOLVED
-            return self._channels.send(target.removeprefix(CHANNEL), *page_text(page), ended=ended)
+            return self._channels.send(target.removeprefix(CHANNEL), page)
         return self._webhooks.send(target.removeprefix(WEBHOOK), msgspec.json.encode(page))
+
+
+def _together(entries: list[tuple[OutboxEntry, bool]]) -> list[OutboxEntry]:
+    """The entries that go as one page with the first: what began, or what ended, at this moment.
+
+    The order within a lane is kept.  A page that failed several times may be what the receiver cannot take,
+    so it goes without those of other rules.  With each entry comes whether its alert has ended.
+    """
+    first, has_ended = entries[0]
+    together: list[OutboxEntry] = []
+    left_behind: set[str] = set()
+    for entry, ended in entries:
+        failing = max(first.attempts, entry.attempts) >= ATTEMPTS_TOGETHER
+        if ended != has_ended or (failing and entry.lane != first.lane):
+            left_behind.add(entry.lane)
+        elif entry.lane not in left_behind:
+            together.append(entry)
+    return together
+
+
+def _heads(entries: list[OutboxEntry]) -> list[OutboxEntry]:
+    """The first entry of each lane: the others wait with it."""
+    return list({entry.lane: entry for entry in reversed(entries)}.values())
 
 
 def _state(entry: OutboxEntry) -> str | None:

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr
 
-from alerts.delivery.notifiers import Channels, Failure, Webhooks
+from alerts.delivery.answers import Failure
+from alerts.delivery.notifiers import Channels, Webhooks
 from alerts.delivery.post import is_local
 from tests import odd_receivers
 from tests.odd_receivers import OddReceiver
 from tests.parts import Receiver, wait_until
+from tests.sample_pages import PAGE, RESOLVED, page
 
 
 @pytest.fixture
@@ -65,7 +67,8 @@ ODD = [
 def test_an_attempt_ends_in_its_time_whatever_the_receiver_does(
     kind: str, behaviour: odd_receivers.Behaviour
 ) -> None:
-    seconds, body = 2.0, "x" * (20_000_000 if behaviour is odd_receivers.never_reads else 10)
+    large = 20_000_000 if kind == "webhook" else 2_000_000
+    seconds, body = 2.0, "x" * (large if behaviour is odd_receivers.never_reads else 10)
     with OddReceiver(behaviour) as receiver:
         tls = "s" if behaviour is odd_receivers.hangs_in_tls else ""
         started = time.monotonic()
@@ -74,7 +77,7 @@ def test_an_attempt_ends_in_its_time_whatever_the_receiver_does(
             failure = Webhooks(urls, seconds).send("desk", body.encode())
         else:
             urls = {"desk": SecretStr(receiver.url.replace("http", f"json{tls}"))}
-            failure = Channels(urls, seconds).send("desk", "title", body, ended=False)
+            failure = Channels(urls, seconds).send("desk", page(message=body))
         assert time.monotonic() - started < seconds + 1
         # A webhook that has said "200 OK" has accepted the page: nobody waits for more.
         accepted = kind == "webhook" and behaviour is odd_receivers.drips_body
@@ -107,7 +110,8 @@ SEND_AND_MEASURE = """
 import resource, sys
 from pydantic import SecretStr
 from alerts.delivery.notifiers import Channels
-failure = Channels({"chat": SecretStr(sys.argv[1])}, 60).send("chat", "title", "body", ended=False)
+from tests.sample_pages import PAGE
+failure = Channels({"chat": SecretStr(sys.argv[1])}, 60).send("chat", PAGE)
 print(failure.recoverable, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
@@ -132,7 +136,7 @@ def test_a_receiver_on_this_machine_is_reached_without_the_proxy_and_others_thro
         if kind == "webhook":
             return Webhooks({"desk": SecretStr(f"http://{address}")}, 10).send("desk", b"{}")
         channels = Channels({"desk": SecretStr(f"json://{address}")}, 10)
-        return channels.send("desk", "title", "body", ended=False)
+        return channels.send("desk", PAGE)
 
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
@@ -169,7 +173,7 @@ def test_a_channel_says_what_its_service_answered(
 ) -> None:
     receiver.status = status
     channels = Channels({"chat": SecretStr(receiver.url.replace("http", "json"))}, 10)
-    assert channels.send("chat", "t", "b", ended=True) == Failure(f"HTTP {status}", recoverable, too_large)
+    assert channels.send("chat", RESOLVED) == Failure(f"HTTP {status}", recoverable, too_large)
 
 
 def test_a_failure_tells_what_the_receiver_says_but_no_part_of_the_url(receiver: Receiver) -> None:

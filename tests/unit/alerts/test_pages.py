@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.delivery.pages import PageRouter, QuietHours, alert_message, merge_pages, page_forms, page_text
+from alerts.delivery.pages import PageRouter, QuietHours, alert_message, merge_pages, page_forms, plain_text
 from alerts.delivery.template import EXAMPLE
 from alerts.detectors.threshold import ThresholdRule
 from alerts.settings import AlertSettings
@@ -72,23 +72,26 @@ def test_an_unknown_time_zone_and_an_unknown_channel_are_refused_without_reveali
 
 
 @pytest.mark.parametrize(
-    ("sentence", "severity", "last_page", "leaves"),
+    ("sentence", "severity", "earlier", "leaves"),
     [
-        ("a page is sent at once, at night too", "page", None, NOW),
-        ("a ticket waits for the morning", "ticket", None, datetime(2026, 3, 3, 7, tzinfo=UTC)),
-        ("and so does one that is collected with another", "ticket", NOW - timedelta(seconds=10), datetime(2026, 3, 3, 7, tzinfo=UTC)),
-        ("a page that follows another of the rule is collected", "page", NOW - timedelta(seconds=10), NOW + timedelta(seconds=20)),
-        ("after that it is sent at once again", "page", NOW - timedelta(seconds=30), NOW),
+        ("a page is sent at once, at night too", "page", [], 0),
+        ("a ticket waits for the morning", "ticket", [], 27_000),
+        ("and so does one that is collected with another", "ticket", [-10], 27_000),
+        ("a page that follows another is collected", "page", [-10], 20),
+        ("after that it is sent at once again", "page", [-30], 0),
+        ("it leaves together with what is collected already", "page", [-20, -5], 10),
+        ("and a new collection begins after that", "page", [-40, -20, -5], 20),
+        ("those that came at one moment left at once", "page", [-10, -10, -10], 20),
     ],
-)  # fmt: skip
-def test_when_a_page_is_sent(
-    sentence: str, severity: str, last_page: datetime | None, leaves: datetime
-) -> None:
+)
+def test_when_a_page_is_sent(sentence: str, severity: str, earlier: list[int], leaves: int) -> None:
     delivery = PageRouter(("webhook:a", "channel:b"), timedelta(seconds=30), NIGHT)
-    page_requests = delivery.page_requests(alert(severity=severity), RULE, last_page, NOW)
+    stamps = [NOW + timedelta(seconds=seconds) for seconds in earlier]
+    page_requests = delivery.page_requests(alert(severity=severity), RULE, stamps, NOW)
+    at = NOW + timedelta(seconds=leaves)
     assert [(n.target, n.not_before, n.lane) for n in page_requests] == [
-        ("webhook:a", leaves, f"rule:{severity}"), ("channel:b", leaves, f"rule:{severity}"),
-    ]  # fmt: skip
+        ("webhook:a", at, f"rule:{severity}"), ("channel:b", at, f"rule:{severity}"),
+    ], sentence  # fmt: skip
 
 
 def test_a_page_says_what_the_desk_needs() -> None:
@@ -97,7 +100,7 @@ def test_a_page_says_what_the_desk_needs() -> None:
         msgspec.json.decode(msgspec.json.encode(alert_message(one, RULE, delivery.link(one))))
         for one in (alert(), alert(id="x", topic="Macro", message="own words"))
     ]
-    title, body = page_text(merge_pages(messages))
+    title, body = plain_text(merge_pages(messages))
     assert title == "rule on topic and 1 more [page]"
     assert body.splitlines() == [
         "FIRING: much gloom",
@@ -150,7 +153,7 @@ def test_every_form_of_a_page_is_smaller_than_the_one_before_and_can_be_read_as_
     sizes = [len(msgspec.json.encode(form)) for form in forms]
     assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) == len(sizes) == 4
     for form in forms:
-        title, body = page_text(msgspec.json.decode(msgspec.json.encode(form)))
+        title, body = plain_text(msgspec.json.decode(msgspec.json.encode(form)))
         assert title == "rule on topic and 2 more [page]" and "https://monitor.example/alerts/1" in body
         assert ("shortened" in body) is (form is not forms[0])
     assert forms[-1]["message"] == "m" * 199 + "\u2026"

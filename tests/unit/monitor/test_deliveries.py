@@ -17,7 +17,7 @@ from alerts.detectors.threshold import ThresholdRule
 from alerts.metrics import AlertMetrics
 from monitor.runtime.log import LIBRARY_LEVELS, URL_LOGGERS
 from monitor.runtime.tasks.page_delivery import PageDelivery
-from stream.domain.alerts import Alert, AlertState, EvidenceItem, Transition
+from stream.domain.alerts import Alert, AlertState, EvidenceItem, Severity, Transition
 from stream.domain.records import OutboundMessage
 from stream.storage import database
 from stream.storage.alerts import SqlEpisodeStore
@@ -26,6 +26,7 @@ from stream.storage.leases import Lease
 from stream.storage.outbox import Outbox, enqueue
 from stream.storage.settings import DatabaseSettings
 from tests.parts import Receiver
+from tests.stand_ins import CHANNELS, RATE_LIMITS, REFUSES, TAKES, Reply, StandIns
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 RULE = ThresholdRule.model_validate(
@@ -37,14 +38,13 @@ TARGETS = ("webhook:desk", "channel:chat")
 class Room:
     """A store, an outbox and its delivery to one webhook and one channel."""
 
-    def __init__(self, folder: Path, desk: Receiver, chat: Receiver) -> None:
+    def __init__(self, folder: Path, desk: Receiver, chat_url: str) -> None:
         settings = DatabaseSettings.model_validate({"url": f"sqlite:///{folder / 'test.db'}"})
         database.upgrade(settings)
         self.store = Store(database.connect(settings), 60)
         self.now, self.metrics = NOW, AlertMetrics()
         self.alerts = SqlEpisodeStore(self.store, Lease(self.store, "alerts", "me", 20), "alerts")
         self.outbox = Outbox(self.store.engine)
-        chat_url = chat.url.replace("http://", "json://")
         self.deliver = PageDelivery(
             webhooks=Webhooks({"desk": SecretStr(desk.url)}, 2),
             channels=Channels({"chat": SecretStr(chat_url)}, 10),
@@ -58,10 +58,11 @@ class Room:
     def transition(self, state: AlertState, *topics: str, **changes: Any) -> None:
         for topic in topics:
             fields = {name: getattr(EXAMPLE, name) for name in Alert.__slots__}
-            named = {"id": topic, "topic": topic, "state": state, "summary": f"about {topic}"}
+            id_ = f"{changes.get('rule', '')}{topic}"
+            named = {"id": id_, "topic": topic, "state": state, "summary": f"about {topic}"}
             alert = Alert(**fields | named | changes)
             router = PageRouter(TARGETS, address="https://monitor.example", max_bytes=10**7)
-            page_requests = router.page_requests(alert, RULE, None, NOW)
+            page_requests = router.page_requests(alert, RULE, (), NOW)
             transition = Transition(alert, None, NOW, alert_message(alert, RULE))
             self.alerts.save([alert], [], [transition], page_requests, NOW)
 
@@ -86,7 +87,7 @@ def chat() -> Iterator[Receiver]:
 
 @pytest.fixture
 def room(tmp_path: Path, desk: Receiver, chat: Receiver) -> Iterator[Room]:
-    scene = Room(tmp_path, desk, chat)
+    scene = Room(tmp_path, desk, chat.url.replace("http://", "json://"))
     yield scene
     scene.store.engine.dispose()
 
@@ -159,9 +160,9 @@ def test_pages_for_a_receiver_that_is_no_longer_configured_are_ignored(room: Roo
     assert room.outbox.depth(["channel:chat"], NOW).entries == 0
 
 
-def counted(room: Room, outcome: str) -> float:
+def counted(room: Room, outcome: str, receiver: str = "desk") -> float:
     samples = [sample for family in room.metrics.pages.collect() for sample in family.samples]
-    labels = {"receiver": "desk", "outcome": outcome}
+    labels = {"receiver": receiver, "outcome": outcome}
     return sum(s.value for s in samples if s.labels == labels and s.name.endswith("_total"))
 
 
@@ -258,3 +259,80 @@ def test_an_outbox_row_that_cannot_be_read_is_given_up_and_stops_nothing(room: R
     room.send()
     assert [page["topic"] for page in desk.taken] == ["IPO"]
     assert counted(room, "refused") == 1 and room.outbox.depth(TARGETS, NOW).entries == 0
+
+
+def test_rules_that_fire_on_one_event_are_one_page_with_the_most_urgent_first(
+    room: Room, desk: Receiver, chat: Receiver
+) -> None:
+    room.transition(AlertState.FIRING, "all", rule="drift", severity=Severity.TICKET)
+    room.transition(AlertState.FIRING, "IPO", rule="surge")
+    room.transition(AlertState.FLAPPING, "all", rule="mood")
+    room.transition(AlertState.RESOLVED, "IPO", rule="surge")
+    room.send()
+    fired, resolved = desk.taken
+    assert [(page["rule"], page["topic"]) for page in (fired, *fired["others"])] == [
+        ("surge", "IPO"), ("mood", "all"), ("drift", "all"),
+    ]  # fmt: skip
+    assert (resolved["state"], resolved["others"]) == ("resolved", [])
+    assert "also mood on all: about all" in chat.taken[0]["message"]
+    assert len(chat.taken) == 2
+    assert {row.outcome for row in room.alerts.deliveries("driftall")} == {"sent"}
+
+
+def test_pages_of_one_event_stay_one_page_when_the_receiver_comes_back(room: Room, desk: Receiver) -> None:
+    desk.status = 503
+    for rule in ("surge", "mood", "drift"):
+        room.transition(AlertState.FIRING, "IPO", rule=rule)
+    room.send()
+    room.send(NOW + timedelta(seconds=2))
+    assert [len(page["others"]) for page in desk.refused] == [2, 2]
+    desk.status = 200
+    room.send(NOW + timedelta(seconds=10))
+    assert [len(page["others"]) for page in desk.taken] == [2]
+
+
+def test_a_page_that_always_fails_delays_those_of_other_rules_for_some_attempts_only(
+    room: Room, desk: Receiver
+) -> None:
+    desk.fails_on = b"poison"
+    room.transition(AlertState.FIRING, "IPO", rule="poison")
+    room.transition(AlertState.FIRING, "IPO", rule="surge")
+    for seconds in (0, 2, 6, 14, 30):
+        room.send(NOW + timedelta(seconds=seconds))
+    assert [page["rule"] for page in desk.taken] == ["surge"]
+    assert room.outbox.depth(TARGETS, NOW).entries == 1
+
+
+def test_topics_of_one_page_are_incidents_of_their_own_and_end_one_by_one(
+    tmp_path: Path, desk: Receiver, services: StandIns
+) -> None:
+    room = Room(tmp_path, desk, CHANNELS["pagerduty"])
+    room.transition(AlertState.FIRING, "IPO", "Macro", "Fed")
+    room.send()
+    incidents = services.incidents["pagerduty"]
+    assert len(desk.taken[0]["others"]) == 2 and set(incidents.open) == {"IPO", "Macro", "Fed"}
+    room.transition(AlertState.RESOLVED, "Macro")
+    room.send(NOW + timedelta(minutes=5))
+    room.transition(AlertState.RESOLVED, "IPO", "Fed")
+    room.send(NOW + timedelta(minutes=9))
+    assert incidents.open == {} and incidents.resolved == ["Macro", "IPO", "Fed"]
+    room.store.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("replies", "outcome"), [(REFUSES, "failed"), (RATE_LIMITS, "failed"), (TAKES, "sent")]
+)
+def test_a_page_that_is_refused_under_http_200_is_not_noted_as_sent(
+    tmp_path: Path, desk: Receiver, services: StandIns, replies: dict[str, Reply], outcome: str
+) -> None:
+    room = Room(tmp_path, desk, CHANNELS["dingtalk"])
+    services.replies["dingtalk"] = replies["dingtalk"]
+    room.transition(AlertState.FIRING, "IPO")
+    room.send()
+    assert counted(room, outcome, "chat") == 1
+    (row,) = [row for row in room.alerts.deliveries("IPO") if row.target == "channel:chat"]
+    assert row.outcome == ("sent" if outcome == "sent" else None)
+    services.forget()
+    room.send(NOW + timedelta(minutes=1))
+    assert {row.outcome for row in room.alerts.deliveries("IPO")} == {"sent"}
+    room.store.engine.dispose()

@@ -38,7 +38,7 @@ def test_a_failed_message_waits_and_the_order_of_its_target_is_kept(store: Store
         enqueue(connection, [OutboundMessage("webhook:b", b"3")], NOW)
     outbox = Outbox(store.engine)
     first = outbox.due(TARGETS, NOW, 10)[0]
-    outbox.mark_failed(first, "HTTP 500", NOW)
+    outbox.mark_failed([first], "HTTP 500", NOW)
     assert [entry.body for entry in outbox.due(TARGETS, NOW, 10)] == [b"3"]
     later = NOW + timedelta(minutes=5)
     assert [entry.body for entry in outbox.due(TARGETS, later, 10)] == [b"1", b"2", b"3"]
@@ -55,7 +55,7 @@ def test_a_page_that_must_wait_delays_only_the_pages_of_its_own_rule(store: Stor
     assert [entry.body for entry in outbox.due(TARGETS, NOW, 10)] == [b"3"]
     assert [entry.body for entry in outbox.due(TARGETS, later, 10)] == [b"1", b"2", b"3"]
     assert outbox.depth(TARGETS, NOW) == OutboxDepth(3, None, NOW)
-    outbox.mark_failed(outbox.due(TARGETS, NOW, 10)[0], "HTTP 500", later)
+    outbox.mark_failed(outbox.due(TARGETS, NOW, 10)[:1], "HTTP 500", later)
     assert outbox.depth(TARGETS, later) == OutboxDepth(3, later, later)
     assert outbox.depth(["webhook:b"], later) == OutboxDepth(0, None, None)
 
@@ -84,10 +84,10 @@ def test_an_entry_is_not_held_back_by_a_clock_that_was_set_back(store: Store) ->
         enqueue(connection, [OutboundMessage("webhook:a", b"3", "failed")], NOW - BACK)
     outbox = Outbox(store.engine)
     (failed,) = [entry for entry in outbox.due(TARGETS, NOW, 9) if entry.lane == "failed"]
-    outbox.mark_failed(failed, "HTTP 500", NOW)
+    outbox.mark_failed([failed], "HTTP 500", NOW)
     now = NOW - BACK + timedelta(seconds=1)
     assert [entry.body for entry in outbox.due(TARGETS, now, 9)] == [b"1", b"2", b"3"]
-    outbox.mark_failed(failed, "HTTP 500", now)
+    outbox.mark_failed([failed], "HTTP 500", now)
     assert outbox.depth(TARGETS, now).failing_since == now
 
 
@@ -102,5 +102,5 @@ def test_the_number_of_attempts_does_not_overflow_its_column(store: Store) -> No
         enqueue(connection, [OutboundMessage("webhook:a", b"1")], NOW)
         connection.execute(update(schema.outbox).values(attempts=30_000))
     (entry,) = Outbox(store.engine).due(TARGETS, NOW, 1)
-    Outbox(store.engine).mark_failed(entry, "HTTP 503", NOW)
+    Outbox(store.engine).mark_failed([entry], "HTTP 503", NOW)
     assert Outbox(store.engine).due(TARGETS, NOW + timedelta(minutes=5), 1)[0].attempts == 30_000
