@@ -49,6 +49,14 @@ class PartitionProgress:
         return Hole(first, self.done, self.leader_epoch) if self.done > first else None
 
 
+class InHand(NamedTuple):
+    """What was fetched of a topic and is not in SQL yet, in bytes as they are bounded, and the partitions
+    that are paused because of it."""
+
+    bytes: int
+    paused: frozenset[int]
+
+
 class Hole(NamedTuple):
     """Offsets of a partition that hold no message: from `first` up to, not including, `end`.
 

@@ -10,6 +10,9 @@ from stream.domain.documents import SENTIMENTS, Kind
 from stream.domain.errors import DeadLetterReason
 from stream.domain.records import WriteResult
 from stream.domain.sums import Aggregate
+from stream.lag import InHand
+from stream.storage.leases import HeldLease
+from stream.storage.outbox import TargetDepth, total_depth
 
 OUTCOMES = ("ok", "uncertain", "unsupported", "repeat", "redelivered", "tombstone", "dead_letter")
 # The fields that are cut or left out where they are too long or no text, and not refused.  `nested` stands
@@ -49,6 +52,7 @@ class StreamMetrics:
         self.batches = BatchMetrics(registry)
         self.progress = ProgressMetrics(registry)
         self.outbox = OutboxMetrics(registry)
+        self.installation = InstallationMetrics(registry)
         self.mood = MoodMetrics(registry)
 
     def count_batch(self, result: WriteResult, now: datetime) -> None:
@@ -201,6 +205,23 @@ class ProgressMetrics:
             ["kafka_topic"],
             registry=registry,
         )
+        self.in_hand = Gauge(
+            "sentiment_in_hand_bytes",
+            "What was fetched of the topic and is not in SQL yet, as stream.in_hand_bytes counts it",
+            ["kafka_topic"],
+            registry=registry,
+        )
+        self.paused = Gauge(
+            "sentiment_partition_paused",
+            "1 while the partition is not fetched, because too much of its topic is in hand",
+            ["kafka_topic", "partition"],
+            registry=registry,
+        )
+        self.rebalances = Counter(
+            "sentiment_rebalances",
+            "Rebalances of the consumer group that this worker took part in, the one of its start included",
+            registry=registry,
+        )
         self.heartbeat = Gauge(
             "sentiment_heartbeat_timestamp_seconds",
             "When the latest heartbeat that arrived in SQL was sent, in seconds since 1970; "
@@ -209,6 +230,19 @@ class ProgressMetrics:
         )
         self.heartbeat.set(UNKNOWN)
         self._partitions: dict[Gauge, set[tuple[str, int]]] = {}
+        self._assignments = 0
+
+    def show_in_hand(
+        self, in_hand: Mapping[str, InHand], assigned: Iterable[tuple[str, int]], assignments: int
+    ) -> None:
+        """Set what is in hand of each topic, which of the assigned partitions are paused because of it, and
+        how often partitions were assigned since the start."""
+        for topic, state in in_hand.items():
+            self.in_hand.labels(topic).set(state.bytes)
+        known = [(topic, number) for topic, number in assigned if topic in in_hand]
+        self._show(self.paused, {tp: float(tp[1] in in_hand[tp[0]].paused) for tp in known})
+        self.rebalances.inc(assignments - self._assignments)
+        self._assignments = assignments
 
     def show_lag(
         self,
@@ -225,11 +259,14 @@ class ProgressMetrics:
             (self.caught_up, caught_up),
             (self.held_since, held_since),
         ):
-            for topic, partition in self._partitions.get(gauge, set()) - values.keys():
-                gauge.remove(topic, str(partition))
-            for (topic, partition), value in values.items():
-                gauge.labels(topic, str(partition)).set(value)
-            self._partitions[gauge] = set(values)
+            self._show(gauge, values)
+
+    def _show(self, gauge: Gauge, values: Mapping[tuple[str, int], float]) -> None:
+        for topic, partition in self._partitions.get(gauge, set()) - values.keys():
+            gauge.remove(topic, str(partition))
+        for (topic, partition), value in values.items():
+            gauge.labels(topic, str(partition)).set(value)
+        self._partitions[gauge] = set(values)
 
 
 class OutboxMetrics:
@@ -257,6 +294,20 @@ class OutboxMetrics:
             ["target"],
             registry=registry,
         )
+
+    def create_labels(self, topics: Iterable[str]) -> None:
+        for topic in topics:
+            for counter in (self.sent, self.failed, self.refused, self.shortened):
+                counter.labels(topic)
+
+
+class InstallationMetrics:
+    """What the database and Kafka say of all monitors together: every monitor shows the same.
+
+    Each is NaN while it is unknown.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.waiting = Gauge(
             "sentiment_outbox_entries",
             "Outbox entries that wait, including pages held back by quiet hours",
@@ -273,23 +324,101 @@ class OutboxMetrics:
             "since 1970; NaN if none waits, or the database does not answer",
             registry=registry,
         )
-        self.hide_depth()
 
-    def create_labels(self, topics: Iterable[str]) -> None:
-        for topic in topics:
-            for counter in (self.sent, self.failed, self.refused, self.shortened):
-                counter.labels(topic)
+        self.target_entries = Gauge(
+            "sentiment_outbox_target_entries",
+            "The same by target: kafka:TOPIC, webhook:NAME or channel:NAME",
+            ["target"],
+            registry=registry,
+        )
+        self.target_due_since = Gauge(
+            "sentiment_outbox_target_due_timestamp_seconds",
+            "Since when the oldest outbox entry for the target that may be sent has waited, in seconds since "
+            "1970; NaN if none waits",
+            ["target"],
+            registry=registry,
+        )
+        self.unconfigured = Gauge(
+            "sentiment_outbox_unconfigured_entries",
+            "Outbox entries for receivers and topics that the settings of this monitor do not name: it never "
+            "sends them",
+            registry=registry,
+        )
+        self.lease_expires = Gauge(
+            "sentiment_lease_expires_timestamp_seconds",
+            "Until when some monitor holds the lease of a background task, by the database's clock, in "
+            "seconds since 1970; NaN if none does, as when the task has nothing to do",
+            ["lease"],
+            registry=registry,
+        )
+        self.lease_held = Gauge(
+            "sentiment_lease_held", "1 while this monitor holds the lease", ["lease"], registry=registry
+        )
+        self.last_document = Gauge(
+            "sentiment_last_document_timestamp_seconds",
+            "When any monitor received the latest document that is no heartbeat, in seconds since 1970",
+            registry=registry,
+        )
+        self.schema_revision = Gauge(
+            "sentiment_schema_revision",
+            "The revision of the database's schema, as a number",
+            registry=registry,
+        )
+        self.workers = Gauge(
+            "sentiment_workers", "Members of the consumer group, by what Kafka says", registry=registry
+        )
+        self.workers.set(UNKNOWN)
+        self._targets: tuple[str, ...] = ()
+        self._leases: tuple[str, ...] = ()
+        self.hide()
 
-    def show_depth(self, waiting: int, failing_since: datetime | None, due_since: datetime | None) -> None:
-        """Set how many entries wait, since when one has been failing, and since when the oldest waits."""
-        self.waiting.set(waiting)
-        self.failing_since.set(failing_since.timestamp() if failing_since else UNKNOWN)
-        self.due_since.set(due_since.timestamp() if due_since else UNKNOWN)
+    def create_labels(self, targets: Iterable[str], leases: Iterable[str]) -> None:
+        self._targets, self._leases = tuple(targets), tuple(leases)
+        self.hide()
 
-    def hide_depth(self) -> None:
-        """What waits is not known."""
-        for gauge in (self.waiting, self.failing_since, self.due_since):
+    def hide(self) -> None:
+        """What the database holds is not known."""
+        for gauge in (
+            self.waiting,
+            self.failing_since,
+            self.due_since,
+            self.unconfigured,
+            self.last_document,
+            self.schema_revision,
+            *(
+                gauge.labels(name)
+                for gauge in (self.target_entries, self.target_due_since)
+                for name in self._targets
+            ),
+            *(gauge.labels(name) for gauge in (self.lease_expires, self.lease_held) for name in self._leases),
+        ):
             gauge.set(UNKNOWN)
+
+    def show_outbox(self, rows: Iterable[TargetDepth]) -> None:
+        """Set what waits in the outbox."""
+        by_target = {row.target: row for row in rows}
+        configured = [by_target[name] for name in self._targets if name in by_target]
+        total = total_depth(configured)
+        self.waiting.set(total.entries)
+        self.failing_since.set(_seconds(total.failing_since))
+        self.due_since.set(_seconds(total.due_since))
+        self.unconfigured.set(sum(row.entries for row in by_target.values()) - total.entries)
+        for name in self._targets:
+            row = by_target.get(name)
+            self.target_entries.labels(name).set(row.entries if row else 0)
+            self.target_due_since.labels(name).set(_seconds(row.due_since if row else None))
+
+    def show_leases(self, leases: Iterable[HeldLease], own: Mapping[str, str]) -> None:
+        """Set who holds the leases; `own` maps each to this monitor's name as its holder."""
+        by_name = {lease.name: lease for lease in leases if lease.left > timedelta(0)}
+        for name in self._leases:
+            lease = by_name.get(name)
+            self.lease_expires.labels(name).set(_seconds(lease.expires_at if lease else None))
+            self.lease_held.labels(name).set(int(lease is not None and lease.holder == own.get(name)))
+
+
+def _seconds(at: datetime | None) -> float:
+    return at.timestamp() if at else UNKNOWN
 
 
 class MoodMetrics:

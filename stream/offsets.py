@@ -58,6 +58,16 @@ class PartitionOffsets:
         return max(0, (self.committed or 0) - (self.stored or 0))
 
     @property
+    def lag(self) -> int | None:
+        """How many offsets lie between SQL and the end of the log; None if the log is unknown.
+
+        Offsets of an open transaction, and what follows it, are among them.
+        """
+        if self.log is None:
+            return None
+        return max(0, self.log.end - max(self.stored or 0, self.log.start))
+
+    @property
     def problem(self) -> Problem | None:
         """Why reading on would lose messages; None if it would not."""
         if self.log is not None and self.stored is not None:
@@ -102,7 +112,7 @@ class PartitionOffsets:
 def compare_offsets(
     kafka: KafkaSettings, store: Store, incarnations: Mapping[str, str]
 ) -> list[PartitionOffsets]:
-    """The offsets of every partition that Kafka or SQL has one for.
+    """The offsets of every partition that Kafka has, or that Kafka or SQL has an offset of.
 
     `incarnations` maps each topic to its incarnation.  Raises BrokerError and StoreUnavailable.
     """
@@ -134,7 +144,7 @@ def compare_offsets(
             log=logs.get(key),
             cut=_cut(stored[key], logs[key], ends[key]) if key in ends else None,
         )
-        for key in sorted(stored.keys() | committed.keys())
+        for key in sorted(stored.keys() | committed.keys() | logs.keys())
     ]
 
 

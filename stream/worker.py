@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 
 from stream.bundle_queue import BundleQueue
 from stream.bundles import Bundle, Record, TopicPartition
-from stream.lag import Hole, LagTracker, PartitionProgress
+from stream.lag import Hole, InHand, LagTracker, PartitionProgress
 from stream.retry import StopRequested
 from stream.settings import StreamSettings
 
@@ -66,6 +66,9 @@ class BundleSource(Protocol):
     async def progress(self, seconds: float) -> dict[TopicPartition, PartitionProgress]:
         """The progress of each assigned partition, if it is known within `seconds`."""
 
+    def in_hand(self) -> dict[str, InHand]:
+        """What was delivered of each topic and is not acknowledged."""
+
     async def acknowledge(self, bundle: Bundle) -> None:
         """Mark the bundle as written to SQL."""
 
@@ -80,7 +83,8 @@ class Worker(Generic[T]):
     """Runs the stream until it is stopped or fails.
 
     For the watchdog, `joined_at`, `last_batch_at` and `observed_at` say when it joined the group, finished
-    its last batch and last observed its progress, in monotonic seconds.
+    its last batch and last observed its progress, in monotonic seconds.  `assignments` counts how often it
+    was given partitions, and `in_hand` is what it has of each topic as of the last observation.
     """
 
     def __init__(
@@ -118,6 +122,8 @@ class Worker(Generic[T]):
         self.joined_at: float | None = None
         self.last_batch_at: float | None = None
         self.observed_at: float | None = None
+        self.assignments = 0
+        self.in_hand: dict[str, InHand] = {}
 
     @property
     def waiting(self) -> dict[TopicPartition, int]:
@@ -170,6 +176,7 @@ class Worker(Generic[T]):
     def partitions_assigned(self, partitions: Collection[TopicPartition]) -> None:
         """Start to account for these partitions."""
         self.joined_at = time.monotonic()
+        self.assignments += 1
         self._lag.assign(partitions)
         self._noted.clear()
         names = ", ".join(sorted(f"{topic}[{number}]" for topic, number in partitions))
@@ -180,6 +187,7 @@ class Worker(Generic[T]):
         while True:
             await asyncio.sleep(OBSERVE_SECONDS)
             source.check()
+            self.in_hand = source.in_hand()
             if self.joined_at is not None:
                 progress = await source.progress(LOOKUP_SECONDS)
                 self._lag.update(progress)

@@ -237,6 +237,12 @@ def execute(scene: Scene, sql: str) -> list[Any]:
     return rows
 
 
+def news_offsets(scene: Scene) -> dict[str, Any]:
+    """What `monitor offsets show` says of the first partition of the news."""
+    rows = json.loads(scene.command("offsets", "show", "--json").stdout)
+    return next(row for row in rows if (row["topic"], row["partition"]) == (scene.kafka.news, 0))
+
+
 def calm(feed: SampleFeed, number: int) -> list[Any]:
     """So many messages of an ordinary minute."""
     return [feed.calm(datetime.now(UTC)).message for _ in range(number)]

@@ -24,6 +24,7 @@ from models.inference.metrics import ModelMetrics
 from monitor.runtime.connections import HttpMetrics
 from monitor.runtime.log import lines_lost
 from monitor.runtime.settings import PREFIX, Settings
+from monitor.runtime.status import ReadinessMetrics
 from stream.metrics import StreamMetrics
 
 ROOT = Path(__file__).parent.parent
@@ -128,11 +129,13 @@ def pages() -> dict[Path, str]:
 
 def _registries() -> dict[str, RecordingRegistry]:
     registries = {
-        title: RecordingRegistry() for title in ("Stream", "Classifier", "Alerts", "HTTP", "Log", "Process")
+        title: RecordingRegistry()
+        for title in ("Stream", "Classifier", "Alerts", "Readiness", "HTTP", "Log", "Process")
     }
     StreamMetrics(registries["Stream"])
     ModelMetrics(registries["Classifier"])
     AlertMetrics(registries["Alerts"])
+    ReadinessMetrics(registries["Readiness"])
     HttpMetrics(registries["HTTP"])
     registries["Log"].register(lines_lost)
     ProcessCollector(registry=registries["Process"])

@@ -45,12 +45,10 @@ def healthy(config: Path | None, ready: bool) -> None:
     import httpx
 
     http = settings_module.load_as_set(config).http
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(http.host, http.host)  # noqa: S104
-    host = f"[{host}]" if ":" in host else host
     path = "readyz" if ready else "healthz"
     try:
         # This machine is never behind a proxy, whatever the environment says.
-        answer = httpx.get(f"http://{host}:{http.port}/{path}", timeout=4, trust_env=False)
+        answer = httpx.get(f"{http.local_url}/{path}", timeout=4, trust_env=False)
     except httpx.HTTPError as error:
         click.echo(f"no answer on port {http.port}: {type(error).__name__}", err=True)
         sys.exit(1)

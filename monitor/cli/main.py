@@ -12,13 +12,16 @@ from monitor.cli.doctor import doctor
 from monitor.cli.evaluate import evaluate
 from monitor.cli.explain import explain
 from monitor.cli.feed import feed
+from monitor.cli.leases import leases
 from monitor.cli.listen import listen
 from monitor.cli.maintenance import purge, relabel, replay
 from monitor.cli.models import models
 from monitor.cli.offsets import offsets
 from monitor.cli.options import CommandGroup, examples
+from monitor.cli.outbox import outbox
 from monitor.cli.rules import rules
 from monitor.cli.settings import show_settings
+from monitor.cli.status import status
 from monitor.cli.topics import topics
 from monitor.cli.train import train
 
@@ -38,8 +41,8 @@ def main() -> None:
     """Streaming financial sentiment: Kafka in, SQL and alerts out."""
 
 
-DAEMON = (run, healthy, doctor, show_settings, demo, sample, listen)
-STORAGE = (topics, db, feed, purge, relabel, replay, offsets)
+DAEMON = (run, healthy, status, doctor, show_settings, demo, sample, listen)
+STORAGE = (topics, db, feed, purge, relabel, replay, offsets, outbox, leases)
 MODELS = (classify, explain, train, models, evaluate)
 ALERTS = (rules, backtest)
 for command in (*DAEMON, *STORAGE, *MODELS, *ALERTS, bench):

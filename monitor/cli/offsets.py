@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from monitor.cli.maintenance import open_store_and_topics
-from monitor.cli.options import CommandGroup, config_option, examples, json_option, plain_errors
+from monitor.cli.options import (
+    CommandGroup,
+    config_option,
+    examples,
+    json_option,
+    plain_errors,
+    plain_table,
+    stdout_console,
+)
 
 if TYPE_CHECKING:
+    from stream.kafka.admin import Member
     from stream.offsets import PartitionOffsets, Repair
 
 
@@ -42,39 +51,59 @@ def offsets() -> None:
 @json_option
 @plain_errors
 def offsets_show(config: Path | None, as_json: bool) -> None:
-    """Show what Kafka holds, its committed offsets, and those in SQL, which decide what is read.
+    """Show Kafka's log and committed offsets, those in SQL, which decide what is read, and who reads.
 
-    Where reading on would lose messages, say why and what to do.
+    The lag counts the offsets between SQL and the end of the log.  Where reading on would lose messages, say
+    why and what to do.
     """
     from stream import offsets as kafka_offsets
+    from stream.kafka import admin
 
     with open_store_and_topics(config) as (settings, store, incarnations):
         rows = kafka_offsets.compare_offsets(settings.kafka, store, incarnations)
+        with admin.AdminClient(settings.kafka) as client:
+            members = admin.members(client, settings.kafka.group)
+    owners = {(owned.topic, owned.partition): member for member in members for owned in member.partitions}
     group = settings.kafka.group
     if as_json:
-        answer = [
-            {
-                "topic": row.partition.topic,
-                "partition": row.partition.number,
-                "log_start": row.log and row.log.start,
-                "log_end": row.log and row.log.end,
-                "committed": row.committed,
-                "stored": row.stored,
-                "problem": row.problem,
-                "what_to_do": row.explain(group) or None,
-            }
-            for row in rows
-        ]
-        click.echo(json.dumps(answer))
+        click.echo(json.dumps([_offsets_row(row, owners.get(_key(row)), group) for row in rows]))
         return
+    table = plain_table(
+        "partition", "log start", "log end", "Kafka", "SQL", "lag", "owner", "owner's address"
+    )
     for row in rows:
-        log = f"log {row.log.start} to {row.log.end}" if row.log else "log unknown, no leader"
-        unread = f", {row.unread} UNREAD" if row.unread else ""
-        committed, stored = _or_nothing(row.committed), _or_nothing(row.stored)
-        click.echo(f"{row.partition}: {log}, Kafka {committed}, SQL {stored}{unread}")
+        owner = owners.get(_key(row))
+        cells = (row.log and row.log.start, row.log and row.log.end, row.committed, row.stored, row.lag)
+        client_and_host = (owner.client, owner.host) if owner else ("nobody", "")
+        table.add_row(str(row.partition), *map(_or_dash, cells), *client_and_host)
+    stdout_console().print(table)
+    click.echo(f"{len(members)} workers in the group {group}")
+    idle = [member for member in members if not member.partitions]
+    for member in idle:
+        click.echo(f"without a partition: {member.client} at {member.host}")
     for row in rows:
         if row.problem:
             click.echo(f"{row.problem.upper()} {row.explain(group)}")
+
+
+def _key(row: "PartitionOffsets") -> Partition:
+    return row.partition.topic, row.partition.number
+
+
+def _offsets_row(row: "PartitionOffsets", owner: "Member | None", group: str) -> dict[str, Any]:
+    return {
+        "topic": row.partition.topic,
+        "partition": row.partition.number,
+        "log_start": row.log and row.log.start,
+        "log_end": row.log and row.log.end,
+        "committed": row.committed,
+        "stored": row.stored,
+        "lag": row.lag,
+        "owner": owner and owner.client,
+        "owner_host": owner and owner.host,
+        "problem": row.problem,
+        "what_to_do": row.explain(group) or None,
+    }
 
 
 @offsets.command("rewind", epilog=examples("monitor offsets rewind -c monitor.toml"))
@@ -165,8 +194,8 @@ def _user() -> str:
         return "unknown user"
 
 
-def _or_nothing(offset: int | None) -> str:
-    return "nothing" if offset is None else str(offset)
+def _or_dash(offset: int | None) -> str:
+    return "-" if offset is None else str(offset)
 
 
 def _report(changed: Iterable["PartitionOffsets"], what_happens: str) -> None:

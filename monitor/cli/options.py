@@ -19,6 +19,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from alerts.errors import AlertError
 from models.errors import ModelError
@@ -89,6 +90,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 def stdout_console() -> Console:
     """A console for tables; in a pipe or a file each row is one line."""
     return Console() if sys.stdout.isatty() else Console(width=PIPE_COLUMNS)
+
+
+def plain_table(*columns: str) -> Table:
+    """A table without lines between or around its cells, for reading and for cutting by columns."""
+    return Table(*columns, box=None, pad_edge=False, header_style="bold")
 
 
 def load_settings(config: Path | None) -> Settings:

@@ -31,6 +31,12 @@ from monitor.runtime.tasks.alert_evaluation import (
 )
 from monitor.runtime.tasks.alertmanager import AlertmanagerSync
 from monitor.runtime.tasks.heartbeat import Heartbeat
+from monitor.runtime.tasks.installation import (
+    InstallationWatch,
+    lease_names,
+    outbox_targets,
+    topic_targets,
+)
 from monitor.runtime.tasks.kafka_delivery import KafkaDelivery
 from monitor.runtime.tasks.outbox_sending import OutboxSending
 from monitor.runtime.tasks.page_delivery import PageDelivery
@@ -73,6 +79,11 @@ T = TypeVar("T")
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def process_name() -> str:
+    """What this process is called as a holder of leases and as a member of the consumer group."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 @dataclass(frozen=True)
@@ -131,9 +142,13 @@ class Leases:
     def get(self, task: str, attempt_seconds: float = 0.0) -> Lease:
         """The lease of a task that renews it at the latest after an attempt of so many seconds."""
         if task not in self._leases:
-            holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+            holder = f"{process_name()}:{uuid.uuid4().hex[:8]}"
             self._leases[task] = Lease(self._store, task, holder, self._seconds + attempt_seconds)
         return self._leases[task]
+
+    def holders(self) -> dict[str, str]:
+        """This monitor's name as the holder of each lease."""
+        return {task: lease.own_name for task, lease in self._leases.items()}
 
     def release_all(self) -> None:
         for task, lease in self._leases.items():
@@ -159,7 +174,7 @@ def assemble(
     base = _foundation(settings, registry, shutdown, http_url, load)
     pipeline = _pipeline(base)
     worker = Worker(
-        partial(FaustSource, settings.kafka, settings.stream, base.offsets.check),
+        partial(FaustSource, settings.kafka, settings.stream, base.offsets.check, process_name()),
         settings.stream,
         BundleQueue(settings.stream, settings.kafka.news, pipeline.may_start),
         classify=pipeline.classify,
@@ -356,7 +371,7 @@ def _alertmanager_sync(base: Foundation, name: str) -> AlertmanagerSync:
 
 def _outbox_tasks(base: Foundation) -> list[PeriodicTask]:
     """Sending the outbox: a task for each Kafka topic and each receiver, so that none delays another."""
-    kafka, alerts, outbox = base.settings.kafka, base.settings.alerts, base.outbox
+    alerts, outbox = base.settings.alerts, base.outbox
     to_people = PageDelivery(
         webhooks=Webhooks(alerts.webhooks, alerts.webhook_seconds),
         channels=Channels(alerts.channels, alerts.channel_seconds),
@@ -366,23 +381,11 @@ def _outbox_tasks(base: Foundation) -> list[PeriodicTask]:
         metrics=base.alert_metrics,
         clock=utc_now,
     )
-    names = (*kafka.output_topics, kafka.news)
-    topics = [KAFKA_PREFIX + name for name in names]
-    base.stream_metrics.outbox.create_labels(names)
-
-    def show_depth() -> None:
-        metrics = base.stream_metrics.outbox
-        try:
-            depth = outbox.depth((*topics, *alerts.targets), utc_now())
-        except StoreUnavailable:
-            metrics.hide_depth()
-            raise
-        metrics.show_depth(depth.entries, depth.failing_since, depth.due_since)
-
+    topics = topic_targets(base.settings)
+    base.stream_metrics.outbox.create_labels(topic.removeprefix(KAFKA_PREFIX) for topic in topics)
     return [
         *(_kafka_task(base, topic) for topic in topics),
         *(_page_task(base, target, to_people) for target in alerts.targets),
-        _task(base, "outbox depth", 5.0, show_depth),
     ]
 
 
@@ -436,8 +439,20 @@ def _maintenance_tasks(base: Foundation) -> list[PeriodicTask]:
 
 
 def _watch_tasks(base: Foundation, watchdog: Watchdog) -> list[PeriodicTask]:
-    """Watching the database, the offsets, and that the worker makes progress."""
+    """Watching the database, the offsets, all monitors, and that the worker makes progress."""
+    metrics = base.stream_metrics.installation
+    metrics.create_labels(outbox_targets(base.settings), lease_names(base.settings))
+    installation = InstallationWatch(
+        store=base.store,
+        outbox=base.outbox,
+        kafka=base.settings.kafka,
+        holders=base.leases.holders,
+        metrics=metrics,
+        clock=utc_now,
+    )
     return [
+        _task(base, "installation", 5.0, installation.look_at_database),
+        _task(base, "group members", 15.0, installation.look_at_group),
         _task(base, "database", 2.0, watchdog.ping_database),
         _task(base, "offsets", 10.0, base.offsets.check_once),
         _task(base, "watchdog", 2.0, watchdog.run_once),

@@ -20,7 +20,7 @@ from monitor.runtime.proxies import keep_loopback_direct
 from monitor.runtime.settings import Settings, SettingsError
 from monitor.runtime.shutdown import Shutdown
 from monitor.runtime.signals import handle_signals, ignore_signals
-from monitor.runtime.status import Status
+from monitor.runtime.status import ReadinessMetrics, Status
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ class Daemon:
         registry.register(lines_lost)
         shutdown = Shutdown()
         status = Status(shutdown.stopping)
+        ReadinessMetrics(registry, status.reasons)
         endpoint = Endpoint(settings.http, registry, status.problems, status.pages)
         try:
             monitor = assemble(

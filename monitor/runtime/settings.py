@@ -110,6 +110,12 @@ class HttpSettings(BaseModel):
         return hosts
 
     @property
+    def local_url(self) -> str:
+        """Where a monitor of these settings answers on this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
     def path_prefix(self) -> str:
         """The path of public_url without a slash at its end: `/mood`, or empty."""
         return urlsplit(self.public_url).path.rstrip("/")

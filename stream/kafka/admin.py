@@ -4,6 +4,7 @@ import logging
 import socket
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from kafka import KafkaProducer
@@ -11,10 +12,12 @@ from kafka.admin import KafkaAdminClient, NewTopic, OffsetSpec
 from kafka.errors import (
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
+    GroupIdNotFoundError,
     KafkaError,
     NotCoordinatorError,
     TopicAlreadyExistsError,
 )
+from kafka.protocol.consumer import OffsetTimestamp
 from kafka.protocol.consumer.offsets import OffsetForLeaderEpochRequest as EpochRequest
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
@@ -108,6 +111,49 @@ def committed(client: Any, group: str, topics: Iterable[str]) -> dict[TopicParti
     return {partition: found.offset for partition, found in offsets.items() if found.offset >= 0}
 
 
+class Member(NamedTuple):
+    """A worker of the consumer group: its client id (host:pid of a monitor), the address it connects
+    from, and the partitions that it owns."""
+
+    client: str
+    host: str
+    partitions: tuple[TopicPartition, ...]
+
+
+def members(client: Any, group: str) -> list[Member]:
+    """The workers of the consumer group, by client id.  Raises KafkaError.
+
+    While the group rebalances, nobody owns a partition.
+    """
+    found = retry(lambda: _describe(client, group), errors=NO_COORDINATOR_YET, policy=COORDINATOR_RETRY)
+    return sorted(
+        Member(
+            member["client_id"],
+            member["client_host"].lstrip("/"),
+            tuple(
+                TopicPartition(owned["topic"], number)
+                for owned in (member["member_assignment"] or {}).get("assigned_partitions", ())
+                for number in owned["partitions"]
+            ),
+        )
+        for member in found["members"]
+    )
+
+
+def _describe(client: Any, group: str) -> dict[str, Any]:
+    """kafka-python gives an error of the group as text."""
+    found = dict(client.describe_groups([group])[group])
+    error = found["error"] or ""
+    if GroupIdNotFoundError.__name__ in error:
+        return {"members": []}
+    for kind in NO_COORDINATOR_YET:
+        if kind.__name__ in error:
+            raise kind(error)
+    if error:
+        raise BrokerError(f"the consumer group {group!r} cannot be described: {error}")
+    return found
+
+
 def log_starts(client: Any, topics: Iterable[str]) -> dict[TopicPartition, int]:
     """The first offset that Kafka holds of each partition that has a leader.  Raises KafkaError."""
     wanted = dict.fromkeys(_with_leader(client, topics), OffsetSpec.EARLIEST)
@@ -121,6 +167,25 @@ def log_ranges(client: Any, starts: Mapping[TopicPartition, int]) -> dict[TopicP
     return {
         partition: LogRange(starts[partition], end.offset, end.leader_epoch)
         for partition, end in ends.items()
+    }
+
+
+def first_since(
+    client: Any, logs: Mapping[TopicPartition, LogRange], at: datetime
+) -> dict[TopicPartition, int]:
+    """The offset below which every message is older than `at`, of each of these partitions.
+
+    Empty if the broker does not tell.
+    """
+    wanted = dict.fromkeys(logs, OffsetTimestamp(round(at.timestamp() * 1000)))
+    try:
+        found = client.list_partition_offsets(wanted) if wanted else {}
+    except KafkaError as error:
+        log.debug("the broker does not tell offsets by time: %r", error)
+        return {}
+    return {
+        partition: offset.offset if offset.offset >= 0 else logs[partition].end
+        for partition, offset in found.items()
     }
 
 

@@ -38,7 +38,7 @@ from stream.kafka import record_batches
 from stream.kafka.leader_epochs import LeaderEpochs
 from stream.kafka.security import ssl_context
 from stream.kafka.settings import KafkaSettings
-from stream.lag import PartitionProgress
+from stream.lag import InHand, PartitionProgress
 from stream.retry import StopRequested
 from stream.settings import StreamSettings
 from stream.worker import BundleReceiver
@@ -283,6 +283,11 @@ class InFlightLimit:
                     self._app.consumer.on_buffer_full(tp)
 
     @property
+    def state(self) -> InHand:
+        """How much is in hand, and which partitions are paused because of it."""
+        return InHand(self._bytes, frozenset(tp.partition for tp in self._paused))
+
+    @property
     def busy(self) -> bool:
         """Whether a message that was fetched is not in SQL yet."""
         return bool(self._sizes)
@@ -318,13 +323,15 @@ class FaustSource:
         kafka: KafkaSettings,
         stream: StreamSettings,
         check_offsets: CheckOffsets,
+        client_id: str,
         receiver: BundleReceiver,
     ) -> None:
+        """`client_id` names this worker to the broker, and so to whoever asks it for the group's members."""
         self._receiver, self._check_offsets = receiver, check_offsets
         self._written: dict[TP, int] = {}
         # Faust creates this folder at its start, although nothing is stored in it.
         self._folder = tempfile.TemporaryDirectory(prefix="sentiment-monitor-")
-        self._app = app = _build_app(kafka, stream, self._folder.name)
+        self._app = app = _build_app(kafka, stream, client_id, self._folder.name)
         share = stream.in_hand_bytes // len(kafka.kinds)
         self._in_flight = {topic: InFlightLimit(app, topic, share) for topic in kafka.kinds}
         self._count_incoming_bundles()
@@ -434,6 +441,10 @@ class FaustSource:
             if tp in ends
         }
 
+    def in_hand(self) -> dict[str, InHand]:
+        """What was fetched of each topic and is not in SQL yet."""
+        return {topic: limit.state for topic, limit in self._in_flight.items()}
+
     async def _on_out_of_range(self, positions: Mapping[TP, int]) -> None:
         """Read from the start of the log if nothing is lost by that.  Raises OffsetsRefused if it is."""
         for tp, offset in positions.items():
@@ -475,11 +486,12 @@ class NoTables(TableManager):  # type: ignore[misc]
         await self.recovery.start()
 
 
-def _build_app(kafka: KafkaSettings, stream: StreamSettings, folder: str) -> faust.App:
+def _build_app(kafka: KafkaSettings, stream: StreamSettings, client_id: str, folder: str) -> faust.App:
     """A Faust app that keeps nothing, serves nothing and creates no topics."""
     return faust.App(
         kafka.group,
         broker=[f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
+        broker_client_id=client_id,
         broker_credentials=_credentials(kafka),
         loop=asyncio.get_running_loop(),
         store="memory://",

@@ -45,6 +45,8 @@ OWN_SCHEMA = (
     "?options=-csearch_path%3Dmonitor at the end of database.url"
 )
 
+NEWER = "run the version of the monitor that upgraded it"
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -210,6 +212,33 @@ def latest_revision() -> str:
     return str(ScriptDirectory.from_config(alembic_config()).get_current_head())
 
 
+def current_revision(settings: DatabaseSettings) -> str | None:
+    """The revision of the schema that the database has, of whatever version; None in an empty database.
+
+    Raises StoreUnavailable.
+    """
+    if missing_file(settings):
+        return None
+    engine = connect(settings)
+    try:
+        return read_revision(engine)
+    finally:
+        engine.dispose()
+
+
+def read_revision(engine: Engine) -> str | None:
+    """The same of a database that is connected."""
+    with reading(engine) as connection:
+        return next(iter(_stored_revisions(connection)), None)
+
+
+def remedy(revision: str | None) -> str | None:
+    """What to do about a database at this revision; None if it is the one that this version needs."""
+    if revision == latest_revision():
+        return None
+    return "run `monitor db upgrade`" if revision is None or revision in _known_revisions() else NEWER
+
+
 def connect_existing(settings: DatabaseSettings) -> Engine:
     """An engine for a database with this version's schema.
 
@@ -265,12 +294,16 @@ def _check_tables(connection: Connection, revisions: tuple[str, ...]) -> None:
             f"the table alembic_version, with revision {', '.join(revisions)}, is another program's: "
             f"{OWN_SCHEMA}"
         )
-    known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
+    known = _known_revisions()
     if unknown := [revision for revision in revisions if revision not in known]:
         raise SchemaError(
-            f"the database is at revision {unknown[0]}, which this version does not know: "
-            "run the version of the monitor that upgraded it"
+            f"the database is at revision {unknown[0]}, which this version does not know: {NEWER}"
         )
+
+
+def _known_revisions() -> set[str]:
+    scripts = ScriptDirectory.from_config(alembic_config())
+    return {script.revision for script in scripts.walk_revisions()}
 
 
 def alembic_config() -> Config:

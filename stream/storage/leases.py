@@ -7,12 +7,12 @@ import logging
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Engine, delete, select, update
 
 from stream.storage import schema
 from stream.storage.batches import Store
 from stream.storage.database import reading, writing
-from stream.storage.sql import database_time, dialect_insert
+from stream.storage.sql import database_now, database_time, dialect_insert
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +28,47 @@ class Holder(NamedTuple):
     expires_at: datetime
 
 
+class HeldLease(NamedTuple):
+    """A lease as the database has it: `left` is how long it still lasts, below zero once it is over."""
+
+    name: str
+    holder: str
+    expires_at: datetime
+    left: timedelta
+
+
+def read_leases(engine: Engine) -> list[HeldLease]:
+    """Every lease that somebody took and nobody gave up, by name.  Raises StoreUnavailable."""
+    table = schema.leases
+    query = select(table.c.name, table.c.holder, table.c.expires_at).order_by(table.c.name)
+    with reading(engine) as connection:
+        now = database_now(connection)
+        return [HeldLease(*row, row.expires_at - now) for row in connection.execute(query)]
+
+
+def release_lease(engine: Engine, name: str) -> str | None:
+    """Give up a lease on behalf of its holder, and return who that was; None if nobody has it.
+
+    For a holder that is gone: one that lives takes it again, or another monitor does.  Raises
+    StoreUnavailable.
+    """
+    table = schema.leases
+    with writing(engine) as connection:
+        statement = delete(table).where(table.c.name == name).returning(table.c.holder)
+        return connection.scalar(statement)
+
+
 class Lease:
     """The right to run the task `name`, held for `seconds` at a time.
 
     A lease that lies further ahead than `seconds` and some slack was written by a wrong clock, or before the
     database's clock was set back.  It is nobody's: waiting for it could take for ever.  A transaction that
     writes renews the lease too, so that a holder that was suspended beyond its time writes nothing.
+    `own_name` is what this holder is called.
     """
 
     def __init__(self, store: Store, name: str, holder: str, seconds: float) -> None:
-        self._store, self._name, self._holder = store, name, holder
+        self._store, self._name, self.own_name = store, name, holder
         self._length = timedelta(seconds=seconds)
 
     def acquire(self) -> bool:
@@ -48,14 +79,16 @@ class Lease:
     def renew(self, connection: Connection) -> bool:
         """The same within a transaction."""
         table = schema.leases
-        row = {"name": self._name, "holder": self._holder}
+        row = {"name": self._name, "holder": self.own_name}
         expires_at = database_time(connection, self._length)
         insert = dialect_insert(connection, table).values(**row, expires_at=expires_at)
         connection.execute(insert.on_conflict_do_nothing())
         take = (
-            update(table).where(table.c.name == self._name).values(holder=self._holder, expires_at=expires_at)
+            update(table)
+            .where(table.c.name == self._name)
+            .values(holder=self.own_name, expires_at=expires_at)
         )
-        mine_or_over = (table.c.holder == self._holder) | (table.c.expires_at < database_time(connection))
+        mine_or_over = (table.c.holder == self.own_name) | (table.c.expires_at < database_time(connection))
         if connection.execute(take.where(mine_or_over)).rowcount == 1:
             return True
         implausible = table.c.expires_at > database_time(connection, self._length + SLACK)
@@ -80,7 +113,7 @@ class Lease:
         """Give up every lease of this holder, so that another monitor need not wait."""
         table = schema.leases
         with writing(self._store.engine) as connection:
-            connection.execute(table.delete().where(table.c.holder == self._holder))
+            connection.execute(table.delete().where(table.c.holder == self.own_name))
 
 
 def _holder(connection: Connection, name: str) -> Holder | None:

@@ -42,6 +42,8 @@ LONGEST_PAUSE = timedelta(minutes=5)
 # A row written later than this from now is by a clock that was ahead, and so is the time it waits for.
 CLOCK_SLACK = timedelta(minutes=1)
 MAX_ERROR_CHARACTERS = 500
+# The outcome of a page that an operator dropped.
+DROPPED = "dropped"
 
 
 class KafkaMessage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -70,6 +72,19 @@ class OutboxDepth:
     entries: int
     failing_since: datetime | None
     due_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetDepth:
+    """What waits for one target: how many entries, since when the oldest, since when one has been failing and
+    with what error, and since when the oldest of those that may be sent has waited."""
+
+    target: str
+    entries: int
+    oldest: datetime
+    failing_since: datetime | None
+    due_since: datetime | None
+    last_error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,22 +187,49 @@ class Outbox:
             return [OutboxEntry(*row) for row in rows]
 
     def depth(self, targets: Sequence[str], now: datetime) -> OutboxDepth:
-        """What waits for these targets."""
-        table, heads = schema.outbox, _lane_heads(targets)
-        counts = select(func.count(), func.min(table.c.failing_since)).where(table.c.target.in_(targets))
+        """What waits for these targets together."""
+        return total_depth([row for row in self.by_target(now) if row.target in targets])
+
+    def by_target(self, now: datetime) -> list[TargetDepth]:
+        """What waits for each target that anything waits for, configured or not, by name."""
+        table, heads = schema.outbox, _lane_heads()
+        columns = table.c
+        counts = select(
+            columns.target, func.count(), func.min(columns.created_at), func.min(columns.failing_since)
+        )
         # An entry that failed has waited since its first attempt, another since it might be sent.
         since = case(
-            (table.c.failing_since.is_not(None), table.c.failing_since),
-            (table.c.retry_at > table.c.created_at, table.c.retry_at),
-            else_=table.c.created_at,
+            (columns.failing_since.is_not(None), columns.failing_since),
+            (columns.retry_at > columns.created_at, columns.retry_at),
+            else_=columns.created_at,
         )
+        oldest = select(columns.target, type_coerce(since, UtcDateTime), columns.last_error)
+        due: dict[str, list[datetime]] = {}
+        errors: dict[str, str] = {}
         with reading(self._engine) as connection:
-            entries, failing_since = connection.execute(counts).one()
-            waits = connection.execute(
-                select(type_coerce(since, UtcDateTime)).join(heads, table.c.id == heads.c.id)
+            rows = connection.execute(counts.group_by(columns.target).order_by(columns.target)).all()
+            for target, at, error in connection.execute(oldest.join(heads, columns.id == heads.c.id)):
+                if at <= now:
+                    due.setdefault(target, []).append(at)
+                if error is not None:
+                    errors.setdefault(target, error)
+        return [
+            TargetDepth(
+                target, count, created, failing, min(due.get(target, []), default=None), errors.get(target)
             )
-            due_since = min((at for (at,) in waits if at <= now), default=None)
-        return OutboxDepth(int(entries), failing_since, due_since)
+            for target, count, created, failing in rows
+        ]
+
+    def drop(self, target: str, now: datetime) -> int:
+        """Delete every entry for a target, note the pages among them as dropped, and return how many."""
+        pages = schema.deliveries
+        with writing(self._engine) as connection:
+            dropped = connection.execute(
+                delete(schema.outbox).where(schema.outbox.c.target == target)
+            ).rowcount
+            waiting = (pages.c.target == target) & pages.c.outcome.is_(None)
+            connection.execute(update(pages).where(waiting).values(settled_at=now, outcome=DROPPED))
+        return int(dropped)
 
     def mark_done(self, entries: Sequence[OutboxEntry], outcome: str, now: datetime) -> None:
         """Delete entries that were sent or are refused for good, and note the outcome of pages."""
@@ -222,15 +264,20 @@ class Outbox:
             )
 
 
-def _lane_heads(targets: Sequence[str]) -> Subquery:
-    """The id of the oldest entry of each lane."""
-    table = schema.outbox
-    return (
-        select(func.min(table.c.id).label("id"))
-        .where(table.c.target.in_(targets))
-        .group_by(table.c.target, table.c.lane)
-        .subquery()
+def total_depth(rows: Sequence[TargetDepth]) -> OutboxDepth:
+    """What waits for all these targets together."""
+    return OutboxDepth(
+        sum(row.entries for row in rows),
+        min((row.failing_since for row in rows if row.failing_since), default=None),
+        min((row.due_since for row in rows if row.due_since), default=None),
     )
+
+
+def _lane_heads(targets: Sequence[str] | None = None) -> Subquery:
+    """The id of the oldest entry of each lane, of these targets or of all."""
+    table = schema.outbox
+    heads = select(func.min(table.c.id).label("id")).group_by(table.c.target, table.c.lane)
+    return (heads if targets is None else heads.where(table.c.target.in_(targets))).subquery()
 
 
 def _due_lanes(targets: Sequence[str], now: datetime) -> Select[Any]:

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Engine, cast, func, literal, select
 
 from stream.domain.alerts import EvidenceItem
 from stream.domain.budgets import cut
-from stream.domain.documents import EPOCH, LONGEST_WORD, SCORE_SCALE, DocumentStatus
+from stream.domain.documents import EPOCH, HEARTBEAT_SOURCE, LONGEST_WORD, SCORE_SCALE, DocumentStatus
 from stream.domain.sums import EVERYTHING, SUM_FIELDS, Aggregate, Scope, Selection
 from stream.storage import schema
 from stream.storage.database import reading
@@ -104,6 +104,13 @@ class StoreReader:
         query = select(table.c.source, func.max(table.c.published_at)).where(*scope_filters(scope))
         with reading(self.engine) as connection:
             return {row.source: row[1] for row in connection.execute(query.group_by(table.c.source))}
+
+    def last_received(self) -> datetime | None:
+        """When the latest document that is no heartbeat was received; None without any."""
+        table = schema.documents
+        query = select(table.c.received_at).where(table.c.source != HEARTBEAT_SOURCE)
+        with reading(self.engine) as connection:
+            return connection.scalar(query.order_by(table.c.received_at.desc()).limit(1))
 
     def late_windows(self, since: datetime, before: datetime) -> list[datetime]:
         """The starts of base windows that changed late, in order: windows of documents with a score that were

@@ -19,9 +19,12 @@ from sqlalchemy import (
     extract,
     func,
     select,
+    type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import NullType
+
+from stream.storage.schema import UtcDateTime
 
 
 def within(stamp: Any, start: datetime, end: datetime) -> ColumnElement[bool]:
@@ -38,6 +41,12 @@ def database_time(connection: Connection, ahead: timedelta = timedelta(0)) -> An
         return func.clock_timestamp() + ahead
     # SQLite knows milliseconds, and stores the six digits that SQLAlchemy writes.
     return func.strftime("%Y-%m-%d %H:%M:%f000", "now", f"{ahead.total_seconds():+f} seconds")
+
+
+def database_now(connection: Connection) -> datetime:
+    """The time by the database's clock."""
+    now: datetime = connection.scalars(select(type_coerce(database_time(connection), UtcDateTime))).one()
+    return now
 
 
 def bucket_number(stamp: Any, seconds: int) -> Any:

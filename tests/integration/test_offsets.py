@@ -11,7 +11,7 @@ from kafka.structs import TopicPartition
 from sqlalchemy import create_engine, text
 
 from monitor.demo.sample import SampleFeed
-from tests.conftest import Scene, calm, execute, read_topic
+from tests.conftest import Scene, calm, execute, news_offsets, read_topic
 from tests.parts import wait_until
 
 
@@ -113,7 +113,7 @@ def test_a_log_that_ends_before_the_offset_in_sql_is_refused_and_a_reset_mends_i
     assert f"monitor offsets reset {name} --to 100" in error
     assert "SQL is at 150" in doctor_says(scene, "offsets")["detail"]
     assert "TRUNCATED" in scene.command("offsets", "show").stdout.decode()
-    (shown,) = json.loads(scene.command("offsets", "show", "--json").stdout)
+    shown = news_offsets(scene)
     assert (shown["problem"], shown["log_start"], shown["log_end"]) == ("truncated", 0, 100)
 
     beyond = scene.command("offsets", "reset", name, "--to", "101")

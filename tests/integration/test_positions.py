@@ -15,7 +15,7 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 from sqlalchemy import create_engine, text
 
 from monitor.demo.sample import SampleFeed
-from tests.conftest import Running, Scene, calm, execute, need
+from tests.conftest import Running, Scene, calm, execute, need, news_offsets
 from tests.parts import Kafka, wait_until
 
 Send = Callable[[str, list[Any]], None]
@@ -235,7 +235,7 @@ def test_an_old_commit_that_kafka_no_longer_holds_is_no_loss(cut_scene: Scene) -
     moved = admin.alter_group_offsets(scene.kafka.group, {partition: OffsetAndMetadata(20, "", -1)})
     admin.close()
     assert not moved[partition].errno
-    (shown,) = json.loads(scene.command("offsets", "show", "--json").stdout)
+    shown = news_offsets(scene)
     assert (shown["committed"], shown["log_start"], shown["problem"]) == (20, 25, None)
     send_one_by_one(scene, calm(feed, 5))
     monitor = scene.start(module="tests.faults.worker", MONITOR_STREAM__HEARTBEAT_SECONDS="0")

@@ -6,7 +6,7 @@ from typing import Any
 
 from stream.kafka import admin
 from stream.kafka.settings import KafkaSettings
-from stream.metrics import StreamMetrics
+from stream.metrics import UNKNOWN, StreamMetrics
 from stream.pipeline import Pipeline
 from stream.storage.batches import Store
 from stream.worker import Worker
@@ -39,6 +39,8 @@ class Watchdog:
         self._metrics, self._stuck_seconds, self._clock = metrics, stuck_seconds, clock
         self._moved_at = self._answered_at = self._ran_at = clock()
         self.broker_unavailable = False
+        for topic in kafka.kinds:
+            metrics.progress.in_hand.labels(topic).set(UNKNOWN)
 
     @property
     def database_unavailable(self) -> bool:
@@ -53,6 +55,9 @@ class Watchdog:
         waiting = {} if self.broker_unavailable else dict(self._worker.waiting)
         self._metrics.progress.show_lag(
             waiting, dict(self._worker.caught_up), dict(self._worker.held_since) if waiting else {}
+        )
+        self._metrics.progress.show_in_hand(
+            self._worker.in_hand, dict(self._worker.caught_up), self._worker.assignments
         )
         self._check_progress()
 

@@ -13,6 +13,7 @@ from monitor.runtime.tasks.periodic import PeriodicTask
 from monitor.runtime.tasks.watchdog import Watchdog
 from stream.domain.errors import StoreUnavailable
 from stream.kafka.settings import KafkaSettings
+from stream.lag import InHand
 from stream.metrics import StreamMetrics
 
 
@@ -98,6 +99,8 @@ class WorkerState:
     waiting: dict[tuple[str, int], int] = field(default_factory=dict)
     caught_up: dict[tuple[str, int], float] = field(default_factory=dict)
     held_since: dict[tuple[str, int], float] = field(default_factory=dict)
+    in_hand: dict[str, InHand] = field(default_factory=dict)
+    assignments: int = 0
 
 
 class AnsweringStore:

@@ -10,7 +10,7 @@ from stream.domain.errors import LeaseLost
 from stream.storage import database, schema
 from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
-from stream.storage.leases import Lease
+from stream.storage.leases import Lease, read_leases, release_lease
 from stream.storage.sql import database_time
 from tests.unit.stream.test_episode_store import firing_alert
 
@@ -94,3 +94,18 @@ def test_the_holder_of_a_lease_is_known(store: Store) -> None:
     holder = lease(store, "they").holder()
     assert holder is not None and holder.name == "me"
     assert lease(store, "me", "outbox").holder() is None
+
+
+def test_leases_are_listed_with_what_is_left_and_released_on_behalf_of_a_holder_that_is_gone(
+    store: Store,
+) -> None:
+    assert read_leases(store.engine) == [] and release_lease(store.engine, "alerts") is None
+    lease(store, "gone").acquire()
+    lease(store, "me", "purge").acquire()
+    alerts, purge = read_leases(store.engine)
+    assert (alerts.name, alerts.holder, purge.holder) == ("alerts", "gone", "me")
+    assert timedelta(seconds=SECONDS - 5) < alerts.left <= timedelta(seconds=SECONDS)
+    assert release_lease(store.engine, "alerts") == "gone"
+    assert lease(store, "other").acquire()
+    move(store, timedelta(seconds=-30))
+    assert all(held.left <= timedelta(seconds=-30) for held in read_leases(store.engine))

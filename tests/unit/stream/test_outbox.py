@@ -5,12 +5,20 @@ from datetime import timedelta
 
 import pytest
 from cramjam import zstd
-from sqlalchemy import update
+from sqlalchemy import insert, select, update
 
 from stream.domain.records import OutboundMessage
 from stream.storage import database, schema
 from stream.storage.batches import Store
-from stream.storage.outbox import ZSTD_MAGIC, KafkaMessage, Outbox, OutboxDepth, decode_messages, enqueue
+from stream.storage.outbox import (
+    ZSTD_MAGIC,
+    KafkaMessage,
+    Outbox,
+    OutboxDepth,
+    TargetDepth,
+    decode_messages,
+    enqueue,
+)
 from tests.unit.stream.samples import (
     NOW,
 )
@@ -104,3 +112,32 @@ def test_the_number_of_attempts_does_not_overflow_its_column(store: Store) -> No
     (entry,) = Outbox(store.engine).due(TARGETS, NOW, 1)
     Outbox(store.engine).mark_failed([entry], "HTTP 503", NOW)
     assert Outbox(store.engine).due(TARGETS, NOW + timedelta(minutes=5), 1)[0].attempts == 30_000
+
+
+def test_what_waits_is_told_by_target_with_the_error_of_the_oldest(store: Store) -> None:
+    with database.writing(store.engine) as connection:
+        enqueue(connection, [OutboundMessage("webhook:a", b"1"), OutboundMessage("webhook:a", b"2")], NOW)
+        enqueue(connection, [OutboundMessage("webhook:gone", b"3")], NOW - timedelta(hours=1))
+    outbox = Outbox(store.engine)
+    outbox.mark_failed(outbox.due(["webhook:a"], NOW, 1)[0], "HTTP 500", NOW)
+    failing, waiting = outbox.by_target(NOW)
+    assert failing == TargetDepth("webhook:a", 2, NOW, NOW, NOW, "HTTP 500")
+    hour_ago = NOW - timedelta(hours=1)
+    assert waiting == TargetDepth("webhook:gone", 1, hour_ago, None, hour_ago, None)
+    assert outbox.depth(["webhook:a"], NOW).entries == 2
+
+
+def test_a_target_can_be_dropped_and_its_pages_are_noted(store: Store) -> None:
+    row = {"target": "webhook:gone", "alert_id": "a", "queued_at": NOW}
+    sent = {"key": "k1", "settled_at": NOW, "outcome": "sent"}
+    with database.writing(store.engine) as connection:
+        connection.execute(insert(schema.deliveries), [row | sent])
+        connection.execute(insert(schema.deliveries), [row | {"key": "k2"}])
+        enqueue(connection, [OutboundMessage("webhook:gone", b"3", key="k2")], NOW)
+        enqueue(connection, [OutboundMessage("webhook:a", b"1")], NOW)
+    outbox = Outbox(store.engine)
+    assert outbox.drop("webhook:gone", NOW) == 1
+    assert [row.target for row in outbox.by_target(NOW)] == ["webhook:a"]
+    with database.reading(store.engine) as connection:
+        outcomes = connection.execute(select(schema.deliveries.c.outcome).order_by(schema.deliveries.c.key))
+        assert list(outcomes.scalars()) == ["sent", "dropped"]

@@ -13,7 +13,7 @@ from stream import worker as worker_module
 from stream.bundle_queue import BundleQueue
 from stream.bundles import Bundle, Record, TopicPartition
 from stream.domain.errors import BrokerError
-from stream.lag import PartitionProgress
+from stream.lag import InHand, PartitionProgress
 from stream.retry import StopRequested
 from stream.settings import StreamSettings
 from stream.worker import BundleReceiver, Worker
@@ -58,6 +58,9 @@ class ScriptedSource:
 
     async def progress(self, seconds: float) -> dict[TopicPartition, PartitionProgress]:
         return self.progress_now
+
+    def in_hand(self) -> dict[str, InHand]:
+        return {"news": InHand(100, frozenset({0}))}
 
     async def acknowledge(self, bundle: Bundle) -> None:
         self.acknowledged.append(bundle.end)

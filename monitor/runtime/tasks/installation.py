@@ -1,0 +1,73 @@
+"""Shows on /metrics what the database and Kafka say of all monitors together."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from monitor.runtime.settings import Settings
+from stream.domain.errors import BrokerError, StoreUnavailable
+from stream.kafka import admin
+from stream.kafka.settings import KafkaSettings
+from stream.metrics import UNKNOWN, InstallationMetrics
+from stream.storage import database
+from stream.storage.batches import Store
+from stream.storage.leases import read_leases
+from stream.storage.outbox import KAFKA_PREFIX, Outbox
+
+
+def topic_targets(settings: Settings) -> list[str]:
+    """The Kafka topics that a monitor sends to, as the outbox names them."""
+    return [KAFKA_PREFIX + name for name in (*settings.kafka.output_topics, settings.kafka.news)]
+
+
+def outbox_targets(settings: Settings) -> list[str]:
+    """Everything that a monitor sends to, as the outbox names it."""
+    return [*topic_targets(settings), *settings.alerts.targets]
+
+
+def lease_names(settings: Settings) -> list[str]:
+    """The leases of a monitor's background tasks."""
+    alertmanagers = (f"alertmanager:{name}" for name in settings.alerts.alertmanagers)
+    return ["alerts", "purge", *alertmanagers, *outbox_targets(settings)]
+
+
+class InstallationWatch:
+    """Reads outbox, leases, schema and the latest document from SQL, and the group's members from Kafka.
+
+    What cannot be read is hidden.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        outbox: Outbox,
+        kafka: KafkaSettings,
+        holders: Callable[[], Mapping[str, str]],
+        metrics: InstallationMetrics,
+        clock: Callable[[], datetime],
+    ) -> None:
+        """`holders` gives this monitor's name as the holder of each of its leases."""
+        self._store, self._outbox, self._kafka = store, outbox, kafka
+        self._holders, self._metrics, self._clock = holders, metrics, clock
+
+    def look_at_database(self) -> None:
+        """Raises StoreUnavailable."""
+        metrics = self._metrics
+        try:
+            metrics.show_outbox(self._outbox.by_target(self._clock()))
+            metrics.show_leases(read_leases(self._store.engine), self._holders())
+            received = self._store.reads.last_received()
+            metrics.last_document.set(received.timestamp() if received else UNKNOWN)
+            metrics.schema_revision.set(int(database.read_revision(self._store.engine) or 0))
+        except StoreUnavailable:
+            metrics.hide()
+            raise
+
+    def look_at_group(self) -> None:
+        """Raises BrokerError."""
+        try:
+            with admin.AdminClient(self._kafka) as client:
+                self._metrics.workers.set(len(admin.members(client, self._kafka.group)))
+        except BrokerError:
+            self._metrics.workers.set(UNKNOWN)
+            raise
