@@ -2,6 +2,8 @@
 
     texts and the languages that their feeds declare
       │
+    clean               without markup, wrong characters and boilerplate (stream.domain.cleaning)
+      │ clean texts
     PredictionCache ───────────── texts classified before ──────────────┐
       │ new texts                                                       │
     WorkerPool          chunks of texts, one worker thread each         │
@@ -15,7 +17,9 @@
       │                                                                 │
     DriftMonitor        metrics of how incoming texts have changed      │
       │                                                                 │
-    predictions ◄───────────────────────────────────────────────────────┘
+    sent_as ◄───────────────────────────────────────────────────────────┘
+      │                 evidence at its place in the text as it was sent
+    predictions
 
 `TargetClassifier` takes the same steps for the sentiment towards spans of one text.
 """
@@ -35,7 +39,7 @@ from models.inference.cache import PredictionCache
 from models.inference.drift_monitor import DriftMonitor
 from models.inference.forward import ForwardPass
 from models.inference.metrics import ModelMetrics
-from models.inference.predictions import PredictionBuilder
+from models.inference.predictions import PredictionBuilder, sent_as
 from models.inference.targets import TargetClassifier
 from models.inference.tokenize import TextTokenizer, TokenizedText
 from models.inference.workers import WorkerPool
@@ -43,6 +47,7 @@ from models.network import artifact
 from models.network.info import Canary
 from models.network.registry import resolve
 from models.settings import ModelSettings
+from stream.domain.cleaning import clean
 from stream.domain.documents import Prediction
 
 
@@ -139,17 +144,20 @@ class Engine:
     ) -> list[Prediction]:
         """A prediction for each text, in order.
 
-        `languages` are those that the feeds declare (ISO 639-1, None if unknown).  A text that is in the
-        cache, or that is twice in `texts`, goes through the network once.  Raises InferenceError if the
-        network's output for a text is not finite: no label is made up.
+        `languages` are those that the feeds declare (ISO 639-1, None if unknown).  The network reads a text
+        without its markup and boilerplate (`stream.domain.cleaning`).  What it reads goes through it once if
+        it is in the cache or twice in `texts`.  Raises InferenceError if the network's output for a
+        text is not finite: no label is made up.
         """
-        keys = list(map(PredictionCache.key, texts, languages or [None] * len(texts)))
+        cleaned = list(map(clean, texts))
+        news = [text.news.text for text in cleaned]
+        keys = list(map(PredictionCache.key, news, languages or [None] * len(texts)))
         predictions = self._cache.get(keys)
         # The first index of each text that is not in the cache.
         new = {key: index for index, key in reversed(list(enumerate(keys))) if key not in predictions}
         indexes = sorted(new.values())
         chunks = self._workers.map(
-            self._classify_chunk, [texts[index] for index in indexes], [keys[index][1] for index in indexes]
+            self._classify_chunk, [news[index] for index in indexes], [keys[index][1] for index in indexes]
         )
         for chunk in chunks:
             self._drift.observe(chunk.tokenized, chunk.predictions)
@@ -158,7 +166,7 @@ class Engine:
         self._cache.add(added)
         self._metrics.observe_repeats(len(added), len(texts) - len(added))
         predictions |= added
-        return [predictions[key] for key in keys]
+        return [sent_as(predictions[key], text) for key, text in zip(keys, cleaned, strict=True)]
 
     def _classify_chunk(self, texts: Sequence[str], languages: Sequence[str | None]) -> Chunk:
         """Take texts through all steps, on the thread of the caller."""

@@ -18,7 +18,9 @@ from torch import Tensor
 from models.inference import evidence
 from models.inference.engine import Engine
 from models.inference.forward import batch_inputs, split_windows
+from models.inference.predictions import sent_as, sent_word
 from models.inference.tokenize import TokenizedText
+from stream.domain.cleaning import clean
 from stream.domain.documents import Prediction, Span
 
 Method = Literal["attention", "gradient", "integrated"]
@@ -43,11 +45,13 @@ def explain(
     method: Method = "attention",
     declared: str | None = None,
 ) -> Explanation:
-    """Weigh the words of one text.  An unsupported text has no words.
+    """Weigh the words of one text.  An unsupported text has no words, and boilerplate has none either.
 
     Raises ModelError if the backend has no gradients and `method` needs them.
     """
-    tokenized = engine.tokenizer.tokenize([text], [declared])
+    cleaned = clean(text)
+    news = cleaned.news
+    tokenized = engine.tokenizer.tokenize([news.text], [declared])
     if not tokenized.texts:
         prediction = engine.builder.unsupported(tokenized.unsupported[0])
         return Explanation(text, task, method, prediction, ())
@@ -61,10 +65,10 @@ def explain(
         weights = gradients(engine, item, task, label=label, steps=steps)
     by_word = evidence.sum_by_word(evidence.pieces(item.text, item.windows), weights)
     spans = (
-        Span(task, item.text[start:end], start, end, round(weight, 4))
+        sent_word(Span(task, item.text[start:end], start, end, round(weight, 4)), news)
         for (start, end), weight in sorted(by_word.items())
     )
-    return Explanation(text, task, method, prediction, tuple(spans))
+    return Explanation(text, task, method, sent_as(prediction, cleaned), tuple(spans))
 
 
 def gradients(engine: Engine, item: TokenizedText, task: str, *, label: int, steps: int) -> list[np.ndarray]:

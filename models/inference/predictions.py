@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
 import numpy as np
 
 from models.inference import evidence
@@ -9,7 +10,9 @@ from models.inference.forward import DECIMALS
 from models.inference.tokenize import TokenizedText
 from models.network.info import ModelInfo
 from models.settings import ModelSettings
-from stream.domain.documents import Prediction
+from stream.domain.budgets import cut
+from stream.domain.cleaning import CleanText
+from stream.domain.documents import LONGEST_WORD, Prediction, Span
 
 
 class PredictionBuilder:
@@ -66,3 +69,38 @@ class PredictionBuilder:
         if self._certain_from is not None:
             return self._certain_from
         return text.part.info.certain_from.get(task, 0.0)
+
+
+def sent_as(prediction: Prediction, text: CleanText) -> Prediction:
+    """The prediction for the news of a clean text as one for the text as it was sent.
+
+    Evidence gets its place there.  A text that is nothing but boilerplate has no sentiment to find: it is
+    neutral and not certain.
+    """
+    if text.sent is text.text and not text.boilerplate:
+        return prediction
+    news = text.news
+    evidence = tuple(sent_word(span, news) for span in prediction.evidence)
+    if not text.only_boilerplate or prediction.sentiment is None:
+        return msgspec.structs.replace(prediction, evidence=evidence)
+    labels = prediction.probabilities["sentiment"]
+    unknown = dict.fromkeys(labels, round(1 / len(labels), DECIMALS))
+    return msgspec.structs.replace(
+        prediction,
+        sentiment="neutral",
+        score=0.0,
+        probabilities={**prediction.probabilities, "sentiment": unknown},
+        evidence=tuple(span for span in evidence if span.task != "sentiment"),
+        certain=False,
+    )
+
+
+def sent_word(span: Span, news: CleanText) -> Span:
+    """A word of a clean text at its place in the text as it was sent.
+
+    It shows what was sent there, or the clean word if something stood between its letters.
+    """
+    start, end = news.sent_span(span.start, span.end)
+    is_whole = end - start == span.end - span.start
+    sent = news.sent[start : min(end, start + LONGEST_WORD + 1)]
+    return Span(span.task, cut(sent, LONGEST_WORD) if is_whole else span.text, start, end, span.weight)

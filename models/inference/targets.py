@@ -7,9 +7,10 @@ import torch
 
 from models.backends.runtime import Runtime
 from models.inference.forward import batch_inputs, calibrated, split_windows
-from models.inference.predictions import PredictionBuilder
+from models.inference.predictions import PredictionBuilder, sent_as
 from models.inference.tokenize import TextTokenizer, TokenizedText
 from models.network.classifier import span_mask
+from stream.domain.cleaning import clean
 from stream.domain.documents import Prediction
 
 
@@ -27,18 +28,20 @@ class TargetClassifier:
     def classify(
         self, text: str, targets: Sequence[tuple[int, int]], declared: str | None = None
     ) -> list[Prediction]:
-        """A prediction for each target (start, end) in characters.
+        """A prediction for each target (start, end) in characters of the text as it was sent.
 
-        A target outside what the model reads, or without a word in it, is unsupported and has no label.
+        A target outside what the model reads (in boilerplate, say), or without a word in it, is unsupported
+        and has no label.
         So are all targets in a language for which ModelInfo.target_sentiment_error gives a reason.
         Raises ModelError if the backend can only classify whole texts.
         """
-        tokenized = self._tokenizer.tokenize([text], [declared])
+        news = clean(text).news
+        tokenized = self._tokenizer.tokenize([news.text], [declared])
         if not tokenized.texts:
             return [self._builder.unsupported(None)] * len(targets)
         item = tokenized.texts[0]
         predictions = [self._builder.unsupported(item.lang)] * len(targets)
-        masks = [_target_mask(item, target) for target in targets]
+        masks = [_target_mask(item, news.clean_span(*target)) for target in targets]
         readable = [index for index, mask in enumerate(masks) if any(mask)]
         if not readable or not item.part.info.target_sentiment:
             return predictions
@@ -47,9 +50,10 @@ class TargetClassifier:
         for row, index in enumerate(readable):
             start, end = targets[index]
             weights = {"sentiment": split_windows(attention[row], item, width)}
-            predictions[index] = self._builder.build(
+            prediction = self._builder.build(
                 item, {"sentiment": probabilities[row]}, weights, target=text[start:end]
             )
+            predictions[index] = sent_as(prediction, news)
         return predictions
 
     @torch.inference_mode()
