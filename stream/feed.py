@@ -1,61 +1,98 @@
-"""Sends timestamped JSON lines to Kafka: at the pace of their timestamps, faster, or as fast as possible."""
+"""Sends the rows of a file to Kafka: at the pace of their timestamps, faster, or as fast as possible.
+
+A row becomes the message that the monitor reads, or is refused here: each one is decoded as the stream
+decodes it before it is sent, so that what is counted as sent is no dead letter.
+"""
 
 import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
-from stream.domain.documents import (
-    LONGEST_ID,
-    LONGEST_SOURCE,
-    UNKNOWN_SOURCE,
-    Kind,
-    document_key,
-    shorten_name,
-)
-from stream.domain.errors import BrokerError, FeedError
+from stream.codec import Codec
+from stream.domain import fields
+from stream.domain.documents import Document, Kind
+from stream.domain.errors import BrokerError, FeedError, Rejected
+from stream.domain.file_times import FileTime, TimeFormat, parse_time
+from stream.domain.input_rows import InputRow
 
-FIELDS = ("id", "source", "published_at", "title", "text", "author", "url", "symbols", "lang")
-# A larger number is in milliseconds since 1970, a smaller one in seconds (which reach this in the year 5138).
-SMALLEST_MILLISECONDS = 1e11
+FIELDS = (
+    *("id", "source", "published_at", "published_precision", "updated_at"),
+    *("title", "text", "author", "url", "symbols", "lang"),
+)
+TEXT_FIELDS = ("title", "text")
+TIME_FIELDS = ("published_at", "updated_at")
+# Columns that hold the time of a text in the files of vendors, in lower case.
+TIME_COLUMNS = frozenset(
+    {"ts", "time", "date", "datetime", "timestamp", "published", "publishedat", "pubdate", "pub_date"}
+    | {"created", "created_at", "createdat", "when", "day", "时间", "日期", "发布时间"}
+)
+# How fields that hold more than a text are read.
+READERS: Mapping[str, Callable[[object], Any]] = {
+    "id": fields.read_id,
+    "source": fields.read_source,
+    "author": fields.read_author,
+    "symbols": fields.read_symbols,
+}
 MAX_ERROR_MESSAGES = 20
+MAX_COLUMNS_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class RowOptions:
+    """How rows become documents.
+
+    `columns` maps the fields of a message to the column names of the file.  `source` is the source of rows
+    that have none.  `kind` is that of the topic to which they belong.  Without `expects_time`, a row may have
+    its time in another column.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    source: str | None = None
+    kind: Kind = Kind.NEWS
+    times: TimeFormat = field(default_factory=TimeFormat)
+    expects_time: bool = True
+
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns that hold the text."""
+        return tuple(self.columns.get(name, name) for name in TEXT_FIELDS)
 
 
 @dataclass(frozen=True)
 class FeedOptions:
-    """How rows become messages.
+    """How rows are sent: `speed` is how many times faster than their timestamps; None: as fast as possible.
 
-    `columns` maps the fields of a message to the column names of the file.  `speed` is how many times faster
-    than their timestamps the rows are sent; None means as fast as possible.  `shift_to_now` replaces each
-    timestamp with the time of sending.  `source` is the source of rows that have none.  `kind` is that of the
-    topic to which they are sent.
+    `shift_to_now` replaces each timestamp with the time of sending.
     """
 
-    columns: Mapping[str, str] = field(default_factory=dict)
+    rows: RowOptions = field(default_factory=RowOptions)
     speed: float | None = None
     shift_to_now: bool = False
-    source: str | None = None
-    kind: Kind = Kind.NEWS
 
 
 @dataclass
 class FeedReport:
     """How many rows were sent and refused, and in how many seconds.
 
-    `error_messages` explain the first `MAX_ERROR_MESSAGES` refused rows.
+    `error_messages` explain the first `MAX_ERROR_MESSAGES` refused rows.  `without_time` rows have no time,
+    so they count from when Kafka receives them.  `shortened` counts, by field, what is cut or left out.
     """
 
     sent: int = 0
     refused_rows: int = 0
     error_messages: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    without_time: int = 0
+    shortened: Counter[str] = field(default_factory=Counter)
 
     def refuse(self, error_message: str) -> None:
         """Count a row that is not sent."""
@@ -63,46 +100,61 @@ class FeedReport:
         if len(self.error_messages) < MAX_ERROR_MESSAGES:
             self.error_messages.append(error_message)
 
+    def note(self, document: Document, *, has_time: bool) -> None:
+        """Count what the stream will not have as the file has it."""
+        self.without_time += not has_time
+        if document.shortened:
+            self.shortened.update(document.shortened)
+
+    def notes(self) -> list[str]:
+        """What a person should know about the rows that were sent, and about the refused ones not shown."""
+        notes = []
+        if hidden := self.refused_rows - len(self.error_messages):
+            notes.append(f"and {hidden} more refused rows")
+        if self.without_time:
+            notes.append(f"{self.without_time} rows have no time: they count from when Kafka received them")
+        for name, rows in sorted(self.shortened.items()):
+            notes.append(f"{rows} rows: {name} is cut or left out (the limits are settings of [stream])")
+        return notes
+
 
 def send_rows(
-    lines: Iterable[bytes],
+    rows: Iterable[InputRow],
     name: str,
     topic: str,
     producer: KafkaProducer,
+    codec: Codec,
     options: FeedOptions,
     *,
     sleep: Callable[[float], object] = time.sleep,
-    progress: Callable[[int], None] = lambda size: None,
 ) -> FeedReport:
-    """Send every row of `lines` to `topic`, and wait until Kafka has acknowledged all of them.
+    """Send every row of the file `name` to `topic`, and wait until Kafka has acknowledged all of them.
 
-    A row that cannot be read is skipped and reported under `name` and its line number.  `progress` gets the
-    number of bytes after each line.  Raises BrokerError if a row is not acknowledged.
+    A row that `codec`, the stream's own, would refuse is skipped, and reported under `name` and its line.
+    Raises BrokerError if a row is not acknowledged.
     """
     report, started, pace = FeedReport(), time.monotonic(), _Pace(options.speed, sleep)
     send_errors: list[BaseException] = []
-    for number, line in enumerate(lines, 1):
-        progress(len(line))
-        if not line.strip():
-            continue
+    for row in rows:
         try:
-            message, timestamp = to_message(line, options)
+            message, timestamp = to_message(row, options.rows)
+            if timestamp is not None:
+                pace.wait_for(timestamp)
+            if options.shift_to_now:
+                message["published_at"] = _rfc3339(datetime.now(UTC))
+                message.pop("published_precision", None)
+            value = msgspec.json.encode(message)
+            document = _decode(value, codec, options.rows.kind, datetime.now(UTC))
+            report.note(document, has_time="published_at" in message)
+            producer.send(topic, key=document.key.encode(), value=value).add_errback(send_errors.append)
         except FeedError as error:
-            report.refuse(f"{name}:{number}: {error}")
-            continue
-        pace.wait_for(timestamp)
-        if options.shift_to_now:
-            message["published_at"] = _rfc3339(datetime.now(UTC))
-        key = _key(message, options.kind).encode()
-        value = json.dumps(message, ensure_ascii=False).encode()
-        try:
-            producer.send(topic, key=key, value=value).add_errback(send_errors.append)
+            report.refuse(f"{name}:{row.line}: {error}")
         except MessageSizeTooLargeError as error:
-            report.refuse(f"{name}:{number}: {len(value)} bytes, more than Kafka takes: {error}")
-            continue
+            report.refuse(f"{name}:{row.line}: {len(value)} bytes, more than Kafka takes: {error}")
         except KafkaError as error:
-            raise BrokerError(f"{name}:{number}: cannot send to topic {topic}: {error}") from error
-        report.sent += 1
+            raise BrokerError(f"{name}:{row.line}: cannot send to topic {topic}: {error}") from error
+        else:
+            report.sent += 1
     producer.flush()
     if send_errors:
         raise BrokerError(
@@ -112,52 +164,94 @@ def send_rows(
     return report
 
 
-def to_message(line: bytes, options: FeedOptions) -> tuple[dict[str, Any], datetime]:
-    """The message that a row becomes, and its timestamp.  Raises FeedError if the row cannot be sent."""
+def to_document(row: InputRow, codec: Codec, options: RowOptions) -> Document:
+    """The document that a row with a time becomes, as the stream would read it.  Raises FeedError."""
+    message, timestamp = to_message(row, options)
+    if timestamp is None:
+        raise FeedError("no published_at: name its column with --map published_at=COLUMN")
+    return _decode(msgspec.json.encode(message), codec, options.kind, timestamp)
+
+
+def _decode(value: bytes, codec: Codec, kind: Kind, now: datetime) -> Document:
+    """The document that the stream would read.  Raises FeedError with the reason of the dead letter."""
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise FeedError(f"not JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise FeedError(f"expected a JSON object, not {type(row).__name__}")
+        return codec.decode(value, kind, now)
+    except Rejected as error:
+        raise FeedError(str(error)) from error
+
+
+def to_message(row: InputRow, options: RowOptions) -> tuple[dict[str, Any], datetime | None]:
+    """The message that a row becomes, and its time if it has one.  Raises FeedError if it cannot be sent."""
+    if row.fields is None:
+        raise FeedError(row.error or "a plain text: write each row as a JSON object")
     message = {}
     for name in FIELDS:
-        value = row.get(options.columns.get(name, name))
-        if value is not None:
+        value = row.fields.get(options.columns.get(name, name))
+        if value is not None and not fields.is_missing_in_table(value):
             message[name] = value
     if options.source is not None:
         message.setdefault("source", options.source)
-    if "published_at" not in message:
-        raise FeedError("no published_at: name its column with --map published_at=COLUMN")
-    timestamp = parse_timestamp(message["published_at"])
-    message["published_at"] = _rfc3339(timestamp)
-    message["id"] = str(message.get("id") or content_id(message))
+    timestamp = _read_times(message, row.fields, options)
     try:
-        json.dumps(message, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise FeedError(f"a lone surrogate, which cannot be encoded in UTF-8: {error}") from error
+        _normalize(message)
+    except ValueError as error:
+        raise FeedError(str(error)) from error
+    if "id" not in message:
+        message["id"] = content_id(message)
+    if not any(name in message for name in TEXT_FIELDS):
+        found = f"this one has {_shown_columns(row.fields)}"
+        raise FeedError(f"no title or text; {found}: name the column with --map title=COLUMN")
     return message, timestamp
+
+
+def _read_times(message: dict[str, Any], row: Mapping[str, Any], options: RowOptions) -> datetime | None:
+    """Write the times of a message as the stream reads them; returns `published_at`.  Raises FeedError."""
+    published_at = None
+    for name in TIME_FIELDS:
+        if name in message:
+            time_ = _parse_time(name, message[name], options.times)
+            message[name] = _rfc3339(time_.at)
+            if name == "published_at":
+                published_at = time_.at
+                if time_.is_day:
+                    message["published_precision"] = "day"
+    if published_at is None and options.expects_time:
+        _check_time_column(row, options.columns.get("published_at"))
+    return published_at
+
+
+def _parse_time(name: str, value: object, times: TimeFormat) -> FileTime:
+    try:
+        return parse_time(value, times)
+    except ValueError as error:
+        raise FeedError(f"{name} {value!r}: {error}") from error
+
+
+def _check_time_column(row: Mapping[str, Any], mapped: str | None) -> None:
+    """Raise FeedError if the time of a row is likely to be in another column than the one that is read."""
+    if mapped is not None:
+        if mapped not in row:
+            raise FeedError(f"no published_at: the row has no column {mapped!r}")
+        return
+    if "published_at" not in row:
+        column = next((name for name in row if name.lower() in TIME_COLUMNS), None)
+        if column is not None:
+            raise FeedError(
+                f"no published_at, but {column!r}: name the column with --map published_at={column}"
+            )
+
+
+def _normalize(message: dict[str, Any]) -> None:
+    """Write what vendors send as the contract has it.  Raises ValueError for what cannot be read."""
+    for name, value in message.items():
+        read = READERS.get(name)
+        message[name] = read(value) if read else fields.read_text(value, name)
 
 
 def unknown_field_error(columns: Mapping[str, str]) -> str | None:
     """The error message for a field that messages do not have; None if there is no such field."""
     unknown = sorted(set(columns) - set(FIELDS))
     return f"--map: no field {unknown[0]!r}; allowed: {', '.join(FIELDS)}" if unknown else None
-
-
-def parse_timestamp(value: object) -> datetime:
-    """The aware UTC time of RFC 3339 text, or of seconds or milliseconds since 1970.  Raises FeedError."""
-    try:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value / 1000 if value > SMALLEST_MILLISECONDS else value, UTC)
-        if isinstance(value, str):
-            timestamp = datetime.fromisoformat(value)
-            if timestamp.tzinfo is None:
-                raise FeedError(f"published_at {value!r} has no time zone")
-            return timestamp.astimezone(UTC)
-    except (ValueError, OverflowError, OSError) as error:
-        raise FeedError(f"published_at {value!r} is not a valid time: {error}") from error
-    raise FeedError(f"published_at {value!r} is neither RFC 3339 nor seconds or milliseconds since 1970")
 
 
 def content_id(message: Mapping[str, Any]) -> str:
@@ -170,10 +264,9 @@ def content_id(message: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def _key(message: Mapping[str, Any], kind: Kind) -> str:
-    """The key of the document that a message becomes."""
-    source = shorten_name(str(message.get("source") or UNKNOWN_SOURCE), LONGEST_SOURCE)
-    return document_key(kind, source, shorten_name(str(message["id"]), LONGEST_ID))
+def _shown_columns(row: Mapping[str, Any]) -> str:
+    names = [str(name) for name in row][:MAX_COLUMNS_SHOWN]
+    return ", ".join(names) if names else "no columns"
 
 
 def _rfc3339(timestamp: datetime) -> str:
@@ -200,9 +293,3 @@ class _Pace:
         wait = due - time.monotonic()
         if wait > 0:
             self._sleep(min(wait, threading.TIMEOUT_MAX))
-
-
-def without_byte_order_mark(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines of a file, without the UTF-8 byte-order mark that may start the first."""
-    for number, line in enumerate(lines):
-        yield line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line

@@ -4,11 +4,11 @@ A label can be weaker than one class: "one of these" (a tag that maps to several
 "this one among those" (posts that can only be marked bullish or bearish).
 """
 
-import csv
 import hashlib
-import json
+import logging
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +17,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.errors import DataError
+from stream.domain import input_rows
 from stream.domain.documents import SENTIMENTS, TASKS, join_content
+from stream.domain.errors import InputFileError
+from stream.domain.fields import is_missing
+
+log = logging.getLogger(__name__)
 
 FIELDS = ("title", "text", "entities", *TASKS)
+# How many values a line of the log, or an error, names.
+SHOWN_VALUES = 10
 # Jaccard similarity of shingles from which two texts count as nearly the same.
 NEAR = 0.7
 
@@ -92,6 +99,9 @@ class Source(BaseModel):
     topic: LabelColumn = LabelColumn(column="topic")
     sentiment: LabelColumn = LabelColumn(column="sentiment")
     limit: int | None = Field(None, ge=1, description="maximum number of rows, drawn at random")
+    encoding: str | None = Field(
+        None, description="encoding of a file that is not UTF-8 and has no byte-order mark, such as gb18030"
+    )
     keep_back: float = Field(0, ge=0, lt=1, description="share of its texts kept back from training")
     unlabelled: bool = Field(False, description="read only its texts, for a teacher to label")
 
@@ -100,14 +110,16 @@ class Source(BaseModel):
         return self.name or self.file.stem
 
     @classmethod
-    def plain(cls, file: Path, columns: Mapping[str, str] | None = None) -> "Source":
+    def plain(
+        cls, file: Path, columns: Mapping[str, str] | None = None, encoding: str | None = None
+    ) -> "Source":
         """A file with our column names, or with those in `columns` (field to column).  Raises DataError."""
         columns = dict(columns or {})
         unknown = sorted(set(columns) - set(FIELDS))
         if unknown:
             raise DataError(f"{unknown[0]!r} is no field of a labelled row: {', '.join(FIELDS)}")
         tasks = {task: LabelColumn(column=columns.pop(task)) for task in TASKS if task in columns}
-        return cls(file=file, **tasks, **columns)
+        return cls(file=file, encoding=encoding, **tasks, **columns)
 
 
 class Recipe(BaseModel):
@@ -140,9 +152,11 @@ def read_recipe(path: Path, root: Path | None = None) -> Recipe:
     return recipe.model_copy(update={"sources": sources})
 
 
-def read_rows(paths: Iterable[Path], columns: Mapping[str, str] | None = None) -> list[Row]:
-    """Labelled rows of .jsonl or .csv files; see read_source."""
-    return [row for path in paths for row in read_source(Source.plain(path, columns))]
+def read_rows(
+    paths: Iterable[Path], columns: Mapping[str, str] | None = None, encoding: str | None = None
+) -> list[Row]:
+    """Labelled rows of files; see read_source."""
+    return [row for path in paths for row in read_source(Source.plain(path, columns, encoding))]
 
 
 def read_source(source: Source, kept_back: bool = False) -> list[Row]:
@@ -154,12 +168,13 @@ def read_source(source: Source, kept_back: bool = False) -> list[Row]:
     `negative_entities`, the ones there is bad news about.  A row without any label is left out,
     unless the source is `unlabelled`.
     """
-    rows = []
-    for where, record in records(source.file):
-        row = _row(record, source, where)
+    rows, values = [], _Values(source)
+    for where, record in records(source.file, (source.title, source.text), source.encoding):
+        row = _row(record, source, where, values)
         usable = row.text.strip() if source.unlabelled else row.labels or row.targets
         if usable and _is_kept_back(row.text, source.keep_back) == kept_back:
             rows.append(row)
+    values.report()
     if not rows:
         raise DataError(f"{source.file}: no labelled rows; each needs text and topic or sentiment")
     if source.limit is not None and source.limit < len(rows):
@@ -178,81 +193,136 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(file and line, record) for each record of a .csv or JSON lines file.  Raises DataError."""
+def records(
+    path: Path, text_columns: Collection[str] = (), encoding: str | None = None
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(file and line, record) for each record of a file of JSON lines, a JSON array or CSV.
+
+    CSV must have one of the `text_columns`, if there are any.  Raises DataError.
+    """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix == ".csv":
-                reader = csv.DictReader(file)
-                for record in reader:
-                    yield f"{path}:{reader.line_num}", record
-                return
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield f"{path}:{number}", _json_object(line, f"{path}:{number}")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+        for row in input_rows.read_rows(path, text_columns=text_columns, encoding=encoding):
+            if row.fields is None:
+                raise DataError(f"{path}:{row.line}: {row.error}")
+            yield f"{path}:{row.line}", row.fields
+    except InputFileError as error:
+        raise DataError(str(error)) from error
 
 
-def _json_object(line: str, where: str) -> Mapping[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise DataError(f"{where}: an object was expected, not {type(record).__name__}")
-    return record
+class _Values:
+    """The values of a file that are no label, so that one error names all of them."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._wrong: dict[tuple[str, str], str] = {}
+        self._unlisted: dict[str, Counter[str]] = {}
+
+    def label(self, task: str, value: Any, where: str) -> Label | None:
+        """The label that a value of the task's column stands for; None if there is none."""
+        values = [each for each in (value if isinstance(value, list) else [value]) if not _is_blank(each)]
+        column = getattr(self._source, task)
+        if column.values is None:
+            names = [name for each in values if (name := self.name(task, each, where)) is not None]
+        else:
+            names = [name for each in values for name in self._meaning(column, each)]
+        return Label(tuple(dict.fromkeys(names)), tuple(column.among)) if names else None
+
+    def name(self, task: str, value: Any, where: str) -> str | None:
+        """The name of a label that is written in any case; None for a wrong one, which is noted."""
+        if isinstance(value, str):
+            name = value.strip()
+            if task != "sentiment":
+                return name
+            if name.casefold() in SENTIMENTS:
+                return name.casefold()
+        self._wrong.setdefault((task, repr(value)), where)
+        return None
+
+    def _meaning(self, column: LabelColumn, value: Any) -> Sequence[str]:
+        key = _key(value)
+        meanings = column.values or {}
+        if key not in meanings:
+            key = next((name for name in meanings if name.casefold() == key.casefold()), key)
+        if key not in meanings:
+            self._unlisted.setdefault(column.column, Counter())[key] += 1
+        return meanings.get(key, ())
+
+    def report(self) -> None:
+        """Log the values that a recipe leaves out.  Raises DataError for values that are no labels."""
+        for column, counts in self._unlisted.items():
+            shown = ", ".join(f"{value!r} ({n} rows)" for value, n in counts.most_common(SHOWN_VALUES))
+            more = f" and {len(counts) - SHOWN_VALUES} more" if len(counts) > SHOWN_VALUES else ""
+            log.info("%s: no label in %s, by the recipe: %s%s", self._source.file, column, shown, more)
+        if not self._wrong:
+            return
+        (task, first), where = next(iter(self._wrong.items()))
+        labels = f"none of {', '.join(SENTIMENTS)}" if task == "sentiment" else "no label, which is a text"
+        others = [f"{task} {value} ({where})" for (task, value), where in self._wrong.items()][1:]
+        also = f"; nor is {', '.join(others[:SHOWN_VALUES])}" if others else ""
+        column = getattr(self._source, task).column
+        recipe = f"{task}: {{column: {column}, values: {{{_yaml_key(first)}: [LABEL]}}}}"
+        raise DataError(
+            f"{where}: {task} {first} is {labels}{also}; say what such values mean in a recipe: {recipe}"
+        )
 
 
-def _row(record: Mapping[str, Any], source: Source, where: str) -> Row:
+def _is_blank(value: Any) -> bool:
+    return is_missing(value) or (isinstance(value, str) and not value.strip())
+
+
+def _key(value: Any) -> str:
+    """A value as recipes name it: true, and 1 also for the 1.0 that tables make of it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def _yaml_key(shown: str) -> str:
+    """The value as a key in YAML, which must be a text."""
+    return shown if shown.startswith("'") else f"'{shown}'"
+
+
+def _row(record: Mapping[str, Any], source: Source, where: str, values: _Values) -> Row:
+    texts = []
     for name in (source.title, source.text):
-        if record.get(name) is not None and not isinstance(record[name], str):
-            raise DataError(f"{where}: {name} must be a string, not {record[name]!r}")
-    text = join_content(record.get(source.title) or "", record.get(source.text) or "")
+        value = record.get(name)
+        if not is_missing(value) and not isinstance(value, str):
+            raise DataError(f"{where}: {name} must be a string, not {value!r}")
+        texts.append("" if is_missing(value) else value)
+    text = join_content(texts[0] or "", texts[1] or "")
     if not text.strip() and not source.unlabelled:
         raise DataError(f"{where}: no text; name its column with --map text=COLUMN")
     if source.unlabelled:
         return Row(text, source=source.title_or_file, kind=source.kind, where=where)
     labels = {}
     for task, label_column in (("topic", source.topic), ("sentiment", source.sentiment)):
-        label = _label(record.get(label_column.column), label_column, where)
+        label = values.label(task, record.get(label_column.column), where)
         if label is not None:
             labels[task] = label
-    targets, entity_labels = _targets(text, record, source)
+    _check_sentiments(labels.get("sentiment"), where)
+    targets, entity_labels = _targets(text, record, source, where, values)
     if "sentiment" not in labels and len(set(entity_labels)) == 1:
         labels["sentiment"] = entity_labels[0]
-    text_labels = [labels["sentiment"]] if "sentiment" in labels else []
-    _check_sentiments([*text_labels, *(target.label for target in targets)], where)
     return Row(text, labels, targets, source.title_or_file, source.kind, where)
 
 
-def _check_sentiments(labels: Iterable[Label], where: str) -> None:
-    for name in (name for label in labels for name in label.names):
+def _check_sentiments(label: Label | None, where: str) -> None:
+    """Raise DataError if a recipe names a sentiment that there is not."""
+    for name in label.names if label else ():
         if name not in SENTIMENTS:
             raise DataError(f"{where}: sentiment {name!r} is none of {', '.join(SENTIMENTS)}")
 
 
-def _label(value: Any, label_column: LabelColumn, where: str) -> Label | None:
-    if not value and not isinstance(value, bool):
-        return None
-    values = value if isinstance(value, list) else [value]
-    if label_column.values is None:
-        if not all(isinstance(name, str) for name in values):
-            raise DataError(
-                f"{where}: {label_column.column} must be a string or a list of them, not {value!r}"
-            )
-        names = values
-    else:
-        keys = [str(name).lower() if isinstance(name, bool) else str(name) for name in values]
-        names = [name for key in keys for name in label_column.values.get(key, ())]
-    return Label(tuple(dict.fromkeys(names)), tuple(label_column.among)) if names else None
-
-
-def _targets(text: str, record: Mapping[str, Any], source: Source) -> tuple[tuple[Target, ...], list[Label]]:
+def _targets(
+    text: str, record: Mapping[str, Any], source: Source, where: str, values: _Values
+) -> tuple[tuple[Target, ...], list[Label]]:
     """The entities that are in the text as targets, and the sentiment labels of all entities."""
     entities = record.get(source.entities)
     if isinstance(entities, dict):
-        labels = {str(name): Label((str(sentiment),)) for name, sentiment in entities.items()}
+        named = {str(name): values.name("sentiment", value, where) for name, value in entities.items()}
+        labels = {name: Label((sentiment,)) for name, sentiment in named.items() if sentiment is not None}
     elif isinstance(entities, list):
         negative = record.get(source.negative_entities) or ()
         not_negative = tuple(name for name in SENTIMENTS if name != "negative")

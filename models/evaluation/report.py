@@ -38,13 +38,14 @@ def build_report(
     root: Path | None = None,
     against: Path | None = None,
     checks: bool = False,
+    encoding: str | None = None,
 ) -> Report:
     """Score each file, and the kept-back rows of each source of a recipe.
 
-    `against` is the folder of another model to compare with; `checks` adds robustness and faithfulness.
-    Raises DataError.
+    `against` is the folder of another model to compare with; `checks` adds robustness and faithfulness;
+    `encoding` is that of the files.  Raises DataError.
     """
-    row_sets = {str(file): read_rows([file], columns) for file in files}
+    row_sets = {str(file): read_rows([file], columns, encoding) for file in files}
     if recipe is not None:
         kept_back = [source for source in read_recipe(recipe, root).sources if source.keep_back]
         row_sets |= {

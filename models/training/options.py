@@ -22,9 +22,9 @@ class Progress(Protocol):
 class DataOptions:
     """Which rows to train on.
 
-    `columns` maps our field names to the files' column names.  `recipe` is a YAML file of sources, relative
-    to `root`.  `rehearsal` is the number of written sentences to add against forgetting; None for as many as
-    there are rows.
+    `columns` maps our field names to the files' column names, `encoding` is that of the files (see `Source`).
+    `recipe` is a YAML file of sources, relative to `root`.  `rehearsal` is the number of written sentences to
+    add against forgetting; None for as many as there are rows.
     """
 
     files: tuple[Path, ...] = ()
@@ -33,6 +33,7 @@ class DataOptions:
     root: Path | None = None
     licensed_only: bool = False
     valid_files: tuple[Path, ...] = ()
+    encoding: str | None = None
     rehearsal: int | None = None
 
 

@@ -17,13 +17,17 @@ log = logging.getLogger(__name__)
 
 def training_rows(data: DataOptions, options: TrainingOptions) -> tuple[list[Source], list[Row]]:
     """The sources, and their rows with the augmentation sets.  Raises DataError without any source."""
-    sources = [Source.plain(file, data.columns) for file in data.files]
+    sources = [Source.plain(file, data.columns, data.encoding) for file in data.files]
     recipe = read_recipe(data.recipe, data.root) if data.recipe else Recipe(sources=[])
     sources += recipe.sources
     if data.licensed_only:
         sources = [source for source in sources if source.licence or source.file in data.files]
     if not sources:
         raise DataError("nothing to train on: give files of labelled rows, or a recipe")
+    for source in sources:
+        if not source.file.is_file():
+            # The model's card has its checksum, and a run that goes on reads it again.
+            raise DataError(f"{source.file}: not a regular file: write the rows to one first")
     rows = [row for source in sources for row in restrict_to_used_sentiments(read_source(source))]
     generated = augmentation_rows(recipe.generated, options.fit.seed)
     return sources, rows + generated + _rehearsal_rows(len(rows), data, options)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,105 +17,121 @@ from monitor.cli.options import (
     EXISTING,
     TextCommand,
     config_option,
+    encoding_option,
     examples,
     json_option,
     load_settings,
+    map_option,
     plain_errors,
     progress,
 )
+from stream.domain import fields
 from stream.domain.documents import join_content, printable
+from stream.domain.input_rows import InputRow, read_rows
 from stream.domain.wire import prediction_fields
 
 if TYPE_CHECKING:
     from models.inference.engine import Engine
 
+FIELDS = ("id", "title", "text", "lang")
 LINES_PER_CALL = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of input: the text to classify, or the error in the line."""
+    """One row of input: the text to classify, or the error in the row."""
 
-    id: str | None
-    text: str
+    number: int
+    id: str | None = None
+    text: str = ""
     lang: str | None = None
     error: str | None = None
 
 
-def parse_line(line: str) -> Line:
-    """Parse a plain text, or a JSON object with `text`, `title` or both, and optionally `id` and `lang`."""
-    line = line.rstrip("\r\n")
-    if not line.lstrip().startswith("{"):
-        return Line(None, line)
+def parse_row(row: InputRow, columns: Mapping[str, str]) -> Line:
+    """A plain text, or fields with `text`, `title` or both, and optionally `id` and `lang`."""
+    if row.fields is None:
+        return Line(row.line, text=row.text, error=row.error)
+    values = {name: row.fields.get(columns.get(name, name)) for name in FIELDS}
+    sent = {name: value for name, value in values.items() if not fields.is_missing_in_table(value)}
+    line_id = None
     try:
-        row = json.loads(line)
-        json.dumps(row, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        return Line(None, "", error=f"not JSON: {error}")
-    fields = {name: row.get(name) for name in ("title", "text", "lang")}
-    line_id = None if row.get("id") is None else str(row["id"])
-    for name, value in fields.items():
-        if value is not None and not isinstance(value, str):
-            return Line(line_id, "", error=f"{name} must be a string, not {value!r}")
-    if fields["title"] is None and fields["text"] is None:
-        return Line(line_id, "", error="text or title is required")
-    return Line(line_id, join_content(fields["title"] or "", fields["text"] or ""), fields["lang"])
+        line_id = fields.read_id(sent["id"]) if "id" in sent else None
+        texts = {name: fields.read_text(sent.get(name, ""), name) for name in ("title", "text")}
+        lang = sent.get("lang")
+        if not any(texts.values()):
+            raise ValueError("text or title is required; name its column with --map text=COLUMN")
+    except ValueError as error:
+        return Line(row.line, line_id, error=str(error))
+    content = join_content(texts["title"], texts["text"])
+    return Line(row.line, line_id, content, lang if isinstance(lang, str) else None)
 
 
-def classify_lines(engine: Engine, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """The JSON fields for each line, in order; a line with an error is `unsupported` and has `error`."""
+def classify_lines(engine: Engine, lines: Iterable[Line]) -> Iterator[tuple[Line, dict[str, Any]]]:
+    """Each line and its JSON fields, in order; a line with an error is `unsupported` and has `error`."""
     source = iter(lines)
-    while chunk := [parse_line(line) for line in islice(source, LINES_PER_CALL)]:
+    while chunk := list(islice(source, LINES_PER_CALL)):
         predictions = engine.classify([line.text for line in chunk], [line.lang for line in chunk])
         for line, prediction in zip(chunk, predictions, strict=True):
-            fields = {"id": line.id, **msgspec.to_builtins(prediction_fields(prediction))}
+            answer = {"id": line.id, **msgspec.to_builtins(prediction_fields(prediction))}
             if line.error is not None:
-                fields["error"] = line.error
-            yield fields
+                answer["error"] = line.error
+            yield line, answer
 
 
-def _as_text(fields: Mapping[str, Any]) -> str:
+def _as_text(answer: Mapping[str, Any]) -> str:
     """One line for the terminal: labels, probabilities and the words behind the sentiment."""
-    if fields["status"] == "unsupported":
-        return f"unsupported ({fields.get('error') or fields['lang'] or 'no words'})"
-    sentiment, topic = fields["sentiment"], fields["topic"]
-    words = ", ".join(span["text"] for span in fields["evidence"] if span["task"] == "sentiment")
+    if answer["status"] == "unsupported":
+        return f"unsupported ({answer.get('error') or answer['lang'] or 'no words'})"
+    sentiment, topic = answer["sentiment"], answer["topic"]
+    words = ", ".join(span["text"] for span in answer["evidence"] if span["task"] == "sentiment")
     line = (
         f"{sentiment['label']} {sentiment['probability']:.2f}  {topic['label']} "
         f"{topic['probability']:.2f}  [{words}]"
     )
-    return line if fields["certain"] else f"{line}  uncertain"
-
-
-def _decode_lines(stream: Iterable[bytes], advance: Callable[[int], None]) -> Iterator[str]:
-    for line in stream:
-        advance(len(line))
-        yield line.decode("utf-8", "replace")
+    return line if answer["certain"] else f"{line}  uncertain"
 
 
 @click.command(
     cls=TextCommand,
     epilog=examples(
         "monitor classify --json headlines.txt",
+        "monitor classify --json news.csv.gz --map title=headline --encoding gb18030",
         'echo \'{"id": "1", "title": "Profit doubles"}\' | monitor classify --json -',
     ),
 )
 @click.argument("file", type=EXISTING)
 @config_option
+@map_option("id, title, text, lang")
+@encoding_option
 @json_option
 @plain_errors
-def classify(file: Path, config: Path | None, as_json: bool) -> None:
-    """Classify FILE (- for standard input): one text or one JSON object per line."""
+def classify(
+    file: Path, config: Path | None, columns: Mapping[str, str], encoding: str | None, as_json: bool
+) -> None:
+    """Classify FILE (- for standard input): a text or a JSON object per line, a JSON array or CSV."""
+    if unknown := sorted(set(columns) - set(FIELDS)):
+        raise click.BadParameter(f"--map: no field {unknown[0]!r}; allowed: {', '.join(FIELDS)}")
     settings = load_settings(config)
     from models import backend_selection
     from models.inference.engine import Engine
 
-    engine = Engine.load(backend_selection.cached_backend(settings.models))
+    text_columns = [columns.get(name, name) for name in ("title", "text")]
     errors = 0
-    with click.open_file(str(file), "rb") as stream, progress(file, "classifying") as advance:
-        for number, fields in enumerate(classify_lines(engine, _decode_lines(stream, advance)), 1):
-            if "error" in fields:
+    with progress(file, "classifying") as advance:
+        rows = read_rows(
+            file, text_columns=text_columns, encoding=encoding, plain_text=True, progress=advance
+        )
+        lines = _checked_first(parse_row(row, columns) for row in rows)
+        engine = Engine.load(backend_selection.cached_backend(settings.models))
+        for line, answer in classify_lines(engine, lines):
+            if line.error is not None:
                 errors += 1
-                click.echo(f"{file}:{number}: {fields['error']}", err=True)
-            click.echo(json.dumps(fields, ensure_ascii=False) if as_json else printable(_as_text(fields)))
+                click.echo(f"{file}:{line.number}: {line.error}", err=True)
+            click.echo(json.dumps(answer, ensure_ascii=False) if as_json else printable(_as_text(answer)))
     sys.exit(1 if errors else 0)
+
+
+def _checked_first(lines: Iterator[Line]) -> Iterator[Line]:
+    """The same lines; the first is read now, so that a file of the wrong kind is refused before the work."""
+    return chain(list(islice(lines, 1)), lines)

@@ -17,6 +17,7 @@ from monitor.cli.options import (
     EXISTING,
     OutputFile,
     config_option,
+    encoding_option,
     examples,
     json_option,
     load_settings,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 )
 @click.option("--html", "html_file", type=OutputFile(), help="Also write an HTML page.")
 @map_option("text, title, topic, sentiment, entities")
+@encoding_option
 @json_option
 @plain_errors
 def evaluate(

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping
+from datetime import tzinfo
 from pathlib import Path
 
 import click
@@ -10,12 +11,14 @@ import click
 from monitor.cli.options import (
     EXISTING,
     config_option,
+    encoding_option,
     examples,
     json_option,
     load_settings,
     map_option,
     plain_errors,
     progress,
+    time_options,
 )
 
 
@@ -34,7 +37,7 @@ def parse_speed(_context: click.Context, _parameter: click.Parameter, value: str
 @click.command(
     epilog=examples(
         "monitor feed news.jsonl --kind news --speed max",
-        "monitor feed headlines.jsonl --map published_at=ts --speed 3600",
+        "monitor feed headlines.csv.gz --map title=headline,published_at=ts --timezone Asia/Shanghai",
         "tail -f posts.jsonl | monitor feed - --kind comment --shift-to-now",
     )
 )
@@ -50,7 +53,9 @@ def parse_speed(_context: click.Context, _parameter: click.Parameter, value: str
 )
 @click.option("--shift-to-now", is_flag=True, help="Timestamp every text with the time it is sent.")
 @click.option("--source", help="Source of rows that have none.")
-@map_option("id, source, published_at, title, text, author, url, symbols, lang")
+@map_option("id, source, published_at, updated_at, title, text, author, url, symbols, lang")
+@encoding_option
+@time_options
 @json_option
 @plain_errors
 def feed(
@@ -61,27 +66,41 @@ def feed(
     shift_to_now: bool,
     source: str | None,
     columns: Mapping[str, str],
+    encoding: str | None,
+    zone: tzinfo | None,
+    excel_days: bool,
     as_json: bool,
 ) -> None:
-    """Send timestamped JSON lines from FILE (or - for standard input) to Kafka."""
+    """Send the texts in FILE (or - for standard input) to Kafka: JSON lines, a JSON array or CSV."""
     from stream import feed as feeding
+    from stream.codec import Codec
     from stream.domain.documents import Kind
+    from stream.domain.file_times import TimeFormat
+    from stream.domain.input_rows import read_rows
     from stream.kafka import admin
 
     if error_message := feeding.unknown_field_error(columns):
         raise click.BadParameter(error_message)
-    kafka = load_settings(config).kafka
+    settings = load_settings(config)
+    kafka = settings.kafka
     topic = {each.value: name for name, each in kafka.kinds.items()}[kind]
     admin.incarnations(kafka, [topic])
-    options = feeding.FeedOptions(columns, speed, shift_to_now, source, Kind(kind))
+    rows = feeding.RowOptions(
+        columns, source, Kind(kind), TimeFormat(zone, excel_days), expects_time=not shift_to_now
+    )
     producer = admin.producer(kafka, linger_ms=20, batch_size=1 << 16)
-    with click.open_file(str(file), "rb") as lines, progress(file, "feeding") as advance:
+    with progress(file, "feeding") as advance:
         report = feeding.send_rows(
-            feeding.without_byte_order_mark(lines), str(file), topic, producer, options, progress=advance
+            read_rows(file, text_columns=rows.text_columns(), encoding=encoding, progress=advance),
+            str(file),
+            topic,
+            producer,
+            Codec.from_settings(settings.stream),
+            feeding.FeedOptions(rows, speed, shift_to_now),
         )
     producer.close()
-    for error_message in report.error_messages:
-        click.echo(error_message, err=True)
+    for note in (*report.error_messages, *report.notes()):
+        click.echo(note, err=True)
     rate = report.sent / report.seconds if report.seconds else 0.0
     if as_json:
         summary: dict[str, float] = {"sent": report.sent, "refused": report.refused_rows}

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from models.errors import ModelError
 from monitor.runtime import log
 from monitor.runtime.settings import Settings, SettingsError, load, load_as_set
 from stream.domain.errors import StreamError
+from stream.domain.file_times import parse_zone
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -168,6 +169,47 @@ def map_option(fields: str) -> Callable[[F], F]:
         metavar="FIELD=COLUMN,...",
         help=f"The file's column names for {fields}.",
     )
+
+
+def parse_encoding(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """The name of an encoding of texts that Python knows."""
+    try:
+        b"".decode(value or "utf-8")
+    except LookupError as error:
+        known = "such as utf-8, utf-16, gb18030, big5, shift_jis or cp1252"
+        raise click.BadParameter(f"{value!r}: the name of an encoding was expected, {known}") from error
+    return value
+
+
+encoding_option = click.option(
+    "--encoding",
+    callback=parse_encoding,
+    metavar="NAME",
+    help="Encoding of a file that is not UTF-8 and has no byte-order mark, such as gb18030.",
+)
+
+
+def parse_time_zone(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tzinfo | None:
+    """An IANA name or an offset."""
+    if value is None:
+        return None
+    try:
+        return parse_zone(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def time_options(function: F) -> F:
+    """--timezone and --excel-days, for files whose times are not RFC 3339."""
+    zone = click.option(
+        "--timezone",
+        "zone",
+        callback=parse_time_zone,
+        metavar="ZONE",
+        help="Zone of times without one, such as Asia/Shanghai or +08:00.",
+    )
+    excel = click.option("--excel-days", is_flag=True, help="Numbers are days of Excel, such as 46082.396.")
+    return zone(excel(function))
 
 
 @contextmanager

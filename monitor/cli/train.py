@@ -21,7 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from monitor.cli.options import EXISTING, examples, json_option, map_option, plain_errors
+from monitor.cli.options import EXISTING, encoding_option, examples, json_option, map_option, plain_errors
 from monitor.runtime import log
 from monitor.runtime.settings import Settings
 
@@ -164,6 +164,7 @@ UNFINISHED = "unfinished"
     help="Train this many times; keep the best run or the mean of the weights.",
 )
 @map_option("text, title, topic, sentiment, entities")
+@encoding_option
 @json_option
 @plain_errors
 def train(as_json: bool, registry: Path, **values: Any) -> None:
@@ -197,7 +198,7 @@ def train_on_files(
     from models.training.train import train as train_model
 
     sources, rows = training_rows(data, options)
-    valid = read_rows(data.valid_files, data.columns)
+    valid = read_rows(data.valid_files, data.columns, data.encoding)
     return train_model(options, rows, valid, sources, progress)
 
 

@@ -2,7 +2,8 @@
 
 StreamError
 ├── Rejected             a message cannot become a document; carries the reason of its dead letter
-├── FeedError            a feed file cannot be sent; names the file and the line
+├── InputFileError       a file of texts cannot be read; names the file, and what to do
+├── FeedError            a row of a file cannot become a message; says what is wrong with it
 ├── BrokerError          Kafka does not answer or refuses the request; a retry may succeed
 ├── TopicMissing         a Kafka topic does not exist; says what to do
 ├── InferenceError       the classifier gave no usable answer for a text of the batch
@@ -64,8 +65,12 @@ class Rejected(StreamError):
         self.key = key
 
 
+class InputFileError(StreamError):
+    """A file of texts cannot be read.  The message names the file, and what to do."""
+
+
 class FeedError(StreamError):
-    """A feed file cannot be sent.  The message names the file and the line."""
+    """A row of a file cannot become a message.  The caller adds the file and the line."""
 
 
 class BrokerError(StreamError):

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import click
@@ -21,6 +21,7 @@ from monitor.cli.options import (
     EXISTING,
     OutputFile,
     config_option,
+    encoding_option,
     examples,
     json_option,
     load_settings,
@@ -28,8 +29,10 @@ from monitor.cli.options import (
     parse_time,
     plain_errors,
     stdout_console,
+    time_options,
 )
 from stream.domain.documents import Kind
+from stream.domain.file_times import TimeFormat
 
 SHOWN_LINE_ERRORS = 20
 
@@ -44,7 +47,11 @@ SHOWN_LINE_ERRORS = 20
 @config_option
 @click.option("--rules", "rule_file", type=EXISTING, help="Rule file; default: alerts.rules of the settings.")
 @click.option("--against", type=EXISTING, help="Another rule file to compare with.")
-@click.option("--data", type=EXISTING, help="Timestamped texts (JSON lines); default: the database.")
+@click.option(
+    "--data",
+    type=EXISTING,
+    help="Timestamped texts (JSON lines, an array or CSV; - for standard input); default: the database.",
+)
 @click.option(
     "--kind",
     type=click.Choice(["news", "comment"]),
@@ -52,7 +59,9 @@ SHOWN_LINE_ERRORS = 20
     show_default=True,
     help="What the texts of --data are.",
 )
-@map_option("id, source, published_at, title, text, author, url, symbols, lang")
+@map_option("id, source, published_at, updated_at, title, text, author, url, symbols, lang")
+@encoding_option
+@time_options
 @click.option(
     "--from",
     "start",
@@ -72,6 +81,9 @@ def backtest(
     data: Path | None,
     kind: str,
     columns: Mapping[str, str],
+    encoding: str | None,
+    zone: tzinfo | None,
+    excel_days: bool,
     start: datetime | None,
     end: datetime | None,
     events_file: Path | None,
@@ -80,6 +92,10 @@ def backtest(
     as_json: bool,
 ) -> None:
     """Show how many pages rules would have sent over history, when and why, and which events they missed."""
+    from stream.feed import RowOptions, unknown_field_error
+
+    if complaint := unknown_field_error(columns):
+        raise click.BadParameter(complaint)
     settings = load_settings(config)
     logging.getLogger("alerts").setLevel(logging.ERROR)
     from alerts.rule_file import load_rules
@@ -93,13 +109,15 @@ def backtest(
     topics = read_info(settings.models.weights).labels["topic"]
     files = [rule_file or settings.alerts.rules, *([against] if against else [])]
     rule_sets = [load_rules(file, topics, settings.alerts.time_zone) for file in files]
-    events = outcome.read_events(events_file) if events_file else []
+    times = TimeFormat(zone, excel_days)
+    events = outcome.read_events(events_file, times) if events_file else []
     with _progress() as progress:
         if data is None:
             texts = read_database(settings, start, end, rule_sets)
         else:
+            options = RowOptions(columns, kind=Kind(kind), times=times)
             texts, line_errors = classify_file(
-                settings.models, data, columns, kind=Kind(kind), end=end, progress=progress
+                settings.models, data, options, encoding=encoding, end=end, progress=progress
             )
             _print_line_errors(data, line_errors)
         if start is not None and texts[-1].published_at < start:
@@ -135,4 +153,4 @@ def _print_line_errors(data: Path, line_errors: Sequence[str]) -> None:
     for line_error in line_errors[:SHOWN_LINE_ERRORS]:
         click.echo(line_error, err=True)
     if line_errors:
-        click.echo(f"{len(line_errors)} lines of {data} were skipped", err=True)
+        click.echo(f"{len(line_errors)} rows of {data} were skipped", err=True)

@@ -10,8 +10,7 @@ from alerts.detectors.base import Rule
 from models.data.dataset import records
 from models.errors import DataError
 from stream.domain.alerts import Severity
-from stream.domain.errors import FeedError
-from stream.feed import parse_timestamp
+from stream.domain.file_times import TimeFormat, parse_time
 
 # A page from this long before an event begins until this long after it ends counts as a page for it.
 TOLERANCE = timedelta(hours=2)
@@ -82,19 +81,22 @@ def _is_for(page: Page, event: Event) -> bool:
     return event.start - TOLERANCE <= page.fired_at <= event.end + TOLERANCE
 
 
-def read_events(path: Path) -> list[Event]:
+def read_events(path: Path, times: TimeFormat) -> list[Event]:
     """The events of a .csv or .jsonl file with `start` and optional `name` and `end`.  Raises DataError."""
     events: list[Event] = []
     for where, row in records(path):
-        try:
-            start = parse_timestamp(row.get("start"))
-            end = parse_timestamp(row["end"]) if row.get("end") else start + DEFAULT_DURATION
-        except FeedError as error:
-            reason = str(error).replace("published_at", "start or end")
-            raise DataError(f"{where}: {reason}") from error
+        start = _time(where, "start", row.get("start"), times)
+        end = _time(where, "end", row["end"], times) if row.get("end") else start + DEFAULT_DURATION
         if end < start:
             raise DataError(f"{where}: the end lies before the start")
         events.append(Event(str(row.get("name") or f"event {len(events) + 1}"), start, end))
     if not events:
         raise DataError(f"{path}: no events; each line needs start, and may have name and end")
     return events
+
+
+def _time(where: str, name: str, value: object, times: TimeFormat) -> datetime:
+    try:
+        return parse_time(value, times).at
+    except ValueError as error:
+        raise DataError(f"{where}: {name} {value!r}: {error}") from error

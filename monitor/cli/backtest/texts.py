@@ -1,10 +1,10 @@
 """The texts of a backtest: from a file, classified now, or from the database."""
 
 import hashlib
-import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from importlib import metadata
 from pathlib import Path
 
 import msgspec
@@ -12,15 +12,15 @@ import msgspec
 from alerts.backtest import Text
 from alerts.detectors.base import Rule
 from models import backend_selection
-from models.data.dataset import fingerprint
 from models.errors import DataError
 from models.inference.engine import Engine
 from models.settings import ModelSettings, user_cache
 from monitor.runtime.settings import Settings
 from stream.codec import Codec
-from stream.domain.documents import EPOCH, SCORE_SCALE, Document, Kind, Prediction
-from stream.domain.errors import FeedError, Rejected
-from stream.feed import FeedOptions, to_message, unknown_field_error
+from stream.domain.documents import EPOCH, SCORE_SCALE, Document, Prediction
+from stream.domain.errors import FeedError
+from stream.domain.input_rows import read_rows
+from stream.feed import RowOptions, to_document
 from stream.storage import database
 from stream.storage.batches import Store
 from stream.storage.reads import evidence_words
@@ -28,32 +28,44 @@ from stream.storage.reads import evidence_words
 log = logging.getLogger(__name__)
 
 CHUNK = 512
+SHOWN_ERRORS = 5
 Progress = Callable[[str, float], None]
 
 
 def classify_file(
     models: ModelSettings,
     file: Path,
-    columns: Mapping[str, str],
+    options: RowOptions,
     *,
-    kind: Kind,
+    encoding: str | None = None,
     end: datetime | None,
     progress: Progress,
 ) -> tuple[list[Text], list[str]]:
-    """The classified texts of a file of JSON lines, stamped before `end`, and an error for each skipped line.
+    """The classified texts of a file (- for standard input), stamped before `end`, and an error for each
+    skipped row.
 
-    The predictions of a model for a file are cached.  Raises DataError.
+    The predictions of a model for these texts are cached.  Raises DataError and InputFileError.
     """
-    if complaint := unknown_field_error(columns):
-        raise DataError(complaint)
-    documents, line_errors = _documents(file, FeedOptions(columns), kind)
+    documents, row_errors = _documents(file, options, encoding)
+    if not documents:
+        raise DataError(_nothing_read(file, row_errors))
     engine = Engine.load(backend_selection.cached_backend(models))
-    cache = _cache_file(file, [Text.__slots__, engine.info.version, sorted(columns.items()), kind])
+    cache = _cache_file(documents, engine.info.version)
     texts = _read_cache(cache)
     if texts is None:
         texts = list(_classified(engine, documents, progress))
         _write_cache(cache, texts)
-    return _in_order([text for text in texts if end is None or text.published_at < end]), line_errors
+    if not texts:
+        raise DataError(f"{file}: no text has words in a language that the model knows")
+    return _in_order([text for text in texts if end is None or text.published_at < end]), row_errors
+
+
+def _nothing_read(file: Path, row_errors: Sequence[str]) -> str:
+    """Why a file has no texts, by the errors in its first rows."""
+    if not row_errors:
+        return f"{file}: the file has no rows"
+    shown = "".join(f"\n  {error}" for error in row_errors[:SHOWN_ERRORS])
+    return f"{file}: none of its {len(row_errors)} rows can be read; the first:{shown}"
 
 
 def _classified(engine: Engine, documents: Sequence[Document], progress: Progress) -> Iterator[Text]:
@@ -66,9 +78,15 @@ def _classified(engine: Engine, documents: Sequence[Document], progress: Progres
         progress("classifying", (at + len(part)) / len(documents))
 
 
-def _cache_file(file: Path, key: object) -> Path:
-    """The cache of a file's predictions, named by a hash of the model's version and the file's content."""
-    digest = hashlib.sha256(json.dumps([key, fingerprint(file)]).encode())
+def _cache_file(documents: Sequence[Document], version: str) -> Path:
+    """The cache of the predictions for these documents, named by a hash of all that they depend on.
+
+    It is by what was read and not by the file: a pipe has another content each time, and it is read once.
+    """
+    release = metadata.version("sentiment-monitor")
+    digest = hashlib.sha256(msgspec.json.encode([release, version, Text.__slots__]))
+    for document in documents:
+        digest.update(msgspec.json.encode(document))
     return user_cache() / f"{digest.hexdigest()[:24]}.json"
 
 
@@ -99,23 +117,19 @@ def _in_order(texts: Sequence[Text]) -> list[Text]:
     return sorted(texts, key=lambda text: text.published_at)
 
 
-def _documents(file: Path, options: FeedOptions, kind: Kind) -> tuple[list[Document], list[str]]:
-    """Every document once, as the stream would read it, and an error for each line that cannot be read."""
+def _documents(file: Path, options: RowOptions, encoding: str | None) -> tuple[list[Document], list[str]]:
+    """Every document once, as the stream would read it, and an error for each row that cannot be read."""
     codec = Codec(timedelta(0), 1 << 30)
     unique: dict[str, Document] = {}
-    line_errors = []
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                message, stamp = to_message(line, options)
-                document = codec.decode(json.dumps(message).encode(), kind, stamp)
-            except (FeedError, Rejected) as error:
-                line_errors.append(f"{file}:{number}: {error}")
-                continue
-            unique.setdefault(document.key, document)
-    return list(unique.values()), line_errors
+    row_errors = []
+    for row in read_rows(file, text_columns=options.text_columns(), encoding=encoding):
+        try:
+            document = to_document(row, codec, options)
+        except FeedError as error:
+            row_errors.append(f"{file}:{row.line}: {error}")
+            continue
+        unique.setdefault(document.key, document)
+    return list(unique.values()), row_errors
 
 
 def _text(document: Document, prediction: Prediction) -> Text:

@@ -360,7 +360,7 @@ def test_predictions_for_a_backtest_that_cannot_be_cached_are_used_all_the_same(
     trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from monitor.cli.backtest.texts import classify_file
-    from stream.domain.documents import Kind
+    from stream.feed import RowOptions
 
     cache = tmp_path / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
@@ -370,9 +370,7 @@ def test_predictions_for_a_backtest_that_cannot_be_cached_are_used_all_the_same(
 
     def classify() -> list[Any]:
         models = ModelSettings(backend="packed", dtype="float32", device="cpu")
-        texts, errors = classify_file(
-            models, file, {}, kind=Kind.NEWS, end=None, progress=lambda what, share: None
-        )
+        texts, errors = classify_file(models, file, RowOptions(), end=None, progress=lambda what, share: None)
         assert not errors
         return texts
 

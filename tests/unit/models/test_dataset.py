@@ -86,10 +86,13 @@ def test_an_error_in_a_recipe_names_the_file_and_the_field(tmp_path: Path) -> No
     ("line", "message"),
     [
         ("{", r"f\.jsonl:2: not JSON"),
-        ("[]", r"f\.jsonl:2: an object was expected"),
+        ("[]", r"f\.jsonl:2: expected a JSON object, not list"),
         ({"sentiment": "positive"}, r"f\.jsonl:2: no text"),
         ({"text": 5, "sentiment": "positive"}, r"f\.jsonl:2: text must be a string, not 5"),
-        ({"text": "x", "sentiment": "bullish"}, r"f\.jsonl:2: sentiment 'bullish' is none of positive"),
+        (
+            {"text": "x", "sentiment": "bullish"},
+            r"f\.jsonl:2: sentiment 'bullish' is none of positive.*recipe",
+        ),
     ],
 )
 def test_an_error_in_a_row_names_the_file_and_the_line(tmp_path: Path, line: object, message: str) -> None:

@@ -114,7 +114,7 @@ def test_only_pages_of_the_requested_time_are_reported(backtest: Callable[..., R
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("name,start\nx,soon\n", "events.csv:2: start or end 'soon' is not a valid time"),
+        ("name,start\nx,soon\n", "events.csv:2: start 'soon': not a time that is read"),
         (
             "name,start,end\nx,2026-03-02T00:00:00Z,2026-03-01T00:00:00Z\n",
             "events.csv:2: the end lies before",

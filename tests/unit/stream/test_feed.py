@@ -1,14 +1,18 @@
 import json
+import math
+from collections.abc import Iterable
 from concurrent.futures import Future
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from kafka.errors import MessageSizeTooLargeError
 
+from stream.codec import Codec
 from stream.domain.documents import Kind
-from stream.domain.errors import FeedError
-from stream.feed import FeedOptions, parse_timestamp, send_rows, to_message, without_byte_order_mark
+from stream.domain.input_rows import InputRow, read_rows
+from stream.feed import FeedOptions, FeedReport, RowOptions, send_rows, to_message
 
 
 class SendFuture:
@@ -35,32 +39,30 @@ class RecordingProducer:
         self.flushed.set_result(None)
 
 
-def row(**fields: Any) -> bytes:
-    return json.dumps(fields).encode()
+NOW = "2026-03-01T09:30:00Z"
+AT_ONCE = FeedOptions()
+CODEC = Codec(timedelta(minutes=5), 10_000_000)
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (1653070860, datetime(2022, 5, 20, 18, 21, tzinfo=UTC)),
-        (1653070860.5, datetime(2022, 5, 20, 18, 21, 0, 500_000, tzinfo=UTC)),
-        (1653070860000, datetime(2022, 5, 20, 18, 21, tzinfo=UTC)),
-        ("2022-05-20T20:21:00+02:00", datetime(2022, 5, 20, 18, 21, tzinfo=UTC)),
-        ("2022-05-20T18:21:00Z", datetime(2022, 5, 20, 18, 21, tzinfo=UTC)),
-    ],
-)
-def test_timestamps_are_read_as_seconds_milliseconds_or_rfc_3339(value: object, expected: datetime) -> None:
-    assert parse_timestamp(value) == expected
+def row(line: int = 1, /, **fields: Any) -> InputRow:
+    return InputRow(line, fields)
 
 
-@pytest.mark.parametrize("value", ["2022-05-20T18:21:00", "noon", True, [], 1e300, None])
-def test_an_invalid_timestamp_is_refused(value: object) -> None:
-    with pytest.raises(FeedError):
-        parse_timestamp(value)
+def send(
+    rows: Iterable[InputRow], options: FeedOptions = AT_ONCE, **more: Any
+) -> tuple[FeedReport, RecordingProducer]:
+    producer = RecordingProducer()
+    report = send_rows(rows, "f.jsonl", "news", producer, CODEC, options, **more)  # type: ignore[arg-type]
+    return report, producer
+
+
+def sent(**fields: Any) -> dict[str, Any]:
+    """The message that a row becomes."""
+    return to_message(row(**{"published_at": NOW, **fields}), RowOptions())[0]
 
 
 def test_columns_are_mapped_and_a_row_without_an_id_gets_the_same_one_every_time() -> None:
-    options = FeedOptions(columns={"published_at": "ts", "text": "body"}, source="archive")
+    options = RowOptions(columns={"published_at": "ts", "text": "body"}, source="archive")
     line = row(ts=1653070860, title="Rates rise", body="They did.", extra=1)
     message, _ = to_message(line, options)
     assert message["text"] == "They did."
@@ -71,32 +73,30 @@ def test_columns_are_mapped_and_a_row_without_an_id_gets_the_same_one_every_time
     assert message["id"] != to_message(row(ts=1653070860, title="Rates fall"), options)[0]["id"]
 
 
-def test_a_bad_row_is_reported_with_its_line_number_and_the_other_rows_are_sent() -> None:
+def test_a_bad_row_is_reported_with_its_line_number_and_the_other_rows_are_sent(tmp_path: Path) -> None:
+    file = tmp_path / "f.jsonl"
     lines = [
-        row(id="1", text="a", published_at=1),
-        b"{",
-        b"[" * 100_000,
-        rb'{"id": "\ud800", "text": "x", "published_at": 1}',
-        b"\n",
-        row(id="2", text="b"),
-        row(id="3", text="c", published_at=2),
+        json.dumps({"id": "1", "text": "a", "published_at": NOW}),
+        "{",
+        "[" * 100_000,
+        r'{"id": "\ud800", "text": "x", "published_at": "2026-03-01T09:30:00Z"}',
+        "",
+        json.dumps({"id": "2", "text": "b", "published_at": NOW}),
+        json.dumps({"id": "3", "published_at": NOW}),
     ]
-    producer = RecordingProducer()
-    report = send_rows(lines, "file.jsonl", "news", producer, FeedOptions())
-    assert [message["id"] for _, _, message in producer.sent] == ["1", "3"]
-    assert report.sent == 2
-    assert report.refused_rows == 4
-    assert [line.split(": ")[0] for line in report.error_messages] == [
-        f"file.jsonl:{n}" for n in (2, 3, 4, 6)
-    ]
+    file.write_text("\n".join(lines))
+    report, producer = send(read_rows(file))
+    assert [message["id"] for _, _, message in producer.sent] == ["1", "2"]
+    assert (report.sent, report.refused_rows) == (2, 4)
+    assert [line.split(": ")[0] for line in report.error_messages] == [f"f.jsonl:{n}" for n in (2, 3, 4, 7)]
     assert producer.flushed.done()
 
 
 def test_the_same_row_as_news_and_as_comment_is_sent_under_the_keys_of_two_documents() -> None:
     keys = []
     for kind in Kind:
-        producer = RecordingProducer()
-        send_rows([row(id="a/1", text="a", published_at=1)], "f", kind, producer, FeedOptions(kind=kind))
+        rows = [row(id="a/1", text="a", published_at=NOW)]
+        _, producer = send(rows, FeedOptions(RowOptions(kind=kind)))
         keys += [key for _, key, _ in producer.sent]
     assert keys == [b"news:unknown:a~2F1", b"comment:unknown:a~2F1"]
 
@@ -108,43 +108,128 @@ def test_rows_without_an_id_have_the_same_one_only_if_all_their_fields_are_the_s
         {"title": "a", "text": "b"},
         {"title": "a", "text": "b\x1f"},
     ]
-    ids = {to_message(row(published_at=1, **fields), FeedOptions())[0]["id"] for fields in rows}
+    ids = {sent(**fields)["id"] for fields in rows}
     assert len(ids) == len(rows)
-    unchanged = to_message(row(published_at=1, source="s", title="a", text="b"), FeedOptions())[0]["id"]
+    unchanged = sent(published_at="1970-01-01T00:00:01Z", source="s", title="a", text="b")["id"]
     assert unchanged == "16bccd1d0f646e7c941786e900a1b605", (
         "rows of files that were fed before keep their ids"
     )
 
 
-def test_a_numeric_id_is_sent_as_a_string() -> None:
-    assert to_message(row(id=17, text="a", published_at=1), FeedOptions())[0]["id"] == "17"
-
-
 def test_rows_are_sent_at_the_requested_speed_and_an_earlier_timestamp_does_not_wait() -> None:
     waits: list[float] = []
-    lines = [
-        row(id=str(i), text="a", published_at=timestamp) for i, timestamp in enumerate([1000, 4600, 900])
-    ]
-    send_rows(lines, "f", "news", RecordingProducer(), FeedOptions(speed=3600), sleep=waits.append)
+    start = 1_772_000_000
+    rows = [row(id=str(i), text="a", published_at=start + i) for i in (1000, 4600, 900)]
+    send(rows, FeedOptions(speed=3600), sleep=waits.append)
     assert len(waits) == 1
     assert waits[0] == pytest.approx(1.0, abs=0.2)
 
 
-def test_shift_to_now_replaces_the_timestamp_with_the_time_of_sending() -> None:
-    producer, before = RecordingProducer(), datetime.now(UTC)
-    send_rows([row(id="1", text="a", published_at=5)], "f", "news", producer, FeedOptions(shift_to_now=True))
-    assert datetime.fromisoformat(producer.sent[0][2]["published_at"]) >= before
-
-
-def test_a_byte_order_mark_is_removed_from_the_first_row() -> None:
-    assert list(without_byte_order_mark([b"\xef\xbb\xbf{}\n", b"x"])) == [b"{}\n", b"x"]
+def test_shift_to_now_replaces_the_timestamp_and_needs_none() -> None:
+    before = datetime.now(UTC)
+    rows = [row(id="1", text="a", published_at="2026-03-01"), row(id="2", text="b", date="whenever")]
+    options = FeedOptions(RowOptions(expects_time=False), shift_to_now=True)
+    report, producer = send(rows, options)
+    assert report.sent == 2
+    for _, _, message in producer.sent:
+        assert datetime.fromisoformat(message["published_at"]) >= before
+        assert "published_precision" not in message
 
 
 def test_a_row_that_kafka_does_not_take_is_refused_by_its_line_and_the_others_are_sent() -> None:
-    lines = [
-        row(id=str(n), published_at=1653070860, text="x" * (2_000_000 if n == 1 else 5)) for n in range(3)
-    ]
-    producer = RecordingProducer()
-    report = send_rows(lines, "rows.jsonl", "news", producer, FeedOptions())  # type: ignore[arg-type]
+    rows = [row(n, id=str(n), published_at=NOW, text="x" * (2_000_000 if n == 2 else 5)) for n in (1, 2, 3)]
+    report, _ = send(rows)
     assert (report.sent, report.refused_rows) == (2, 1)
-    assert report.error_messages[0].startswith("rows.jsonl:2: 2000")
+    assert report.error_messages[0].startswith("f.jsonl:2: 2000")
+
+
+@pytest.mark.parametrize(
+    ("symbols", "expected"),
+    [
+        ("BRND,KLVN", ["BRND", "KLVN"]),
+        ("BRND; KLVN ", ["BRND", "KLVN"]),
+        ("BRND", ["BRND"]),
+        ("['BRND', 'KLVN']", ["BRND", "KLVN"]),
+        ("BRK B|KLVN", ["BRK B", "KLVN"]),
+        (["BRND", None, "", "BRND"], ["BRND"]),
+        ([{"name": "BRND", "exchange": "XX"}, {"symbol": "KLVN", "name": "Kelvin"}], ["BRND", "KLVN"]),
+        ({"ticker": "BRND"}, ["BRND"]),
+        ([600519, "KLVN"], ["600519", "KLVN"]),
+        (600519, ["600519"]),
+    ],
+)
+def test_symbols_as_vendors_send_them_become_a_list(symbols: Any, expected: list[str]) -> None:
+    assert list(sent(title="t", symbols=symbols)["symbols"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("author", ["A. Reyes", "B. Sun"], "A. Reyes, B. Sun"),
+        ("author", [{"name": "A. Reyes"}, {"name": "B. Sun"}], "A. Reyes, B. Sun"),
+        ("author", {"name": "A. Reyes"}, "A. Reyes"),
+        ("source", {"id": None, "name": "Harbour Wire"}, "Harbour Wire"),
+        ("id", 17, "17"),
+        ("id", 17.0, "17"),
+        ("id", 1520000000000000001, "1520000000000000001"),
+        ("id", 2**70, str(2**70)),
+    ],
+)
+def test_what_vendors_send_in_other_fields_is_read(field: str, value: Any, expected: str) -> None:
+    assert sent(**{"title": "t", field: value})[field] == expected
+
+
+@pytest.mark.parametrize("nothing", [None, "", " ", math.nan, "NaN", "None", "<NA>"])
+def test_nothing_in_a_field_is_no_value(nothing: Any) -> None:
+    message = sent(id=nothing, title="t", text=nothing, author=nothing, symbols=nothing, lang=nothing)
+    assert message.keys() == {"id", "title", "published_at"}
+    assert message["id"] == sent(title="t")["id"] != sent(title="u", id=nothing)["id"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"title": ["Brandt wins"]}, 'title must be a text, not ["Brandt wins"]'),
+        ({"title": 5}, "title must be a text, not 5"),
+        ({"id": True}, "id true: an id is a text or a whole number"),
+        ({"id": 1520000000000000001.0}, "id 1.52e+18: a float that has lost digits"),
+        ({"id": "1.52E+18"}, 'id "1.52E+18": a float that has lost digits'),
+        ({"id": 1.5}, "id 1.5: a float that has lost digits"),
+        ({"id": ["a"]}, 'id ["a"]: an id is a text or a whole number'),
+        ({"symbols": [{"weight": 1}]}, 'symbols [{"weight": 1}]: each must be'),
+        ({"author": 5}, "author must be a text or a list"),
+        ({"url": ["a"]}, 'url must be a text, not ["a"]'),
+        ({"source": 5}, "source must be a text, not 5"),
+        (
+            {"title": None, "headline": "x"},
+            "no title or text; this one has published_at, id, title, headline",
+        ),
+        ({"published_at": "2099-01-01T00:00:00Z"}, "far_future"),
+        ({"source": "monitor-heartbeat"}, "forged_heartbeat"),
+    ],
+)
+def test_a_row_that_the_stream_would_refuse_is_not_sent(fields: dict[str, Any], reason: str) -> None:
+    rows = [
+        row(1, id="a", title="t", published_at=NOW),
+        row(2, **{"published_at": NOW, "id": "b", "title": "t", **fields}),
+    ]
+    report, producer = send(rows)
+    assert (report.sent, report.refused_rows, len(producer.sent)) == (1, 1, 1)
+    assert report.error_messages[0].startswith(f"f.jsonl:2: {reason}")
+
+
+def test_a_row_whose_time_is_in_another_column_is_refused_with_the_option_that_names_it() -> None:
+    report, _ = send([row(1, title="t", ts=1)])
+    assert report.error_messages == [
+        "f.jsonl:1: no published_at, but 'ts': name the column with --map published_at=ts"
+    ]
+    options = FeedOptions(RowOptions(columns={"published_at": "when"}))
+    report, _ = send([row(1, title="t", published_at=NOW)], options)
+    assert report.error_messages == ["f.jsonl:1: no published_at: the row has no column 'when'"]
+
+
+def test_a_date_alone_says_that_it_is_one() -> None:
+    assert sent(title="t")["published_at"] == NOW
+    assert "published_precision" not in sent(title="t")
+    message = sent(title="t", published_at="2026-03-01")
+    assert (message["published_at"], message["published_precision"]) == ("2026-03-01T00:00:00Z", "day")
