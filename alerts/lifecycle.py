@@ -25,11 +25,16 @@ def step(
 
     Missing data neither starts nor resolves an episode.  It drops a pending one, and the calm that a firing
     one waits for starts again.  When the clock was set back, a wait begins again at `now`.
+
+    An episode that fires keeps the severity and the labels that its rule has at that moment: receivers
+    recognise it by them.
     """
     if alert is None:
         cooling = quiet_until is not None and now < quiet_until
         begins = observation.breached and not cooling
         return _begin(rule, topic, observation, now, recent) if begins else None
+    if alert.labels is None:
+        alert = replace(alert, labels=rule.labels)
     if observation.value is not None:
         alert = replace(
             alert,
@@ -60,6 +65,7 @@ def _begin(rule: Rule, topic: str, observation: Observation, now: datetime, rece
         uncertainty=observation.uncertainty,
         summary=observation.summary,
         usual=observation.usual,
+        labels=rule.labels,
     )
     return _fire_when_due(alert, rule, now, recent)
 
@@ -70,7 +76,7 @@ def _fire_when_due(alert: Alert, rule: Rule, now: datetime, recent: int) -> Aler
     if now - alert.since < rule.hold:
         return alert
     state = AlertState.FLAPPING if recent >= rule.flap_count else AlertState.FIRING
-    return replace(alert, state=state, fired_at=now)
+    return replace(alert, state=state, fired_at=now, severity=rule.severity, labels=rule.labels)
 
 
 def _resolve_when_due(alert: Alert, rule: Rule, now: datetime) -> Alert:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from alerts.delivery.pages import labels_of
 from alerts.detectors.base import Rule
 from stream.domain.alerts import Alert
 from stream.domain.budgets import cut
@@ -70,7 +71,7 @@ def alertmanager_alert(alert: Alert, rule: Rule | None, ends_at: datetime, link:
     }
     labels = {"alertname": alert.rule, "topic": alert.topic, "severity": alert.severity}
     return {
-        "labels": {**(rule.labels if rule else {}), **labels},
+        "labels": {**labels_of(alert, rule), **labels},
         "annotations": {name: text for name, text in annotations.items() if text},
         "startsAt": (alert.fired_at or alert.since).isoformat(),
         "endsAt": (alert.resolved_at or ends_at).isoformat(),

@@ -50,12 +50,19 @@ def alert_message(alert: Alert, rule: Rule | None = None, link: str = "") -> dic
         "since": alert.since,
         "fired_at": alert.fired_at,
         "resolved_at": alert.resolved_at,
-        "labels": rule.labels if rule else {},
+        "labels": labels_of(alert, rule),
         "runbook": rule.runbook if rule else None,
         "link": link,
         "sources": dict(islice(alert.sources.items(), SHOWN_SOURCES)),
         "evidence": [_shown(item) for item in alert.evidence],
     }
+
+
+def labels_of(alert: Alert, rule: Rule | None) -> Mapping[str, str]:
+    """The labels with which the alert fired; those of its rule if it was stored before they were kept."""
+    if alert.labels is not None:
+        return alert.labels
+    return rule.labels if rule else {}
 
 
 def _shown(item: EvidenceItem) -> EvidenceItem:

@@ -31,6 +31,7 @@ EXAMPLE = Alert(
     summary="",
     usual=1.0,
     fired_at=EPOCH,
+    labels={},
 )
 FILTERS = ("upper", "lower", "title", "round", "abs", "int", "default", "length")
 ALLOWED = (

@@ -57,7 +57,8 @@ class Alert:
     `id` is in everything that is sent about the episode.  `value`, `threshold`, `n` (documents),
     `uncertainty` and `usual` (what the baseline expects; None without a baseline) come from the latest
     evaluation with data.  `evidence` and `sources` (negative documents per source) come from the moment it
-    fired.  `message` is the rendered template of the rule, empty if the rule has none.
+    fired.  `message` is the rendered template of the rule, empty if the rule has none.  `severity` and
+    `labels` are those of the rule at the moment it fired; `labels` is None in episodes of older versions.
     """
 
     id: str
@@ -78,6 +79,7 @@ class Alert:
     fired_at: datetime | None = None
     resolved_at: datetime | None = None
     clear_since: datetime | None = None
+    labels: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

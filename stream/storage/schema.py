@@ -206,6 +206,8 @@ alerts = Table(
     _column("fired_at", UtcDateTime, nullable=True),
     _column("resolved_at", UtcDateTime, nullable=True),
     _column("clear_since", UtcDateTime, nullable=True),
+    # NULL: stored before labels were kept.
+    _column("labels", JSON, nullable=True),
     Index("ix_alerts_state", "state"),
 )
 

@@ -14,7 +14,7 @@ from alerts.detectors.slow_drift import SlowDriftRule
 from alerts.detectors.threshold import ThresholdRule
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
-from stream.domain.alerts import Alert, AlertState, PageRequest, Transition
+from stream.domain.alerts import Alert, AlertState, PageRequest, Severity, Transition
 
 MINUTE = timedelta(minutes=1)
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
@@ -89,13 +89,13 @@ class Room(MemoryStore):
         self.page_requests += page_requests
 
 
-def evaluator_of(store: Room, *rules: Rule) -> AlertEvaluator:
+def evaluator_of(store: Room, *rules: Rule, group: timedelta = timedelta(0)) -> AlertEvaluator:
     return AlertEvaluator(
         rules=rules,
         topics=("IPO", "Macro"),
         reader=store,
         episodes=store,
-        delivery=PageRouter(("webhook:desk",)),
+        delivery=PageRouter(("webhook:desk",), group),
         window_width=MINUTE,
         metrics=AlertMetrics(),
     )
@@ -410,3 +410,66 @@ def alert_of(store: Room) -> Alert:
     """The alert that the surge of a store raises."""
     (alert,) = evaluator_of(store, SURGE).evaluate(NOW)
     return alert
+
+
+def edited(rule: Rule, **changes: object) -> Rule:
+    return rule.model_copy(update=changes)
+
+
+def test_an_episode_keeps_the_labels_and_the_severity_it_fired_with_until_it_ends() -> None:
+    store = surging()
+    first = edited(SURGE, labels={"team": "a"})
+    evaluator = evaluator_of(store, first)
+    evaluator.evaluate(NOW)
+    evaluator.replace_rules([edited(first, labels={"team": "b"}, severity=Severity.TICKET)])
+    (alert,) = evaluator.evaluate(NOW + MINUTE)
+    assert (alert.labels, alert.severity) == ({"team": "a"}, Severity.PAGE)
+    store.add(40, NOW + MINUTE, NOW + 8 * MINUTE, "neutral")
+    evaluator.evaluate(NOW + 8 * MINUTE)
+    evaluator.evaluate(NOW + 9 * MINUTE + timedelta(seconds=1))
+    fired, resolved = (request.message for request in store.page_requests)
+    assert resolved["state"] == "resolved"
+    assert fired["labels"] == resolved["labels"] == {"team": "a"}
+    assert fired["severity"] == resolved["severity"] == "page"
+
+
+def test_the_end_of_an_alert_whose_rule_was_removed_has_its_labels() -> None:
+    store = surging()
+    evaluator_of(store, edited(SURGE, labels={"team": "a"})).evaluate(NOW)
+    evaluator_of(store).evaluate(NOW + MINUTE)
+    assert [request.message["labels"] for request in store.page_requests] == [{"team": "a"}] * 2
+
+
+def test_a_pending_episode_fires_with_the_labels_that_its_rule_has_then() -> None:
+    store = surging()
+    waiting = edited(SURGE, hold=2 * MINUTE, labels={"team": "a"})
+    evaluator = evaluator_of(store, waiting)
+    evaluator.evaluate(NOW)
+    evaluator.replace_rules([edited(waiting, labels={"team": "b"}, severity=Severity.TICKET)])
+    (alert,) = evaluator.evaluate(NOW + 2 * MINUTE)
+    assert (alert.state, alert.labels, alert.severity) == (
+        AlertState.FIRING, {"team": "b"}, Severity.TICKET,
+    )  # fmt: skip
+
+
+def test_an_episode_of_an_older_version_takes_the_labels_of_its_rule_once() -> None:
+    store = surging()
+    rule = edited(SURGE, labels={"team": "a"})
+    (alert,) = evaluator_of(store, rule).evaluate(NOW)
+    store.save([replace(alert, labels=None)], [], [], [], NOW)
+    evaluator_of(store, rule).evaluate(NOW + MINUTE)
+    (alert,) = evaluator_of(store, edited(rule, labels={"team": "b"})).evaluate(NOW + 2 * MINUTE)
+    assert alert.labels == {"team": "a"}
+
+
+def test_rules_that_fire_within_seconds_of_each_other_page_at_two_moments_at_most() -> None:
+    """The first page leaves at once, what follows it in one page; nothing waits for what is less urgent."""
+    store = surging()
+    ticket = edited(SURGE, name="ticket", severity=Severity.TICKET)
+    late = [edited(SURGE, name=f"later {seconds}", hold=timedelta(seconds=seconds)) for seconds in (5, 10)]
+    evaluator = evaluator_of(store, ticket, *late, group=timedelta(seconds=30))
+    evaluator.evaluate(NOW)
+    evaluator.evaluate(NOW + timedelta(seconds=5))
+    evaluator.evaluate(NOW + timedelta(seconds=10))
+    leaves = {str(r.message["rule"]): (r.not_before - NOW).total_seconds() for r in store.page_requests}
+    assert leaves == {"ticket": 0, "later 5": 5, "later 10": 35}

@@ -25,7 +25,7 @@ NIGHT = QuietHours.parse("22:00-07:00", "UTC")
 def alert(**changes: object) -> Alert:
     fields = {name: getattr(EXAMPLE, name) for name in Alert.__slots__}
     item = EvidenceItem("wire", "1", NOW, "Shares \x1b[31mfall", -0.9, ("fall",))
-    return Alert(**fields | {"evidence": (item,), "summary": "much gloom"} | changes)  # type: ignore[arg-type]
+    return Alert(**fields | {"evidence": (item,), "summary": "much gloom", "labels": None} | changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from pydantic import SecretStr
 
+from alerts.delivery.alertmanager import alertmanager_url
 from alerts.delivery.notifiers import Webhooks
 from alerts.delivery.template import EXAMPLE
 from alerts.metrics import AlertMetrics
@@ -22,7 +23,7 @@ from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
 from stream.storage.leases import Lease
 from stream.storage.settings import DatabaseSettings
-from tests.parts import Receiver
+from tests.parts import Alertmanager, Receiver, wait_until
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SMALLEST = 10_000
@@ -52,16 +53,20 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 class Room:
-    def __init__(self, store: Store, receiver: Receiver, max_bytes: int) -> None:
+    def __init__(
+        self, store: Store, receiver: Receiver | Alertmanager, max_bytes: int, rules: Path = SHIPPED_RULES
+    ) -> None:
         self.now, self.metrics = NOW, AlertMetrics()
         self.episodes = SqlEpisodeStore(store, Lease(store, "alerts", "me", 20), "alerts")
-        webhook = Webhooks({"main": SecretStr(receiver.url)}, 5)
+        url = SecretStr(receiver.url)
+        webhook = Webhooks({"main": alertmanager_url(url) if isinstance(receiver, Alertmanager) else url}, 5)
+        self.rule_file = RuleFile(rules, ["topic"])
         self.sync = AlertmanagerSync(
             name="main",
             send=partial(webhook.send, "main"),
             max_bytes=max_bytes,
             episodes=self.episodes,
-            rule_file=RuleFile(SHIPPED_RULES, ["topic"]),
+            rule_file=self.rule_file,
             link=lambda alert: f"https://monitor.example/alerts/{alert.id}",
             lease=Lease(store, "alertmanager:main", "me", 20),
             metrics=self.metrics,
@@ -161,3 +166,33 @@ def test_what_was_sent_before_the_clock_was_set_back_is_sent_again(store: Store)
         assert len(receiver.taken) == 2
         room.sync.run_once()
         assert len(receiver.taken) == 2
+
+
+RULE = """
+rules:
+  - {{name: gloom, type: threshold, watch: mean_score, threshold: -0.3, severity: {severity}, labels: {{team: {team}}}}}
+"""
+
+
+def test_an_alert_whose_rule_is_edited_stays_one_alert_in_a_real_alertmanager(
+    tmp_path: Path, store: Store, alertmanager: Alertmanager
+) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text(RULE.format(severity="page", team="a"))
+    room = Room(store, alertmanager, 500_000, path)
+    room.now = datetime.now(UTC)
+    fired = replace(episode(1), rule="gloom", labels={"team": "a"}, since=room.now, fired_at=room.now)
+    room.save(fired)
+    room.sync.run_once()
+    path.write_text(RULE.format(severity="ticket", team="b"))
+    room.rule_file.changed()
+    assert room.rule_file.changed(), "a file is read once it looks the same twice"
+    room.now += timedelta(minutes=2)
+    room.sync.run_once()
+    (alert,) = alertmanager.alerts()
+    assert (alert["labels"]["team"], alert["labels"]["severity"]) == ("a", "page")
+    ended = datetime.now(UTC)
+    room.save(replace(fired, state=AlertState.RESOLVED, resolved_at=ended))
+    room.now = ended
+    room.sync.run_once()
+    wait_until(lambda: alertmanager.alerts() == [], 10, "Alertmanager takes the alert for ended")
