@@ -1,4 +1,4 @@
-"""One POST with a time limit for the whole attempt: name lookup, connection, request and answer together.
+"""One request with a time limit for the whole attempt: name lookup, connection, request and answer together.
 
 The time limits of HTTP clients are for each read, so a receiver that sends a byte now and then would hold an
 attempt for ever.  Here the attempt is a coroutine that is cancelled when its time is up.
@@ -8,7 +8,7 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
@@ -40,9 +40,20 @@ def post(url: str, body: bytes, seconds: float, headers: Mapping[str, str] | Non
 
     Raises TimeoutError when the time is up, httpx.HTTPError and httpx.InvalidURL.
     """
+    # What is read is looked at as it is, and is never unpacked.
+    own = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+    return _run(_request("POST", url, body, seconds, {**own, **(headers or {})}), seconds)
+
+
+def head(url: str, seconds: float) -> Answer:
+    """Ask for nothing but whether the server answers; raises what `post` raises."""
+    return _run(_request("HEAD", url, b"", seconds, {}), seconds)
+
+
+def _run(request: Coroutine[Any, Any, Answer], seconds: float) -> Answer:
     with asyncio.Runner(loop_factory=_Loop) as runner:
         try:
-            return runner.run(asyncio.wait_for(_post(url, body, seconds, headers or {}), seconds))
+            return runner.run(asyncio.wait_for(request, seconds))
         except httpx.TimeoutException as error:
             raise TimeoutError from error
 
@@ -62,9 +73,7 @@ def is_local(url: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-async def _post(url: str, body: bytes, seconds: float, headers: Mapping[str, str]) -> Answer:
-    # What is read is looked at as it is, and is never unpacked.
-    headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **headers}
+async def _request(method: str, url: str, body: bytes, seconds: float, headers: Mapping[str, str]) -> Answer:
     # None: without the proxy of the environment.
     mounts = {"http://": None, "https://": None, "all://": None} if is_local(url) else None
     # A TLS handshake that is cancelled leaves its socket open, one that runs into this limit does not.
@@ -76,7 +85,7 @@ async def _post(url: str, body: bytes, seconds: float, headers: Mapping[str, str
             follow_redirects=False,
             mounts=mounts,
         ) as client,
-        client.stream("POST", url, content=body, headers=headers) as response,
+        client.stream(method, url, content=body, headers=headers) as response,
     ):
         return Answer(response.status_code, await _beginning(response, seconds))
 

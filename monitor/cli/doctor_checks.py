@@ -10,6 +10,8 @@ import sqlalchemy
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 
+from alerts.delivery import reach
+from alerts.delivery.reach import address_of_channel
 from alerts.errors import AlertError
 from alerts.labelled_hours import TOLERATED_SHARE
 from alerts.rule_file import load_rules
@@ -18,14 +20,19 @@ from models import backend_selection
 from models.errors import ModelError
 from models.inference.engine import Engine
 from models.network.info import read_info
+from monitor.cli.status_report import outbox_problems
 from monitor.runtime import settings as settings_module
 from monitor.runtime.open_files import open_file_limit
 from monitor.runtime.settings import Settings, SettingsError
+from monitor.runtime.tasks.installation import outbox_targets
 from stream import offsets
 from stream.domain.errors import BrokerError, SchemaError, StoreUnavailable, StreamError
 from stream.kafka import admin
 from stream.storage import database
 from stream.storage.batches import Store
+from stream.storage.leases import read_leases
+from stream.storage.outbox import Outbox
+from stream.storage.sql import database_now
 
 # A text whose sentiment no working classifier gets wrong.
 CANARY_TEXT, CANARY_SENTIMENT = "Company shares plunge after huge loss and fraud inquiry", "negative"
@@ -59,6 +66,8 @@ def examine(config: Path | None) -> Iterator[Finding]:
         "labels": _labels,
         "broker": _broker,
         "offsets": _offsets,
+        "outbox": _outbox,
+        "receivers": _receivers,
         "files": _open_files,
     }
     for name, check in checks.items():
@@ -141,8 +150,51 @@ def _labels(settings: Settings) -> str:
     return f"what the rules compare with is labelled by {version}"
 
 
+def _outbox(settings: Settings) -> str:
+    """Whether anything waits too long, or for receivers and topics that the settings do not name."""
+    with _store(settings) as store:
+        with database.reading(store.engine) as connection:
+            now = database_now(connection)
+        rows = Outbox(store.engine).by_target(now)
+        problems = list(outbox_problems(rows, outbox_targets(settings), read_leases(store.engine), now))
+    if problems:
+        raise StreamError("; ".join(map(str, problems)))
+    return f"{sum(row.entries for row in rows)} entries wait, none of them too long"
+
+
+def _receivers(settings: Settings) -> str:
+    """Whether every receiver answers.  None is sent a page: `monitor alerts test` does that."""
+    alerts = settings.alerts
+    urls = {**alerts.webhooks, **alerts.alertmanagers}
+    addresses: list[tuple[str, str | None]] = [(name, url.get_secret_value()) for name, url in urls.items()]
+    addresses += [(name, address_of_channel(url.get_secret_value())) for name, url in alerts.channels.items()]
+    reached = reach.look(addresses, alerts.webhook_seconds)
+    if problems := [f"{one.name}: {one.problem}" for one in reached if one.problem]:
+        raise AlertError(f"cannot be reached: {'; '.join(problems)}")
+    unknown = [one.name for one in reached if one.unknown]
+    known = [one.name for one in reached if not one.unknown]
+    answer = f"{', '.join(known)} can be reached" if known else "none was asked"
+    return answer + (f"; not known where {', '.join(unknown)} sends to" if unknown else "")
+
+
 def _clock(settings: Settings) -> str:
-    """Compare this machine's clock with the database's; SQLite uses this machine's."""
+    """Compare the clocks of this machine, the database (SQLite uses this machine's) and the workers."""
+    compared = _own_clock(settings)
+    try:
+        with _store(settings) as store, database.reading(store.engine) as connection:
+            now, received = database_now(connection), store.reads.last_received()
+    except SchemaError:
+        return compared
+    ahead = (received - now).total_seconds() if received else 0.0
+    if ahead > MAX_SKEW_SECONDS:
+        raise StreamError(
+            f"the latest document was received {ahead:.0f} s after now: the clock of the worker "
+            "that wrote it is ahead, or the database's was set back: set all clocks by NTP"
+        )
+    return compared
+
+
+def _own_clock(settings: Settings) -> str:
     if settings.database.url.get_secret_value().startswith("sqlite"):
         return "this machine's own (SQLite has no other)"
     try:

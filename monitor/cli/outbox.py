@@ -34,4 +34,4 @@ def outbox_drop(target: str, force: bool, config: Path | None) -> None:
                 "Add --force to delete them all the same"
             )
         dropped = Outbox(store.engine).drop(target, datetime.now(UTC))
-    click.echo(f"{target}: {dropped} entries dropped")
+    click.echo(f"{target}: {dropped} dropped")

@@ -3,7 +3,7 @@
 Each of the three is asked by itself.  What one of them does not answer is None, unknown, and never 0.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -152,8 +152,13 @@ class Report:
             *_kafka_problems(self),
             *_local_problems(self.local),
             *_lease_problems(self),
-            *_outbox_problems(self),
+            *self._outbox_problems(),
         ]
+
+    def _outbox_problems(self) -> Iterator[Problem]:
+        state = self.database
+        if isinstance(state, DatabaseState):
+            yield from outbox_problems(state.outbox or (), self.targets, state.leases or (), state.now)
 
 
 def process_of(lease: HeldLease) -> str:
@@ -321,32 +326,32 @@ def _named_members(state: KafkaState | Unanswered) -> set[str] | None:
     return {member.client for member in state.members}
 
 
-def _outbox_problems(report: Report) -> Iterator[Problem]:
-    state = report.database
-    if isinstance(state, Unanswered) or state.outbox is None:
-        return
-    leases = {lease.name: lease for lease in state.leases or () if lease.left > timedelta(0)}
-    for row in state.outbox:
-        if row.target not in report.targets:
-            yield unconfigured(row)
-        elif row.due_since is not None and state.now - row.due_since > OUTBOX_SLOW:
+def outbox_problems(
+    rows: Iterable[TargetDepth], targets: Collection[str], leases: Iterable[HeldLease], now: datetime
+) -> Iterator[Problem]:
+    """What waits too long, or for a target that is not among these."""
+    holders = {lease.name: process_of(lease) for lease in leases if lease.left > timedelta(0)}
+    for row in rows:
+        if row.target not in targets:
+            yield _unconfigured(row)
+        elif row.due_since is not None and now - row.due_since > OUTBOX_SLOW:
             since = f"{row.due_since:%Y-%m-%d %H:%M} UTC"
-            waited = f"{row.entries} outbox entries for {row.target} wait, since {since}"
+            waited = f"the outbox holds {row.entries} for {row.target}, and the oldest waits since {since}"
             if row.last_error:
                 yield Problem(f"{waited}: {row.last_error}", _outbox_remedy(row.target))
             else:
-                holder = leases.get(row.target)
+                holder = holders.get(row.target)
                 yield Problem(
                     f"{waited}, and no attempt failed",
-                    f"{process_of(holder)} holds the lease: restart it" if holder else "start a monitor",
+                    f"{holder} holds the lease: restart it" if holder else "start a monitor",
                 )
 
 
-def unconfigured(row: TargetDepth) -> Problem:
+def _unconfigured(row: TargetDepth) -> Problem:
     """The entries of a target that no setting names."""
     return Problem(
-        f"{row.entries} outbox entries, the oldest of {row.oldest:%Y-%m-%d %H:%M} UTC, are for {row.target}, "
-        "which the settings do not name: nobody sends them",
+        f"the outbox holds {row.entries} for {row.target}, the oldest of {row.oldest:%Y-%m-%d %H:%M} UTC, "
+        "and the settings do not name it: nobody sends them",
         f"configure it again and restart, or delete them with `monitor outbox drop {row.target}`",
     )
 

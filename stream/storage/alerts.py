@@ -23,7 +23,7 @@ from stream.storage.batches import Store
 from stream.storage.database import reading, writing
 from stream.storage.leases import Lease
 from stream.storage.outbox import KafkaMessage, enqueue, to_kafka
-from stream.storage.sql import dialect_insert
+from stream.storage.sql import database_time, dialect_insert
 
 
 class SqlEpisodeStore:
@@ -101,9 +101,7 @@ class SqlEpisodeStore:
             if transitions:
                 _insert_transitions(connection, transitions)
                 enqueue(connection, [to_kafka(self._topic, [_event(each) for each in transitions])], now)
-            new_requests = [
-                request for request in page_requests if _insert_delivery(connection, request, now)
-            ]
+            new_requests = [request for request in page_requests if _insert_delivery(connection, request)]
             enqueue(connection, [_outbound_page(request) for request in new_requests], now)
 
 
@@ -136,16 +134,16 @@ def _insert_transitions(connection: Connection, transitions: Sequence[Transition
     connection.execute(schema.alert_transitions.insert(), rows)
 
 
-def _insert_delivery(connection: Connection, request: PageRequest, now: datetime) -> bool:
+def _insert_delivery(connection: Connection, request: PageRequest) -> bool:
     """Record that a page is queued; False if it was queued before, so that it must not be queued again."""
     row = {
         "target": request.target,
         "key": request.key,
         "alert_id": request.message["id"],
-        "queued_at": now,
+        "queued_at": database_time(connection),
     }
-    statement = dialect_insert(connection, schema.deliveries).on_conflict_do_nothing()
-    return connection.scalar(statement.returning(schema.deliveries.c.key), row) is not None
+    statement = dialect_insert(connection, schema.deliveries).values(**row).on_conflict_do_nothing()
+    return connection.scalar(statement.returning(schema.deliveries.c.key)) is not None
 
 
 def _outbound_page(request: PageRequest) -> OutboundMessage:

@@ -33,6 +33,7 @@ from stream.domain.records import OutboundMessage
 from stream.storage import schema
 from stream.storage.database import reading, writing
 from stream.storage.schema import UtcDateTime
+from stream.storage.sql import database_now
 
 # What precedes the topic in the target of messages for Kafka.
 KAFKA_PREFIX = "kafka:"
@@ -241,6 +242,17 @@ class Outbox:
                 if entry.key is not None:
                     same_page = (pages.c.target == entry.target) & (pages.c.key == entry.key)
                     connection.execute(update(pages).where(same_page).values(settled_at=now, outcome=outcome))
+
+    def waited(self, entry: OutboxEntry) -> timedelta:
+        """How long ago a page was queued, by the database's clock, which wrote it too.
+
+        Hosts' clocks may be wrong: by them a page could be given up at once, or never.
+        """
+        pages = schema.deliveries
+        same_page = (pages.c.target == entry.target) & (pages.c.key == entry.key)
+        with reading(self._engine) as connection:
+            queued_at = connection.scalar(select(pages.c.queued_at).where(same_page))
+            return database_now(connection) - (queued_at or entry.created_at)
 
     def mark_failed(self, entries: Sequence[OutboxEntry], error: str, now: datetime) -> None:
         """Note a failed attempt.  The pause before the next one doubles each time, up to LONGEST_PAUSE.

@@ -71,7 +71,7 @@ class PageDelivery:
     def _settle(self, entries: list[OutboxEntry], failure: Failure | None) -> None:
         """Note what became of the entries, which were sent as one page or not at all."""
         now, first = self._clock(), entries[0]
-        if failure is not None and now - first.created_at > GIVE_UP_AFTER:
+        if failure is not None and self._outbox.waited(first) > GIVE_UP_AFTER:
             failure = Failure(f"{failure.reason}, for {GIVE_UP_AFTER.days} days", recoverable=False)
         receiver = first.target.partition(":")[2]
         self._metrics.pages.labels(receiver, outcome(failure)).inc()

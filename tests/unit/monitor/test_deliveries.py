@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import update
 
 from alerts.delivery.notifiers import Channels, Webhooks
 from alerts.delivery.pages import PageRouter, alert_message
@@ -19,7 +20,7 @@ from monitor.runtime.log import LIBRARY_LEVELS, URL_LOGGERS
 from monitor.runtime.tasks.page_delivery import PageDelivery
 from stream.domain.alerts import Alert, AlertState, EvidenceItem, Severity, Transition
 from stream.domain.records import OutboundMessage
-from stream.storage import database
+from stream.storage import database, schema
 from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
 from stream.storage.leases import Lease
@@ -146,10 +147,20 @@ def test_a_page_that_is_not_accepted_for_a_week_no_longer_blocks_later_ones(
     room.send(NOW + timedelta(days=6))
     depth = room.outbox.depth(TARGETS, NOW + timedelta(days=6))
     assert (depth.entries, depth.failing_since) == (1, NOW + timedelta(days=6))
-    room.send(NOW + timedelta(days=8))
+    long_ago = datetime.now(UTC) - timedelta(days=8)
+    with database.writing(room.store.engine) as connection:
+        connection.execute(update(schema.deliveries).values(queued_at=long_ago))
+    room.send(NOW + timedelta(days=6, minutes=5))
     outcomes = {row.target: row.outcome for row in room.alerts.deliveries("IPO")}
     assert outcomes == {"webhook:desk": "refused", "channel:chat": "sent"}
     assert room.outbox.depth(TARGETS, NOW + timedelta(days=8)).entries == 0
+
+
+def test_a_host_whose_clock_is_far_ahead_gives_up_no_page(room: Room, desk: Receiver) -> None:
+    desk.status = 503
+    room.transition(AlertState.FIRING, "IPO")
+    room.send(NOW + timedelta(days=30))
+    assert room.outbox.depth(TARGETS, NOW + timedelta(days=30)).entries == 1
 
 
 def test_pages_for_a_receiver_that_is_no_longer_configured_are_ignored(room: Room, desk: Receiver) -> None:

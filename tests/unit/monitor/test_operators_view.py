@@ -1,0 +1,194 @@
+"""What an operator sees of outbox, leases, schema and receivers: metrics, doctor and `monitor db current`."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from prometheus_client import CollectorRegistry
+from sqlalchemy import text, update
+
+from monitor.cli.main import main
+from monitor.runtime.status import ReadinessMetrics, Unready
+from monitor.runtime.tasks.installation import InstallationWatch
+from stream.domain.errors import BrokerError, StoreUnavailable
+from stream.domain.records import OutboundMessage
+from stream.kafka.settings import KafkaSettings
+from stream.metrics import StreamMetrics
+from stream.storage import database, schema
+from stream.storage.batches import Store
+from stream.storage.leases import Lease
+from stream.storage.outbox import Outbox, enqueue
+from stream.storage.settings import DatabaseSettings
+from tests.parts import Receiver, free_port
+from tests.unit.stream.samples import classified, write
+
+NOW = datetime.now(UTC)
+
+
+class Shown:
+    """The metrics of an installation over this store, as a monitor with one webhook shows them."""
+
+    def __init__(self, store: Store) -> None:
+        self.registry = CollectorRegistry()
+        self._metrics = StreamMetrics(self.registry).installation
+        self._metrics.create_labels(["webhook:desk", "kafka:alerts"], ["alerts", "purge"])
+        self.watch = self.over(store)
+
+    def over(self, store: Store) -> InstallationWatch:
+        return InstallationWatch(
+            store=store,
+            outbox=Outbox(store.engine),
+            kafka=KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}"),
+            holders=lambda: {"alerts": "me", "purge": "me"},
+            metrics=self._metrics,
+            clock=lambda: NOW,
+        )
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"sentiment_{name}", labels)
+
+    def is_unknown(self, name: str, **labels: str) -> bool:
+        value = self.value(name, **labels)
+        return value is None or value != value
+
+
+def test_outbox_leases_schema_and_the_last_document_are_metrics(store: Store) -> None:
+    minute = timedelta(minutes=1)
+    with database.writing(store.engine) as connection:
+        enqueue(connection, [OutboundMessage("webhook:desk", b"1")] * 2, NOW - minute)
+        enqueue(connection, [OutboundMessage("webhook:old-desk", b"1")] * 3, NOW - 2 * minute)
+    Lease(store, "alerts", "me", 20).acquire()
+    Lease(store, "purge", "another", 20).acquire()
+    shown = Shown(store)
+    assert shown.is_unknown("outbox_target_entries", target="webhook:desk"), "not read yet"
+    shown.watch.look_at_database()
+    assert shown.value("outbox_entries") == shown.value("outbox_target_entries", target="webhook:desk") == 2
+    assert shown.value("outbox_target_entries", target="kafka:alerts") == 0
+    due = shown.value("outbox_target_due_timestamp_seconds", target="webhook:desk")
+    assert due == pytest.approx((NOW - minute).timestamp(), abs=0.01)
+    assert shown.is_unknown("outbox_target_due_timestamp_seconds", target="kafka:alerts")
+    assert shown.value("outbox_unconfigured_entries") == 3
+    assert (shown.value("lease_held", lease="alerts"), shown.value("lease_held", lease="purge")) == (1, 0)
+    until = shown.value("lease_expires_timestamp_seconds", lease="purge")
+    assert until is not None and 0 < until - datetime.now(UTC).timestamp() <= 21
+    assert shown.value("schema_revision") == int(database.latest_revision())
+    assert shown.is_unknown("last_document_timestamp_seconds"), "there is none"
+
+
+def test_what_cannot_be_read_is_unknown_and_not_zero(store: Store) -> None:
+    shown = Shown(store)
+    shown.watch.look_at_database()
+    assert shown.value("outbox_unconfigured_entries") == 0
+    with pytest.raises(BrokerError):
+        shown.watch.look_at_group()
+    assert shown.is_unknown("workers")
+    gone = DatabaseSettings.model_validate({"url": "postgresql+psycopg://monitor@127.0.0.1:1/none"})
+    with pytest.raises(StoreUnavailable):
+        shown.over(Store(database.connect(gone), 60)).look_at_database()
+    for name in ("outbox_entries", "outbox_unconfigured_entries", "schema_revision"):
+        assert shown.is_unknown(name), name
+    assert shown.is_unknown("lease_held", lease="alerts")
+
+
+def test_the_reasons_for_not_being_ready_are_a_metric() -> None:
+    registry, reasons = CollectorRegistry(), {Unready.BROKER: "no broker answers"}
+    ReadinessMetrics(registry, lambda: reasons)
+    values = {
+        reason: registry.get_sample_value("sentiment_not_ready", {"reason": reason}) for reason in Unready
+    }
+    assert values == {reason: float(reason is Unready.BROKER) for reason in Unready}
+    reasons.clear()
+    assert registry.get_sample_value("sentiment_not_ready", {"reason": "broker"}) == 0
+
+
+def call(*words: str, **environ: str) -> Result:
+    clean = {"MONITOR_CONFIG": None, **environ}
+    return CliRunner().invoke(main, list(words), env=clean, catch_exceptions=False)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'monitor.db'}"
+
+
+def test_db_current_says_what_is_here_what_is_needed_and_what_to_run(url: str, tmp_path: Path) -> None:
+    environ, needed = {"MONITOR_DATABASE__URL": url}, database.latest_revision()
+    none = call("db", "current", **environ)
+    assert none.exit_code == 1 and "no tables" in none.stdout and "run `monitor db upgrade`" in none.stdout
+    assert not (tmp_path / "monitor.db").exists()
+    database.upgrade(DatabaseSettings.model_validate({"url": url}), "0005")
+    older = call("db", "current", **environ)
+    assert older.exit_code == 1 and "the database is at 0005" in older.stdout
+    assert f"this version needs {needed}: run `monitor db upgrade`" in older.stdout
+    assert call("db", "upgrade", **environ).exit_code == 0
+    same = call("db", "current", **environ)
+    assert same.exit_code == 0 and "nothing to do" in same.stdout
+    engine = database.connect(DatabaseSettings.model_validate({"url": url}))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    newer = json.loads(call("db", "current", "--json", **environ).stdout)
+    assert newer == {
+        "current": "9999",
+        "needed": needed,
+        "what_to_do": "run the version of the monitor that upgraded it",
+    }
+
+
+def findings(url: str, **environ: str) -> dict[str, dict[str, Any]]:
+    """What the doctor finds, by check; without a model, which would only take time."""
+    done = call("doctor", "--json", MONITOR_DATABASE__URL=url, MONITOR_MODELS__WEIGHTS="none", **environ)
+    return {each["check"]: each for each in json.loads(done.stdout)}
+
+
+def test_the_doctor_sees_receivers_that_do_not_answer_entries_nobody_sends_and_a_clock_ahead(
+    url: str,
+) -> None:
+    settings = DatabaseSettings.model_validate({"url": url})
+    database.upgrade(settings)
+    with Receiver() as desk:
+        alone = findings(url, MONITOR_ALERTS__WEBHOOKS=json.dumps({"desk": desk.url}))
+        assert alone["receivers"]["ok"] and "desk can be reached" in alone["receivers"]["detail"]
+        assert alone["outbox"]["ok"] and alone["clock"]["ok"]
+        engine = database.connect(settings)
+        with database.writing(engine) as connection:
+            enqueue(connection, [OutboundMessage("webhook:old-desk", b"{}")], NOW)
+            enqueue(connection, [OutboundMessage("webhook:desk", b"{}")], NOW - timedelta(minutes=9))
+        write(Store(engine, 60), classified("d1", 0))
+        with database.writing(engine) as connection:
+            ahead = NOW + timedelta(hours=2)
+            connection.execute(update(schema.documents).values(received_at=ahead))
+        engine.dispose()
+        webhooks = {"desk": desk.url, "gone": f"http://127.0.0.1:{free_port()}/secret-token"}
+        found = findings(url, MONITOR_ALERTS__WEBHOOKS=json.dumps(webhooks))
+    assert not found["receivers"]["ok"] and "gone: " in found["receivers"]["detail"]
+    assert "secret-token" not in found["receivers"]["detail"] and "desk:" not in found["receivers"]["detail"]
+    outbox = found["outbox"]
+    assert not outbox["ok"] and "`monitor outbox drop webhook:old-desk`" in outbox["detail"]
+    assert "the outbox holds 1 for webhook:desk" in outbox["detail"]
+    assert not found["clock"]["ok"] and "set all clocks by NTP" in found["clock"]["detail"]
+
+
+def test_what_nobody_sends_is_dropped_and_what_somebody_sends_only_by_force(url: str) -> None:
+    settings = DatabaseSettings.model_validate({"url": url})
+    database.upgrade(settings)
+    engine = database.connect(settings)
+    with database.writing(engine) as connection:
+        enqueue(
+            connection,
+            [OutboundMessage("webhook:old-desk", b"{}"), OutboundMessage("kafka:alerts", b"")],
+            NOW,
+        )
+    environ = {"MONITOR_DATABASE__URL": url}
+    assert "webhook:old-desk: 1 dropped" in call("outbox", "drop", "webhook:old-desk", **environ).stdout
+    refused = call("outbox", "drop", "kafka:alerts", **environ)
+    assert refused.exit_code == 2 and "--force" in refused.stderr
+    assert "1 dropped" in call("outbox", "drop", "kafka:alerts", "--force", **environ).stdout
+    assert Outbox(engine).by_target(NOW) == []
+    assert call("leases", "release", "alerts", **environ).exit_code == 1
+    Lease(Store(engine, 60), "alerts", "gone:1:abc", 600).acquire()
+    assert "gone:1:abc held it" in call("leases", "release", "alerts", **environ).stdout
+    engine.dispose()
