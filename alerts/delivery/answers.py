@@ -47,6 +47,28 @@ class Failure:
     too_large: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What became of one attempt to send a page: its failure, if any, and what the receiver answered.
+
+    Neither contains any part of the receiver's URL, which may hold a secret.
+    """
+
+    failure: Failure | None
+    answered: str = ""
+
+    @classmethod
+    def of_answer(cls, answer: Answer, url: str) -> "Attempt":
+        failure = failure_of(answer, url)
+        said = f"HTTP {answer.status}{explanation(answer.body, url)}"
+        return cls(failure, failure.reason if failure else said)
+
+    @classmethod
+    def failed(cls, reason: str) -> "Attempt":
+        """One that a retry may mend."""
+        return cls(Failure(reason, True), reason)
+
+
 def failure_of(answer: Answer, url: str) -> Failure | None:
     """The failure that an answer reports, in its status or its body; None if the page was accepted.
 

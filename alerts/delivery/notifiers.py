@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from pydantic import SecretStr
 
-from alerts.delivery.answers import Failure, explanation, failure_of
+from alerts.delivery.answers import Attempt, Failure, explanation
 from alerts.delivery.channel_urls import scheme_of, service_of
 from alerts.delivery.incidents import incident_request, is_incident_service, keyed_url
 from alerts.delivery.pages import markdown_text, plain_text
@@ -34,8 +34,11 @@ class Webhooks:
 
     def send(self, receiver: str, body: bytes) -> Failure | None:
         """Try once.  The reason of a failure never contains the URL, which may hold a secret."""
-        url = self._urls[receiver].get_secret_value()
-        return _post(url, body, self._seconds)
+        return self.attempt(receiver, body).failure
+
+    def attempt(self, receiver: str, body: bytes) -> Attempt:
+        """The same, with what the receiver answered."""
+        return _post(self._urls[receiver].get_secret_value(), body, self._seconds)
 
 
 class Channels:
@@ -62,6 +65,10 @@ class Channels:
 
         A failure without an HTTP status counts as temporary: Apprise does not say why it failed.
         """
+        return self.attempt(channel, page).failure
+
+    def attempt(self, channel: str, page: Mapping[str, Any]) -> Attempt:
+        """The same, with what the service answered, as far as Apprise lets it be known."""
         url = self._urls[channel].get_secret_value()
         incident = incident_request(url, page)
         if incident is not None:
@@ -72,7 +79,7 @@ class Channels:
         request = {"url": keyed_url(url, page), "title": title, "body": text, "kind": kind}
         return self._send_by_apprise(url, {**request, "seconds": self._seconds})
 
-    def _send_by_apprise(self, url: str, request: Mapping[str, Any]) -> Failure | None:
+    def _send_by_apprise(self, url: str, request: Mapping[str, Any]) -> Attempt:
         try:
             done = subprocess.run(  # noqa: S603  a program of this package, without a shell
                 [sys.executable, "-P", str(APPRISE)],
@@ -88,39 +95,39 @@ class Channels:
         except subprocess.TimeoutExpired:
             return _too_slow(self._seconds)
         except (OSError, subprocess.SubprocessError, ValueError) as error:
-            return Failure(f"the process that sends it failed: {type(error).__name__}", True)
+            return Attempt.failed(f"the process that sends it failed: {type(error).__name__}")
         answers = [Answer(status, body.encode()) for status, body in result["answers"]]
-        return _failure_of_channel(result["sent"], answers, url)
+        return _attempt_of_channel(result["sent"], answers, url)
 
 
-def _failure_of_channel(sent: bool, answers: Sequence[Answer], url: str) -> Failure | None:
-    """The failure that the answers report.  Apprise knows what a status means, and looks at no body."""
-    looked_at = [answer for answer in answers if answer.is_success or not sent]
-    failures = [failure for answer in looked_at if (failure := failure_of(answer, url))]
-    if failures:
-        return failures[-1]
+def _attempt_of_channel(sent: bool, answers: Sequence[Answer], url: str) -> Attempt:
+    """What the answers report.  Apprise knows what a status means, and looks at no body."""
+    attempts = [Attempt.of_answer(answer, url) for answer in answers if answer.is_success or not sent]
+    failed = [attempt for attempt in attempts if attempt.failure]
+    if failed:
+        return failed[-1]
     if sent:
-        return None
+        return attempts[-1] if attempts else Attempt(None, "taken; its protocol has no HTTP answer")
     said = explanation(answers[-1].body, url) if answers else ""
-    return Failure(f"the channel refused the page or cannot be reached{said}", True)
+    return Attempt.failed(f"the channel refused the page or cannot be reached{said}")
 
 
 def _post(
     url: str, body: bytes, seconds: float, *, headers: Mapping[str, str] | None = None, secret: str = ""
-) -> Failure | None:
-    """Try once.  The reason of a failure contains no part of the URL, nor of `secret`."""
+) -> Attempt:
+    """Try once.  What comes of it contains no part of the URL, nor of `secret`."""
     try:
         answer = post(url, body, seconds, headers)
     except TimeoutError:
         return _too_slow(seconds)
     # No receiver may end the monitor, whatever its answer makes a client raise.
     except Exception as error:
-        return Failure(type(error).__name__, True)
-    return failure_of(answer, f"{url}/{secret}")
+        return Attempt.failed(f"{type(error).__name__}{explanation(str(error).encode(), f'{url}/{secret}')}")
+    return Attempt.of_answer(answer, f"{url}/{secret}")
 
 
-def _too_slow(seconds: float) -> Failure:
-    return Failure(f"no complete answer within {seconds:g} s", True)
+def _too_slow(seconds: float) -> Attempt:
+    return Attempt.failed(f"no complete answer within {seconds:g} s")
 
 
 def is_channel(url: str) -> bool:

@@ -2,6 +2,7 @@
 
 import click
 
+from monitor.cli.alerts import alerts
 from monitor.cli.backtest.command import backtest
 from monitor.cli.bench import bench
 from monitor.cli.classify import classify
@@ -44,7 +45,7 @@ def main() -> None:
 DAEMON = (run, healthy, status, doctor, show_settings, demo, sample, listen)
 STORAGE = (topics, db, feed, purge, relabel, replay, offsets, outbox, leases)
 MODELS = (classify, explain, train, models, evaluate)
-ALERTS = (rules, backtest)
+ALERTS = (rules, alerts, backtest)
 for command in (*DAEMON, *STORAGE, *MODELS, *ALERTS, bench):
     main.add_command(command)
 

@@ -28,6 +28,7 @@ def commands() -> list[tuple[str, ...]]:
         ("db", "upgrade"),
         ("models", "promote"),
         ("rules", "check"),
+        ("alerts", "test"),
         ("offsets", "rewind"),
     ]
 
@@ -37,7 +38,7 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
     result = call(*words, "--help")
     assert result.exit_code == 0
     assert len(result.output) > 100
-    if words not in (("topics",), ("db",), ("models",), ("rules",), ("offsets",)):
+    if words not in (("topics",), ("db",), ("models",), ("rules",), ("alerts",), ("offsets",)):
         assert "Examples:" in result.output
 
 
