@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -13,10 +13,21 @@ from alerts.detectors.base import Rule
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from stream.domain.alerts import OPEN_STATES, Alert, EvidenceItem, PageRequest, Transition
-from stream.domain.documents import EPOCH, SCORE_SCALE, Kind, document_key
-from stream.domain.sums import SUM_FIELDS, Aggregate, Scope, Selection, contribution, window_start
+from stream.domain.documents import EPOCH, SCORE_SCALE, Kind, Precision, document_key
+from stream.domain.sums import (
+    EVERYTHING,
+    SUM_FIELDS,
+    Aggregate,
+    LateWindow,
+    Scope,
+    Selection,
+    contribution,
+    window_start,
+)
 
 MICROSECOND, MINUTE = timedelta(microseconds=1), timedelta(minutes=1)
+# A window of a day: the last of its stored windows is still filling.
+NEARLY_A_DAY = timedelta(hours=23)
 # How often rules are evaluated between texts: while an alert is open, and otherwise.
 OPEN_STEP, QUIET_STEP = timedelta(minutes=5), timedelta(hours=1)
 
@@ -25,7 +36,8 @@ OPEN_STEP, QUIET_STEP = timedelta(minutes=5), timedelta(hours=1)
 class Text:
     """A classified document of the past.
 
-    `sentiment` is None if the model was not certain.  `score` is in units of 1 / SCORE_SCALE.
+    `sentiment` is None if the model was not certain.  `score` is in units of 1 / SCORE_SCALE.  `precision`
+    says how exactly `published_at` is known.
     """
 
     id: str
@@ -41,6 +53,7 @@ class Text:
     lang: str | None = None
     words: tuple[str, ...] = ()
     url: str | None = None
+    precision: Precision = Precision.EXACT
 
     @property
     def key(self) -> str:
@@ -61,7 +74,11 @@ class Page:
 
 
 class MemoryStore:
-    """The store that alerts need, over a fixed list of texts: sums are differences of running totals."""
+    """The store that alerts need, over a fixed list of texts: sums are differences of running totals.
+
+    Every text arrives when it is published, but for those that have a date alone: when they arrived that day
+    is not known.  They count in what is usual and in windows of a day or more, and fire no shorter one.
+    """
 
     def __init__(self, texts: Sequence[Text]) -> None:
         self.texts = sorted(texts, key=lambda text: text.published_at)
@@ -71,6 +88,7 @@ class MemoryStore:
             indices[text.topic, text.kind].append(index)
         self._groups = {key: self._running_totals(group) for key, group in sorted(indices.items())}
         self._selected: dict[Selection, MemoryStore] = {}
+        self._has_dates = any(text.precision is Precision.DAY for text in texts)
         self.alerts: dict[str, Alert] = {}
         self.fired: dict[str, Alert] = {}
 
@@ -81,22 +99,25 @@ class MemoryStore:
             rows[row] = contribution(self.texts[index].sentiment, self.texts[index].score)
         return self.stamps[list(indices)], rows.cumsum(0)
 
-    def _select(self, selection: Selection) -> "MemoryStore":
-        if not selection:
+    def _select(self, selection: Selection, length: timedelta | None = None) -> "MemoryStore":
+        """The texts of a selection; for a window of this length, if it is given."""
+        fires = length is not None and length < NEARLY_A_DAY
+        selection = replace(selection, exact_times=fires and self._has_dates)
+        if selection == EVERYTHING:
             return self
         if selection not in self._selected:
             self._selected[selection] = MemoryStore([t for t in self.texts if _matches(t, selection)])
         return self._selected[selection]
 
-    def _in_scope(self, scope: Scope) -> list[Text]:
-        selected = self._select(scope.selection)
+    def _in_scope(self, scope: Scope, with_dates: bool = False) -> list[Text]:
+        selected = self._select(scope.selection, None if with_dates else scope.end - scope.start)
         first, last = _bounds(selected.stamps, scope.start, scope.end)
         texts = selected.texts[first:last]
         return [t for t in texts if scope.topic in (None, t.topic) and t.kind in scope.kinds]
 
     def sums(self, start: datetime, end: datetime, selection: Selection) -> list[Aggregate]:
         sums = []
-        for (topic, kind), (stamps, totals) in self._select(selection)._groups.items():
+        for (topic, kind), (stamps, totals) in self._select(selection, end - start)._groups.items():
             first, last = _bounds(stamps, start, end)
             if last > first:
                 sums.append(Aggregate(start, topic, kind, *map(int, totals[last] - totals[first])))
@@ -130,6 +151,7 @@ class MemoryStore:
                 words=t.words,
                 url=t.url,
                 key=t.key,
+                precision=t.precision,
             )
             for t in texts[:limit]
         ]
@@ -141,9 +163,10 @@ class MemoryStore:
         return sources, len({t.author for t in texts if t.author})
 
     def last_seen_by_source(self, scope: Scope) -> dict[str, datetime]:
-        return {t.source: t.published_at for t in self._in_scope(scope)}
+        texts = self._in_scope(scope, with_dates=True)
+        return {t.source: t.published_at for t in texts}
 
-    def late_windows(self, since: datetime, before: datetime) -> list[datetime]:
+    def late_windows(self, since: datetime, before: datetime) -> list[LateWindow]:
         return []  # in a backtest every text arrives when it is published
 
     def latest_model(self) -> str | None:
@@ -243,7 +266,8 @@ def _bounds(stamps: np.ndarray, start: datetime, end: datetime) -> tuple[int, in
 
 def _matches(text: Text, selection: Selection) -> bool:
     return (
-        (not selection.sources or text.source in selection.sources)
+        not (selection.exact_times and text.precision is Precision.DAY)
+        and (not selection.sources or text.source in selection.sources)
         and (not selection.languages or text.lang in selection.languages)
         and (not selection.symbols or bool(set(selection.symbols) & set(text.symbols)))
     )

@@ -172,10 +172,10 @@ class AlertEvaluator:
             if alert is not None:
                 yield self._with_details(before, alert, rule, window)
 
-    def _observe(self, rule: Rule, topic: str, topic_window: TopicWindow) -> Observation:
+    def _observe(self, rule: Rule, topic: str, topic_window: TopicWindow, late: bool = False) -> Observation:
         observation = rule.observe(topic, topic_window)
         window = TimeRange(topic_window.start, topic_window.end)
-        return self._windows.require_writers(rule, topic, window, observation)
+        return self._windows.require_writers(rule, topic, window, observation, late=late)
 
     def _late_episodes(
         self, history: EpisodeHistory, unavailable: Collection[Key], now: datetime
@@ -183,17 +183,21 @@ class AlertEvaluator:
         """Episodes for past windows that late documents turned into a breach.
 
         They fire at once and then behave like any other.  Keys that are `unavailable` are skipped, and so are
-        windows that an episode already covered: what was sent is never revised.
+        windows that an episode already covered: what was sent is never revised.  Documents whose time is not
+        known exactly change the history, and fire nothing: a day's worth of texts at 00:00 is no surge.
         """
         since = self._last_evaluation
         late = self._reader.late_windows(since - OVERLAP, now - OVERLAP) if since else []
         if not late:
             return []
-        self._windows.mark_stale(late[0])
+        self._windows.mark_stale(late[0].start)
+        exact = [window.start for window in late if window.has_exact]
+        if not exact:
+            return []
         raised: dict[Key, Alert] = {}
         for rule in self.rules:
             if rule.can_fire_late and rule.name not in self.failures:
-                episodes = self._late_episodes_of(rule, history, unavailable, late, now)
+                episodes = self._late_episodes_of(rule, history, unavailable, exact, now)
                 raised |= {_key(alert): alert for alert in self._guarded(rule, episodes, [])}
         return list(raised.values())
 
@@ -218,17 +222,19 @@ class AlertEvaluator:
                 alert = self._late_episode(rule, topic, topic_window, now, recent)
                 if alert is not None:
                     raised.add(key)
-                    yield self._with_details(None, alert, rule, window)
+                    yield self._with_details(None, alert, rule, window, late=True)
 
     def _late_episode(
         self, rule: Rule, topic: str, topic_window: TopicWindow, now: datetime, recent: int
     ) -> Alert | None:
-        observation = self._observe(rule, topic, topic_window)
+        observation = self._observe(rule, topic, topic_window, late=True)
         start, end = topic_window.start, topic_window.start + rule.window
         summary = f"late documents, {start:%H:%M} to {end:%H:%M} UTC: {observation.summary}"
         return step(None, rule, topic, replace(observation, summary=summary), now, recent=recent)
 
-    def _with_details(self, before: Alert | None, alert: Alert, rule: Rule, window: TimeRange) -> Alert:
+    def _with_details(
+        self, before: Alert | None, alert: Alert, rule: Rule, window: TimeRange, *, late: bool = False
+    ) -> Alert:
         """The alert with its evidence and the rule's message, which change with its state.
 
         Evidence is gathered once, when the episode begins to fire.
@@ -236,7 +242,7 @@ class AlertEvaluator:
         if before is not None and before.state == alert.state:
             return alert
         if alert.state in FIRING_STATES:
-            alert = self._windows.with_evidence(alert, rule, window)
+            alert = self._windows.with_evidence(alert, rule, window, late=late)
         return replace(alert, message=_message(rule, alert)) if rule.message is not None else alert
 
     def _save(self, history: EpisodeHistory, after: Sequence[Alert], now: datetime) -> None:

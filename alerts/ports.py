@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from stream.domain.alerts import Alert, EvidenceItem, PageRequest, Transition
-from stream.domain.sums import Aggregate, Scope, Selection
+from stream.domain.sums import Aggregate, LateWindow, Scope, Selection
 
 
 class AggregateReader(Protocol):
@@ -29,7 +29,7 @@ class AggregateReader(Protocol):
     def last_seen_by_source(self, scope: Scope) -> dict[str, datetime]:
         """When each source last published a document, for the sources that did."""
 
-    def late_windows(self, since: datetime, before: datetime) -> list[datetime]:
+    def late_windows(self, since: datetime, before: datetime) -> list[LateWindow]:
         """The windows, in order, of the documents that were received at `since` or later and published before
         `before`."""
 

@@ -13,7 +13,7 @@ from alerts.expectation import BaselineSpec, Expectation
 from alerts.labelled_hours import LabelledHours
 from alerts.ports import AggregateReader, EpisodeStore
 from stream.domain.alerts import Alert
-from stream.domain.sums import Aggregate, Scope, TimeRange, window_start
+from stream.domain.sums import Aggregate, Scope, Selection, TimeRange, window_start
 
 EVIDENCE_ITEMS = 5
 # How many documents are read to find that many distinct stories: many copies of one story must not push the
@@ -124,7 +124,7 @@ class WindowReader:
         """What the rule looks at in the window, topic by topic.
 
         The baseline ends where the window begins, and for late windows at `late_from`: where the first of
-        them begins.
+        them begins.  A late window has only the documents whose time is known exactly.
         """
         if rule.watches_documents:
             yield from self._document_windows(rule, window, late_from)
@@ -145,7 +145,8 @@ class WindowReader:
         if rule.step_length is not None:
             sums = steps = self._completed_steps(rule, rule.step_length, window.end)
         else:
-            sums = self._reader.sums(window.start, window.end, rule.selection)
+            selection = _selection(rule, late=late_from is not None)
+            sums = self._reader.sums(window.start, window.end, selection)
         topics, spec = rule.watched_topics(self._topics), rule.baseline_spec
         others = self._labelled_hours.of_other_models if rule.compares_labels else ()
         of_other_model = _overlap(others, window.start, window.end - window.start)
@@ -225,20 +226,20 @@ class WindowReader:
         return known[1]
 
     def require_writers(
-        self, rule: Rule, topic: str, window: TimeRange, observation: Observation
+        self, rule: Rule, topic: str, window: TimeRange, observation: Observation, *, late: bool
     ) -> Observation:
         """The observation; no breach if fewer sources or authors wrote about it than the rule requires."""
         if not observation.breached or (rule.min_sources <= 1 and rule.min_authors < 1):
             return observation
-        sources, authors = self._reader.negative_writers(_scope(rule, topic, window))
+        sources, authors = self._reader.negative_writers(_scope(rule, topic, window, late=late))
         enough = len(sources) >= rule.min_sources and authors >= rule.min_authors
         return observation if enough else replace(observation, breached=False)
 
-    def with_evidence(self, alert: Alert, rule: Rule, window: TimeRange) -> Alert:
+    def with_evidence(self, alert: Alert, rule: Rule, window: TimeRange, *, late: bool) -> Alert:
         """The alert with its most negative documents and the sources that wrote them."""
         if not rule.has_evidence:
             return alert
-        scope = _scope(rule, alert.topic, window)
+        scope = _scope(rule, alert.topic, window, late=late)
         candidates = self._reader.most_negative(scope, EVIDENCE_CANDIDATES)
         sources = list(self._reader.negative_writers(scope)[0].items())[:NAMED_SOURCES]
         return replace(alert, evidence=distinct_stories(candidates, EVIDENCE_ITEMS), sources=dict(sources))
@@ -263,9 +264,15 @@ def _total(cells: Iterable[Aggregate], rule: Rule, topic: str, start: datetime) 
     return sum(matching, Aggregate(start, topic, ALL_TOPICS))
 
 
-def _scope(rule: Rule, topic: str, window: TimeRange) -> Scope:
+def _selection(rule: Rule, *, late: bool) -> Selection:
+    """The documents that the rule selects; of a late window only those whose time is known exactly."""
+    return replace(rule.selection, exact_times=late)
+
+
+def _scope(rule: Rule, topic: str, window: TimeRange, *, late: bool = False) -> Scope:
     """The documents in the rule's window."""
-    return Scope(None if topic == ALL_TOPICS else topic, rule.kinds, window.start, window.end, rule.selection)
+    named = None if topic == ALL_TOPICS else topic
+    return Scope(named, rule.kinds, window.start, window.end, _selection(rule, late=late))
 
 
 def _topic_cells(cells: Sequence[Aggregate], rule: Rule, topic: str) -> list[Aggregate]:

@@ -14,7 +14,17 @@ from stream.lag import InHand
 from stream.storage.leases import HeldLease
 from stream.storage.outbox import TargetDepth, total_depth
 
-OUTCOMES = ("ok", "uncertain", "unsupported", "repeat", "redelivered", "tombstone", "dead_letter")
+OUTCOMES = (
+    "ok",
+    "uncertain",
+    "unsupported",
+    "repeat",
+    "changed",
+    "corrected",
+    "redelivered",
+    "tombstone",
+    "dead_letter",
+)
 # The fields that are cut or left out where they are too long or no text, and not refused.  `nested` stands
 # for what is too deep in a field that nobody reads, `characters` for what no text can hold: NUL, half a
 # surrogate pair.
@@ -122,6 +132,8 @@ class DocumentMetrics:
                 late[kind] += 1
         for (kind_value, reason), number in result.skipped.items():
             outcomes[kind_value, reason.value] += number
+        for item in result.corrected:
+            outcomes[item.position.kind.value, "corrected"] += 1
         for letter in result.dead_letters:
             outcomes[letter.position.kind.value, "dead_letter"] += 1
         for (kind, outcome), number in outcomes.items():

@@ -53,6 +53,8 @@ def prediction_message(item: ClassifiedDocument) -> dict[str, Any]:
         "source": document.source,
         "kind": document.kind.value,
         "published_at": document.published_at,
+        "published_precision": document.published_precision,
+        "updated_at": document.updated_at,
         "symbols": document.symbols,
         **prediction_fields(item.prediction),
     }

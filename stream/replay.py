@@ -1,6 +1,6 @@
 """Reads Kafka again while the live stream runs, and restores the documents that the database has lost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -101,8 +101,8 @@ class Replay:
             progress(len(messages))
 
     def _restore_missing(self, messages: Sequence[Any], report: ReplayReport) -> None:
-        """Classify and write the documents of the messages that are not in SQL."""
-        documents: dict[str, DecodedDocument] = {}
+        """Classify and write the documents of the messages that are not in SQL, or newer there."""
+        documents: dict[tuple[str, datetime | None], DecodedDocument] = {}
         for message in messages:
             report.read += 1
             record = Record(
@@ -115,14 +115,14 @@ class Replay:
             )
             for item in self._decoder.decode(record, self._clock()):
                 if isinstance(item, DecodedDocument):
-                    documents.setdefault(item.document.key, item)
+                    documents.setdefault((item.document.key, item.document.updated_at), item)
                 elif isinstance(item, DeadLetter):
                     report.refused += 1
-        keys = list(documents)
-        for start in range(0, len(keys), BATCH_SIZE):
-            batch = keys[start : start + BATCH_SIZE]
-            stored = self._store.stored_keys(batch)
-            if missing := [documents[key] for key in batch if key not in stored]:
+        versions = list(documents)
+        for start in range(0, len(versions), BATCH_SIZE):
+            batch = versions[start : start + BATCH_SIZE]
+            stored = self._store.stored_versions({key for key, _ in batch})
+            if missing := [documents[version] for version in batch if _is_missing(version, stored)]:
                 self._write(missing, report)
 
     def _write(self, missing: Sequence[DecodedDocument], report: ReplayReport) -> None:
@@ -137,6 +137,15 @@ class Replay:
         report.restored += len(new)
         times = [item.document.published_at for item in new]
         report.first = min([*times, *([report.first] if report.first else [])], default=None)
+
+
+def _is_missing(version: tuple[str, datetime | None], stored: Mapping[str, datetime | None]) -> bool:
+    """Whether a version of a document would change what is stored."""
+    key, updated_at = version
+    if key not in stored:
+        return True
+    held = stored[key]
+    return updated_at is not None and (held is None or updated_at > held)
 
 
 def _offsets_at(

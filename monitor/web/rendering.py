@@ -10,7 +10,9 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup, escape
 
+from stream.domain.alerts import EvidenceItem
 from stream.domain.budgets import MARK
+from stream.domain.documents import Precision
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -31,6 +33,7 @@ def environment() -> jinja2.Environment:
         "is_web_url": is_web_url,
         "path_segment": path_segment,
         "format_time": format_time,
+        "format_published": format_published,
         "format_number": format_number,
         "format_duration": format_duration,
     }
@@ -62,6 +65,17 @@ def path_segment(text: str) -> str:
 
 def format_time(time: datetime | None) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S} UTC" if time else "-"
+
+
+def format_published(item: EvidenceItem) -> str:
+    """When a document was published, as far as that is known."""
+    match item.precision:
+        case Precision.EXACT:
+            return format_time(item.published_at)
+        case Precision.DAY:
+            return f"{item.published_at:%Y-%m-%d}, time unknown"
+        case Precision.SEEN:
+            return f"first seen {format_time(item.published_at)}"
 
 
 def format_number(value: float | None) -> str:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from stream.domain.documents import Precision
+
 
 class AlertState(StrEnum):
     """The state of an episode, by the name that the database, messages and metrics use.
@@ -38,6 +40,7 @@ class EvidenceItem:
     """A document shown as evidence; `words` contributed most to its sentiment.
 
     `key` identifies it (`stream.domain.documents.document_key`).  It is empty in episodes of version 0.2.0.
+    `precision` says how exactly `published_at` is known.
     """
 
     source: str
@@ -48,6 +51,7 @@ class EvidenceItem:
     words: tuple[str, ...] = ()
     url: str | None = None
     key: str = ""
+    precision: Precision = Precision.EXACT
 
 
 @dataclass(frozen=True, slots=True)

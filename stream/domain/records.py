@@ -172,11 +172,13 @@ class SkipReason(StrEnum):
     REPEAT = "repeat"  # a stored document, sent again: the same identity at a new offset
     REDELIVERED = "redelivered"  # a message that was read again: its offset is below the stored one
     TOMBSTONE = "tombstone"  # a message without a value
+    CHANGED = "changed"  # a repeat with another text, and no newer updated_at: the stored text stays
 
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What a written batch added: its new documents and dead letters.
+    """What a written batch added: its new documents and dead letters, and the stored documents whose texts
+    and labels it replaced.
 
     `skipped` counts what was skipped, by kind and reason.  `missing_offsets` counts the offsets between
     the previous batch and this one that held no message.  That is normal after compaction or transactions,
@@ -187,6 +189,7 @@ class WriteResult:
     dead_letters: Sequence[DeadLetter]
     skipped: Mapping[tuple[str, SkipReason], int]
     missing_offsets: int
+    corrected: Sequence[ClassifiedDocument] = ()
 
 
 class Outbound(Protocol):

@@ -40,15 +40,28 @@ class TimeRange(NamedTuple):
         return self.start <= time < self.end
 
 
+class LateWindow(NamedTuple):
+    """A base window that changed after its time, and whether a document with an exact time did it."""
+
+    start: datetime
+    has_exact: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Documents of these sources, with these symbols, in these languages; an empty tuple means any."""
+    """Documents of these sources, with these symbols, in these languages; an empty tuple means any.
+
+    With `exact_times`, only those whose time is known exactly (`stream.domain.documents.Precision`).
+    """
 
     sources: tuple[str, ...] = ()
     symbols: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
+    exact_times: bool = False
 
-    def __bool__(self) -> bool:
+    @property
+    def names_documents(self) -> bool:
+        """Whether it selects by what the stored sums do not know."""
         return bool(self.sources or self.symbols or self.languages)
 
 

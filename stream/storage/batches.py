@@ -4,7 +4,7 @@ This is why nothing is lost and nothing is counted twice.  The transaction locks
 batch's partitions, skips every message below the stored offset, writes the rest, and advances the offsets.
 A message that is delivered again is therefore skipped, and a worker that lost its partition cannot write
 again what its successor has written.  A document that is sent again under a new offset is recognised by its
-identity.
+identity; if it is a corrected story, its text and labels replace those that are stored.
 """
 
 from collections import Counter
@@ -28,14 +28,15 @@ from stream.domain.records import (
     Tombstone,
     WriteResult,
 )
-from stream.domain.sums import sums_by_key
+from stream.domain.sums import add_by_key, sums_by_key
 from stream.storage import schema
+from stream.storage.corrections import Resent, apply_corrections
 from stream.storage.database import reading, writing
 from stream.storage.documents import insert_documents
 from stream.storage.outbox import enqueue
 from stream.storage.reads import StoreReader
 from stream.storage.sql import dialect_insert, insert_rows
-from stream.storage.sums import add_sums
+from stream.storage.sums import add_sums, delete_empty
 
 PARTITION_COLUMNS = ("incarnation", "kafka_topic", "kafka_partition")
 SET_OFFSETS = (
@@ -71,24 +72,26 @@ class Store:
             ]
             documents = [item for item in fresh if isinstance(item, ClassifiedDocument)]
             dead_letters = [item for item in fresh if isinstance(item, DeadLetter)]
-            new = self._add(connection, documents, dead_letters, outbound, now)
+            new, resent = self._add(connection, documents, dead_letters, outbound, now)
             _advance_offsets(connection, ends, stored, now)
         return WriteResult(
             documents=new,
             dead_letters=dead_letters,
-            skipped=_count_skipped(batch.outcomes, fresh, documents, new),
+            skipped=_count_skipped(batch.outcomes, fresh, documents, new, resent),
             missing_offsets=_count_missing_offsets(batch.first_offsets, stored),
+            corrected=resent.corrected,
         )
 
     def restore(
         self, documents: Sequence[ClassifiedDocument], outbound: Outbound, now: datetime
     ) -> Sequence[ClassifiedDocument]:
-        """Write the documents that are not stored yet, regardless of the offsets, and return them.
+        """Write the documents that are not stored yet, regardless of the offsets, and return them.  What is
+        newer than a stored document replaces its text.
 
         Raises StoreUnavailable or StoreRefused.
         """
         with writing(self.engine) as connection:
-            return self._add(connection, documents, [], outbound, now)
+            return self._add(connection, documents, [], outbound, now)[0]
 
     def refusal_reason(
         self, documents: Sequence[ClassifiedDocument], outbound: Outbound, now: datetime
@@ -105,11 +108,12 @@ class Store:
             return str(error)
         return None
 
-    def stored_keys(self, keys: Iterable[str]) -> set[str]:
-        """The keys of those documents that are stored.  Raises StoreUnavailable."""
-        key = schema.documents.c.key
+    def stored_versions(self, keys: Iterable[str]) -> dict[str, datetime | None]:
+        """When the stored texts of these documents were updated, by key.  Raises StoreUnavailable."""
+        columns = schema.documents.c
+        query = select(columns.key, columns.updated_at).where(columns.key.in_(list(keys)))
         with reading(self.engine) as connection:
-            return set(connection.scalars(select(key).where(key.in_(list(keys)))))
+            return {row.key: row.updated_at for row in connection.execute(query)}
 
     def next_offsets(self, incarnations: Iterable[str]) -> dict[Partition, NextOffset]:
         """The next offset to read of every partition of these incarnations that was ever read."""
@@ -174,13 +178,20 @@ class Store:
         dead_letters: Sequence[DeadLetter],
         outbound: Outbound,
         now: datetime,
-    ) -> list[ClassifiedDocument]:
-        """Add everything but the offsets; return the documents that were new."""
+    ) -> tuple[list[ClassifiedDocument], Resent]:
+        """Add everything but the offsets; return the new documents, and what became of the others."""
         new = insert_documents(connection, documents, now)
-        add_sums(connection, sums_by_key(new, self.width))
+        sums, resent = sums_by_key(new, self.width), Resent()
+        if len(new) < len(documents):
+            known = set(map(id, new))
+            others = [item for item in documents if id(item) not in known]
+            resent = apply_corrections(connection, others, self.width, now)
+            sums = add_by_key([*sums.items(), *resent.sums.items()])
+        add_sums(connection, sums)
+        delete_empty(connection, resent.sums)
         _insert_dead_letters(connection, dead_letters, now)
-        enqueue(connection, outbound(new, dead_letters), now)
-        return new
+        enqueue(connection, outbound([*new, *resent.corrected], dead_letters), now)
+        return new, resent
 
 
 def _lock_offsets(
@@ -269,13 +280,16 @@ def _count_skipped(
     fresh: Sequence[Outcome],
     documents: Sequence[ClassifiedDocument],
     new: Sequence[ClassifiedDocument],
+    resent: Resent,
 ) -> Mapping[tuple[str, SkipReason], int]:
-    """The outcomes that are not fresh, the fresh documents that are not new, and the tombstones."""
+    """The outcomes that are not fresh, the fresh documents that are neither new nor corrected, and the
+    tombstones."""
     if len(fresh) == len(outcomes) == len(new):
         return {}
     counts = {
         SkipReason.REDELIVERED: _count_kinds(outcomes) - _count_kinds(fresh),
-        SkipReason.REPEAT: _count_kinds(documents) - _count_kinds(new),
+        SkipReason.REPEAT: _count_kinds(documents) - _count_kinds([*new, *resent.corrected, *resent.changed]),
+        SkipReason.CHANGED: _count_kinds(resent.changed),
         SkipReason.TOMBSTONE: _count_kinds([item for item in fresh if isinstance(item, Tombstone)]),
     }
     return {(kind, reason): n for reason, by_kind in counts.items() for kind, n in by_kind.items()}

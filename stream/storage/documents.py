@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
-from stream.domain.documents import Document, DocumentStatus, Kind, Span
+from stream.domain.documents import Document, DocumentStatus, Kind, Precision, Span
 from stream.domain.records import ClassifiedDocument, MessagePosition, Partition
 from stream.storage import schema
 from stream.storage.sql import insert_rows
@@ -39,6 +39,22 @@ class DocumentRow(msgspec.Struct, frozen=True, gc=False):
     kafka_topic: str
     kafka_partition: int
     kafka_offset: int
+    published_precision: Precision
+    updated_at: datetime | None
+
+
+# The columns that depend on the model.
+PREDICTION_COLUMNS = (
+    "lang",
+    "status",
+    "topic",
+    "topic_probability",
+    "sentiment",
+    "sentiment_probability",
+    "score",
+    "evidence",
+    "model",
+)
 
 
 def document_row(item: ClassifiedDocument, now: datetime) -> DocumentRow:
@@ -72,6 +88,8 @@ def document_row(item: ClassifiedDocument, now: datetime) -> DocumentRow:
         position.partition.topic,
         position.partition.number,
         position.offset,
+        document.published_precision,
+        document.updated_at,
     )
 
 
@@ -108,6 +126,8 @@ def document_of_row(row: Any) -> Document:
         url=row.url,
         symbols=tuple(row.symbols),
         lang=row.lang,
+        published_precision=Precision(row.published_precision),
+        updated_at=row.updated_at,
     )
 
 

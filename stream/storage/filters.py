@@ -2,11 +2,15 @@
 
 import json
 
-from sqlalchemy import ColumnElement, String, cast, or_
+from sqlalchemy import ColumnElement, String, cast, or_, text
 
+from stream.domain.documents import Precision
 from stream.domain.sums import Scope, Selection
 from stream.storage import schema
 from stream.storage.sql import within
+
+# As it is written in the index, or SQLite would not use that.
+INEXACT: ColumnElement[bool] = text("documents.published_precision <> 'exact'")  # type: ignore[assignment]
 
 
 def scope_filters(scope: Scope) -> list[ColumnElement[bool]]:
@@ -28,6 +32,8 @@ def selection_filters(selection: Selection) -> list[ColumnElement[bool]]:
         filters.append(columns.source.in_(selection.sources))
     if selection.languages:
         filters.append(columns.lang.in_(selection.languages))
+    if selection.exact_times:
+        filters.append(columns.published_precision == Precision.EXACT)
     if selection.symbols:
         symbols = cast(columns.symbols, String)
         # The column is a JSON list, so it contains a symbol in quotation marks, escaped or not.

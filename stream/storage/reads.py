@@ -4,17 +4,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Engine, cast, func, literal, select
+from sqlalchemy import BigInteger, Engine, Integer, cast, func, literal, select
 
 from stream.domain.alerts import EvidenceItem
 from stream.domain.budgets import cut
-from stream.domain.documents import EPOCH, HEARTBEAT_SOURCE, LONGEST_WORD, SCORE_SCALE, DocumentStatus
-from stream.domain.sums import EVERYTHING, SUM_FIELDS, Aggregate, Scope, Selection
+from stream.domain.documents import (
+    EPOCH,
+    HEARTBEAT_SOURCE,
+    LONGEST_WORD,
+    SCORE_SCALE,
+    DocumentStatus,
+    Precision,
+)
+from stream.domain.sums import EVERYTHING, SUM_FIELDS, Aggregate, LateWindow, Scope, Selection
 from stream.storage import schema
 from stream.storage.database import reading
 from stream.storage.filters import scope_filters
 from stream.storage.sql import bucket_number, within
-from stream.storage.windows import documents_as_sums, stored_windows
+from stream.storage.windows import sums_source
 
 
 class StoreReader:
@@ -42,8 +49,7 @@ class StoreReader:
     def _sums(
         self, start: datetime, end: datetime, width: int | None, selection: Selection
     ) -> list[Aggregate]:
-        """Stored windows know topic and kind only: for another selection the documents are counted."""
-        source = documents_as_sums(selection, start, end) if selection else stored_windows(start, end, width)
+        source = sums_source(selection, start, end, width)
         window: Any = literal(0) if width is None else bucket_number(source.c.window_start, width)
         # PostgreSQL's sum of bigints is a decimal, which takes ten times as long to read.
         sums = [cast(func.sum(source.c[name]), BigInteger) for name in SUM_FIELDS]
@@ -52,6 +58,8 @@ class StoreReader:
             .group_by("cell", source.c.topic, source.c.kind)
             .order_by("cell", source.c.topic, source.c.kind)
         )
+        if selection.exact_times:
+            query = query.having(func.sum(source.c.n) > 0)
         with reading(self.engine) as connection:
             rows = connection.execute(query).all()
         return [
@@ -75,6 +83,7 @@ class StoreReader:
                     words=evidence_words(row.evidence),
                     url=row.url,
                     key=row.key,
+                    precision=Precision(row.published_precision),
                 )
                 for row in connection.execute(query.limit(limit))
             ]
@@ -112,19 +121,23 @@ class StoreReader:
         with reading(self.engine) as connection:
             return connection.scalar(query.order_by(table.c.received_at.desc()).limit(1))
 
-    def late_windows(self, since: datetime, before: datetime) -> list[datetime]:
-        """The starts of base windows that changed late, in order: windows of documents with a score that were
-        published before `before` and received at `since` or later."""
+    def late_windows(self, since: datetime, before: datetime) -> list[LateWindow]:
+        """The base windows that changed late, in order: windows of documents with a score that were published
+        before `before` and received at `since` or later."""
         table = schema.documents
         window = bucket_number(table.c.published_at, int(self.width.total_seconds()))
+        is_exact = cast(table.c.published_precision == Precision.EXACT, Integer)
         query = (
-            select(window.label("cell"))
-            .distinct()
+            select(window.label("cell"), func.max(is_exact))
             .where(table.c.received_at >= since, table.c.published_at < before, table.c.score.is_not(None))
+            .group_by("cell")
+            .order_by("cell")
         )
         with reading(self.engine) as connection:
-            numbers = connection.scalars(query.order_by("cell"))
-            return [EPOCH + number * self.width for number in numbers]
+            return [
+                LateWindow(EPOCH + number * self.width, bool(exact))
+                for number, exact in connection.execute(query)
+            ]
 
     def latest_model(self) -> str | None:
         """The model that labelled the document received last; None without any."""

@@ -15,24 +15,12 @@ from stream.domain.sums import TimeRange, difference, sums_by_key
 from stream.storage import schema
 from stream.storage.batches import Store
 from stream.storage.database import reading, writing
-from stream.storage.documents import document_of_row, document_row, position_of_row
+from stream.storage.documents import PREDICTION_COLUMNS, document_of_row, document_row, position_of_row
 from stream.storage.outbox import enqueue
 from stream.storage.sql import as_mapping, within
 from stream.storage.sums import add_sums, delete_empty, sums_of_rows
 
 CHUNK = 512
-# The columns that depend on the model.
-PREDICTION_COLUMNS = (
-    "lang",
-    "status",
-    "topic",
-    "topic_probability",
-    "sentiment",
-    "sentiment_probability",
-    "score",
-    "evidence",
-    "model",
-)
 
 
 def count_outdated(store: Store, published: TimeRange, version: str) -> int:
@@ -120,12 +108,20 @@ def _outdated_chunks(store: Store, published: TimeRange, version: str) -> Iterat
 def _lock_outdated(
     connection: Connection, classified: Sequence[ClassifiedDocument], version: str
 ) -> list[tuple[Any, ClassifiedDocument]]:
-    """Lock the rows that are still outdated; return each with its document as classified now."""
+    """Lock the rows that are still outdated; return each with its document as classified now.
+
+    A text that was corrected meanwhile is not the one that was classified: the live stream has labelled it.
+    """
     table = schema.documents
     by_key = {item.key: item for item in classified}
     selected = table.c.key.in_(sorted(by_key))
     query = select(table).where(selected, table.c.model != version).order_by(table.c.key)
-    return [(row, by_key[row.key]) for row in connection.execute(query.with_for_update())]
+    pairs = [(row, by_key[row.key]) for row in connection.execute(query.with_for_update())]
+    return [
+        (row, item)
+        for row, item in pairs
+        if (row.title, row.text) == (item.document.title, item.document.text)
+    ]
 
 
 def _update_predictions(

@@ -97,6 +97,9 @@ documents = Table(
     _column("kafka_topic", String(249)),
     _column("kafka_partition", Integer),
     _column("kafka_offset", BigInteger),
+    # How exactly `published_at` is known (`stream.domain.documents.Precision`), and when the text changed.
+    _column("published_precision", String(8), server_default="exact"),
+    _column("updated_at", UtcDateTime, nullable=True),
     Index("ix_documents_topic_time", "topic", "published_at"),
     Index("ix_documents_time", "published_at"),
     Index("ix_documents_received", "received_at"),
@@ -107,6 +110,13 @@ documents = Table(
         "published_at",
         postgresql_where=text("status = 'ok' AND sentiment = 'negative'"),
         sqlite_where=text("status = 'ok' AND sentiment = 'negative'"),
+    ),
+    # For the sums of a past window without those whose time says little.
+    Index(
+        "ix_documents_inexact",
+        "published_at",
+        postgresql_where=text("published_precision <> 'exact'"),
+        sqlite_where=text("published_precision <> 'exact'"),
     ),
 )
 

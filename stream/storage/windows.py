@@ -1,5 +1,6 @@
 """The tables that a sum over a time range is read from: stored windows, or the documents themselves."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -8,12 +9,26 @@ from sqlalchemy import BigInteger, Integer, cast, func, literal, select, union_a
 from stream.domain.documents import EPOCH, SENTIMENTS
 from stream.domain.sums import SUM_FIELDS, Selection, window_start
 from stream.storage import schema
-from stream.storage.filters import selection_filters
+from stream.storage.filters import INEXACT, selection_filters
 from stream.storage.sql import within
 
 
-def documents_as_sums(selection: Selection, start: datetime, end: datetime) -> Any:
-    """The counted documents of a selection as a subquery with the columns of `aggregates`, a row for each."""
+def sums_source(selection: Selection, start: datetime, end: datetime, width: int | None) -> Any:
+    """What to add up for a selection, as a subquery with the columns of `aggregates`.
+
+    Stored windows know topic and kind only: for another selection the documents are counted.  Documents
+    without an exact time are few, and taken out of the stored windows.
+    """
+    if selection.names_documents:
+        return _documents(selection_filters(selection), start, end).subquery()
+    stored = _stored_windows(start, end, width)
+    if not selection.exact_times:
+        return union_all(*stored).subquery()
+    return union_all(*stored, _documents([INEXACT], start, end, sign=-1)).subquery()
+
+
+def _documents(filters: Sequence[Any], start: datetime, end: datetime, sign: int = 1) -> Any:
+    """A row for each counted document; with the sign -1 to take it out of sums."""
     columns = schema.documents.c
     sentiments = {name: func.coalesce(cast(columns.sentiment == name, Integer), 0) for name in SENTIMENTS}
     contributions: dict[str, Any] = {
@@ -28,11 +43,10 @@ def documents_as_sums(selection: Selection, start: datetime, end: datetime) -> A
             columns.published_at.label("window_start"),
             columns.topic,
             columns.kind,
-            *[contributions[name].label(name) for name in SUM_FIELDS],
+            *[(contributions[name] * sign).label(name) for name in SUM_FIELDS],
         )
         .where(within(columns.published_at, start, end))
-        .where(columns.score.is_not(None), *selection_filters(selection))
-        .subquery()
+        .where(columns.score.is_not(None), *filters)
     )
 
 
@@ -62,12 +76,12 @@ def widest_windows(start: datetime, end: datetime, width: int | None) -> list[St
     return [StoredWindows(0, start, end)]
 
 
-def stored_windows(start: datetime, end: datetime, width: int | None) -> Any:
-    """The rows of `widest_windows` as a subquery with the columns of `aggregates`."""
+def _stored_windows(start: datetime, end: datetime, width: int | None) -> list[Any]:
+    """Queries for the rows of `widest_windows`, with the columns of `aggregates`."""
     names = ("window_start", "topic", "kind", *SUM_FIELDS)
     queries = []
     for seconds, first, last in widest_windows(start, end, width):
         table = schema.rollups if seconds else schema.aggregates
         query = select(*[table.c[name] for name in names]).where(within(table.c.window_start, first, last))
         queries.append(query.where(schema.rollups.c.width == seconds) if seconds else query)
-    return union_all(*queries).subquery()
+    return queries

@@ -27,12 +27,12 @@ BROKEN: dict[str, Any] = {
     "not_utf8": b'{"id": "\xff"}',
     "not_json": b'{"id": "1", ',
     "not_an_object": b"[1, 2]",
-    "missing_field": {"id": "1", "text": "no timestamp"},
-    "invalid_field": {"id": 17, "text": "a number for an id", "published_at": STAMP},
-    "invalid_time": {"id": "1", "text": "a date without a time", "published_at": "2024-03-01"},
+    "missing_field": {"text": "no id", "published_at": STAMP},
+    "invalid_field": {"id": 1.7, "text": "a fraction for an id", "published_at": STAMP},
+    "invalid_time": {"id": "1", "text": "a time without a zone", "published_at": "2024-03-01T09:30:00"},
     "far_future": {"id": "1", "text": "from 2090", "published_at": "2090-01-01T00:00:00Z"},
     "no_text": {"id": "1", "title": " ", "published_at": STAMP},
-    "nul": {"id": "1", "text": "a \0 b", "published_at": STAMP},
+    "nul": {"id": "1\0", "text": "a b", "published_at": STAMP},
 }
 
 

@@ -17,7 +17,7 @@ from models.inference.engine import Engine
 from models.settings import ModelSettings, user_cache
 from monitor.runtime.settings import Settings
 from stream.codec import Codec
-from stream.domain.documents import EPOCH, SCORE_SCALE, Document, Prediction
+from stream.domain.documents import EPOCH, SCORE_SCALE, Document, Precision, Prediction
 from stream.domain.errors import FeedError
 from stream.domain.input_rows import read_rows
 from stream.feed import RowOptions, to_document
@@ -147,6 +147,7 @@ def _text(document: Document, prediction: Prediction) -> Text:
         lang=prediction.lang,
         words=evidence_words(msgspec.to_builtins(prediction.evidence)),
         url=document.url,
+        precision=document.published_precision,
     )
 
 
@@ -173,6 +174,7 @@ def read_database(
                 lang=row.lang,
                 words=evidence_words(row.evidence),
                 url=row.url,
+                precision=Precision(row.published_precision),
             )
             for row in store.reads.scored_documents(since, end or datetime.max.replace(tzinfo=UTC))
         ]

@@ -15,6 +15,7 @@ from alerts.detectors.threshold import ThresholdRule
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from stream.domain.alerts import Alert, AlertState, PageRequest, Severity, Transition
+from stream.domain.sums import LateWindow
 
 MINUTE = timedelta(minutes=1)
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
@@ -73,8 +74,8 @@ class Room(MemoryStore):
         MemoryStore.__init__(self, [*self.texts, *added])
         self.alerts = evaluator
 
-    def late_windows(self, since: datetime, before: datetime) -> list[datetime]:
-        return self.late
+    def late_windows(self, since: datetime, before: datetime) -> list[LateWindow]:
+        return [LateWindow(start, has_exact=True) for start in self.late]
 
     def save(
         self,

@@ -49,8 +49,8 @@ def test_a_batch_that_is_delivered_twice_is_written_once(store: Store) -> None:
 def test_stored_keys_are_those_of_written_documents(store: Store) -> None:
     document = classified("a", 0)
     store.write(Batch([document, dead_letter(1)]), no_messages, NOW)
-    assert store.stored_keys([document.key, "news:wire:never-written"]) == {document.key}
-    assert store.stored_keys([]) == set()
+    assert store.stored_versions([document.key, "news:wire:never-written"]) == {document.key: None}
+    assert store.stored_versions([]) == {}
 
 
 def test_a_document_that_is_sent_again_under_another_offset_or_partition_counts_once(store: Store) -> None:

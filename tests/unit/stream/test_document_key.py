@@ -105,7 +105,7 @@ def test_a_comment_with_the_source_and_id_of_a_news_item_counts_beside_it(store:
     assert together.skipped == {("comment", "repeat"): 1}
     sums = {total.kind: total.n for total in store.reads.sums(EPOCH, NOW)}
     assert sums == {"news": 1, "comment": 2}
-    assert store.stored_keys(["news:wire:a", "news:wire:b"]) == {"news:wire:a"}
+    assert store.stored_versions(["news:wire:a", "news:wire:b"]) == {"news:wire:a": None}
 
 
 def test_the_key_is_the_same_in_sql_predictions_and_evidence(store: Store) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from alerts.backtest import MemoryStore, Text
 from stream.domain.documents import SCORE_SCALE, Document, Kind, Prediction
 from stream.domain.records import ClassifiedDocument, MessagePosition
-from stream.domain.sums import Scope, Selection
+from stream.domain.sums import LateWindow, Scope, Selection
 from stream.storage import schema
 from stream.storage.batches import Store
 from tests.unit.stream.samples import NEWS_0, NEWS_1, NOW, classified, row_count, write
@@ -101,7 +101,8 @@ def test_late_windows_and_the_last_document_of_each_source_are_found(store: Stor
     early = (NOW - timedelta(hours=2)).replace(second=59, microsecond=700_000)
     for offset, (id_, published_at) in enumerate({"a": early, "b": NOW}.items()):
         write(store, classified(id_, offset, at=published_at))
-    assert store.reads.late_windows(NOW, NOW - timedelta(hours=1)) == [early.replace(second=0, microsecond=0)]
+    start = early.replace(second=0, microsecond=0)
+    assert store.reads.late_windows(NOW, NOW - timedelta(hours=1)) == [LateWindow(start, has_exact=True)]
     hour, minute = timedelta(hours=1), timedelta(minutes=1)
     (window,) = store.reads.sums_by_window(early - hour, NOW - hour, minute, Selection(("wire",)))
     assert window.start == early.replace(second=0, microsecond=0)

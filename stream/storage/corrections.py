@@ -1,0 +1,117 @@
+"""Documents that are sent again with another text.
+
+A newer `updated_at` makes it a corrected story: its text and labels replace those that are stored, and the
+sums change by the exact difference.  Without one nobody can tell which text is right, so the first one stays.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import structs
+from sqlalchemy import Connection, select, update
+
+from stream.domain.documents import Document, Precision
+from stream.domain.records import ClassifiedDocument
+from stream.domain.sums import Aggregate, SumKey, difference, sums_by_key
+from stream.storage import schema
+from stream.storage.documents import PREDICTION_COLUMNS, document_row, position_of_row
+from stream.storage.sql import as_mapping
+from stream.storage.sums import sums_of_rows
+
+# The columns that are the text's, besides those that depend on the model.
+TEXT_COLUMNS = ("title", "text", "author", "url", "symbols", "updated_at", "received_at")
+
+
+@dataclass(slots=True)
+class Resent:
+    """What became of documents whose identity is stored.
+
+    `corrected` replaced a stored text, and `sums` is what changes because of them.  `changed` have another
+    text, and stayed out.  The rest said nothing new.
+    """
+
+    corrected: list[ClassifiedDocument] = field(default_factory=list)
+    changed: list[ClassifiedDocument] = field(default_factory=list)
+    sums: Mapping[SumKey, Aggregate] = field(default_factory=dict)
+
+
+def apply_corrections(
+    connection: Connection, resent: Sequence[ClassifiedDocument], width: timedelta, now: datetime
+) -> Resent:
+    """Store the newest version of each of these documents, which come in stream order."""
+    result = Resent()
+    rows = _stored_rows(connection, resent)
+    corrected: dict[str, ClassifiedDocument] = {}
+    newest: dict[str, Any] = {key: (row.title, row.text, row.updated_at) for key, row in rows.items()}
+    updated: dict[str, datetime] = {}
+    for item in resent:
+        document = item.document
+        if item.key not in newest:
+            continue
+        title, text, updated_at = newest[item.key]
+        is_same = (title, text) == (document.title, document.text)
+        if document.updated_at is not None and (updated_at is None or document.updated_at > updated_at):
+            newest[item.key] = (document.title, document.text, document.updated_at)
+            updated[item.key] = document.updated_at
+            if not is_same:
+                corrected[item.key] = item
+        elif not is_same and document.updated_at == updated_at and (title or text):
+            result.changed.append(item)
+    result.corrected = [_as_stored(item, rows[key]) for key, item in corrected.items()]
+    _update_rows(connection, result.corrected, updated, now)
+    result.sums = _difference(result.corrected, rows, width)
+    return result
+
+
+def _stored_rows(connection: Connection, resent: Sequence[ClassifiedDocument]) -> dict[str, Any]:
+    """The rows of these documents by key.  Those that may change are locked, in sorted order."""
+    table = schema.documents
+    dated = {item.key for item in resent if item.document.updated_at is not None}
+    rows: dict[str, Any] = {}
+    for keys, locks in ((dated, True), ({item.key for item in resent} - dated, False)):
+        if keys:
+            query = select(table).where(table.c.key.in_(sorted(keys))).order_by(table.c.key)
+            query = query.with_for_update() if locks else query
+            rows |= {row.key: row for row in connection.execute(query)}
+    return rows
+
+
+def _as_stored(item: ClassifiedDocument, row: Any) -> ClassifiedDocument:
+    """The corrected document: it keeps its place in time, for which it was counted."""
+    document: Document = structs.replace(
+        item.document,
+        published_at=row.published_at,
+        published_precision=Precision(row.published_precision),
+    )
+    return structs.replace(item, document=document)
+
+
+def _update_rows(
+    connection: Connection,
+    corrected: Iterable[ClassifiedDocument],
+    updated: Mapping[str, datetime],
+    now: datetime,
+) -> None:
+    table = schema.documents
+    values: dict[str, dict[str, Any]] = {key: {"updated_at": at} for key, at in updated.items()}
+    for item in corrected:
+        columns = as_mapping(document_row(item, now))
+        # It was received now, so that its text is erased as late as any other.
+        values[item.key] |= {name: columns[name] for name in (*TEXT_COLUMNS, *PREDICTION_COLUMNS)}
+        values[item.key]["updated_at"] = updated[item.key]
+    for key in sorted(values):
+        connection.execute(update(table).where(table.c.key == key).values(**values[key]))
+
+
+def _difference(
+    corrected: Sequence[ClassifiedDocument], rows: Mapping[str, Any], width: timedelta
+) -> Mapping[SumKey, Aggregate]:
+    """What changes in the sums, in the rows of the partition by which the document was first read."""
+    before = [rows[item.key] for item in corrected]
+    after = [
+        structs.replace(item, position=position_of_row(row))
+        for item, row in zip(corrected, before, strict=True)
+    ]
+    return difference(sums_by_key(after, width), sums_of_rows(before, width))
