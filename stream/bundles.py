@@ -38,8 +38,8 @@ class Record(Struct, frozen=True, gc=False):
     """One Kafka message: its position and its value.
 
     `leader_epoch` is that of the leader that took it, `timestamp` when it was sent or received, in
-    milliseconds since 1970; both are -1 if unknown.  With `refused` it stands for a record batch that cannot
-    be read, at its last offset.
+    milliseconds since 1970; both are -1 if unknown.  `traceparent` is the trace that it belongs to, if it
+    names one.  With `refused` it stands for a record batch that cannot be read, at its last offset.
     """
 
     topic: str
@@ -49,6 +49,7 @@ class Record(Struct, frozen=True, gc=False):
     refused: RefusedBatch | None = None
     leader_epoch: int = UNKNOWN_EPOCH
     timestamp: int = UNKNOWN_TIMESTAMP
+    traceparent: str | None = None
 
 
 class Bundle(Struct, frozen=True):

@@ -47,6 +47,7 @@ class Decoder:
             offset=record.offset,
             value=record.value,
             leader_epoch=record.leader_epoch,
+            traceparent=record.traceparent,
         )
         if record.refused is not None:
             yield _refused_batch(message, record.refused)

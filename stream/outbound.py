@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stream.domain.budgets import cut, json_bytes, prefix_within
-from stream.domain.records import ClassifiedDocument, DeadLetter, OutboundMessage
+from stream.domain.records import ClassifiedDocument, DeadLetter, MessagePosition, OutboundMessage
+from stream.domain.tracing import TRACEPARENT
 from stream.domain.wire import prediction_fields
 from stream.kafka.settings import KafkaSettings
 from stream.storage.outbox import kafka_message, to_kafka
@@ -31,13 +32,19 @@ class BatchOutbound:
         if documents and self.publish_predictions:
             budget = self.kafka.prediction_bytes
             predictions = [
-                kafka_message(item.document.key, _prediction_forms(item), budget) for item in documents
+                kafka_message(item.key, _prediction_forms(item), budget, item.position.traceparent)
+                for item in documents
             ]
             outbound.append(to_kafka(self.kafka.predictions, predictions))
         if dead_letters:
             budget = self.kafka.dead_letter_bytes
             letters = [
-                kafka_message(dead_letter_key(letter), [dead_letter_message(letter, budget)], budget)
+                kafka_message(
+                    dead_letter_key(letter),
+                    [dead_letter_message(letter, budget)],
+                    budget,
+                    letter.position.traceparent,
+                )
                 for letter in dead_letters
             ]
             outbound.append(to_kafka(self.kafka.dead_letters, letters))
@@ -57,7 +64,12 @@ def prediction_message(item: ClassifiedDocument) -> dict[str, Any]:
         "updated_at": document.updated_at,
         "symbols": document.symbols,
         **prediction_fields(item.prediction),
+        **_trace(item.position),
     }
+
+
+def _trace(position: MessagePosition) -> dict[str, str]:
+    return {TRACEPARENT: position.traceparent} if position.traceparent else {}
 
 
 def _prediction_forms(item: ClassifiedDocument) -> Iterator[dict[str, Any]]:
@@ -70,7 +82,12 @@ def _prediction_forms(item: ClassifiedDocument) -> Iterator[dict[str, Any]]:
 
 def dead_letter_key(letter: DeadLetter) -> str:
     """The position of the message, with the incarnation: a topic that is made again starts at 0 again."""
-    return f"{letter.position}:{letter.position.partition.incarnation}"
+    return position_key(str(letter.position), letter.position.partition.incarnation)
+
+
+def position_key(position: str, incarnation: str) -> str:
+    """The key of the dead letter of a position, which is as `MessagePosition` writes it."""
+    return f"{position}:{incarnation}"
 
 
 def dead_letter_message(letter: DeadLetter, max_bytes: int) -> dict[str, Any]:
@@ -89,6 +106,7 @@ def dead_letter_message(letter: DeadLetter, max_bytes: int) -> dict[str, Any]:
         "key": letter.key,
         "reason": letter.reason,
         "detail": cut(letter.detail, MAX_DETAIL_CHARACTERS),
+        **_trace(letter.position),
         "payload_bytes": len(value),
         "payload_complete": False,
         "payload_base64": "",

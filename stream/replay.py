@@ -6,15 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from kafka import KafkaConsumer
-from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-from stream.bundles import Record
 from stream.decoder import DecodedDocument, Decoder
-from stream.domain.errors import BrokerError
 from stream.domain.records import ClassifiedDocument, Classify, DeadLetter, Outbound
 from stream.kafka import record_batches
-from stream.kafka.security import client_options
+from stream.kafka.reader import offsets_at, open_consumer, partitions_of, record_of
 from stream.kafka.settings import KafkaSettings
 from stream.storage.batches import Store
 
@@ -60,38 +57,19 @@ class Replay:
         InferenceError.
         """
         report = ReplayReport()
-        record_batches.install(self._kafka.max_batch_bytes)
-        try:
-            consumer = KafkaConsumer(
-                bootstrap_servers=self._kafka.bootstrap_servers.split(","),
-                api_version=self._kafka.api_version,
-                group_id=None,
-                isolation_level="read_committed",
-                enable_auto_commit=False,
-                max_poll_records=BATCH_SIZE,
-                fetch_max_bytes=self._kafka.max_fetch_bytes,
-                max_partition_fetch_bytes=self._kafka.max_partition_fetch_bytes,
-                **client_options(self._kafka),
-            )
-            try:
-                self._read(consumer, since, report, progress)
-            finally:
-                consumer.close()
-        except KafkaError as error:
-            raise BrokerError(f"{self._kafka.bootstrap_servers}: {error}") from error
+        with open_consumer(self._kafka, max_poll_records=BATCH_SIZE) as consumer:
+            self._read(consumer, since, report, progress)
         return report
 
     def _read(
         self, consumer: KafkaConsumer, since: datetime, report: ReplayReport, progress: Progress
     ) -> None:
         partitions = [
-            TopicPartition(topic, number)
-            for topic in self._kafka.kinds
-            for number in _partition_numbers(consumer, topic)
+            partition for topic in self._kafka.kinds for partition in partitions_of(consumer, topic)
         ]
         ends = consumer.end_offsets(partitions)
         consumer.assign(partitions)
-        for partition, start in _offsets_at(consumer, since, ends).items():
+        for partition, start in offsets_at(consumer, since, ends).items():
             consumer.seek(partition, start)
         while any(consumer.position(partition) < ends[partition] for partition in partitions):
             record_batches.BUDGET.start_poll()
@@ -105,15 +83,7 @@ class Replay:
         documents: dict[tuple[str, datetime | None], DecodedDocument] = {}
         for message in messages:
             report.read += 1
-            record = Record(
-                message.topic,
-                message.partition,
-                message.offset,
-                message.value,
-                message.checksum,
-                timestamp=message.timestamp,
-            )
-            for item in self._decoder.decode(record, self._clock()):
+            for item in self._decoder.decode(record_of(message), self._clock()):
                 if isinstance(item, DecodedDocument):
                     documents.setdefault((item.document.key, item.document.updated_at), item)
                 elif isinstance(item, DeadLetter):
@@ -146,20 +116,3 @@ def _is_missing(version: tuple[str, datetime | None], stored: Mapping[str, datet
         return True
     held = stored[key]
     return updated_at is not None and (held is None or updated_at > held)
-
-
-def _offsets_at(
-    consumer: KafkaConsumer, since: datetime, ends: dict[TopicPartition, int]
-) -> dict[TopicPartition, int]:
-    """The first offset of each partition at or after `since`; its end if there is none."""
-    first = consumer.offsets_for_times(dict.fromkeys(ends, int(since.timestamp() * 1000)))
-    return {
-        partition: first[partition].offset if first.get(partition) else end for partition, end in ends.items()
-    }
-
-
-def _partition_numbers(consumer: KafkaConsumer, topic: str) -> Sequence[int]:
-    numbers = consumer.partitions_for_topic(topic)
-    if not numbers:
-        raise BrokerError(f"no topic {topic!r}")
-    return sorted(numbers)

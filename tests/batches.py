@@ -11,7 +11,7 @@ import cramjam
 from crc32c import crc32c
 
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
-TRANSACTIONAL, CONTROL = 0x10, 0x20
+APPEND_TIME, TRANSACTIONAL, CONTROL = 0x08, 0x10, 0x20
 MIB = 1 << 20
 PRODUCE, PRODUCE_VERSION = 0, 7  # the first version that may carry zstd
 

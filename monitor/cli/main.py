@@ -8,6 +8,7 @@ from monitor.cli.bench import bench
 from monitor.cli.classify import classify
 from monitor.cli.daemon import healthy, run
 from monitor.cli.db import db
+from monitor.cli.dead_letters import dead_letters
 from monitor.cli.demo import demo, sample
 from monitor.cli.doctor import doctor
 from monitor.cli.evaluate import evaluate
@@ -43,7 +44,7 @@ def main() -> None:
 
 
 DAEMON = (run, healthy, status, doctor, show_settings, demo, sample, listen)
-STORAGE = (topics, db, feed, purge, relabel, replay, offsets, outbox, leases)
+STORAGE = (topics, db, feed, purge, relabel, replay, offsets, outbox, leases, dead_letters)
 MODELS = (classify, explain, train, models, evaluate)
 ALERTS = (rules, alerts, backtest)
 for command in (*DAEMON, *STORAGE, *MODELS, *ALERTS, bench):

@@ -40,7 +40,8 @@ class EvidenceItem:
     """A document shown as evidence; `words` contributed most to its sentiment.
 
     `key` identifies it (`stream.domain.documents.document_key`).  It is empty in episodes of version 0.2.0.
-    `precision` says how exactly `published_at` is known.
+    `precision` says how exactly `published_at` is known.  `traceparent` is the trace of its message, if that
+    named one.
     """
 
     source: str
@@ -52,6 +53,7 @@ class EvidenceItem:
     url: str | None = None
     key: str = ""
     precision: Precision = Precision.EXACT
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

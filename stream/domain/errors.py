@@ -9,6 +9,7 @@ StreamError
 ├── InferenceError       the classifier gave no usable answer for a text of the batch
 ├── StoreUnavailable     the database is down, locked or full; a retry may succeed
 ├── StoreRefused         the database refuses these values; a retry cannot succeed
+├── DeadLetterMissing    there is no dead letter to show or to send at this position
 ├── OffsetsRefused       reading on from SQL's offset would lose messages; says what to do
 ├── SchemaError          the database schema is not the one this version needs; says what to do
 └── LeaseLost            another monitor holds the lease; nothing was written
@@ -91,6 +92,10 @@ class StoreUnavailable(StreamError):
 
 class StoreRefused(StreamError):
     """The database refuses these values.  A retry cannot succeed."""
+
+
+class DeadLetterMissing(StreamError):
+    """There is no dead letter to show or to send at this position.  The message says what to do."""
 
 
 class OffsetsRefused(StreamError):

@@ -51,7 +51,7 @@ class MessagePosition(msgspec.Struct, frozen=True, gc=False):
     A message may hold an array of documents.  `item` is then the index of the document in it, and `value` the
     bytes of that document alone.  A record batch that cannot be read is at its last offset; `first` is the
     first offset that was not read.  `leader_epoch` is that of the leader that took the message; -1 if it is
-    unknown.
+    unknown.  `traceparent` is the trace that the message belongs to, if it names one.
     """
 
     kind: Kind
@@ -61,6 +61,7 @@ class MessagePosition(msgspec.Struct, frozen=True, gc=False):
     item: int | None = None
     first: int | None = None
     leader_epoch: int = UNKNOWN_EPOCH
+    traceparent: str | None = None
 
     @property
     def first_offset(self) -> int:

@@ -4,11 +4,11 @@ import logging
 import socket
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from kafka import KafkaProducer
-from kafka.admin import KafkaAdminClient, NewTopic, OffsetSpec
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic, OffsetSpec
 from kafka.errors import (
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
@@ -34,6 +34,7 @@ COORDINATOR_RETRY = RetryPolicy(0.1, 1.0, seconds=ANSWER_SECONDS)
 NO_COORDINATOR_YET = (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError)
 # Kafka's error code for a topic that does not exist.
 UNKNOWN_TOPIC = 3
+RETENTION = "retention.ms"
 
 
 def answers(settings: KafkaSettings) -> bool:
@@ -257,6 +258,25 @@ def commit(settings: KafkaSettings, offsets: Mapping[tuple[str, int], int]) -> N
                 f"stop every monitor of the group {settings.group!r} first; one that was killed belongs to "
                 f"it for another {settings.session_seconds} s"
             )
+
+
+def retentions(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, timedelta | None]:
+    """How long Kafka keeps a message of each topic; None: for ever.
+
+    A topic that the broker does not tell this of is missing.  Raises BrokerError.
+    """
+    with AdminClient(settings) as client:
+        resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
+        try:
+            found = client.describe_configs(resources, config_filter="all")
+        except (KafkaError, KeyError) as error:
+            log.debug("the broker does not tell how long it keeps messages: %r", error)
+            return {}
+    by_topic = {name: values[RETENTION]["value"] for each in found.values() for name, values in each.items()}
+    return {
+        topic: timedelta(milliseconds=int(value)) if int(value) >= 0 else None
+        for topic, value in by_topic.items()
+    }
 
 
 def is_empty(settings: KafkaSettings, topics: Iterable[str]) -> bool:

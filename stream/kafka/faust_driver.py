@@ -34,6 +34,7 @@ from mode import CrashingSupervisor
 
 from stream.bundles import Bundle, BundleFetcher, Record, TopicPartition, size_of
 from stream.domain.errors import BrokerError
+from stream.domain.tracing import read_traceparent
 from stream.kafka import record_batches
 from stream.kafka.leader_epochs import LeaderEpochs
 from stream.kafka.security import ssl_context
@@ -237,9 +238,19 @@ class BundleConsumer(driver.Consumer):  # type: ignore[misc]
 
     def _to_message(self, tp: TP, part: Records) -> BundleMessage:
         first, epoch = super()._to_message(tp, part[0]), self.epochs[tp].at
-        # A record batch that cannot be read is in `checksum`: see `stream.kafka.record_batches`.
+        # A record batch that cannot be read is in `checksum`, and of the headers only that of the trace is
+        # there: see `stream.kafka.record_batches`.
         records = [
-            Record(r.topic, r.partition, r.offset, r.value, r.checksum, epoch(r.offset), r.timestamp)
+            Record(
+                r.topic,
+                r.partition,
+                r.offset,
+                r.value,
+                r.checksum,
+                epoch(r.offset),
+                r.timestamp,
+                read_traceparent(r.headers[0][1]) if r.headers else None,
+            )
             for r in part
         ]
         return BundleMessage(first, records)

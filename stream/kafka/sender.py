@@ -28,6 +28,7 @@ from aiokafka.errors import (
 from aiokafka.partitioner import DefaultPartitioner
 
 from stream.domain.errors import BrokerError, error_text
+from stream.domain.tracing import TRACEPARENT
 from stream.kafka.admin import ANSWER_SECONDS, answers
 from stream.kafka.security import client_options
 from stream.kafka.settings import KafkaSettings
@@ -235,7 +236,7 @@ async def _send_part(producer: AIOKafkaProducer, part: _Part) -> BaseException |
     """Send the messages as a batch; return why it failed."""
     batch = producer.create_batch()
     for message in part.messages:
-        batch.append(key=message.key.encode(), value=message.value, timestamp=None)
+        batch.append(key=message.key.encode(), value=message.value, timestamp=None, headers=_headers(message))
     try:
         future: SendFuture = await asyncio.wait_for(
             producer.send_batch(batch, part.topic, partition=part.partition), ANSWER_SECONDS
@@ -266,4 +267,9 @@ def _split(messages: Sequence[KafkaMessage], max_bytes: int) -> list[list[KafkaM
 def _size(messages: Sequence[KafkaMessage]) -> int:
     """At least what the messages take in a batch."""
     # A character takes four bytes at most.
-    return sum(4 * len(message.key) + len(message.value) + RECORD_OVERHEAD_BYTES for message in messages)
+    sizes = (4 * len(each.key) + len(each.value) + 2 * len(each.traceparent or "") for each in messages)
+    return sum(sizes) + len(messages) * RECORD_OVERHEAD_BYTES
+
+
+def _headers(message: KafkaMessage) -> list[tuple[str, bytes]]:
+    return [(TRACEPARENT, message.traceparent.encode())] if message.traceparent else []

@@ -250,11 +250,13 @@ def _insert_dead_letters(connection: Connection, dead_letters: Sequence[DeadLett
             **_partition_key(letter.position.partition),
             "kafka_offset": letter.position.offset,
             "item": letter.position.item or 0,
+            "in_array": letter.position.item is not None,
             "key": letter.key,
             "reason": letter.reason,
             "seen_at": now,
             # PostgreSQL cannot store a NUL in a text.
             "detail": letter.detail.replace("\0", "\ufffd")[:MAX_DETAIL_CHARACTERS],
+            "traceparent": letter.position.traceparent,
         }
         for letter in dead_letters
     ]
@@ -262,7 +264,8 @@ def _insert_dead_letters(connection: Connection, dead_letters: Sequence[DeadLett
         return
     insert, parameters = insert_rows(connection, schema.dead_letters, rows)
     # A log that was cut, and a message that is read again, give an offset a second letter: the latest stays.
-    latest = {name: insert.excluded[name] for name in ("reason", "detail", "seen_at")}
+    names = ("in_array", "key", "reason", "detail", "seen_at", "traceparent")
+    latest = {name: insert.excluded[name] for name in names} | {"sent_at": None}
     connection.execute(
         insert.on_conflict_do_update(index_elements=schema.dead_letters.primary_key, set_=latest), parameters
     )

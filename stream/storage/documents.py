@@ -41,6 +41,7 @@ class DocumentRow(msgspec.Struct, frozen=True, gc=False):
     kafka_offset: int
     published_precision: Precision
     updated_at: datetime | None
+    traceparent: str | None
 
 
 # The columns that depend on the model.
@@ -90,6 +91,7 @@ def document_row(item: ClassifiedDocument, now: datetime) -> DocumentRow:
         position.offset,
         document.published_precision,
         document.updated_at,
+        position.traceparent,
     )
 
 
@@ -134,4 +136,6 @@ def document_of_row(row: Any) -> Document:
 def position_of_row(row: Any) -> MessagePosition:
     """The position from which a stored row was read; neither incarnation nor value are stored."""
     partition = Partition(incarnation="", topic=row.kafka_topic, number=row.kafka_partition)
-    return MessagePosition(Kind(row.kind), partition, row.kafka_offset, value=None)
+    return MessagePosition(
+        Kind(row.kind), partition, row.kafka_offset, value=None, traceparent=row.traceparent
+    )

@@ -50,12 +50,14 @@ DROPPED = "dropped"
 class KafkaMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     """A message for Kafka: its key, by which a consumer can drop a repeat, and its JSON value.
 
-    `shortened` says that something was left out of it, for which the budget was too small.
+    `shortened` says that something was left out of it, for which the budget was too small.  `traceparent` is
+    sent as a header.
     """
 
     key: str
     value: bytes
     shortened: bool = False
+    traceparent: str | None = None
 
 
 class LegacyMessage(msgspec.Struct, frozen=True):
@@ -101,13 +103,15 @@ class OutboxEntry:
     created_at: datetime
 
 
-def kafka_message(key: str, forms: Iterable[Mapping[str, Any]], max_bytes: int) -> KafkaMessage:
+def kafka_message(
+    key: str, forms: Iterable[Mapping[str, Any]], max_bytes: int, traceparent: str | None = None
+) -> KafkaMessage:
     """The first of the forms that is not above the budget, from the largest to the smallest; else the last.
 
     There must be at least one form.
     """
     for number, form in enumerate(forms):
-        message = KafkaMessage(key, msgspec.json.encode(form), shortened=number > 0)
+        message = KafkaMessage(key, msgspec.json.encode(form), number > 0, traceparent)
         if len(message.value) <= max_bytes:
             break
     return message

@@ -84,6 +84,7 @@ class StoreReader:
                     url=row.url,
                     key=row.key,
                     precision=Precision(row.published_precision),
+                    traceparent=row.traceparent,
                 )
                 for row in connection.execute(query.limit(limit))
             ]

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -100,6 +101,8 @@ documents = Table(
     # How exactly `published_at` is known (`stream.domain.documents.Precision`), and when the text changed.
     _column("published_precision", String(8), server_default="exact"),
     _column("updated_at", UtcDateTime, nullable=True),
+    # The trace of its message (stream.domain.tracing).
+    _column("traceparent", String(55), nullable=True),
     Index("ix_documents_topic_time", "topic", "published_at"),
     Index("ix_documents_time", "published_at"),
     Index("ix_documents_received", "received_at"),
@@ -168,11 +171,16 @@ dead_letters = Table(
     _column("kafka_offset", BigInteger, primary_key=True, autoincrement=False),
     # The index of the document in a message that holds several; 0 otherwise.
     _column("item", Integer, primary_key=True, autoincrement=False, server_default="0"),
+    # Whether it is a document of such a message, and not all of it.  Null in rows of older versions.
+    _column("in_array", Boolean, nullable=True),
     # The key of the document, if the message could be read as one.
     _column("key", String(512), nullable=True),
     _column("reason", String(32)),
     _column("detail", Text),
     _column("seen_at", UtcDateTime),
+    # When an operator sent the message again; null if nobody did.
+    _column("sent_at", UtcDateTime, nullable=True),
+    _column("traceparent", String(55), nullable=True),
 )
 
 # Messages to send, inserted by the transaction that decides to send them.  `target` is "kafka:TOPIC",

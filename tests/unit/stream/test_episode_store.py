@@ -27,7 +27,7 @@ def firing_alert(**changes: object) -> Alert:
         uncertainty="u",
         summary="s",
         fired_at=NOW,
-        evidence=(EvidenceItem("wire", "a", NOW, "Shares fall", -0.5),),
+        evidence=(EvidenceItem("wire", "a", NOW, "Shares fall", -0.5, traceparent="00-ab-cd-01"),),
     )
     return replace(alert, **changes)  # type: ignore[arg-type]
 

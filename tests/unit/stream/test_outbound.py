@@ -113,3 +113,16 @@ def test_a_text_that_is_cut_has_no_more_than_its_characters(text: str, limit: in
 def test_the_first_form_within_the_budget_is_taken_else_the_last() -> None:
     assert first_within(3, ["aaaa", "a", ""]) == "a"
     assert first_within(1, ["aaaa", "aa"]) == "aa"
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_predictions_and_dead_letters_carry_the_trace_of_their_message_as_header_and_field() -> None:
+    item, letter = classified("a", 0), dead_letter(1)
+    item = structs.replace(item, position=structs.replace(item.position, traceparent=TRACE))
+    letter = structs.replace(letter, position=structs.replace(letter.position, traceparent=TRACE))
+    for message in messages(SMALL, [item], [letter]):
+        assert message.traceparent == msgspec.json.decode(message.value)["traceparent"] == TRACE
+    for message in messages(SMALL, [classified("a", 0)], [dead_letter(1)]):
+        assert message.traceparent is None and "traceparent" not in msgspec.json.decode(message.value)

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
+from msgspec import structs
+
 from alerts.backtest import MemoryStore, Text
 from stream.domain.documents import SCORE_SCALE, Document, Kind, Prediction
 from stream.domain.records import ClassifiedDocument, MessagePosition
@@ -31,6 +33,15 @@ def test_the_most_negative_documents_of_the_scope_are_found(store: Store) -> Non
     assert [item.id for item in evidence] == ["worst", "mild"]
     assert store.reads.most_negative(replace(near, topic="IPO"), 5) == []
     assert store.reads.most_negative(replace(near, kinds=("comment",)), 5) == []
+
+
+def test_evidence_names_the_trace_of_its_message(store: Store) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    item = classified("traced", 0)
+    traced = structs.replace(item, position=structs.replace(item.position, traceparent=trace))
+    write(store, traced, classified("other", 1, score=-0.1))
+    evidence = store.reads.most_negative(Scope("Earnings", ("news",), NOW, NOW + timedelta(seconds=1)), 5)
+    assert [(each.id, each.traceparent) for each in evidence] == [("traced", trace), ("other", None)]
 
 
 def as_classified(text: Text, offset: int) -> ClassifiedDocument:

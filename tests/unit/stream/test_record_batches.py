@@ -3,6 +3,7 @@
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from stream.domain.records import RefusedBatch
 from stream.kafka import record_batches
 from stream.kafka.decompression import decompress
 from tests.batches import (
+    APPEND_TIME,
     CONTROL,
     GZIP,
     LZ4,
@@ -298,3 +300,56 @@ def test_thirty_bombs_take_no_more_memory_than_one(codec: int, gibibytes: int, t
         [sys.executable, "-c", MEASURE, str(codec), str(file)], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) < 40_000, "kilobytes"
+
+
+TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def headers(*pairs: tuple[bytes, bytes | None], count: int | None = None) -> bytes:
+    parts = [varint(len(pairs) if count is None else count)]
+    for name, value in pairs:
+        parts += [varint(len(name)), name, *([varint(-1)] if value is None else [varint(len(value)), value])]
+    return b"".join(parts)
+
+
+def with_headers(*records: bytes) -> bytes:
+    packed = b"".join(record(delta, b"value", headers=each) for delta, each in enumerate(records))
+    return sealed(packed, count=len(records))
+
+
+def test_the_stream_reads_the_header_of_the_trace_alone_and_a_message_to_send_again_has_all() -> None:
+    pairs = [(b"a", b"1"), (b"traceparent", b"old"), (b"empty", None), (b"traceparent", TRACE), (b"z", b"2")]
+    data = with_headers(headers(*pairs), headers(), headers((b"a", b"1")))
+    read, _ = by_aiokafka(data, 0)
+    assert [message.headers for message in read] == [(("traceparent", TRACE),), (), ()], "the last one counts"
+    every, _ = by_kafka_python(data, 0)
+    assert every[0].headers == tuple((name.decode(), value) for name, value in pairs)
+    assert [message.headers for message in every[1:]] == [(), (("a", b"1"),)]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        headers((b"traceparent", TRACE))[:-10],
+        headers((b"\xff\xff", b"1")),
+        headers((b"a", b"1"), count=1 << 40),
+        varint(-1),
+        b"\xff" * 12,
+        b"",
+        headers((b"traceparent", None)),
+    ],
+)
+@CLIENTS
+def test_headers_that_cannot_be_read_cost_no_message(client: Any, damaged: bytes) -> None:
+    data = with_headers(damaged, headers((b"traceparent", TRACE)))
+    read, next_offset = client(data, 0)
+    assert [message.value for message in read] == [b"value", b"value"] and next_offset == 2
+    assert read[1].headers == (("traceparent", TRACE),)
+
+
+@CLIENTS
+def test_a_record_has_the_time_of_its_sender_or_of_the_broker(client: Any) -> None:
+    (sent,), _ = client(batch([b"x"]), 0)
+    assert abs(sent.timestamp / 1000 - time.time()) < 60 and sent.timestamp_type == 0
+    (appended,), _ = client(sealed(record(0, b"x"), codec=APPEND_TIME), 0)
+    assert appended.timestamp_type == 1 and abs(appended.timestamp / 1000 - time.time()) < 60
