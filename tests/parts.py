@@ -266,6 +266,9 @@ class Postgres:
         self._server.psql(f"CREATE DATABASE {name};")
         return self.url(name)
 
+    def psql(self, sql: str) -> None:
+        self._server.psql(sql)
+
     def close(self) -> None:
         self._server.cleanup()
 

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.runtime.settings import Settings
 from monitor.runtime.tasks.alert_evaluation import EVALUATED_MARK, OVERDUE_SECONDS
-from monitor.runtime.tasks.installation import outbox_targets
+from monitor.runtime.tasks.installation import lease_names, outbox_targets
 from stream.domain.errors import BrokerError, SchemaError, StoreUnavailable, TopicMissing
 from stream.kafka import admin
 from stream.kafka.admin import Member
@@ -29,8 +29,9 @@ from stream.storage.sql import database_now
 
 # The same as in the Prometheus rule SentimentLagging.
 LAGGING = timedelta(seconds=120)
-# How long what may be sent may wait.  The rule SentimentOutboxStuck waits longer, since it wakes somebody.
-OUTBOX_SLOW = timedelta(seconds=60)
+# How long what may be sent may wait, without an attempt that failed and with one.  The rule
+# SentimentOutboxStuck waits longer, since it wakes somebody.
+OUTBOX_SLOW, OUTBOX_FAILING = timedelta(seconds=60), timedelta(seconds=10)
 ANSWER_SECONDS = 4.0
 OWN_METRICS = (
     "sentiment_circuit_breaker_open",
@@ -310,13 +311,19 @@ def _lease_problems(report: Report) -> Iterator[Problem]:
             f"no monitor has evaluated the alert rules for {(state.now - evaluated).total_seconds():.0f} s",
             f"{process_of(holder)} holds the lease: restart it" if holder else "start a monitor",
         )
+    tasks = lease_names(report.settings)  # a command may hold a lease of its own
+    gone: dict[str, list[HeldLease]] = {}
     for lease in state.leases:
-        if lease.left > timedelta(0) and members is not None and process_of(lease) not in members:
-            yield Problem(
-                f"the lease {lease.name} is held by {process_of(lease)} for another "
-                f"{lease.left.total_seconds():.0f} s, which is not in the consumer group",
-                f"if that process is gone, `monitor leases release {lease.name}` frees it at once",
-            )
+        is_held = lease.name in tasks and lease.left > timedelta(0)
+        if is_held and members is not None and process_of(lease) not in members:
+            gone.setdefault(process_of(lease), []).append(lease)
+    for process, leases in gone.items():
+        seconds = max(lease.left for lease in leases).total_seconds()
+        yield Problem(
+            f"{process} holds the leases {', '.join(lease.name for lease in leases)} for up to another "
+            f"{seconds:.0f} s, and is not in the consumer group",
+            f"if that process is gone, `monitor leases release {process}` frees them at once",
+        )
 
 
 def _named_members(state: KafkaState | Unanswered) -> set[str] | None:
@@ -334,7 +341,9 @@ def outbox_problems(
     for row in rows:
         if row.target not in targets:
             yield _unconfigured(row)
-        elif row.due_since is not None and now - row.due_since > OUTBOX_SLOW:
+        elif row.due_since is not None and now - row.due_since > (
+            OUTBOX_FAILING if row.last_error else OUTBOX_SLOW
+        ):
             since = f"{row.due_since:%Y-%m-%d %H:%M} UTC"
             waited = f"the outbox holds {row.entries} for {row.target}, and the oldest waits since {since}"
             if row.last_error:

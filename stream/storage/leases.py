@@ -46,16 +46,17 @@ def read_leases(engine: Engine) -> list[HeldLease]:
         return [HeldLease(*row, row.expires_at - now) for row in connection.execute(query)]
 
 
-def release_lease(engine: Engine, name: str) -> str | None:
-    """Give up a lease on behalf of its holder, and return who that was; None if nobody has it.
+def release_leases(engine: Engine, name: str) -> dict[str, str]:
+    """Give up a lease, or all of a process (HOST:PID), on behalf of the holder; the holders by lease.
 
-    For a holder that is gone: one that lives takes it again, or another monitor does.  Raises
+    For a holder that is gone: one that lives takes them again, or another monitor does.  Raises
     StoreUnavailable.
     """
     table = schema.leases
+    meant = (table.c.name == name) | table.c.holder.startswith(f"{name}:", autoescape=True)
     with writing(engine) as connection:
-        statement = delete(table).where(table.c.name == name).returning(table.c.holder)
-        return connection.scalar(statement)
+        gone = connection.execute(delete(table).where(meant).returning(table.c.name, table.c.holder))
+        return {row.name: row.holder for row in gone}
 
 
 class Lease:

@@ -10,7 +10,7 @@ from stream.domain.errors import LeaseLost
 from stream.storage import database, schema
 from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
-from stream.storage.leases import Lease, read_leases, release_lease
+from stream.storage.leases import Lease, read_leases, release_leases
 from stream.storage.sql import database_time
 from tests.unit.stream.test_episode_store import firing_alert
 
@@ -99,13 +99,21 @@ def test_the_holder_of_a_lease_is_known(store: Store) -> None:
 def test_leases_are_listed_with_what_is_left_and_released_on_behalf_of_a_holder_that_is_gone(
     store: Store,
 ) -> None:
-    assert read_leases(store.engine) == [] and release_lease(store.engine, "alerts") is None
+    assert read_leases(store.engine) == [] and release_leases(store.engine, "alerts") == {}
     lease(store, "gone").acquire()
     lease(store, "me", "purge").acquire()
     alerts, purge = read_leases(store.engine)
     assert (alerts.name, alerts.holder, purge.holder) == ("alerts", "gone", "me")
     assert timedelta(seconds=SECONDS - 5) < alerts.left <= timedelta(seconds=SECONDS)
-    assert release_lease(store.engine, "alerts") == "gone"
+    assert release_leases(store.engine, "alerts") == {"alerts": "gone"}
     assert lease(store, "other").acquire()
     move(store, timedelta(seconds=-30))
     assert all(held.left <= timedelta(seconds=-30) for held in read_leases(store.engine))
+
+
+def test_all_leases_of_a_process_are_released_and_none_of_another(store: Store) -> None:
+    for name, holder in (("alerts", "host:1:a"), ("purge", "host:1:b"), ("kafka:alerts", "host:12:c")):
+        lease(store, holder, name).acquire()
+    assert release_leases(store.engine, "host%:1") == {}
+    assert release_leases(store.engine, "host:1") == {"alerts": "host:1:a", "purge": "host:1:b"}
+    assert [held.name for held in read_leases(store.engine)] == ["kafka:alerts"]
