@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from alerts.delivery.pages import labels_of
+from alerts.delivery.pages import PageRouter, labels_of
 from alerts.detectors.base import Rule
 from stream.domain.alerts import Alert
 from stream.domain.budgets import cut
@@ -27,9 +27,9 @@ def alertmanager_url(url: SecretStr) -> SecretStr:
     return SecretStr(url.get_secret_value().rstrip("/") + PATH)
 
 
-def alertmanager_forms(alert: Alert, rule: Rule | None, ends_at: datetime, link: str = "") -> AlertForms:
+def alertmanager_forms(alert: Alert, rule: Rule | None, ends_at: datetime, router: PageRouter) -> AlertForms:
     """An alert as `alertmanager_alert` makes it, and smaller forms for an Alertmanager that takes no more."""
-    whole = alertmanager_alert(alert, rule, ends_at, link)
+    whole = alertmanager_alert(alert, rule, ends_at, router)
     annotations = whole["annotations"]
     return [
         whole | {"annotations": _without(annotations, names) if names else annotations} for names in LEFT_OUT
@@ -45,8 +45,10 @@ def _without(annotations: Mapping[str, str], names: Sequence[str]) -> dict[str, 
     return kept | {"shortened": "left out, since it was too large: " + ", ".join(names)}
 
 
-def alertmanager_alert(alert: Alert, rule: Rule | None, ends_at: datetime, link: str = "") -> dict[str, Any]:
-    """An episode in Alertmanager's format; `link` is the address of its web page.
+def alertmanager_alert(
+    alert: Alert, rule: Rule | None, ends_at: datetime, router: PageRouter
+) -> dict[str, Any]:
+    """An episode in Alertmanager's format; `router` knows the addresses of its web page and its runbook.
 
     Alertmanager identifies an alert by its labels, so they stay the same from firing to resolved.  It
     resolves a firing alert at `ends_at` unless the alert is sent again.
@@ -67,8 +69,9 @@ def alertmanager_alert(alert: Alert, rule: Rule | None, ends_at: datetime, link:
             )
             for e in alert.evidence
         ),
-        "runbook_url": (rule.runbook if rule else None) or "",
+        "runbook_url": router.runbook(rule) or "",
     }
+    link = router.link(alert)
     labels = {"alertname": alert.rule, "topic": alert.topic, "severity": alert.severity}
     return {
         "labels": {**labels_of(alert, rule), **labels},

@@ -31,7 +31,9 @@ def page_key(alert: Alert) -> str:
     return f"{alert.id}:{alert.state}"
 
 
-def alert_message(alert: Alert, rule: Rule | None = None, link: str = "") -> dict[str, Any]:
+def alert_message(
+    alert: Alert, rule: Rule | None = None, link: str = "", runbook: str | None = None
+) -> dict[str, Any]:
     """A change of an alert's state, as JSON on the alerts topic and in a page."""
     return {
         "key": page_key(alert),
@@ -51,7 +53,7 @@ def alert_message(alert: Alert, rule: Rule | None = None, link: str = "") -> dic
         "fired_at": alert.fired_at,
         "resolved_at": alert.resolved_at,
         "labels": labels_of(alert, rule),
-        "runbook": rule.runbook if rule else None,
+        "runbook": runbook,
         "link": link,
         "sources": dict(islice(alert.sources.items(), SHOWN_SOURCES)),
         "evidence": [_shown(item) for item in alert.evidence],
@@ -146,11 +148,19 @@ class PageRouter:
 
     def message(self, alert: Alert, rule: Rule | None) -> Mapping[str, Any]:
         """The alert as a message, in the largest form within the budget."""
-        return first_within(self.max_bytes, page_forms(alert_message(alert, rule, self.link(alert))))
+        message = alert_message(alert, rule, self.link(alert), self.runbook(rule))
+        return first_within(self.max_bytes, page_forms(message))
 
     def link(self, alert: Alert) -> str:
         """The address of the alert's web page; empty if the monitor serves none."""
         return f"{self.address}/alerts/{quote(alert.id, safe='')}" if self.address else ""
+
+    def runbook(self, rule: Rule | None) -> str | None:
+        """The address of the rule's runbook, if it has one; what begins with / is a page of the monitor."""
+        runbook = rule.runbook if rule else None
+        if runbook and runbook.startswith("/"):
+            return f"{self.address}{runbook}" if self.address else None
+        return runbook
 
     def page_requests(
         self, alert: Alert, rule: Rule | None, earlier: Iterable[datetime], now: datetime

@@ -17,7 +17,7 @@ import msgspec
 from alerts.delivery.alertmanager import alertmanager_alert, alertmanager_url
 from alerts.delivery.answers import Attempt
 from alerts.delivery.notifiers import Channels, Webhooks, outcome
-from alerts.delivery.pages import CHANNEL, WEBHOOK, alert_message, merge_pages
+from alerts.delivery.pages import CHANNEL, WEBHOOK, PageRouter, alert_message, merge_pages
 from alerts.settings import AlertSettings
 from monitor.cli.options import (
     CommandGroup,
@@ -119,7 +119,7 @@ def _receivers(settings: AlertSettings) -> list[TestedReceiver]:
         return channels.attempt(name, _page(alert))
 
     def to_alertmanager(name: str, alert: Alert) -> Attempt:
-        body = [alertmanager_alert(alert, None, datetime.now(UTC) + TEST_LASTS)]
+        body = [alertmanager_alert(alert, None, datetime.now(UTC) + TEST_LASTS, PageRouter())]
         return managers.attempt(name, msgspec.json.encode(body))
 
     kinds = (

@@ -361,7 +361,7 @@ def _alertmanager_sync(base: Foundation, name: str) -> AlertmanagerSync:
         max_bytes=alerts.alertmanager_bytes,
         episodes=base.episodes,
         rule_file=base.rule_file,
-        link=base.delivery.link,
+        router=base.delivery,
         lease=base.leases.get(f"alertmanager:{name}", alerts.webhook_seconds),
         metrics=base.alert_metrics,
         interval=timedelta(seconds=alerts.resend_seconds),

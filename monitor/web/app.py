@@ -14,12 +14,13 @@ from litestar.exceptions import HTTPException
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from monitor.web.rendering import render
 from stream.domain.errors import StoreUnavailable
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-PATHS = ["/metrics", "/healthz", "/readyz", "/alerts"]
+PATHS = ["/metrics", "/healthz", "/readyz", "/alerts", "/runbooks"]
 ALERT_PATH = b"/alerts/"
 # Threads that read pages from the database, and how many requests may wait for one.
 PAGE_THREADS, MAX_WAITING = 4, 32
@@ -91,6 +92,7 @@ class Site:
             "/healthz": self.healthz,
             "/readyz": self.readyz,
             "/alerts": self.alerts,
+            "/runbooks": self.runbooks,
             # The id is taken from the raw path: it may contain any character, percent-encoded.
             "/alerts/{rest:path}": self.alert,
         }
@@ -131,6 +133,10 @@ class Site:
 
     async def alerts(self) -> Response[str]:
         return _page(await self._page_threads.run(self._ready_pages().alerts))
+
+    async def runbooks(self) -> Response[str]:
+        """It needs no database, since that may be what the alert is about."""
+        return _page(render("runbooks.html"))
 
     async def alert(self, request: AnyRequest) -> Response[Any]:
         id_ = unquote(request.scope["raw_path"].removeprefix(ALERT_PATH).decode("ascii"))

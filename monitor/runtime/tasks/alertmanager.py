@@ -9,11 +9,10 @@ import msgspec
 from alerts.delivery.alertmanager import AlertForms, alertmanager_forms
 from alerts.delivery.answers import Failure
 from alerts.delivery.notifiers import outcome
-from alerts.delivery.pages import page_key
+from alerts.delivery.pages import PageRouter, page_key
 from alerts.metrics import AlertMetrics
 from alerts.ports import EpisodeStore
 from alerts.rule_file import RuleFile
-from stream.domain.alerts import Alert
 from stream.domain.budgets import first_within
 from stream.storage.leases import Lease
 
@@ -39,15 +38,15 @@ class AlertmanagerSync:
         max_bytes: int,
         episodes: EpisodeStore,
         rule_file: RuleFile,
-        link: Callable[[Alert], str],
+        router: PageRouter,
         lease: Lease,
         metrics: AlertMetrics,
         interval: timedelta,
         clock: Callable[[], datetime],
     ) -> None:
-        """`send` posts at most `max_bytes` to the Alertmanager `name`; `link` gives an alert's page."""
+        """`send` posts at most `max_bytes` to the Alertmanager `name`."""
         self._name, self._send_body, self._max_bytes = name, send, max_bytes
-        self._episodes, self._rule_file, self._link, self._lease = episodes, rule_file, link, lease
+        self._episodes, self._rule_file, self._router, self._lease = episodes, rule_file, router, lease
         self._metrics, self._interval, self._clock = metrics, interval, clock
         self._last_sent: tuple[datetime, set[str]] | None = None
 
@@ -61,7 +60,7 @@ class AlertmanagerSync:
             return
         rules = {rule.name: rule for rule in self._rule_file.rules}
         alerts = [
-            alertmanager_forms(alert, rules.get(alert.rule), now + horizon, self._link(alert))
+            alertmanager_forms(alert, rules.get(alert.rule), now + horizon, self._router)
             for alert in episodes
         ]
         failures = [failure for part in self._parts(alerts) if (failure := self._send(part))]

@@ -97,7 +97,9 @@ def test_when_a_page_is_sent(sentence: str, severity: str, earlier: list[int], l
 def test_a_page_says_what_the_desk_needs() -> None:
     delivery = PageRouter((), address="https://monitor.example")
     messages = [
-        msgspec.json.decode(msgspec.json.encode(alert_message(one, RULE, delivery.link(one))))
+        msgspec.json.decode(
+            msgspec.json.encode(alert_message(one, RULE, delivery.link(one), delivery.runbook(RULE)))
+        )
         for one in (alert(), alert(id="x", topic="Macro", message="own words"))
     ]
     title, body = plain_text(merge_pages(messages))
@@ -110,6 +112,22 @@ def test_a_page_says_what_the_desk_needs() -> None:
         "also Macro: own words",
     ]
     assert messages[0]["labels"] == {"desk": "banks"}
+
+
+@pytest.mark.parametrize(
+    ("runbook", "address", "expected"),
+    [
+        ("/runbooks#gloom", "https://x.example/mood", "https://x.example/mood/runbooks#gloom"),
+        ("/runbooks#gloom", "", None),
+        ("https://wiki.example/gloom", "https://x.example", "https://wiki.example/gloom"),
+        (None, "https://x.example", None),
+    ],
+)
+def test_a_runbook_of_the_monitors_own_begins_with_its_address(
+    runbook: str | None, address: str, expected: str | None
+) -> None:
+    rule = RULE.model_copy(update={"runbook": runbook})
+    assert PageRouter(address=address).message(alert(), rule)["runbook"] == expected
 
 
 def test_a_merged_page_has_a_key_of_its_own() -> None:

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from sqlalchemy import text
 
 from alerts.rule_file import load_rules
+from alerts.settings import SHIPPED_RULES
 from monitor.cli.main import main
 from monitor.runtime import settings
 from stream.domain.errors import DeadLetterReason
@@ -226,19 +227,23 @@ def test_relative_links_and_anchors_resolve(page: Path) -> None:
     assert not broken
 
 
-def test_the_runbooks_of_the_prometheus_rules_exist() -> None:
+def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
+    """Those of the Prometheus rules and of the shipped rules; each links to its own section."""
     files = sorted((ROOT / "docker" / "prometheus").glob("*.rules.yaml"))
     groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
-    alerts = [rule for group in groups for rule in group["rules"] if "alert" in rule]
+    alerts = {
+        rule["alert"]: rule["annotations"]["runbook_url"]
+        for group in groups
+        for rule in group["rules"]
+        if "alert" in rule
+    }
     assert len(alerts) > 10
-    for alert in alerts:
-        assert not is_broken(ROOT / "README.md", alert["annotations"]["runbook_url"]), alert["alert"]
-
-
-def test_the_alerts_on_the_monitor_itself_are_in_the_troubleshooting() -> None:
-    rules = yaml.safe_load((ROOT / "docker" / "prometheus" / "monitor.rules.yaml").read_text())
-    for rule in rules["groups"][0]["rules"]:
-        assert f"`{rule['alert']}`" in TEXTS["docs/operations.md"]
+    rules = yaml.safe_load(SHIPPED_RULES.read_text())["rules"]
+    alerts |= {rule["name"]: f"http://127.0.0.1:9108{rule['runbook']}" for rule in rules}
+    for name, address in alerts.items():
+        assert address == f"http://127.0.0.1:9108/runbooks#{name.lower()}", name
+    sections = re.findall(r"^### (.+)$", TEXTS["docs/runbooks.md"], re.M)
+    assert sorted(sections) == sorted(alerts)
 
 
 def test_every_path_named_exists() -> None:

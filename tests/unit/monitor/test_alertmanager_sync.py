@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from alerts.delivery.alertmanager import alertmanager_url
 from alerts.delivery.notifiers import Webhooks
+from alerts.delivery.pages import PageRouter
 from alerts.delivery.template import EXAMPLE
 from alerts.metrics import AlertMetrics
 from alerts.rule_file import RuleFile
@@ -67,7 +68,7 @@ class Room:
             max_bytes=max_bytes,
             episodes=self.episodes,
             rule_file=self.rule_file,
-            link=lambda alert: f"https://monitor.example/alerts/{alert.id}",
+            router=PageRouter(address="https://monitor.example"),
             lease=Lease(store, "alertmanager:main", "me", 20),
             metrics=self.metrics,
             interval=timedelta(seconds=30),

@@ -19,7 +19,16 @@ from monitor.runtime.settings import HttpSettings, Settings
 from stream.domain.errors import StoreUnavailable
 from tests.parts import wait_until
 
-ROUTES = ("/metrics", "/healthz", "/readyz", "/alerts", "/alerts/known", "/alerts/unknown", "/nothing")
+ROUTES = (
+    "/metrics",
+    "/healthz",
+    "/readyz",
+    "/alerts",
+    "/alerts/known",
+    "/alerts/unknown",
+    "/runbooks",
+    "/nothing",
+)
 Serve = Callable[..., Endpoint]
 
 
@@ -322,6 +331,16 @@ def test_a_client_that_does_not_take_its_answer_ends_at_the_deadline(serve: Serv
         sock.sendall(b"GET /alerts HTTP/1.1\r\nHost: a\r\n\r\n")
         wait_until(lambda: served.refused("slow") == 1, 5, "it is closed")
         assert len(read_all(sock)) < 50_000_000
+
+
+def test_the_runbooks_are_there_while_the_database_is_not(serve: Serve) -> None:
+    served = serve()
+    served.pages.failure = StoreUnavailable("no answer")
+    answer = httpx.get(f"{served.url}/runbooks")
+    assert answer.status_code == 200
+    for anchor in ("sentimentdependencydown", "negative-surge", "sentimentpagesgivenup"):
+        assert f'<h3 id="{anchor}">' in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
 @pytest.mark.usefixtures("quiet")
