@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.data.augmentation_sets import GENERATED, WRITTEN, Sentence, generated_sentences, written_sentences
-from models.data.dataset import Recipe, Row, Source, read_recipe, read_source
+from models.data.dataset import Recipe, Row, Source, Target, read_recipe, read_source
 from models.errors import DataError
 from models.training.options import DataOptions, TrainingOptions
+from stream.domain.cleaning import clean
 from stream.domain.documents import SENTIMENTS
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,16 @@ def training_rows(data: DataOptions, options: TrainingOptions) -> tuple[list[Sou
     rows = [row for source in sources for row in restrict_to_used_sentiments(read_source(source))]
     generated = augmentation_rows(recipe.generated, options.fit.seed)
     return sources, rows + generated + _rehearsal_rows(len(rows), data, options)
+
+
+def as_classified(row: Row) -> Row:
+    """The row with the text that the network reads when it classifies: clean, and without boilerplate."""
+    news = clean(row.text).news
+    if news.text == row.text:
+        return row
+    spans = [(news.clean_span(target.start, target.end), target.label) for target in row.targets]
+    targets = tuple(Target(start, end, label) for (start, end), label in spans if start < end)
+    return replace(row, text=news.text, targets=targets)
 
 
 def restrict_to_used_sentiments(rows: list[Row]) -> list[Row]:

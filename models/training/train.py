@@ -28,6 +28,7 @@ from models.training.card import model_card
 from models.training.fit import Trainer
 from models.training.options import Progress, TrainingOptions
 from models.training.release import store
+from models.training.rows import as_classified
 from models.training.scoring import held_out_score
 from models.training.start import Start, load_start
 from models.training.teachers import check_against_teachers, delete_cache, teacher_probabilities
@@ -79,13 +80,14 @@ def train(
 ) -> TrainingResult:
     """Train on `rows` and write a model to options.out; its card names the `sources`.
 
-    The best epoch is selected on `valid`, or on a held-out part of `rows`.  Raises DataError and
-    WeightsError, also if int8, bfloat16 or fewer layers cost more than options.max_loss points.
+    The network learns from the texts as it will read them: clean, and without boilerplate.  The best epoch is
+    selected on `valid`, or on a held-out part of `rows`.  Raises DataError and WeightsError, also if int8,
+    bfloat16 or fewer layers cost more than options.max_loss points.
     """
     started = time.monotonic()
     check_folder(options.out)
     heap.keep_all()
-    split_rows = _split_rows(options, rows, valid)
+    split_rows = _split_rows(options, list(map(as_classified, rows)), list(map(as_classified, valid)))
     leaks = near_duplicates(split_rows.labelled, split_rows.valid)
     report_leaks(leaks)
     options.out.mkdir(parents=True, exist_ok=True)

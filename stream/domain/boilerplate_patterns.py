@@ -54,9 +54,6 @@ NOTICES = {
     "inbox": r"\b(?:delivered|straight|directly|sent|in|to) (?:\w+ )?(?:to )?your inbox\b",
     "newsletter newsletters": r"\b(?:signing up|sign up|subscribing|subscribe)\b.{0,40}\bnewsletter",
     "click": r"\bclick here\b|^\W*click the (?:link|button)\b",
-    "read reading": r"^\W*(?:read more|continue reading|also read|read also)\b.{0,90}$|"
-    r"^\W*read the full (?:article|story|report|release|text)\b.{0,60}$",
-    "learn": r"^\W*learn more (?:at|here|by visiting|by clicking|from our)\b.{0,90}$|^\W*learn more[.:]?\W*$",
     "related": r"^\W*related (?:articles|stories|news|reading|links|posts)\b.{0,120}$",
     "advertisement": r"^\W*(?:advertisement|story continues below advertisement|advertisement - scroll.{0,30})\W*$",
     "share": r"^\W*share this (?:article|story|post|page|on)\b.{0,90}$",

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from models.data.dataset import Row, near_duplicates, read_recipe, read_rows, read_source
+from models.data.dataset import Label, Row, Target, near_duplicates, read_recipe, read_rows, read_source
 from models.errors import DataError
+from models.training.rows import as_classified
 from models.training.train import report_leaks
 
 
@@ -126,3 +127,16 @@ def test_validation_rows_that_nearly_repeat_training_rows_are_reported(
     report_leaks(pairs)
     assert "v.csv:3 nearly repeats" in caplog.text
     assert "2 validation rows nearly repeat training rows" in caplog.text
+
+
+def test_training_reads_the_text_that_the_network_classifies_and_moves_its_targets() -> None:
+    text = "<p>Harrow &amp; Pike soars, <b>Kestrel</b> falls.</p><p>All rights reserved by Pressroom.</p>"
+    names = ("Harrow &amp; Pike", "Kestrel", "Pressroom")
+    label = Label(("positive",))
+    spans = [(text.index(name), text.index(name) + len(name)) for name in names]
+    row = Row(text, targets=tuple(Target(start, end, label) for start, end in spans))
+    read = as_classified(row)
+    assert read.text == "Harrow & Pike soars, Kestrel falls.\n"
+    assert [read.text[t.start : t.end] for t in read.targets] == ["Harrow & Pike", "Kestrel"]
+    plain = Row.of("Alderbrook cuts its dividend", sentiment="negative")
+    assert as_classified(plain) is plain

@@ -12,7 +12,6 @@ BOILERPLATE = [
     "Get the top stories delivered to your inbox every morning.",
     "Follow us on Facebook.",
     "© 2026 Daily Wire. All rights reserved.",
-    "Read more at https://example.org/news",
     "Click here for the full list.",
     "Past performance is not a guide to future results.",
     "This article is not investment advice.",
