@@ -3,9 +3,12 @@
 import re
 import threading
 import unicodedata
-from functools import cache
+from collections.abc import Callable
+from functools import cache, lru_cache
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+from models.inference.language_tags import HAN_OR_HANGUL, OTHER_SCRIPTS, language_code
 
 # Texts in Latin script count as English unless another language is at least this probable: on short headlines
 # full of names, a lower threshold refuses more English texts than it finds others.
@@ -15,6 +18,8 @@ HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 KANA = re.compile(r"[\u3040-\u30ff]")
 HANGUL = re.compile(r"[\uac00-\ud7af]")
 HAN_LETTERS = 3
+# A text in Chinese characters alone is Japanese if one of so many has a form that only Japan uses.
+JAPANESE_SHARE = 12
 CANDIDATES = (
     "ar", "cs", "de", "el", "en", "es", "fi", "fr", "he", "hi", "hu", "id", "it", "ja", "ko",
     "nl", "pl", "pt", "ro", "ru", "sv", "th", "tr", "uk", "vi", "zh",
@@ -29,29 +34,38 @@ _LOADING = threading.Lock()
 def detect(text: str, declared: str | None = None) -> str | None:
     """The ISO 639-1 code of the text's language, or None if it has no letters.
 
-    `declared` is what the feed declares, such as "en" or "en-GB".  It counts for text in Latin script, where
-    the languages of short texts are hard to tell apart, but not against another script.
+    `declared` is what the feed declares, such as "en", "eng" or "English" (`language_tags.language_code`).  It
+    is believed where the text does not contradict it.  Among languages in Latin script that is always: on short
+    headlines full of names a feed knows better than statistics.
     """
     text = text[:MAX_CHARACTERS]
-    if declared and text.isascii():
-        return _code(declared) if LETTER.search(text) else None
+    claim = language_code(declared) if declared else None
+    if claim and text.isascii() and claim not in HAN_OR_HANGUL and claim not in OTHER_SCRIPTS:
+        return claim if LETTER.search(text) else None
     letters = [char for char in NOISE.sub(" ", text) if char.isalpha()]
     if not letters:
         letters = [char for char in text if char.isalpha()]
     if not letters:
         return None
-    eastern = _eastern("".join(letters))
+    eastern = _eastern("".join(letters), claim)
     if eastern is not None:
         return eastern
     latin = sum(_is_latin(char) for char in letters) * 2 > len(letters)
-    if declared and latin:
-        return _code(declared)
-    code, probability = _identifier().classify(NOISE.sub(" ", text))
-    return str(code) if probability >= MIN_PROBABILITY or not latin else "en"
+    if not latin:
+        return str(_identifier().classify(NOISE.sub(" ", text))[0])
+    return _latin_language(NOISE.sub(" ", text), claim)
 
 
-def _code(declared: str) -> str:
-    return declared.lower().replace("_", "-").split("-")[0]
+def _latin_language(text: str, claim: str | None) -> str:
+    """The language of a text in Latin script, which is neither Chinese nor Japanese nor Korean."""
+    if claim and claim not in HAN_OR_HANGUL and claim not in OTHER_SCRIPTS:
+        return claim
+    code, probability = _identifier().classify(text)
+    is_clear = probability >= MIN_PROBABILITY
+    if claim in OTHER_SCRIPTS:
+        # Such as Hindi as commenters type it: statistics take it for anything.
+        return "en" if is_clear and code == "en" else claim
+    return str(code) if is_clear else "en"
 
 
 def load() -> None:
@@ -64,11 +78,12 @@ def load_in_background() -> None:
     threading.Thread(target=load, name="language-statistics", daemon=True).start()
 
 
-def _eastern(letters: str) -> str | None:
+def _eastern(letters: str, claim: str | None = None) -> str | None:
     """zh, ja or ko by script alone: on short texts a statistical check is unreliable.
 
     A Han character counts as much as HAN_LETTERS Latin letters, so that a Chinese sentence full of
-    product names stays Chinese, and an English one with a Chinese name in it English.
+    product names stays Chinese, and an English one with a Chinese name in it English.  A headline in Chinese
+    characters alone may be Japanese.
     """
     han = len(HAN.findall(letters))
     kana, hangul = len(KANA.findall(letters)), len(HANGUL.findall(letters))
@@ -77,7 +92,54 @@ def _eastern(letters: str) -> str | None:
         return None
     if kana * 10 > han:
         return "ja"
-    return "ko" if hangul > han else "zh"
+    if hangul > han:
+        return "ko"
+    return "ja" if not kana and claim != "zh" and _is_japanese(letters, claim == "ja") else "zh"
+
+
+def _is_japanese(letters: str, claimed: bool) -> bool:
+    """Whether a text in Chinese characters alone is Japanese: by those that only Japan writes so.
+
+    If the feed says so it is, unless it has characters that Japan writes otherwise or not at all.
+    """
+    characters = HAN.findall(letters)
+    japanese = sum(map(_is_japanese_alone, characters))
+    if japanese * JAPANESE_SHARE >= len(characters):
+        return True
+    return claimed and (bool(japanese) or not any(map(_is_chinese_alone, characters)))
+
+
+@lru_cache(16_384)
+def _is_japanese_alone(char: str) -> bool:
+    """Whether Japan writes a common character in a form of its own, such as the second of 價, 価 and 价."""
+    return _is_common_in_japan(char) and not _is_in(char, "gb2312") and not _is_in(char, "big5")
+
+
+@lru_cache(16_384)
+def _is_chinese_alone(char: str) -> bool:
+    """Whether Japan does not use a character, in the form that Taiwan writes either.
+
+    A text in Japanese may have been converted to simplified characters before.
+    """
+    return not _is_common_in_japan(char) and not _is_common_in_japan(_to_traditional()(char))
+
+
+@cache
+def _to_traditional() -> Callable[[str], str]:
+    import opencc
+
+    convert: Callable[[str], str] = opencc.OpenCC("s2t").convert
+    return convert
+
+
+def _is_common_in_japan(char: str) -> bool:
+    """Whether a character is in the first level of JIS X 0208, which has those of daily use."""
+    code = char.encode("shift_jis", "ignore")
+    return b"\x88\x9f" <= code <= b"\x98\x72"
+
+
+def _is_in(char: str, charset: str) -> bool:
+    return bool(char.encode(charset, "ignore"))
 
 
 @cache
