@@ -13,6 +13,7 @@ from stream.domain.sums import Aggregate
 from stream.lag import InHand
 from stream.storage.leases import HeldLease
 from stream.storage.outbox import TargetDepth, total_depth
+from stream.unsupported_sources import UnsupportedSources
 
 OUTCOMES = (
     "ok",
@@ -43,7 +44,7 @@ SHORTENED_FIELDS = (
 KINDS = tuple(kind.value for kind in Kind)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-LATE_AFTER = timedelta(minutes=5)
+LATE_AFTER, UNSUPPORTED_SHARE = timedelta(minutes=5), 0.5
 UNKNOWN = float("nan")
 
 
@@ -55,10 +56,14 @@ class StreamMetrics:
         registry: CollectorRegistry | None = None,
         topics: Iterable[str] = (),
         late_after: timedelta = LATE_AFTER,
+        unsupported_share: float = UNSUPPORTED_SHARE,
     ) -> None:
-        """`topics` are the labels the classifier may give; a text older than `late_after` counts as late."""
+        """`topics` are the labels the classifier may give; a text older than `late_after` counts as late.
+
+        A source is mostly unsupported if more than `unsupported_share` of its texts are.
+        """
         registry = registry or CollectorRegistry()
-        self.documents = DocumentMetrics(registry, topics, late_after)
+        self.documents = DocumentMetrics(registry, topics, late_after, unsupported_share)
         self.batches = BatchMetrics(registry)
         self.progress = ProgressMetrics(registry)
         self.outbox = OutboxMetrics(registry)
@@ -75,8 +80,14 @@ class StreamMetrics:
 class DocumentMetrics:
     """What became of the documents."""
 
-    def __init__(self, registry: CollectorRegistry, topics: Iterable[str], late_after: timedelta) -> None:
-        self._late_after = late_after
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        topics: Iterable[str],
+        late_after: timedelta,
+        unsupported_share: float,
+    ) -> None:
+        self._late_after, self._sources = late_after, UnsupportedSources(unsupported_share)
         self.by_outcome = Counter(
             "sentiment_documents", "Documents by outcome", ["kind", "outcome"], registry=registry
         )
@@ -103,11 +114,18 @@ class DocumentMetrics:
         self.dead_letters = Counter(
             "sentiment_dead_letters", "Dead letters by reason", ["reason"], registry=registry
         )
+        self.unsupported_sources = Gauge(
+            "sentiment_unsupported_sources",
+            "Sources of which more than stream.unsupported_share of the latest texts are unsupported",
+            ["kind"],
+            registry=registry,
+        )
         self._create_labels(topics)
 
     def _create_labels(self, topics: Iterable[str]) -> None:
         for kind in KINDS:
             self.late.labels(kind)
+            self.unsupported_sources.labels(kind)
             for outcome in OUTCOMES:
                 self.by_outcome.labels(kind, outcome)
             for topic in topics:
@@ -144,6 +162,9 @@ class DocumentMetrics:
             self.late.labels(kind).inc(number)
         for letter_reason, number in Tally(letter.reason for letter in result.dead_letters).items():
             self.dead_letters.labels(letter_reason).inc(number)
+        self._sources.count(result.documents)
+        for each in Kind:
+            self.unsupported_sources.labels(each.value).set(self._sources.number(each))
         shortened = Tally(name for item in result.documents for name in item.document.shortened)
         for name, number in shortened.items():
             self.shortened.labels(name).inc(number)

@@ -59,6 +59,13 @@ class StreamSettings(BaseModel):
         le=100_000_000,
         description="maximum size of a message; a larger one is refused as too_large",
     )
+    unsupported_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="a source counts as one that the classifier does not read if more than this share of its "
+        "latest texts is unsupported; 1 where feeds in other languages are to be expected: no source does",
+    )
     message_documents: int = Field(
         1,
         ge=1,

@@ -34,9 +34,9 @@ _LOADING = threading.Lock()
 def detect(text: str, declared: str | None = None) -> str | None:
     """The ISO 639-1 code of the text's language, or None if it has no letters.
 
-    `declared` is what the feed declares, such as "en", "eng" or "English" (`language_tags.language_code`).  It
-    is believed where the text does not contradict it.  Among languages in Latin script that is always: on short
-    headlines full of names a feed knows better than statistics.
+    `declared` is what the feed declares, such as "en", "eng" or "English" (`language_tags.language_code`).
+    It is believed where the text does not contradict it.  Among languages in Latin script that is always: on
+    short headlines full of names a feed knows better than statistics.
     """
     text = text[:MAX_CHARACTERS]
     claim = language_code(declared) if declared else None

@@ -1,13 +1,14 @@
 """What feeds call languages: ISO 639 codes of two and three letters, BCP 47 tags, and names.
 
-A tag that says that the language is unknown, such as `und`, `zxx` or X's `qct` for cashtags alone, is no claim.
+A tag that says that the language is unknown, such as `und`, `zxx` or X's `qct` for cashtags alone, is no
+claim.
 """
 
 import re
 from functools import lru_cache
 
-# ISO 639-1, then ISO 639-2 and -3 and withdrawn codes, then names in English and in the language itself.  Codes
-# of a Chinese language that is written in Chinese characters stand for Chinese.
+# ISO 639-1, then ISO 639-2 and -3 and withdrawn codes, then names in English and in the language itself.
+# Codes of a Chinese language that is written in Chinese characters stand for Chinese.
 LANGUAGES = """
 aa aar afar
 ab abk abkhazian
@@ -189,14 +190,35 @@ xh xho xhosa
 yi yid ji yiddish
 yo yor yoruba
 za zha zhuang chuang
-zh zho chi cmn yue wuu nan hak gan hsn chinese mandarin cantonese 中文 汉语 漢語 华语 普通话 国语 國語 粤语 粵語 简体中文 繁体中文 繁體中文
+zh zho chi cmn yue wuu nan hak gan hsn chinese mandarin
+zh cantonese 中文 汉语 漢語 华语 普通话 国语 國語 粤语 粵語 简体中文 繁体中文 繁體中文
 zu zul zulu
 """
 # Languages that are not written in Latin script.  Arabic, Hindi and others often are by commenters.
 HAN_OR_HANGUL = frozenset({"zh", "ja", "ko"})
 OTHER_SCRIPTS = frozenset(
-    "am ar as be bg bn bo dv dz el fa gu he hi hy ka kk km kn ks ky lo mk ml mn mr my ne or pa ps ru sa sd si sr"
-    " ta te tg th ti ug uk ur yi".split()
+    {
+        "am",
+        "ar",
+        "as",
+        "be",
+        "bg",
+        "bn",
+        "bo",
+        "dv",
+        "dz",
+        "el",
+        "fa",
+        "gu",
+        "he",
+        "hi",
+        "hy",
+        "ka",
+        "kk",
+        "km",
+    }
+    | {"kn", "ks", "ky", "lo", "mk", "ml", "mn", "mr", "my", "ne", "or", "pa", "ps", "ru", "sa", "sd", "si"}
+    | {"sr", "ta", "te", "tg", "th", "ti", "ug", "uk", "ur", "yi"}
 )
 SHORTEST_NAME = 4
 WORD = re.compile(r"[^\W\d_]+")
@@ -212,8 +234,8 @@ CODES = _table()
 
 @lru_cache(1024)
 def language_code(tag: str) -> str | None:
-    """The ISO 639-1 code of what a feed calls a language, such as `en` for `eng`, `en_US.UTF-8`, `English (UK)`
-    or `Simplified Chinese`; None if it names none.
+    """The ISO 639-1 code of what a feed calls a language, such as `en` for `eng`, `en_US.UTF-8` or
+    `English (UK)`; None if it names none.
 
     The first word is a code or a name; another word counts if it is a name.
     """

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy
@@ -33,6 +33,7 @@ from stream.storage.batches import Store
 from stream.storage.leases import read_leases
 from stream.storage.outbox import Outbox
 from stream.storage.sql import database_now
+from stream.unsupported_sources import FEWEST_TEXTS
 
 # A text whose sentiment no working classifier gets wrong.
 CANARY_TEXT, CANARY_SENTIMENT = "Company shares plunge after huge loss and fraud inquiry", "negative"
@@ -66,6 +67,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
         "labels": _labels,
         "broker": _broker,
         "offsets": _offsets,
+        "languages": _languages,
         "outbox": _outbox,
         "receivers": _receivers,
         "files": _open_files,
@@ -148,6 +150,22 @@ def _labels(settings: Settings) -> str:
             f"than {version}: rules page nobody until `monitor relabel --for-switch` has run"
         )
     return f"what the rules compare with is labelled by {version}"
+
+
+def _languages(settings: Settings) -> str:
+    """Whether a feed sends texts that the model does not read, or says so of texts that it would read."""
+    with _store(settings) as store:
+        since = datetime.now(UTC) - timedelta(days=1)
+        found = store.reads.unsupported_sources(since, settings.stream.unsupported_share, FEWEST_TEXTS)
+    if found:
+        feeds = ", ".join(
+            f"{n} of {total} texts of {source!r} ({kind})" for kind, source, total, n in found[:5]
+        )
+        raise StreamError(
+            f"unsupported in the last day: {feeds}; see title and lang in the table documents: a wrong lang "
+            "is for the feed to mend, and a feed in another language says nothing here"
+        )
+    return "every source of the last day is read"
 
 
 def _outbox(settings: Settings) -> str:

@@ -220,7 +220,7 @@ def _foundation(
     classifier, alerts = load(settings, registry), settings.alerts
     rule_file = RuleFile(alerts.rules, classifier.topics, alerts.time_zone)
     late_after = timedelta(seconds=settings.stream.late_seconds)
-    stream_metrics = StreamMetrics(registry, classifier.topics, late_after)
+    stream_metrics = StreamMetrics(registry, classifier.topics, late_after, settings.stream.unsupported_share)
     alert_metrics = AlertMetrics(registry)
     alert_metrics.create_labels(rule_file.rules, (*alerts.webhooks, *alerts.channels, *alerts.alertmanagers))
     store = _connect_store(settings)

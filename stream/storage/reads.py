@@ -122,6 +122,26 @@ class StoreReader:
         with reading(self.engine) as connection:
             return connection.scalar(query.order_by(table.c.received_at.desc()).limit(1))
 
+    def unsupported_sources(
+        self, since: datetime, share: float, fewest: int
+    ) -> list[tuple[str, str, int, int]]:
+        """Kind, source, texts and unsupported texts of the sources of which more than `share` of at least
+        `fewest` texts received at `since` or later are unsupported, most texts first."""
+        table = schema.documents
+        n = func.count().label("n")
+        unsupported = func.sum(cast(table.c.status == DocumentStatus.UNSUPPORTED, Integer)).label(
+            "unsupported"
+        )
+        query = (
+            select(table.c.kind, table.c.source, n, unsupported)
+            .where(table.c.received_at >= since, table.c.source != HEARTBEAT_SOURCE)
+            .group_by(table.c.kind, table.c.source)
+            .having(n >= fewest, unsupported > n * share)
+            .order_by(n.desc(), table.c.source)
+        )
+        with reading(self.engine) as connection:
+            return [tuple(row) for row in connection.execute(query)]
+
     def late_windows(self, since: datetime, before: datetime) -> list[LateWindow]:
         """The base windows that changed late, in order: windows of documents with a score that were published
         before `before` and received at `since` or later."""

@@ -36,7 +36,9 @@ def test_every_language_has_codes_of_two_and_three_letters() -> None:
     assert all(any(len(word) == 3 and CODES[word] == code for word in CODES) for code in two)
 
 
-@pytest.mark.parametrize("tag", ["eng", "English", "und", "zxx", "qct", "zh", "cmn", "ja", "ko", "ru", "nonsense"])
+@pytest.mark.parametrize(
+    "tag", ["eng", "English", "und", "zxx", "qct", "zh", "cmn", "ja", "ko", "ru", "nonsense"]
+)
 @pytest.mark.parametrize("text", [ENGLISH, "$MRLW plunges after fraud inquiry", ENGLISH + " – £2m"])
 def test_english_text_is_english_whatever_cannot_be_true_of_it_is_claimed(tag: str, text: str) -> None:
     assert language.detect(text, tag) == "en"
