@@ -115,17 +115,14 @@ def distributions(folder: Path) -> Distributions:
 
 @pytest.fixture(scope="module")
 def installation(distributions: Distributions, folder: Path) -> Installation:
-    """Under CI pip installs all dependencies; elsewhere the new environment borrows those of the running one."""
+    """The new environment borrows the dependencies of the running one; the image's test installs them."""
     environment, cwd = folder / "environment", folder / "empty"
     cwd.mkdir()
     run(sys.executable, "-m", "venv", environment, cwd=cwd, env=clean_environ())
-    pip = [environment / "bin" / "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt"]
-    if os.environ.get("CI"):
-        run(*pip, f"{distributions.wheel}[demo]", cwd=cwd, env=clean_environ())
-    else:
-        run(*pip, "--no-deps", distributions.wheel, cwd=cwd, env=clean_environ())
-        (site_packages,) = environment.glob("lib/python*/site-packages")
-        (site_packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    pip = [environment / "bin" / "pip", "install", "--quiet"]
+    run(*pip, "--no-deps", distributions.wheel, cwd=cwd, env=clean_environ())
+    (site_packages,) = environment.glob("lib/python*/site-packages")
+    (site_packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return Installation(environment / "bin", cwd)
 
 
