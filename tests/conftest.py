@@ -38,6 +38,10 @@ from tests.parts import (
 )
 from tests.stand_ins import StandIns
 
+# Several test processes share the cores: threads of torch that wait must not spin, which takes 2.5 times the time.
+# Read when torch is loaded, and inherited by what the tests start.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
 
