@@ -8,10 +8,10 @@ import re
 
 ZERO_WIDTH_SPACE = "\u200b"
 # A mention (@here, <!channel>, <@U123>, <at id=all>), a link with or without its scheme, [text](link).
-ACTIVE = re.compile(r"[@\uff20<](?=\S)|:(?=//)|\](?=\()|(?<=[^\W_])\.(?=[^\W\d_]{2})", re.IGNORECASE)
+ACTIVE = re.compile(r"[@\uff20<](?=[^\s\u200b])|:(?=//)|\](?=\()|(?<=[^\W_])\.(?=[^\W\d_]{2})", re.IGNORECASE)
 MARKDOWN = re.compile(r"[\\`*_\[\]()~#>|]")
 # The services that render what Apprise sends as Markdown.  For others Apprise escapes it, or they show it.
-RENDERS_MARKDOWN = {"discord", "guilded", "mmosts", "revolt", "zulip"}
+RENDERS_MARKDOWN = {"discord", "fluxers", "guilded", "mmosts", "nctalks", "revolt", "ryver", "zulip"}
 
 
 def inert(text: str) -> str:

@@ -11,10 +11,12 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import update
 
+from alerts.backtest import MemoryStore, Text
 from alerts.delivery.notifiers import Channels, Webhooks
 from alerts.delivery.pages import PageRouter, alert_message
 from alerts.delivery.template import EXAMPLE
 from alerts.detectors.threshold import ThresholdRule
+from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from monitor.runtime.log import LIBRARY_LEVELS, URL_LOGGERS
 from monitor.runtime.tasks.page_delivery import PageDelivery
@@ -288,6 +290,35 @@ def test_rules_that_fire_on_one_event_are_one_page_with_the_most_urgent_first(
     assert "also mood on all: about all" in chat.taken[0]["message"]
     assert len(chat.taken) == 2
     assert {row.outcome for row in room.alerts.deliveries("driftall")} == {"sent"}
+
+
+def test_one_event_that_makes_three_rules_fire_is_one_page_at_one_moment(room: Room, desk: Receiver) -> None:
+    """From the documents to the receiver: the rules, the evaluator, the tables, the outbox."""
+    watched = {"type": "threshold", "watch": "negative_share", "threshold": 0.6, "min_documents": 5}
+    rules = [
+        ThresholdRule.model_validate({**watched, "name": name, "topics": topics, "window": "15m"})
+        for name, topics in (("negative-surge", "each"), ("mood-shift", "all"), ("slow-surge", "all"))
+    ]
+    texts = [
+        Text(str(i), "wire", "news", NOW - timedelta(minutes=i % 10), "Bank fails", "IPO", "negative", -9000)
+        for i in range(40)
+    ]
+    evaluator = AlertEvaluator(
+        rules=rules,
+        topics=("IPO", "Macro"),
+        reader=MemoryStore(texts),
+        episodes=room.alerts,
+        delivery=PageRouter(TARGETS, timedelta(seconds=30)),
+        window_width=timedelta(minutes=1),
+        metrics=room.metrics,
+    )
+    evaluator.evaluate(NOW)
+    room.send()
+    (page,) = desk.taken
+    assert [alert["rule"] for alert in (page, *page["others"])] == [rule.name for rule in rules]
+    evaluator.evaluate(NOW + timedelta(seconds=5))
+    room.send(NOW + timedelta(seconds=40))
+    assert len(desk.taken) == 1
 
 
 def test_pages_of_one_event_stay_one_page_when_the_receiver_comes_back(room: Room, desk: Receiver) -> None:
