@@ -24,6 +24,7 @@ from pydantic.fields import FieldInfo
 
 from alerts.metrics import AlertMetrics
 from models.inference.metrics import ModelMetrics
+from monitor.runtime.build import BuildMetrics
 from monitor.runtime.connections import HttpMetrics
 from monitor.runtime.log import lines_lost
 from monitor.runtime.settings import PREFIX, Settings
@@ -171,12 +172,13 @@ def _keep_own_links(tokens: list[Token]) -> None:
 def _registries() -> dict[str, RecordingRegistry]:
     registries = {
         title: RecordingRegistry()
-        for title in ("Stream", "Classifier", "Alerts", "Readiness", "HTTP", "Log", "Process")
+        for title in ("Stream", "Classifier", "Alerts", "Readiness", "Build", "HTTP", "Log", "Process")
     }
     StreamMetrics(registries["Stream"])
     ModelMetrics(registries["Classifier"])
     AlertMetrics(registries["Alerts"])
     ReadinessMetrics(registries["Readiness"])
+    BuildMetrics(registries["Build"])
     HttpMetrics(registries["HTTP"])
     registries["Log"].register(lines_lost)
     ProcessCollector(registry=registries["Process"])

@@ -117,6 +117,11 @@ class Engine:
         return self.info.labels["topic"]
 
     @property
+    def version(self) -> str:
+        """The version of the model."""
+        return self.info.version
+
+    @property
     def description(self) -> str:
         """The version, and the device it runs on."""
         return f"{self.info.version} on {self.runtime.device.type}"

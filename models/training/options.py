@@ -15,7 +15,7 @@ MAX_LOSS = 0.5
 class Progress(Protocol):
     """Called after each step with the progress so far."""
 
-    def __call__(self, step: int, steps: int, note: str) -> None: ...
+    def __call__(self, step: int, steps: int, note: str, /) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ class StandIn:
     """
 
     topics = TOPICS
+    version = VERSION
     description = f"{VERSION}, not a real classifier"
 
     def classify(self, texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:

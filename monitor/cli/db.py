@@ -14,6 +14,7 @@ from monitor.cli.options import (
     json_option,
     load_settings_as_set,
     plain_errors,
+    show_progress,
 )
 
 
@@ -52,6 +53,10 @@ def db_upgrade(config: Path | None) -> None:
     settings = load_settings_as_set(config)
     from stream.storage import database
 
-    started = time.monotonic()
-    revision = database.upgrade(settings.database)
+    started, needed = time.monotonic(), database.latest_revision()
+    with show_progress("upgrading") as update:
+        revision = database.upgrade(
+            settings.database,
+            progress=lambda reached: update(0, None, f"upgrading to {needed}, now at {reached}"),
+        )
     click.echo(f"schema at revision {revision} after {time.monotonic() - started:.1f} s")

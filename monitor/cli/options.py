@@ -1,4 +1,4 @@
-"""What the commands share: options, loading settings, errors without tracebacks, progress bars."""
+"""What the commands share: options, loading settings, errors without tracebacks, progress."""
 
 import difflib
 import os
@@ -16,6 +16,7 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -23,6 +24,7 @@ from rich.table import Table
 
 from alerts.errors import AlertError
 from models.errors import ModelError
+from monitor.cli.progress_lines import SECONDS_BETWEEN_LINES, Unit, Update, plain_lines
 from monitor.runtime import log
 from monitor.runtime.settings import Settings, SettingsError, load, load_as_set
 from stream.domain.errors import StreamError
@@ -213,28 +215,44 @@ def time_options(function: F) -> F:
 
 
 @contextmanager
-def counting(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error, if that is a terminal; call what it yields with each amount done."""
+def show_progress(what: str, unit: Unit = Unit.ITEMS) -> Iterator[Update]:
+    """Progress on standard error: a bar on a terminal, else a plain line every few seconds.
+
+    Call what it yields with the amount done, the total (None: unknown) and what is being done.
+    """
     console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda amount: bar.advance(task, amount)
+    if not console.is_terminal:
+        with plain_lines(what, unit, SECONDS_BETWEEN_LINES) as update:
+            yield update
+        return
+    amount = DownloadColumn() if unit is Unit.BYTES else TaskProgressColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total, now: bar.update(task, completed=done, total=total, description=now)
+
+
+@contextmanager
+def counting(what: str, total: int | None, unit: Unit = Unit.ITEMS) -> Iterator[Callable[[int], None]]:
+    """The same for amounts that add up: call what it yields with each amount done."""
+    done = 0
+    with show_progress(what, unit) as update:
+        update(0, total, what)
+
+        def advance(amount: int) -> None:
+            nonlocal done
+            done += amount
+            update(done, total, what)
+
+        yield advance
 
 
 @contextmanager
 def progress(file: Path, what: str) -> Iterator[Callable[[int], None]]:
-    """A progress bar over the bytes of `file` on standard error, if that is a terminal."""
-    console = Console(stderr=True)
+    """The same for the bytes of `file`; no lines for a pipe, which may stay open for ever."""
     total = file.stat().st_size if file.is_file() else None
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task(what, total=total)
-        yield lambda size: bar.advance(task, size)
+    if total is None and not sys.stderr.isatty():
+        yield lambda size: None
+        return
+    with counting(what, total, Unit.BYTES) as advance:
+        yield advance

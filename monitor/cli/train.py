@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
-from monitor.cli.options import EXISTING, encoding_option, examples, json_option, map_option, plain_errors
+from monitor.cli.options import (
+    EXISTING,
+    encoding_option,
+    examples,
+    json_option,
+    map_option,
+    plain_errors,
+    show_progress,
+)
 from monitor.runtime import log
 from monitor.runtime.settings import Settings
 
@@ -179,7 +176,7 @@ def train(as_json: bool, registry: Path, **values: Any) -> None:
     options = _options(
         TrainingOptions, {**values, "out": out or registry / UNFINISHED, "fit": _options(FitOptions, values)}
     )
-    with _progress_bar() as progress:
+    with show_progress("reading") as progress:
         result = train_on_files(data, options, progress)
     folder = out or _add_to_registry(registry, options.out, result)
     if as_json:
@@ -225,24 +222,3 @@ def _as_dict(result: TrainingResult, folder: Path) -> dict[str, Any]:
         "kept": result.best.name,
         "runs": {run.name: {"score": run.score, "curve": run.curve} for run in result.runs},
     }
-
-
-@contextmanager
-def _progress_bar() -> Iterator[training.Progress]:
-    """A progress bar on standard error; nothing if that is not a terminal."""
-    console = Console(stderr=True)
-    bar_columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*bar_columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("reading", total=None)
-
-        def advance(step: int, steps: int, note: str) -> None:
-            bar.update(task, completed=step, total=steps, description=note)
-
-        yield advance

@@ -16,6 +16,10 @@ class Classifier(Protocol):
     def topics(self) -> Sequence[str]: ...
 
     @property
+    def version(self) -> str:
+        """The version of the model."""
+
+    @property
     def description(self) -> str:
         """Its version and where it runs, for the log."""
 

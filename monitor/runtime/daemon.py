@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from monitor.runtime import open_files
 from monitor.runtime.assembly import Monitor, assemble
+from monitor.runtime.build import BuildMetrics
 from monitor.runtime.classifier import LoadClassifier, load_engine
 from monitor.runtime.http import Endpoint
 from monitor.runtime.interpreter import tuned_interpreter
@@ -58,6 +59,7 @@ class Daemon:
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         registry.register(lines_lost)
+        build = BuildMetrics(registry)
         shutdown = Shutdown()
         status = Status(shutdown.stopping)
         ReadinessMetrics(registry, status.reasons)
@@ -69,6 +71,7 @@ class Daemon:
         except BaseException:
             endpoint.close()
             raise
+        build.show_model(monitor.classifier.version)
         status.built(monitor)
         return cls(monitor, endpoint, shutdown, read_settings)
 

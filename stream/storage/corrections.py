@@ -21,7 +21,7 @@ from stream.storage.sql import as_mapping
 from stream.storage.sums import sums_of_rows
 
 # The columns that are the text's, besides those that depend on the model.
-TEXT_COLUMNS = ("title", "text", "author", "url", "symbols", "updated_at", "received_at")
+TEXT_COLUMNS = ("title", "text", "author", "url", "symbols", "updated_at", "received_at", "traceparent")
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """Connections and transactions on SQLite or PostgreSQL, and the migrations of the schema."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -171,8 +171,14 @@ def _driver_message(error: SQLAlchemyError) -> str:
     return " ".join(str(cause).split()) or type(cause).__name__
 
 
-def upgrade(settings: DatabaseSettings, revision: str = "head") -> str:
+def upgrade(
+    settings: DatabaseSettings,
+    revision: str = "head",
+    progress: Callable[[str], object] = lambda revision: None,
+) -> str:
     """Migrate the schema to a revision, by default the latest; return the latest revision.
+
+    `progress` gets each revision that the schema has reached.
 
     All migrations are one transaction, so that a killed upgrade leaves the database as it was.  A second
     upgrade waits for the first.  Raises StoreUnavailable, and SchemaError if this version cannot upgrade the
@@ -188,7 +194,7 @@ def upgrade(settings: DatabaseSettings, revision: str = "head") -> str:
                 _wait_for_other_upgrade(connection)
             _check_tables(connection, _stored_revisions(connection))
             config = alembic_config()
-            config.attributes["connection"] = connection
+            config.attributes["connection"], config.attributes["progress"] = connection, progress
             try:
                 command.upgrade(config, revision)
             except CommandError as error:

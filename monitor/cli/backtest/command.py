@@ -1,21 +1,12 @@
 """`monitor backtest`: the alert rules over history."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
 from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from monitor.cli.options import (
     EXISTING,
@@ -28,9 +19,11 @@ from monitor.cli.options import (
     map_option,
     parse_time,
     plain_errors,
+    show_progress,
     stdout_console,
     time_options,
 )
+from monitor.cli.progress_lines import Unit
 from stream.domain.documents import Kind
 from stream.domain.file_times import TimeFormat
 
@@ -111,7 +104,11 @@ def backtest(
     rule_sets = [load_rules(file, topics, settings.alerts.time_zone) for file in files]
     times = TimeFormat(zone, excel_days)
     events = outcome.read_events(events_file, times) if events_file else []
-    with _progress() as progress:
+    with show_progress("reading", Unit.SHARE) as update:
+
+        def progress(step: str, share: float) -> None:
+            update(share, 1.0, step)
+
         if data is None:
             texts = read_database(settings, start, end, rule_sets)
         else:
@@ -137,16 +134,6 @@ def backtest(
         click.echo(msgspec.json.encode(report.as_answer(results, len(texts))).decode())
     else:
         report.show(results, texts, stdout_console())
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, float], None]]:
-    """A progress bar on standard error, if that is a terminal; yields a callback for step and share done."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("reading", total=1.0)
-        yield lambda step, share: bar.update(task, description=step, completed=share)
 
 
 def _print_line_errors(data: Path, line_errors: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import platform
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from monitor.demo.sample import COMMENTS, NEWS, SampleFeed
+from monitor.runtime.build import BuildMetrics, program_version
 from monitor.runtime.http import Endpoint
 from monitor.runtime.interpreter import tuned_interpreter
 from monitor.runtime.log import JsonFormatter
@@ -101,3 +103,13 @@ def test_the_interpreter_is_tuned_only_while_the_stream_runs() -> None:
         assert gc.get_threshold()[0] > before[0][0] and sys.getswitchinterval() < before[1]
         assert gc.get_freeze_count() > before[2]
     assert (gc.get_threshold(), sys.getswitchinterval(), gc.get_freeze_count()) == before
+
+
+def test_the_versions_that_run_are_a_metric() -> None:
+    registry = CollectorRegistry()
+    build = BuildMetrics(registry)
+    versions = {"version": program_version(), "python": platform.python_version()}
+    assert registry.get_sample_value("sentiment_build_info", versions | {"model": ""}) == 1
+    build.show_model("house-1")
+    assert registry.get_sample_value("sentiment_build_info", versions | {"model": "house-1"}) == 1
+    assert registry.get_sample_value("sentiment_build_info", versions | {"model": ""}) is None
