@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from stream.domain.alerts import EvidenceItem
+from stream.domain.cleaning import clean
 
 # Documents that share this much of all their words (Jaccard similarity) tell the same story.
 SAME_STORY = 0.5
@@ -12,12 +13,17 @@ LONGEST_CONTENT = 500
 
 
 def distinct_stories(items: Iterable[EvidenceItem], limit: int) -> tuple[EvidenceItem, ...]:
-    """The first `limit` items that tell different stories, in their order."""
+    """The first `limit` items that tell different stories, in their order, as a reader sees their texts.
+
+    Markup and boilerplate, which stories of one feed share, tell none apart and are not shown.
+    """
     kept: list[tuple[set[str], EvidenceItem]] = []
     for item in items:
-        own_words = words(item.content)
+        news = clean(item.content).news
+        content = item.content if news.starts is None else news.text
+        own_words = words(news.text)
         if all(len(own_words & other) < SAME_STORY * len(own_words | other) for other, _ in kept):
-            kept.append((own_words, replace(item, content=item.content[:LONGEST_CONTENT])))
+            kept.append((own_words, replace(item, content=content[:LONGEST_CONTENT])))
         if len(kept) == limit:
             break
     return tuple(item for _, item in kept)

@@ -23,6 +23,7 @@ from monitor.cli.options import (
     plain_errors,
 )
 from monitor.web.rendering import render
+from stream.domain.cleaning import clean
 from stream.domain.documents import Prediction, printable
 from stream.domain.wire import prediction_fields
 
@@ -108,7 +109,9 @@ def explain_with_targets(
     """Explain one text; a name that is not in it has an unsupported prediction."""
     from models.inference.explain import explain as explain_text
 
-    spans = [find_name(text, name) or (0, 0) for name in names]
+    cleaned = clean(text)
+    found = [find_name(cleaned.text, clean(name).text) for name in names]
+    spans = [cleaned.sent_span(*span) if span else (0, 0) for span in found]
     predictions = engine.classify_targets(text, spans)
     targets = [
         TargetSentiment(name, prediction, engine.info.target_sentiment_error(prediction.lang))

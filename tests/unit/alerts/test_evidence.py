@@ -23,6 +23,7 @@ def shown(*texts: str, limit: int = 5) -> list[str]:
             "Bank halts withdrawals https://b.example/2",
         ),
         ("a word more", "Bank halts all withdrawals today", "BREAKING: Bank halts all withdrawals"),
+        ("traditional", "某銀行暫停客戶提款，股價大跌", "某银行暂停客户提款，股价大跌"),
         ("Chinese", "某银行暂停客户提款，股价大跌", "某银行暂停客户提款，股价大跌8%"),
     ],
     ids=lambda value: value if " " not in value else None,
@@ -39,3 +40,12 @@ def test_different_stories_are_all_shown_in_their_order_up_to_the_limit() -> Non
 
 def test_texts_without_words_are_one_story() -> None:
     assert shown("!!!", "Bank falls", "🚀") == ["!!!", "Bank falls"]
+
+
+def test_stories_are_shown_and_compared_without_their_markup_and_boilerplate() -> None:
+    bank = "<div><p>Bank halts <b>withdrawals</b> &amp; loans</p><p>All rights reserved by the wire.</p></div>"
+    retailer = "<div><p>Retailer warns</p><p>All rights reserved by the wire.</p></div>"
+    assert shown(bank, retailer, "Bank halts withdrawals & loans") == [
+        "Bank halts withdrawals & loans\n",
+        "Retailer warns\n",
+    ]

@@ -125,12 +125,21 @@ def test_explain_gives_each_word_a_weight_and_escapes_the_text(tmp_path: Path) -
     )
     (answer,) = answers(result)
     assert answer["method"] == "integrated"
-    assert "".join(word["text"] for word in answer["words"]) == text.replace(" ", "")
+    reads_as = text.replace("<b>", "").replace("</b>", "")
+    assert "".join(word["text"] for word in answer["words"]) == reads_as.replace(" ", "")
     assert answer["targets"]["Alderbrook"]["sentiment"]["label"] == "negative"
     assert answer["targets"]["Nobody"]["sentiment"] is None
     assert "<b>soars" not in page.read_text() and "soars" in page.read_text()
     shown = call("explain", "--method", "attention", text)
     assert text in shown.stdout.replace("\n", " ")
+
+
+def test_explain_finds_a_name_whatever_stands_between_its_letters() -> None:
+    text = "Harrow &amp; <b>Pike</b> soars while Al\u00adder\u00adbrook plunges"
+    result = call("explain", "--json", "--target", "Harrow & Pike", "--target", "Alderbrook", text)
+    (answer,) = answers(result)
+    assert answer["targets"]["Harrow & Pike"]["sentiment"]["label"] == "positive"
+    assert answer["targets"]["Alderbrook"]["sentiment"]["label"] == "negative"
 
 
 def test_explain_gives_no_sentiment_towards_names_in_chinese_and_says_why(tmp_path: Path) -> None:
