@@ -22,7 +22,8 @@ from typing import Any
 
 import msgspec
 
-from stream.domain import boilerplate, markup
+from stream.domain import boilerplate, encodings, markup
+from stream.domain.encodings import LATIN_RUN, SUSPECT
 from stream.domain.markup import Edit
 
 # Cleaning one kind can reveal another (an escaped tag, say), so the steps are repeated until nothing changes.
@@ -45,11 +46,9 @@ UNUSUAL = (
     "\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\U0001d400-\U0001d7ff"
 )
 ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{4})+|[\ud800-\udfff]+")
-LINE = re.compile("[^\n]+")
-# What a wrongly decoded character looks like: a letter of Latin, Greek or Cyrillic (or what stands for its
-# byte in other encodings) next to another character that is not ASCII, or one before a blank.
-SUSPECT = re.compile("[\xc0-\xd6\xd8-\xf6\xf8-\u04ff√├┬‚¬][^\x00-\x7f]|[ÂÃÎÐâ](?![A-Za-z])")
-UNCLEAN = re.compile(f"[&<\\\\{CONTROLS}{ZERO_WIDTH}\u200d{UNUSUAL}\ud800-\udfff]|{SUSPECT.pattern}")
+UNCLEAN = re.compile(
+    f"[&<\\\\{CONTROLS}{ZERO_WIDTH}\u200d{UNUSUAL}\ud800-\udfff]|{SUSPECT.pattern}|{LATIN_RUN}"
+)
 
 
 class CleanText(msgspec.Struct, frozen=True, gc=False):
@@ -102,7 +101,7 @@ def clean(text: str) -> CleanText:
         return CleanText(text, text, None, None, boilerplate.spans(text))
     draft = _Draft(text)
     for _ in range(MOST_PASSES):
-        if UNCLEAN.search(draft.text) is None:
+        if UNCLEAN.search(draft.text) is None and not encodings.may_be_gbk(draft.text):
             break
         before = draft.text
         for step in STEPS:
@@ -171,42 +170,10 @@ def _code_units(escaped: str) -> str:
 
 
 def _repair_encoding(draft: _Draft) -> None:
-    """Decode again what was decoded by a wrong encoding, line by line."""
-    if SUSPECT.search(draft.text):
-        draft.edit(
-            edit
-            for line in LINE.finditer(draft.text)
-            if SUSPECT.search(line[0])
-            for edit in _encoding_edits(line[0], line.start())
-        )
-
-
-def _encoding_edits(text: str, offset: int) -> Iterator[Edit]:
-    """One layer of wrong decoding undone, as edits of single characters where they can be told apart."""
-    ftfy = _ftfy()
-    _, plan = ftfy.fix_encoding_and_explain(text)
-    ends = [index for index, step in enumerate(plan or (), 1) if step.action in ("decode", "apply")]
-    if not ends:
-        return
-    steps = plan[: ends[0]]
-    if steps[-1].action == "apply":
-        # Only some characters are wrong: find them.
-        for match in ftfy.chardata.UTF8_DETECTOR_RE.finditer(text):
-            if len(match[0]) < len(text) and ftfy.badness.is_bad(match[0]):
-                yield from _encoding_edits(match[0], offset + match.start())
-        return
-    fixed: str = ftfy.apply_plan(text, steps)
-    # In an encoding of one byte a character, a character of n bytes in UTF-8 was n characters.
-    is_utf8 = steps[-1].parameter.startswith("utf-8")
-    widths = [len(char.encode("utf-8", "surrogatepass")) if is_utf8 else 1 for char in fixed]
-    if sum(widths) != len(text):
-        yield offset, offset + len(text), fixed
-        return
-    at = 0
-    for char, width in zip(fixed, widths, strict=True):
-        if text[at : at + width] != char:
-            yield offset + at, offset + at + width, char
-        at += width
+    """Decode again what was decoded by a wrong encoding."""
+    draft.edit(encodings.gb2312_as_latin(draft.text))
+    draft.edit(encodings.utf8_as_other(draft.text))
+    draft.edit(encodings.utf8_as_gbk(draft.text))
 
 
 def _plain_forms(draft: _Draft) -> None:
@@ -271,13 +238,6 @@ def _uncommon_han() -> re.Pattern[str]:
     rows = (bytes([row, cell]) for row in range(0xB0, 0xF8) for cell in range(0xA1, 0xFF))
     common = "".join(code.decode("gb2312", "ignore") for code in rows)
     return re.compile(f"[^\x00-\u33ff\ua000-\U0010ffff{common}]")
-
-
-@cache
-def _ftfy() -> Any:
-    import ftfy
-
-    return ftfy
 
 
 @cache

@@ -10,7 +10,7 @@ PARTS = (
     "<", ">", "Â", "Ã", "©", "â€™", "Ã©", "\u00e5\u008c\u0097", "\u200b", "\u00ad", "\x00", "\x1b[0m", "\u200d", "🤷", "Ａ",
     "𝗖", "\u3000", "\xa0", "虧損", "后来", "乾", "\\u2019", "\ud83d", "\ude00", "profit", "S&P 500", " ", "\n", ". ", "。", "“", "é",
     "We use cookies. ", "All rights reserved. ", "风险提示：", "Contact:\n", "About Corvane\n", "may differ materially from ",
-    "锟斤拷", "±±³½¿Æ¼¼",
+    "锟斤拷", "±±³½¿Æ¼¼", "鍖楄景", "鈥檚", "鈥", "\ufffd", "茅",
 )  # fmt: skip
 texts = st.text() | st.lists(st.sampled_from(PARTS) | st.text(max_size=3)).map("".join)
 plain = st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="&<\\"))

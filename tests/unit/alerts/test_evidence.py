@@ -43,7 +43,9 @@ def test_texts_without_words_are_one_story() -> None:
 
 
 def test_stories_are_shown_and_compared_without_their_markup_and_boilerplate() -> None:
-    bank = "<div><p>Bank halts <b>withdrawals</b> &amp; loans</p><p>All rights reserved by the wire.</p></div>"
+    bank = (
+        "<div><p>Bank halts <b>withdrawals</b> &amp; loans</p><p>All rights reserved by the wire.</p></div>"
+    )
     retailer = "<div><p>Retailer warns</p><p>All rights reserved by the wire.</p></div>"
     assert shown(bank, retailer, "Bank halts withdrawals & loans") == [
         "Bank halts withdrawals & loans\n",

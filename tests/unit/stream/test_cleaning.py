@@ -22,6 +22,7 @@ UNTOUCHED = [
     "Société Générale naïve café — “quoted” £3bn €5 · ½",
     "Müller & Söhne: größte Übernahme",
     "公司业绩大增，股价涨停！（快讯）",
+    "茅台、联通、锂电池、鑫科材料 ···· »»»» £££ ±±",
     "著名企业乾坤集团了解到业绩显著增长",
     "🤷‍♂️ 👨‍👩‍👧 to the 🌕",
     r"C:\users\report",
@@ -58,6 +59,10 @@ READS_AS = [
     ("Soci\u00c3\u0192\u00c2\u00a9t\u00c3\u0192\u00c2\u00a9", "Société"),
     ("Tarrant 公司: it\u00e2\u20ac\u2122s worse", "Tarrant 公司: it’s worse"),
     ("北辰科技业绩大增".encode().decode("latin-1"), "北辰科技业绩大增"),
+    ("北辰科技12月业绩大增".encode("gb2312").decode("latin-1"), "北辰科技12月业绩大增"),
+    ("北辰科技业绩，大增了12%".encode().decode("gbk"), "北辰科技业绩，大增了12%"),
+    ("北辰科技业".encode().decode("gbk", "replace"), "北辰科技\ufffd"),
+    ("Tarrant’s loss isn’t deep".encode().decode("gbk"), "Tarrant’s loss isn’t deep"),
     ("it\x92s \x93worse\x94 \x85", "it’s “worse” …"),
     ("pro\u00adfit war\u200bning\ufeff \u2060\u202aup\u202c", "profit warning up"),
     ("prof\x00it\x07 \x1b[31mdown\x1b[0m", "profit down"),
@@ -103,6 +108,7 @@ def test_words_lead_back_to_what_was_sent() -> None:
     assert came_from(clean("公司虧損"), "亏损") == "虧損"
     wrong = "北辰科技业绩".encode().decode("latin-1")
     assert came_from(clean(wrong), "科技") == "科技".encode().decode("latin-1")
+    assert came_from(clean("业绩 12".encode().decode("gbk")), "业绩") == "业绩".encode().decode("gbk")
 
 
 def test_a_span_of_the_sent_text_leads_to_the_clean_words() -> None:
@@ -128,6 +134,9 @@ def test_a_span_of_the_sent_text_leads_to_the_clean_words() -> None:
         "&" + "amp;" * 25_000,
         "&l&lt;" * 15_000,
         "é" * 100_000,
+        "±³" * 50_000,
+        "鍖楄" * 50_000,
+        "鈥檚 " * 30_000,
         "Ã" * 100_000,
         "\\u" * 50_000,
         "。" * 100_000,
