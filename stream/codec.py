@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import structs
@@ -23,6 +23,7 @@ from stream.domain.documents import (
     shorten_name,
 )
 from stream.domain.errors import DeadLetterReason, Rejected
+from stream.domain.fields import read_id, read_source
 from stream.framing import is_array, name_format, unframe
 from stream.heartbeats import FORGED, Heartbeats
 from stream.json_repair import repair
@@ -63,11 +64,11 @@ class MessageFields(msgspec.Struct, frozen=True):
 class UncheckedFields(msgspec.Struct, frozen=True):
     """The same, with optional fields that may hold anything."""
 
-    id: RequiredId | int
+    id: RequiredId | int | float
     published_at: msgspec.Raw = NOTHING
     title: str | None = None
     text: str | None = None
-    source: str | None = None
+    source: str | dict[str, Any] | None = None
     author: msgspec.Raw = NOTHING
     url: msgspec.Raw = NOTHING
     symbols: msgspec.Raw = NOTHING
@@ -314,12 +315,16 @@ def _decode_unchecked(value: bytes) -> tuple[MessageFields, tuple[str, ...]]:
         nested = ("nested",)
     optional, left_out = read_unchecked({name: getattr(sent, name) for name in OptionalFields._fields})
     published_at, precision = read_time(sent.published_at)
+    try:
+        id_, source = read_id(sent.id), sent.source and read_source(sent.source)
+    except ValueError as error:
+        raise Rejected(DeadLetterReason.INVALID_FIELD, str(error)) from error
     fields = MessageFields(
-        id=str(sent.id),
+        id=id_,
         published_at=published_at,
         title=sent.title,
         text=sent.text,
-        source=sent.source,
+        source=source or None,
         author=optional.author,
         url=optional.url,
         symbols=list(optional.symbols),

@@ -110,11 +110,13 @@ class FeedReport:
         """What a person should know about the rows that were sent, and about the refused ones not shown."""
         notes = []
         if hidden := self.refused_rows - len(self.error_messages):
-            notes.append(f"and {hidden} more refused rows")
+            notes.append(f"refused rows that are not shown: {hidden}")
         if self.without_time:
-            notes.append(f"{self.without_time} rows have no time: they count from when Kafka received them")
+            notes.append(
+                f"rows without a time: {self.without_time}; they count from when Kafka received them"
+            )
         for name, rows in sorted(self.shortened.items()):
-            notes.append(f"{rows} rows: {name} is cut or left out (the limits are settings of [stream])")
+            notes.append(f"rows with a cut or left out {name}: {rows}; its limit is a setting of [stream]")
         return notes
 
 
@@ -175,7 +177,7 @@ def to_document(row: InputRow, codec: Codec, options: RowOptions) -> Document:
 def _decode(value: bytes, codec: Codec, kind: Kind, now: datetime) -> Document:
     """The document that the stream would read.  Raises FeedError with the reason of the dead letter."""
     try:
-        return codec.decode(value, kind, now)
+        return codec.decode(value, kind, now, int(now.timestamp() * 1000))
     except Rejected as error:
         raise FeedError(str(error)) from error
 

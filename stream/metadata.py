@@ -15,6 +15,7 @@ from msgspec import structs
 
 from stream.domain.budgets import cut
 from stream.domain.documents import Document, Precision
+from stream.domain.fields import UnreadSymbols, read_author, read_symbols
 from stream.publication import ZonedTime
 from stream.settings import StreamSettings
 
@@ -91,26 +92,47 @@ def _whole(text: str | None, characters: int) -> str | None:
 
 
 def read_unchecked(sent: Mapping[str, msgspec.Raw]) -> tuple[OptionalFields, tuple[str, ...]]:
-    """The optional fields in JSON values of any type, and the names of those that are left out: what is no
-    text, or no list of texts."""
-    types = dict.fromkeys(("author", "url", "lang"), str)
-    kept: dict[str, Any] = {name: _decoded(sent[name], type_) for name, type_ in types.items()}
-    kept["published_precision"] = _decoded(sent["published_precision"], Precision)
-    kept["updated_at"] = _decoded(sent["updated_at"], ZonedTime)
-    left_out = [name for name, value in kept.items() if value is None and bytes(sent[name]) != NULL]
-    elements = _decoded(sent["symbols"], list[msgspec.Raw])
-    kept["symbols"] = tuple(text for each in elements or () if (text := _decoded(each, str)) is not None)
-    if bytes(sent["symbols"]) != NULL and (elements is None or len(kept["symbols"]) < len(elements)):
-        left_out.append("symbols")
-    return OptionalFields(**kept), tuple(left_out)
+    """The optional fields in JSON values of any type, and the names of those that are not read whole."""
+    symbols, has_all_symbols = _read_symbols(sent["symbols"])
+    fields = OptionalFields(
+        author=_read_author(sent["author"]),
+        url=_decoded(sent["url"], str),
+        symbols=symbols,
+        lang=_decoded(sent["lang"], str),
+        published_precision=_decoded(sent["published_precision"], Precision),
+        updated_at=_decoded(sent["updated_at"], ZonedTime),
+    )
+    left_out = [
+        name for name, value in fields._asdict().items() if value is None and bytes(sent[name]) != NULL
+    ]
+    return fields, (*left_out, *(() if has_all_symbols else ("symbols",)))
 
 
-def _decoded(raw: msgspec.Raw, type_: Any) -> Any:
-    """The value if it is of this type, else None."""
+def _read_author(raw: msgspec.Raw) -> str | None:
+    value = _decoded(raw, Any)
+    try:
+        return None if value is None else read_author(value)
+    except ValueError:
+        return None
+
+
+def _read_symbols(raw: msgspec.Raw) -> tuple[tuple[str, ...], bool]:
+    """The symbols that could be read, and whether these are all.  A bad one does not affect the others."""
+    elements = _decoded(raw, list[msgspec.Raw])
+    # What cannot be decoded at all is no symbol.
+    value = [_decoded(each, Any, raw) for each in elements] if elements else _decoded(raw, Any, raw)
+    try:
+        return read_symbols(value), True
+    except UnreadSymbols as error:
+        return error.symbols, False
+
+
+def _decoded(raw: msgspec.Raw, type_: Any, default: Any = None) -> Any:
+    """The value if it is of this type, else the default."""
     try:
         return msgspec.json.decode(raw, type=type_)
     except (msgspec.DecodeError, RecursionError):
-        return None
+        return default
 
 
 def without_deep_values(value: bytes) -> bytes:

@@ -100,8 +100,13 @@ def open_text(
             _refuse_other_formats(path, head, encoding)
         codec = BYTE_ORDER_MARKS[mark] if mark else encoding or "utf-8"
         head = head.removeprefix(mark)
-        wide = codecs.lookup(codec).name.startswith(("utf-16", "utf-32"))
-        text = head.decode(codec, "replace").removeprefix("\ufeff")
+        try:
+            wide = codecs.lookup(codec).name.startswith(("utf-16", "utf-32"))
+            text = head.decode(codec, "replace").removeprefix("\ufeff")
+        except LookupError as error:
+            raise InputFileError(
+                f"{path}: {codec!r} is no encoding, such as utf-8, gb18030 or cp1252"
+            ) from error
         if "\0" in text:
             raise InputFileError(f"{path}: not a text file, or not in {codec}: it holds NUL bytes")
         if not mark and not encoding:

@@ -101,6 +101,48 @@ def test_feed_reports_bad_rows_by_line_and_sends_the_rest(scene: Scene) -> None:
     assert done.stdout.startswith(f"2 sent to {scene.kafka.news}, 1 refused".encode())
 
 
+VENDOR_ROWS = [
+    {"id": "1", "title": "Brandt wins order", "symbols": "BRND,KLVN"},
+    {"id": "2", "title": "Brandt wins order", "symbols": [{"name": "BRND", "exchange": "XX"}]},
+    {"id": "3", "title": "Brandt wins order", "author": ["A. Reyes", "B. Sun"]},
+    {"id": 4, "title": "Brandt wins order", "text": float("nan")},
+    {"id": float("nan"), "title": "Brandt wins a first order"},
+    {"id": float("nan"), "title": "Brandt wins a second order \ud83d"},
+    {"id": "7", "title": "Brandt wins order", "published_at": None},
+    {"id": "8", "title": ["Brandt wins order"]},
+    {"id": 1520000000000000001.0, "title": "Brandt wins order"},
+    {"id": "10", "title": "Brandt wins order", "published_at": 45000.4},
+]
+
+
+def test_what_feed_counts_as_sent_is_stored_and_what_it_refuses_is_no_dead_letter(
+    scene: Scene, sent: Callable[[str, list[Any]], None]
+) -> None:
+    scene.prepare()
+    monitor = scene.start()
+    rows = [{"published_at": "2026-03-01T09:30:00Z", **row} for row in VENDOR_ROWS]
+    done = scene.command(
+        "feed", "-", "--speed", "max", "--json", stdin="\n".join(map(json.dumps, rows)).encode()
+    )
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["sent"], report["refused"]) == (1, 7, 3)
+    assert [line for line in (8, 9, 10) if f"-:{line}: ".encode() in done.stderr] == [8, 9, 10]
+    assert b"rows without a time: 1" in done.stderr
+    sent(scene.kafka.news, [{"id": 11, "title": "Brandt wins order", "published_at": "2026-03-01T09:30:00Z"}])
+    wait_until(lambda: documents(scene) == 8, 60, "the documents")
+    engine = create_engine(scene.database_url)
+    with engine.connect() as connection:
+        table = schema.documents.c
+        stored = {row.id: row for row in connection.execute(select(table.id, table.symbols, table.author))}
+        letters = connection.execute(select(func.count()).select_from(schema.dead_letters)).scalar_one()
+    engine.dispose()
+    assert letters == 0
+    assert {"1", "2", "3", "4", "7", "11"} < stored.keys() and len(stored) == 8
+    assert list(stored["1"].symbols) == ["BRND", "KLVN"] and list(stored["2"].symbols) == ["BRND"]
+    assert stored["3"].author == "A. Reyes, B. Sun"
+    assert monitor.stop() == 0
+
+
 def test_sigterm_under_load_drains_and_a_second_worker_takes_over_without_duplicates(
     scene: Scene, sent: Callable[[str, list[Any]], None]
 ) -> None:

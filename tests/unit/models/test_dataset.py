@@ -1,6 +1,8 @@
 """Labelled rows from files and recipes."""
 
+import gzip
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +11,8 @@ import pytest
 
 from models.data.dataset import Label, Row, Target, near_duplicates, read_recipe, read_rows, read_source
 from models.errors import DataError
-from models.training.rows import as_classified
+from models.training.options import DataOptions, TrainingOptions
+from models.training.rows import as_classified, training_rows
 from models.training.train import report_leaks
 
 
@@ -140,3 +143,80 @@ def test_training_reads_the_text_that_the_network_classifies_and_moves_its_targe
     assert [read.text[t.start : t.end] for t in read.targets] == ["Harrow & Pike", "Kestrel"]
     plain = Row.of("Alderbrook cuts its dividend", sentiment="negative")
     assert as_classified(plain) is plain
+
+
+def test_a_class_that_is_numbered_0_counts_as_a_label(tmp_path: Path) -> None:
+    recipe = write(
+        tmp_path / "r.yaml",
+        "sources:",
+        "  - file: t.jsonl",
+        "    sentiment: {column: sentiment, values: {'0': [negative], '1': [neutral], '2': [positive]}}",
+    )
+    names = ("negative", "neutral", "positive")
+    # Tables make floats of whole numbers, and texts of both.
+    for shown in (int, float, str):
+        write(tmp_path / "t.jsonl", *[{"text": f"text {i}", "sentiment": shown(i % 3)} for i in range(30)])
+        (source,) = read_recipe(recipe).sources
+        counts = Counter(row.labels["sentiment"].only for row in read_source(source))
+        assert counts == dict.fromkeys(names, 10)
+    write(tmp_path / "t.csv", "text,sentiment", *[f"text {i},{i % 3}" for i in range(30)])
+    rows = read_source(source.model_copy(update={"file": tmp_path / "t.csv"}))
+    assert Counter(row.labels["sentiment"].only for row in rows) == dict.fromkeys(names, 10)
+
+
+def test_labels_are_read_in_any_case_and_without_their_blanks(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "t.csv", "text,sentiment,topic", "a,Positive , IPO", "b,NEGATIVE,IPO", 'c," neutral",'
+    )
+    assert [labels for _, labels in texts_and_labels(read_rows([file]))] == [
+        {"sentiment": ("positive",), "topic": ("IPO",)},
+        {"sentiment": ("negative",), "topic": ("IPO",)},
+        {"sentiment": ("neutral",)},
+    ]
+
+
+def test_one_error_names_every_value_that_is_no_label(tmp_path: Path) -> None:
+    lines = [
+        {"text": f"text {i}", "sentiment": value} for i, value in enumerate([0, 1, "Bullish", 0, "positive"])
+    ]
+    with pytest.raises(DataError) as refused:
+        read_rows([write(tmp_path / "t.jsonl", *lines)])
+    message = str(refused.value)
+    assert message.startswith(f"{tmp_path / 't.jsonl'}:1: sentiment 0 is none of positive, neutral, negative")
+    assert "t.jsonl:2" in message and "'Bullish'" in message and "t.jsonl:3" in message
+    assert "t.jsonl:4" not in message
+    assert "sentiment: {column: sentiment, values: {'0': [LABEL]}}" in message
+
+
+def test_values_that_a_recipe_leaves_out_are_counted_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(
+        tmp_path / "t.jsonl",
+        *[{"text": f"t {i}", "mood": mood} for i, mood in enumerate(["Up ", "flat", "flat"])],
+    )
+    recipe = write(
+        tmp_path / "r.yaml",
+        "sources:",
+        "  - {file: t.jsonl, sentiment: {column: mood, values: {up: [positive]}}}",
+    )
+    with caplog.at_level("INFO"):
+        rows = read_source(read_recipe(recipe).sources[0])
+    assert [row.labels["sentiment"].only for row in rows] == ["positive"]
+    assert "no label in mood, by the recipe: 'flat' (2 rows)" in caplog.text
+
+
+def test_tables_in_other_encodings_with_large_cells_are_read(tmp_path: Path) -> None:
+    file, large = tmp_path / "t.csv.gz", "利润" * 100_000
+    file.write_bytes(gzip.compress(f"text;sentiment\r\n{large};negative\r\n".encode("gb18030")))
+    with pytest.raises(DataError, match="--encoding gb18030"):
+        read_rows([file])
+    (row,) = read_rows([file], encoding="gb18030")
+    assert (row.text, row.labels["sentiment"].only) == (large, "negative")
+    recipe = write(tmp_path / "r.yaml", "sources:", "  - {file: t.csv.gz, encoding: gb18030}")
+    assert read_source(read_recipe(recipe).sources[0])[0].text == large
+
+
+def test_training_rows_must_be_in_a_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not a regular file"):
+        training_rows(DataOptions(files=(Path("-"),)), TrainingOptions(base="x", out=tmp_path))

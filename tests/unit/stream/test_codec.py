@@ -227,21 +227,23 @@ def test_an_array_that_cannot_be_cut_is_rejected_whole(what: str, value: bytes, 
     ("changes", "kept", "shortened"),
     [
         ({"author": "a" * 300}, {"author": "a" * 255 + "\u2026"}, ("author",)),
-        ({"author": ["Ann", "Bo"]}, {"author": None}, ("author",)),
+        ({"author": ["Ann", {"name": "Bo"}]}, {"author": "Ann, Bo"}, ()),
+        ({"author": ["Ann", 5]}, {"author": None}, ("author",)),
         ({"author": "An\0n"}, {"author": "Ann"}, ("author",)),
         ({"url": "https://a.example/" + "x" * 2031}, {"url": None}, ("url",)),
         ({"url": "https://a.example/" + "x" * 2030}, {"url": "https://a.example/" + "x" * 2030}, ()),
         ({"url": 5}, {"url": None}, ("url",)),
         ({"symbols": [f"S{n}" for n in range(148)]}, {"symbols": tuple(f"S{n}" for n in range(100))}, ("symbols",)),
         ({"symbols": ["AA", "B" * 65, "CC\0", "DD"]}, {"symbols": ("AA", "DD")}, ("symbols",)),
-        ({"symbols": ["AA", {"name": "BB"}, 3, None]}, {"symbols": ("AA",)}, ("symbols",)),
-        ({"symbols": "AA,BB"}, {"symbols": ()}, ("symbols",)),
+        ({"symbols": ["AA", {"name": "BB"}, 600519, None]}, {"symbols": ("AA", "BB", "600519")}, ()),
+        ({"symbols": ["AA", {"weight": 1}, True, 1.5]}, {"symbols": ("AA",)}, ("symbols",)),
+        ({"symbols": "AA,BB"}, {"symbols": ("AA", "BB")}, ()),
         ({"symbols": {"AA": 1}}, {"symbols": ()}, ("symbols",)),
         ({"lang": "l" * 40}, {"lang": None}, ("lang",)),
-        ({"lang": True, "url": 1.5, "author": {}, "symbols": 7}, {"lang": None, "url": None, "author": None}, ("author", "lang", "symbols", "url")),
+        ({"lang": True, "url": 1.5, "author": {}, "symbols": 7.5}, {"lang": None, "url": None, "author": None}, ("author", "lang", "symbols", "url")),
         ({"author": None, "url": None, "symbols": None, "lang": None}, {"author": None, "symbols": ()}, ()),
         ({"author": "", "url": "", "symbols": [], "lang": ""}, {"author": "", "url": "", "symbols": ()}, ()),
-        ({"author": ["x"], "symbols": ["AA"], "lang": "en"}, {"symbols": ("AA",), "lang": "en"}, ("author",)),
+        ({"author": ["x"], "symbols": ["AA"], "lang": "en"}, {"author": "x", "symbols": ("AA",), "lang": "en"}, ()),
     ],
 )  # fmt: skip
 def test_an_optional_field_never_costs_the_document(
@@ -270,3 +272,26 @@ def test_the_limits_of_optional_fields_are_settings() -> None:
     document = Codec.from_settings(settings).decode(value, Kind.NEWS, NOW)
     assert (document.author, document.url, document.symbols) == ("a" * 15 + "\u2026", None, ("A", "C"))
     assert document.shortened == ("author", "symbols", "url")
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "kept"),
+    [
+        ({"id": 17}, "id", "17"),
+        ({"id": 17.0}, "id", "17"),
+        ({"id": 1520000000000000001}, "id", "1520000000000000001"),
+        ({"source": {"id": None, "name": "Harbour Wire"}}, "source", "Harbour Wire"),
+    ],
+)
+def test_an_id_and_a_source_are_read_as_files_have_them(
+    changes: dict[str, Any], name: str, kept: str
+) -> None:
+    document = Codec(timedelta(minutes=5), 100_000).decode(encode(**changes), Kind.NEWS, NOW)
+    assert getattr(document, name) == kept
+
+
+@pytest.mark.parametrize("value", [True, 1520000000000000001.0, 1.5, [], {}])
+def test_an_id_that_several_documents_may_share_is_refused(value: object) -> None:
+    with pytest.raises(Rejected) as refused:
+        Codec(timedelta(minutes=5), 100_000).decode(encode(id=value), Kind.NEWS, NOW)
+    assert refused.value.reason == DeadLetterReason.INVALID_FIELD

@@ -173,6 +173,8 @@ def test_another_encoding_is_read_if_it_is_named(tmp_path: Path) -> None:
     assert fields(read(write(tmp_path, LINES.encode("gb18030")), encoding="gb18030")) == ROWS
     assert fields(read(write(tmp_path, LINES.encode("utf-16-le")), encoding="utf-16-le")) == ROWS
     assert fields(read(write(tmp_path, LINES.encode("utf-16")), encoding="utf-16")) == ROWS
+    with pytest.raises(InputFileError, match="'klingon' is no encoding"):
+        read(write(tmp_path, b"{}"), encoding="klingon")
 
 
 def test_a_line_in_another_encoding_harms_only_itself(tmp_path: Path) -> None:
