@@ -22,6 +22,7 @@ from monitor.cli.options import (
 
 if TYPE_CHECKING:
     from stream.kafka.admin import Member
+    from stream.kafka.settings import KafkaSettings
     from stream.offsets import PartitionOffsets, Repair
 
 
@@ -57,12 +58,10 @@ def offsets_show(config: Path | None, as_json: bool) -> None:
     why and what to do.
     """
     from stream import offsets as kafka_offsets
-    from stream.kafka import admin
 
     with open_store_and_topics(config) as (settings, store, incarnations):
         rows = kafka_offsets.compare_offsets(settings.kafka, store, incarnations)
-        with admin.AdminClient(settings.kafka) as client:
-            members = admin.members(client, settings.kafka.group)
+    members, unknown = _members(settings.kafka)
     owners = {(owned.topic, owned.partition): member for member in members for owned in member.partitions}
     group = settings.kafka.group
     if as_json:
@@ -74,16 +73,27 @@ def offsets_show(config: Path | None, as_json: bool) -> None:
     for row in rows:
         owner = owners.get(_key(row))
         cells = (row.log and row.log.start, row.log and row.log.end, row.committed, row.stored, row.lag)
-        client_and_host = (owner.client, owner.host) if owner else ("nobody", "")
+        client_and_host = (owner.client, owner.host) if owner else ("unknown" if unknown else "nobody", "")
         table.add_row(str(row.partition), *map(_or_dash, cells), *client_and_host)
     stdout_console().print(table)
-    click.echo(f"{len(members)} workers in the group {group}")
+    click.echo(unknown or f"{len(members)} workers in the group {group}")
     idle = [member for member in members if not member.partitions]
     for member in idle:
         click.echo(f"without a partition: {member.client} at {member.host}")
     for row in rows:
         if row.problem:
             click.echo(f"{row.problem.upper()} {row.explain(group)}")
+
+
+def _members(kafka: "KafkaSettings") -> "tuple[list[Member], str | None]":
+    """The workers of the group, and why they are unknown: a broker may tell offsets and not them."""
+    from stream.domain.errors import BrokerError
+    from stream.kafka import admin
+
+    try:
+        return admin.members(kafka), None
+    except BrokerError as error:
+        return [], f"the workers of the group are unknown: {error}"
 
 
 def _key(row: "PartitionOffsets") -> Partition:

@@ -103,6 +103,10 @@ def _tables(report: "Report") -> Iterator[Table]:
     yield topics
     if isinstance(found, DatabaseState):
         yield _leases_table(found.leases or ())
+        letters = plain_table("dead letters of 24 hours", "not sent again")
+        for count in found.dead_letters or ():
+            _add(letters, count.reason, str(count.letters))
+        yield letters
         yield _outbox_table(found.outbox or (), report.targets, found.now)
 
 

@@ -18,10 +18,12 @@ from monitor.runtime.tasks.installation import lease_names, outbox_targets
 from stream.domain.errors import BrokerError, SchemaError, StoreUnavailable, TopicMissing
 from stream.kafka import admin
 from stream.kafka.admin import Member
+from stream.kafka.settings import KafkaSettings
 from stream.offsets import PartitionOffsets, compare_offsets
 from stream.storage import database
 from stream.storage.batches import Store
 from stream.storage.database import reading
+from stream.storage.dead_letters import LetterFilter, ReasonCount, count_by_reason
 from stream.storage.leases import HeldLease, read_leases
 from stream.storage.marks import read_mark
 from stream.storage.outbox import KAFKA_PREFIX, Outbox, TargetDepth
@@ -32,6 +34,8 @@ LAGGING = timedelta(seconds=120)
 # How long what may be sent may wait, without an attempt that failed and with one.  The rule
 # SentimentOutboxStuck waits longer, since it wakes somebody.
 OUTBOX_SLOW, OUTBOX_FAILING = timedelta(seconds=60), timedelta(seconds=10)
+# Which dead letters are shown, how many are a problem, as in the rule SentimentDeadLetters, and for how long.
+DEAD_LETTERS, MANY_LETTERS, LATE_LETTERS = timedelta(hours=24), 10, timedelta(hours=1)
 ANSWER_SECONDS = 4.0
 OWN_METRICS = (
     "sentiment_circuit_breaker_open",
@@ -49,7 +53,10 @@ class Unanswered(NamedTuple):
 
 @dataclass(frozen=True)
 class DatabaseState:
-    """What the database holds.  `now` is its clock; with the schema of another version the rest is None."""
+    """What the database holds.  `now` is its clock; with the schema of another version the rest is None.
+
+    `dead_letters` are those of the latest DEAD_LETTERS that were not sent again.
+    """
 
     revision: str | None
     needed: str
@@ -59,16 +66,18 @@ class DatabaseState:
     rules_evaluated: datetime | None = None
     leases: Sequence[HeldLease] | None = None
     outbox: Sequence[TargetDepth] | None = None
+    dead_letters: Sequence[ReasonCount] | None = None
 
 
 @dataclass(frozen=True)
 class KafkaState:
     """The consumer group, and the partitions if the database answers too.
 
-    `old` are the offsets below which every message is older than LAGGING.
+    `members` is None if the broker does not tell them.  `old` are the offsets below which every message is
+    older than LAGGING.
     """
 
-    members: Sequence[Member]
+    members: Sequence[Member] | None
     partitions: Sequence[PartitionOffsets] | None
     old: Mapping[TopicPartition, int]
 
@@ -154,6 +163,7 @@ class Report:
             *_local_problems(self.local),
             *_lease_problems(self),
             *self._outbox_problems(),
+            *_letter_problems(self.database),
         ]
 
     def _outbox_problems(self) -> Iterator[Problem]:
@@ -203,6 +213,7 @@ def _ask_database(settings: Settings) -> tuple[DatabaseState | Unanswered, Store
             rules_evaluated=evaluated,
             leases=read_leases(store.engine),
             outbox=Outbox(store.engine).by_target(now),
+            dead_letters=count_by_reason(store.engine, LetterFilter(since=now - DEAD_LETTERS, unsent=True)),
         )
     except (StoreUnavailable, SchemaError) as error:
         store.engine.dispose()
@@ -215,15 +226,22 @@ def _ask_kafka(settings: Settings, store: Store | None) -> KafkaState | Unanswer
     try:
         incarnations = admin.incarnations(kafka, kafka.kinds)
         with admin.AdminClient(kafka) as client:
-            members = admin.members(client, kafka.group)
             logs = admin.log_ranges(client, admin.log_starts(client, incarnations))
             old = admin.first_since(client, logs, datetime.now(UTC) - LAGGING)
+        members = _members(kafka)
         partitions = compare_offsets(kafka, store, incarnations) if store else None
     except (BrokerError, TopicMissing) as error:
         return Unanswered(str(error))
     except StoreUnavailable:
         partitions = None
     return KafkaState(members, partitions, old)
+
+
+def _members(kafka: KafkaSettings) -> list[Member] | None:
+    try:
+        return admin.members(kafka)
+    except BrokerError:
+        return None
 
 
 def _ask_monitor(url: str, settings: Settings) -> LocalState | Unanswered:
@@ -273,9 +291,9 @@ def _kafka_problems(report: Report) -> Iterator[Problem]:
     if isinstance(state, Unanswered):
         yield Problem(f"Kafka does not answer: {state.problem}", "check it, and kafka.bootstrap_servers")
         return
-    if not state.members:
+    if state.members is not None and not state.members:
         yield Problem(f"no worker is in the consumer group {group}: nothing is read", "start `monitor run`")
-    owners = {owned: member for member in state.members for owned in member.partitions}
+    owners = {owned: member for member in state.members or () for owned in member.partitions}
     for row in state.partitions or ():
         if row.problem is not None:
             yield Problem(row.explain(group), "")
@@ -285,7 +303,8 @@ def _kafka_problems(report: Report) -> Iterator[Problem]:
             yield Problem(f"{row.partition} has no leader: nobody can read it", "check Kafka's brokers")
         elif max(row.stored or 0, row.log.start) < state.old.get(key, 0):
             owner = owners.get(key)
-            reader = f"{owner.client} reads it" if owner else "nobody reads it"
+            nobody = "nobody reads it" if state.members is not None else "who reads it is unknown"
+            reader = f"{owner.client} reads it" if owner else nobody
             yield Problem(
                 f"{row.partition}: up to {row.lag} messages wait, some for more than "
                 f"{LAGGING.total_seconds():.0f} s; {reader}",
@@ -328,9 +347,25 @@ def _lease_problems(report: Report) -> Iterator[Problem]:
 
 def _named_members(state: KafkaState | Unanswered) -> set[str] | None:
     """The processes in the group; None if unknown: an older version joins it without its name."""
-    if isinstance(state, Unanswered) or any(":" not in member.client for member in state.members):
+    members = None if isinstance(state, Unanswered) else state.members
+    if members is None or any(":" not in member.client for member in members):
         return None
-    return {member.client for member in state.members}
+    return {member.client for member in members}
+
+
+def _letter_problems(state: DatabaseState | Unanswered) -> Iterator[Problem]:
+    """Many that were not sent again, some of them of late: what is older stays in the table alone."""
+    if isinstance(state, Unanswered) or not state.dead_letters:
+        return
+    counts = state.dead_letters
+    total, latest = sum(count.letters for count in counts), max(count.last for count in counts)
+    if total > MANY_LETTERS and state.now - latest < LATE_LETTERS:
+        reasons = ", ".join(f"{count.reason} {count.letters}" for count in counts)
+        yield Problem(
+            f"{total} messages were refused in {DEAD_LETTERS.total_seconds() / 3600:.0f} hours: {reasons}",
+            f"`monitor dead-letters list --reason {counts[0].reason} --unsent` lists them, and "
+            "`monitor dead-letters show` says what to do about one",
+        )
 
 
 def outbox_problems(
@@ -377,6 +412,7 @@ def as_json(report: Report) -> dict[str, Any]:
     kafka = report.kafka if isinstance(report.kafka, KafkaState) else None
     local = report.local if isinstance(report.local, LocalState) else None
     workers, leases = report.workers(), found.leases if found else None
+    letters = found.dead_letters if found else None
     outbox, partitions = found.outbox if found else None, kafka.partitions if kafka else None
     return {
         "problems": [problem._asdict() for problem in report.problems()],
@@ -404,6 +440,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "workers": None if workers is None else [_worker(worker) for worker in workers],
         "leases": None if leases is None else [_lease(lease) for lease in leases],
         "outbox": None if outbox is None else [_target(row, report) for row in outbox],
+        "dead_letters": None if letters is None else {count.reason: count.letters for count in letters},
     }
 
 

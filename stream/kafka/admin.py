@@ -121,12 +121,15 @@ class Member(NamedTuple):
     partitions: tuple[TopicPartition, ...]
 
 
-def members(client: Any, group: str) -> list[Member]:
-    """The workers of the consumer group, by client id.  Raises KafkaError.
+def members(settings: KafkaSettings) -> list[Member]:
+    """The workers of the consumer group, by client id.
 
-    While the group rebalances, nobody owns a partition.
+    While the group rebalances, nobody owns a partition.  Raises BrokerError, also if the broker answers and
+    does not tell, as the embedded one.
     """
-    found = retry(lambda: _describe(client, group), errors=NO_COORDINATOR_YET, policy=COORDINATOR_RETRY)
+    group = settings.group
+    with AdminClient(settings) as client:
+        found = retry(lambda: _describe(client, group), errors=NO_COORDINATOR_YET, policy=COORDINATOR_RETRY)
     return sorted(
         Member(
             member["client_id"],

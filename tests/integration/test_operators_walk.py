@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,8 +28,8 @@ RULES_FOLDER = ROOT / "docker" / "prometheus"
 STEP = 30
 # What promtool's clock shows when the second scrape is made: gaps before it, so that no time is below zero.
 SCRAPED_AT = 3600
-APART = 4.0
-MESSAGES = 120
+APART = 2.5
+MESSAGES, REFUSED = 120, 20
 PYTHON = (sys.executable, "-m")
 PAGING_RULE = """
 rules:
@@ -68,17 +68,24 @@ class Walk:
     def sees(self, problem: str) -> None:
         wait_until(lambda: problem in self.problems(), 30, f"{problem!r} in the status")
 
-    def fires(self, alert: str, running: Running | None, minutes: float) -> bool:
+    def fires(
+        self,
+        alert: str,
+        running: Running | None,
+        minutes: float,
+        meanwhile: Callable[[], object] = lambda: time.sleep(APART),
+    ) -> bool:
         """Whether the shipped Prometheus rule fires if the metrics go on for so long as they do now.
 
-        Each series is drawn on along two scrapes.  Without a process its target is down.
+        Each series is drawn on along two scrapes, between which `meanwhile` happens.  Without a process its
+        target is down.
         """
         lines = ['      - {series: \'up{job="sentiment-monitor", instance="a"}\', values: "0x200"}']
         if running is not None:
-            before = {_key(sample): sample.value for sample in _samples(running)}
-            time.sleep(APART)
-            now = time.time()
-            lines = [_series(sample, before, now) for sample in _samples(running) if _key(sample) in before]
+            first, before = time.time(), {_key(sample): sample.value for sample in _samples(running)}
+            meanwhile()
+            span = first, time.time()
+            lines = [_series(sample, before, span) for sample in _samples(running) if _key(sample) in before]
         firing = f'ALERTS{{alertname="{alert}", alertstate="firing"}}'
         at = f"{SCRAPED_AT + round(60 * minutes)}s"
         test = [
@@ -109,12 +116,12 @@ def _key(sample: Sample) -> tuple[str, tuple[tuple[str, str], ...]]:
     return sample.name, tuple(sorted(sample.labels.items()))
 
 
-def _series(sample: Sample, before: dict[Any, float], now: float) -> str:
+def _series(sample: Sample, before: dict[Any, float], span: tuple[float, float]) -> str:
     labels = {**sample.labels, "job": "sentiment-monitor", "instance": "a"}
     name = ", ".join(f'{key}="{value}"' for key, value in labels.items())
-    value, slope = sample.value, (sample.value - before[_key(sample)]) / APART * STEP
+    value, slope = sample.value, (sample.value - before[_key(sample)]) / (span[1] - span[0]) * STEP
     if sample.name.endswith(("_timestamp_seconds", "start_time_seconds")):
-        value -= now - SCRAPED_AT
+        value -= span[1] - SCRAPED_AT
     after = (
         " ".join(["NaN"] * 60)
         if math.isnan(value)
@@ -174,7 +181,8 @@ def test_an_operator_walks_through_every_trouble(walk: Walk, receiver: Receiver,
     second = a_lagging_worker(walk)
     third = a_stuck_lease(walk, second)
     fourth = a_full_outbox(walk, third)
-    a_restored_database(walk, fourth, backup)
+    fifth = a_refused_batch(walk, fourth)
+    a_restored_database(walk, fifth, backup)
 
 
 def copy_database(scene: Scene, postgres: Postgres) -> str:
@@ -244,7 +252,7 @@ def a_full_outbox(walk: Walk, monitor: Running) -> Running:
     # The receiver is gone for good: it is removed from the settings.
     assert monitor.stop() == 0
     del walk.scene.environ["MONITOR_ALERTS__WEBHOOKS"]
-    after = walk.start()
+    after = walk.start(MONITOR_STREAM__ALLOWED_NEWS_SOURCES='["wire"]')
     assert "`monitor outbox drop webhook:desk`" in walk.problems()
     wait_until(lambda: after.metric("sentiment_outbox_unconfigured_entries"), 20, "what nobody sends")
     assert walk.fires("SentimentOutboxUnconfigured", after, minutes=20)
@@ -253,6 +261,33 @@ def a_full_outbox(walk: Walk, monitor: Running) -> Running:
     wait_until(lambda: after.metric("sentiment_outbox_unconfigured_entries") == 0, 20, "nothing is left")
     assert not walk.problems()
     return after
+
+
+def a_refused_batch(walk: Walk, monitor: Running) -> Running:
+    def refuse() -> None:
+        send(walk.scene, news(REFUSED, "agency"))
+        wait_until(lambda: refused(monitor) == REFUSED, 30, "the dead letters")
+
+    assert walk.fires("SentimentDeadLetters", monitor, minutes=5, meanwhile=refuse)
+    assert f"{REFUSED} messages were refused in 24 hours: source_not_allowed {REFUSED}" in walk.problems()
+    assert walk.status()["dead_letters"] == {"source_not_allowed": REFUSED}
+    listed = walk.command("dead-letters", "list", "--reason", "source_not_allowed", "--unsent")[1]
+    assert listed.count("source_not_allowed") == REFUSED
+
+    # The source may send: the setting is changed, and the monitor restarted.
+    assert monitor.stop() == 0
+    after = walk.start(MONITOR_STREAM__ALLOWED_NEWS_SOURCES='["wire", "agency"]')
+    walk.scene.environ["MONITOR_STREAM__ALLOWED_NEWS_SOURCES"] = '["wire", "agency"]'
+    code, output = walk.command("dead-letters", "send", "--reason", "source_not_allowed")
+    assert code == 0, output
+    wait_until(lambda: documents(walk.scene) == MESSAGES + REFUSED, 30, "what was refused")
+    assert walk.status()["dead_letters"] == {} and not walk.problems()
+    assert not walk.fires("SentimentDeadLetters", after, minutes=2)
+    return after
+
+
+def refused(monitor: Running) -> float | None:
+    return monitor.metric("sentiment_dead_letters_total", reason="source_not_allowed")
 
 
 def a_restored_database(walk: Walk, monitor: Running, backup: str) -> None:
@@ -274,6 +309,6 @@ def a_restored_database(walk: Walk, monitor: Running, backup: str) -> None:
     code, output = walk.command("offsets", "rewind")
     assert code == 0 and "will be read again" in output
     again = walk.start()
-    wait_until(lambda: documents(walk.scene) == MESSAGES, 60, "all documents again")
+    wait_until(lambda: documents(walk.scene) == MESSAGES + REFUSED, 60, "all documents again")
     wait_until(lambda: not walk.problems(), 20, "no problems")
     assert again.stop() == 0

@@ -1,5 +1,6 @@
 """Shows on /metrics what the database and Kafka say of all monitors together."""
 
+import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
@@ -12,6 +13,8 @@ from stream.storage import database
 from stream.storage.batches import Store
 from stream.storage.leases import read_leases
 from stream.storage.outbox import KAFKA_PREFIX, Outbox
+
+log = logging.getLogger(__name__)
 
 
 def topic_targets(settings: Settings) -> list[str]:
@@ -64,10 +67,9 @@ class InstallationWatch:
             raise
 
     def look_at_group(self) -> None:
-        """Raises BrokerError."""
+        """The watchdog says that no broker answers; one that does not know the members is no trouble."""
         try:
-            with admin.AdminClient(self._kafka) as client:
-                self._metrics.workers.set(len(admin.members(client, self._kafka.group)))
-        except BrokerError:
+            self._metrics.workers.set(len(admin.members(self._kafka)))
+        except BrokerError as error:
+            log.debug("the members of the group are unknown: %s", error)
             self._metrics.workers.set(UNKNOWN)
-            raise
