@@ -149,7 +149,8 @@ def relabel(
 def replay(config: Path | None, start: datetime, recount_only: bool) -> None:
     """Read Kafka again from a time on, restore documents missing in the database, and recount the aggregates.
 
-    Stored documents are not changed.  The monitor may run meanwhile; repeat the command if it did.
+    Stored documents are not changed, but for stories that were corrected since.  The monitor may run
+    meanwhile; repeat the command if it did.
     """
     from models import backend_selection
     from models.inference.engine import Engine
