@@ -44,7 +44,7 @@ FORMULAS = {
 }  # fmt: skip
 NOTICES = {
     "cookie cookies": r"\b(?:uses?|using|accept|reject|manage|decline|allow|disable|enable|our|these|necessary|essential|store|set) "
-    r"(?:\w+ ){0,2}cookies\b|\bcookie (?:policy|settings|preferences|consent|notice|banner)",
+    r"(?:\w+ ){0,2}cookies\b|\bcookies (?:help|to (?:help|improve|enhance|ensure|provide|personali[sz]e|analy[sz]e|offer|give))\b|\bcookie (?:policy|settings|preferences|consent|notice|banner)",
     "subscribe unsubscribe subscriber": r"\bsubscribe(?: to read| to continue)?(?: now| today| here| below| for free|:| to (?:our|my|this|read|get|receive|the "
     r"(?:\w+ )?newsletter))|\balready a subscriber|\bunsubscribe\b",
     "sign": r"\bsign up\b(?: now| today| here| below| free|:| for (?:our|my|the (?:\w+ )?newsletter|a free|free|unlimited)| to "
@@ -66,7 +66,7 @@ NOTICES = {
     "©": r"© ?(?:copyright )?\d{4}",
     "reproduced": r"\b(?:may|must|can) not be (?:\w+,? ){0,3}reproduced|\breproduced\b.{0,40}\bpermission",
     "redistributed": r"\b(?:may|must|can) not be (?:\w+,? ){0,6}redistributed",
-    "privacy": r"\b(?:our|read|see|the|to|accept|and) (?:\w+ )?privacy policy\b.{0,60}(?:\bterms|\bagree|\baccept|$)",
+    "privacy": r"\bwe (?:value|respect|care about) your privacy\b|\b(?:our|read|see|the|to|accept|and) (?:\w+ )?privacy policy\b.{0,60}(?:\bterms|\bagree|\baccept|$)",
     "terms": r"\bterms of (?:use|service)\b.{0,40}\b(?:agree|accept|apply|privacy)|\b(?:agree|accept)\b.{0,30}\bterms of (?:use|service)",
     "clicking": r"\bby clicking\b.{0,90}\b(?:agree|accept|consent)",
     "continuing": r"\bby continuing\b.{0,90}\b(?:agree|accept|consent)",
@@ -75,6 +75,9 @@ NOTICES = {
     "tel telephone phone mobile fax": r"^\W*(?:tel|telephone|phone|mobile|fax)\s*[.:]?\s*[+(\d]",
     "mail email e-mail": r"^\W*e-?mail\s*:",
     "@": r"^[^.!?]{0,60}\b[\w.+-]{1,64}@[\w-]{1,63}\.[\w.-]{2,60}[^.!?]{0,40}\W*$",
+    "view": r"^\W*view (?:source version|original content|(?:this )?(?:e-?mail|message|newsletter)? ?(?:in|on) (?:your |a )?(?:web )?browser)\b",
+    "receiving": r"\byou(?:'re|’re| are) receiving this\b",
+    "source": r"^\W*source (?:[\w&.,'’-]+ ){0,5}(?:ag|inc|corp|corporation|plc|ltd|limited|llc|se|group|company|co)\.?\s*$",
     "trademark trademarks": r"\b(?:are|is) (?:a |the )?(?:registered )?trademarks? of\b",
 }  # fmt: skip
 NOTICES_ZH = {
@@ -98,7 +101,7 @@ NOTICES_ZH = {
     r"(?:原文|全文|更多|详情|$|！|!|>|我们)|点击(?:上方|下方|左下角)",
     "原文": r"阅读(?:原文|全文)", "责任编辑": r"责任编辑[:：]?\s*\S{0,12}", "编辑": r"(?:^|[\s(（])编辑[:：]\s*\S{2,6}$",
     "版权": r"版权(?:归|所有|声明)[^，。；]{0,16}", "转载": r"转载(?:请|须|需|务必)[^，。；]{0,12}", "特此公告": r"特此公告",
-    "cookie": r"使用\s*cookie", "隐私": r"(?:隐私|用户)(?:政策|协议)", "查看更多": r"返回搜狐，?查看更多|查看更多(?:精彩|内容)?$",
+    "cookie": r"(?:使用|接受)(?:所有|全部)?\s*cookie", "热线": r"(?:咨询|联系|投诉|服务|客服)热线[:：]", "电话": r"(?:咨询|联系|投诉|服务|客服)电话[:：]", "隐私": r"(?:隐私|用户)(?:政策|协议)", "查看更多": r"返回搜狐，?查看更多|查看更多(?:精彩|内容)?$",
 }  # fmt: skip
 HEADING_CLUES = (
     "cautionary important legal special forward forward-looking safe safe-harbor safe-harbour disclaimer disclaimers "
@@ -116,7 +119,7 @@ HEADING = re.compile(
     r"for (?:more|further|additional) information)"
     r"(?=[\])”\"]?\s*(?:$|[:：\n.—–-]|(?:about|regarding|on|concerning)\s+forward))"
     r"|(?:特别|重要|重大|投资)?风险(?:提示|警示|揭示|因素|声明)(?=[】\])）”\"]?\s*(?:$|[:：\n。])|[】\])）]?\s)"
-    r"|(?:免责|法律|重要|特别|郑重|版权|前瞻性)(?:声明|提示|陈述|条款)(?=[】\])）”\"]?\s*(?:$|[:：\n。])|[】\])）]?\s)"
+    r"|(?:免责|法律|郑重|版权|前瞻性)(?:声明|陈述|条款)(?=[】\])）”\"]?\s*(?:$|[:：\n。])|[】\])）]?\s)"
     r"|(?:媒体|投资者|新闻|公司)?(?:联系|联络)(?:人|方式|我们|电话)?(?=\s*(?:[:：\n】]|$))"
     r"|备查文件(?=\s*(?:$|[:：\n】]|目录))"
     r")",

@@ -20,6 +20,11 @@ BOILERPLATE = [
     "About Corvane\nCorvane builds trains in nine countries.",
     "Media contact:\nAda Brandt\npress@corvane.example",
     "For further information please visit www.corvane.example.",
+    "We value your privacy.",
+    "Cookies help us deliver our services.",
+    "View source version on presswire.example: https://presswire.example/1",
+    "You are receiving this because you signed up at our site.",
+    "SOURCE Corvane AG",
     "敬请广大投资者谨慎决策，注意投资风险。",
     "风险提示：原材料价格上涨，需求不及预期。",
     "免责声明：本文仅供参考，不构成投资建议。",
@@ -51,6 +56,10 @@ NEWS = [
     "关于北辰科技的传闻不实",
     "北辰科技因虚报业绩承担法律责任",
     "投资者关注北辰科技亏损",
+    "特别提示：北辰科技股票将被终止上市",
+    "Source: Kestrel close to a deal",
+    "Source says Kestrel in talks",
+    "Investors view Kestrel as a safe harbour in the storm",
     "公司未经授权使用他人商标，被判赔偿",
 ]
 
