@@ -24,6 +24,7 @@ from stream.domain.documents import Document, Kind
 from stream.domain.errors import BrokerError, FeedError, Rejected
 from stream.domain.file_times import FileTime, TimeFormat, parse_time
 from stream.domain.input_rows import InputRow
+from stream.publication import UNKNOWN_TIMESTAMP
 
 FIELDS = (
     *("id", "source", "published_at", "published_precision", "updated_at"),
@@ -146,7 +147,8 @@ def send_rows(
                 message["published_at"] = _rfc3339(datetime.now(UTC))
                 message.pop("published_precision", None)
             value = msgspec.json.encode(message)
-            document = _decode(value, codec, options.rows.kind, datetime.now(UTC))
+            now = datetime.now(UTC)
+            document = _decode(value, codec, options.rows.kind, now, int(now.timestamp() * 1000))
             report.note(document, has_time="published_at" in message)
             producer.send(topic, key=document.key.encode(), value=value).add_errback(send_errors.append)
         except FeedError as error:
@@ -167,17 +169,25 @@ def send_rows(
 
 
 def to_document(row: InputRow, codec: Codec, options: RowOptions) -> Document:
-    """The document that a row with a time becomes, as the stream would read it.  Raises FeedError."""
+    """The document that a row with a time becomes, as the stream would read it.  Raises FeedError.
+
+    When it arrived nobody knows, so a time at midnight sharp is a date.
+    """
     message, timestamp = to_message(row, options)
     if timestamp is None:
         raise FeedError("no published_at: name its column with --map published_at=COLUMN")
     return _decode(msgspec.json.encode(message), codec, options.kind, timestamp)
 
 
-def _decode(value: bytes, codec: Codec, kind: Kind, now: datetime) -> Document:
-    """The document that the stream would read.  Raises FeedError with the reason of the dead letter."""
+def _decode(
+    value: bytes, codec: Codec, kind: Kind, now: datetime, timestamp: int = UNKNOWN_TIMESTAMP
+) -> Document:
+    """The document that the stream would read from a message with this timestamp in Kafka.
+
+    Raises FeedError with the reason of the dead letter.
+    """
     try:
-        return codec.decode(value, kind, now, int(now.timestamp() * 1000))
+        return codec.decode(value, kind, now, timestamp)
     except Rejected as error:
         raise FeedError(str(error)) from error
 

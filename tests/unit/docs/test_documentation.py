@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from alerts.rule_file import load_rules
 from alerts.settings import SHIPPED_RULES
+from models.data.dataset import read_recipe
 from monitor.cli.main import main
 from monitor.runtime import settings
 from stream.domain.errors import DeadLetterReason
@@ -81,7 +82,7 @@ def test_every_command_line_parses(line: str, tmp_path: Path, monkeypatch: pytes
     words = shlex.split(line)[1:]
     Path("registry").mkdir()
     for word in words:
-        if word.endswith((".jsonl", ".csv", ".toml", ".txt", ".yaml")):
+        if word.endswith((".jsonl", ".csv", ".gz", ".toml", ".txt", ".yaml")):
             Path(word).parent.mkdir(parents=True, exist_ok=True)
             Path(word).write_text("")
         elif word.startswith("./"):
@@ -135,12 +136,12 @@ def test_the_settings_files_are_accepted(tmp_path: Path) -> None:
         settings.load(file, {})
 
 
-def test_the_rules_are_accepted(tmp_path: Path) -> None:
+def test_the_rules_and_recipes_are_accepted(tmp_path: Path) -> None:
     assert blocks("yaml")
     for number, (_, body) in enumerate(blocks("yaml")):
         file = tmp_path / f"{number}.yaml"
         file.write_text(body)
-        assert load_rules(file)
+        assert read_recipe(file).sources if body.startswith("sources:") else load_rules(file)
 
 
 def test_every_rule_type_is_documented() -> None:

@@ -10,9 +10,10 @@ import pytest
 from kafka.errors import MessageSizeTooLargeError
 
 from stream.codec import Codec
-from stream.domain.documents import Kind
+from stream.domain.documents import Kind, Precision
+from stream.domain.errors import FeedError
 from stream.domain.input_rows import InputRow, read_rows
-from stream.feed import FeedOptions, FeedReport, RowOptions, send_rows, to_message
+from stream.feed import FeedOptions, FeedReport, RowOptions, send_rows, to_document, to_message
 
 
 class SendFuture:
@@ -226,6 +227,33 @@ def test_a_row_whose_time_is_in_another_column_is_refused_with_the_option_that_n
     options = FeedOptions(RowOptions(columns={"published_at": "when"}))
     report, _ = send([row(1, title="t", published_at=NOW)], options)
     assert report.error_messages == ["f.jsonl:1: no published_at: the row has no column 'when'"]
+
+
+def test_the_precision_of_a_time_in_a_file_is_the_one_of_the_stream() -> None:
+    times = {
+        "2026-03-01T09:30:00Z": Precision.EXACT,
+        "2026-03-01": Precision.DAY,
+        "2026-03-01T00:00:00Z": Precision.DAY,
+    }
+    for time, precision in times.items():
+        document = to_document(row(title="t", published_at=time), CODEC, RowOptions())
+        assert document.published_precision is precision
+    declared = row(title="t", published_at="2026-03-01T00:00:00Z", published_precision="exact")
+    assert to_document(declared, CODEC, RowOptions()).published_precision is Precision.EXACT
+    with pytest.raises(FeedError, match="no published_at: name its column with --map published_at=COLUMN"):
+        to_document(row(title="t"), CODEC, RowOptions())
+
+
+def test_rows_that_lack_a_time_or_are_cut_are_counted() -> None:
+    rows = [row(title="t", published_at=None), row(title="u", published_at=NOW, symbols=["A" * 100])]
+    report, producer = send(rows)
+    assert "published_at" not in producer.sent[0][2]
+    assert report.notes() == [
+        "rows without a time: 1; they count from when Kafka received them",
+        "rows with a cut or left out symbols: 1; its limit is a setting of [stream]",
+    ]
+    report, _ = send([row(title=5, published_at=NOW)] * 25)
+    assert len(report.error_messages) == 20 and report.notes() == ["refused rows that are not shown: 5"]
 
 
 def test_a_date_alone_says_that_it_is_one() -> None:
