@@ -33,7 +33,7 @@ RATE_WORDS = re.compile(
 )
 TEAMS_FAILURE = re.compile(r"Webhook message delivery failed\b(?:.*?HTTP error (\d{3}))?", re.DOTALL)
 # Fields whose number is an error unless it is zero or an HTTP success.
-CODE_FIELDS = ("errcode", "StatusCode", "retcode")
+CODE_FIELDS = ("errcode", "err_code", "error_code", "statuscode", "retcode")
 FAILED_WORDS = {"error", "fail", "failed", "failure"}
 SUCCESS_WORDS = re.compile(r"\b(ok|success\w*|done|accepted)\b|成功", re.IGNORECASE)
 
@@ -76,7 +76,7 @@ def failure_of(answer: Answer, url: str) -> Failure | None:
     """
     status, detail = answer.status, ""
     if answer.is_success:
-        text = answer.body.decode(errors="replace").strip()
+        text = answer.body.decode("utf-8-sig", errors="replace").strip()
         found = _refusal_in(text)
         if found is None:
             return None
@@ -102,7 +102,9 @@ def _refusal_in(text: str) -> tuple[str, int] | None:
         fields = json.loads(text)
     except ValueError:
         return None
-    return next(_refusals(fields, text), None) if isinstance(fields, dict) else None
+    if not isinstance(fields, dict):
+        return None
+    return next(_refusals({name.lower(): value for name, value in fields.items()}, text), None)
 
 
 def _refusals(fields: Mapping[str, Any], text: str) -> Iterator[tuple[str, int]]:
@@ -114,7 +116,10 @@ def _refusals(fields: Mapping[str, Any], text: str) -> Iterator[tuple[str, int]]
     if _says_error(fields, code):
         yield f"code {code}", _status(code, text)
     for name, value in _failing_words(fields):
-        yield f"{name} {value}", _status(_number(fields.get("error_code")), text)
+        yield f"{name} {value}", _status(None, text)
+    for name in ("error", "errors"):
+        if isinstance(fields.get(name), str | dict | list) and fields[name] and not _succeeded(fields):
+            yield f"an {name.removesuffix('s')}", _status(None, text)
 
 
 def _number(value: object) -> int | None:
@@ -130,8 +135,12 @@ def _is_error(code: int | None) -> bool:
 def _says_error(fields: Mapping[str, Any], code: int | None) -> bool:
     """Whether `code` is an error.  Many programs have a success code of their own, so words decide too."""
     words = fields.get("msg", fields.get("message"))
-    succeeded = fields.get("success") is True or fields.get("ok") is True
-    return _is_error(code) and isinstance(words, str) and not succeeded and not SUCCESS_WORDS.search(words)
+    said = isinstance(words, str) and not SUCCESS_WORDS.search(words)
+    return _is_error(code) and said and not _succeeded(fields)
+
+
+def _succeeded(fields: Mapping[str, Any]) -> bool:
+    return fields.get("success") is True or fields.get("ok") is True
 
 
 def _failing_words(fields: Mapping[str, Any]) -> list[tuple[str, str]]:

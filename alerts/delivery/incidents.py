@@ -86,7 +86,7 @@ def _pagerduty(service: Any, options: Mapping[str, str], page: Mapping[str, Any]
             "payload": {
                 "summary": cut(f"{title}: {page['message']}", PAGERDUTY_SUMMARY),
                 "source": CLIENT if service.source == "Apprise" else service.source,
-                "severity": service.severity or PAGERDUTY_SEVERITIES[Severity(page["severity"])],
+                "severity": service.severity or PAGERDUTY_SEVERITIES.get(page["severity"], "critical"),
                 "timestamp": page["fired_at"] or page["since"],
                 "component": page["topic"],
                 "group": service.group or page["rule"],
@@ -126,7 +126,7 @@ def _alert_api(
         "message": cut(title, OPSGENIE_MESSAGE),
         "alias": page["id"],
         "description": cut(text, OPSGENIE_DESCRIPTION),
-        "priority": priority if priority in _PRIORITIES else OPSGENIE_PRIORITIES[Severity(page["severity"])],
+        "priority": priority if priority in _PRIORITIES else OPSGENIE_PRIORITIES.get(page["severity"], "P1"),
         "source": CLIENT,
         "entity": service.entity or page["topic"],
         "tags": [cut(tag, OPSGENIE_TAG) for tag in (page["rule"], page["severity"], *tags)],
@@ -145,14 +145,16 @@ def _splunk(service: Any, options: Mapping[str, str], page: Mapping[str, Any]) -
     https://help.splunk.com/en/splunk-enterprise/alert-and-respond/splunk-on-call"""
     title, text = plain_text(page)
     started = datetime.fromisoformat(str(page["fired_at"] or page["since"]))
+    kind = SPLUNK_TYPES.get(page["severity"], "CRITICAL")
     incident = {
-        "message_type": "RECOVERY" if _has_ended(page) else SPLUNK_TYPES[Severity(page["severity"])],
+        # A label of the rule must not replace a field of the API.
+        **_details(page),
+        "message_type": "RECOVERY" if _has_ended(page) else kind,
         "entity_id": page["id"],
         "entity_display_name": title,
         "state_message": text,
         "state_start_time": int(started.timestamp()),
         "monitoring_tool": CLIENT,
-        **_details(page),
     }
     path = f"{quote(service.apikey, safe='')}/{quote(service.routing_key, safe='')}"
     return IncidentRequest(f"{SPLUNK_ALERTS}/{path}", incident)

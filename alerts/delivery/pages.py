@@ -185,13 +185,18 @@ def _departure(earlier: Iterable[datetime], group: timedelta, now: datetime) -> 
     return left or now
 
 
+def _urgency(message: Mapping[str, Any]) -> int:
+    """A severity that another version queued, and this one does not know, is urgent."""
+    return URGENCY.get(message.get("severity", ""), 0)
+
+
 def merge_pages(messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Pages that go together as one page: the first of the most urgent, with the rest as its `others`.
 
     A merged page has a key made of the keys of all, so that a receiver that already has one of them does not
     drop the rest as a repeat.
     """
-    first, *others = sorted(messages, key=lambda message: URGENCY[message["severity"]])
+    first, *others = sorted(messages, key=_urgency)
     keys = [message["key"] for message in (first, *others)]
     key = keys[0]
     if others:

@@ -138,6 +138,11 @@ def test_a_merged_page_has_a_key_of_its_own() -> None:
     assert both["keys"] == ["a:firing", "b:firing"] and both["key"] == merge_pages([one, two])["key"]
 
 
+def test_a_severity_of_another_version_is_urgent() -> None:
+    ticket, odd = ({**alert_message(alert(id=id_)), "severity": id_} for id_ in ("ticket", "critical"))
+    assert merge_pages([ticket, odd])["id"] == "critical"
+
+
 def test_words_sources_and_addresses_without_end_are_shown_in_part() -> None:
     item = EvidenceItem(
         "wire", "1", NOW, "\u7206" * 500, -0.9, ("\u8dcc" * 160_000,), "https://a/" + "x" * 9000

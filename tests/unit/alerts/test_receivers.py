@@ -68,6 +68,10 @@ def test_the_rate_limit_of_every_service_is_understood(services: StandIns, name:
         ("a request that is wrong", '{"code":9499,"msg":"Bad Request","data":{}}', False),
         ("the status of Telegram", '{"ok":false,"error_code":400,"description":"Bad Request"}', False),
         ("a word for failure", '{"status": "error", "message": "no such room"}', True),
+        ("an error in words", '{"error": "room is archived"}', True),
+        ("errors of GraphQL", '{"data": null, "errors": [{"message": "forbidden"}]}', True),
+        ("other names", '{"ErrCode": 7, "ErrMsg": "unknown robot"}', True),
+        ("with a mark of the byte order", '\ufeff{"errcode": 310000}', True),
         ("of OneBot", '{"status": "failed", "retcode": 100}', True),
         ("of a program with HTTP's codes", '{"code": 500, "message": "queue is full"}', True),
         ("ok", "ok", None),
@@ -80,7 +84,9 @@ def test_the_rate_limit_of_every_service_is_understood(services: StandIns, name:
         ("in Chinese", '{"code": 1000, "msg": "处理成功", "success": true}', None),
         ("a code without words", '{"code": 1, "id": 7}', None),
         ("a code that is no number", '{"code": "accepted", "message": "later"}', None),
-        ("no error", '{"error": null, "status": "ok"}', None),
+        ("no error", '{"error": null, "status": "ok", "errors": []}', None),
+        ("an empty error", '{"error": "", "statusCode": 202}', None),
+        ("a warning of a success", '{"ok": true, "error": "one of two rooms is archived"}', None),
         ("an echo of the page", '{"status": "firing", "message": "failed auctions"}', None),
     ],
 )  # fmt: skip
@@ -131,6 +137,14 @@ def test_a_severity_becomes_that_of_the_service(
     assert event["payload"]["custom_details"]["topic"] == "topic"
     assert services.incidents["opsgenie"].open["one"]["priority"] == opsgenie
     assert services.incidents["oncall"].open["one"]["message_type"] == oncall
+
+
+def test_no_label_of_a_rule_replaces_a_field_of_an_api(services: StandIns) -> None:
+    labels = {"entity_id": "mine", "message_type": "INFO", "alias": "mine", "team": "fx"}
+    for name in ("oncall", "opsgenie", "pagerduty"):
+        assert send(name, page(id="one", labels=labels)) is None
+        assert set(services.incidents[name].open) == {"one"}
+    assert services.incidents["oncall"].open["one"]["team"] == "fx"
 
 
 def test_the_options_of_a_channel_go_to_its_service(services: StandIns) -> None:
