@@ -3,6 +3,7 @@
 import fnmatch
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -158,7 +159,17 @@ class Codec:
         if len(value) > self.max_bytes:
             detail = f"{len(value)} bytes; at most {self.max_bytes} are read"
             raise Rejected(DeadLetterReason.TOO_LARGE, detail)
-        message, different, may_have_nul = self._parse(value)
+        different: tuple[str, ...] = ()
+        try:
+            message, body = DECODE(value), value
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            if self.max_documents == 1 and is_array(value):
+                raise Rejected(DeadLetterReason.NOT_AN_OBJECT, ARRAY) from None
+            message, different, body = _parse_odd(value)
+        # JSON can only hold a NUL as an escape, so most messages need no second look.
+        may_have_nul = b"\\u0000" in body
+        if may_have_nul:
+            message, different = _without_nul(message, different)
         sent_source = message.source or UNKNOWN_SOURCE
         source, id_ = shorten_name(sent_source, LONGEST_SOURCE), shorten_name(message.id, LONGEST_ID)
         try:
@@ -166,8 +177,7 @@ class Codec:
                 raise Rejected(DeadLetterReason.NUL, "the id holds a NUL character")
             if source == HEARTBEAT_SOURCE:
                 return self._heartbeat(id_, kind, message, now, timestamp)
-            if self.allowed_sources:
-                self._check_source(sent_source, kind)
+            self._check_source(sent_source, kind)
             title, text = (message.title or "").strip(), (message.text or "").strip()
             if not title and not text:
                 raise Rejected(DeadLetterReason.NO_TEXT, "title and text are both absent or blank")
@@ -176,24 +186,22 @@ class Codec:
             )
             updated_at = message.updated_at
             if updated_at is not None:
-                updated_at = updated_at.astimezone(UTC)
-                if updated_at > now + self.max_ahead:
-                    # Nothing that is sent later would be newer.
-                    updated_at, different = None, (*different, "updated_at")
+                updated_at, different = self._updated_at(updated_at, different, now)
+            # By position, in the order of the fields: with this many, keywords take much longer.
             document = Document(
-                id=id_,
-                kind=kind,
-                source=source,
-                published_at=published_at,
-                title=title,
-                text=text,
-                author=message.author,
-                url=message.url,
-                symbols=tuple(message.symbols or ()),
-                lang=message.lang,
-                shortened=different,
-                published_precision=precision,
-                updated_at=updated_at,
+                id_,
+                kind,
+                source,
+                published_at,
+                title,
+                text,
+                message.author,
+                message.url,
+                tuple(message.symbols or ()),
+                message.lang,
+                different,
+                precision,
+                updated_at,
             )
             if may_have_nul or not self.metadata.accepts(document):
                 document = self.metadata.apply(document)
@@ -204,23 +212,6 @@ class Codec:
         except Rejected as error:
             raise Rejected(error.reason, error.detail, document_key(kind, source, id_)) from error
 
-    def _parse(self, value: bytes) -> tuple[MessageFields, tuple[str, ...], bool]:
-        """The fields of a message, the names of those that are not what was sent, and whether an optional
-        field may hold a NUL.  Raises Rejected.
-        """
-        different: tuple[str, ...] = ()
-        try:
-            message, body = DECODE(value), value
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            if self.max_documents == 1 and is_array(value):
-                raise Rejected(DeadLetterReason.NOT_AN_OBJECT, ARRAY) from None
-            message, different, body = _parse_odd(value)
-        # JSON can only hold a NUL as an escape, so most messages need no second look.
-        may_have_nul = b"\\u0000" in body
-        if may_have_nul and (cleaned := _without_nul(message)) != message:
-            return cleaned, (*different, CHARACTERS), True
-        return message, different, may_have_nul
-
     def _heartbeat(
         self, id_: str, kind: Kind, message: MessageFields, now: datetime, timestamp: int
     ) -> Document:
@@ -228,6 +219,16 @@ class Codec:
             raise Rejected(DeadLetterReason.FORGED_HEARTBEAT, FORGED)
         at, _ = self._times.read(message.published_at, message.published_precision, now, timestamp)
         return self.heartbeats.read(id_, kind, at)
+
+    def _updated_at(
+        self, updated_at: datetime, different: tuple[str, ...], now: datetime
+    ) -> tuple[datetime | None, tuple[str, ...]]:
+        """The time in UTC; None if it is in the future, since nothing that is sent later would be newer."""
+        with suppress(OverflowError):
+            utc = updated_at.astimezone(UTC)
+            if utc <= now + self.max_ahead:
+                return utc, different
+        return None, (*different, "updated_at")
 
     def _check_source(self, source: str, kind: Kind) -> None:
         """Raises Rejected if documents of this kind may not come from the source."""
@@ -335,14 +336,15 @@ def _decode_unchecked(value: bytes) -> tuple[MessageFields, tuple[str, ...]]:
     return fields, left_out + nested
 
 
-def _without_nul(message: MessageFields) -> MessageFields:
+def _without_nul(message: MessageFields, different: tuple[str, ...]) -> tuple[MessageFields, tuple[str, ...]]:
     """The message without NULs in its texts, which no database can hold; the source keeps a mark of them."""
-    return structs.replace(
+    cleaned = structs.replace(
         message,
         title=message.title and message.title.replace("\0", ""),
         text=message.text and message.text.replace("\0", ""),
         source=message.source and message.source.replace("\0", "\ufffd"),
     )
+    return cleaned, different if cleaned == message else (*different, CHARACTERS)
 
 
 def _why_invalid(error_text: str) -> DeadLetterReason:

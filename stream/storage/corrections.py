@@ -66,15 +66,18 @@ def apply_corrections(
 
 
 def _stored_rows(connection: Connection, resent: Sequence[ClassifiedDocument]) -> dict[str, Any]:
-    """The rows of these documents by key.  Those that may change are locked, in sorted order."""
+    """The rows of these documents by key.  Those that may change are locked, in sorted order, and whole."""
     table = schema.documents
     dated = {item.key for item in resent if item.document.updated_at is not None}
+    others = {item.key for item in resent} - dated
     rows: dict[str, Any] = {}
-    for keys, locks in ((dated, True), ({item.key for item in resent} - dated, False)):
-        if keys:
-            query = select(table).where(table.c.key.in_(sorted(keys))).order_by(table.c.key)
-            query = query.with_for_update() if locks else query
-            rows |= {row.key: row for row in connection.execute(query)}
+    if dated:
+        query = select(table).where(table.c.key.in_(sorted(dated))).order_by(table.c.key).with_for_update()
+        rows |= {row.key: row for row in connection.execute(query)}
+    if others:
+        columns = [table.c[name] for name in ("key", "title", "text", "updated_at")]
+        unlocked = select(*columns).where(table.c.key.in_(others))
+        rows |= {row.key: row for row in connection.execute(unlocked)}
     return rows
 
 

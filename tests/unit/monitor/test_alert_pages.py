@@ -18,9 +18,9 @@ from alerts.delivery.pages import PageRouter
 from monitor.runtime.http import Endpoint
 from monitor.runtime.settings import HttpSettings
 from monitor.web.alert_pages import AlertPages
-from monitor.web.rendering import is_web_url, mark_words
+from monitor.web.rendering import format_published, is_web_url, mark_words
 from stream.domain.alerts import Alert, EvidenceItem, PageRequest, Transition
-from stream.domain.documents import Document, Kind, Prediction
+from stream.domain.documents import Document, Kind, Precision, Prediction
 from stream.domain.errors import StoreUnavailable
 from stream.domain.records import Batch, ClassifiedDocument, MessagePosition, Partition
 from stream.storage import database
@@ -190,3 +190,16 @@ def test_every_occurrence_of_a_word_is_marked_and_longer_words_win() -> None:
 )
 def test_only_web_addresses_become_links(url: str | None, web: bool) -> None:
     assert is_web_url(url) is web
+
+
+@pytest.mark.parametrize(
+    ("precision", "shown"),
+    [
+        (Precision.EXACT, "2026-03-01 12:00:30 UTC"),
+        (Precision.DAY, "2026-03-01, time unknown"),
+        (Precision.SEEN, "first seen 2026-03-01 12:00:30 UTC"),
+    ],
+)
+def test_a_time_is_shown_as_exactly_as_it_is_known(precision: Precision, shown: str) -> None:
+    at = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
+    assert format_published(EvidenceItem("wire", "1", at, "Shares fall", -0.9, precision=precision)) == shown

@@ -171,6 +171,23 @@ def test_the_doctor_sees_receivers_that_do_not_answer_entries_nobody_sends_and_a
     assert not found["clock"]["ok"] and "set all clocks by NTP" in found["clock"]["detail"]
 
 
+def test_the_doctor_names_a_source_whose_texts_are_not_read(url: str) -> None:
+    settings = DatabaseSettings.model_validate({"url": url})
+    database.upgrade(settings)
+    engine = database.connect(settings)
+    store = Store(engine, 60)
+    write(store, *[classified(f"d{number}", number) for number in range(30)])
+    assert findings(url)["languages"]["ok"]
+    with database.writing(engine) as connection:
+        connection.execute(
+            update(schema.documents).values(status="unsupported", received_at=datetime.now(UTC))
+        )
+    engine.dispose()
+    found = findings(url)["languages"]
+    assert not found["ok"] and "30 of 30 texts of 'wire' (news)" in found["detail"]
+    assert findings(url, MONITOR_STREAM__UNSUPPORTED_SHARE="1")["languages"]["ok"]
+
+
 def test_what_nobody_sends_is_dropped_and_what_somebody_sends_only_by_force(url: str) -> None:
     settings = DatabaseSettings.model_validate({"url": url})
     database.upgrade(settings)
