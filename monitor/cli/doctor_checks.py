@@ -20,7 +20,7 @@ from models import backend_selection
 from models.errors import ModelError
 from models.inference.engine import Engine
 from models.network.info import read_info
-from monitor.cli.status_report import outbox_problems
+from monitor.cli.status_problems import outbox_problems
 from monitor.runtime import settings as settings_module
 from monitor.runtime.open_files import open_file_limit
 from monitor.runtime.settings import Settings, SettingsError

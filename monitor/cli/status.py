@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from monitor.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from monitor.cli.status_report import Report
+    from monitor.cli.status_report import Problem, Report
     from stream.storage.leases import HeldLease
     from stream.storage.outbox import TargetDepth
 
@@ -41,20 +41,22 @@ def status(config: Path | None, as_json: bool) -> None:
     """
     settings = load_settings_as_set(config)
     from monitor.cli import status_report
+    from monitor.cli.status_problems import find_problems
 
     report = status_report.ask(settings)
+    problems = find_problems(report)
     if as_json:
-        click.echo(json.dumps(status_report.as_json(report), indent=2))
+        click.echo(json.dumps(status_report.as_json(report, problems), indent=2))
     else:
-        show(report, stdout_console())
-    sys.exit(1 if report.problems() else 0)
+        show(report, problems, stdout_console())
+    sys.exit(1 if problems else 0)
 
 
-def show(report: "Report", console: Console) -> None:
+def show(report: "Report", problems: "Sequence[Problem]", console: Console) -> None:
     """Print the report for people."""
-    for problem in report.problems():
+    for problem in problems:
         console.print(f"[red]PROBLEM[/] {escape(str(problem))}", highlight=False, soft_wrap=True)
-    if not report.problems():
+    if not problems:
         console.print("[green]no problems[/]", highlight=False)
     for line in _summary(report):
         console.print(escape(line), highlight=False, soft_wrap=True)

@@ -3,7 +3,7 @@
 Each of the three is asked by itself.  What one of them does not answer is None, unknown, and never 0.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -13,8 +13,8 @@ from kafka.structs import TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.runtime.settings import Settings
-from monitor.runtime.tasks.alert_evaluation import EVALUATED_MARK, OVERDUE_SECONDS
-from monitor.runtime.tasks.installation import lease_names, outbox_targets
+from monitor.runtime.tasks.alert_evaluation import EVALUATED_MARK
+from monitor.runtime.tasks.installation import outbox_targets
 from stream.domain.errors import BrokerError, SchemaError, StoreUnavailable, TopicMissing
 from stream.kafka import admin
 from stream.kafka.admin import Member
@@ -26,16 +26,13 @@ from stream.storage.database import reading
 from stream.storage.dead_letters import LetterFilter, ReasonCount, count_by_reason
 from stream.storage.leases import HeldLease, read_leases
 from stream.storage.marks import read_mark
-from stream.storage.outbox import KAFKA_PREFIX, Outbox, TargetDepth
+from stream.storage.outbox import Outbox, TargetDepth
 from stream.storage.sql import database_now
 
 # The same as in the Prometheus rule SentimentLagging.
 LAGGING = timedelta(seconds=120)
-# How long what may be sent may wait, without an attempt that failed and with one.  The rule
-# SentimentOutboxStuck waits longer, since it wakes somebody.
-OUTBOX_SLOW, OUTBOX_FAILING = timedelta(seconds=60), timedelta(seconds=10)
-# Which dead letters are shown, how many are a problem, as in the rule SentimentDeadLetters, and for how long.
-DEAD_LETTERS, MANY_LETTERS, LATE_LETTERS = timedelta(hours=24), 10, timedelta(hours=1)
+# Which dead letters are shown.
+DEAD_LETTERS = timedelta(hours=24)
 ANSWER_SECONDS = 4.0
 OWN_METRICS = (
     "sentiment_circuit_breaker_open",
@@ -155,22 +152,6 @@ class Report:
         ]
         return sorted(found + [Worker(name, None, None, names) for name, names in held.items()])
 
-    def problems(self) -> list[Problem]:
-        """What needs an operator, worst first."""
-        return [
-            *_database_problems(self.database),
-            *_kafka_problems(self),
-            *_local_problems(self.local),
-            *_lease_problems(self),
-            *self._outbox_problems(),
-            *_letter_problems(self.database),
-        ]
-
-    def _outbox_problems(self) -> Iterator[Problem]:
-        state = self.database
-        if isinstance(state, DatabaseState):
-            yield from outbox_problems(state.outbox or (), self.targets, state.leases or (), state.now)
-
 
 def process_of(lease: HeldLease) -> str:
     """The process that holds the lease: its holder is HOST:PID and a random part."""
@@ -248,11 +229,13 @@ def _ask_monitor(url: str, settings: Settings) -> LocalState | Unanswered:
     try:
         # This machine is never behind a proxy, whatever the environment says.
         with httpx.Client(base_url=url, timeout=ANSWER_SECONDS, trust_env=False) as client:
-            readiness = client.get("/readyz").json()
+            readiness = dict(client.get("/readyz").json())
             metrics = client.get("/metrics", params={"name[]": OWN_METRICS}).text
             samples = [s for family in text_string_to_metric_families(metrics) for s in family.samples]
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         return Unanswered(f"no monitor answers at {url} ({type(error).__name__})")
+    except (ValueError, TypeError):  # what it says is not JSON, no object, or no metrics
+        return Unanswered(f"what answers at {url} is no monitor")
 
     def value(name: str, **labels: str) -> int | None:
         found = [s.value for s in samples if s.name == name and labels.items() <= s.labels.items()]
@@ -276,137 +259,7 @@ def _ask_monitor(url: str, settings: Settings) -> LocalState | Unanswered:
     )
 
 
-def _database_problems(state: DatabaseState | Unanswered) -> Iterator[Problem]:
-    if isinstance(state, Unanswered):
-        yield Problem(f"the database does not answer: {state.problem}", "check it, and database.url")
-    elif state.what_to_do is not None:
-        yield Problem(
-            f"the database is at {state.revision or 'no revision'}, this version needs {state.needed}",
-            state.what_to_do,
-        )
-
-
-def _kafka_problems(report: Report) -> Iterator[Problem]:
-    state, group = report.kafka, report.settings.kafka.group
-    if isinstance(state, Unanswered):
-        yield Problem(f"Kafka does not answer: {state.problem}", "check it, and kafka.bootstrap_servers")
-        return
-    if state.members is not None and not state.members:
-        yield Problem(f"no worker is in the consumer group {group}: nothing is read", "start `monitor run`")
-    owners = {owned: member for member in state.members or () for owned in member.partitions}
-    for row in state.partitions or ():
-        if row.problem is not None:
-            yield Problem(row.explain(group), "")
-            continue
-        key = TopicPartition(row.partition.topic, row.partition.number)
-        if row.log is None:
-            yield Problem(f"{row.partition} has no leader: nobody can read it", "check Kafka's brokers")
-        elif max(row.stored or 0, row.log.start) < state.old.get(key, 0):
-            owner = owners.get(key)
-            nobody = "nobody reads it" if state.members is not None else "who reads it is unknown"
-            reader = f"{owner.client} reads it" if owner else nobody
-            yield Problem(
-                f"{row.partition}: up to {row.lag} messages wait, some for more than "
-                f"{LAGGING.total_seconds():.0f} s; {reader}",
-                "see docs/operations.md, A worker lags",
-            )
-
-
-def _local_problems(state: LocalState | Unanswered) -> Iterator[Problem]:
-    """A monitor that does not answer is no problem: the group says whether any runs."""
-    if isinstance(state, LocalState):
-        for reason in state.reasons:
-            yield Problem(f"the monitor on this machine is not ready: {reason}", "")
-
-
-def _lease_problems(report: Report) -> Iterator[Problem]:
-    state, members = report.database, _named_members(report.kafka)
-    if isinstance(state, Unanswered) or state.leases is None:
-        return
-    evaluated, held = state.rules_evaluated, {lease.name: lease for lease in state.leases}
-    if evaluated is not None and state.now - evaluated > timedelta(seconds=OVERDUE_SECONDS):
-        holder = held.get("alerts")
-        yield Problem(
-            f"no monitor has evaluated the alert rules for {(state.now - evaluated).total_seconds():.0f} s",
-            f"{process_of(holder)} holds the lease: restart it" if holder else "start a monitor",
-        )
-    tasks = lease_names(report.settings)  # a command may hold a lease of its own
-    gone: dict[str, list[HeldLease]] = {}
-    for lease in state.leases:
-        is_held = lease.name in tasks and lease.left > timedelta(0)
-        if is_held and members is not None and process_of(lease) not in members:
-            gone.setdefault(process_of(lease), []).append(lease)
-    for process, leases in gone.items():
-        seconds = max(lease.left for lease in leases).total_seconds()
-        yield Problem(
-            f"{process} holds the leases {', '.join(lease.name for lease in leases)} for up to another "
-            f"{seconds:.0f} s, and is not in the consumer group",
-            f"if that process is gone, `monitor leases release {process}` frees them at once",
-        )
-
-
-def _named_members(state: KafkaState | Unanswered) -> set[str] | None:
-    """The processes in the group; None if unknown: an older version joins it without its name."""
-    members = None if isinstance(state, Unanswered) else state.members
-    if members is None or any(":" not in member.client for member in members):
-        return None
-    return {member.client for member in members}
-
-
-def _letter_problems(state: DatabaseState | Unanswered) -> Iterator[Problem]:
-    """Many that were not sent again, some of them of late: what is older stays in the table alone."""
-    if isinstance(state, Unanswered) or not state.dead_letters:
-        return
-    counts = state.dead_letters
-    total, latest = sum(count.letters for count in counts), max(count.last for count in counts)
-    if total > MANY_LETTERS and state.now - latest < LATE_LETTERS:
-        reasons = ", ".join(f"{count.reason} {count.letters}" for count in counts)
-        yield Problem(
-            f"{total} messages were refused in {DEAD_LETTERS.total_seconds() / 3600:.0f} hours: {reasons}",
-            f"`monitor dead-letters list --reason {counts[0].reason} --unsent` lists them, and "
-            "`monitor dead-letters show` says what to do about one",
-        )
-
-
-def outbox_problems(
-    rows: Iterable[TargetDepth], targets: Collection[str], leases: Iterable[HeldLease], now: datetime
-) -> Iterator[Problem]:
-    """What waits too long, or for a target that is not among these."""
-    holders = {lease.name: process_of(lease) for lease in leases if lease.left > timedelta(0)}
-    for row in rows:
-        if row.target not in targets:
-            yield _unconfigured(row)
-        elif row.due_since is not None and now - row.due_since > (
-            OUTBOX_FAILING if row.last_error else OUTBOX_SLOW
-        ):
-            since = f"{row.due_since:%Y-%m-%d %H:%M} UTC"
-            waited = f"the outbox holds {row.entries} for {row.target}, and the oldest waits since {since}"
-            if row.last_error:
-                yield Problem(f"{waited}: {row.last_error}", _outbox_remedy(row.target))
-            else:
-                holder = holders.get(row.target)
-                yield Problem(
-                    f"{waited}, and no attempt failed",
-                    f"{holder} holds the lease: restart it" if holder else "start a monitor",
-                )
-
-
-def _unconfigured(row: TargetDepth) -> Problem:
-    """The entries of a target that no setting names."""
-    return Problem(
-        f"the outbox holds {row.entries} for {row.target}, the oldest of {row.oldest:%Y-%m-%d %H:%M} UTC, "
-        "and the settings do not name it: nobody sends them",
-        f"configure it again and restart, or delete them with `monitor outbox drop {row.target}`",
-    )
-
-
-def _outbox_remedy(target: str) -> str:
-    if target.startswith(KAFKA_PREFIX):
-        return "check the topic with `monitor doctor`"
-    return f"mend the receiver, or delete them with `monitor outbox drop {target} --force`"
-
-
-def as_json(report: Report) -> dict[str, Any]:
+def as_json(report: Report, problems: Iterable[Problem]) -> dict[str, Any]:
     """For scripts; what is unknown is null."""
     found = report.database if isinstance(report.database, DatabaseState) else None
     kafka = report.kafka if isinstance(report.kafka, KafkaState) else None
@@ -415,7 +268,7 @@ def as_json(report: Report) -> dict[str, Any]:
     letters = found.dead_letters if found else None
     outbox, partitions = found.outbox if found else None, kafka.partitions if kafka else None
     return {
-        "problems": [problem._asdict() for problem in report.problems()],
+        "problems": [problem._asdict() for problem in problems],
         "database": {
             "answers": found is not None,
             "problem": report.database.problem if isinstance(report.database, Unanswered) else None,

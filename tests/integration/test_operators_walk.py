@@ -201,6 +201,7 @@ def a_lagging_worker(walk: Walk) -> Running:
     owners = {row["owner"] for row in json.loads(walk.command("offsets", "show", "--json")[1])}
     assert len(owners) == 1
     wait_until(lambda: slow.metric("sentiment_consumer_lag_messages"), 20, "the lag as a metric")
+    assert (slow.metric("sentiment_in_hand_bytes", kafka_topic=walk.scene.kafka.news) or 0) > 0
     assert walk.fires("SentimentLagging", slow, minutes=4)
 
     quick = walk.start()

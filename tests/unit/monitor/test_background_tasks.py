@@ -230,3 +230,21 @@ def test_the_lag_is_unknown_while_the_broker_is_unavailable() -> None:
     scene.run_after(1)
     assert lag_samples(scene.metrics) == {}
     assert [sample.value for sample in scene.metrics.progress.caught_up.collect()[0].samples] == [7.0]
+
+
+def test_what_is_in_hand_and_which_partitions_are_paused_are_metrics_and_unknown_at_first() -> None:
+    worker = WorkerState(caught_up={("news", 0): 7.0, ("news", 1): 7.0, ("comments", 0): 7.0}, assignments=1)
+    scene = Scene(worker, NO_BROKER)
+    progress = scene.metrics.progress
+    (unknown,) = [s.value for s in progress.in_hand.labels("news").collect()[0].samples]
+    assert unknown != unknown
+    worker.in_hand = {"news": InHand(900, frozenset({1})), "comments": InHand(0, frozenset())}
+    scene.run_after(1)
+    bytes_in_hand = {s.labels["kafka_topic"]: s.value for s in progress.in_hand.collect()[0].samples}
+    assert bytes_in_hand == {"news": 900, "comments": 0}
+    paused = {tuple(s.labels.values()): s.value for s in progress.paused.collect()[0].samples}
+    assert paused == {("news", "0"): 0, ("news", "1"): 1, ("comments", "0"): 0}
+    worker.caught_up, worker.assignments = {("news", 1): 8.0}, 3
+    scene.run_after(1)
+    assert [s.labels["partition"] for s in progress.paused.collect()[0].samples] == ["1"]
+    assert progress.rebalances.collect()[0].samples[0].value == 3

@@ -208,3 +208,35 @@ def test_what_nobody_sends_is_dropped_and_what_somebody_sends_only_by_force(url:
     Lease(Store(engine, 60), "alerts", "gone:1:abc", 600).acquire()
     assert "gone:1:abc held it" in call("leases", "release", "alerts", **environ).stdout
     engine.dispose()
+
+
+def status(url: str, **environ: str) -> dict[str, Any]:
+    environ = {"MONITOR_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}", **environ}
+    return dict(json.loads(call("status", "--json", MONITOR_DATABASE__URL=url, **environ).stdout))
+
+
+def test_the_status_of_an_older_schema_says_what_to_run_and_what_is_unknown(url: str) -> None:
+    database.upgrade(DatabaseSettings.model_validate({"url": url}), "0005")
+    shown = status(url)
+    assert shown["database"]["revision"] == "0005" and shown["leases"] is None and shown["workers"] is None
+    assert "run `monitor db upgrade`" in [problem["what_to_do"] for problem in shown["problems"]]
+
+
+def test_another_program_on_the_port_is_no_monitor(url: str) -> None:
+    with Receiver() as other:  # it answers GET with an error page
+        shown = status(url, MONITOR_HTTP__PORT=str(other.server_port))
+        plain = call("status", MONITOR_DATABASE__URL=url, MONITOR_HTTP__PORT=str(other.server_port))
+    assert shown["monitor"]["answers"] is False and shown["monitor"]["ready"] is None
+    assert "is no monitor" in plain.stdout
+
+
+def test_a_holder_that_is_gone_is_told_only_where_the_group_is_known(url: str) -> None:
+    settings = DatabaseSettings.model_validate({"url": url})
+    database.upgrade(settings)
+    engine = database.connect(settings)
+    Lease(Store(engine, 60), "alerts", "gone:1:abc", 600).acquire()
+    engine.dispose()
+    shown = status(url)
+    (worker,) = shown["workers"]
+    assert (worker["name"], worker["partitions"], worker["leases"]) == ("gone:1", None, ["alerts"])
+    assert not any("gone:1" in problem["what"] for problem in shown["problems"]), "nobody knows"
