@@ -9,7 +9,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -21,8 +21,8 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError
 from stream.codec import Codec
 from stream.domain import fields
 from stream.domain.documents import Document, Kind
-from stream.domain.errors import BrokerError, FeedError, Rejected
-from stream.domain.file_times import FileTime, TimeFormat, parse_time
+from stream.domain.errors import BrokerError, FeedError, InputFileError, Rejected
+from stream.domain.file_times import TimeFormat, parse_time
 from stream.domain.input_rows import InputRow
 from stream.publication import UNKNOWN_TIMESTAMP
 
@@ -31,8 +31,8 @@ FIELDS = (
     *("title", "text", "author", "url", "symbols", "lang"),
 )
 TEXT_FIELDS = ("title", "text")
-TIME_FIELDS = ("published_at", "updated_at")
-# Columns that hold the time of a text in the files of vendors, in lower case.
+# Columns that hold a text, and its time, in the files of vendors, in lower case.
+TEXT_COLUMNS = frozenset({"headline", "body", "content", "summary", "description", "标题", "正文", "内容"})
 TIME_COLUMNS = frozenset(
     {"ts", "time", "date", "datetime", "timestamp", "published", "publishedat", "pubdate", "pub_date"}
     | {"created", "created_at", "createdat", "when", "day", "时间", "日期", "发布时间"}
@@ -117,7 +117,7 @@ class FeedReport:
                 f"rows without a time: {self.without_time}; they count from when Kafka received them"
             )
         for name, rows in sorted(self.shortened.items()):
-            notes.append(f"rows with a cut or left out {name}: {rows}; its limit is a setting of [stream]")
+            notes.append(f"rows with a {name} that is cut or left out: {rows}; docs/messages.md says when")
         return notes
 
 
@@ -138,7 +138,7 @@ def send_rows(
     """
     report, started, pace = FeedReport(), time.monotonic(), _Pace(options.speed, sleep)
     send_errors: list[BaseException] = []
-    for row in rows:
+    for row in _until_unreadable(rows, report):
         try:
             message, timestamp = to_message(row, options.rows)
             if timestamp is not None:
@@ -166,6 +166,18 @@ def send_rows(
         )
     report.seconds = time.monotonic() - started
     return report
+
+
+def _until_unreadable(rows: Iterable[InputRow], report: FeedReport) -> Iterator[InputRow]:
+    """The rows; what a file is from the place on where it is damaged is refused.  Raises InputFileError for
+    a file of which no row can be read.
+    """
+    try:
+        yield from rows
+    except InputFileError as error:
+        if not report.sent:
+            raise
+        report.refuse(str(error))
 
 
 def to_document(row: InputRow, codec: Codec, options: RowOptions) -> Document:
@@ -203,6 +215,8 @@ def to_message(row: InputRow, options: RowOptions) -> tuple[dict[str, Any], date
             message[name] = value
     if options.source is not None:
         message.setdefault("source", options.source)
+    if not any(name in message for name in TEXT_FIELDS):
+        raise FeedError(f"no title or text; {_where_texts_are(row.fields, options)}")
     timestamp = _read_times(message, row.fields, options)
     try:
         _normalize(message)
@@ -210,33 +224,43 @@ def to_message(row: InputRow, options: RowOptions) -> tuple[dict[str, Any], date
         raise FeedError(str(error)) from error
     if "id" not in message:
         message["id"] = content_id(message)
-    if not any(name in message for name in TEXT_FIELDS):
-        found = f"this one has {_shown_columns(row.fields)}"
-        raise FeedError(f"no title or text; {found}: name the column with --map title=COLUMN")
     return message, timestamp
+
+
+def _where_texts_are(row: Mapping[str, Any], options: RowOptions) -> str:
+    """What to do about a row without a text, by its columns."""
+    for name, value in row.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            return f"if the rows are the list in {name!r}: jq -c '.{name}[]' writes them as lines"
+    names = ", ".join([str(name) for name in row][:MAX_COLUMNS_SHOWN]) or "no columns"
+    column = next((name for name in row if name.casefold() in TEXT_COLUMNS), "COLUMN")
+    time_column = _time_column(row) if "published_at" not in {*options.columns, *row} else None
+    also = f",published_at={time_column}" if time_column else ""
+    return f"the row has {names}: name the column with --map title={column}{also}"
 
 
 def _read_times(message: dict[str, Any], row: Mapping[str, Any], options: RowOptions) -> datetime | None:
     """Write the times of a message as the stream reads them; returns `published_at`.  Raises FeedError."""
     published_at = None
-    for name in TIME_FIELDS:
-        if name in message:
-            time_ = _parse_time(name, message[name], options.times)
-            message[name] = _rfc3339(time_.at)
-            if name == "published_at":
-                published_at = time_.at
-                if time_.is_day:
-                    message["published_precision"] = "day"
-    if published_at is None and options.expects_time:
+    if "published_at" in message:
+        value = message["published_at"]
+        try:
+            time_ = parse_time(value, options.times)
+        except ValueError as error:
+            raise FeedError(f"published_at {value!r}: {error}") from error
+        published_at = time_.at
+        message["published_at"] = _rfc3339(published_at)
+        if time_.is_day:
+            message["published_precision"] = "day"
+    elif options.expects_time:
         _check_time_column(row, options.columns.get("published_at"))
+    if "updated_at" in message:
+        try:
+            message["updated_at"] = _rfc3339(parse_time(message["updated_at"], options.times).at)
+        except ValueError:
+            # The stream leaves it out and counts it: it is no part of what makes a document.
+            message["updated_at"] = str(message["updated_at"])
     return published_at
-
-
-def _parse_time(name: str, value: object, times: TimeFormat) -> FileTime:
-    try:
-        return parse_time(value, times)
-    except ValueError as error:
-        raise FeedError(f"{name} {value!r}: {error}") from error
 
 
 def _check_time_column(row: Mapping[str, Any], mapped: str | None) -> None:
@@ -245,12 +269,13 @@ def _check_time_column(row: Mapping[str, Any], mapped: str | None) -> None:
         if mapped not in row:
             raise FeedError(f"no published_at: the row has no column {mapped!r}")
         return
-    if "published_at" not in row:
-        column = next((name for name in row if name.lower() in TIME_COLUMNS), None)
-        if column is not None:
-            raise FeedError(
-                f"no published_at, but {column!r}: name the column with --map published_at={column}"
-            )
+    if "published_at" not in row and (column := _time_column(row)) is not None:
+        raise FeedError(f"no published_at, but {column!r}: name the column with --map published_at={column}")
+
+
+def _time_column(row: Mapping[str, Any]) -> str | None:
+    """The column that is likely to hold the time of a row."""
+    return next((name for name in row if name.casefold() in TIME_COLUMNS), None)
 
 
 def _normalize(message: dict[str, Any]) -> None:
@@ -274,11 +299,6 @@ def content_id(message: Mapping[str, Any]) -> str:
         # A part holds the separator itself.  JSON escapes it, so this is no text of the other form.
         text = json.dumps(parts)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def _shown_columns(row: Mapping[str, Any]) -> str:
-    names = [str(name) for name in row][:MAX_COLUMNS_SHOWN]
-    return ", ".join(names) if names else "no columns"
 
 
 def _rfc3339(timestamp: datetime) -> str:

@@ -18,11 +18,16 @@ SMALLEST_MICROSECONDS, SMALLEST_NANOSECONDS, TOO_LARGE = 10**14, 10**17, 10**20
 # Excel counts days from here; its day 60, a 29 February 1900 that never was, is long past.
 EXCEL_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 (days of Excel are local)
 EXCEL_DAYS = range(20_000, 110_000)  # from 1954 to 2201
-COMPACT_DATE = re.compile(r"(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
+# A date, and perhaps a time of day, in digits alone: no number of seconds since 1970 that makes sense.
+COMPACT = re.compile(
+    r"(?P<date>(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))"
+    r"(?P<time>(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d)?)?(?P<milliseconds>(?<=\d{14})\d{3})?"
+)
 NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
 # A year, a month and a day, then perhaps a time of day, then perhaps a zone.
 DATE_AND_TIME = re.compile(
     r"(?P<year>\d{4})\s*[-/.年]\s*(?P<month>\d{1,2})\s*[-/.月]\s*(?P<day>\d{1,2})日?"
+    r"(?:\s*\(?(?:周|週|星期)[一二三四五六日天]\)?)?"
     r"(?:[T\s]*(?P<half>上午|下午)?\s*(?P<hour>\d{1,2})[:时時点點](?P<minute>\d{1,2})分?"
     r"(?::?(?P<second>\d{1,2})(?:[.,](?P<fraction>\d+))?秒?)?\s*(?P<meridiem>[AP]M)?)?"
     r"\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?",
@@ -31,6 +36,11 @@ DATE_AND_TIME = re.compile(
 RFC_2822 = re.compile(
     r"(?:[A-Z][a-z]{2},?\s+)?\d{1,2}\s+[A-Z][a-z]{2}\s+\d{4}\s+\d{1,2}:\d{2}(?::\d{2})?"
     r"(?:\s+(?P<zone>[+-]\d{4}|[A-Z]{1,5}))?(?:\s*\(.*\))?"
+)
+# As C writes it, and with a zone as Twitter and Weibo do.
+CTIME = re.compile(
+    r"[A-Z][a-z]{2}\s+(?P<month>[A-Z][a-z]{2})\s+(?P<day>\d{1,2})\s+(?P<time>\d{2}:\d{2}:\d{2})"
+    r"(?:\s+(?P<zone>[+-]\d{4}|UTC|GMT))?\s+(?P<year>\d{4})"
 )
 # The names of zones that RFC 2822 knows, without CST, which is Chinese time as often as American.
 KNOWN_ZONES = frozenset({"UT", "UTC", "GMT", "Z", "EST", "EDT", "CDT", "MST", "MDT", "PST", "PDT"})
@@ -92,14 +102,17 @@ def _text(value: str, times: TimeFormat) -> FileTime:
     except ValueError:
         pass
     text = unicodedata.normalize("NFKC", value).strip()
-    if COMPACT_DATE.fullmatch(text):
-        return _local(datetime.combine(date.fromisoformat(text), time()), times, is_day=True)
+    if compact := COMPACT.fullmatch(text):
+        return _compact(compact, times)
     if NUMBER.fullmatch(text):
         return _number(float(text) if "." in text else int(text), times)
     if match := DATE_AND_TIME.fullmatch(text):
         return _date_and_time(match, times)
     if match := RFC_2822.fullmatch(text):
         return _rfc_2822(text, match["zone"], times)
+    if match := CTIME.fullmatch(text):
+        rfc_2822 = f"{match['day']} {match['month']} {match['year']} {match['time']} {match['zone'] or ''}"
+        return _rfc_2822(rfc_2822.strip(), match["zone"], times)
     raise ValueError("not a time that is read: write it as 2026-03-01T09:30:00Z")
 
 
@@ -110,6 +123,8 @@ def _number(value: int | float, times: TimeFormat) -> FileTime:
         # To the second: a day of Excel is a float, and its last digits are noise.
         at = EXCEL_EPOCH + timedelta(seconds=round(value * 86_400))
         return _local(at, times, is_day=value == int(value))
+    if isinstance(value, int) and (compact := COMPACT.fullmatch(str(value)[:20])):
+        return _compact(compact, times)
     size = abs(value)
     for smallest, unit in (
         (SMALLEST_NANOSECONDS, 10**9),
@@ -121,11 +136,16 @@ def _number(value: int | float, times: TimeFormat) -> FileTime:
             seconds = value / unit if isinstance(value, float) else value // unit
             rest = 0 if isinstance(value, float) else value % unit * 10**6 // unit
             return FileTime(datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=rest))
-    if isinstance(value, int) and COMPACT_DATE.fullmatch(str(value)):
-        return _local(datetime.combine(date.fromisoformat(str(value)), time()), times, is_day=True)
     if EXCEL_DAYS.start <= value < EXCEL_DAYS.stop:
         raise ValueError("no time since 1970, but it may be a day of Excel: --excel-days reads it as one")
     raise ValueError("not a number of seconds, milliseconds, microseconds or nanoseconds since 1970")
+
+
+def _compact(match: re.Match[str], times: TimeFormat) -> FileTime:
+    day = date.fromisoformat(match["date"])
+    at = datetime.combine(day, time.fromisoformat(match["time"]) if match["time"] else time())
+    at += timedelta(milliseconds=int(match["milliseconds"] or 0))
+    return _local(at, times, is_day=match["time"] is None)
 
 
 def _date_and_time(match: re.Match[str], times: TimeFormat) -> FileTime:

@@ -31,6 +31,37 @@ CSV_SUFFIXES = (".csv", ".tsv", ".tab", ".psv")
 PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zstd")
 # What shows where a JSON value ends.  Nothing in it repeats, so a search never goes back.
 ESCAPE_QUOTE_OR_BRACKET = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
+# Words in the header of a table.  Two of them tell it from a text.
+HEADER_WORDS = frozenset(
+    {
+        "id",
+        "title",
+        "text",
+        "headline",
+        "body",
+        "content",
+        "summary",
+        "description",
+        "date",
+        "time",
+        "timestamp",
+    }
+    | {"datetime", "published_at", "publishedat", "created_at", "source", "url", "link", "author", "symbol"}
+    | {
+        "symbols",
+        "ticker",
+        "lang",
+        "language",
+        "label",
+        "sentiment",
+        "topic",
+        "标题",
+        "正文",
+        "内容",
+        "日期",
+        "时间",
+    }
+)
 # What may stand between the objects of an array.
 BETWEEN_OBJECTS = " \t\r\n,[]"
 
@@ -101,12 +132,17 @@ def _reader(
         suffixes = [suffix for suffix in path.suffixes if suffix.lower() not in PACKED_SUFFIXES]
         is_csv = bool(suffixes) and suffixes[-1].lower() in CSV_SUFFIXES
         delimiter = max(DELIMITERS, key=first.count)
-        cells = next(csv.reader([first], delimiter=delimiter), [])
-        if is_csv or (not {cell.strip() for cell in cells}.isdisjoint(text_columns) and "{" not in first):
+        if is_csv or _is_header(next(csv.reader([first], delimiter=delimiter), []), text_columns):
             return partial(
                 _csv_rows, name=file.name, delimiter=delimiter, text_columns=frozenset(text_columns)
             )
     return partial(_text_rows if plain_text else _json_lines, name=file.name)
+
+
+def _is_header(cells: Collection[str], text_columns: Collection[str]) -> bool:
+    names = [cell.strip() for cell in cells]
+    known = sum(name.casefold() in HEADER_WORDS for name in names)
+    return known > 1 or not set(names).isdisjoint(text_columns)
 
 
 def _json_lines(stream: TextIO, name: str) -> Iterator[InputRow]:
@@ -203,7 +239,7 @@ def _csv_rows(stream: TextIO, name: str, delimiter: str, text_columns: Collectio
     csv.field_size_limit(MAX_LINE)
     lines = _Lines(stream, name)
     rows = csv.reader(iter(lines), delimiter=delimiter, strict=True)
-    header = [cell.strip() for cell in next(filter(None, rows), [])]
+    header = [cell.strip() for cell in next((row for row in rows if row and not _names_delimiter(row)), [])]
     if text_columns and not any(column in text_columns for column in header):
         raise InputFileError(
             f"{name}:1: no column {' or '.join(sorted(text_columns))}: the header has {', '.join(header)}; "
@@ -224,6 +260,11 @@ def _csv_rows(stream: TextIO, name: str, delimiter: str, text_columns: Collectio
         if cells:
             yield _csv_row(start, header, cells)
         start = lines.number + 1
+
+
+def _names_delimiter(cells: list[str]) -> bool:
+    """Whether this is the first line of Excel's tables: sep=;"""
+    return cells[0].casefold().startswith("sep=") and not any(cells[1:])
 
 
 def _csv_row(number: int, header: list[str], cells: list[str]) -> InputRow:

@@ -1,5 +1,7 @@
+import gzip
 import json
 import math
+import random
 from collections.abc import Iterable
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
@@ -203,7 +205,7 @@ def test_nothing_in_a_field_is_no_value(nothing: Any) -> None:
         ({"source": 5}, "source must be a text, not 5"),
         (
             {"title": None, "headline": "x"},
-            "no title or text; this one has published_at, id, title, headline",
+            "no title or text; the row has published_at, id, title, headline: name the column with --map title=headline",
         ),
         ({"published_at": "2099-01-01T00:00:00Z"}, "far_future"),
         ({"source": "monitor-heartbeat"}, "forged_heartbeat"),
@@ -229,6 +231,31 @@ def test_a_row_whose_time_is_in_another_column_is_refused_with_the_option_that_n
     assert report.error_messages == ["f.jsonl:1: no published_at: the row has no column 'when'"]
 
 
+def test_rows_within_an_object_are_refused_with_the_command_that_takes_them_out() -> None:
+    report, _ = send([row(1, status="ok", articles=[{"title": "t"}])])
+    assert "jq -c '.articles[]'" in report.error_messages[0]
+
+
+def test_the_rows_before_the_damage_of_a_file_are_sent_and_the_damage_is_reported(tmp_path: Path) -> None:
+    path = tmp_path / "f.jsonl.gz"
+    rows = [
+        {"id": str(n), "title": random.Random(n).randbytes(30).hex(), "published_at": NOW}
+        for n in range(5000)
+    ]
+    path.write_bytes(gzip.compress("".join(json.dumps(each) + "\n" for each in rows).encode())[:-1000])
+    report, producer = send(read_rows(path))
+    assert report.sent == len(producer.sent) > 1000 and report.refused_rows == 1
+    assert "f.jsonl.gz: cannot be read beyond line" in report.error_messages[0]
+    assert producer.flushed.done()
+
+
+def test_a_time_of_correction_is_read_like_the_others_and_never_costs_the_row() -> None:
+    assert sent(title="t", updated_at=1772357400)["updated_at"] == NOW
+    report, _ = send([row(title="t", published_at=NOW, updated_at="yesterday")])
+    assert report.sent == 1
+    assert report.notes() == ["rows with a updated_at that is cut or left out: 1; docs/messages.md says when"]
+
+
 def test_the_precision_of_a_time_in_a_file_is_the_one_of_the_stream() -> None:
     times = {
         "2026-03-01T09:30:00Z": Precision.EXACT,
@@ -250,7 +277,7 @@ def test_rows_that_lack_a_time_or_are_cut_are_counted() -> None:
     assert "published_at" not in producer.sent[0][2]
     assert report.notes() == [
         "rows without a time: 1; they count from when Kafka received them",
-        "rows with a cut or left out symbols: 1; its limit is a setting of [stream]",
+        "rows with a symbols that is cut or left out: 1; docs/messages.md says when",
     ]
     report, _ = send([row(title=5, published_at=NOW)] * 25)
     assert len(report.error_messages) == 20 and report.notes() == ["refused rows that are not shown: 5"]

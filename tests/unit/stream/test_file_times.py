@@ -30,6 +30,10 @@ SHANGHAI = TimeFormat(parse_zone("Asia/Shanghai"))
         "Sun, 01 Mar 2026 09:30:00 GMT",
         "1 Mar 2026 04:30 EST",
         "Sun, 01 Mar 2026 09:30:00 -0000",
+        "Sun Mar 01 17:30:00 +0800 2026",
+        "Sun Mar  1 09:30:00 GMT 2026",
+        "20260301T093000Z",
+        "2026-03-01T09:30:00.000000000Z",
         1772357400,
         1772357400.0,
         "1772357400",
@@ -61,9 +65,16 @@ def test_a_time_with_a_zone_is_read_whatever_its_form(value: object) -> None:
         "2026-03-01 05:30 PM",
         "２０２６－０３－０１ １７：３０",
         "Sun, 01 Mar 2026 17:30:00",
+        "Sun Mar  1 17:30:00 2026",
+        "2026年3月1日（星期日） 17:30",
+        "2026年3月1日 周日 17:30",
+        "20260301173000",
+        "202603011730",
+        20260301173000,
+        20260301173000000,
     ],
 )
-def test_a_local_time_needs_a_zone(value: str) -> None:
+def test_a_local_time_needs_a_zone(value: object) -> None:
     assert parse_time(value, SHANGHAI) == FileTime(EXPECTED)
     assert parse_time(value, TimeFormat(timezone(timedelta(hours=8)))) == FileTime(EXPECTED)
     with pytest.raises(ValueError, match="--timezone"):

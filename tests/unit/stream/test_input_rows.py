@@ -128,6 +128,19 @@ def test_a_table_is_recognised_by_its_header_and_may_be_compressed(tmp_path: Pat
     )[1] == {"id": "2", "headline": "y"}
 
 
+def test_a_table_that_names_its_delimiter_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path, b"\xef\xbb\xbfsep=;\r\nid;title\r\n1;x, y\r\n", "f.csv")
+    assert fields(read(path)) == [{"id": "1", "title": "x, y"}]
+
+
+def test_a_table_with_other_columns_is_not_read_as_plain_texts(tmp_path: Path) -> None:
+    path = write(tmp_path, b"ID,Headline,Date\n1,Shares fall,2026-03-01\n", "pipe")
+    with pytest.raises(InputFileError, match="no column text or title: the header has ID, Headline, Date"):
+        read(path, plain_text=True)
+    text = write(tmp_path, b"Oil, gas and time\nShares fall, date unknown\n", "texts")
+    assert read(text, plain_text=True)[0].text == "Oil, gas and time"
+
+
 def test_a_cell_may_be_large_and_a_bad_row_harms_only_itself(tmp_path: Path) -> None:
     large = "x" * 300_000
     path = write(tmp_path, f'id,text\n1,{large}\n2,a,b\n3,"a"b\n4,good\n'.encode(), "f.csv")
