@@ -35,8 +35,8 @@ def outages() -> None:
         sender = KafkaSender(settings)
         assert sender.send([entry(1)]) == {1: SENT}
         kafka.stop()
-        error_text = sender.send([entry(2)])[2].error
-        assert error_text and "no answer" in error_text
+        # No answer, or no connection: whichever aiokafka notices first.
+        assert sender.send([entry(2)])[2].error
         assert "no broker answers" in (sender.send([entry(2)])[2].error or "")
         kafka.start()
         assert sender.send([entry(2)]) == {2: SENT}
