@@ -240,3 +240,11 @@ def test_precision_and_update_are_stored(store: Store) -> None:
     write(store, structs.replace(item, document=updated), DeadLetter(item.position, "not_json", "x"))
     row = stored(store)
     assert (row.published_precision, row.updated_at, row.kind) == ("seen", NOW + MINUTE, Kind.NEWS)
+
+
+def test_a_corrected_story_names_the_trace_of_its_correction(store: Store) -> None:
+    traces = ["00-" + digit * 32 + "-00f067aa0ba902b7-01" for digit in "ab"]
+    for offset, (title, updated, trace) in enumerate([(LOSS, None, traces[0]), (PROFIT, 5, traces[1])]):
+        item = version(offset, title, updated)
+        write(store, structs.replace(item, position=structs.replace(item.position, traceparent=trace)))
+    assert (stored(store).title, stored(store).traceparent) == (PROFIT, traces[1])

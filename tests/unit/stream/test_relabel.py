@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 from sqlalchemy import select
 
 from stream.domain.sums import TimeRange
@@ -11,10 +12,18 @@ from stream.kafka.settings import KafkaSettings
 from stream.outbound import BatchOutbound
 from stream.storage import database, relabel, retention, schema
 from stream.storage.batches import Store
-from stream.storage.outbox import Outbox
+from stream.storage.outbox import Outbox, decode_messages
 from stream.storage.recount import recount
 from stream.storage.relabel import count_outdated
-from tests.unit.stream.samples import ALL_TIMES, NOW, classify_with_two, sums_by_topic, write_thirty
+from tests.unit.stream.samples import (
+    ALL_TIMES,
+    NOW,
+    classified,
+    classify_with_two,
+    sums_by_topic,
+    write,
+    write_thirty,
+)
 
 WITHOUT_PREDICTIONS = BatchOutbound(KafkaSettings(), publish_predictions=False)
 
@@ -85,3 +94,12 @@ def test_only_the_time_range_is_classified_and_erased_documents_are_skipped(stor
     assert relabel_with_two(store, hour) == 7
     retention.purge(store, NOW + timedelta(seconds=1), NOW)
     assert relabel_with_two(store) == 0
+
+
+def test_a_prediction_of_another_model_still_names_the_trace_of_the_message(store: Store) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    item = classified("a", 0, title="rate cut")
+    write(store, structs.replace(item, position=structs.replace(item.position, traceparent=trace)))
+    assert relabel_with_two(store, outbound=BatchOutbound(KafkaSettings())) == 1
+    (entry,) = Outbox(store.engine).due(["kafka:predictions"], NOW, 9)
+    assert [message.traceparent for message in decode_messages(entry.body)] == [trace]
