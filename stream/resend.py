@@ -3,7 +3,8 @@
 Each is sent as it was: value, key, headers, time and partition are those of the original.  An old message
 gets the present time, since Kafka would delete it before it is read.  Of an array only the refused document
 is sent, as a message of its own, since its neighbours were read.  A message that the monitor would refuse
-again for what it holds is not sent.
+again for what it holds is not sent.  Nor is what was refused since the run began: monitors whose settings
+were not mended refuse at once what is sent, and it would be sent for ever.
 
 What was sent is noted in SQL, a chunk at a time, after Kafka has acknowledged it.  A run that is killed sends
 at most one chunk a second time when it is started again; a document that comes twice counts once.
@@ -118,6 +119,14 @@ class Originals:
     def __init__(self, consumer: KafkaConsumer, incarnations: Mapping[str, str], dead_letters: str) -> None:
         """`incarnations` are those of the topics that are read now: of another, offsets say nothing."""
         self._consumer, self._incarnations, self._dead_letters = consumer, incarnations, dead_letters
+        partitions = [partition for topic in incarnations for partition in partitions_of(consumer, topic)]
+        self._ends = consumer.end_offsets(partitions)
+
+    def was_before(self, letter: StoredLetter) -> bool:
+        """Whether its message was in Kafka already when this object was made."""
+        partition = TopicPartition(letter.kafka_topic, letter.kafka_partition)
+        is_current = self._incarnations.get(letter.kafka_topic) == letter.incarnation
+        return not is_current or letter.kafka_offset < self._ends.get(partition, 0)
 
     def find(self, letters: Sequence[StoredLetter]) -> dict[StoredLetter, Original]:
         """The messages of the letters, without those that Kafka no longer holds.  Raises BrokerError."""
@@ -221,8 +230,7 @@ class Resend:
         with open_consumer(self._kafka, max_poll_records=CHUNK) as consumer:
             originals = self._originals(consumer)
             for letters in chunks:
-                for _ in self._sendable(originals, letters, report):
-                    report.sent += 1
+                report.sent += len(self._sendable(originals, letters, report))
         return report
 
     def send(
@@ -284,6 +292,7 @@ class Resend:
         self, originals: Originals, letters: Sequence[StoredLetter], report: ResendReport
     ) -> list[tuple[StoredLetter, Original]]:
         """The letters to send, each with its message; the others are counted."""
+        letters = [letter for letter in letters if originals.was_before(letter)]
         report.found += len(letters)
         with_message = [letter for letter in letters if letter.reason not in NO_MESSAGE]
         found, now, sendable = originals.find(with_message), self._clock(), []

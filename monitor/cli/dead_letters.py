@@ -7,14 +7,16 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.table import Table
+from rich.text import Text
 
 from monitor.cli.maintenance import open_store, open_store_and_topics
 from monitor.cli.options import (
@@ -25,14 +27,15 @@ from monitor.cli.options import (
     json_option,
     parse_time,
     plain_errors,
+    plain_table,
     stdout_console,
 )
 from stream.domain.documents import Kind
-from stream.domain.errors import DeadLetterMissing, DeadLetterReason
+from stream.domain.errors import BrokerError, DeadLetterMissing, DeadLetterReason, TopicMissing
 
 if TYPE_CHECKING:
     from monitor.runtime.settings import Settings
-    from stream.resend import Original, ResendReport
+    from stream.resend import Original, Resend, ResendReport
     from stream.storage.batches import Store
     from stream.storage.dead_letters import LetterFilter, LetterPosition, StoredLetter
     from stream.storage.leases import Lease
@@ -141,13 +144,11 @@ def list_letters(
     if as_json:
         click.echo(json.dumps([_fields(letter) for letter in letters]))
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("refused", "position", "reason", "sent again", "key", "detail"):
-        table.add_column(name, overflow="fold" if name in ("position", "key") else "ellipsis")
+    table = plain_table("refused", "position", "reason", "sent again", "key", "detail")
     for letter in letters:
         sent_at, detail = _when(letter.sent_at), _printable(letter.detail[:SHOWN_DETAIL])
         row = (_when(letter.seen_at), str(letter.position), letter.reason, sent_at, letter.key or "-", detail)
-        table.add_row(*[_escaped(cell) for cell in row])
+        table.add_row(*map(Text, row))
     stdout_console().print(table)
     if total > len(letters):
         click.echo(f"{total - len(letters)} more: --limit", err=True)
@@ -163,14 +164,20 @@ def show_letter(position: "LetterPosition", config: Path | None, as_json: bool) 
 
     POSITION is TOPIC/PARTITION/OFFSET, and /ELEMENT for a document of an array.
     """
+    from stream.kafka import admin
     from stream.kafka.reader import open_consumer
     from stream.resend import CHUNK, NO_MESSAGE, Originals
 
-    with open_store_and_topics(config) as (settings, store, incarnations):
+    with open_store(config) as (settings, store):
         letters = _letters_at(store, position)
-        with open_consumer(settings.kafka, max_poll_records=CHUNK) as consumer:
-            originals = Originals(consumer, incarnations, settings.kafka.dead_letters)
-            found = originals.find([letter for letter in letters if letter.reason not in NO_MESSAGE])
+        found: dict[StoredLetter, Original] = {}
+        try:
+            incarnations = admin.incarnations(settings.kafka, settings.kafka.kinds)
+            with open_consumer(settings.kafka, max_poll_records=CHUNK) as consumer:
+                originals = Originals(consumer, incarnations, settings.kafka.dead_letters)
+                found = originals.find([letter for letter in letters if letter.reason not in NO_MESSAGE])
+        except (BrokerError, TopicMissing) as error:
+            click.echo(f"the message is not shown: {error}", err=True)
     if as_json:
         shown = [_fields(letter) | _message_fields(found.get(letter)) for letter in letters]
         click.echo(json.dumps(shown[0] if len(shown) == 1 else shown))
@@ -201,6 +208,7 @@ def show_letter(position: "LetterPosition", config: Path | None, as_json: bool) 
     show_default=True,
     help="Messages a second at most: so many that are sent at once would hold back live ones.",
 )
+@click.option("--limit", type=click.IntRange(1), help="Send so many at most, such as a few to begin with.")
 @click.option("--dry-run", is_flag=True, help="Only say how many would be sent, and which not.")
 @click.option(
     "--force",
@@ -214,6 +222,7 @@ def send_letters(
     config: Path | None,
     everything: bool,
     rate: float,
+    limit: int | None,
     dry_run: bool,
     force: bool,
     as_json: bool,
@@ -227,40 +236,19 @@ def send_letters(
     """
     if (position is None) == (not everything and not any(chosen.values())):
         raise click.UsageError("give either a position or a filter, such as --reason; --all for all of them")
-    from stream import resend as resending
-    from stream.codec import Codec
-    from stream.storage import dead_letters as stored
-    from stream.storage.leases import Lease
-    from stream.storage.secrets import load_heartbeats
-
     with open_store_and_topics(config) as (settings, store, incarnations):
-        heartbeats = load_heartbeats(store.engine, settings.stream.heartbeat_secret)
-        resend = resending.Resend(
-            kafka=settings.kafka,
-            store=store,
-            codec=Codec.from_settings(settings.stream, heartbeats),
-            incarnations=incarnations,
-            clock=lambda: datetime.now(UTC),
-            force=force,
-        )
+        resend = _resend(settings, store, incarnations, force)
         chunks: Iterable[Sequence[StoredLetter]]
+        total = None
         if position is not None:
-            chunks, total = _unsent_at(store, position, force), None
+            chunks = _unsent_at(store, position, force)
         else:
-            wanted = _filter(settings, unsent=True, **chosen)
-            chunks = stored.in_chunks(store.engine, wanted, resending.chunk_size(rate))
-            total = stored.count_letters(store.engine, wanted)
+            chunks, total = _unsent_by_filter(store, _filter(settings, unsent=True, **chosen), rate, limit)
         if dry_run:
             report = resend.check(chunks)
         else:
-            holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-            lease = Lease(store, resending.LEASE, holder, resending.LEASE_SECONDS)
-            _wait_for(lease, holder)
-            try:
-                with counting("sending", total) as advance:
-                    report = resend.send(chunks, lease, rate, advance)
-            finally:
-                lease.release()
+            with _lease(store) as lease, counting("sending", total) as advance:
+                report = resend.send(chunks, lease, rate, advance)
     _print_report(report, dry_run, as_json)
     sys.exit(1 if report.unsent else 0)
 
@@ -302,15 +290,62 @@ def _unsent_at(store: "Store", position: "LetterPosition", force: bool) -> "Iter
     yield unsent
 
 
+def _unsent_by_filter(
+    store: "Store", wanted: "LetterFilter", rate: float, limit: int | None
+) -> "tuple[Iterable[Sequence[StoredLetter]], int]":
+    """The letters in chunks, and how many there are."""
+    from stream.resend import chunk_size
+    from stream.storage import dead_letters as stored
+
+    total, size = stored.count_letters(store.engine, wanted), chunk_size(rate)
+    if limit is None:
+        return stored.in_chunks(store.engine, wanted, size), total
+    letters = islice(chain.from_iterable(stored.in_chunks(store.engine, wanted, size)), limit)
+    return iter(lambda: list(islice(letters, size)), []), min(total, limit)
+
+
+def _resend(settings: "Settings", store: "Store", incarnations: Mapping[str, str], force: bool) -> "Resend":
+    from stream.codec import Codec
+    from stream.resend import Resend
+    from stream.storage.secrets import load_heartbeats
+
+    heartbeats = load_heartbeats(store.engine, settings.stream.heartbeat_secret)
+    return Resend(
+        kafka=settings.kafka,
+        store=store,
+        codec=Codec.from_settings(settings.stream, heartbeats),
+        incarnations=incarnations,
+        clock=lambda: datetime.now(UTC),
+        force=force,
+    )
+
+
+@contextmanager
+def _lease(store: "Store") -> "Iterator[Lease]":
+    """The right to send, which one process has at a time."""
+    from stream.resend import LEASE, LEASE_SECONDS
+    from stream.storage.leases import Lease
+
+    holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    lease = Lease(store, LEASE, holder, LEASE_SECONDS)
+    _wait_for(lease, holder)
+    try:
+        yield lease
+    finally:
+        lease.release()
+
+
 def _wait_for(lease: "Lease", own: str) -> None:
     """Wait until no other process sends: one that was killed keeps the lease for a while."""
+    from stream.resend import LEASE
+
     waiting = False
     while not lease.acquire():
         holder = lease.holder()
         if not waiting and holder is not None and holder.name != own:
             click.echo(
                 f"waiting for another `monitor dead-letters send` ({holder.name}); if it was killed, until "
-                f"{_when(holder.expires_at)}",
+                f"{_when(holder.expires_at)} or `monitor leases release {LEASE}`",
                 err=True,
             )
         waiting = True
@@ -321,9 +356,7 @@ def _print_counts(counts: Sequence[Any], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(count) for count in counts], default=datetime.isoformat))
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("reason", "letters", "sent again", "first", "last"):
-        table.add_column(name, justify="right" if name in ("letters", "sent again") else "left")
+    table = plain_table("reason", "letters", "sent again", "first", "last")
     for count in counts:
         times = (_when(count.first), _when(count.last))
         table.add_row(count.reason, str(count.letters), str(count.sent), *times)
@@ -403,7 +436,7 @@ def _lines(letter: "StoredLetter", original: "Original | None") -> Iterator[tupl
     if letter.traceparent:
         yield "traceparent", letter.traceparent
     if original is None:
-        yield "message", "Kafka no longer has it"
+        yield "message", "- (Kafka has it no longer, or it could not be asked)"
     else:
         value = original.record.value or b""
         where = " (from the topic of dead letters)" if original.stored else ""
@@ -428,12 +461,6 @@ def _text(content: bytes) -> str:
 def _printable(text: str) -> str:
     """Control characters, which a terminal would obey, as escapes."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
-def _escaped(text: str) -> Any:
-    from rich.text import Text
-
-    return Text(text)
 
 
 def _when(at: datetime | None) -> str:

@@ -216,3 +216,18 @@ def test_two_runs_at_once_send_each_letter_once(one_partition: Scene) -> None:
     outputs = sorted(run.communicate(timeout=120)[0] for run in runs)
     assert outputs == [b"0 of 0 sent\n", b"30 of 30 sent\n"]
     assert len(messages_of(scene)) == 60
+
+
+def test_monitors_that_refuse_again_what_is_sent_do_not_make_a_run_endless(one_partition: Scene) -> None:
+    scene = one_partition
+    produce(scene, *[news(f"n{number}", "forum") for number in range(6)])
+    monitor = scene.start(module="tests.faults.worker")
+    wait_until(lambda: counts(scene)[0] == 6, 60, "the letters")
+    allow_everybody(scene)  # for the command; the monitor was not restarted
+    few = answer(scene, "send", "--all", "--limit", "1")
+    assert few["sent"] == 1
+    wait_until(lambda: counts(scene)[0] == 7, 60, "it is refused again")
+    done = answer(scene, "send", "--all", "--rate", "0.5")
+    assert (done["found"], done["sent"]) == (6, 6)
+    wait_until(lambda: counts(scene)[0] == 13, 60, "all are refused again")
+    assert monitor.stop() == 0
