@@ -31,6 +31,7 @@ CSV_SUFFIXES = (".csv", ".tsv", ".tab", ".psv")
 PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zstd")
 # What shows where a JSON value ends.  Nothing in it repeats, so a search never goes back.
 ESCAPE_QUOTE_OR_BRACKET = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
+NOT_AN_OBJECT = "expected a JSON object, not {}"
 # Words in the header of a table.  Two of them tell it from a text.
 HEADER_WORDS = frozenset(
     {
@@ -155,10 +156,12 @@ def _text_rows(stream: TextIO, name: str) -> Iterator[InputRow]:
     for number, line in enumerate(_Lines(stream, name), 1):
         if line.lstrip("\ufeff").lstrip().startswith("{"):
             yield _json_row(number, line)
-        elif is_valid(line):
-            yield InputRow(number, text=line.rstrip("\r\n"))
-        else:
+        elif not is_valid(line):
             yield _not_utf8(number, line)
+        elif line[:1] == "[" and (row := _json_row(number, line)).error == NOT_AN_OBJECT.format("list"):
+            yield row
+        else:
+            yield InputRow(number, text=line.rstrip("\r\n"))
 
 
 def _json_row(number: int, line: str) -> InputRow:
@@ -172,7 +175,7 @@ def _json_row(number: int, line: str) -> InputRow:
     except (ValueError, RecursionError) as error:
         return InputRow(number, error=f"not JSON: {error}")
     if not isinstance(row, dict):
-        return InputRow(number, error=f"expected a JSON object, not {type(row).__name__}")
+        return InputRow(number, error=NOT_AN_OBJECT.format(type(row).__name__))
     return InputRow(number, row)
 
 

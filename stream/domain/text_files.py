@@ -27,8 +27,17 @@ Progress = Callable[[int], None]
 
 # How much of a file decides what it is.
 HEAD_BYTES = 65_536
+OTHER_ENCODINGS = (
+    "name its encoding, such as --encoding gb18030 or big5 (Chinese), shift_jis (Japanese), cp1252 (Western)"
+)
+UTF_16 = "if it is UTF-16 without a byte-order mark, --encoding utf-16-le (or utf-16-be) reads it"
+# Documents with texts among their tags.
+MARKUP = (b"<?xml", b"<!doctype", b"<html", b"<rss", b"<feed", b"{\\rtf")
+BLANKS = " \t\r\0"
 # zstd is unpacked at once, into memory that is mapped; a larger file comes through `zstd -dc`.
 MAX_ZSTD_BYTES = 1 << 30
+# A text from a PDF may hold a few; UTF-16 read as UTF-8, and what is no text, has more.
+MOST_NULS = 10  # percent of its characters
 # Errors of damaged compressed files.
 UNPACK_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError, cramjam.DecompressionError)
 BYTE_ORDER_MARKS = {
@@ -107,8 +116,8 @@ def open_text(
             raise InputFileError(
                 f"{path}: {codec!r} is no encoding, such as utf-8, gb18030 or cp1252"
             ) from error
-        if "\0" in text:
-            raise InputFileError(f"{path}: not a text file, or not in {codec}: it holds NUL bytes")
+        if text.count("\0") * 100 > len(text) * MOST_NULS:
+            raise InputFileError(f"{path}: not a text file, or not in {codec}: it is full of NUL bytes")
         if not mark and not encoding:
             _refuse_other_encodings(path, head)
         lines = io.TextIOWrapper(
@@ -135,9 +144,11 @@ def encoding_hint(line: str) -> str:
     """Which encoding a line that is not UTF-8 may have."""
     data = line.encode("utf-8", "surrogateescape")
     try:
-        return f"--encoding gb18030 reads it as {data.decode('gb18030').strip()[:20]!r}"
-    except UnicodeDecodeError:
-        return "name the encoding of the file, such as --encoding cp1252 (Western) or gb18030 (Chinese)"
+        text = data.decode("gb18030")
+        text.encode("gb2312")  # the usual characters: bytes of another encoding give rare ones
+    except UnicodeError:
+        return OTHER_ENCODINGS
+    return f"--encoding gb18030 reads it as {text.strip()[:20]!r}"
 
 
 def _unpacked(path: Path, stack: ExitStack, progress: Progress) -> Read:
@@ -199,19 +210,21 @@ def _refuse_other_formats(path: Path, head: bytes, encoding: str | None) -> None
         raise InputFileError(f"{path}: compressed twice: unpack it first")
     if head[257:262] == b"ustar":
         raise InputFileError(f"{path}: a tar archive: pass it through `tar -xO`, and give - as the file")
+    if head[:100].lstrip().lower().startswith(MARKUP):
+        raise InputFileError(f"{path}: XML, HTML or RTF: write its texts as JSON lines or CSV first")
     if b"\0" in head[:4] and not encoding:
         wide = "utf-16-be" if head[:1] == b"\0" else "utf-16-le"
-        advice = f"if it is UTF-16 without a byte-order mark: --encoding {wide}"
+        advice = f"if it is UTF-16 without a byte-order mark, --encoding {wide} reads it"
         raise InputFileError(f"{path}: not UTF-8: it holds NUL bytes; {advice}")
 
 
 def _refuse_other_encodings(path: Path, head: bytes) -> None:
     """Raise InputFileError if most lines at the beginning are not UTF-8: then the file is not."""
-    lines = head.splitlines()
-    if len(lines) > 1 and len(head) >= HEAD_BYTES:
-        del lines[-1]  # it may end within a character
-    texts = [(n, line.decode("utf-8", "surrogateescape")) for n, line in enumerate(lines, 1) if line.strip()]
-    invalid = [(number, text) for number, text in texts if not is_valid(text)]
-    if len(invalid) * 2 > len(texts):
-        number, text = invalid[0]
-        raise InputFileError(f"{path}:{number}: the file is not UTF-8; {encoding_hint(text)}")
+    # The head may end within a character, which this decoder waits for.
+    beginning = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(head)
+    lines = [(number, line) for number, line in enumerate(beginning.split("\n"), 1) if line.strip(BLANKS)]
+    invalid = [(number, line) for number, line in lines if not is_valid(line)]
+    if len(invalid) * 2 > len(lines):
+        number, line = invalid[0]
+        hint = UTF_16 if b"\0" in head else encoding_hint(line)
+        raise InputFileError(f"{path}:{number}: the file is not UTF-8; {hint}")

@@ -159,13 +159,18 @@ def test_a_quote_that_is_not_closed_is_reported_where_it_opens(tmp_path: Path) -
     ("content", "name", "reason"),
     [
         ("海港银行下调年度预期\n".encode("gb18030"), "f.txt", "--encoding gb18030 reads it as '海港银行"),
-        ("Société Générale chute à Paris\n".encode("cp1252"), "f.txt", "--encoding cp1252"),
+        ("Société Générale chute à Paris\n".encode("cp1252"), "f.txt", "cp1252 (Western)"),
         (LINES.encode("utf-16-le"), "f.jsonl", "--encoding utf-16-le"),
         (LINES.encode("utf-16-be"), "f.jsonl", "--encoding utf-16-be"),
         (b"PK\x03\x04...", "f.xlsx", "an Excel workbook"),
         (b"PAR1...", "f.parquet", "a Parquet file"),
         (b"\x04\x22\x4d\x18...", "f.lz4", "lz4 -dc"),
-        (b"some\0bytes\n", "f.txt", "not a text file"),
+        ("海港銀行利潤大幅下滑\n".encode("big5"), "f.txt", "big5 (Chinese)"),
+        ("トヨタの株価が下落\n".encode("shift_jis"), "f.txt", "shift_jis (Japanese)"),
+        ("海港银行利润下滑\n".encode("utf-16-le"), "f.txt", "--encoding utf-16-le"),
+        (b"some\0by\0t\0e\0s\n", "f.txt", "not a text file"),
+        (b"\n<?xml version='1.0'?><rss/>\n", "f.xml", "XML, HTML or RTF"),
+        (b"{\\rtf1 Shares fall}\n", "f.rtf", "XML, HTML or RTF"),
         (gzip.compress(gzip.compress(b"{}")), "f.gz", "compressed twice"),
         (gzip.compress(LINES.encode() * 50)[:60], "f.gz", "cannot be read"),
         (b"\x28\xb5\x2f\xfd" + b"x" * 50, "f.zst", "cannot be read"),
@@ -190,6 +195,12 @@ def test_another_encoding_is_read_if_it_is_named(tmp_path: Path) -> None:
         read(write(tmp_path, b"{}"), encoding="klingon")
 
 
+@pytest.mark.parametrize("shift", range(3))
+def test_a_character_at_the_end_of_what_is_looked_at_is_whole(tmp_path: Path, shift: int) -> None:
+    row = {"title": "x" * shift + "海" * 40_000}
+    assert fields(read(write(tmp_path, json.dumps(row, ensure_ascii=False).encode()))) == [row]
+
+
 def test_a_line_in_another_encoding_harms_only_itself(tmp_path: Path) -> None:
     lines = [LINES.encode(), '{"id": "3", "title": "利润"}\n'.encode("gb18030"), LINES.encode()]
     rows = read(write(tmp_path, b"".join(lines)))
@@ -210,6 +221,8 @@ def test_half_a_surrogate_pair_nan_and_control_characters_are_read(tmp_path: Pat
 
 
 def test_plain_lines_are_texts_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    lists = read(write(tmp_path, b'["Shares fall"]\n[Update] Shares\0 fall\n'), plain_text=True)
+    assert [row.error for row in lists] == ["expected a JSON object, not list", None]
     path = write(tmp_path, b'[Update] Acme rises\n\n{"title": "x"}\n{"title": \nlast')
     rows = read(path, plain_text=True)
     assert [row.text for row in rows] == ["[Update] Acme rises", "", "", "", "last"]
