@@ -17,8 +17,9 @@ DROPPED = frozenset([
     "button", "footer", "head", "iframe", "math", "nav", "noscript", "object", "script", "select", "style",
     "svg", "template", "textarea",
 ])  # fmt: skip
-# Elements whose content is no text even where the end tag is missing.
+# Elements that may lack their end because the feed cut the text; what follows is code then, not a sentence.
 CODE = frozenset(("script", "style"))
+CODE_SIGN = re.compile(r"[{};=]")
 INLINE = frozenset([
     "a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em", "font",
     "i", "img", "ins", "kbd", "label", "mark", "q", "rp", "rt", "ruby", "s", "samp", "small", "span",
@@ -91,7 +92,7 @@ def tags(text: str) -> Iterator[Edit]:
                 end_tag = re.compile(rf"</{name}\s*>", re.IGNORECASE).search(text, at)
                 if end_tag is not None:
                     at = end_tag.end()
-                elif name in CODE:
+                elif name in CODE and CODE_SIGN.search(text, at):
                     at = len(text)
                 else:
                     unclosed.add(name)
