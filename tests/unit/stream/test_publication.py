@@ -128,6 +128,7 @@ def test_the_time_of_an_update_is_optional() -> None:
     assert decode().updated_at is None
     updated = decode(updated_at="2026-03-01T19:59:30+08:00").updated_at
     assert updated == datetime(2026, 3, 1, 19, 59, 30, tzinfo=zone) and updated.tzinfo is UTC
-    for odd in ("yesterday", 5, "2026-03-01T09:30:00", (NOW + timedelta(days=1)).isoformat()):
+    far = (NOW + timedelta(days=1)).isoformat()
+    for odd in ("yesterday", 5, "2026-03-01T09:30:00", far, "0001-01-01T00:00:00+14:00"):
         document = decode(updated_at=odd)
         assert (document.updated_at, document.shortened) == (None, ("updated_at",))
