@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+import jinja2
 import msgspec
 
 from alerts.delivery.answers import Failure
@@ -60,7 +61,10 @@ class PageDelivery:
         return target.startswith(CHANNEL) and self._channels.takes_single_alerts(target.removeprefix(CHANNEL))
 
     def _deliver(self, target: str, entries: list[OutboxEntry]) -> None:
-        failure = self._send(target, merge_pages([msgspec.json.decode(entry.body) for entry in entries]))
+        try:
+            failure = self._send(target, merge_pages([msgspec.json.decode(entry.body) for entry in entries]))
+        except (KeyError, jinja2.UndefinedError) as error:  # such as one of a newer version
+            failure = Failure(f"the body of the outbox row lacks a field: {error}", False)
         if failure is not None and not failure.recoverable and len(entries) > 1:
             middle = len(entries) // 2
             for half in (entries[:middle], entries[middle:]):

@@ -378,3 +378,17 @@ def test_a_page_that_is_refused_under_http_200_is_not_noted_as_sent(
     room.send(NOW + timedelta(minutes=1))
     assert {row.outcome for row in room.alerts.deliveries("IPO")} == {"sent"}
     room.store.engine.dispose()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_outbox_row_without_a_field_is_given_up_and_stops_no_other(
+    room: Room, desk: Receiver, chat: Receiver, target: str
+) -> None:
+    with database.writing(room.store.engine) as connection:
+        body = b'{"state": "firing", "id": "1", "severity": "page"}'
+        enqueue(connection, [OutboundMessage(target, body, lane="other", key="k")], NOW)
+    room.transition(AlertState.FIRING, "IPO", "Macro")
+    room.send()
+    assert len(desk.taken) >= 1 and len(chat.taken) >= 1
+    assert room.outbox.depth(TARGETS, NOW).entries == 0
+    assert {row.outcome for id_ in ("IPO", "Macro") for row in room.alerts.deliveries(id_)} == {"sent"}
