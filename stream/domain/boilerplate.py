@@ -191,7 +191,7 @@ def _section_end(lower: str, sentences: Sequence[Sentence], start: int) -> int:
         if sentence.sign is not Sign.NONE:
             strong += sentence.sign is not Sign.NOTICE
             end, others = index + 1, 0
-        elif _ends_line(lower, sentences[index - 1]) and not is_long:
+        elif _ends_line(lower, sentences[index - 1]) and not is_long and not _joins(lower, sentences, index):
             return end
         elif index == end and (_words(lower, sentence) >= SECTION_WORDS or (has_title and end == start + 1)):
             end = index + 1
@@ -200,6 +200,13 @@ def _section_end(lower: str, sentences: Sequence[Sentence], start: int) -> int:
             if others > GAP + (end - start) // 4:
                 return end
     return len(sentences) if has_title or strong >= LONG_SECTION or not others else end
+
+
+def _joins(lower: str, sentences: Sequence[Sentence], index: int) -> bool:
+    """Whether a sentence that tells of something possible stands before another formula."""
+    following = sentences[index + 1].sign if index + 1 < len(sentences) else Sign.NONE
+    is_possible = POSSIBLE.search(lower, sentences[index].start, sentences[index].end) is not None
+    return is_possible and following in (Sign.FORMULA, Sign.HEADING, Sign.TITLE)
 
 
 def _leads(lower: str, sentence: Sentence) -> bool:

@@ -19,6 +19,9 @@ FORMULAS = {
     r"\brisks(?: and|,) (?:\w+ )?uncertainties,? (?:that|which|could|may|include|including|described|discussed|set|detailed)",
     "reliance": r"\b(?:undue|unwarranted|place|placing|no) (?:\w+ )?reliance\b",
     "harbor harbour safe-harbor safe-harbour": r"\bsafe[- ]harbou?r (?:statement|provision|for forward|under|language|disclosure)",
+    "contains contain includes include": r"\bthis (?:\w+ ){0,2}(?:release|announcement|document|presentation|report|communication) "
+    r"(?:may |also )?(?:contains?|includes?) (?:\w+ ){0,3}(?:statements|projections|expectations)\b",
+    "principal": r"\b(?:loss|risk) of (?:\w+ )?principal\b",
     "reform": r"private securities litigation reform act",
     "past": r"past performance (?:is|does|may|should|cannot|of)\b|past results (?:are|do|may)\b",
     "constitute constitutes": r"\b(?:not|nor|neither)\b(?: \w+,?){0,4} constitutes? (?:an?|any|investment|financial|legal)\b",

@@ -89,6 +89,17 @@ def test_of_a_press_release_the_news_is_left(release: str, separator: str) -> No
     assert not cleaned.only_boilerplate
 
 
+def test_a_list_of_risks_is_left_out_line_by_line() -> None:
+    risks = (
+        "* Investing involves risk, including possible loss of principal.\n"
+        "* Results may differ materially from projections.\n"
+        "* Weak markets could lead to losses.\n"
+        "* We are under no obligation to update this material."
+    )
+    assert clean(f"{LOSS}\n{risks}").news.text == f"{LOSS}\n"
+    assert clean(risks).only_boilerplate
+
+
 def test_a_disclaimer_in_front_does_not_take_the_article_with_it() -> None:
     text = f"Disclaimer: the opinions expressed here are not investment advice.\n{LOSS}\n{ORDER}"
     assert clean(text).news.text.strip() == f"{LOSS}\n{ORDER}"
