@@ -27,11 +27,11 @@ from monitor.cli.options import (
 )
 from stream.domain import fields
 from stream.domain.documents import join_content, printable
-from stream.domain.input_rows import InputRow, read_rows
 from stream.domain.wire import prediction_fields
 
 if TYPE_CHECKING:
     from models.inference.engine import Engine
+    from stream.domain.input_rows import InputRow
 
 FIELDS = ("id", "title", "text", "lang")
 LINES_PER_CALL = 256
@@ -115,6 +115,7 @@ def classify(
     settings = load_settings(config)
     from models import backend_selection
     from models.inference.engine import Engine
+    from stream.domain.input_rows import read_rows
 
     text_columns = [columns.get(name, name) for name in ("title", "text")]
     errors = 0

@@ -4,7 +4,7 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, tzinfo
 from functools import wraps
 from pathlib import Path
@@ -28,7 +28,6 @@ from monitor.cli.progress_lines import SECONDS_BETWEEN_LINES, Unit, Update, plai
 from monitor.runtime import log
 from monitor.runtime.settings import Settings, SettingsError, load, load_as_set
 from stream.domain.errors import StreamError
-from stream.domain.file_times import parse_zone
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -176,7 +175,8 @@ def map_option(fields: str) -> Callable[[F], F]:
 def parse_encoding(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """The name of an encoding of texts that Python knows."""
     try:
-        b"".decode(value or "utf-8")
+        with suppress(UnicodeError):
+            b"x".decode(value or "utf-8")
     except LookupError as error:
         known = "such as utf-8, utf-16, gb18030, big5, shift_jis or cp1252"
         raise click.BadParameter(f"{value!r}: the name of an encoding was expected, {known}") from error
@@ -195,6 +195,8 @@ def parse_time_zone(_context: click.Context, _parameter: click.Parameter, value:
     """An IANA name or an offset."""
     if value is None:
         return None
+    from stream.domain.file_times import parse_zone
+
     try:
         return parse_zone(value)
     except ValueError as error:

@@ -25,7 +25,6 @@ from monitor.cli.options import (
 )
 from monitor.cli.progress_lines import Unit
 from stream.domain.documents import Kind
-from stream.domain.file_times import TimeFormat
 
 SHOWN_LINE_ERRORS = 20
 
@@ -85,6 +84,7 @@ def backtest(
     as_json: bool,
 ) -> None:
     """Show how many pages rules would have sent over history, when and why, and which events they missed."""
+    from stream.domain.file_times import TimeFormat
     from stream.feed import RowOptions, unknown_field_error
 
     if complaint := unknown_field_error(columns):
@@ -140,4 +140,4 @@ def _print_line_errors(data: Path, line_errors: Sequence[str]) -> None:
     for line_error in line_errors[:SHOWN_LINE_ERRORS]:
         click.echo(line_error, err=True)
     if line_errors:
-        click.echo(f"{len(line_errors)} rows of {data} were skipped", err=True)
+        click.echo(f"skipped rows of {data}: {len(line_errors)}", err=True)

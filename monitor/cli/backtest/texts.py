@@ -65,7 +65,7 @@ def _nothing_read(file: Path, row_errors: Sequence[str]) -> str:
     if not row_errors:
         return f"{file}: the file has no rows"
     shown = "".join(f"\n  {error}" for error in row_errors[:SHOWN_ERRORS])
-    return f"{file}: none of its {len(row_errors)} rows can be read; the first:{shown}"
+    return f"{file}: no row can be read (rows: {len(row_errors)}); the first errors:{shown}"
 
 
 def _classified(engine: Engine, documents: Sequence[Document], progress: Progress) -> Iterator[Text]:

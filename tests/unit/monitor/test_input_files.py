@@ -118,7 +118,7 @@ def test_a_backtest_without_a_text_shows_what_is_wrong_with_the_rows(monitor: Mo
     rows = b'{"ts": 1772357400, "headline": "Shares fall"}\n{"ts": 1772357401, "headline": "Shares rise"}\n'
     done = monitor("backtest", "--data", "-", stdin=rows)
     assert done.exit_code == 1 and b"no classified documents in that time" not in done.stderr_bytes
-    assert b"none of its 2 rows can be read" in done.stderr_bytes
+    assert b"no row can be read (rows: 2); the first errors:" in done.stderr_bytes
     assert b"-:1: no title or text; the row has ts, headline: name the column with " in done.stderr_bytes
     assert b"--map title=headline,published_at=ts" in done.stderr_bytes
     done = monitor("backtest", "--data", "-", "--map", "title=headline", stdin=rows)
@@ -135,6 +135,8 @@ def test_local_times_are_read_in_the_zone_that_is_named(monitor: Monitor) -> Non
     words = ("backtest", "--json", "--data", "-", "--timezone", "Asia/Shanghai", "--to")
     assert documents(monitor(*words, "2026-03-01T01:30:01Z", stdin=rows)) == 1
     assert monitor(*words, "2026-03-01T01:30:00Z", stdin=rows).exit_code == 1
+    unknown = monitor("classify", "-", "--encoding", "klingon", stdin=b"Shares fall")
+    assert unknown.exit_code == 2 and "'klingon': the name of an encoding" in " ".join(unknown.stderr.split())
     wrong = monitor(*words, "2026-03-02", "--timezone", "Shanghai")
     assert wrong.exit_code == 2 and "Asia/Shanghai, or +08:00" in " ".join(wrong.stderr.split())
 
