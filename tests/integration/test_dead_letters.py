@@ -21,6 +21,7 @@ from tests.parts import wait_until
 
 # An hour ago, in milliseconds: Kafka deletes what is older than a week.
 SENT = round((time.time() - 3600) * 1000)
+DAY = 86_400_000
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
@@ -41,10 +42,15 @@ def one_partition(scene: Scene) -> Scene:
     return scene
 
 
-def produce(scene: Scene, *values: bytes, headers: Sequence[tuple[str, bytes]] = ()) -> None:
+def produce(
+    scene: Scene, *values: bytes, headers: Sequence[tuple[str, bytes]] = (), first: int = SENT
+) -> None:
+    """Send values, the first of them at a time in milliseconds, the others a millisecond apart."""
     with closing(KafkaProducer(bootstrap_servers=scene.kafka.bootstrap_servers)) as producer:
         for number, value in enumerate(values):
-            producer.send(scene.kafka.news, value, b"key-%d" % number, [*headers], timestamp_ms=SENT + number)
+            producer.send(
+                scene.kafka.news, value, b"key-%d" % number, [*headers], timestamp_ms=first + number
+            )
         producer.flush()
 
 
@@ -158,7 +164,8 @@ def test_a_message_that_kafka_no_longer_has_is_sent_from_the_topic_of_dead_lette
     scene, topic = one_partition, one_partition.kafka.news
     binary = b"\xff\xfe"
     produce(scene, news("d", "forum"), binary, news("f", "forum", text="x" * 300_000))
-    read_until(scene, letters=3, documents=0)
+    produce(scene, news("old", "forum"), first=SENT - 5 * DAY)
+    read_until(scene, letters=4, documents=0)
     admin = KafkaAdminClient(bootstrap_servers=scene.kafka.bootstrap_servers)
     admin.delete_records({TopicPartition(topic, 0): 3})
     admin.close()
@@ -166,9 +173,11 @@ def test_a_message_that_kafka_no_longer_has_is_sent_from_the_topic_of_dead_lette
 
     assert answer(scene, "show", f"{topic}/0/0")["payload_from"] == "dead_letters"
     done = answer(scene, "send", "--all", "--force", status=1)
-    assert (done["sent"], done["from_dead_letters"], done["not_sent"]) == (2, 2, {"gone": 1})
+    assert (done["sent"], done["from_dead_letters"], done["not_sent"]) == (3, 2, {"gone": 1})
     assert "archive" in done["examples"][0]["why"], "only the beginning of a large message is kept"
-    assert [message.value for message in messages_of(scene)] == [news("d", "forum"), binary]
+    _, *sent = messages_of(scene)
+    assert [message.value for message in sent] == [news("d", "forum"), binary, news("old", "forum")]
+    assert min(message.timestamp for message in sent) > SENT, "Kafka would soon delete what looks old"
 
 
 def test_a_topic_that_was_made_again_gives_no_message_of_another_incarnation(one_partition: Scene) -> None:
