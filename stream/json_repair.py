@@ -6,8 +6,8 @@ string is escaped, and NaN and Infinity, which Python writes, become null.  What
 
 import re
 
-# A string, or a number that JSON does not have.  Possessive, so that a search never goes back.
-STRING_OR_CONSTANT = re.compile(rb'"(?:[^"\\]++|\\.)*+"|-?\bInfinity\b|\bNaN\b', re.DOTALL)
+# A string, to the end if it is not closed, or a number that JSON does not have.  A search never goes back.
+STRING_OR_CONSTANT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|-?\bInfinity\b|\bNaN\b', re.DOTALL)
 PAIR_OR_ESCAPE = re.compile(
     rb"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
     re.DOTALL,

@@ -4,8 +4,10 @@ import bz2
 import gzip
 import json
 import lzma
+import time
 import uuid
 import zlib
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -119,6 +121,35 @@ def test_a_number_that_json_does_not_have_costs_its_field(number: bytes) -> None
     value = BODY[:-1] + b', "rank": ' + number + b', "author": ' + number + b', "title": "NaN gains"}'
     document = CODEC.decode(value, Kind.NEWS, NOW)
     assert (document.title, document.author) == ("NaN gains", None)
+
+
+@pytest.mark.parametrize(
+    ("what", "part"),
+    [
+        ("escaped quotes in a string that is not closed", b'\\"'),
+        ("backslashes in a string that is not closed", b"\\\\"),
+        ("halves of pairs in a string that is not closed", b"\\ud83d"),
+        ("halves of pairs in bytes", b"\xed\xa0\xbd"),
+        ("raw control characters", b"\x01"),
+        ("constants", b'": NaN, "'),
+        ("NULs", b"\0"),
+    ],
+)
+def test_the_cost_of_a_damaged_message_grows_with_its_size_and_not_with_its_square(
+    what: str, part: bytes
+) -> None:
+    codec = Codec(timedelta(minutes=5), 10_000_000)
+
+    def seconds(size: int) -> float:
+        value, least = b'{"id": "1", "text": "' + part * (size // len(part)), float("inf")
+        for _ in range(3):
+            started = time.thread_time()
+            with suppress(Rejected):
+                codec.decode(value, Kind.NEWS, NOW)
+            least = min(least, time.thread_time() - started)
+        return least
+
+    assert seconds(320_000) < 24 * seconds(40_000) + 0.005
 
 
 def test_a_nul_in_a_source_does_not_make_it_another_source() -> None:
