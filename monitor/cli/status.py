@@ -87,10 +87,12 @@ def _summary(report: "Report") -> Iterator[str]:
 def _tables(report: "Report") -> Iterator[Table]:
     from monitor.cli.status_report import DatabaseState, KafkaState, LocalState
 
+    knows_members = isinstance(report.kafka, KafkaState) and report.kafka.members is not None
+    absent = "not in the group" if knows_members else "unknown"
     workers = plain_table("worker", "address", "partitions", "leases")
     for name, host, partitions, leases in report.workers() or ():
         owned = " ".join(f"{tp.topic}[{tp.partition}]" for tp in partitions or ())
-        _add(workers, name, host or "unknown", owned if partitions is not None else "-", " ".join(leases))
+        _add(workers, name, host or "unknown", owned if partitions is not None else absent, " ".join(leases))
     yield workers
     found, kafka, local = report.database, report.kafka, report.local
     lag = plain_table("partition", "lag")

@@ -150,7 +150,9 @@ def outbox_problems(
             OUTBOX_FAILING if row.last_error else OUTBOX_SLOW
         ):
             since = f"{row.due_since:%Y-%m-%d %H:%M} UTC"
-            waited = f"the outbox holds {row.entries} for {row.target}, and the oldest waits since {since}"
+            waited = (
+                f"the outbox holds {row.entries} for {row.target}, and the oldest has waited since {since}"
+            )
             if row.last_error:
                 yield Problem(f"{waited}: {row.last_error}", _outbox_remedy(row.target))
             else:

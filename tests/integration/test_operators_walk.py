@@ -245,7 +245,7 @@ def leases_of(walk: Walk, running: Running) -> list[str]:
 
 
 def a_full_outbox(walk: Walk, monitor: Running) -> Running:
-    walk.sees("for webhook:desk, and the oldest waits since")
+    walk.sees("for webhook:desk, and the oldest has waited since")
     assert "HTTP 503" in walk.problems()
     assert (monitor.metric("sentiment_outbox_target_entries", target="webhook:desk") or 0) >= 1
     assert walk.fires("SentimentOutboxStuck", monitor, minutes=8)
