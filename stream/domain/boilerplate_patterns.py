@@ -6,28 +6,30 @@ import re
 FORMULAS = {
     "forward-looking": r"forward-looking (?:statement|information|comment)s?+(?! (?:was|were|are) (?:\w+ )?(?:false|misleading))",
     "forward": r"forward looking (?:statement|information|comment)",
-    "differ differs": r"\b(?:results?|outcomes?|events?|performance|developments?)\b.{0,90}\bdiffer|"
-    r"\bdiffer(?:ent)? (?:\w+ )?(?:materially|substantially|significantly) from",
+    "differ differs": r"\b(?:results?|outcomes?|events?|performance|developments?)\b.{0,90}\bdiffer.{0,40}\b(?:material|substantial|significant)|"
+    r"\bdiffers? (?:\w+ )?(?:materially|substantially|significantly) from\b|\bcause (?:\w+ )?results to differ\b",
     "vary": r"\b(?:results?|outcomes?|performance)\b.{0,60}\bvary (?:\w+ )?(?:materially|substantially|significantly)",
-    "obligation obligations": r"\bno (?:\w+ )?(?:duty or )?obligation|\bnot (?:\w+ )?(?:under )?(?:any |an )?obligation|"
-    r"\bany (?:\w+ )?(?:intention or )?obligation to (?:\w+,? ){0,4}(?:update|revise|correct|publicly|release)",
-    "duty": r"\bno (?:\w+ )?duty to",
-    "disclaim disclaims": r"\bdisclaims? (?:any|all)\b",
-    "undertake undertakes": r"\bnot undertake\b|\bundertakes? no\b",
+    "obligation obligations": r"\b(?:no|any|an) (?:\w+,? ){0,3}obligations? to (?:\w+,? ){0,4}(?:update|revise|correct|publicly|release|amend|supplement)|"
+    r"\bno (?:duty or )?obligation (?:is|whatsoever)\b",
+    "duty": r"\bno (?:\w+ )?duty to (?:\w+,? ){0,3}(?:update|revise|correct|publicly)",
+    "disclaim disclaims": r"\bdisclaims? (?:any|all)(?: \w+,?){0,4} (?:obligation|intent|intention|duty|liability|responsibility|warrant)",
+    "undertake undertakes": r"\bnot undertake (?:any|to|an)\b|\bundertakes? no (?:\w+ )?(?:obligation|duty|responsib)",
     "uncertainties": r"\b(?:these|such|known|unknown|other|certain|various|inherent|involves?|to|including|of|numerous|many)"
     r"(?: \w+){0,3} risks(?: and|,) (?:\w+ )?uncertainties|"
     r"\brisks(?: and|,) (?:\w+ )?uncertainties,? (?:that|which|could|may|include|including|described|discussed|set|detailed)",
-    "reliance": r"\b(?:undue|unwarranted|place|placing|no) (?:\w+ )?reliance\b",
+    "reliance": r"\b(?:undue|unwarranted) reliance\b|\b(?:not|no)\b(?: \w+){0,3} reliance (?:should|may|can|on (?:these|this|such|any|the (?:information|forward)))",
     "harbor harbour safe-harbor safe-harbour": r"\bsafe[- ]harbou?r (?:statement|provision|for forward|under|language|disclosure)",
     "contains contain includes include": r"\bthis (?:\w+ ){0,2}(?:release|announcement|document|presentation|report|communication) "
     r"(?:may |also )?(?:contains?|includes?) (?:\w+ ){0,3}(?:statements|projections|expectations)\b",
     "principal": r"\b(?:loss|risk) of (?:\w+ )?principal\b",
     "reform": r"private securities litigation reform act",
     "past": r"past performance (?:is|does|may|should|cannot|of)\b|past results (?:are|do|may)\b",
-    "constitute constitutes": r"\b(?:not|nor|neither)\b(?: \w+,?){0,4} constitutes? (?:an?|any|investment|financial|legal)\b",
+    "constitute constitutes": r"\b(?:not|nor|neither)\b(?: \w+,?){0,4} constitutes? (?:\w+ )?(?:offer|invitation|solicitation|recommendation|advice|endorsement|"
+    r"investment|financial|legal|guarantee of future)\b",
     "construed": r"\bnot\b(?: \w+,?){0,3} construed\b",
-    "advice": r"\b(?:not|nor|no|without)\b(?:[ ,/]+[\w-]+){0,14}[ ,/]+(?:investment|financial|tax|legal|trading|professional|other)"
-    r"(?:[ ,/]+\w+)?[ ,]+advice",
+    "advice": r"\b(?:not|nor)(?:[ ,/]+(?:be|is|it|an?|any|as|to|for|intended|constitut\w+|consider\w*|construed|meant|offered|provid\w+|or|and|of|used|form|"
+    r"taken|regarded|personal|personali[sz]ed|legal|tax|accounting|investment|financial|trading|professional|other|recommendations?|endorsements?|should|"
+    r"offer|solicitation)){0,20}[ ,/]+advice\b",
     "purposes": r"\b(?:informational?|information|educational|general|illustrati\w+|reference) purposes only",
     "factors": r"\brisk factors\W{1,3}(?:section|in (?:our|its|the)|set|described|contained|discussed|identified|included)",
     "10-k 10-q": r"\bform 10-[kq]\b.{0,120}\brisk",
@@ -40,7 +42,7 @@ FORMULAS = {
     "capital": r"\bcapital is at risk\b",
     "lose losing": r"\b(?:accounts|investors) lose money (?:when|trading|due)|\brisk of losing (?:your )?money|"
     r"\b(?:money|more than) (?:that )?you (?:can|cannot|can't|can’t) afford to lose\b",
-    "expressed": r"\b(?:views|opinions?)(?: and \w+)?,? expressed (?:here|in th|are|by|on th|is)",
+    "expressed": r"\b(?:views|opinions?)(?: and \w+)?,? expressed (?:here|in th(?:is|e) (?:article|post|report|piece)|are (?:those|solely|the)|do not|by the author|is not)",
     "research": r"\b(?:do|perform|conduct|doing) (?:your|their) own research\b",
     "omissions": r"\b(?:liab|respons|errors or omissions)\w*.{0,60}\berrors or omissions\b",
     "non-gaap": r"\bnon-gaap (?:financial )?measures? (?:should|are|is|have|may|as|to|do|used)\b",
@@ -91,14 +93,16 @@ NOTICES_ZH = {
     "理性投资": r"(?:敬请|请|注意)?[^，。；]{0,10}理性投资",
     "谨慎": r"(?:投资|入市|理财)(?:者)?(?:须|需|应|要)谨慎",
     "有风险": r"(?:市场|股市|投资|理财|入市)有风险(?=[，,、；\s]*(?:投资|入市|理财|选择|决策)?(?:须|需|应|要)?谨慎)",
-    "虚假记载": r"虚假记载", "误导性陈述": r"误导性陈述", "重大遗漏": r"重大遗漏", "连带": r"(?:个别|连带)[^，。；]{0,6}责任",
+    "虚假记载": r"(?:不存在|没有|无)[^，。；]{0,8}虚假记载[^，。；]{0,16}",
+    "误导性陈述": r"(?:不存在|没有|无)[^，。；]{0,14}误导性陈述[^，。；]{0,10}",
+    "连带": r"个别(?:和|及|或)连带(?:的)?(?:法律)?责任",
     "为准": r"(?:具体|最终|数据|内容|信息|请)[^，。；]{0,20}以[^。；]{0,30}(?:公告|披露|年报|报告|媒体|网站|刊登|文件)[^，。；]{0,8}为准|"
     r"以[^，。；]{0,20}(?:刊登|披露|发布)的[^，。；]{0,8}为准",
     "差异": r"实际[^，。；]{0,12}(?:重大|实质|较大)差异", "前瞻性": r"前瞻性(?:陈述|声明|信息|表述)",
     "未经": r"未经[^，。；]{0,14}(?:授权|许可|同意|允许)[^。]{0,12}(?:转载|复制|摘编|引用|翻版)",
     "不承担": r"本(?:网|站|公司|平台|文|公众号|报告)[^。]{0,24}不承担", "不代表": r"不代表本?(?:站|网|平台|公司|报|公众号|刊)?[^，。；]{0,6}(?:立场|观点|同意)",
     "扫": r"(?:扫码|扫描|扫一扫)[^，。；]{0,14}(?:关注|二维码|下载|订阅|加入|分享)", "长按": r"长按[^，。；]{0,12}(?:关注|二维码|识别)",
-    "关注": r"关注[^，。；：]{0,14}(?:公众号|微信号|官微|官方微信)", "公众号": r"(?:微信)?公众号[：:]",
+    "关注": r"关注[^，。；：]{0,14}(?:公众号|微信号|官微|官方微信)(?:[，,]?(?:获取|了解)[^，。；]{0,10})?", "公众号": r"(?:微信)?公众号[：:]",
     "订阅": r"(?:立即|欢迎|免费|点击)订阅",
     "点击": r"点击(?:上方|下方|左下角|右下角|图片|链接|此处|这里|上面|下面)?[^，。；]{0,6}(?:阅读|查看|了解|订阅|下载|关注)[^，。；]{0,4}"
     r"(?:原文|全文|更多|详情|$|！|!|>|我们)|点击(?:上方|下方|左下角)",
@@ -121,8 +125,8 @@ HEADING = re.compile(
     r"(?:contacts?|enquiries|inquiries)(?: (?:information|details|us|person))?|"
     r"for (?:more|further|additional) information)"
     r"(?=[\])”\"]?\s*(?:$|[:：\n.—–-]|(?:about|regarding|on|concerning)\s+forward))"
-    r"|(?:特别|重要|重大|投资)?风险(?:提示|警示|揭示|因素|声明)(?=[】\])）”\"]?\s*(?:$|[:：\n。])|[】\])）]?\s)"
-    r"|(?:免责|法律|郑重|版权|前瞻性)(?:声明|陈述|条款)(?=[】\])）”\"]?\s*(?:$|[:：\n。])|[】\])）]?\s)"
+    r"|(?:特别|重要|重大|投资)?风险(?:提示|警示|揭示|因素|声明)(?=[】\])）”\"]?\s*(?:$|[:：\n。])|[】\])）]|\s)"
+    r"|(?:免责|法律|版权|前瞻性)(?:声明|陈述|条款)(?=[】\])）”\"]?\s*(?:$|[:：\n。])|[】\])）]?\s)"
     r"|(?:媒体|投资者|新闻|公司)?(?:联系|联络)(?:人|方式|我们|电话)?(?=\s*(?:[:：\n】]|$))"
     r"|备查文件(?=\s*(?:$|[:：\n】]|目录))"
     r")",
