@@ -27,7 +27,7 @@ rules:
     false_pages_per_month: 1
 """
 DULL = "The company will hold its annual general meeting on {} March in <b>Leeds</b>"
-BAD = "Profit plunges {} percent as orders collapse, <script>alert(1)</script> shares slump"
+BAD = "Profit plunges {} percent as R&D orders collapse, <script>alert(1)</script> shares slump"
 
 
 def headlines(path: Path) -> Path:
@@ -100,7 +100,7 @@ def test_two_rule_files_are_compared_on_a_page_that_escapes_texts(
     answer = json.loads(result.stdout)
     assert (len(answer["pages"]), len(answer["against"]["pages"])) == (1, 0)
     html = page.read_text()
-    assert "&lt;script&gt;" in html
+    assert "R&amp;D orders" in html
     assert "<script>" not in html
     assert picture.read_bytes().startswith(b"\x89PNG")
 
