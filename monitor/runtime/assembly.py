@@ -392,7 +392,7 @@ def _outbox_tasks(base: Foundation) -> list[PeriodicTask]:
 def _kafka_task(base: Foundation, target: str) -> PeriodicTask:
     sender = KafkaSender(base.settings.kafka)
     send = KafkaDelivery(sender=sender, outbox=base.outbox, metrics=base.stream_metrics, clock=utc_now)
-    sending = _outbox_sending(base, target, KAFKA_ENTRIES, send)
+    sending = _outbox_sending(base, target, KAFKA_ENTRIES, lambda entries, _may_go_on: send(entries))
     return _task(base, target, 0.5, sending.run_once, on_end=sender.close)
 
 
@@ -401,7 +401,10 @@ def _page_task(base: Foundation, target: str, send: PageDelivery) -> PeriodicTas
 
 
 def _outbox_sending(
-    base: Foundation, target: str, limit: int, send: Callable[[list[OutboxEntry]], None]
+    base: Foundation,
+    target: str,
+    limit: int,
+    send: Callable[[list[OutboxEntry], Callable[[], bool]], None],
 ) -> OutboxSending:
     alerts = base.settings.alerts
     attempt_seconds = alerts.channel_seconds if target.startswith(CHANNEL) else alerts.webhook_seconds

@@ -18,21 +18,27 @@ class OutboxSending:
         limit: int,
         outbox: Outbox,
         lease: Lease,
-        send: Callable[[list[OutboxEntry]], None],
+        send: Callable[[list[OutboxEntry], Callable[[], bool]], None],
         clock: Callable[[], datetime],
         stopping: threading.Event,
     ) -> None:
         """`targets` are those that this monitor is configured for; it leaves other entries alone.
 
-        `send` gets at most `limit` entries and marks each as done or failed.
+        `send` gets at most `limit` entries and marks each as done or failed.  It also gets a function that
+        renews the lease for a further attempt: false if this monitor may not send any more.
         """
         self._targets, self._limit, self._outbox = targets, limit, outbox
         self._lease, self._send, self._clock, self._stopping = lease, send, clock, stopping
 
     def run_once(self) -> None:
         """Send until nothing is due; renews the lease before each call of `send`."""
-        while not self._stopping.is_set() and self._outbox.is_due(self._targets, self._clock()):
-            if not self._lease.acquire():
-                return
+        while (
+            not self._stopping.is_set()
+            and self._outbox.is_due(self._targets, self._clock())
+            and self._may_send()
+        ):
             if entries := self._outbox.due(self._targets, self._clock(), self._limit):
-                self._send(entries)
+                self._send(entries, self._may_send)
+
+    def _may_send(self) -> bool:
+        return not self._stopping.is_set() and self._lease.acquire()

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 GIVE_UP_AFTER = timedelta(days=7)
 # Pages of several rules go as one for so many attempts.
 ATTEMPTS_TOGETHER = 3
+# How many pages a log line names.
+NAMED = 5
 
 
 class PageDelivery:
@@ -46,8 +48,12 @@ class PageDelivery:
         self._webhook_bytes, self._channel_bytes = webhook_bytes, channel_bytes
         self._outbox, self._metrics, self._clock = outbox, metrics, clock
 
-    def __call__(self, entries: list[OutboxEntry]) -> None:
-        """Deliver one page; the caller renews the lease before the next."""
+    def __call__(self, entries: list[OutboxEntry], may_go_on: Callable[[], bool] = lambda: True) -> None:
+        """Deliver one page; the caller renews the lease before the next.
+
+        A page that is refused takes further attempts, in smaller forms and parts.  Before each of them
+        `may_go_on` renews the lease: false if another monitor has it, or if this one is stopping.
+        """
         target = entries[0].target
         states = [(entry, _state(entry)) for entry in entries if entry.target == target]
         unreadable = [entry for entry, state in states if state is None]
@@ -55,29 +61,37 @@ class PageDelivery:
             self._settle(unreadable, Failure("the body of the outbox row cannot be read", False))
         else:
             ended = [(entry, state == AlertState.RESOLVED) for entry, state in states]
-            self._deliver(target, _together(ended[:1] if self._takes_single_alerts(target) else ended))
+            together = _together(ended[:1] if self._takes_single_alerts(target) else ended)
+            self._deliver(target, together, may_go_on)
 
     def _takes_single_alerts(self, target: str) -> bool:
         return target.startswith(CHANNEL) and self._channels.takes_single_alerts(target.removeprefix(CHANNEL))
 
-    def _deliver(self, target: str, entries: list[OutboxEntry]) -> None:
+    def _deliver(self, target: str, entries: list[OutboxEntry], may_go_on: Callable[[], bool]) -> None:
         try:
-            failure = self._send(target, merge_pages([msgspec.json.decode(entry.body) for entry in entries]))
+            page = merge_pages([msgspec.json.decode(entry.body) for entry in entries])
+            failure = self._send(target, page, may_go_on)
         except (KeyError, jinja2.UndefinedError) as error:  # such as one of a newer version
             failure = Failure(f"the body of the outbox row lacks a field: {error}", False)
         if failure is not None and not failure.recoverable and len(entries) > 1:
             middle = len(entries) // 2
             for half in (entries[:middle], entries[middle:]):
-                self._deliver(target, half)
+                if may_go_on():
+                    self._deliver(target, half, may_go_on)
             return
         self._settle(entries, failure)
 
     def _settle(self, entries: list[OutboxEntry], failure: Failure | None) -> None:
         """Note what became of the entries, which were sent as one page or not at all."""
-        now, first = self._clock(), entries[0]
-        if failure is not None and self._outbox.waited(first) > GIVE_UP_AFTER:
-            failure = Failure(f"{failure.reason}, for {GIVE_UP_AFTER.days} days", recoverable=False)
-        receiver = first.target.partition(":")[2]
+        if failure is not None and failure.recoverable:
+            too_old = [entry for entry in entries if self._outbox.waited(entry) > GIVE_UP_AFTER]
+            entries = [entry for entry in entries if entry not in too_old]
+            if too_old:
+                reason = f"{failure.reason}, for {GIVE_UP_AFTER.days} days"
+                self._settle(too_old, Failure(reason, recoverable=False))
+            if not entries:
+                return
+        now, receiver = self._clock(), entries[0].target.partition(":")[2]
         self._metrics.pages.labels(receiver, outcome(failure)).inc()
         if failure is None or not failure.recoverable:
             self._outbox.mark_done(entries, outcome(failure), now)
@@ -85,15 +99,19 @@ class PageDelivery:
             self._outbox.mark_failed(_heads(entries), failure.reason, now)
         if failure is not None:
             action = "failed, will be retried" if failure.recoverable else "is given up"
-            log.error("page %s to receiver %s %s: %s", first.key, receiver, action, failure.reason)
+            keys = ", ".join(str(entry.key) for entry in entries[:NAMED])
+            more = f" and {len(entries) - NAMED} more" if len(entries) > NAMED else ""
+            log.error("page %s%s to receiver %s %s: %s", keys, more, receiver, action, failure.reason)
 
-    def _send(self, target: str, page: dict[str, Any]) -> Failure | None:
+    def _send(self, target: str, page: dict[str, Any], may_go_on: Callable[[], bool]) -> Failure | None:
         """Send the page in the largest form within the budget, or in a smaller one if that is refused."""
         forms = list(page_forms(page))
         while len(forms) > 1 and self._size(target, forms[0]) > self._budget(target):
             del forms[0]
-        failure = None
+        failure: Failure | None = None
         for form in forms:
+            if failure is not None and not may_go_on():
+                return Failure(f"{failure.reason}; a smaller form was not tried", recoverable=True)
             failure = self._send_form(target, form)
             if failure is None and "shortened" in form:
                 self._metrics.shortened.labels(target.partition(":")[2]).inc()

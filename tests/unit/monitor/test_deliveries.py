@@ -158,6 +158,34 @@ def test_a_page_that_is_not_accepted_for_a_week_no_longer_blocks_later_ones(
     assert room.outbox.depth(TARGETS, NOW + timedelta(days=8)).entries == 0
 
 
+def test_a_fresh_page_is_not_given_up_with_an_old_one(
+    room: Room, desk: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.status = 503
+    room.transition(AlertState.FIRING, "IPO", "Macro")
+    long_ago = datetime.now(UTC) - timedelta(days=8)
+    with database.writing(room.store.engine) as connection:
+        old = schema.deliveries.c.key == "IPO:firing"
+        connection.execute(update(schema.deliveries).where(old).values(queued_at=long_ago))
+    room.send()
+    outcomes = {row.outcome for row in room.alerts.deliveries("IPO") if row.target == "webhook:desk"}
+    assert outcomes == {"refused"} and "page IPO:firing to receiver desk is given up" in caplog.text
+    desk.status = 200
+    room.send(NOW + timedelta(minutes=5))
+    assert [page["topic"] for page in desk.taken] == ["Macro"]
+
+
+def test_a_monitor_that_lost_its_lease_sends_no_smaller_form(room: Room, desk: Receiver) -> None:
+    desk.status = 413
+    room.transition(AlertState.FIRING, "IPO", "Macro", evidence=evidence())
+    due = [entry for entry in room.outbox.due(TARGETS, NOW, 50) if entry.target == "webhook:desk"]
+    room.deliver(due, lambda: False)
+    assert len(desk.refused) == 1
+    desk.status = 200
+    room.send(NOW + timedelta(minutes=5))
+    assert [page["topic"] for page in desk.taken] == ["IPO"] and len(desk.taken[0]["others"]) == 1
+
+
 def test_a_host_whose_clock_is_far_ahead_gives_up_no_page(room: Room, desk: Receiver) -> None:
     desk.status = 503
     room.transition(AlertState.FIRING, "IPO")
