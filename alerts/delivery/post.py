@@ -20,6 +20,8 @@ import httpx
 
 # As much of an answer is read: what a service says about a page is short.
 ANSWER_BYTES = 64_000
+# What is read is looked at as it is, and is never unpacked.
+UNPACKED = {"Accept-Encoding": "identity"}
 AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
@@ -35,19 +37,30 @@ class Answer:
         return httpx.codes.is_success(self.status)
 
 
+class AnswerTooLong(Exception):
+    """An answer has more bytes than its reader takes."""
+
+
 def post(url: str, body: bytes, seconds: float, headers: Mapping[str, str] | None = None) -> Answer:
     """Post JSON with these headers besides, and follow no redirect.
 
     Raises TimeoutError when the time is up, httpx.HTTPError and httpx.InvalidURL.
     """
-    # What is read is looked at as it is, and is never unpacked.
-    own = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-    return _run(_request("POST", url, body, seconds, {**own, **(headers or {})}), seconds)
+    own = {"Content-Type": "application/json", **UNPACKED}
+    return _run(_request("POST", url, seconds, headers={**own, **(headers or {})}, body=body), seconds)
 
 
 def head(url: str, seconds: float) -> Answer:
     """Ask for nothing but whether the server answers; raises what `post` raises."""
-    return _run(_request("HEAD", url, b"", seconds, {}), seconds)
+    return _run(_request("HEAD", url, seconds, headers={}), seconds)
+
+
+def get(url: str, seconds: float, max_bytes: int) -> Answer:
+    """The whole answer of a server on this machine, which no proxy is asked for.
+
+    Raises AnswerTooLong if it has more than `max_bytes`, and what `post` raises.
+    """
+    return _run(_request("GET", url, seconds, headers=UNPACKED, max_bytes=max_bytes, direct=True), seconds)
 
 
 def _run(request: Coroutine[Any, Any, Answer], seconds: float) -> Answer:
@@ -73,9 +86,19 @@ def is_local(url: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-async def _request(method: str, url: str, body: bytes, seconds: float, headers: Mapping[str, str]) -> Answer:
+async def _request(
+    method: str,
+    url: str,
+    seconds: float,
+    *,
+    headers: Mapping[str, str],
+    body: bytes = b"",
+    max_bytes: int | None = None,
+    direct: bool = False,
+) -> Answer:
+    """`max_bytes` is for the whole body; without it the beginning is read.  `direct` is without a proxy."""
     # None: without the proxy of the environment.
-    mounts = {"http://": None, "https://": None, "all://": None} if is_local(url) else None
+    mounts = {"http://": None, "https://": None, "all://": None} if direct or is_local(url) else None
     # A TLS handshake that is cancelled leaves its socket open, one that runs into this limit does not.
     timeout = httpx.Timeout(seconds, connect=0.8 * seconds)
     async with (
@@ -87,7 +110,8 @@ async def _request(method: str, url: str, body: bytes, seconds: float, headers: 
         ) as client,
         client.stream(method, url, content=body, headers=headers) as response,
     ):
-        return Answer(response.status_code, await _beginning(response, seconds))
+        reading = _beginning(response, seconds) if max_bytes is None else _whole(response, max_bytes)
+        return Answer(response.status_code, await reading)
 
 
 async def _beginning(response: httpx.Response, seconds: float) -> bytes:
@@ -102,6 +126,15 @@ async def _beginning(response: httpx.Response, seconds: float) -> bytes:
     except (TimeoutError, httpx.HTTPError):
         pass  # the status is known
     return body[:ANSWER_BYTES]
+
+
+async def _whole(response: httpx.Response, max_bytes: int) -> bytes:
+    body = bytearray()
+    async for part in response.aiter_raw():
+        body += part
+        if len(body) > max_bytes:
+            raise AnswerTooLong
+    return bytes(body)
 
 
 @cache

@@ -7,11 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import httpx
+import msgspec
 from kafka.structs import TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
+from alerts.delivery.post import AnswerTooLong, get
 from monitor.runtime.settings import Settings
 from monitor.runtime.tasks.alert_evaluation import EVALUATED_MARK
 from monitor.runtime.tasks.installation import outbox_targets
@@ -33,7 +36,8 @@ from stream.storage.sql import database_now
 LAGGING = timedelta(seconds=120)
 # Which dead letters are shown.
 DEAD_LETTERS = timedelta(hours=24)
-ANSWER_SECONDS = 4.0
+# For each of two answers.  A paused partition is a line of the longer one.
+ANSWER_SECONDS, ANSWER_BYTES = 4.0, 1_000_000
 OWN_METRICS = (
     "sentiment_circuit_breaker_open",
     "sentiment_in_hand_bytes",
@@ -167,7 +171,7 @@ def ask(settings: Settings) -> Report:
     finally:
         if store is not None:
             store.engine.dispose()
-    return Report(settings, url, found, kafka, _ask_monitor(url, settings))
+    return Report(settings, url, found, kafka, ask_monitor(url, settings.kafka.kinds))
 
 
 def _ask_database(settings: Settings) -> tuple[DatabaseState | Unanswered, Store | None]:
@@ -225,17 +229,35 @@ def _members(kafka: KafkaSettings) -> list[Member] | None:
         return None
 
 
-def _ask_monitor(url: str, settings: Settings) -> LocalState | Unanswered:
+def ask_monitor(url: str, topics: Iterable[str], seconds: float = ANSWER_SECONDS) -> LocalState | Unanswered:
+    """What the monitor at this address says of itself and of these topics; each answer has so many seconds."""
+    wanted = urlencode({"name[]": OWN_METRICS}, doseq=True)
     try:
-        # This machine is never behind a proxy, whatever the environment says.
-        with httpx.Client(base_url=url, timeout=ANSWER_SECONDS, trust_env=False) as client:
-            readiness = dict(client.get("/readyz").json())
-            metrics = client.get("/metrics", params={"name[]": OWN_METRICS}).text
-            samples = [s for family in text_string_to_metric_families(metrics) for s in family.samples]
+        readiness = get(f"{url}/readyz", seconds, ANSWER_BYTES)
+        metrics = get(f"{url}/metrics?{wanted}", seconds, ANSWER_BYTES)
+    except TimeoutError:
+        return Unanswered(f"what listens at {url} gave no whole answer within {seconds:g} s")
+    except AnswerTooLong:
+        return Unanswered(f"what answers at {url} is no monitor")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return Unanswered(f"no monitor answers at {url} ({type(error).__name__})")
-    except (ValueError, TypeError):  # what it says is not JSON, no object, or no metrics
+    try:
+        return _local_state(readiness.body, metrics.body, topics)
+    except (msgspec.MsgspecError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return Unanswered(f"what answers at {url} is no monitor")
+
+
+class _Readiness(msgspec.Struct):
+    """The answer of /readyz."""
+
+    ready: bool
+    troubles: list[str]
+
+
+def _local_state(readiness: bytes, metrics: bytes, topics: Iterable[str]) -> LocalState:
+    """Read the answers of /readyz and /metrics.  The two parsers raise errors of many kinds."""
+    said = msgspec.json.decode(readiness, type=_Readiness)
+    samples = [s for family in text_string_to_metric_families(metrics.decode()) for s in family.samples]
 
     def value(name: str, **labels: str) -> int | None:
         found = [s.value for s in samples if s.name == name and labels.items() <= s.labels.items()]
@@ -252,10 +274,10 @@ def _ask_monitor(url: str, settings: Settings) -> LocalState | Unanswered:
         return TopicState(topic, None if is_open is None else bool(is_open), in_hand, paused)
 
     return LocalState(
-        ready=bool(readiness.get("ready")),
-        reasons=[str(reason) for reason in readiness.get("troubles", ())],
+        ready=said.ready,
+        reasons=said.troubles,
         rebalances=value("sentiment_rebalances_total"),
-        topics=[topic_state(topic) for topic in settings.kafka.kinds],
+        topics=[topic_state(topic) for topic in topics],
     )
 
 

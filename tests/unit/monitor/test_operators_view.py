@@ -1,7 +1,9 @@
 """What an operator sees of outbox, leases, schema and receivers: metrics, doctor and `monitor db current`."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import text, update
 
 from monitor.cli.main import main
+from monitor.cli.status_report import LocalState, TopicState, Unanswered, ask_monitor
 from monitor.runtime.status import ReadinessMetrics, Unready
 from monitor.runtime.tasks.installation import InstallationWatch
 from stream.domain.errors import StoreUnavailable
@@ -22,6 +25,7 @@ from stream.storage.batches import Store
 from stream.storage.leases import Lease
 from stream.storage.outbox import Outbox, enqueue
 from stream.storage.settings import DatabaseSettings
+from tests import odd_receivers
 from tests.parts import Receiver, free_port
 from tests.unit.stream.samples import classified, write
 
@@ -228,6 +232,89 @@ def test_another_program_on_the_port_is_no_monitor(url: str) -> None:
         plain = call("status", MONITOR_DATABASE__URL=url, MONITOR_HTTP__PORT=str(other.server_port))
     assert shown["monitor"]["answers"] is False and shown["monitor"]["ready"] is None
     assert "is no monitor" in plain.stdout
+
+
+class Says(Receiver):
+    """Answers GET of /readyz and /metrics with these texts."""
+
+    def __init__(self, readiness: str, metrics: str = "") -> None:
+        super().__init__()
+        self.answers = {"/readyz": readiness, "/metrics": metrics}
+        self.RequestHandlerClass = _Says
+
+    def local_state(self) -> LocalState | Unanswered:
+        return ask_monitor(f"http://127.0.0.1:{self.server_port}", ["news"])
+
+
+class _Says(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        server = self.server
+        assert isinstance(server, Says)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(server.answers[self.path.partition("?")[0]].encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        """No line for every request."""
+
+
+READY = '{"ready": true, "troubles": []}'
+IN_HAND = 'sentiment_in_hand_bytes{kafka_topic="news"}'
+
+
+@pytest.mark.parametrize(
+    ("readiness", "metrics"),
+    [
+        ("[]", ""),
+        ("{}", ""),
+        ("null", ""),
+        ('{"status": "UP"}', ""),
+        ('{"detail": "Not Found"}', ""),
+        ('{"ready": true}', ""),
+        ('{"ready": "yes", "troubles": []}', ""),
+        ('{"ready": 1, "troubles": []}', ""),
+        ('{"ready": false, "troubles": null}', ""),
+        ('{"ready": false, "troubles": "starting"}', ""),
+        ('{"ready": false, "troubles": [1]}', ""),
+        ("[" * 200_000, ""),
+        ('{"a":' * 200_000, ""),
+        ("<html></html>", ""),
+        (READY, "<html></html>"),
+        (READY, f"{IN_HAND} +Inf\n"),
+        (READY, f"{IN_HAND} -Inf\n"),
+        (READY, "sentiment_partition_paused 1\n"),
+        (READY, 'sentiment_partition_paused{kafka_topic="news"} 1\n'),
+        (READY, 'sentiment_partition_paused{kafka_topic="news",partition="first"} 1\n'),
+        (READY, 'le{ , =le=a_b{}="\\,\n'),
+    ],
+)  # fmt: skip
+def test_whatever_another_program_says_is_no_monitor(readiness: str, metrics: str) -> None:
+    with Says(readiness, metrics) as other:
+        state = other.local_state()
+    assert isinstance(state, Unanswered) and state.problem.endswith("is no monitor"), state
+
+
+def test_what_the_monitor_of_this_machine_says_is_read() -> None:
+    paused = 'sentiment_partition_paused{kafka_topic="news",partition="%d"} %d\n'
+    metrics = f"{IN_HAND} 12\nsentiment_rebalances_total NaN\n" + paused % (3, 1) + paused % (2, 0)
+    with Says('{"ready": false, "troubles": ["starting"]}', metrics) as monitor:
+        state = monitor.local_state()
+    topic = TopicState("news", breaker_open=None, in_hand_bytes=12, paused=[3])
+    assert state == LocalState(False, ["starting"], rebalances=None, topics=[topic])
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        odd_receivers.endless_body, odd_receivers.drips_body, odd_receivers.drips_headers,
+        odd_receivers.drips_continues, odd_receivers.never_answers,
+    ],
+)  # fmt: skip
+def test_an_answer_without_end_holds_status_up_for_seconds_only(behaviour: odd_receivers.Behaviour) -> None:
+    began = time.monotonic()
+    with odd_receivers.OddReceiver(behaviour) as other:
+        state = ask_monitor(other.url.rpartition("/")[0], ["news"], seconds=1)
+    assert isinstance(state, Unanswered) and time.monotonic() - began < 8
 
 
 def test_a_holder_that_is_gone_is_told_only_where_the_group_is_known(url: str) -> None:
