@@ -1,8 +1,9 @@
 """The stream's Prometheus metrics.  They are updated once per batch, never per message."""
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -46,6 +47,11 @@ BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 LATE_AFTER, UNSUPPORTED_SHARE = timedelta(minutes=5), 0.5
 UNKNOWN = float("nan")
+Clock = Callable[[], datetime]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class StreamMetrics:
@@ -57,13 +63,15 @@ class StreamMetrics:
         topics: Iterable[str] = (),
         late_after: timedelta = LATE_AFTER,
         unsupported_share: float = UNSUPPORTED_SHARE,
+        clock: Clock = _utc_now,
     ) -> None:
         """`topics` are the labels the classifier may give; a text older than `late_after` counts as late.
 
-        A source is mostly unsupported if more than `unsupported_share` of its texts are.
+        A source is mostly unsupported if more than `unsupported_share` of its texts are.  `clock` says when
+        a scrape is.
         """
         registry = registry or CollectorRegistry()
-        self.documents = DocumentMetrics(registry, topics, late_after, unsupported_share)
+        self.documents = DocumentMetrics(registry, topics, late_after, unsupported_share, clock)
         self.batches = BatchMetrics(registry)
         self.progress = ProgressMetrics(registry)
         self.outbox = OutboxMetrics(registry)
@@ -86,6 +94,7 @@ class DocumentMetrics:
         topics: Iterable[str],
         late_after: timedelta,
         unsupported_share: float,
+        clock: Clock,
     ) -> None:
         self._late_after, self._sources = late_after, UnsupportedSources(unsupported_share)
         self.by_outcome = Counter(
@@ -116,16 +125,20 @@ class DocumentMetrics:
         )
         self.unsupported_sources = Gauge(
             "sentiment_unsupported_sources",
-            "Sources of which more than stream.unsupported_share of the latest texts are unsupported",
+            "Sources of which more than stream.unsupported_share of the latest texts are unsupported, "
+            "without those that sent nothing for a day",
             ["kind"],
             registry=registry,
         )
+        # At each scrape: a source that is switched off may be the only one that this monitor read.
+        for kind in Kind:
+            shown = partial(self._unread_sources, kind, clock)
+            self.unsupported_sources.labels(kind.value).set_function(shown)
         self._create_labels(topics)
 
     def _create_labels(self, topics: Iterable[str]) -> None:
         for kind in KINDS:
             self.late.labels(kind)
-            self.unsupported_sources.labels(kind)
             for outcome in OUTCOMES:
                 self.by_outcome.labels(kind, outcome)
             for topic in topics:
@@ -135,6 +148,9 @@ class DocumentMetrics:
             self.shortened.labels(name)
         for reason in DeadLetterReason:
             self.dead_letters.labels(reason)
+
+    def _unread_sources(self, kind: Kind, clock: Clock) -> float:
+        return float(self._sources.number(kind, clock()))
 
     def count(self, result: WriteResult, now: datetime) -> None:
         """Count the documents and dead letters of one written batch."""
@@ -162,9 +178,7 @@ class DocumentMetrics:
             self.late.labels(kind).inc(number)
         for letter_reason, number in Tally(letter.reason for letter in result.dead_letters).items():
             self.dead_letters.labels(letter_reason).inc(number)
-        self._sources.count(result.documents)
-        for each in Kind:
-            self.unsupported_sources.labels(each.value).set(self._sources.number(each))
+        self._sources.count(result.documents, now)
         shortened = Tally(name for item in result.documents for name in item.document.shortened)
         for name, number in shortened.items():
             self.shortened.labels(name).inc(number)
@@ -360,7 +374,7 @@ class InstallationMetrics:
 
         self.target_entries = Gauge(
             "sentiment_outbox_target_entries",
-            "The same by target: kafka:TOPIC, webhook:NAME or channel:NAME",
+            "Outbox entries that wait, by target: kafka:TOPIC, webhook:NAME or channel:NAME",
             ["target"],
             registry=registry,
         )

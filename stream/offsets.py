@@ -81,6 +81,11 @@ class PartitionOffsets:
 
     def explain(self, group: str) -> str:
         """What is wrong with this partition, and the command that mends it; empty if nothing is."""
+        wrong, command = self.diagnosis(group)
+        return f"{wrong}. Run {command}" if wrong else ""
+
+    def diagnosis(self, group: str) -> tuple[str, str]:
+        """The two parts of `explain`, for `monitor status`; both are empty if nothing is wrong."""
         name = f"{self.partition.topic}:{self.partition.number}"
         sql = "SQL has no offset" if self.stored is None else f"SQL is at {self.stored}"
         match self.problem, self.log:
@@ -89,24 +94,26 @@ class PartitionOffsets:
                 return (
                     f"{self.partition}: Kafka holds offsets {start} up to {end}, but {sql}: the log was cut"
                     f"{where}, as after an unclean leader election, so new messages would be taken for known "
-                    f"ones. Run `monitor offsets reset {name} --to {to}` to read from there again "
-                    "(known documents are not counted twice)"
+                    "ones",
+                    f"`monitor offsets reset {name} --to {to}` to read from there again "
+                    "(known documents are not counted twice)",
                 )
             case Problem.EXPIRED, LogRange(start, end):
                 return (
                     f"{self.partition}: Kafka holds offsets {start} up to {end}, but {sql}: up to "
-                    f"{start - (self.stored or 0)} messages were deleted before they were read. "
-                    f"Run `monitor offsets skip {name} --from {self.stored} --to {start - 1}` "
-                    "to continue without them"
+                    f"{start - (self.stored or 0)} messages were deleted before they were read",
+                    f"`monitor offsets skip {name} --from {self.stored} --to {start - 1}` "
+                    "to continue without them",
                 )
             case Problem.AHEAD, _:
                 return (
                     f"{self.partition}: {self.unread} messages would be skipped: the group {group!r} "
                     f"committed offset {self.committed}, but {sql}: the database was restored from a backup "
-                    "or is new. Run `monitor offsets rewind` to read the messages again, or "
-                    "`monitor offsets accept` to skip them"
+                    "or is new",
+                    "`monitor offsets rewind` to read the messages again, or `monitor offsets accept` to "
+                    "skip them",
                 )
-        return ""
+        return "", ""
 
 
 def compare_offsets(

@@ -7,6 +7,7 @@ import logging
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from stream.domain.documents import HEARTBEAT_SOURCE, DocumentStatus, Kind
 from stream.domain.records import ClassifiedDocument
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 FEWEST_TEXTS, REMEMBERED_TEXTS = 20, 200
 # The sources that sent last; what a commenter writes into the field must not fill memory.
 MOST_SOURCES = 4096
+# A source that sends no more, was renamed, or whose partition went to another monitor is forgotten.
+FORGOTTEN_AFTER = timedelta(days=1)
 # A kind and a source.
 Feed = tuple[Kind, str]
 
@@ -25,6 +28,7 @@ Feed = tuple[Kind, str]
 class _Texts:
     """How many of the latest texts of a source are unsupported; `shown` while that are most of them."""
 
+    last_sent: datetime
     n: float = 0.0
     unsupported: float = 0.0
     shown: bool = False
@@ -35,24 +39,32 @@ class UnsupportedSources:
 
     def __init__(self, share: float) -> None:
         self._share = share
+        # The one that sent last is at the end.
         self._feeds: OrderedDict[Feed, _Texts] = OrderedDict()
+        # The kinds of those that are shown, and when they sent last.  It is replaced, never changed, since
+        # scrapes read it in another thread.
+        self._shown: tuple[tuple[Kind, datetime], ...] = ()
 
-    def count(self, documents: Iterable[ClassifiedDocument]) -> None:
+    def count(self, documents: Iterable[ClassifiedDocument], now: datetime) -> None:
         """Count the documents of a batch; log which sources become mostly unsupported, or are read again."""
+        while self._feeds and next(iter(self._feeds.values())).last_sent < now - FORGOTTEN_AFTER:
+            self._feeds.popitem(last=False)
         counts: Counter[tuple[Kind, str, bool]] = Counter(
             (item.document.kind, item.document.source, item.prediction.status is DocumentStatus.UNSUPPORTED)
             for item in documents
             if item.document.source != HEARTBEAT_SOURCE
         )
         for (kind, source, is_unsupported), n in counts.items():
-            texts = self._feeds.setdefault((kind, source), _Texts())
+            texts = self._feeds.setdefault((kind, source), _Texts(now))
             self._feeds.move_to_end((kind, source))
+            texts.last_sent = now
             texts.n += n
             texts.unsupported += n * is_unsupported
         for kind, source in {(kind, source) for kind, source, _ in counts}:
             self._look((kind, source))
         while len(self._feeds) > MOST_SOURCES:
             self._feeds.popitem(last=False)
+        self._shown = tuple((key[0], texts.last_sent) for key, texts in self._feeds.items() if texts.shown)
 
     def _look(self, feed: Feed) -> None:
         texts = self._feeds[feed]
@@ -72,6 +84,6 @@ class UnsupportedSources:
             log.info("the texts of the source %r (%s) are read again", feed[1], feed[0].value)
         texts.shown = is_shown
 
-    def number(self, kind: Kind) -> int:
-        """How many sources of this kind are mostly unsupported."""
-        return sum(texts.shown for (each, _), texts in self._feeds.items() if each is kind)
+    def number(self, kind: Kind, now: datetime) -> int:
+        """How many sources of this kind are mostly unsupported and sent something within a day."""
+        return sum(each is kind and last >= now - FORGOTTEN_AFTER for each, last in self._shown)

@@ -26,7 +26,11 @@ def without_logs() -> Iterator[None]:
 @click.option("--config", "-c", type=click.Path(path_type=Path), help="Settings file (TOML).")
 @json_option
 def doctor(config: Path | None, as_json: bool) -> None:
-    """Check settings, model, rules, database, clock, broker and offsets; say what to do."""
+    """Check what a run needs, and say what to do about what is missing.
+
+    Checks the settings, model, rules, database, clock, labels, broker, offsets, languages of sources, outbox,
+    receivers, and how many files may be open.
+    """
     from monitor.cli.doctor_checks import examine
 
     findings = []

@@ -11,7 +11,6 @@ from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 
 from alerts.delivery import reach
-from alerts.delivery.reach import address_of_channel
 from alerts.errors import AlertError
 from alerts.labelled_hours import TOLERATED_SHARE
 from alerts.rule_file import load_rules
@@ -185,7 +184,9 @@ def _receivers(settings: Settings) -> str:
     alerts = settings.alerts
     urls = {**alerts.webhooks, **alerts.alertmanagers}
     addresses: list[tuple[str, str | None]] = [(name, url.get_secret_value()) for name, url in urls.items()]
-    addresses += [(name, address_of_channel(url.get_secret_value())) for name, url in alerts.channels.items()]
+    addresses += [
+        (name, reach.address_of_channel(url.get_secret_value())) for name, url in alerts.channels.items()
+    ]
     reached = reach.look(addresses, alerts.webhook_seconds)
     if problems := [f"{one.name}: {one.problem}" for one in reached if one.problem]:
         raise AlertError(f"cannot be reached: {'; '.join(problems)}")

@@ -60,7 +60,8 @@ def _kafka_problems(report: Report) -> Iterator[Problem]:
     owners = {owned: member for member in state.members or () for owned in member.partitions}
     for row in state.partitions or ():
         if row.problem is not None:
-            yield Problem(row.explain(group), "")
+            wrong, command = row.diagnosis(group)
+            yield Problem(wrong, f"run {command}")
             continue
         key = TopicPartition(row.partition.topic, row.partition.number)
         if row.log is None:
@@ -80,7 +81,10 @@ def _local_problems(state: LocalState | Unanswered) -> Iterator[Problem]:
     """A monitor that does not answer is no problem: the group says whether any runs."""
     if isinstance(state, LocalState):
         for reason in state.reasons:
-            yield Problem(f"the monitor on this machine is not ready: {reason}", "")
+            yield Problem(
+                f"the monitor on this machine is not ready: {reason}",
+                "it goes on by itself when that is over; `monitor doctor` checks what a run needs",
+            )
 
 
 def _lease_problems(report: Report) -> Iterator[Problem]:

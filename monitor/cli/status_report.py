@@ -122,7 +122,7 @@ class Problem(NamedTuple):
     what_to_do: str
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.what_to_do}" if self.what_to_do else self.what
+        return f"{self.what}: {self.what_to_do}"
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ def _members(kafka: KafkaSettings) -> list[Member] | None:
 
 
 def ask_monitor(url: str, topics: Iterable[str], seconds: float = ANSWER_SECONDS) -> LocalState | Unanswered:
-    """What the monitor at this address says of itself and of these topics; each answer has so many seconds."""
+    """What the monitor at this address says of itself and of these topics, each answer in so many seconds."""
     wanted = urlencode({"name[]": OWN_METRICS}, doseq=True)
     try:
         readiness = get(f"{url}/readyz", seconds, ANSWER_BYTES)

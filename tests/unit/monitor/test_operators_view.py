@@ -13,13 +13,17 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import text, update
 
 from monitor.cli.main import main
-from monitor.cli.status_report import LocalState, TopicState, Unanswered, ask_monitor
+from monitor.cli.status_problems import find_problems
+from monitor.cli.status_report import KafkaState, LocalState, Report, TopicState, Unanswered, ask_monitor
+from monitor.runtime.settings import Settings
 from monitor.runtime.status import ReadinessMetrics, Unready
 from monitor.runtime.tasks.installation import InstallationWatch
 from stream.domain.errors import StoreUnavailable
-from stream.domain.records import OutboundMessage
+from stream.domain.records import OutboundMessage, Partition
+from stream.kafka.admin import LogRange
 from stream.kafka.settings import KafkaSettings
 from stream.metrics import StreamMetrics
+from stream.offsets import PartitionOffsets
 from stream.storage import database, schema
 from stream.storage.batches import Store
 from stream.storage.leases import Lease
@@ -173,6 +177,29 @@ def test_the_doctor_sees_receivers_that_do_not_answer_entries_nobody_sends_and_a
     assert not outbox["ok"] and "`monitor outbox drop webhook:old-desk`" in outbox["detail"]
     assert "the outbox holds 1 for webhook:desk" in outbox["detail"]
     assert not found["clock"]["ok"] and "set all clocks by NTP" in found["clock"]["detail"]
+
+
+def test_the_help_of_the_doctor_names_all_that_it_checks(url: str) -> None:
+    shown = " ".join(call("doctor", "--help").stdout.split())
+    database.upgrade(DatabaseSettings.model_validate({"url": url}))
+    assert [name for name in findings(url) if name not in shown] == []
+
+
+def test_every_problem_of_offsets_and_of_readiness_says_what_to_do() -> None:
+    partition, log = Partition("one", "news", 0), LogRange(50, 100)
+    rows = [
+        PartitionOffsets(partition, None, 120, log),
+        PartitionOffsets(partition, None, 20, log),
+        PartitionOffsets(partition, 90, 60, log),
+    ]
+    local = LocalState(False, ["no broker answers"], rebalances=None, topics=[])
+    nothing = Unanswered("not asked")
+    problems = find_problems(Report(Settings(), "", nothing, KafkaState(None, rows, {}), local))
+    said = {problem.what_to_do for problem in problems if problem.what_to_do}
+    assert len(said) == len(problems) == 5
+    for command in ("offsets reset", "offsets skip", "offsets rewind", "doctor"):
+        assert any(f"`monitor {command}" in remedy for remedy in said), command
+    assert not any("`monitor" in problem.what for problem in problems)
 
 
 def test_the_doctor_names_a_source_whose_texts_are_not_read(url: str) -> None:
