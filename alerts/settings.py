@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from alerts.delivery.notifiers import is_channel
+from alerts.delivery.channel_urls import is_channel
 from alerts.delivery.pages import CHANNEL, WEBHOOK, QuietHours
 
 SHIPPED_RULES = Path(__file__).parent / "rules.yaml"

@@ -4,6 +4,7 @@ DingTalk and WeCom give an `errcode`, Feishu and Lark a `code` or `StatusCode`, 
 Rocket.Chat `success`, and Teams a sentence.
 """
 
+import html
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -34,8 +35,16 @@ RATE_WORDS = re.compile(
 TEAMS_FAILURE = re.compile(r"Webhook message delivery failed\b(?:.*?HTTP error (\d{3}))?", re.DOTALL)
 # Fields whose number is an error unless it is zero or an HTTP success.
 CODE_FIELDS = ("errcode", "err_code", "error_code", "statuscode", "retcode")
-FAILED_WORDS = {"error", "fail", "failed", "failure"}
+FAILED_WORDS = {"error", "fail", "failed", "failure", "false"}
 SUCCESS_WORDS = re.compile(r"\b(ok|success\w*|done|accepted)\b|成功", re.IGNORECASE)
+# What makes a sentence with a word for success one of failure.
+NEGATIONS = re.compile(
+    r"\b(not|never|cannot|unable|(?:no|without) success|rejected|refused|denied)\b|n['\u2019]t\b"
+    r"|(?<!\bno )(?<!\b0 )\bfail|[不未没沒]|失败|失敗|无法|無法|拒绝",
+    re.IGNORECASE,
+)
+# What services call the sentence that says what is wrong.
+SENTENCES = ("errmsg", "err_msg", "msg", "message", "description", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +67,18 @@ class Attempt:
     answered: str = ""
 
     @classmethod
-    def of_answer(cls, answer: Answer, url: str) -> "Attempt":
-        failure = failure_of(answer, url)
-        said = f"HTTP {answer.status}{explanation(answer.body, url)}"
-        return cls(failure, failure.reason if failure else said)
+    def of_answer(cls, answer: Answer, url: str, *, quotes_body: bool = True) -> "Attempt":
+        """Without `quotes_body`, all it quotes is the sentence of a refusal."""
+        refusal = _refusal_of(answer)
+        if quotes_body:
+            said = explanation(answer.body, url)
+        else:
+            said = explanation(_sentence(answer), url) if refusal else ""
+        if refusal is None:
+            return cls(None, f"HTTP {answer.status}{said}")
+        detail, status = refusal
+        reason = f"HTTP {answer.status}{detail and f' with {detail}'}{said}"
+        return cls(Failure(reason, status not in REFUSALS, status == TOO_LARGE), reason)
 
     @classmethod
     def failed(cls, reason: str) -> "Attempt":
@@ -69,42 +86,59 @@ class Attempt:
         return cls(Failure(reason, True), reason)
 
 
-def failure_of(answer: Answer, url: str) -> Failure | None:
-    """The failure that an answer reports, in its status or its body; None if the page was accepted.
-
-    The reason never contains any part of the URL, which may hold a secret.
-    """
-    status, detail = answer.status, ""
-    if answer.is_success:
-        text = answer.body.decode("utf-8-sig", errors="replace").strip()
-        found = _refusal_in(text)
-        if found is None:
-            return None
-        detail, status = found
-    reason = f"HTTP {answer.status}{detail and f' with {detail}'}{explanation(answer.body, url)}"
-    return Failure(reason, status not in REFUSALS, status == TOO_LARGE)
-
-
 def explanation(body: bytes, url: str) -> str:
     """What the receiver says about a failure, without any part of the URL, which may hold a secret."""
     text = printable(body.decode(errors="replace")).strip()
-    parts = [part for part in re.split(r"[/?&=:@#]+", url) if len(part) >= SHORTEST_SECRET]
-    if not text or any(part in text or unquote(part) in text for part in parts):
+    if not text or _repeats(text, url):
         return ""
     return f": {text[:LONGEST_EXPLANATION]}"
 
 
-def _refusal_in(text: str) -> tuple[str, int] | None:
-    """What in the body of a successful answer refuses the page, and the status that it amounts to."""
+def _repeats(text: str, url: str) -> bool:
+    """Whether the text contains a part of the URL, in any case, and written as in JSON, HTML or a URL."""
+    parts = [part for part in re.split(r"[/?&=:@#]+", url) if len(part) >= SHORTEST_SECRET]
+    return any(
+        part.casefold() in written.casefold()
+        for part in {*parts, *map(unquote, parts)}
+        for written in (text, _unescaped(text))
+    )
+
+
+def _unescaped(text: str) -> str:
+    characters = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text)
+    return unquote(html.unescape(characters.replace("\\", "")))
+
+
+def _refusal_of(answer: Answer) -> tuple[str, int] | None:
+    """What refuses the page, in the status or in the body, and the status that it amounts to."""
+    if not answer.is_success:
+        return "", answer.status
+    text = _text(answer)
     if match := TEAMS_FAILURE.match(text):
         return "an error", int(match[1] or UNKNOWN)
+    return next(_refusals(_fields(text), text), None)
+
+
+def _sentence(answer: Answer) -> bytes:
+    """What a refusal says in words."""
+    fields = _fields(_text(answer))
+    words = (fields.get(name) for name in SENTENCES)
+    return next((word for word in words if isinstance(word, str) and word), "").encode(errors="replace")
+
+
+def _text(answer: Answer) -> str:
+    return answer.body.decode("utf-8-sig", errors="replace").strip()
+
+
+def _fields(text: str) -> dict[str, Any]:
+    """The fields of an object in JSON, or of a list with one, by their names in lower case; else none."""
     try:
-        fields = json.loads(text)
-    except ValueError:
-        return None
-    if not isinstance(fields, dict):
-        return None
-    return next(_refusals({name.lower(): value for name, value in fields.items()}, text), None)
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    if isinstance(found, list) and len(found) == 1:
+        found = found[0]
+    return {name.lower(): value for name, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _refusals(fields: Mapping[str, Any], text: str) -> Iterator[tuple[str, int]]:
@@ -135,18 +169,32 @@ def _is_error(code: int | None) -> bool:
 def _says_error(fields: Mapping[str, Any], code: int | None) -> bool:
     """Whether `code` is an error.  Many programs have a success code of their own, so words decide too."""
     words = fields.get("msg", fields.get("message"))
-    said = isinstance(words, str) and not SUCCESS_WORDS.search(words)
+    said = isinstance(words, str) and (not SUCCESS_WORDS.search(words) or _denies_success(words))
     return _is_error(code) and said and not _succeeded(fields)
 
 
+def _denies_success(words: str) -> bool:
+    return bool(SUCCESS_WORDS.search(words) and NEGATIONS.search(words))
+
+
 def _succeeded(fields: Mapping[str, Any]) -> bool:
-    return fields.get("success") is True or fields.get("ok") is True
+    return any(_word(fields.get(name)) == "true" for name in ("success", "ok"))
 
 
 def _failing_words(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
-    failing = [(name, "false") for name in ("ok", "success") if fields.get(name) is False]
-    words = [(name, str(fields[name])) for name in ("status", "result") if isinstance(fields.get(name), str)]
-    return failing + [(name, word) for name, word in words if word.lower() in FAILED_WORDS]
+    failing = [(name, "false") for name in ("ok", "success") if _word(fields.get(name)) == "false"]
+    for name in ("status", "result"):
+        word = _word(fields.get(name))
+        if word in FAILED_WORDS:
+            failing.append((name, word))
+        elif _denies_success(word):  # a sentence, which may hold a secret
+            failing.append((name, "unsuccessful"))
+    return failing
+
+
+def _word(value: object) -> str:
+    """A text or a truth value in lower case; empty for anything else."""
+    return str(value).strip().lower() if isinstance(value, str | bool) else ""
 
 
 def _status(code: int | None, text: str) -> int:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
-from alerts.delivery.channel_urls import scheme_of, service_of
+from alerts.delivery.channel_urls import options_of, scheme_of, service_of
 from alerts.delivery.pages import plain_text
 from stream.domain.alerts import AlertState, Severity
 from stream.domain.budgets import cut
@@ -34,7 +34,6 @@ KEYED_BY_URL = {
     "firehydrant",
     "pagertree",
     "signl4",
-    "goalert",
     "goalerts",
 }
 
@@ -58,17 +57,15 @@ def incident_request(channel_url: str, page: Mapping[str, Any]) -> IncidentReque
     make = _REQUESTS.get(scheme_of(channel_url))
     if make is None:
         return None
-    return make(service_of(channel_url), dict(parse_qsl(urlsplit(channel_url).query)), page)
+    return make(service_of(channel_url), options_of(channel_url), page)
 
 
 def keyed_url(channel_url: str, page: Mapping[str, Any]) -> str:
     """The URL by which Apprise opens and resolves the incident of the page, where the service has keys."""
-    parts = urlsplit(channel_url)
-    given = dict(parse_qsl(parts.query))
-    if scheme_of(channel_url) not in KEYED_BY_URL or "dedup" in given or "action" in given:
+    if scheme_of(channel_url) not in KEYED_BY_URL or {"dedup", "action"} & set(options_of(channel_url)):
         return channel_url
     key = urlencode({"dedup": page["id"], "action": "map"})
-    return channel_url + ("&" if parts.query else "?") + key
+    return channel_url + ("&" if "?" in channel_url else "?") + key
 
 
 def _pagerduty(service: Any, options: Mapping[str, str], page: Mapping[str, Any]) -> IncidentRequest:
@@ -144,7 +141,8 @@ def _splunk(service: Any, options: Mapping[str, str], page: Mapping[str, Any]) -
     """REST endpoint integration of Splunk On-Call, formerly VictorOps:
     https://help.splunk.com/en/splunk-enterprise/alert-and-respond/splunk-on-call"""
     title, text = plain_text(page)
-    started = datetime.fromisoformat(str(page["fired_at"] or page["since"]))
+    # The field is when the entity entered its current state.
+    entered = (page["resolved_at"] if _has_ended(page) else page["fired_at"]) or page["since"]
     kind = SPLUNK_TYPES.get(page["severity"], "CRITICAL")
     incident = {
         # A label of the rule must not replace a field of the API.
@@ -153,7 +151,7 @@ def _splunk(service: Any, options: Mapping[str, str], page: Mapping[str, Any]) -
         "entity_id": page["id"],
         "entity_display_name": title,
         "state_message": text,
-        "state_start_time": int(started.timestamp()),
+        "state_start_time": int(datetime.fromisoformat(str(entered)).timestamp()),
         "monitoring_tool": CLIENT,
     }
     path = f"{quote(service.apikey, safe='')}/{quote(service.routing_key, safe='')}"

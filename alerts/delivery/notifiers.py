@@ -16,10 +16,10 @@ import msgspec
 from pydantic import SecretStr
 
 from alerts.delivery.answers import Attempt, Failure, explanation
-from alerts.delivery.channel_urls import scheme_of, service_of
+from alerts.delivery.channel_urls import scheme_of
 from alerts.delivery.incidents import incident_request, is_incident_service, keyed_url
 from alerts.delivery.pages import markdown_text, plain_text
-from alerts.delivery.post import Answer, is_local, post
+from alerts.delivery.post import Answer, is_local, post, quotes_url
 from alerts.delivery.quoting import RENDERS_MARKDOWN
 from stream.domain.alerts import AlertState
 
@@ -101,15 +101,21 @@ class Channels:
 
 
 def _attempt_of_channel(sent: bool, answers: Sequence[Answer], url: str) -> Attempt:
-    """What the answers report.  Apprise knows what a status means, and looks at no body."""
-    attempts = [Attempt.of_answer(answer, url) for answer in answers if answer.is_success or not sent]
+    """What the answers report.  Apprise knows what a status means, and looks at no body.
+
+    Some answer a login, and hold the token of a session: no body of a success is quoted.
+    """
+    attempts = [
+        Attempt.of_answer(answer, url, quotes_body=not answer.is_success)
+        for answer in answers
+        if answer.is_success or not sent
+    ]
     failed = [attempt for attempt in attempts if attempt.failure]
     if failed:
         return failed[-1]
     if sent:
         return attempts[-1] if attempts else Attempt(None, "taken; its protocol has no HTTP answer")
-    said = explanation(answers[-1].body, url) if answers else ""
-    return Attempt.failed(f"the channel refused the page or cannot be reached{said}")
+    return Attempt.failed("the channel refused the page or cannot be reached")
 
 
 def _post(
@@ -122,17 +128,13 @@ def _post(
         return _too_slow(seconds)
     # No receiver may end the monitor, whatever its answer makes a client raise.
     except Exception as error:
-        return Attempt.failed(f"{type(error).__name__}{explanation(str(error).encode(), f'{url}/{secret}')}")
+        said = "" if quotes_url(error) else explanation(str(error).encode(), f"{url}/{secret}")
+        return Attempt.failed(f"{type(error).__name__}{said}")
     return Attempt.of_answer(answer, f"{url}/{secret}")
 
 
 def _too_slow(seconds: float) -> Attempt:
     return Attempt.failed(f"no complete answer within {seconds:g} s")
-
-
-def is_channel(url: str) -> bool:
-    """Whether Apprise supports such a URL."""
-    return service_of(url) is not None
 
 
 def outcome(failure: Failure | None) -> str:

@@ -71,6 +71,11 @@ def _run(request: Coroutine[Any, Any, Answer], seconds: float) -> Answer:
             raise TimeoutError from error
 
 
+def quotes_url(error: Exception) -> bool:
+    """Whether the words of an error of a request may quote a part of the URL, such as a password."""
+    return isinstance(error, ValueError | httpx.InvalidURL)
+
+
 def is_local(url: str) -> bool:
     """Whether the URL names this machine, which no proxy can reach on the monitor's behalf."""
     try:

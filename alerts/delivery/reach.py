@@ -9,12 +9,20 @@ from urllib.parse import urlsplit
 import httpx
 
 from alerts.delivery.channel_urls import scheme_of, service_of
-from alerts.delivery.post import head
+from alerts.delivery.post import head, quotes_url
 
 # What Apprise's services call the address that they post to.
-ADDRESSES = ("notify_url", "webhook_url", "cloud_notify_url", "api_url")
-# Services of Apprise that post to the host in their URL; others hide tokens there.
-NAMED_HOST = {"json", "jsons", "xml", "xmls", "form", "forms"}
+ADDRESSES = ("notify_url", "webhook_url", "api_url")
+# What they call it in these modes.
+ADDRESS_IN_MODE = {"bot": "api_url", "cloud": "cloud_notify_url"}
+# The services, by their first scheme, that post to the host in their URL, and the modes in which others do.
+# The rest has a token or the domain of a sender there.
+SELF_HOSTED = {
+    "apprises", "barks", "embys", "enigma2s", "evolutions", "forms", "goalerts", "gorushs", "gotifys",
+    "hassios", "humhubs", "jellyfins", "jsons", "kodis", "matrixs", "mmosts", "nclouds", "nctalks", "onebots",
+    "parseps", "pjets", "signals", "smseagles", "synologys", "workflow", "xmls",
+}  # fmt: skip
+OWN_SERVER, OTHER_SERVER = {"private", "selfhosted"}, {"t2bot"}
 MAIL = "smtp"
 
 
@@ -26,7 +34,7 @@ class Reached(NamedTuple):
     unknown: bool = False
 
 
-def look(addresses: Iterable[tuple[str, str | None]], seconds: float) -> list[Reached]:
+def try_to_reach(addresses: Iterable[tuple[str, str | None]], seconds: float) -> list[Reached]:
     """Try to reach each of these receivers, all at once; an attempt takes `seconds` at most.
 
     `addresses` are names with the URLs that pages are posted to, or None where that is not known.
@@ -48,7 +56,8 @@ def _reach(name: str, url: str | None, seconds: float) -> Reached:
     except TimeoutError:
         return Reached(name, f"no answer within {seconds:g} s")
     except (OSError, ValueError, httpx.HTTPError, httpx.InvalidURL) as error:
-        return Reached(name, str(error) or type(error).__name__)
+        said = "" if quotes_url(error) else str(error)
+        return Reached(name, said or type(error).__name__)
     return Reached(name, None)
 
 
@@ -57,7 +66,15 @@ def address_of_channel(url: str) -> str | None:
     service = service_of(url)
     if host := getattr(service, "smtp_host", None):
         return f"{MAIL}://{host}:{service.port}"
-    if scheme_of(url) in NAMED_HOST or "." in (service.host or "") or service.port:
-        return str(service.request_url)
-    found = (getattr(service, name, None) for name in ADDRESSES)
-    return next((at for at in found if isinstance(at, str) and "{" not in urlsplit(at).netloc), None)
+    mode = str(getattr(service, "mode", ""))
+    if mode not in OWN_SERVER:
+        names = (ADDRESS_IN_MODE.get(mode, ""), *ADDRESSES)
+        fixed = next((at for at in (getattr(service, name, None) for name in names) if _is_fixed(at)), None)
+        if fixed or mode in OTHER_SERVER or scheme_of(url) not in SELF_HOSTED:
+            return fixed
+    return str(service.request_url)
+
+
+def _is_fixed(address: object) -> bool:
+    """Whether it is a URL whose host is no template of Apprise's."""
+    return isinstance(address, str) and "{" not in (urlsplit(address).netloc or "{")

@@ -187,7 +187,7 @@ def _receivers(settings: Settings) -> str:
     addresses += [
         (name, reach.address_of_channel(url.get_secret_value())) for name, url in alerts.channels.items()
     ]
-    reached = reach.look(addresses, alerts.webhook_seconds)
+    reached = reach.try_to_reach(addresses, alerts.webhook_seconds)
     if problems := [f"{one.name}: {one.problem}" for one in reached if one.problem]:
         raise AlertError(f"cannot be reached: {'; '.join(problems)}")
     unknown = [one.name for one in reached if one.unknown]

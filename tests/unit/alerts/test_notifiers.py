@@ -176,6 +176,24 @@ def test_a_channel_says_what_its_service_answered(
     assert channels.send("chat", RESOLVED) == Failure(f"HTTP {status}", recoverable, too_large)
 
 
+LOGGED_IN = b'{"access_token": "syt_session", "user_id": "@monitor:example", "home_server": "example"}'
+
+
+@pytest.mark.parametrize("url", ["json://127.0.0.1:{port}/x", "matrix://user:pw@127.0.0.1:{port}/%23room"])
+def test_the_answer_to_a_login_is_never_shown(receiver: Receiver, url: str) -> None:
+    """A Matrix server that goes away after the login: all its answers were successful."""
+    receiver.answer = LOGGED_IN
+    channels = Channels({"chat": SecretStr(url.format(port=receiver.server_port))}, 20)
+    attempt = channels.attempt("chat", PAGE)
+    assert receiver.taken and "syt_session" not in f"{attempt}"
+    assert attempt.failure or attempt.answered == "HTTP 200"
+
+
+def test_a_password_that_breaks_the_url_is_not_quoted() -> None:
+    webhooks = Webhooks({"desk": SecretStr("https://user:pa/ss@desk.example/")}, 5)
+    assert webhooks.send("desk", b"{}") == Failure("InvalidURL", True)
+
+
 def test_a_failure_tells_what_the_receiver_says_but_no_part_of_the_url(receiver: Receiver) -> None:
     webhooks = Webhooks({"desk": SecretStr(receiver.url)}, 5)
     receiver.status, receiver.answer = 400, b"unknown field\n"

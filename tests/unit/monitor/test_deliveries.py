@@ -141,6 +141,18 @@ def test_a_page_that_is_refused_for_good_is_recorded_as_refused(room: Room, desk
     assert outcomes == {"webhook:desk": "refused", "channel:chat": "sent"}
 
 
+@pytest.mark.parametrize(("status", "outcome"), [(200, "sent"), (503, None)])
+def test_an_answer_of_endless_brackets_is_one_like_any_other(
+    room: Room, desk: Receiver, chat: Receiver, status: int, outcome: str | None
+) -> None:
+    desk.status = chat.status = status
+    desk.answer = chat.answer = b"[" * 60_000
+    room.transition(AlertState.FIRING, "IPO")
+    room.send()
+    assert {row.outcome for row in room.alerts.deliveries("IPO")} == {outcome}
+    assert counted(room, "sent" if outcome else "failed") == 1
+
+
 def test_a_page_that_is_not_accepted_for_a_week_no_longer_blocks_later_ones(
     room: Room, desk: Receiver
 ) -> None:
