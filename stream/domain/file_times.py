@@ -23,6 +23,8 @@ COMPACT = re.compile(
     r"(?P<date>(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))"
     r"(?P<time>(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d)?)?(?P<milliseconds>(?<=\d{14})\d{3})?"
 )
+# No time is longer, and the time that the patterns take grows with the square of the length.
+MAX_CHARACTERS = 100
 NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
 # A year, a month and a day, then perhaps a time of day, then perhaps a zone.
 DATE_AND_TIME = re.compile(
@@ -94,6 +96,9 @@ def parse_time(value: object, times: TimeFormat) -> FileTime:
 
 
 def _text(value: str, times: TimeFormat) -> FileTime:
+    value = value.strip()
+    if len(value) > MAX_CHARACTERS:
+        raise ValueError(f"more than {MAX_CHARACTERS} characters: no time is as long")
     try:
         # The usual form, with the quickest parser.
         at = datetime.fromisoformat(value)

@@ -199,7 +199,9 @@ def _json_values(stream: TextIO, name: str, outer: int) -> Iterator[InputRow]:
     number = start = 1
     parts: list[str] = []
     for piece in iter(partial(stream.readline, PIECE), ""):
-        text = piece if piece[-1] != "\\" else piece + stream.readline(1)
+        # An odd number of backslashes at the end cuts an escape in two.
+        is_cut = (len(piece) - len(piece.rstrip("\\"))) % 2 == 1
+        text = piece + stream.readline(1) if is_cut else piece
         copied = 0
         for token in ESCAPE_QUOTE_OR_BRACKET.finditer(text):
             mark = token[0]
@@ -212,8 +214,10 @@ def _json_values(stream: TextIO, name: str, outer: int) -> Iterator[InputRow]:
                     yield from _between(number, text[copied : token.start()])
                     copied, start = token.start(), number
                 depth += 1
-            else:
-                depth -= 1
+            elif (
+                mark == "]" or depth != outer
+            ):  # a brace too many closes nothing, and is found between objects
+                depth = max(0, depth - 1)
                 if depth == outer and mark == "}":
                     yield _json_row(start, "".join((*parts, text[copied : token.end()])))
                     parts.clear()

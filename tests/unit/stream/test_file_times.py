@@ -1,6 +1,7 @@
 """Times as files hold them."""
 
 import math
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -128,3 +129,13 @@ def test_a_time_at_which_clocks_change_is_read() -> None:
 def test_a_wrong_zone_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="Asia/Shanghai"):
         parse_zone(name)
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-03-01" + " " * 100_000 + "x", "2026-3-1" + "T" * 5000 + "x", "1" * 5000]
+)
+def test_a_long_text_is_refused_at_once(text: str) -> None:
+    began = time.perf_counter()
+    with pytest.raises(ValueError, match="more than 100 characters"):
+        parse_time(text, SHANGHAI)
+    assert time.perf_counter() - began < 0.5

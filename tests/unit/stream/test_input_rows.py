@@ -261,3 +261,32 @@ def test_a_pipe_is_read_once_and_whole(tmp_path: Path) -> None:
         assert fields(read(Path(f"/dev/fd/{reading}"))) == ROWS
     finally:
         os.close(reading)
+
+
+@pytest.mark.parametrize("shift", range(-6, 1))
+@pytest.mark.parametrize("quoted", ['He said "rise"', 'a\\\\"', "\\" * 7])
+def test_json_within_json_is_read_wherever_a_piece_ends(tmp_path: Path, quoted: str, shift: int) -> None:
+    inner = json.dumps({"quote": quoted})
+    start = len('[{"id": "1", "text": "", "raw": ') + json.dumps(inner).index("\\\\")
+    filler = "x" * (input_rows.PIECE + shift - start)
+    rows = [{"id": "1", "text": filler, "raw": inner}, {"id": "2", "text": "Orders rise"}]
+    assert fields(read(write(tmp_path, json.dumps(rows).encode()))) == rows
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"id": "1"}]]\n[{"id": "2"}, {"id": "3"}]',
+        '[{"id": "1"}}, {"id": "2"}, {"id": "3"}]',
+        '{\n"id": "1"}]\n{"id": "2"}\n{"id": "3"}',
+        '{\n"id": "1"}}\n{"id": "2"}\n{"id": "3"}',
+    ],
+)
+def test_a_bracket_too_many_harms_no_object(tmp_path: Path, text: str) -> None:
+    rows = read(write(tmp_path, text.encode()))
+    assert [dict(row.fields) for row in rows if row.fields] == [{"id": "1"}, {"id": "2"}, {"id": "3"}]
+    assert [row.error for row in rows if row.error] in (
+        [],
+        ["expected JSON objects, not '}'"],
+        ["expected JSON objects, not '}, '"],
+    )
