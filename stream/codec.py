@@ -24,7 +24,7 @@ from stream.domain.documents import (
     shorten_name,
 )
 from stream.domain.errors import DeadLetterReason, Rejected
-from stream.domain.fields import read_id, read_source
+from stream.domain.fields import REPLACEMENT, check_id, read_id, read_source
 from stream.framing import is_array, name_format, unframe
 from stream.heartbeats import FORGED, Heartbeats
 from stream.json_repair import repair
@@ -41,6 +41,9 @@ CHARACTERS = "characters"
 ARRAY = (
     "the message is a JSON array: to read each of its elements as a document, set stream.message_documents "
     "to the most that a message holds; it is 1"
+)
+HALF_A_PAIR = (
+    "the source holds half a surrogate pair, or what stands for it: it may be that of other documents"
 )
 # What shows where an element of an array ends.  Nothing in it repeats, so a search never goes back.
 ESCAPE_QUOTE_OR_PUNCTUATION = re.compile(rb'\\.|["\[\]{},]', re.DOTALL)
@@ -175,6 +178,7 @@ class Codec:
         try:
             if may_have_nul and "\0" in id_:
                 raise Rejected(DeadLetterReason.NUL, "the id holds a NUL character")
+            _check_id(message.id)
             if source == HEARTBEAT_SOURCE:
                 return self._heartbeat(id_, kind, message, now, timestamp)
             self._check_source(sent_source, kind)
@@ -238,6 +242,14 @@ class Codec:
             raise Rejected(DeadLetterReason.SOURCE_NOT_ALLOWED, detail)
 
 
+def _check_id(value: str) -> None:
+    """Raises Rejected if other documents may have the same id."""
+    try:
+        check_id(value)
+    except ValueError as error:
+        raise Rejected(DeadLetterReason.INVALID_FIELD, str(error)) from error
+
+
 def _shortened(**fields: tuple[str, str]) -> tuple[str, ...]:
     """The names of the fields whose text is not the one that was sent."""
     return tuple(name for name, (sent, kept) in fields.items() if kept is not sent)
@@ -292,6 +304,8 @@ def _parse_odd(value: bytes) -> tuple[MessageFields, tuple[str, ...], bytes]:
                 raise
             body = repaired
             message, different = _decode(body)
+            if message.source and REPLACEMENT in message.source:
+                raise Rejected(DeadLetterReason.INVALID_FIELD, HALF_A_PAIR) from None
             return message, (*different, CHARACTERS), body
     except msgspec.ValidationError as error:
         raise Rejected(_why_invalid(str(error)), _explain_invalid(str(error), body)) from error

@@ -11,6 +11,7 @@ from typing import Any
 
 # What tables hold in place of nothing.
 WORDS_FOR_NOTHING = frozenset({"nan", "NaN", "NAN", "None", "null", "NULL", "NaT", "<NA>"})
+NOTHING_AS_TEXT = WORDS_FOR_NOTHING | {""}
 # Above it, neighbouring integers are the same float.
 LARGEST_EXACT = 2**53
 # A number that a table has shortened to a float.
@@ -40,7 +41,10 @@ def read_id(value: object) -> str:
     """An id as text.  Raises ValueError for one that other rows may share: a float that lost its digits."""
     if isinstance(value, str) and not SHORTENED_NUMBER.fullmatch(value):
         if REPLACEMENT in value:
-            raise ValueError(f"id {_shown(value)}: it has lost characters, so that several rows may share it")
+            raise ValueError(
+                f"id {_shown(value)}: U+FFFD stands for what could not be decoded (half a surrogate pair, "
+                "another encoding), so that several documents may share it"
+            )
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
@@ -50,6 +54,15 @@ def read_id(value: object) -> str:
     if isinstance(value, str | float):
         reason = "a float that has lost digits, so that several rows share it: write ids as text"
     raise ValueError(f"id {_shown(value)}: {reason}")
+
+
+def check_id(value: str) -> None:
+    """Raises ValueError for a text that is no id: it stands for nothing, or other documents may share it."""
+    # Most ids need no closer look, which takes as long as the rest of a message.
+    if value.strip() in NOTHING_AS_TEXT:
+        raise ValueError(f"id {_shown(value)}: it stands for nothing, so that several documents share it")
+    if "+" in value or not value.isascii():
+        read_id(value)
 
 
 def read_text(value: object, field: str) -> str:

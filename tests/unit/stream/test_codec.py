@@ -48,6 +48,14 @@ BROKEN: list[tuple[str, bytes | None, str]] = [
     ("blank title and text", encode(title="\t", text=" \n"), "no_text"),
     ("a NUL alone for a text", encode(text="\0"), "no_text"),
     ("a NUL in the id", encode(id="a\0b"), "nul"),
+    ("a shortened number for an id", encode(id="1.52e+18"), "invalid_field"),
+    ("a word for nothing for an id", encode(id=" nan "), "invalid_field"),
+    ("a blank id", encode(id=" "), "invalid_field"),
+    ("an id that has lost characters", encode(id="1\ufffd"), "invalid_field"),
+    ("half a surrogate pair in the id", encode(id="1\ud800"), "invalid_field"),
+    ("half a surrogate pair as bytes in the id", b'{"id": "1\xed\xa0\xbd", "text": "x"}', "invalid_field"),
+    ("half a surrogate pair in the source", encode(source="wire\udbff"), "invalid_field"),
+    ("half a pair in the id, an author that is no text", encode(id="1\ud800", author=["A"]), "invalid_field"),
     ("no id, and an author that is no text", encode(id=..., author=["Ann"]), "missing_field"),
     (
         "deep nesting in the text",
@@ -295,3 +303,16 @@ def test_an_id_that_several_documents_may_share_is_refused(value: object) -> Non
     with pytest.raises(Rejected) as refused:
         Codec(timedelta(minutes=5), 100_000).decode(encode(id=value), Kind.NEWS, NOW)
     assert refused.value.reason == DeadLetterReason.INVALID_FIELD
+
+
+@pytest.mark.parametrize("id_", ["1\ud800", "1\udbff", "1\ufffd"])
+def test_an_id_that_lost_characters_says_so(id_: str) -> None:
+    with pytest.raises(Rejected, match=r"half a surrogate pair.*several documents may share it"):
+        CODEC.decode(encode(id=id_), Kind.NEWS, NOW)
+
+
+@pytest.mark.parametrize(
+    "id_", ["c++", "2026-03-01T09:30:00+08:00", "北辰-1", "nano", "+", "e+5", "1\U0001f600"]
+)
+def test_odd_ids_that_are_whole_are_read(id_: str) -> None:
+    assert CODEC.decode(encode(id=id_), Kind.NEWS, NOW).id == id_
