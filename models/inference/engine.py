@@ -149,7 +149,8 @@ class Engine:
     ) -> list[Prediction]:
         """A prediction for each text, in order.
 
-        `languages` are those that the feeds declare (ISO 639-1, None if unknown).  The network reads a text
+        `languages` are what the feeds declare: codes, tags or names (`language_tags.language_code`), None if
+        unknown; `lang` of a prediction is ISO 639-1.  The network reads a text
         without its markup and boilerplate (`stream.domain.cleaning`).  What it reads goes through it once if
         it is in the cache or twice in `texts`.  Raises InferenceError if the network's output for a
         text is not finite: no label is made up.

@@ -74,15 +74,18 @@ class PredictionBuilder:
 def sent_as(prediction: Prediction, text: CleanText) -> Prediction:
     """The prediction for the news of a clean text as one for the text as it was sent.
 
-    Evidence gets its place there.  A text that is nothing but boilerplate has no sentiment to find: it is
-    neutral and not certain.
+    Evidence gets its place there.  `truncated` is also true if the text was cut before it was cleaned.  A
+    text that is nothing but boilerplate has no sentiment to find: it is neutral and not certain.
     """
     if text.sent is text.text and not text.boilerplate:
         return prediction
     news = text.news
     evidence = tuple(sent_word(span, news) for span in prediction.evidence)
+    prediction = msgspec.structs.replace(
+        prediction, evidence=evidence, truncated=prediction.truncated or text.truncated
+    )
     if not text.only_boilerplate or prediction.sentiment is None:
-        return msgspec.structs.replace(prediction, evidence=evidence)
+        return prediction
     labels = prediction.probabilities["sentiment"]
     unknown = dict.fromkeys(labels, round(1 / len(labels), DECIMALS))
     return msgspec.structs.replace(

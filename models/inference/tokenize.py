@@ -75,7 +75,7 @@ class TextTokenizer:
     def tokenize(self, texts: Sequence[str], languages: Sequence[str | None]) -> Tokenized:
         """Detect the language of each text and tokenise those that a part reads.
 
-        `languages` are those that the feeds declare: ISO 639-1 codes, or None if unknown.
+        `languages` are what the feeds declare (`language.detect`), None if unknown.
         """
         unsupported: dict[int, str | None] = {}
         by_language: dict[str, list[int]] = {}

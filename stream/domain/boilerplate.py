@@ -167,11 +167,7 @@ def _marked(lower: str, sentences: Sequence[Sentence]) -> Iterable[tuple[int, in
         sentence = sentences[at]
         if sentence.sign in (Sign.FORMULA, Sign.HEADING, Sign.TITLE):
             first = at
-            while (
-                first
-                and sentences[first - 1].sign is Sign.NONE
-                and _words(lower, sentences[first - 1]) >= LEADING_WORDS
-            ):
+            while first and _leads(lower, sentences[first - 1]):
                 first -= 1
             at = _section_end(lower, sentences, at)
             yield sentences[first].start, sentences[at - 1].end
@@ -210,6 +206,7 @@ def _joins(lower: str, sentences: Sequence[Sentence], index: int) -> bool:
 
 
 def _leads(lower: str, sentence: Sentence) -> bool:
+    """Whether a sentence before a section belongs to it."""
     return sentence.sign is Sign.NONE and _words(lower, sentence) >= LEADING_WORDS
 
 

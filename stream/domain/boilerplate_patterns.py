@@ -116,7 +116,7 @@ HEADING_CLUES = (
 )
 HEADING_CLUES_ZH = ("风险", "声明", "提示", "陈述", "联系", "联络", "备查", "关于")
 HEADING = re.compile(
-    r"[-–—*•#=_\s]*(?:\(?[一二三四五六七八九十\d]{1,3}\)?[、.．)）]\s*)?[【\[(（“\"]?\s*(?:"
+    r"[-–—*•#=_\s]*+(?:\(?[一二三四五六七八九十\d]{1,3}\)?[、.．)）]\s*+)?[【\[(（“\"]?\s*+(?:"
     r"(?:(?:cautionary|important|special|legal) (?:statement|note|notice|information|disclosure|disclaimer|language)s?|"
     r"(?:note|statement|information|disclosure|caution|disclaimer|language)s? (?:regarding|on|about|concerning|as to) "
     r"forward[- ]looking|forward[- ]looking (?:statement|information)s?|safe[- ]harbou?r(?: \w+){0,4}|disclaimers?|"
@@ -134,7 +134,7 @@ HEADING = re.compile(
 )
 # "About ACME" on a line of its own; "About 300 jobs are at risk" is news.
 ABOUT = re.compile(
-    r"[-–—*•#=_\s]*(?:About (?:(?:the )?[A-Z][\w&.,'’-]*|us\b|the company\b)(?: [\w&.,'’()-]+){0,7}"
+    r"[-–—*•#=_\s]*+(?:About (?:(?:the )?[A-Z][\w&.,'’-]*|us\b|the company\b)(?: [\w&.,'’()-]+){0,7}"
     r"|关于(?:我们|[^，。\n]{2,16}(?:公司|集团|股份|科技|银行|控股)))\s*[:：]?\s*\n\s*\Z"
 )
 LEGAL_WORD = re.compile(

@@ -16,19 +16,22 @@ The two libraries are loaded with the first text that needs them.
 import re
 import unicodedata
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 import msgspec
 
 from stream.domain import boilerplate, encodings, markup
+from stream.domain.edits import Draft
 from stream.domain.encodings import LATIN_RUN, SUSPECT
-from stream.domain.markup import Edit
 
 # Cleaning one kind can reveal another (an escaped tag, say), so the steps are repeated until nothing changes.
 # No feed escapes deeper than this; a text made to be cleaned for long stops here.
 MOST_PASSES = 8
+# No more of a text is read.  By default the model reads 32 windows, some 20,000 characters of English: this
+# leaves room for ten times as much markup, and bounds how long one text can hold up those behind it.
+MOST_CHARACTERS = 200_000
 # A text of other characters only is clean, but for boilerplate: the search is all that such a text costs.
 NOT_PLAIN = re.compile(r"[^\t\n\r -%'-;=-\[\]-~]")
 CONTROLS = "\x00-\x08\x0e-\x1b\x7f"
@@ -54,8 +57,9 @@ UNCLEAN = re.compile(
 class CleanText(msgspec.Struct, frozen=True, gc=False):
     """A text as it was sent and as it reads.
 
-    Character i of `text` came from `sent[starts[i]:ends[i]]`; without `starts` the two are the same text.
-    `boilerplate` are the spans (start, end) of `text` that are no news.
+    Character i of `text` came from `sent[starts[i]:ends[i]]`; without `starts` from `sent[i]`.  What `sent`
+    has after MOST_CHARACTERS is not in `text`.  `boilerplate` are the spans (start, end) of `text` that are
+    no news.
     """
 
     sent: str
@@ -63,6 +67,11 @@ class CleanText(msgspec.Struct, frozen=True, gc=False):
     starts: Sequence[int] | None = None
     ends: Sequence[int] | None = None
     boilerplate: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the text goes on after what was read of it."""
+        return len(self.sent) > MOST_CHARACTERS
 
     @property
     def only_boilerplate(self) -> bool:
@@ -74,7 +83,7 @@ class CleanText(msgspec.Struct, frozen=True, gc=False):
         """The same text without its boilerplate; all of it if it is nothing else."""
         if not self.boilerplate or self.only_boilerplate:
             return self
-        draft = _Draft(self.text, self.starts, self.ends)
+        draft = Draft(self.text, self.starts, self.ends)
         draft.edit((start, end, "") for start, end in self.boilerplate)
         return CleanText(self.sent, draft.text, draft.starts, draft.ends)
 
@@ -90,16 +99,17 @@ class CleanText(msgspec.Struct, frozen=True, gc=False):
     def clean_span(self, start: int, end: int) -> tuple[int, int]:
         """The part of `text` that came from the characters from `start` up to `end` of `sent`."""
         if self.starts is None or self.ends is None:
-            return start, end
+            return min(start, len(self.text)), min(end, len(self.text))
         first = bisect_right(self.ends, start)
         return first, max(first, bisect_left(self.starts, end))
 
 
 def clean(text: str) -> CleanText:
     """The text that a reader sees, and its boilerplate.  Never raises; a clean text stays as it is."""
-    if NOT_PLAIN.search(text) is None:
-        return CleanText(text, text, None, None, boilerplate.spans(text))
-    draft = _Draft(text)
+    read = text[:MOST_CHARACTERS]
+    if NOT_PLAIN.search(read) is None:
+        return CleanText(text, read, None, None, boilerplate.spans(read))
+    draft = Draft(read)
     for _ in range(MOST_PASSES):
         if UNCLEAN.search(draft.text) is None and not encodings.may_be_gbk(draft.text):
             break
@@ -112,44 +122,6 @@ def clean(text: str) -> CleanText:
     return CleanText(text, draft.text, draft.starts, draft.ends, boilerplate.spans(draft.text))
 
 
-class _Draft:
-    """A text under work, and where in the text as sent each of its characters came from."""
-
-    def __init__(
-        self, text: str, starts: Sequence[int] | None = None, ends: Sequence[int] | None = None
-    ) -> None:
-        self.text, self.starts, self.ends = text, starts, ends
-
-    def edit(self, edits: "Iterator[Edit]") -> None:
-        """Replace spans, given in order.  A replacement of the same length keeps the places one by one."""
-        text = self.text
-        old_starts: Sequence[int] = range(len(text)) if self.starts is None else self.starts
-        old_ends: Sequence[int] = range(1, len(text) + 1) if self.ends is None else self.ends
-        parts: list[str] = []
-        starts: list[int] = []
-        ends: list[int] = []
-        at = 0
-        for start, end, new in edits:
-            kept = end if end - start == len(new) else start
-            parts += (text[at:start], new)
-            starts += old_starts[at:kept]
-            ends += old_ends[at:kept]
-            if kept < end:
-                starts += [old_starts[start]] * len(new)
-                ends += [old_ends[end - 1]] * len(new)
-            at = end
-        if not at:
-            return
-        parts.append(text[at:])
-        starts += old_starts[at:]
-        ends += old_ends[at:]
-        self.text, self.starts, self.ends = "".join(parts), starts, ends
-
-    def replace(self, text: str) -> None:
-        """Take a text of the same length, character for character."""
-        self.text = text
-
-
 def _has_words(text: str, without: Sequence[tuple[int, int]]) -> bool:
     at = 0
     for start, end in (*without, (len(text), len(text))):
@@ -159,7 +131,7 @@ def _has_words(text: str, without: Sequence[tuple[int, int]]) -> bool:
     return False
 
 
-def _unescape_code_units(draft: _Draft) -> None:
+def _unescape_code_units(draft: Draft) -> None:
     r"""Decode literal \u2019 (JSON that was escaped twice) and surrogates, which no encoding has alone."""
     draft.edit((*match.span(), _code_units(match[0])) for match in ESCAPES.finditer(draft.text))
 
@@ -169,23 +141,23 @@ def _code_units(escaped: str) -> str:
     return "".join(units).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _repair_encoding(draft: _Draft) -> None:
+def _repair_encoding(draft: Draft) -> None:
     """Decode again what was decoded by a wrong encoding."""
     draft.edit(encodings.gb2312_as_latin(draft.text))
     draft.edit(encodings.utf8_as_other(draft.text))
     draft.edit(encodings.utf8_as_gbk(draft.text))
 
 
-def _plain_forms(draft: _Draft) -> None:
+def _plain_forms(draft: Draft) -> None:
     """Full-width and mathematical letters, all kinds of blanks and line ends, characters of Windows-1252."""
     draft.replace(draft.text.translate(_plain_form_table()))
 
 
-def _drop_invisible(draft: _Draft) -> None:
+def _drop_invisible(draft: Draft) -> None:
     draft.edit((*match.span(), "") for match in INVISIBLE.finditer(draft.text))
 
 
-def _drop_markup(draft: _Draft) -> None:
+def _drop_markup(draft: Draft) -> None:
     if "<" in draft.text:
         before = draft.text
         draft.edit(markup.tags(before))
@@ -195,7 +167,7 @@ def _drop_markup(draft: _Draft) -> None:
         draft.edit(markup.entities(draft.text))
 
 
-STEPS: tuple[Callable[[_Draft], None], ...] = (
+STEPS: tuple[Callable[[Draft], None], ...] = (
     _unescape_code_units,
     _repair_encoding,
     _plain_forms,
@@ -204,7 +176,7 @@ STEPS: tuple[Callable[[_Draft], None], ...] = (
 )
 
 
-def _simplify(draft: _Draft) -> None:
+def _simplify(draft: Draft) -> None:
     """Convert traditional Chinese to simplified, which is what the model was trained on."""
     if _uncommon_han().search(draft.text) is None:
         return

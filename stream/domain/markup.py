@@ -6,20 +6,36 @@ Not a parser: a text is taken for HTML only where it has a tag of a known name, 
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from html.entities import html5
 
-# Replace the characters from start up to end.
-Edit = tuple[int, int, str]
+from stream.domain.edits import Edit
 
 # Elements whose content is no text, or no news.
 DROPPED = frozenset([
     "button", "footer", "head", "iframe", "math", "nav", "noscript", "object", "script", "select", "style",
     "svg", "template", "textarea",
 ])  # fmt: skip
-# Elements that may lack their end because the feed cut the text; what follows is code then, not a sentence.
-CODE = frozenset(("script", "style"))
-CODE_SIGN = re.compile(r"[{};=]")
+# Elements that may lack their end because the feed cut the text, and how the code begins that follows then.
+# A sentence that mentions the tag goes on with words, also if it has a semicolon or an equals sign later.
+CODE = {
+    "script": re.compile(
+        r"""
+        (?: /[/*] | ["']use\ strict | [!(]?\(*(?:async\s)?\s*function\b\s*[\w$]*\s*\( | \(?\(\)\s*=>
+             | (?:var|let|const)\s+[\w$]++\s*(?:[=,;]|\Z) | (?:if|for|while|switch)\s*\(
+             | [\w$]++(?:\.[\w$]++|\[[^\[\]\s]{1,80}\])*+(?:\(|\s*(?:\|\||\+)?=) )
+        | [^{}<]{0,200}+ \{
+        """,
+        re.VERBOSE,
+    ),
+    "style": re.compile(r"/\*|@[a-z]|[^{}<]{0,200}+\{"),
+}
+# So much of the content shows whether it is code.
+CODE_SEEN = 400
+NOT_BLANK = re.compile(r"\S")
+BLANK_LINE = re.compile(r"\n[^\S\n]*+\n")
+# The end tags of names in capitals.
+CAPITAL_END = re.compile(r"</([A-Z][A-Z0-9:-]*+)>")
 INLINE = frozenset([
     "a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em", "font",
     "i", "img", "ins", "kbd", "label", "mark", "q", "rp", "rt", "ruby", "s", "samp", "small", "span",
@@ -45,7 +61,7 @@ TAG = re.compile(
         # Attributes: one with a value, or one of those without.
         \s+ (?:[a-z_:@*#][\w:.@*#-]*\s*=
               |(?:async|defer|disabled|hidden|controls|checked|nowrap|required|selected|itemscope
-                 |allowfullscreen|data-[\w-]+)\b)
+                 |allowfullscreen)\b|data-[\w-]++)
         (?: (?:[^<>"']|"[^"<]*"|'[^'<]*')*+ > | [^<>]*+ > )
       | \s*/?>
       )
@@ -68,13 +84,15 @@ ENTITY = re.compile(
     """,
     re.VERBOSE,
 )
-BLANKS = re.compile(r"\A\s+|\s+\Z|[^\S\n]*\n\s*")
+# Each begins where its run of blanks begins: a run without a line end is read once, not once per blank.
+BLANKS = re.compile(r"\A\s+|(?<!\s)\s+\Z|(?<![^\S\n])[^\S\n]*\n\s*")
 
 
 def tags(text: str) -> Iterator[Edit]:
     """Tags, comments, and the content of elements such as scripts."""
     at = 0
     unclosed: set[str] = set()
+    capital_ends = frozenset(CAPITAL_END.findall(text))
     while (match := TAG.search(text, at)) is not None:
         start, at = match.span()
         name = (match["name"] or "").lower()
@@ -86,27 +104,48 @@ def tags(text: str) -> Iterator[Edit]:
                 unclosed.add("--")
             yield start, at, ""
         elif match["custom"] or name in NAMES:
-            if _is_word(text, match):
+            if _is_word(match, capital_ends):
                 continue
-            if name in DROPPED and not match["end"] and name not in unclosed and not match[0].endswith("/>"):
-                end_tag = re.compile(rf"</{name}\s*>", re.IGNORECASE).search(text, at)
-                if end_tag is not None:
-                    at = end_tag.end()
-                elif name in CODE and CODE_SIGN.search(text, at):
-                    at = len(text)
-                else:
-                    unclosed.add(name)
+            if name in DROPPED and not match["end"] and not match[0].endswith("/>"):
+                at = _content_end(text, at, name, unclosed)
             yield start, at, _instead(name, match["custom"])
     last = text.rfind("<", at)
     if last >= 0 and CUT_TAG.match(text, last):
         yield last, len(text), ""
 
 
-def _is_word(text: str, match: re.Match[str]) -> bool:
+def _content_end(text: str, at: int, name: str, unclosed: set[str]) -> int:
+    """Where the element ends whose content begins at `at`: there if it is none.
+
+    `unclosed` gets the names of those that have no end tag from here on.
+    """
+    if name not in unclosed:
+        end_tag = re.compile(rf"</{name}\s*>", re.IGNORECASE).search(text, at)
+        if end_tag is not None:
+            return end_tag.end()
+        unclosed.add(name)
+    if name not in CODE:
+        return at
+    first = NOT_BLANK.search(text, at)
+    if first is None:
+        return at
+    start = first.start()
+    if CODE[name].match(text, start, _paragraph_end(text, start, start + CODE_SEEN)) is None:
+        return at
+    # Nobody knows where the code ends if the end tag is missing, but news follows in a paragraph of its own.
+    return _paragraph_end(text, start, len(text))
+
+
+def _paragraph_end(text: str, start: int, stop: int) -> int:
+    blank_line = BLANK_LINE.search(text, start, stop)
+    return blank_line.start() if blank_line else stop
+
+
+def _is_word(match: re.Match[str], capital_ends: Container[str]) -> bool:
     """Whether this is a ticker or other word in angle brackets, rather than an old-style tag."""
     name, is_bare = match["name"], match[0].endswith(match["name"] + ">")
     is_start = is_bare and not match["end"] and name.isupper()
-    return is_start and name not in OLD_STYLE and f"</{name}>" not in text
+    return is_start and name not in OLD_STYLE and name not in capital_ends
 
 
 def _instead(name: str, custom: str | None) -> str:

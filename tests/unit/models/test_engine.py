@@ -161,6 +161,12 @@ def test_a_huge_text_is_truncated_and_its_beginning_classified(engine: Engine) -
     assert prediction.sentiment == "negative"
 
 
+def test_a_short_text_in_too_much_markup_is_marked_as_truncated(engine: Engine) -> None:
+    (prediction,) = engine.classify(["Shares plunge after huge loss. " + "<p>" * 100_000 + "Shares soar."])
+    assert (prediction.windows, prediction.truncated) == (1, True)
+    assert prediction.sentiment == "negative"
+
+
 def test_a_label_below_its_threshold_is_uncertain_and_not_counted() -> None:
     lenient, strict = (Engine.load(ModelSettings(certain_from=threshold)) for threshold in (0.0, 1.0))
     assert [p.status for p in lenient.classify(TEXTS)] == ["ok"] * 4

@@ -6,7 +6,7 @@ from subprocess import run
 
 import pytest
 
-from stream.domain.cleaning import CleanText, clean
+from stream.domain.cleaning import MOST_CHARACTERS, CleanText, clean
 
 UNTOUCHED = [
     "",
@@ -44,6 +44,15 @@ READS_AS = [
     ("<P>Old</P><B>Corvane</B>", "Old\nCorvane"),
     ("<script>var loss = 1 < 2;</script>Corvane wins<style>p{color:red}</style>", "Corvane wins"),
     ("Corvane wins<script>var loss = ", "Corvane wins"),
+    ("Corvane wins<script>\n\nif (loss) { x()", "Corvane wins"),
+    ("Corvane wins<script>window.loss = window.loss || [];", "Corvane wins"),
+    ("Corvane wins<script>(function(w,d){w.loss=1", "Corvane wins"),
+    ("Corvane wins<style>\n.loss, p > b {color: red", "Corvane wins"),
+    ("Corvane wins<script>loss({a: 1})\n\nShares rise", "Corvane wins\nShares rise"),
+    ("A <script> tag bug cost $1bn; shares fall 20%, profit = 0", "A\ntag bug cost $1bn; shares fall 20%, profit = 0"),
+    ("Pike's <style> of management is poor; shares plunge", "Pike's\nof management is poor; shares plunge"),
+    ("A bug in <script> (loss: $1bn); margin = 2%", "A bug in\n(loss: $1bn); margin = 2%"),
+    ("A <script> fault<script>var loss = 1", "A\nfault"),
     ("Why a <script> tag is a risk", "Why a\ntag is a risk"),
     ("<!-- loss --><!DOCTYPE html><body>Corvane wins</body>", "Corvane wins"),
     ("<!--[if gte mso 9]><xml>loss</xml><![endif]-->Corvane wins", "Corvane wins"),
@@ -122,39 +131,68 @@ def test_a_span_of_the_sent_text_leads_to_the_clean_words() -> None:
     assert cleaned.clean_span(0, 3) == (0, 0)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "<" * 100_000,
-        "&" * 100_000,
-        "<!--" * 25_000,
-        "<script>" * 12_500,
-        "<p title='" * 10_000,
-        '<p "' * 25_000,
-        "<nav>" * 20_000,
-        "&" + "amp;" * 25_000,
-        "&l&lt;" * 15_000,
-        "é" * 100_000,
-        "±³" * 50_000,
-        "鍖楄" * 50_000,
-        "鈥檚 " * 30_000,
-        "Ã" * 100_000,
-        "\\u" * 50_000,
-        "。" * 100_000,
-        "cookies " * 12_500,
-        "forward-looking statement and results " * 2_500,
-        "contact a@b " * 8_000,
-        "a@" * 50_000,
-        "風" * 100_000,
-        " \n" * 50_000 + "<p>",
-        "<p>" + "\n" * 100_000 + "x",
-    ],
-    ids=lambda text: text[:12],
-)
-def test_a_hostile_text_takes_no_more_time_than_its_length(text: str) -> None:
+HOSTILE = [
+    " ", "\t", "\n", " \n", "\n \t", "\u3000", "x  ", "<", "<b ", "<B>", "<A:B>", "</B", "<!--", "<script>", "<script>{", "<style>\n",
+    "<nav>", "<p title='", '<p "', "<p a=", "-a", "&", "&#0", "amp;", "&nbsp;", "&l&lt;", "&amp;lt;", "\u200b", "\xad", "\x1b[1;", "\x00",
+    "\\u", "\\u0041", "\ud83d", "- ", "• ", "1、", "（1）", "“", '"', "=", "===\n", "[", "【", "])", "🤷", "🤷\u200d", ".", "。", ".”", ". ", "，",
+    "é", "Ã", "Ã©", "â€™", "±³", "±³½¿ ", "鍖楄", "鈥檚 ", "\ufffd", "風", "風險 ", "Ａ", "cookies ", "we use cookies ", "not be advice ",
+    "forward-looking statement and results ", "contact a@b ", "a@", "About ACME\n", "Disclaimer:\n", "may differ materially. ", "could if. ",
+    "编辑：", "风险提示 ", "关注", "1", "A", "&nbsp;1、<b>\u200b ", "- \n“1、[", "Ã©\u200b風 <B>",
+]  # fmt: skip
+# What stands around a run so that every step of the cleaning reads it.
+AROUND = [
+    ("<p>a", "x</p>"), ("Profit rises\n- ", "we use cookies"), ("\n1、", "x cookies\n"), ("风险\n", "x 声明\n"), ("\n“", "x\n"),
+    ("forward-looking statement: ", " differ\n"), ("it’s Ã© ", "&amp;"), ("<p data-a", "x <b>y"),
+]  # fmt: skip
+
+
+def of_length(length: int, repeated: str) -> str:
+    return repeated * (length // len(repeated))
+
+
+def takes(text: str) -> float:
     started = time.process_time()
     clean(text)
-    assert time.process_time() - started < 5
+    return time.process_time() - started
+
+
+def assert_in_proportion(short: str, long: str) -> None:
+    """Twice the length takes about twice the time, once in three times at least; a twentieth of a second is noise."""
+    times = ((takes(short), takes(long)) for _ in range(3))
+    assert any(twice < 3 * once + 0.05 for once, twice in times)
+
+
+@pytest.mark.parametrize("repeated", HOSTILE, ids=ascii)
+def test_a_hostile_text_takes_time_in_proportion_to_its_length(repeated: str) -> None:
+    assert_in_proportion(of_length(100_000, repeated), of_length(200_000, repeated))
+
+
+@pytest.mark.parametrize("repeated", HOSTILE, ids=ascii)
+def test_hostile_runs_inside_a_text_take_time_in_proportion_to_their_length(repeated: str) -> None:
+    short, long = (
+        "".join(before + of_length(length, repeated) + after for before, after in AROUND)
+        for length in (4_000, 8_000)
+    )
+    assert_in_proportion(short, long)
+
+
+def test_of_a_text_that_is_too_long_only_the_beginning_is_read() -> None:
+    sent = "<b>Corvane</b> " + "wins," * 60_000
+    cleaned = clean(sent)
+    assert cleaned.truncated
+    assert cleaned.sent is sent
+    assert cleaned.text == clean(sent[:MOST_CHARACTERS]).text
+    assert cleaned.sent_span(0, 7) == (3, 10)
+    assert cleaned.sent_span(len(cleaned.text) - 1, len(cleaned.text)) == (
+        MOST_CHARACTERS - 1,
+        MOST_CHARACTERS,
+    )
+    first, last = cleaned.clean_span(len(sent) - 5, len(sent))
+    assert first == last == len(cleaned.text)
+    plain = clean("wins " * 60_000)
+    assert len(plain.text) == MOST_CHARACTERS
+    assert plain.clean_span(299_000, 299_004) == (MOST_CHARACTERS, MOST_CHARACTERS)
+    assert not clean("wins " * 40_000).truncated
 
 
 def test_plain_texts_load_neither_of_the_large_libraries() -> None:
