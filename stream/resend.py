@@ -14,6 +14,7 @@ import base64
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -113,14 +114,24 @@ class Original:
     stored: bool = False
 
 
+class _Completeness(msgspec.Struct):
+    payload_complete: bool = False
+
+
 class Originals:
     """Finds the messages of dead letters with one consumer."""
 
     def __init__(self, consumer: KafkaConsumer, incarnations: Mapping[str, str], dead_letters: str) -> None:
-        """`incarnations` are those of the topics that are read now: of another, offsets say nothing."""
+        """`incarnations` are those of the topics that are read now: of another, offsets say nothing.
+
+        Raises BrokerError.
+        """
         self._consumer, self._incarnations, self._dead_letters = consumer, incarnations, dead_letters
         partitions = [partition for topic in incarnations for partition in partitions_of(consumer, topic)]
         self._ends = consumer.end_offsets(partitions)
+        # Since when the topic of dead letters was read to its end, and the keys of what it holds completely.
+        self._read_since: datetime | None = None
+        self._held: set[bytes] = set()
 
     def was_before(self, letter: StoredLetter) -> bool:
         """Whether its message was in Kafka already when this object was made."""
@@ -151,21 +162,35 @@ class Originals:
     def _on_dead_letters(self, letters: Sequence[StoredLetter]) -> dict[StoredLetter, Original]:
         """What the topic of dead letters holds completely."""
         by_key = {_key(letter): letter for letter in letters}
+        if self._read_since is not None:
+            # What an earlier search did not find is not searched for to the end again.
+            by_key = {
+                key: letter
+                for key, letter in by_key.items()
+                if key in self._held or letter.seen_at - CLOCK_SLACK < self._read_since
+            }
+        if not by_key:
+            return {}
         partitions = partitions_of(self._consumer, self._dead_letters)
         ends = self._consumer.end_offsets(partitions)
         self._consumer.assign(partitions)
-        since = min(letter.seen_at for letter in letters) - CLOCK_SLACK
+        since = min(letter.seen_at for letter in by_key.values()) - CLOCK_SLACK
         for partition, start in offsets_at(self._consumer, since, ends).items():
             self._consumer.seek(partition, start)
         found: dict[StoredLetter, Original] = {}
+        held = set()
         for message in messages_until(self._consumer, ends):
+            if not message.key or not _is_complete(message.value):
+                continue
+            held.add(message.key)
             letter = by_key.get(message.key)
             value = None if letter is None else _stored_value(message.value)
             if letter is None or value is None:
                 continue
             found[letter] = _stored_original(letter, value)
             if len(found) == len(by_key):
-                break
+                return found
+        self._read_since, self._held = since, held
         return found
 
 
@@ -174,6 +199,13 @@ def _key(letter: StoredLetter) -> bytes:
     partition = Partition(letter.incarnation, letter.kafka_topic, letter.kafka_partition)
     element = f"#{letter.item}" if letter.position.element is not None else ""
     return position_key(f"{partition}@{letter.kafka_offset}{element}", letter.incarnation).encode()
+
+
+def _is_complete(message: bytes | None) -> bool:
+    """Whether a message on the topic of dead letters holds the payload completely."""
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.decode(message or b"", type=_Completeness).payload_complete
+    return False
 
 
 def _stored_value(message: bytes | None) -> bytes | None:
@@ -250,11 +282,10 @@ class Resend:
             originals, producer = self._originals(consumer), _Producer(self._kafka, self._clock)
             try:
                 for letters in chunks:
-                    if not lease.acquire():
-                        raise LeaseLost("another `monitor dead-letters send` is running")
-                    self._send_chunk(
-                        self._sendable(originals, letters, report), producer, pace, lease, report
-                    )
+                    _take(lease)
+                    sendable = self._sendable(originals, letters, report)
+                    _take(lease)  # the search may have taken longer than the lease lasts
+                    self._send_chunk(sendable, producer, pace, lease, report)
                     progress(len(letters))
             finally:
                 producer.close()
@@ -349,6 +380,12 @@ class _NotSent(Exception):
     def __init__(self, cause: str, why: str) -> None:
         super().__init__(why)
         self.cause, self.why = cause, why
+
+
+def _take(lease: Lease) -> None:
+    """Take or renew the lease.  Raises LeaseLost and StoreUnavailable."""
+    if not lease.acquire():
+        raise LeaseLost("another `monitor dead-letters send` is running")
 
 
 def chunk_size(rate: float) -> int:
