@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from stream.domain.budgets import cut, json_bytes, prefix_within
-from stream.domain.records import ClassifiedDocument, DeadLetter, MessagePosition, OutboundMessage
+from stream.domain.records import (
+    MAX_DETAIL_CHARACTERS,
+    ClassifiedDocument,
+    DeadLetter,
+    MessagePosition,
+    OutboundMessage,
+)
 from stream.domain.tracing import TRACEPARENT
 from stream.domain.wire import prediction_fields
 from stream.kafka.settings import KafkaSettings
@@ -15,7 +21,6 @@ from stream.storage.outbox import kafka_message, to_kafka
 
 # Base64 makes four bytes of three.
 BASE64_BYTES, BASE64_GROUP = 4, 3
-MAX_DETAIL_CHARACTERS = 2000
 
 
 @dataclass(frozen=True)

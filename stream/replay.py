@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from kafka import KafkaConsumer
@@ -10,20 +11,18 @@ from kafka.structs import TopicPartition
 
 from stream.decoder import DecodedDocument, Decoder
 from stream.domain.records import ClassifiedDocument, Classify, DeadLetter, Outbound
-from stream.kafka import record_batches
-from stream.kafka.reader import offsets_at, open_consumer, partitions_of, record_of
+from stream.kafka.reader import messages_until, offsets_at, open_consumer, partitions_of, record_of
 from stream.kafka.settings import KafkaSettings
 from stream.storage.batches import Store
 
-POLL_MS = 1000
-# At most this many messages per poll, and documents per transaction.
+# At most this many messages at a time, and documents per transaction.
 BATCH_SIZE = 500
 Progress = Callable[[int], object]
 
 
 @dataclass
 class ReplayReport:
-    """How many messages were read, documents refused, and missing documents restored.
+    """How many messages were read, documents refused, missing documents restored, and stories corrected.
 
     `first` is the earliest `published_at` among the restored documents.
     """
@@ -31,6 +30,7 @@ class ReplayReport:
     read: int = 0
     refused: int = 0
     restored: int = 0
+    corrected: int = 0
     first: datetime | None = None
 
 
@@ -53,7 +53,7 @@ class Replay:
     def run(self, since: datetime, progress: Progress = lambda messages: None) -> ReplayReport:
         """Read the messages that Kafka received at `since` or later, up to the current end of each partition.
 
-        `progress` gets the number of messages after each poll.  Raises BrokerError, StoreUnavailable and
+        `progress` gets the number of messages after each batch.  Raises BrokerError, StoreUnavailable and
         InferenceError.
         """
         report = ReplayReport()
@@ -71,10 +71,12 @@ class Replay:
         consumer.assign(partitions)
         for partition, start in offsets_at(consumer, since, ends).items():
             consumer.seek(partition, start)
-        while any(consumer.position(partition) < ends[partition] for partition in partitions):
-            record_batches.BUDGET.start_poll()
-            polled = [message for messages in consumer.poll(POLL_MS).values() for message in messages]
-            messages = [m for m in polled if m.offset < ends[TopicPartition(m.topic, m.partition)]]
+        messages_before = (
+            message
+            for message in messages_until(consumer, ends)
+            if message.offset < ends[TopicPartition(message.topic, message.partition)]
+        )
+        while messages := list(islice(messages_before, BATCH_SIZE)):
             self._restore_missing(messages, report)
             progress(len(messages))
 
@@ -103,8 +105,9 @@ class Replay:
             ClassifiedDocument(item.position, item.document, prediction)
             for item, prediction in zip(missing, predictions, strict=True)
         ]
-        new = self._store.restore(classified, self._outbound, self._clock())
+        new, corrected = self._store.restore(classified, self._outbound, self._clock())
         report.restored += len(new)
+        report.corrected += len(corrected)
         times = [item.document.published_at for item in new]
         report.first = min([*times, *([report.first] if report.first else [])], default=None)
 

@@ -184,5 +184,5 @@ def replay(config: Path | None, start: datetime, recount_only: bool) -> None:
             wrong = recount.recount(store, times, advance)
     click.echo(
         f"{done.read} messages read, {done.restored} documents restored, {done.refused} cannot be read, "
-        f"{wrong} rows of the aggregates corrected"
+        f"{done.corrected} stories corrected, {wrong} rows of the aggregates corrected"
     )

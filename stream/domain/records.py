@@ -36,6 +36,8 @@ class Partition(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 UNKNOWN_EPOCH = -1
+# So much of why a message was refused is kept, in SQL and on the topic of dead letters.
+MAX_DETAIL_CHARACTERS = 2000
 
 
 class NextOffset(NamedTuple):

@@ -71,7 +71,7 @@ def partitions_of(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:
 def offsets_at(
     consumer: KafkaConsumer, since: datetime, ends: Mapping[TopicPartition, int]
 ) -> dict[TopicPartition, int]:
-    """The first offset of each partition at or after `since`; its end if there is none."""
+    """The first offset of each partition at or after `since`; its end without one.  Raises KafkaError."""
     first = consumer.offsets_for_times(dict.fromkeys(ends, int(since.timestamp() * 1000)))
     return {
         partition: first[partition].offset if first.get(partition) else end for partition, end in ends.items()

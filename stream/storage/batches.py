@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, bindparam, select, tuple_, update
 
 from stream.domain.errors import StoreRefused
 from stream.domain.records import (
+    MAX_DETAIL_CHARACTERS,
     UNKNOWN_EPOCH,
     Batch,
     ClassifiedDocument,
@@ -44,7 +45,6 @@ SET_OFFSETS = (
     .where(*[schema.offsets.c[name] == bindparam(f"key_{name}") for name in PARTITION_COLUMNS])
     .values(next_offset=bindparam("end"), leader_epoch=bindparam("epoch"), updated_at=bindparam("now"))
 )
-MAX_DETAIL_CHARACTERS = 2000
 
 
 class Store:
@@ -84,14 +84,15 @@ class Store:
 
     def restore(
         self, documents: Sequence[ClassifiedDocument], outbound: Outbound, now: datetime
-    ) -> Sequence[ClassifiedDocument]:
-        """Write the documents that are not stored yet, regardless of the offsets, and return them.  What is
-        newer than a stored document replaces its text.
+    ) -> tuple[Sequence[ClassifiedDocument], Sequence[ClassifiedDocument]]:
+        """Write the documents that are not stored yet, regardless of the offsets.  What is newer than a
+        stored document replaces its text.  Return the new and the corrected documents.
 
         Raises StoreUnavailable or StoreRefused.
         """
         with writing(self.engine) as connection:
-            return self._add(connection, documents, [], outbound, now)[0]
+            new, resent = self._add(connection, documents, [], outbound, now)
+        return new, resent.corrected
 
     def refusal_reason(
         self, documents: Sequence[ClassifiedDocument], outbound: Outbound, now: datetime
@@ -128,7 +129,10 @@ class Store:
             }
 
     def skip_to(self, offsets: Mapping[Partition, int], now: datetime) -> None:
-        """Advance partitions to these offsets without reading the messages in between."""
+        """Advance partitions to these offsets without reading the messages in between.
+
+        Raises StoreUnavailable.
+        """
         with writing(self.engine) as connection:
             stored = _lock_offsets(connection, offsets, now)
             ends = {partition: NextOffset(offset) for partition, offset in offsets.items()}

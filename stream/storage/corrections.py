@@ -40,7 +40,10 @@ class Resent:
 def apply_corrections(
     connection: Connection, resent: Sequence[ClassifiedDocument], width: timedelta, now: datetime
 ) -> Resent:
-    """Store the newest version of each of these documents, which come in stream order."""
+    """Store the newest version of each of these documents, which come in stream order.
+
+    Raises StoreUnavailable or StoreRefused, by way of the transaction it is called in.
+    """
     result = Resent()
     rows = _stored_rows(connection, resent)
     corrected: dict[str, ClassifiedDocument] = {}

@@ -116,7 +116,10 @@ class StoreReader:
             return {row.source: row[1] for row in connection.execute(query.group_by(table.c.source))}
 
     def last_received(self) -> datetime | None:
-        """When the latest document that is no heartbeat was received; None without any."""
+        """When the latest document that is no heartbeat was received; None without any.
+
+        Raises StoreUnavailable.
+        """
         table = schema.documents
         query = select(table.c.received_at).where(table.c.source != HEARTBEAT_SOURCE)
         with reading(self.engine) as connection:
@@ -126,7 +129,10 @@ class StoreReader:
         self, since: datetime, share: float, fewest: int
     ) -> list[tuple[str, str, int, int]]:
         """Kind, source, texts and unsupported texts of the sources of which more than `share` of at least
-        `fewest` texts received at `since` or later are unsupported, most texts first."""
+        `fewest` texts received at `since` or later are unsupported, most texts first.
+
+        Raises StoreUnavailable.
+        """
         table = schema.documents
         n = func.count().label("n")
         unsupported = func.sum(cast(table.c.status == DocumentStatus.UNSUPPORTED, Integer)).label(
@@ -144,7 +150,10 @@ class StoreReader:
 
     def late_windows(self, since: datetime, before: datetime) -> list[LateWindow]:
         """The base windows that changed late, in order: windows of documents with a score that were published
-        before `before` and received at `since` or later."""
+        before `before` and received at `since` or later.
+
+        Raises StoreUnavailable.
+        """
         table = schema.documents
         window = bucket_number(table.c.published_at, int(self.width.total_seconds()))
         is_exact = cast(table.c.published_precision == Precision.EXACT, Integer)

@@ -68,15 +68,15 @@ def test_a_corrected_story_and_texts_without_a_time_are_the_same_when_kafka_is_r
 
     for statement in ("DELETE FROM documents", "DELETE FROM aggregates", "DELETE FROM rollups"):
         execute(scene, statement)
-    assert replay(scene, before) == 4
+    assert replay(scene, before) == (4, 1)
     assert execute(scene, DOCUMENTS) == documents and execute(scene, SUMS) == sums
-    assert replay(scene, before) == 0
+    assert replay(scene, before) == (0, 0)
     assert execute(scene, DOCUMENTS) == documents and execute(scene, SUMS) == sums
     assert monitor.stop() == 0
 
 
-def replay(scene: Scene, since: datetime) -> int:
-    """Read the topics again, with the classifier of the worker; how many documents were restored."""
+def replay(scene: Scene, since: datetime) -> tuple[int, int]:
+    """Read the topics again, with the classifier of the worker; how many documents were restored and corrected."""
     store = Store(database.connect(DatabaseSettings(url=SecretStr(scene.database_url))), 60)
     codec, kinds = Codec.from_settings(StreamSettings()), scene.kafka.kinds
     reader = Replay(
@@ -87,9 +87,9 @@ def replay(scene: Scene, since: datetime) -> int:
         outbound=lambda documents, letters: [],
         clock=lambda: datetime.now(UTC),
     )
-    restored = reader.run(since).restored
+    report = reader.run(since)
     store.engine.dispose()
-    return restored
+    return report.restored, report.corrected
 
 
 def _time(value: Any) -> datetime:

@@ -206,7 +206,7 @@ def test_replay_restores_lost_documents_while_the_stream_runs(
     replayed = scene.command("replay", "--from", before.isoformat())
     summary = replayed.stdout.decode()
     assert replayed.returncode == 0, replayed.stderr.decode()
-    assert "61 messages read, 20 documents restored, 1 cannot be read" in summary
+    assert "61 messages read, 20 documents restored, 1 cannot be read, 0 stories corrected" in summary
     assert "0 rows of the aggregates corrected" not in summary, (
         "the sums still included the deleted documents"
     )

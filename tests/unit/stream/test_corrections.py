@@ -135,12 +135,18 @@ def test_a_newer_version_with_the_same_text_keeps_older_ones_out(store: Store) -
     assert (stored(store).title, stored(store).updated_at) == (PROFIT, NOW + 20 * MINUTE)
 
 
+def test_a_correction_that_is_read_again_later_is_returned_as_such(store: Store) -> None:
+    write(store, version(0, LOSS, None))
+    new, corrected = store.restore([version(0, LOSS, None), version(1, PROFIT, 20)], no_messages, NOW)
+    assert not new and [item.document.title for item in corrected] == [PROFIT]
+
+
 def test_a_correction_that_is_delivered_again_counts_once(store: Store) -> None:
     write(store, version(0, LOSS, None))
     assert write(store, version(1, PROFIT, 20)).corrected
     again = write(store, version(0, LOSS, None), version(1, PROFIT, 20))
     assert not again.corrected and dict_of(again.skipped)["redelivered"] == 2
-    assert store.restore([version(0, LOSS, None), version(1, PROFIT, 20)], no_messages, NOW) == []
+    assert store.restore([version(0, LOSS, None), version(1, PROFIT, 20)], no_messages, NOW) == ([], [])
     assert stored(store).title == PROFIT and sums_are_exact(store)
 
 

@@ -66,6 +66,7 @@ def test_missing_documents_are_restored_and_stored_ones_are_not_counted_again(st
         ClassifiedDocument(position, document, predict_with("one", document.title))
         for document in (missing, stored)
     ]
-    assert [item.document.id for item in store.restore(items, no_messages, NOW)] == ["new"]
+    new, corrected = store.restore(items, no_messages, NOW)
+    assert [item.document.id for item in new] == ["new"] and not corrected
     n, negative, total = before["Macro", 0]
     assert sums_by_topic(store) == before | {("Macro", 0): (n + 1, negative, total + 5000)}
