@@ -71,7 +71,7 @@ def make_rows(repeat: int) -> list[Row]:
 
 
 def run(base: Path, out: Path, data: Sequence[Row], **options: Any) -> TrainingResult:
-    options = {"base": str(base), "out": out, "languages": ("xx",), "holdout": 0.2, "fit": FAST} | options
+    options = {"base": str(base), "out": out, "languages": ("fr",), "holdout": 0.2, "fit": FAST} | options
     return train(TrainingOptions(**options), data)
 
 
@@ -82,7 +82,7 @@ def load(folder: Path) -> Engine:
 def accuracies(folder: Path, data: Sequence[Row]) -> dict[str, float]:
     """The share of rows with the right label, by task."""
     engine = load(folder)
-    predictions = engine.classify([row.text for row in data], ["xx"] * len(data))
+    predictions = engine.classify([row.text for row in data], ["fr"] * len(data))
     shares = {}
     for task in engine.info.labels:
         pairs = [
@@ -103,7 +103,7 @@ def test_each_method_learns_the_labels_and_writes_a_model_that_the_engine_loads(
     options = TrainingOptions(
         base=str(base),
         out=tmp_path / "out",
-        languages=("xx",),
+        languages=("fr",),
         method=method,
         rank=4,
         holdout=0.2,
@@ -146,7 +146,7 @@ def test_an_interrupted_run_resumes_and_ends_with_the_same_weights(base: Path, t
             raise Interrupted
 
     options = TrainingOptions(
-        base=str(base), out=tmp_path / "interrupted", languages=("xx",), holdout=0.2, fit=fit
+        base=str(base), out=tmp_path / "interrupted", languages=("fr",), holdout=0.2, fit=fit
     )
     with pytest.raises(Interrupted):
         train(options, make_rows(10), progress=interrupt)
@@ -185,9 +185,9 @@ def test_the_sentiment_towards_each_target_is_learned(base: Path, tmp_path: Path
             data.append(Row(text, {}, targets))
     run(base, tmp_path, data, fit=replace(FAST, epochs=25))
     engine = load(tmp_path)
-    up, down = engine.classify_targets("oil rises bam ban bank falls", [(0, 3), (18, 22)], "xx")
+    up, down = engine.classify_targets("oil rises bam ban bank falls", [(0, 3), (18, 22)], "fr")
     assert (up.sentiment, down.sentiment) == ("positive", "negative")
-    assert engine.info.target_sentiment_error("xx") is None
+    assert engine.info.target_sentiment_error("fr") is None
 
 
 def test_a_model_has_no_target_sentiment_if_no_target_is_only_positive(base: Path, tmp_path: Path) -> None:
@@ -197,8 +197,8 @@ def test_a_model_has_no_target_sentiment_if_no_target_is_only_positive(base: Pat
     run(tmp_path / "first", tmp_path / "tuned", make_rows(5), fit=replace(FAST, epochs=1))
     for name in ("first", "tuned"):
         engine = load(tmp_path / name)
-        assert engine.info.target_sentiment_error("xx")
-        (towards,) = engine.classify_targets("oil rises bam ban bank falls", [(0, 3)], "xx")
+        assert engine.info.target_sentiment_error("fr")
+        (towards,) = engine.classify_targets("oil rises bam ban bank falls", [(0, 3)], "fr")
         assert towards.sentiment is None
 
 
@@ -215,11 +215,11 @@ def test_a_student_with_fewer_layers_learns_from_the_labels_of_its_teacher(
         teachers=(tmp_path / "teacher",),
         fit=replace(FAST, epochs=16, teacher_share=0.9),
     )
-    config = json.loads((tmp_path / "student" / "xx" / "config.json").read_text())
+    config = json.loads((tmp_path / "student" / "fr" / "config.json").read_text())
     assert config["num_hidden_layers"] == 1
     assert accuracies(tmp_path / "student", make_rows(40))["sentiment"] > 0.9
     assert "Teachers:" in (tmp_path / "student" / "README.md").read_text()
-    assert result.part.folder == "xx"
+    assert result.part.folder == "fr"
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
@@ -246,7 +246,7 @@ def test_teachers_label_only_rows_that_lack_a_label(base: Path, tmp_path: Path) 
     data = [labelled, Row(text), partly_labelled]
     (tmp_path / "student").mkdir()
     options = TrainingOptions(
-        out=tmp_path / "student", languages=("xx",), teachers=(tmp_path / "teacher",), fit=FAST
+        out=tmp_path / "student", languages=("fr",), teachers=(tmp_path / "teacher",), fit=FAST
     )
     for task, probabilities in teacher_probabilities(options, labels, data, None).items():
         assert np.isnan(probabilities[0]).all() and probabilities.shape == (3, len(labels[task]))
@@ -254,24 +254,24 @@ def test_teachers_label_only_rows_that_lack_a_label(base: Path, tmp_path: Path) 
 
 
 def test_training_continues_from_a_model_and_keeps_its_other_languages(base: Path, tmp_path: Path) -> None:
-    run(base, tmp_path / "xx", make_rows(10), fit=replace(FAST, epochs=1))
+    run(base, tmp_path / "fr", make_rows(10), fit=replace(FAST, epochs=1))
     run(
         base,
         tmp_path / "both",
         make_rows(10),
-        languages=("yy",),
-        join=tmp_path / "xx",
+        languages=("de",),
+        join=tmp_path / "fr",
         fit=replace(FAST, epochs=1),
     )
-    assert set(read_info(tmp_path / "both").languages) == {"xx", "yy"}
+    assert set(read_info(tmp_path / "both").languages) == {"fr", "de"}
     result = run(tmp_path / "both", tmp_path / "house", make_rows(30), name="house")
-    assert [part.folder for part in result.info.parts] == ["xx", "yy"]
+    assert [part.folder for part in result.info.parts] == ["fr", "de"]
     assert accuracies(tmp_path / "house", make_rows(30))["sentiment"] > 0.9
     other = [replace(row, labels=Row.of("", topic="Shipping").labels) for row in make_rows(2)]
     relabelled = run(tmp_path / "both", tmp_path / "relabelled", make_rows(30) + other)
     assert relabelled.info.labels["topic"] == ("Energy", "Financials", "Shipping")
-    assert relabelled.info.languages == ("xx",)
-    with pytest.raises(WeightsError, match="reads yy, xx, not zz"):
+    assert relabelled.info.languages == ("fr",)
+    with pytest.raises(WeightsError, match="reads de, fr, not zz"):
         run(tmp_path / "both", tmp_path / "none", make_rows(30), languages=("zz",))
 
 
@@ -315,4 +315,4 @@ def test_a_task_without_labels_is_an_error(base: Path, tmp_path: Path) -> None:
         Row.of(f"{a} {b} {c}", sentiment="neutral") for a, b, c in zip(*[iter(FILLERS)] * 3, strict=False)
     ]
     with pytest.raises(DataError, match="no row has a topic label"):
-        train(TrainingOptions(base=str(base), out=tmp_path, languages=("xx",), holdout=0.2), data)
+        train(TrainingOptions(base=str(base), out=tmp_path, languages=("fr",), holdout=0.2), data)
