@@ -67,14 +67,19 @@ def counts(scene: Scene) -> tuple[int, int, int]:
 
 
 def messages_of(scene: Scene, topic: str | None = None) -> list[Any]:
-    consumer = KafkaConsumer(
-        topic or scene.kafka.news,
-        bootstrap_servers=scene.kafka.bootstrap_servers,
-        auto_offset_reset="earliest",
-        consumer_timeout_ms=2000,
-    )
+    """Every message that the topic holds now, however long it takes to read them."""
+    name = topic or scene.kafka.news
+    consumer = KafkaConsumer(bootstrap_servers=scene.kafka.bootstrap_servers)
     with closing(consumer):
-        return list(consumer)
+        partitions = [TopicPartition(name, number) for number in consumer.partitions_for_topic(name) or ()]
+        ends = consumer.end_offsets(partitions)
+        consumer.assign(partitions)
+        consumer.seek_to_beginning(*partitions)
+        found: list[Any] = []
+        while any(consumer.position(partition) < ends[partition] for partition in partitions):
+            for messages in consumer.poll(1000).values():
+                found += messages
+        return found
 
 
 def letters_command(scene: Scene, *words: str) -> Result:
