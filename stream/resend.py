@@ -7,7 +7,7 @@ again for what it holds is not sent.  Nor is what was refused since the run bega
 were not mended refuse at once what is sent, and it would be sent for ever.
 
 What was sent is noted in SQL, a chunk at a time, after Kafka has acknowledged it.  A run that is killed sends
-at most one chunk a second time when it is started again; a document that comes twice counts once.
+at most one chunk a second time when it is started again; a repeated document counts once.
 """
 
 import base64

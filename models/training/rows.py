@@ -27,7 +27,7 @@ def training_rows(data: DataOptions, options: TrainingOptions) -> tuple[list[Sou
         raise DataError("nothing to train on: give files of labelled rows, or a recipe")
     for source in sources:
         if not source.file.is_file():
-            # The model's card has its checksum, and a run that goes on reads it again.
+            # The model's card has its checksum, and a resumed run reads it again.
             raise DataError(f"{source.file}: not a regular file: write the rows to one first")
     rows = [row for source in sources for row in restrict_to_used_sentiments(read_source(source))]
     generated = augmentation_rows(recipe.generated, options.fit.seed)

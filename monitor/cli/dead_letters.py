@@ -146,7 +146,7 @@ def list_letters(
         return
     table = plain_table("refused", "position", "reason", "sent again", "key", "detail")
     for letter in letters:
-        sent_at, detail = _when(letter.sent_at), _printable(letter.detail[:SHOWN_DETAIL])
+        sent_at, detail = _when(letter.sent_at), _escape_controls(letter.detail[:SHOWN_DETAIL])
         row = (_when(letter.seen_at), str(letter.position), letter.reason, sent_at, letter.key or "-", detail)
         table.add_row(*map(Text, row))
     stdout_console().print(table)
@@ -231,8 +231,8 @@ def send_letters(
     """Send refused messages to their topics again, as they were, once what they were refused for is mended.
 
     By POSITION (TOPIC/PARTITION/OFFSET, and /ELEMENT for a document of an array) or by filter.  Letters that
-    were sent before are left out.  A run that was interrupted can be started again; a document that comes
-    twice counts once.  Exit status 1: some were not sent.
+    were sent before are left out.  An interrupted run can be started again; a repeated
+    document counts once.  Exit status 1: some were not sent.
     """
     if (position is None) == (not everything and not any(chosen.values())):
         raise click.UsageError("give either a position or a filter, such as --reason; --all for all of them")
@@ -379,7 +379,7 @@ def _print_report(report: "ResendReport", dry_run: bool, as_json: bool) -> None:
         click.echo(json.dumps(answer))
         return
     for unsent in report.examples:
-        click.echo(f"{unsent.letter.position}: not sent: {_printable(unsent.why)}", err=True)
+        click.echo(f"{unsent.letter.position}: not sent: {_escape_controls(unsent.why)}", err=True)
     left = report.unsent.total()
     if left > len(report.examples):
         click.echo(f"and {left - len(report.examples)} more", err=True)
@@ -429,7 +429,7 @@ def _lines(letter: "StoredLetter", original: "Original | None") -> Iterator[tupl
     """A dead letter for people, as names and texts."""
     yield "position", str(letter.position)
     yield "reason", letter.reason
-    yield "detail", _printable(letter.detail)
+    yield "detail", _escape_controls(letter.detail)
     yield "refused", _when(letter.seen_at)
     yield "sent again", _when(letter.sent_at)
     yield "key", letter.key or "- (the message could not be read as a document)"
@@ -442,7 +442,7 @@ def _lines(letter: "StoredLetter", original: "Original | None") -> Iterator[tupl
         where = " (from the topic of dead letters)" if original.stored else ""
         yield "message key", "-" if original.key is None else _text(original.key)
         for name, content in original.headers:
-            yield "header", f"{_printable(name)}: {_text(content or b'')}"
+            yield "header", f"{_escape_controls(name)}: {_text(content or b'')}"
         yield "message", f"{len(value)} bytes{where}"
         yield "", _text(value[:SHOWN_BYTES]) + (" ..." if len(value) > SHOWN_BYTES else "")
     yield "what to do", _what_to_do(letter)
@@ -455,10 +455,10 @@ def _what_to_do(letter: "StoredLetter") -> str:
 
 def _text(content: bytes) -> str:
     """Bytes as text for a terminal; those that are no UTF-8 as \\xNN."""
-    return _printable(content.decode("utf-8", "backslashreplace"))
+    return _escape_controls(content.decode("utf-8", "backslashreplace"))
 
 
-def _printable(text: str) -> str:
+def _escape_controls(text: str) -> str:
     """Control characters, which a terminal would obey, as escapes."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 

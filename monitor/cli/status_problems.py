@@ -122,7 +122,7 @@ def _named_members(state: KafkaState | Unanswered) -> set[str] | None:
 
 
 def _letter_problems(state: DatabaseState | Unanswered) -> Iterator[Problem]:
-    """Many that were not sent again, some of them of late: what is older stays in the table alone."""
+    """Many letters that were not sent again, some of them recent; the table alone shows older ones."""
     if isinstance(state, Unanswered) or not state.dead_letters:
         return
     counts = state.dead_letters
