@@ -110,10 +110,10 @@ def test_refused_messages_are_listed_shown_and_sent_again_once_the_settings_are_
 
     assert execute(scene, "SELECT id, traceparent FROM documents ORDER BY id") == [("a", TRACE), ("e", TRACE)]
     predictions = messages_of(scene, scene.kafka.predictions)
-    assert [message.headers for message in predictions] == [[("traceparent", TRACE.encode())]] * 2
+    assert [list(message.headers) for message in predictions] == [[("traceparent", TRACE.encode())]] * 2
     assert {json.loads(message.value)["traceparent"] for message in predictions} == {TRACE}
     letters = messages_of(scene, scene.kafka.dead_letters)
-    assert [message.headers for message in letters] == [[("traceparent", TRACE.encode())]] * 4
+    assert [list(message.headers) for message in letters] == [[("traceparent", TRACE.encode())]] * 4
 
     summary = answer(scene, "list", "--summary")
     assert [(row["reason"], row["letters"], row["sent"]) for row in summary] == [
