@@ -233,7 +233,7 @@ def measure_user_loop(settings: Settings, texts: Sequence[str], documents: int =
         group_id=None,
         isolation_level="read_committed",
         auto_offset_reset="earliest",
-        consumer_timeout_ms=30_000,
+        consumer_timeout_ms=round(STALLED_SECONDS * 1000),
         **client_options(settings.kafka),
     )
     try:

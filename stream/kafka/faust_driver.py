@@ -100,7 +100,14 @@ class BundleThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         # Faust's own way to it turns on transactions of its own.
         consumer._isolation_level = "read_committed"
         consumer._client.send = self._noting_epochs(consumer._client.send)
+        self.thread_loop.set_exception_handler(self._on_loop_error)
         return consumer
+
+    def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A stop during the client's first connection leaves that connection to the garbage collector, which
+        closes it: no error."""
+        if not (self.should_stop and "conn" in context):
+            loop.default_exception_handler(context)
 
     def _noting_epochs(self, send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def sent(*args: Any, **options: Any) -> Any:
