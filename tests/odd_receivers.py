@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Self
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+# How long a receiver that does nothing keeps a connection.
+HOLD_SECONDS = 60.0
 Behaviour = Callable[["OddReceiver", socket.socket], None]
 
 
@@ -51,7 +53,7 @@ class OddReceiver:
         with self._lock:
             self.open_connections += 1
         with connection, contextlib.suppress(OSError):
-            connection.settimeout(10)
+            connection.settimeout(HOLD_SECONDS)
             self._behaviour(self, connection)
         with self._lock:
             self.open_connections -= 1
@@ -88,7 +90,7 @@ def never_answers(receiver: OddReceiver, connection: socket.socket) -> None:
 
 def never_reads(receiver: OddReceiver, connection: socket.socket) -> None:
     """Takes the connection only: a large page fills the buffers, and sending it hangs."""
-    receiver.ended.wait(20)
+    receiver.ended.wait(HOLD_SECONDS)
 
 
 def drips_headers(receiver: OddReceiver, connection: socket.socket) -> None:

@@ -21,6 +21,7 @@ from stream.domain.documents import Kind
 from tests.faults.oracle import InputMessage, Reference, read_database
 from tests.faults.sandbox import (
     PARTITIONS,
+    START_SECONDS,
     Sandbox,
     log_line,
     sample_resources,
@@ -64,7 +65,7 @@ def long_texts(count: int, characters: int, tag: str) -> Iterator[list[InputMess
 def phase(name: str, sandbox: Sandbox, waves: Iterator[list[InputMessage]], classifier: str) -> bool:
     """Send the messages, wait for the worker, compare. Returns True if they differ."""
     oracle, worker, highest_lag = Reference(sandbox.topics, brief=True), sandbox.start(classifier), [0]
-    wait_until(worker.is_ready, 60, "the worker is ready")
+    wait_until(worker.is_ready, START_SECONDS, "the worker is ready")
     started, before = time.monotonic(), sample_resources(worker, 0)
     producer_config = {
         "bootstrap.servers": sandbox.kafka.bootstrap_servers,
@@ -94,7 +95,7 @@ def phase(name: str, sandbox: Sandbox, waves: Iterator[list[InputMessage]], clas
         expected = oracle.read(wave, datetime.now(UTC))
     producer.flush()
     sending_took = time.monotonic() - started
-    wait_until_drained(sandbox, expected, [worker], 900)
+    wait_until_drained(sandbox, expected, [worker])
     took, after = time.monotonic() - started, sample_resources(worker, 0)
     finished.set()
     watcher.join()

@@ -21,6 +21,7 @@ from tests.conftest import ROOT, Running
 from tests.faults.oracle import Contents, Reference, generate_messages, read_database, send
 from tests.faults.sandbox import (
     PARTITIONS,
+    START_SECONDS,
     Sandbox,
     log_line,
     sample_resources,
@@ -81,7 +82,7 @@ def main() -> int:
 
 def outages(sandbox: Sandbox, kafka: Kafka, folder: Path, broker: float, database: float) -> int:
     oracle, worker = Reference(sandbox.topics), sandbox.start()
-    wait_until(worker.is_ready, 60, "the worker is ready")
+    wait_until(worker.is_ready, START_SECONDS, "the worker is ready")
     watcher = AlertWatcher(folder, worker)
 
     def send_wave(seed: int) -> Contents:

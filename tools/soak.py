@@ -16,6 +16,7 @@ import numpy as np
 from tests.faults.oracle import Reference, generate_messages, read_database, send
 from tests.faults.sandbox import (
     PARTITIONS,
+    START_SECONDS,
     ResourceSample,
     Sandbox,
     log_line,
@@ -67,7 +68,7 @@ def soak(sandbox: Sandbox, seconds: float, rate: int, lives: int) -> int:
     for life in range(lives):
         started = time.monotonic()
         worker = sandbox.start()
-        wait_until(worker.is_ready, 60, "the worker is ready")
+        wait_until(worker.is_ready, START_SECONDS, "the worker is ready")
         samples.append([])
         while time.monotonic() - started < seconds / lives:
             wave_started, now = time.monotonic(), datetime.now(UTC)

@@ -28,9 +28,10 @@ from stream.storage import schema
 from stream.storage.outbox import KAFKA_PREFIX
 from tests.conftest import Running
 from tests.faults.oracle import BOMB_REASON, Contents, Delivery, InputMessage
-from tests.faults.sandbox import ROOT, Sandbox
+from tests.faults.sandbox import ROOT, START_SECONDS, Patience, Sandbox
 
-REFUSAL_SECONDS, OUTBOX_SECONDS = 60.0, 120.0
+# How long a command may take, and the reader of a topic may wait for one message.
+COMMAND_SECONDS, READ_SECONDS = 300.0, 60.0
 LEASES = ("alerts", "outbox")
 COMMAND = re.compile(r"monitor (offsets [^\n\"`;]*)")
 
@@ -173,22 +174,29 @@ def truncate_log(sandbox: Sandbox) -> None:
     engine.dispose()
     for _ in range(2):
         worker = sandbox.start()
-        started = time.monotonic()
-        while worker.process.poll() is None and time.monotonic() - started < REFUSAL_SECONDS:
-            if _is_ready(worker):
-                worker.stop()
-                return
-            time.sleep(0.2)
+        if not _refuses_to_start(worker):
+            return
         log = worker.log.read_text()
-        if not worker.process.returncode:
-            raise AssertionError(
-                f"seed {sandbox.seed}: SQL is ahead of Kafka and no worker refuses: {log[-2000:]}"
-            )
         commands = COMMAND.findall(log)
         if not commands:
             raise AssertionError(f"seed {sandbox.seed}: the refusal names no command: {log[-2000:]}")
         _monitor(sandbox, shlex.split(commands[-1]))
     raise AssertionError(f"seed {sandbox.seed}: the worker still refuses")
+
+
+def _refuses_to_start(worker: Running) -> bool:
+    """Wait until the worker has ended with an error, or is ready and then stopped. Raises AssertionError if it
+    does neither."""
+    started = time.monotonic()
+    while worker.process.poll() is None and time.monotonic() - started < START_SECONDS:
+        if _is_ready(worker):
+            worker.stop()
+            return False
+        time.sleep(0.2)
+    if not worker.process.returncode:
+        state = "runs and is not ready" if worker.process.returncode is None else "ended without an error"
+        raise AssertionError(f"SQL is ahead of Kafka and a worker {state}: {worker.log.read_text()[-2000:]}")
+    return True
 
 
 def _is_ready(worker: Running) -> bool:
@@ -209,11 +217,11 @@ def _monitor(sandbox: Sandbox, words: Sequence[str]) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=COMMAND_SECONDS,
         )
         if not done.returncode:
             return
-        if "stop every monitor" not in done.stderr or time.monotonic() - started > REFUSAL_SECONDS:
+        if "stop every monitor" not in done.stderr or time.monotonic() - started > COMMAND_SECONDS:
             raise AssertionError(f"monitor {shlex.join(words)} ended with {done.returncode}: {done.stderr}")
 
 
@@ -237,13 +245,15 @@ def missing_outgoing(expected: Contents, sandbox: Sandbox, bootstrap: str) -> di
 
 
 def _wait_until_sent(url: str, targets: Sequence[str]) -> None:
-    """It does not fail on a timeout: what did not leave is counted."""
-    engine, started = create_engine(url), time.monotonic()
-    waiting = select(func.count()).where(schema.outbox.c.target.in_(targets))
-    while time.monotonic() - started < OUTBOX_SECONDS:
+    """It does not fail when nothing moves any more: what did not leave is counted."""
+    engine, patience = create_engine(url), Patience()
+    query = select(func.count()).where(schema.outbox.c.target.in_(targets))
+
+    def waiting() -> int:
         with engine.connect() as connection:
-            if not connection.execute(waiting).scalar_one():
-                break
+            return connection.execute(query).scalar_one()
+
+    while (number := waiting()) and not patience.is_out(number):
         time.sleep(0.3)
     engine.dispose()
 
@@ -259,7 +269,7 @@ def _read_topic(topic: str, bootstrap: str) -> list[dict[str, Any]]:
         consumer.assign([position])
         last = -1
         while last + 1 < end:
-            message = consumer.poll(10)
+            message = consumer.poll(READ_SECONDS)
             assert message is not None and message.error() is None, f"{topic} ends before {end}"
             offset, value = message.offset(), message.value()
             assert offset is not None and isinstance(value, bytes)

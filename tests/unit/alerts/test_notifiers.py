@@ -61,6 +61,10 @@ ODD = [
     odd_receivers.endless_body, odd_receivers.redirects, odd_receivers.hangs_in_tls,
 ]  # fmt: skip
 
+# Whoever waits for such a receiver waits at least HOLD_SECONDS.  A loaded machine takes seconds to start the
+# process that sends a page.
+HANG_SECONDS = odd_receivers.HOLD_SECONDS / 2
+
 
 @pytest.mark.parametrize("behaviour", ODD, ids=lambda behaviour: str(behaviour.__name__))
 @pytest.mark.parametrize("kind", ["webhook", "channel"])
@@ -78,14 +82,16 @@ def test_an_attempt_ends_in_its_time_whatever_the_receiver_does(
         else:
             urls = {"desk": SecretStr(receiver.url.replace("http", f"json{tls}"))}
             failure = Channels(urls, seconds).send("desk", page(message=body))
-        assert time.monotonic() - started < seconds + 1
+        assert time.monotonic() - started < HANG_SECONDS
         # A webhook that has said "200 OK" has accepted the page: nobody waits for more.
         accepted = kind == "webhook" and behaviour is odd_receivers.drips_body
         assert (failure is None) is accepted
         if failure:
             assert failure.recoverable and "secret" not in failure.reason
         wait_until(
-            lambda: behaviour is odd_receivers.never_reads or not receiver.open_connections, 3, "hang up"
+            lambda: behaviour is odd_receivers.never_reads or not receiver.open_connections,
+            HANG_SECONDS,
+            "hang up",
         )
 
 
@@ -97,7 +103,7 @@ def test_a_name_that_is_looked_up_without_end_takes_no_longer_than_an_attempt(
     started = time.monotonic()
     failure = Webhooks({"desk": SecretStr("http://slow.example/")}, 0.5).send("desk", b"{}")
     assert failure == Failure("no complete answer within 0.5 s", True)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < HANG_SECONDS / 2
     hanging.set()
 
 
