@@ -70,7 +70,7 @@ class CleanText(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def truncated(self) -> bool:
-        """Whether the text goes on after what was read of it."""
+        """Whether the text is longer than what was read of it."""
         return len(self.sent) > MOST_CHARACTERS
 
     @property

@@ -17,7 +17,7 @@ DROPPED = frozenset([
     "svg", "template", "textarea",
 ])  # fmt: skip
 # Elements that may lack their end because the feed cut the text, and how the code begins that follows then.
-# A sentence that mentions the tag goes on with words, also if it has a semicolon or an equals sign later.
+# In a sentence that mentions the tag, words follow it, even if a semicolon or an equals sign comes later.
 CODE = {
     "script": re.compile(
         r"""
