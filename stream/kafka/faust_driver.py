@@ -26,6 +26,7 @@ import faust
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.consumer.fetcher import OffsetResetStrategy
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from faust.app.base import BootStrategy
 from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT, StreamT
@@ -100,14 +101,13 @@ class BundleThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         # Faust's own way to it turns on transactions of its own.
         consumer._isolation_level = "read_committed"
         consumer._client.send = self._noting_epochs(consumer._client.send)
-        self.thread_loop.set_exception_handler(self._on_loop_error)
         return consumer
 
-    def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """A stop during the client's first connection leaves that connection to the garbage collector, which
-        closes it: no error."""
-        if not (self.should_stop and "conn" in context):
-            loop.default_exception_handler(context)
+    async def stop(self) -> None:
+        """Stop the thread, also one that was created a moment ago: Faust's own lets that one run for ever."""
+        while self._thread_started.is_set() and not self._started.is_set():
+            await asyncio.sleep(0.01)
+        await super().stop()
 
     def _noting_epochs(self, send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def sent(*args: Any, **options: Any) -> Any:
@@ -496,6 +496,12 @@ def _bundle(stream: StreamT[bytes], event: EventT[bytes]) -> Bundle:
     )
 
 
+class ReadOnlyBoot(BootStrategy):  # type: ignore[misc]
+    """Starts no Kafka producer: nothing is written through Faust."""
+
+    enable_kafka_producer = False
+
+
 class NoTables(TableManager):  # type: ignore[misc]
     """Starts at once: Faust's own waits a second for tables to be defined, and the monitor has none."""
 
@@ -504,9 +510,15 @@ class NoTables(TableManager):  # type: ignore[misc]
         await self.recovery.start()
 
 
+class ReadOnlyApp(faust.App):  # type: ignore[misc]
+    """Reads Kafka only."""
+
+    BootStrategy = ReadOnlyBoot
+
+
 def _build_app(kafka: KafkaSettings, stream: StreamSettings, client_id: str, folder: str) -> faust.App:
     """A Faust app that keeps nothing, serves nothing and creates no topics."""
-    return faust.App(
+    return ReadOnlyApp(
         kafka.group,
         broker=[f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
         broker_client_id=client_id,

@@ -140,7 +140,7 @@ def test_sigterm_while_the_model_loads_ends_the_process_at_once(scene: Scene) ->
     assert [line["message"] for line in log_lines(monitor)] == ["stopped while starting"]
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.3, 1.0, 2.0, 3.0, 4.0])
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.1, 0.2, 0.3, 1.0, 2.0, 4.0])
 def test_sigterm_while_the_stream_starts_ends_cleanly(scene: Scene, seconds: float) -> None:
     """It joins the group in these seconds."""
     scene.environ |= {"MONITOR_LOG__FORMAT": "json"}
