@@ -3,14 +3,14 @@
 import logging
 from collections.abc import Sequence
 
-from stream.domain.documents import Document, Prediction
+from stream.domain.documents import Document, Prediction, TextInput
 from stream.domain.errors import InferenceError, error_text
 from stream.domain.records import Classify
 
 log = logging.getLogger(__name__)
 
 # A text that every working classifier can classify.
-PROBE_TEXT, PROBE_LANGUAGE = "Company reports quarterly results", "en"
+PROBE = TextInput("Company reports quarterly results", "en")
 
 
 def predict_each(documents: Sequence[Document], classify: Classify) -> list[Prediction | InferenceError]:
@@ -25,8 +25,7 @@ def predict_each(documents: Sequence[Document], classify: Classify) -> list[Pred
     if len(documents) == 1:
         return [_predict_one(documents[0], classify)]
     try:
-        texts = [document.content for document in documents]
-        return [*_classify_checked(texts, [document.lang for document in documents], classify)]
+        return [*_classify_checked([document.text_input for document in documents], classify)]
     except InferenceError as error:
         log.warning("inference failed on %d documents, trying each half: %s", len(documents), error)
     middle = len(documents) // 2
@@ -35,27 +34,25 @@ def predict_each(documents: Sequence[Document], classify: Classify) -> list[Pred
 
 def _predict_one(document: Document, classify: Classify) -> Prediction | InferenceError:
     try:
-        return _classify_with_retry(document.content, document.lang, classify)
+        return _classify_with_retry(document.text_input, classify)
     except InferenceError as error:
-        _classify_with_retry(PROBE_TEXT, PROBE_LANGUAGE, classify)
+        _classify_with_retry(PROBE, classify)
         return error
 
 
-def _classify_with_retry(text: str, language: str | None, classify: Classify) -> Prediction:
+def _classify_with_retry(text: TextInput, classify: Classify) -> Prediction:
     """A text is the cause only if the classifier fails on it a second time."""
     try:
-        return _classify_checked([text], [language], classify)[0]
+        return _classify_checked([text], classify)[0]
     except InferenceError as error:
         log.warning("inference failed on a single text, retrying once: %s", error)
-        return _classify_checked([text], [language], classify)[0]
+        return _classify_checked([text], classify)[0]
 
 
-def _classify_checked(
-    texts: Sequence[str], languages: Sequence[str | None], classify: Classify
-) -> Sequence[Prediction]:
+def _classify_checked(texts: Sequence[TextInput], classify: Classify) -> Sequence[Prediction]:
     """Predictions that are complete and finite.  Raises InferenceError if they are not."""
     try:
-        predictions = classify(texts, languages)
+        predictions = classify(texts)
     except (RuntimeError, MemoryError) as error:  # raised by a device or its library
         raise InferenceError(error_text(error)) from error
     if len(predictions) != len(texts) or not all(prediction.is_finite for prediction in predictions):

@@ -98,9 +98,7 @@ class Replay:
                 self._write(missing, report)
 
     def _write(self, missing: Sequence[DecodedDocument], report: ReplayReport) -> None:
-        predictions = self._classify(
-            [item.document.content for item in missing], [item.document.lang for item in missing]
-        )
+        predictions = self._classify([item.document.text_input for item in missing])
         classified = [
             ClassifiedDocument(item.position, item.document, prediction)
             for item, prediction in zip(missing, predictions, strict=True)

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 
-from stream.domain.documents import SENTIMENTS, Prediction, Span
+from stream.domain.documents import SENTIMENTS, Prediction, Span, TextInput
 
 TOPICS = ("Alpha", "Beta", "Gamma", "Delta")
 VERSION = "stand-in"
@@ -20,8 +20,8 @@ class StandIn:
     version = VERSION
     description = f"{VERSION}, not a real classifier"
 
-    def classify(self, texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
-        return [_predict(text) for text in texts]
+    def classify(self, inputs: Sequence[TextInput]) -> list[Prediction]:
+        return [_predict(item.text) for item in inputs]
 
 
 @lru_cache(4096)

@@ -100,7 +100,7 @@ def relabel(
     from alerts.rule_file import load_rules
     from alerts.window_reader import longest_comparison
     from models import backend_selection
-    from models.inference.engine import Engine
+    from models.document_classifier import DocumentClassifier
     from stream.domain.documents import EPOCH
     from stream.domain.sums import TimeRange
     from stream.outbound import BatchOutbound
@@ -113,22 +113,22 @@ def relabel(
         if for_switch:
             rules = load_rules(settings.alerts.rules, (), settings.alerts.time_zone)
             start = datetime.now(UTC) - longest_comparison(rules)
-        engine = Engine.load(backend_selection.select_backend(model_settings))
+        classifier = DocumentClassifier.load(backend_selection.select_backend(model_settings))
         published = TimeRange(start or EPOCH, end or datetime.max.replace(tzinfo=UTC))
-        total = relabeling.count_outdated(store, published, engine.info.version)
+        total = relabeling.count_outdated(store, published, classifier.version)
         outbound = BatchOutbound(settings.kafka, settings.stream.publish_predictions)
         with counting("classifying", total) as advance:
             done = relabeling.relabel(
                 store,
                 published,
-                engine.info.version,
-                classify=engine.classify,
+                classifier.version,
+                classify=classifier.classify,
                 outbound=outbound,
                 clock=lambda: datetime.now(UTC),
                 progress=advance,
             )
-        erased = relabeling.count_erased(store, published, engine.info.version)
-    click.echo(f"{done} documents classified by {engine.info.version}")
+        erased = relabeling.count_erased(store, published, classifier.version)
+    click.echo(f"{done} documents classified by {classifier.version}")
     if erased:
         click.echo(
             f"{erased} documents keep the labels of another model, since their texts were erased: "
@@ -153,7 +153,7 @@ def replay(config: Path | None, start: datetime, recount_only: bool) -> None:
     meanwhile; repeat the command if it did.
     """
     from models import backend_selection
-    from models.inference.engine import Engine
+    from models.document_classifier import DocumentClassifier
     from stream.codec import Codec
     from stream.decoder import Decoder
     from stream.domain.sums import TimeRange
@@ -165,7 +165,7 @@ def replay(config: Path | None, start: datetime, recount_only: bool) -> None:
     with open_store_and_topics(config) as (settings, store, incarnations):
         done, now = ReplayReport(), datetime.now(UTC)
         if not recount_only:
-            engine = Engine.load(backend_selection.select_backend(settings.models))
+            classifier = DocumentClassifier.load(backend_selection.select_backend(settings.models))
             outbound = BatchOutbound(settings.kafka, settings.stream.publish_predictions)
             heartbeats = load_heartbeats(store.engine, settings.stream.heartbeat_secret)
             codec = Codec.from_settings(settings.stream, heartbeats)
@@ -173,7 +173,7 @@ def replay(config: Path | None, start: datetime, recount_only: bool) -> None:
                 kafka=settings.kafka,
                 store=store,
                 decoder=Decoder(codec, settings.kafka.kinds, incarnations),
-                classify=engine.classify,
+                classify=classifier.classify,
                 outbound=outbound,
                 clock=lambda: datetime.now(UTC),
             )

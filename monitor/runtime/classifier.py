@@ -6,11 +6,11 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 
 from monitor.runtime.settings import Settings
-from stream.domain.documents import Prediction
+from stream.domain.documents import Prediction, TextInput
 
 
 class Classifier(Protocol):
-    """Labels texts: `models.inference.engine.Engine`, or a stand-in for it."""
+    """Labels texts: `models.document_classifier.DocumentClassifier`, or a stand-in for it."""
 
     @property
     def topics(self) -> Sequence[str]: ...
@@ -23,7 +23,7 @@ class Classifier(Protocol):
     def description(self) -> str:
         """Its version and where it runs, for the log."""
 
-    def classify(self, texts: Sequence[str], languages: Sequence[str | None]) -> Sequence[Prediction]: ...
+    def classify(self, inputs: Sequence[TextInput], /) -> Sequence[Prediction]: ...
 
 
 LoadClassifier = Callable[[Settings, CollectorRegistry], Classifier]
@@ -35,7 +35,7 @@ def load_engine(settings: Settings, registry: CollectorRegistry) -> Classifier:
 
     language.load_in_background()
     from models.backend_selection import select_backend
-    from models.inference.engine import Engine
+    from models.document_classifier import DocumentClassifier
     from models.inference.metrics import ModelMetrics
 
-    return Engine.load(select_backend(settings.models), ModelMetrics(registry))
+    return DocumentClassifier.load(select_backend(settings.models), ModelMetrics(registry))

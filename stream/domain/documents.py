@@ -20,6 +20,8 @@ from urllib.parse import quote
 
 import msgspec
 
+from stream.domain.entities import EntityMention
+
 SENTIMENTS = ("positive", "neutral", "negative")
 TASKS = ("topic", "sentiment")
 SCORE_SCALE = 10_000
@@ -101,6 +103,24 @@ class Document(msgspec.Struct, frozen=True, gc=False):
         """The text to classify: title and text, joined by a newline if there are both."""
         return join_content(self.title, self.text)
 
+    @property
+    def text_input(self) -> "TextInput":
+        """What the classifier reads of it."""
+        return TextInput(self.content, self.lang, len(self.title), self.symbols)
+
+
+class TextInput(msgspec.Struct, frozen=True, gc=False):
+    """A text to classify.  Its first `title_length` characters are its title; 0 if it has none.
+
+    `lang` is the language that the feed declares, `symbols` the tickers that the message names; both may be
+    wrong, and missing.
+    """
+
+    text: str
+    lang: str | None = None
+    title_length: int = 0
+    symbols: tuple[str, ...] = ()
+
 
 def document_key(kind: Kind, source: str, id_: str) -> str:
     """The identity of a document as one opaque text: the same in SQL, messages and addresses.
@@ -170,7 +190,8 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     language that the model was not trained for) has no labels: `topic`, `sentiment` and `score` are None, and
     `probabilities` is empty.  If the model is not `certain`, the labels are its most probable ones and must
     not be counted.  A long text is read in several `windows`.  `target` is the part of the text whose
-    sentiment was asked for, None for the whole text.
+    sentiment was asked for, None for the whole text.  `entities` are those that the text is about, by falling
+    relevance, and `gazetteer` is the version of the list that found them; None if none looked.
     """
 
     model: str
@@ -184,6 +205,8 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     certain: bool = True
     windows: int = 1
     target: str | None = None
+    entities: tuple[EntityMention, ...] = ()
+    gazetteer: str | None = None
 
     @property
     def counted_sentiment(self) -> str | None:

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from stream.domain.documents import SCORE_SCALE, Document, Kind, Prediction
+from stream.domain.documents import SCORE_SCALE, Document, Kind, Prediction, TextInput
 from stream.domain.errors import DeadLetterReason
 
 
@@ -206,8 +206,7 @@ class Outbound(Protocol):
 class Classify(Protocol):
     """Predicts one Prediction per text, in order.
 
-    `languages` gives the declared language of each text, None if unknown.  Raises InferenceError if there is
-    no usable answer for some text.
+    Raises InferenceError if there is no usable answer for some text.
     """
 
-    def __call__(self, texts: Sequence[str], languages: Sequence[str | None]) -> Sequence[Prediction]: ...
+    def __call__(self, inputs: Sequence[TextInput], /) -> Sequence[Prediction]: ...

@@ -63,7 +63,7 @@ def relabel(
     changed = 0
     for rows in _outdated_chunks(store, published, version):
         documents = [document_of_row(row) for row in rows]
-        predictions = classify([document.content for document in documents], [row.lang for row in rows])
+        predictions = classify([document.text_input for document in documents])
         classified = [
             ClassifiedDocument(position_of_row(row), document, prediction)
             for row, document, prediction in zip(rows, documents, predictions, strict=True)

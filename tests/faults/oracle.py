@@ -198,7 +198,7 @@ class Reference:
         return contents
 
     def _count(self, document: Document) -> None:
-        (prediction,) = self._classifier.classify([document.content], [document.lang])
+        (prediction,) = self._classifier.classify([document.text_input])
         score = None if prediction.score is None else round(prediction.score * SCORE_SCALE)
         identity = document.key
         if identity in self._contents.documents:

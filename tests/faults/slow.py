@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from monitor.bench.stand_in import StandIn
 from monitor.runtime import log, settings
 from monitor.runtime.daemon import Daemon
-from stream.domain.documents import Prediction
+from stream.domain.documents import Prediction, TextInput
 
 SECONDS = float(os.environ.get("SLOW_SECONDS", "0"))
 
@@ -18,9 +18,9 @@ SECONDS = float(os.environ.get("SLOW_SECONDS", "0"))
 class Slow(StandIn):
     """The stand-in of the benchmarks, and a pause."""
 
-    def classify(self, texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
+    def classify(self, inputs: Sequence[TextInput]) -> list[Prediction]:
         time.sleep(SECONDS)
-        return super().classify(texts, languages)
+        return super().classify(inputs)
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from monitor.bench.stand_in import StandIn
 from monitor.runtime import log, settings
 from monitor.runtime.classifier import LoadClassifier, load_engine
 from monitor.runtime.daemon import Daemon
-from stream.domain.documents import Prediction
+from stream.domain.documents import Prediction, TextInput
 from stream.domain.errors import InferenceError
 from stream.kafka.faust_driver import FaustSource
 from stream.storage.batches import Store
@@ -54,14 +54,14 @@ class FlakyClassifier(StandIn):
     def __init__(self) -> None:
         self._calls = 0
 
-    def classify(self, texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
+    def classify(self, inputs: Sequence[TextInput]) -> list[Prediction]:
         self._calls += 1
         if self._calls % 7 == 0:
             raise InferenceError("out of memory")
-        if any(POISON in text for text in texts):
+        if any(POISON in item.text for item in inputs):
             raise InferenceError("logits are not finite")
-        predictions = super().classify(texts, languages)
-        return [_with_first_word(text, one) for text, one in zip(texts, predictions, strict=True)]
+        predictions = super().classify(inputs)
+        return [_with_first_word(item.text, one) for item, one in zip(inputs, predictions, strict=True)]
 
 
 def _with_first_word(text: str, prediction: Prediction) -> Prediction:

@@ -98,7 +98,7 @@ class Desk:
             self.store,
             TimeRange(self.now - longest_comparison(RULES), self.now),
             model,
-            classify=lambda texts, _languages: [predict(model, text) for text in texts],
+            classify=lambda inputs: [predict(model, item.text) for item in inputs],
             outbound=BatchOutbound(KafkaSettings(), publish_predictions=False),
             clock=lambda: self.now,
         )

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Table, func, select
 
-from stream.domain.documents import EPOCH, Document, Kind, Prediction
+from stream.domain.documents import EPOCH, Document, Kind, Prediction, TextInput
 from stream.domain.records import (
     Batch,
     ClassifiedDocument,
@@ -74,8 +74,8 @@ def predict_with(model: str, text: str) -> Prediction:
     return Prediction(model, "en", topic, sentiment, score, probabilities)
 
 
-def classify_with_two(texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
-    return [predict_with("two", text) for text in texts]
+def classify_with_two(inputs: Sequence[TextInput]) -> list[Prediction]:
+    return [predict_with("two", item.text) for item in inputs]
 
 
 def write_thirty(store: Store) -> None:

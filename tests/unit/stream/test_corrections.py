@@ -179,9 +179,9 @@ def test_the_new_prediction_of_a_correction_is_sent(store: Store) -> None:
 def test_a_text_that_is_corrected_while_it_is_relabelled_keeps_its_new_label(store: Store) -> None:
     write(store, version(0, "Tarrant cuts rate", None))
 
-    def classify(texts: Any, languages: Any) -> Any:
+    def classify(inputs: Any) -> Any:
         write(store, version(1, PROFIT, 20))
-        return classify_with_two(texts, languages)
+        return classify_with_two(inputs)
 
     relabel(store, ALL_TIMES, "two", classify=classify, outbound=no_messages, clock=lambda: NOW)
     assert (stored(store).title, stored(store).sentiment) == (PROFIT, "positive")

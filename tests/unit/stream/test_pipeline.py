@@ -18,7 +18,7 @@ from stream.breaker import CircuitBreaker
 from stream.bundles import Record
 from stream.codec import Codec
 from stream.decoder import Decoder
-from stream.domain.documents import Kind, Prediction
+from stream.domain.documents import Kind, Prediction, TextInput
 from stream.domain.errors import DeadLetterReason, InferenceError, StoreRefused, StoreUnavailable
 from stream.domain.records import (
     Batch,
@@ -51,12 +51,12 @@ def record(offset: int, text: str = "calm", value: bytes | None = None, source: 
     return Record("news", 0, offset, body.encode() if value is None else value)
 
 
-def classify(texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
+def classify(inputs: Sequence[TextInput]) -> list[Prediction]:
     """Predict neutral for every text; fail on a batch in which a text has the word `poison`."""
-    if any("poison" in text for text in texts):
+    if any("poison" in item.text for item in inputs):
         raise InferenceError("logits are not finite")
     probabilities = {"topic": {"Macro": 1.0}, "sentiment": {"neutral": 1.0}}
-    return [Prediction("null", "en", "Macro", "neutral", 0.0, probabilities) for _ in texts]
+    return [Prediction("null", "en", "Macro", "neutral", 0.0, probabilities) for _ in inputs]
 
 
 class UnreliableStore(Store):
@@ -128,8 +128,8 @@ class Rig:
         """Classify and write, as the worker does in two threads."""
         self.pipeline.write(self.pipeline.classify(records))
 
-    def _classify(self, texts: Sequence[str], languages: Sequence[str | None]) -> Sequence[Prediction]:
-        return self.classifier(texts, languages)
+    def _classify(self, inputs: Sequence[TextInput]) -> Sequence[Prediction]:
+        return self.classifier(inputs)
 
     def ids(self) -> list[str]:
         return self._column(schema.documents.c.id)
@@ -183,7 +183,7 @@ def test_a_text_that_the_classifier_fails_on_is_found_by_bisection(rig: Rig) -> 
 
 
 def test_a_classifier_that_always_fails_stops_the_pipeline_instead_of_making_dead_letters(rig: Rig) -> None:
-    def broken(texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
+    def broken(inputs: Sequence[TextInput]) -> list[Prediction]:
         raise InferenceError("CUDA error")
 
     rig.classifier = broken
@@ -210,12 +210,12 @@ FAILURES = [
 def test_no_label_is_invented_if_the_classifier(
     what: str, failure: Exception | Prediction | None, rig: Rig
 ) -> None:
-    def failing(texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
-        predictions = classify(texts, languages)
-        for index, text in enumerate(texts):
-            if text == "odd" and isinstance(failure, Exception):
+    def failing(inputs: Sequence[TextInput]) -> list[Prediction]:
+        predictions = classify(inputs)
+        for index, item in enumerate(inputs):
+            if item.text == "odd" and isinstance(failure, Exception):
                 raise failure
-            if text == "odd":
+            if item.text == "odd":
                 predictions[index : index + 1] = [failure] if failure else []
         return predictions
 
@@ -228,10 +228,10 @@ def test_no_label_is_invented_if_the_classifier(
 def test_a_classifier_that_fails_sometimes_still_labels_every_document(rig: Rig) -> None:
     calls = iter(range(1000))
 
-    def failing_every_other_time(texts: Sequence[str], languages: Sequence[str | None]) -> list[Prediction]:
+    def failing_every_other_time(inputs: Sequence[TextInput]) -> list[Prediction]:
         if next(calls) % 2 == 0:
             raise MemoryError
-        return classify(texts, languages)
+        return classify(inputs)
 
     rig.classifier = failing_every_other_time
     rig.process([record(i) for i in range(7)])
