@@ -52,6 +52,7 @@ class FlakyClassifier(StandIn):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._calls = 0
 
     def classify(self, inputs: Sequence[TextInput]) -> list[Prediction]:
