@@ -65,6 +65,7 @@ class Alert:
     evaluation with data.  `evidence` and `sources` (negative documents per source) come from the moment it
     fired.  `message` is the rendered template of the rule, empty if the rule has none.  `severity` and
     `labels` are those of the rule at the moment it fired; `labels` is None in episodes of older versions.
+    `entity` is the id of the entity that it is about, if its rule watches entities.
     """
 
     id: str
@@ -86,6 +87,7 @@ class Alert:
     resolved_at: datetime | None = None
     clear_since: datetime | None = None
     labels: Mapping[str, str] | None = None
+    entity: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

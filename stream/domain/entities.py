@@ -2,6 +2,9 @@
 
 import msgspec
 
+# The longest id of an entity and version of the list of entities that are stored, in characters.
+LONGEST_ENTITY, LONGEST_GAZETTEER = 64, 64
+
 
 class EntityMention(msgspec.Struct, frozen=True, gc=False):
     """One entity of one text.

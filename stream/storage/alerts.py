@@ -121,7 +121,7 @@ def _upsert_alert(connection: Connection, alert: Alert) -> None:
 
 
 def _insert_transitions(connection: Connection, transitions: Sequence[Transition]) -> None:
-    names = ("rule", "topic", "state", "value", "threshold", "n", "uncertainty", "summary")
+    names = ("rule", "topic", "state", "value", "threshold", "n", "uncertainty", "summary", "entity")
     rows = [
         {
             **{name: getattr(transition.alert, name) for name in names},

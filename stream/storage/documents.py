@@ -42,9 +42,10 @@ class DocumentRow(msgspec.Struct, frozen=True, gc=False):
     published_precision: Precision
     updated_at: datetime | None
     traceparent: str | None
+    gazetteer: str | None
 
 
-# The columns that depend on the model.
+# The columns that depend on the model and on the list of entities.
 PREDICTION_COLUMNS = (
     "lang",
     "status",
@@ -55,6 +56,7 @@ PREDICTION_COLUMNS = (
     "score",
     "evidence",
     "model",
+    "gazetteer",
 )
 
 
@@ -92,6 +94,7 @@ def document_row(item: ClassifiedDocument, now: datetime) -> DocumentRow:
         document.published_precision,
         document.updated_at,
         position.traceparent,
+        prediction.gazetteer,
     )
 
 

@@ -1,9 +1,10 @@
 """The SQL tables.  Alembic's migrations create them, and a test compares them with this module.
 
-`documents` holds every document with its prediction; `aggregates` and `rollups` hold the sums over them;
-`offsets` holds how far each Kafka partition was read.  A batch changes these in one transaction.  `outbox`
-holds what has to be sent because of it.  `alerts`, `alert_transitions` and `deliveries` belong to the alerts,
-`marks` and `leases` to background tasks.
+`documents` holds every document with its prediction, `mentions` the entities it is about; `aggregates` and
+`rollups` hold the sums over documents, `entity_aggregates` those over mentions; `offsets` holds how far each
+Kafka partition was read.  A batch changes these in one transaction.  `document_events` has a row for every
+later change of a document.  `outbox` holds what has to be sent because of a batch.  `alerts`,
+`alert_transitions` and `deliveries` belong to the alerts, `marks` and `leases` to background tasks.
 """
 
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from sqlalchemy import (
     text,
 )
 
+from stream.domain.entities import LONGEST_ENTITY, LONGEST_GAZETTEER
 from stream.domain.sums import SUM_FIELDS
 
 
@@ -103,6 +105,8 @@ documents = Table(
     _column("updated_at", UtcDateTime, nullable=True),
     # The trace of its message (stream.domain.tracing).
     _column("traceparent", String(55), nullable=True),
+    # The version of the list of entities that its mentions were found with.  Null if none looked.
+    _column("gazetteer", String(LONGEST_GAZETTEER), nullable=True),
     Index("ix_documents_topic_time", "topic", "published_at"),
     Index("ix_documents_time", "published_at"),
     Index("ix_documents_received", "received_at"),
@@ -146,6 +150,79 @@ rollups = Table(
     _column("kind", String(16), primary_key=True),
     _column("kafka_partition", Integer, primary_key=True, autoincrement=False),
     *_sum_columns(),
+)
+
+# The entities that a document is about.  Kind, times and partition are those of the document.  `relevance` is
+# from 0 to 100.  `sentiment` and `score` (in units of 1/10,000) are towards the entity; the sentiment is null
+# if the model is not certain, both are null if the document is unsupported, and it is then in no sum.  They
+# are those of the whole document unless `of_target`.  `spans` is where the text names the entity: a list of
+# [start, end), in code points of title and text joined by a newline; empty if only the symbols do, and once
+# the text is erased.
+mentions = Table(
+    "mentions",
+    metadata,
+    _column("key", String(512), primary_key=True),
+    _column("entity", String(LONGEST_ENTITY), primary_key=True),
+    _column("kind", String(16)),
+    _column("published_at", UtcDateTime),
+    _column("published_precision", String(8)),
+    _column("received_at", UtcDateTime),
+    _column("kafka_partition", Integer),
+    _column("relevance", SmallInteger),
+    _column("sentiment", String(16), nullable=True),
+    _column("sentiment_probability", Float, nullable=True),
+    _column("score", Integer, nullable=True),
+    _column("of_target", Boolean),
+    _column("spans", JSON),
+    Index("ix_mentions_entity_time", "entity", "published_at"),
+    Index("ix_mentions_time", "published_at"),
+)
+
+# The sums over mentions by hour and by day (`width` in seconds), entity and kind.  `band` is the relevance
+# rounded down to a multiple of 20, at most 80, so that sums from a multiple of 20 on are exact.
+entity_aggregates = Table(
+    "entity_aggregates",
+    metadata,
+    _column("width", Integer, primary_key=True, autoincrement=False),
+    _column("entity", String(LONGEST_ENTITY), primary_key=True),
+    _column("window_start", UtcDateTime, primary_key=True),
+    _column("kind", String(16), primary_key=True),
+    _column("kafka_partition", Integer, primary_key=True, autoincrement=False),
+    _column("band", SmallInteger, primary_key=True, autoincrement=False),
+    *_sum_columns(),
+    Index("ix_entity_aggregates_time", "width", "window_start"),
+)
+
+# Every change of a stored document, numbered for each document from 1.  Rows are only added; `purge` erases
+# the texts in them.  `cause` is an EventCause.  `old` and `new` hold labels, mentions and time of receipt,
+# and the texts if those changed.  `text_received_at` is when the oldest text in the row was received.
+document_events = Table(
+    "document_events",
+    metadata,
+    _column("key", String(512), primary_key=True),
+    _column("sequence", Integer, primary_key=True, autoincrement=False),
+    _column("at", UtcDateTime),
+    _column("cause", String(16)),
+    _column("old", JSON),
+    _column("new", JSON),
+    _column("text_received_at", UtcDateTime, nullable=True),
+    Index("ix_document_events_at", "at"),
+    Index(
+        "ix_document_events_texts",
+        "text_received_at",
+        postgresql_where=text("text_received_at IS NOT NULL"),
+        sqlite_where=text("text_received_at IS NOT NULL"),
+    ),
+)
+
+# The names of the entities, from the monitor's list of them.  None is deleted: old mentions name it.
+entities = Table(
+    "entities",
+    metadata,
+    _column("id", String(LONGEST_ENTITY), primary_key=True),
+    _column("kind", String(16)),
+    _column("name", Text),
+    _column("chinese_name", Text, nullable=True),
 )
 
 # The next offset to read of each partition of one incarnation of a topic.  A batch skips what is below it.
@@ -226,6 +303,8 @@ alerts = Table(
     _column("clear_since", UtcDateTime, nullable=True),
     # NULL: stored before labels were kept.
     _column("labels", JSON, nullable=True),
+    # The entity that the episode is about; null if its rule watches topics.
+    _column("entity", String(LONGEST_ENTITY), nullable=True),
     Index("ix_alerts_state", "state"),
 )
 
@@ -245,6 +324,7 @@ alert_transitions = Table(
     _column("n", BigInteger),
     _column("uncertainty", Text),
     _column("summary", Text),
+    _column("entity", String(LONGEST_ENTITY), nullable=True),
     Index("ix_alert_transitions_alert", "alert_id"),
     Index("ix_alert_transitions_at", "at"),
 )
