@@ -42,6 +42,7 @@ DATA_FILES = (
     ("models", "*.yaml"),
     ("models", "*.csv"),
     ("models", "*.html"),
+    ("models/entities/data", "*.*"),
     ("models/weights", "*.*"),
     ("monitor", "*.html"),
     ("monitor", "*.yaml"),

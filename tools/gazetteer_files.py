@@ -1,0 +1,204 @@
+"""The hand-written files of the gazetteer, and the compiled ones."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tools.gazetteer_drafts import Draft, Listing, mapping_of, title_case
+
+ENTITIES, IDS = "entities.tsv", "ids.txt"
+
+
+class CompileError(Exception):
+    """A file cannot be used; names file and line, or the entity."""
+
+
+@dataclass
+class HandCorrections:
+    """What corrections.txt says: names of rows, rows to leave out, companies to join or to keep apart."""
+
+    names: dict[str, str] = field(default_factory=dict)
+    dropped: list[re.Pattern[str]] = field(default_factory=list)
+    same: list[tuple[str, str]] = field(default_factory=list)
+    pairs_apart: set[frozenset[str]] = field(default_factory=set)
+
+    def correct(self, listing: Listing) -> Listing | None:
+        """The listing as it should be; None if it is to be left out."""
+        if any(pattern.fullmatch(listing.ticker) for pattern in self.dropped):
+            return None
+        if name := self.names.get(listing.ticker):
+            return replace(listing, english=name, key="")
+        return replace(listing, english=title_case(listing.english)) if listing.source == "us" else listing
+
+    def apart(self, one: str, other: str) -> bool:
+        return frozenset((one, other)) in self.pairs_apart
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines with content, and their numbers."""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if line.strip() and not line.startswith("#"):
+            yield number, line.strip()
+
+
+def read_corrections(path: Path) -> HandCorrections:
+    """`name TICKER NAME`, `drop PATTERN`, `same TICKER TICKER...`, `apart TICKER TICKER...`.
+
+    Raises CompileError.
+    """
+    result = HandCorrections()
+    for number, line in lines(path):
+        verb, *rest = line.split()
+        if verb == "name" and len(rest) > 1:
+            result.names[rest[0]] = " ".join(rest[1:])
+        elif verb == "drop" and len(rest) == 1:
+            result.dropped.append(re.compile(rest[0]))
+        elif verb == "same" and len(rest) > 1:
+            result.same += [(rest[0], other) for other in rest[1:]]
+        elif verb == "apart" and len(rest) > 1:
+            result.pairs_apart |= {frozenset((rest[0], other)) for other in rest[1:]}
+        else:
+            raise CompileError(f"{path}:{number}: expected name, drop, same or apart, and tickers")
+    return result
+
+
+def _columns(path: Path, number: int, line: str, most: int) -> list[str]:
+    columns = [column.strip() for column in line.split("|")]
+    if len(columns) > most:
+        raise CompileError(f"{path}:{number}: {len(columns)} columns; at most {most} are allowed")
+    return columns + [""] * (most - len(columns))
+
+
+def _split(column: str) -> list[str]:
+    return [part.strip() for part in column.split(";") if part.strip()]
+
+
+def add_companies(path: Path, drafts: list[Draft]) -> None:
+    """Add names by hand: `TICKER | usual name | Chinese name | other names | other tickers`.
+
+    A ticker after `+` is that of a company that is in no list.  A name after `-` is taken away.
+    Raises CompileError.
+    """
+    known = dict(mapping_of(drafts))
+    for number, line in lines(path):
+        ticker, english, chinese, others, tickers = _columns(path, number, line, 5)
+        if ticker.startswith("+"):
+            draft = Draft(ticker[1:], "company", rank=5000)
+            if draft.id in known:
+                raise CompileError(f"{path}:{number}: {draft.id} is in a list: remove the +")
+            drafts.append(draft)
+            known[draft.id] = draft
+        elif ticker not in known:
+            raise CompileError(f"{path}:{number}: no company has the ticker {ticker}")
+        draft = known[ticker.lstrip("+")]
+        _fill(draft, english, chinese, _split(others))
+        draft.tickers += [ticker for ticker in _split(tickers) if ticker not in draft.tickers]
+        if ticker.startswith("+") and not ticker.startswith("+XXXX"):
+            draft.tickers.insert(0, draft.id)
+
+
+def read_entities(path: Path, kind: str) -> list[Draft]:
+    """`id | usual name | Chinese name | other names | tickers`.  Raises CompileError."""
+    drafts = []
+    for number, line in lines(path):
+        entity, english, chinese, others, tickers = _columns(path, number, line, 5)
+        if not english:
+            raise CompileError(f"{path}:{number}: {entity} has no name")
+        draft = Draft(entity, kind, rank=number, tickers=_split(tickers))
+        _fill(draft, english, chinese, _split(others))
+        drafts.append(draft)
+    return drafts
+
+
+def _fill(draft: Draft, english: str, chinese: str, others: Iterable[str]) -> None:
+    if english:
+        draft.name = english.lstrip("?!")
+        draft.add_name(english)
+    if chinese:
+        draft.chinese_name = chinese.lstrip("?!")
+        draft.add_name(chinese)
+    for name in others:
+        if name.startswith("-"):
+            draft.names.pop(name[1:], None)
+        else:
+            draft.add_name(name)
+
+
+class HandWords:
+    """Words that are names too, from words.txt (by hand) and common_words.txt (counted in texts)."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self._words = frozenset(words)
+
+    def needs_evidence(self, name: str) -> bool:
+        folded = name.casefold()
+        if folded in self._words or folded.removesuffix("s") in self._words:
+            return True
+        return name.isascii() and len(name) <= 3
+
+
+def read_words(folder: Path) -> HandWords:
+    found: list[str] = []
+    for name in ("words.txt", "common_words.txt"):
+        if (folder / name).exists():
+            found += [word.casefold() for _, line in lines(folder / name) for word in _split(line)]
+    return HandWords(found)
+
+
+@dataclass
+class Published:
+    """What was compiled before: the ids, and the entities with their tickers and keys."""
+
+    ids: dict[str, str] = field(default_factory=dict)
+    drafts: list[Draft] = field(default_factory=list)
+
+
+def read_published(folder: Path) -> Published:
+    """Raises CompileError if the files do not fit together."""
+    published = Published()
+    if not (folder / ENTITIES).exists():
+        return published
+    for line in (folder / ENTITIES).read_text(encoding="utf-8").splitlines():
+        entity, kind, name, chinese, tickers, names, keys = line.split("\t")
+        draft = Draft(entity, kind, name, chinese, tickers.split(), keys=keys.split())
+        for written in names.split("|"):
+            draft.add_name(written)
+        published.drafts.append(draft)
+    for _, line in lines(folder / IDS):
+        entity, _, current = line.partition(" ")
+        published.ids[entity] = current.strip() or entity
+    return published
+
+
+def keep_ids(drafts: Sequence[Draft], published: Published) -> list[Draft]:
+    """The drafts with the ids that they were published by, and the published ones that left the lists."""
+    return list(drafts)
+
+
+def write(drafts: Sequence[Draft], published: Published, folder: Path) -> None:
+    """Write the entities, a line each, and the list of all ids ever published."""
+    ids = dict(published.ids)
+    ids.update((draft.id, draft.id) for draft in drafts)
+    rows = sorted(_row(draft) for draft in drafts)
+    (folder / ENTITIES).write_text("".join(rows), encoding="utf-8")
+    entries = (
+        entity if current == entity else f"{entity} {current}" for entity, current in sorted(ids.items())
+    )
+    (folder / IDS).write_text("".join(f"{entry}\n" for entry in entries), encoding="utf-8")
+
+
+def _row(draft: Draft) -> str:
+    names = "|".join(("?" if draft.flags.get(name) else "") + name for name in draft.names)
+    columns = [
+        draft.id,
+        draft.kind,
+        draft.name,
+        draft.chinese_name,
+        " ".join(draft.tickers),
+        names,
+        " ".join(draft.keys),
+    ]
+    if any("\t" in column or "\n" in column for column in columns):
+        raise CompileError(f"{draft.id}: a tab or a line break in a name")
+    return "\t".join(columns) + "\n"
