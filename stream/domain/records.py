@@ -210,3 +210,14 @@ class Classify(Protocol):
     """
 
     def __call__(self, inputs: Sequence[TextInput], /) -> Sequence[Prediction]: ...
+
+
+class FindEntities(Protocol):
+    """Predictions of the same texts, in order, with the entities that the present list finds in them.
+
+    Labels and scores stay.  Raises InferenceError if there is no usable answer for some text.
+    """
+
+    def __call__(
+        self, inputs: Sequence[TextInput], predictions: Sequence[Prediction], /
+    ) -> Sequence[Prediction]: ...

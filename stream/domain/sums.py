@@ -7,10 +7,10 @@ days.  All sums are integers, so adding them in any order gives the same result 
 
 import operator
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from stream.domain.documents import EPOCH, SCORE_SCALE, SENTIMENTS
 from stream.domain.records import ClassifiedDocument
@@ -18,6 +18,18 @@ from stream.domain.records import ClassifiedDocument
 # Window start, topic, kind and Kafka partition: the key of a row of the aggregates.  Workers of different
 # partitions never write the same row.
 SumKey = tuple[datetime, str, str, int]
+# The same for sums over mentions: window start, entity, kind, Kafka partition and band of relevance.
+EntityKey = tuple[datetime, str, str, int, int]
+# Either of them.
+Key = TypeVar("Key", bound=tuple[Any, ...])
+
+# The relevance from which each band begins.
+BANDS = (0, 20, 40, 60, 80)
+
+
+def relevance_band(relevance: int) -> int:
+    """The band that a relevance from 0 to 100 is in: sums from the beginning of a band on are exact."""
+    return min(relevance // BANDS[1] * BANDS[1], BANDS[-1])
 
 
 def window_number(stamp: datetime, width: timedelta) -> int:
@@ -86,7 +98,7 @@ class Aggregate:
     `n` counts all of them; positive, neutral, negative and uncertain add up to `n`.  An uncertain document
     has a score and no sentiment.  `score_sum` is in units of 1 / SCORE_SCALE, `score_squares` in units of
     1 / SCORE_SCALE squared.  Aggregates can be added over windows, kinds and partitions; the result keeps
-    the start, topic and kind of the left operand.
+    the start, topic and kind of the left operand.  In sums over mentions `topic` is the id of the entity.
     """
 
     start: datetime
@@ -157,7 +169,7 @@ def contribution(sentiment: str | None, score: int) -> tuple[int, ...]:
 def sums_by_key(documents: Iterable[ClassifiedDocument], width: timedelta) -> dict[SumKey, Aggregate]:
     """What these documents add to the windows of `width`; unsupported documents add nothing."""
     # The key has the number of the window, since an int is much faster to hash than a datetime.
-    contributions: defaultdict[tuple[int, str, str, int], list[tuple[int, ...]]] = defaultdict(list)
+    contributions: defaultdict[tuple[Any, ...], list[tuple[int, ...]]] = defaultdict(list)
     for item in documents:
         prediction, score = item.prediction, item.score
         if prediction.topic is None or score is None:
@@ -165,32 +177,48 @@ def sums_by_key(documents: Iterable[ClassifiedDocument], width: timedelta) -> di
         window = window_number(item.document.published_at, width)
         key = (window, prediction.topic, item.position.kind.value, item.position.partition.number)
         contributions[key].append(contribution(prediction.counted_sentiment, score))
-    sums: dict[SumKey, Aggregate] = {}
-    for (window, topic, kind, partition), rows in contributions.items():
-        start = EPOCH + window * width
-        sums[start, topic, kind, partition] = Aggregate(
-            start, topic, kind, *map(sum, zip(*rows, strict=True))
-        )
+    return _add_contributions(contributions, width)
+
+
+def entity_sums_by_key(mentions: Iterable[Any], width: timedelta) -> dict[EntityKey, Aggregate]:
+    """What rows of `mentions` add to the windows of `width`; a mention without a score adds nothing."""
+    contributions: defaultdict[tuple[Any, ...], list[tuple[int, ...]]] = defaultdict(list)
+    for row in mentions:
+        if row.score is not None:
+            window, band = window_number(row.published_at, width), relevance_band(row.relevance)
+            key = (window, row.entity, row.kind, row.kafka_partition, band)
+            contributions[key].append(contribution(row.sentiment, row.score))
+    return _add_contributions(contributions, width)
+
+
+def _add_contributions(
+    contributions: Mapping[tuple[Any, ...], Sequence[tuple[int, ...]]], width: timedelta
+) -> dict[Any, Aggregate]:
+    """The sums by key, from keys with the number of a window in place of its start."""
+    sums: dict[Any, Aggregate] = {}
+    for (window, *rest), rows in contributions.items():
+        start, totals = EPOCH + window * width, map(sum, zip(*rows, strict=True))
+        sums[start, *rest] = Aggregate(start, rest[0], rest[1], *totals)
     return sums
 
 
-def add_by_key(parts: Iterable[tuple[SumKey, Aggregate]]) -> dict[SumKey, Aggregate]:
+def add_by_key(parts: Iterable[tuple[Key, Aggregate]]) -> dict[Key, Aggregate]:
     """Add up the aggregates that have the same key."""
-    sums: dict[SumKey, Aggregate] = {}
+    sums: dict[Key, Aggregate] = {}
     for key, part in parts:
         sums[key] = sums[key] + part if key in sums else part
     return sums
 
 
-def roll_up(sums: Mapping[SumKey, Aggregate], width: timedelta) -> dict[SumKey, Aggregate]:
+def roll_up(sums: Mapping[Key, Aggregate], width: timedelta) -> dict[Key, Aggregate]:
     """The same sums in longer windows, of `width`."""
-    return add_by_key(
-        ((window_start(start, width), topic, kind, partition), part)
-        for (start, topic, kind, partition), part in sums.items()
-    )
+    # The keys of many sums share few starts.
+    starts = {start: window_start(start, width) for start in {key[0] for key in sums}}
+    parts: Any = (((starts[key[0]], *key[1:]), part) for key, part in sums.items())
+    return add_by_key(parts)
 
 
-def difference(new: Mapping[SumKey, Aggregate], old: Mapping[SumKey, Aggregate]) -> dict[SumKey, Aggregate]:
+def difference(new: Mapping[Key, Aggregate], old: Mapping[Key, Aggregate]) -> dict[Key, Aggregate]:
     """What has to be added to `old` to get `new`, without the keys where nothing changes."""
     zeros = {key: Aggregate(*key[:3]) for key in new.keys() | old.keys()}
     changes = {key: new.get(key, zero) - old.get(key, zero) for key, zero in zeros.items()}

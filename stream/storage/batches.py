@@ -1,4 +1,4 @@
-"""The one transaction: documents, sums, dead letters, outbox and offsets of a batch are written together.
+"""The one transaction: documents, mentions, sums, dead letters, outbox and offsets are written together.
 
 This is why nothing is lost and nothing is counted twice.  The transaction locks the offset rows of the
 batch's partitions, skips every message below the stored offset, writes the rest, and advances the offsets.
@@ -29,15 +29,16 @@ from stream.domain.records import (
     Tombstone,
     WriteResult,
 )
-from stream.domain.sums import add_by_key, sums_by_key
+from stream.domain.sums import entity_sums_by_key, sums_by_key
 from stream.storage import schema
 from stream.storage.corrections import Resent, apply_corrections
 from stream.storage.database import reading, writing
 from stream.storage.documents import insert_documents
+from stream.storage.mentions import insert_mentions, mention_rows
 from stream.storage.outbox import enqueue
 from stream.storage.reads import StoreReader
 from stream.storage.sql import dialect_insert, insert_rows
-from stream.storage.sums import add_sums, delete_empty
+from stream.storage.sums import HOUR, Sums, add_sums, delete_empty
 
 PARTITION_COLUMNS = ("incarnation", "kafka_topic", "kafka_partition")
 SET_OFFSETS = (
@@ -185,12 +186,15 @@ class Store:
     ) -> tuple[list[ClassifiedDocument], Resent]:
         """Add everything but the offsets; return the new documents, and what became of the others."""
         new = insert_documents(connection, documents, now)
-        sums, resent = sums_by_key(new, self.width), Resent()
+        mentions = [row for item in new for row in mention_rows(item, now)]
+        insert_mentions(connection, mentions)
+        sums = Sums(sums_by_key(new, self.width), entity_sums_by_key(mentions, HOUR))
+        resent = Resent()
         if len(new) < len(documents):
             known = set(map(id, new))
             others = [item for item in documents if id(item) not in known]
             resent = apply_corrections(connection, others, self.width, now)
-            sums = add_by_key([*sums.items(), *resent.sums.items()])
+            sums += resent.sums
         add_sums(connection, sums)
         delete_empty(connection, resent.sums)
         _insert_dead_letters(connection, dead_letters, now)

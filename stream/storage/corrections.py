@@ -1,27 +1,24 @@
 """Documents that are sent again with another text.
 
-A newer `updated_at` makes it a corrected story: its text and labels replace those that are stored, and the
-sums change by the exact difference.  Without one nobody can tell which text is right, so the first one stays.
+A newer `updated_at` makes it a corrected story: its text, labels and mentions replace those that are stored,
+and the sums change by the exact difference.  Without one nobody can tell which text is right, so the first
+one stays.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import structs
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select
 
 from stream.domain.documents import Document, Precision
 from stream.domain.records import ClassifiedDocument
-from stream.domain.sums import Aggregate, SumKey, difference, sums_by_key
 from stream.storage import schema
-from stream.storage.documents import PREDICTION_COLUMNS, document_row, position_of_row
-from stream.storage.sql import as_mapping
-from stream.storage.sums import sums_of_rows
-
-# The columns that are the text's, besides those that depend on the model.
-TEXT_COLUMNS = ("title", "text", "author", "url", "symbols", "updated_at", "received_at", "traceparent")
+from stream.storage.events import EventCause
+from stream.storage.replacing import UPDATE_DOCUMENT, replace_predictions
+from stream.storage.sums import Sums
 
 
 @dataclass(slots=True)
@@ -34,7 +31,7 @@ class Resent:
 
     corrected: list[ClassifiedDocument] = field(default_factory=list)
     changed: list[ClassifiedDocument] = field(default_factory=list)
-    sums: Mapping[SumKey, Aggregate] = field(default_factory=dict)
+    sums: Sums = field(default_factory=Sums)
 
 
 def apply_corrections(
@@ -62,9 +59,10 @@ def apply_corrections(
                 corrected[item.key] = item
         elif not is_same and document.updated_at == updated_at and (title or text):
             result.changed.append(item)
-    result.corrected = [_as_stored(item, rows[key]) for key, item in corrected.items()]
-    _update_rows(connection, result.corrected, updated, now)
-    result.sums = _difference(result.corrected, rows, width)
+    result.corrected = [_as_stored(item, rows[key], updated[key]) for key, item in corrected.items()]
+    pairs = [(rows[item.key], item) for item in result.corrected]
+    result.sums = replace_predictions(connection, pairs, EventCause.CORRECTED, width, now)
+    _set_updated(connection, {key: at for key, at in updated.items() if key not in corrected})
     return result
 
 
@@ -84,40 +82,19 @@ def _stored_rows(connection: Connection, resent: Sequence[ClassifiedDocument]) -
     return rows
 
 
-def _as_stored(item: ClassifiedDocument, row: Any) -> ClassifiedDocument:
+def _as_stored(item: ClassifiedDocument, row: Any, updated_at: datetime) -> ClassifiedDocument:
     """The corrected document: it keeps its place in time, for which it was counted."""
     document: Document = structs.replace(
         item.document,
         published_at=row.published_at,
         published_precision=Precision(row.published_precision),
+        updated_at=updated_at,
     )
     return structs.replace(item, document=document)
 
 
-def _update_rows(
-    connection: Connection,
-    corrected: Iterable[ClassifiedDocument],
-    updated: Mapping[str, datetime],
-    now: datetime,
-) -> None:
-    table = schema.documents
-    values: dict[str, dict[str, Any]] = {key: {"updated_at": at} for key, at in updated.items()}
-    for item in corrected:
-        columns = as_mapping(document_row(item, now))
-        # It was received now, so that its text is erased as late as any other.
-        values[item.key] |= {name: columns[name] for name in (*TEXT_COLUMNS, *PREDICTION_COLUMNS)}
-        values[item.key]["updated_at"] = updated[item.key]
-    for key in sorted(values):
-        connection.execute(update(table).where(table.c.key == key).values(**values[key]))
-
-
-def _difference(
-    corrected: Sequence[ClassifiedDocument], rows: Mapping[str, Any], width: timedelta
-) -> Mapping[SumKey, Aggregate]:
-    """What changes in the sums, in the rows of the partition by which the document was first read."""
-    before = [rows[item.key] for item in corrected]
-    after = [
-        structs.replace(item, position=position_of_row(row))
-        for item, row in zip(corrected, before, strict=True)
-    ]
-    return difference(sums_by_key(after, width), sums_of_rows(before, width))
+def _set_updated(connection: Connection, updated: Mapping[str, datetime]) -> None:
+    """Store that these documents were updated, without another text."""
+    if updated:
+        values = [{"of_key": key, "updated_at": updated[key]} for key in sorted(updated)]
+        connection.execute(UPDATE_DOCUMENT, values)

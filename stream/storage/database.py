@@ -129,6 +129,15 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """A view of the database in which several queries see the same.  Raises StoreUnavailable."""
+    is_postgresql = engine.dialect.name == "postgresql"
+    whole = engine.execution_options(isolation_level="REPEATABLE READ") if is_postgresql else engine
+    with reading(whole) as connection:
+        yield connection
+
+
+@contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A consistent snapshot, without a write lock.  Raises StoreUnavailable."""
     with _translated_errors(), engine.connect() as plain:

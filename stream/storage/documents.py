@@ -7,7 +7,15 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
-from stream.domain.documents import Document, DocumentStatus, Kind, Precision, Span
+from stream.domain.documents import (
+    SCORE_SCALE,
+    Document,
+    DocumentStatus,
+    Kind,
+    Precision,
+    Prediction,
+    Span,
+)
 from stream.domain.records import ClassifiedDocument, MessagePosition, Partition
 from stream.storage import schema
 from stream.storage.sql import insert_rows
@@ -45,6 +53,8 @@ class DocumentRow(msgspec.Struct, frozen=True, gc=False):
     gazetteer: str | None
 
 
+# The columns that are the text's, besides those that depend on the model.
+TEXT_COLUMNS = ("title", "text", "author", "url", "symbols", "updated_at", "received_at", "traceparent")
 # The columns that depend on the model and on the list of entities.
 PREDICTION_COLUMNS = (
     "lang",
@@ -133,6 +143,29 @@ def document_of_row(row: Any) -> Document:
         lang=row.lang,
         published_precision=Precision(row.published_precision),
         updated_at=row.updated_at,
+    )
+
+
+def prediction_of_row(row: Any) -> Prediction:
+    """The prediction of a stored row: of the probabilities only those of its labels are stored."""
+    probabilities = {
+        task: {label: probability}
+        for task, label, probability in (
+            ("topic", row.topic, row.topic_probability),
+            ("sentiment", row.sentiment, row.sentiment_probability),
+        )
+        if label is not None
+    }
+    return Prediction(
+        model=row.model,
+        lang=row.lang,
+        topic=row.topic,
+        sentiment=row.sentiment,
+        score=None if row.score is None else row.score / SCORE_SCALE,
+        probabilities=probabilities,
+        evidence=msgspec.convert(row.evidence, tuple[Span, ...]),
+        certain=row.status != DocumentStatus.UNCERTAIN,
+        gazetteer=row.gazetteer,
     )
 
 

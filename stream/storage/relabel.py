@@ -1,24 +1,26 @@
 """Classifying stored documents with another model, while the live stream keeps running.
 
-Each step is one transaction that changes documents and sums together, by exact differences.  A reader never
-sees half of a step, and an interrupted run is simply started again.
+Each step is one transaction that changes documents, mentions and sums together, by exact differences.  A
+reader never sees half of a step, and an interrupted run is simply started again.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, literal, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, func, literal, or_, select, tuple_
 
 from stream.domain.records import ClassifiedDocument, Classify, Outbound
-from stream.domain.sums import TimeRange, difference, sums_by_key
+from stream.domain.sums import TimeRange
 from stream.storage import schema
 from stream.storage.batches import Store
 from stream.storage.database import reading, writing
-from stream.storage.documents import PREDICTION_COLUMNS, document_of_row, document_row, position_of_row
+from stream.storage.documents import document_of_row, position_of_row
+from stream.storage.events import EventCause
 from stream.storage.outbox import enqueue
-from stream.storage.sql import as_mapping, within
-from stream.storage.sums import add_sums, delete_empty, sums_of_rows
+from stream.storage.replacing import replace_predictions
+from stream.storage.sql import within
+from stream.storage.sums import add_sums, delete_empty
 
 CHUNK = 512
 
@@ -70,7 +72,9 @@ def relabel(
         ]
         with writing(store.engine) as connection:
             pairs = _lock_outdated(connection, classified, version)
-            _update_predictions(connection, pairs, store.width, clock())
+            changes = replace_predictions(connection, pairs, EventCause.RELABELLED, store.width, clock())
+            add_sums(connection, changes)
+            delete_empty(connection, changes)
             enqueue(connection, outbound([item for _, item in pairs], []), clock())
         changed += len(pairs)
         progress(len(rows))
@@ -122,18 +126,3 @@ def _lock_outdated(
         for row, item in pairs
         if (row.title, row.text) == (item.document.title, item.document.text)
     ]
-
-
-def _update_predictions(
-    connection: Connection, pairs: Sequence[tuple[Any, ClassifiedDocument]], width: timedelta, now: datetime
-) -> None:
-    """Store the new predictions, and change the sums by the difference from the old ones."""
-    table = schema.documents
-    for row, item in pairs:
-        columns = as_mapping(document_row(item, now))
-        values = {name: columns[name] for name in PREDICTION_COLUMNS}
-        connection.execute(update(table).where(table.c.key == row.key).values(**values))
-    old_sums = sums_of_rows([row for row, _ in pairs], width)
-    changes = difference(sums_by_key([item for _, item in pairs], width), old_sums)
-    add_sums(connection, changes)
-    delete_empty(connection, changes)

@@ -1,5 +1,6 @@
 """Erasing old personal data: texts, authors and evidence go; labels, scores and sums stay.
 
+Of mentions, where they are in the text goes; entity, relevance and score stay.  Events lose their texts.
 A row keeps its identity, so that a document that is sent again is still counted once.  Age counts from the
 time of receipt.  The time up to which everything is erased is stored: an interrupted run continues there.
 """
@@ -9,12 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, tuple_, update
+from sqlalchemy import Connection, delete, func, or_, select, tuple_, update
 
 from stream.domain.documents import EPOCH, HEARTBEAT_SOURCE
 from stream.storage import schema
 from stream.storage.batches import Store
 from stream.storage.database import reading, writing
+from stream.storage.events import add_erasures, erase_event_texts
 from stream.storage.marks import read_mark, set_mark
 from stream.storage.sql import within
 
@@ -39,7 +41,8 @@ def purge(
 ) -> PurgeResult:
     """Erase what was received, resolved or refused before `before`.  Raises StoreUnavailable."""
     since = purged_until(store, now)
-    documents = _erase_documents(store, since, before, progress)
+    documents = _erase_documents(store, since, before, now, progress)
+    _erase_event_texts(store, before)
     with writing(store.engine) as connection:
         alerts, letters = schema.alerts, schema.dead_letters
         resolved = within(alerts.c.resolved_at, since, before)
@@ -71,7 +74,7 @@ def purged_until(store: Store, now: datetime) -> datetime:
 
 
 def _erase_documents(
-    store: Store, since: datetime, before: datetime, progress: Callable[[int], object]
+    store: Store, since: datetime, before: datetime, now: datetime, progress: Callable[[int], object]
 ) -> int:
     """Erase in the order of receipt, each chunk in one transaction with its mark; return the row count."""
     table = schema.documents
@@ -83,12 +86,33 @@ def _erase_documents(
             rows: list[Any] = list(connection.execute(next_rows.order_by(*order).limit(CHUNK)))
             if not rows:
                 return erased
-            selected = table.c.key.in_([row.key for row in rows])
-            connection.execute(update(table).where(selected).values(**ERASED_COLUMNS))
+            _erase(connection, [row.key for row in rows], before, now)
             last = tuple(rows[-1])
             set_mark(connection, PURGE_MARK, last[0])
         erased += len(rows)
         progress(len(rows))
+
+
+def _erase(connection: Connection, keys: list[str], before: datetime, now: datetime) -> None:
+    """Erase these documents, but for those whose text was corrected meanwhile."""
+    table, mentions = schema.documents, schema.mentions
+    has_text = or_(table.c.title != "", table.c.text != "") & (table.c.source != HEARTBEAT_SOURCE)
+    old = select(table.c.key, has_text.label("has_text")).where(
+        table.c.key.in_(sorted(keys)), table.c.received_at < before
+    )
+    locked = list(connection.execute(old.order_by(table.c.key).with_for_update()))
+    selected = [row.key for row in locked]
+    connection.execute(update(table).where(table.c.key.in_(selected)).values(**ERASED_COLUMNS))
+    connection.execute(update(mentions).where(mentions.c.key.in_(selected)).values(spans=[]))
+    add_erasures(connection, [row.key for row in locked if row.has_text], now)
+
+
+def _erase_event_texts(store: Store, before: datetime) -> None:
+    """Erase the texts that were corrected since, which `document_events` still holds."""
+    while True:
+        with writing(store.engine) as connection:
+            if not erase_event_texts(connection, before, CHUNK):
+                return
 
 
 def _delete_heartbeats(connection: Connection, now: datetime) -> int:

@@ -1,45 +1,81 @@
-"""Adding sums to the stored windows: base windows, and the hours and days rolled up from them."""
+"""Adding sums to the stored windows.
+
+Sums over documents have base windows, and hours and days rolled up from them.  Sums over mentions have hours,
+and days rolled up from those: their minutes are counted from the mentions themselves.
+"""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, select
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, select
 
-from stream.domain.sums import SUM_FIELDS, Aggregate, SumKey, add_by_key, roll_up, window_start
+from stream.domain.sums import (
+    SUM_FIELDS,
+    Aggregate,
+    EntityKey,
+    Key,
+    SumKey,
+    add_by_key,
+    difference,
+    roll_up,
+    window_start,
+)
 from stream.storage import schema
 from stream.storage.sql import insert_rows
 
-KEY_COLUMNS = ("window_start", "topic", "kind", "kafka_partition")
+HOUR = timedelta(seconds=schema.HOUR)
+# The columns of a key, in its order; those of `rollups` and `entity_aggregates` have a width too.
+KEY_COLUMNS = {
+    schema.aggregates: ("window_start", "topic", "kind", "kafka_partition"),
+    schema.rollups: ("window_start", "topic", "kind", "kafka_partition"),
+    schema.entity_aggregates: ("window_start", "entity", "kind", "kafka_partition", "band"),
+}
 
 
-def add_sums(connection: Connection, sums: Mapping[SumKey, Aggregate]) -> None:
-    """Add sums of base windows to their rows and to the rows of their hours and days."""
-    add_base_sums(connection, sums)
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Sums over documents by base window and topic, and over their mentions by hour and entity."""
+
+    topics: Mapping[SumKey, Aggregate] = field(default_factory=dict)
+    entities: Mapping[EntityKey, Aggregate] = field(default_factory=dict)
+
+    def __add__(self, other: "Sums") -> "Sums":
+        return Sums(
+            add_by_key([*self.topics.items(), *other.topics.items()]),
+            add_by_key([*self.entities.items(), *other.entities.items()]),
+        )
+
+    def __sub__(self, other: "Sums") -> "Sums":
+        """What has to be added to `other` to get these, without the keys where nothing changes."""
+        return Sums(difference(self.topics, other.topics), difference(self.entities, other.entities))
+
+
+def add_sums(connection: Connection, sums: Sums) -> None:
+    """Add sums to the rows of their windows, hours and days.
+
+    The tables, and the rows of each, come in the same order in every transaction: writers cannot deadlock.
+    """
+    add_windows(connection, schema.aggregates, None, sums.topics)
     for seconds in schema.ROLLUP_WIDTHS:
-        add_rollups(connection, seconds, roll_up(sums, timedelta(seconds=seconds)))
+        rolled_up = roll_up(sums.topics, timedelta(seconds=seconds))
+        add_windows(connection, schema.rollups, seconds, rolled_up)
+    for seconds in schema.ROLLUP_WIDTHS:
+        by_entity = roll_up(sums.entities, timedelta(seconds=seconds))
+        add_windows(connection, schema.entity_aggregates, seconds, by_entity)
 
 
-def add_base_sums(connection: Connection, sums: Mapping[SumKey, Aggregate]) -> None:
-    """Add sums of base windows to their rows alone."""
-    _add(connection, schema.aggregates, {}, sums)
-
-
-def add_rollups(connection: Connection, seconds: int, sums: Mapping[SumKey, Aggregate]) -> None:
-    """Add sums of windows of so many seconds, one of ROLLUP_WIDTHS, to their rows."""
-    _add(connection, schema.rollups, {"width": seconds}, sums)
-
-
-def _add(
-    connection: Connection, table: Table, constants: Mapping[str, int], sums: Mapping[SumKey, Aggregate]
+def add_windows(
+    connection: Connection, table: Table, seconds: int | None, sums: Mapping[Key, Aggregate]
 ) -> None:
-    """Upsert in sorted order, so that concurrent writers cannot deadlock."""
+    """Add sums of windows of so many seconds (None: base windows) to their rows in a table."""
     if not sums:
         return
-    names = (*constants, *KEY_COLUMNS, *SUM_FIELDS)
-    rows = [
-        dict(zip(names, (*constants.values(), *key, *sums[key].totals), strict=True)) for key in sorted(sums)
-    ]
+    constants = () if seconds is None else (seconds,)
+    width = () if seconds is None else ("width",)
+    names = (*width, *KEY_COLUMNS[table], *SUM_FIELDS)
+    rows = [dict(zip(names, (*constants, *key, *sums[key].totals), strict=True)) for key in sorted(sums)]
     statement, values = insert_rows(connection, table, rows)
     added = {name: table.c[name] + statement.excluded[name] for name in SUM_FIELDS}
     statement = statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=added)
@@ -48,13 +84,12 @@ def _add(
 
 def stored_sums(
     connection: Connection, table: Table, *conditions: ColumnElement[bool]
-) -> dict[SumKey, Aggregate]:
-    """The rows of `aggregates`, or those of one width of `rollups`, that meet the conditions."""
-    query = select(*[table.c[name] for name in (*KEY_COLUMNS, *SUM_FIELDS)]).where(*conditions)
-    return {
-        (start, topic, kind, partition): Aggregate(start, topic, kind, *totals)
-        for start, topic, kind, partition, *totals in connection.execute(query)
-    }
+) -> dict[Any, Aggregate]:
+    """The rows of `aggregates`, or those of one width of another table, that meet the conditions, by key."""
+    names = KEY_COLUMNS[table]
+    query = select(*[table.c[name] for name in (*names, *SUM_FIELDS)]).where(*conditions)
+    rows = (tuple(row) for row in connection.execute(query))
+    return {row[: len(names)]: Aggregate(*row[:3], *row[len(names) :]) for row in rows}
 
 
 def sums_of_rows(rows: Iterable[Any], width: timedelta) -> dict[SumKey, Aggregate]:
@@ -68,18 +103,32 @@ def sums_of_rows(rows: Iterable[Any], width: timedelta) -> dict[SumKey, Aggregat
     return add_by_key(parts)
 
 
-def delete_empty(connection: Connection, changed: Mapping[SumKey, Aggregate]) -> None:
-    """Delete those of the changed rows, in base windows, hours and days, that count no document any more."""
-    _delete_empty(connection, schema.aggregates, {}, changed)
+def delete_empty(connection: Connection, changed: Sums) -> None:
+    """Delete those of the changed rows, in windows, hours and days, that count no document any more."""
+    delete_empty_windows(connection, schema.aggregates, None, changed.topics)
     for seconds in schema.ROLLUP_WIDTHS:
-        rolled_up = roll_up(changed, timedelta(seconds=seconds))
-        _delete_empty(connection, schema.rollups, {"width": seconds}, rolled_up)
+        rolled_up = roll_up(changed.topics, timedelta(seconds=seconds))
+        delete_empty_windows(connection, schema.rollups, seconds, rolled_up)
+    for seconds in schema.ROLLUP_WIDTHS:
+        by_entity = roll_up(changed.entities, timedelta(seconds=seconds))
+        delete_empty_windows(connection, schema.entity_aggregates, seconds, by_entity)
 
 
-def _delete_empty(
-    connection: Connection, table: Table, constants: Mapping[str, int], changed: Mapping[SumKey, Aggregate]
+def delete_empty_windows(
+    connection: Connection, table: Table, seconds: int | None, changed: Mapping[Key, Aggregate]
 ) -> None:
-    for key in sorted(changed):
-        row = {**constants, **dict(zip(KEY_COLUMNS, key, strict=True))}
-        same_key = [table.c[name] == value for name, value in row.items()]
-        connection.execute(delete(table).where(*same_key, table.c.n == 0))
+    """The same for windows of so many seconds (None: base windows) in one table."""
+    # A row that counts more than before is not empty.
+    keys = [key for key in sorted(changed) if changed[key].n <= 0]
+    if not keys:
+        return
+    constants = {} if seconds is None else {"of_width": seconds}
+    names = KEY_COLUMNS[table]
+    same_key = [table.c[name] == bindparam(f"of_{name}") for name in names]
+    if seconds is not None:
+        same_key.append(table.c.width == bindparam("of_width"))
+    of_names = [f"of_{name}" for name in names]
+    connection.execute(
+        delete(table).where(*same_key, table.c.n == 0),
+        [constants | dict(zip(of_names, key, strict=True)) for key in keys],
+    )

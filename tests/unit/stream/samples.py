@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from msgspec import structs
 from sqlalchemy import Table, func, select
 
 from stream.domain.documents import EPOCH, Document, Kind, Prediction, TextInput
+from stream.domain.entities import EntityMention
 from stream.domain.records import (
     Batch,
     ClassifiedDocument,
@@ -48,6 +51,19 @@ def classified(
     return ClassifiedDocument(MessagePosition(Kind.NEWS, partition, offset, b"{}"), document, prediction)
 
 
+def mention(entity: str, score: float | None = -0.5, relevance: int = 70, **others: Any) -> EntityMention:
+    """A mention that is as certain as its score is far from 0."""
+    sentiment = None if score is None or score == 0 else ("negative" if score < 0 else "positive")
+    probability = None if sentiment is None else 0.7
+    return EntityMention(entity, entity, ((0, 6),), relevance, sentiment, probability, score, **others)
+
+
+def about(item: ClassifiedDocument, *mentions: EntityMention, gazetteer: str = "g-1") -> ClassifiedDocument:
+    """The same document, about these entities."""
+    prediction = structs.replace(item.prediction, entities=mentions, gazetteer=gazetteer)
+    return structs.replace(item, prediction=prediction)
+
+
 def dead_letter(offset: int, partition: Partition = NEWS_0) -> DeadLetter:
     return DeadLetter(MessagePosition(Kind.NEWS, partition, offset, b"\xff"), "not_utf8", "bad \0 bytes")
 
@@ -88,6 +104,39 @@ def write_thirty(store: Store) -> None:
         position = MessagePosition(Kind.NEWS, Partition("c", "news", i % 2), i, b"{}")
         batch.append(ClassifiedDocument(position, document, predict_with("one", title)))
     write(store, *batch)
+
+
+def mentions_of(store: Store) -> dict[tuple[str, str], tuple[int, str | None, int | None]]:
+    """Relevance, sentiment and score of each mention, by the id of the document and the entity."""
+    table, documents = schema.mentions, schema.documents
+    query = select(documents.c.id, table).join_from(table, documents, documents.c.key == table.c.key)
+    with database.reading(store.engine) as connection:
+        return {
+            (row.id, row.entity): (row.relevance, row.sentiment, row.score)
+            for row in connection.execute(query)
+        }
+
+
+def sums_by_entity(store: Store) -> dict[str, tuple[int, int, int]]:
+    """Count, negative count and score sum by entity; asserts that hours and days agree, and that no row is
+    empty."""
+    table = schema.entity_aggregates
+    by_width: dict[int, dict[str, tuple[int, int, int]]] = {width: {} for width in schema.ROLLUP_WIDTHS}
+    with database.reading(store.engine) as connection:
+        for row in connection.execute(select(table)):
+            assert row.n > 0, "an empty row"
+            sums = by_width[row.width]
+            n, negative, score_sum = sums.get(row.entity, (0, 0, 0))
+            sums[row.entity] = (n + row.n, negative + row.negative, score_sum + row.score_sum)
+    assert by_width[schema.HOUR] == by_width[schema.DAY]
+    return by_width[schema.HOUR]
+
+
+def events(store: Store) -> list[Any]:
+    """The rows of `document_events`, in order."""
+    table = schema.document_events
+    with database.reading(store.engine) as connection:
+        return list(connection.execute(select(table).order_by(table.c.at, table.c.key, table.c.sequence)))
 
 
 def sums_by_topic(store: Store) -> dict[tuple[str, int], tuple[int, int, int]]:
