@@ -86,7 +86,7 @@ def _place(first: int, sentences: Sequence[int], headline: int) -> float:
 
 
 def _shares(mentions: Sequence[Mention], sentences: Sequence[int], headline: int) -> dict[int, float]:
-    """The share of each entity in the mentions of the text, or of its sentence of the headline if it is larger.
+    """The share of each entity in the mentions of the text, or of a sentence of the headline, the larger one.
 
     Of the other entities a sentence counts for EQUALS mentions at most: thirty tickers in a row do not make a
     text less about what the rest of it is about.
@@ -125,7 +125,7 @@ def _subjects(mentions: Sequence[Mention], sentences: Sequence[int]) -> set[int]
 
 
 def _shortest_lists(mentions: Sequence[Mention], text: str) -> dict[int, int]:
-    """The number of members of the shortest list that names each entity; 1 if it is named outside of lists."""
+    """The length of the shortest list that names each entity; 1 if it is named outside of lists."""
     shortest: dict[int, int] = {}
     for members in _lists(mentions, text):
         indexes = {index for _, _, index in members}
@@ -138,7 +138,7 @@ def _shortest_lists(mentions: Sequence[Mention], text: str) -> dict[int, int]:
 
 
 def _members(text: str, start: int, last: int) -> int:
-    """How many members a list from `start` seems to have, with unknown ones: the last known ends at `last`."""
+    """How many members a list from `start` seems to have: the last known ends at `last`."""
     rest = SEPARATOR.match(text, last, last + LONGEST_REST)
     end = rest.end() if rest else last
     return max(len(TICKER.findall(text, start, end)), len(BETWEEN.findall(text, start, end)) + 1)

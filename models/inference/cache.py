@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from threading import Lock
 
+from models.inference.tokenize import CleanInput
 from stream.domain.documents import Prediction
 
 Key = tuple[bytes, str | None]
@@ -19,9 +20,13 @@ class PredictionCache:
         self._lock = Lock()
 
     @staticmethod
-    def key(text: str, declared: str | None) -> Key:
-        """What tells texts apart: a hash of the text, and the language that the feed declares."""
-        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest(), declared
+    def key(text: CleanInput) -> Key:
+        """What tells texts apart: a hash of text and targets, and the language that the feed declares."""
+        digest = hashlib.blake2b(text.text.encode("utf-8", "surrogatepass"), digest_size=16)
+        if text.targets:
+            # The first byte is in no text.
+            digest.update(b"\xff" + repr(text.targets).encode())
+        return digest.digest(), text.declared
 
     def get(self, keys: Iterable[Key]) -> dict[Key, Prediction]:
         """The predictions that are in the cache, which become the most recently used."""

@@ -1,27 +1,26 @@
 """The classifier as the rest of the product uses it: texts in, predictions out.
 
-    texts and the languages that their feeds declare
-      │
-    clean               without markup, wrong characters and boilerplate (stream.domain.cleaning)
-      │ clean texts
-    PredictionCache ───────────── texts classified before ──────────────┐
-      │ new texts                                                       │
-    WorkerPool          chunks of texts, one worker thread each         │
-      │                                                                 │
-    TextTokenizer ─────────────── texts in other languages ──┐          │
-      │ windows of tokens                                    │          │
-    ForwardPass         batches through the encoder (Runtime)│          │
-      │                 and the heads; close calls run again │          │
-      │ probabilities, contributions of tokens               │          │
-    PredictionBuilder   label names, certainty, evidence ◄───┘          │
-      │                                                                 │
-    DriftMonitor        metrics of how incoming texts have changed      │
-      │                                                                 │
-    sent_as ◄───────────────────────────────────────────────────────────┘
-      │                 evidence at its place in the text as it was sent
-    predictions
-
-`TargetClassifier` takes the same steps for the sentiment towards spans of one text.
+texts, the languages that their feeds declare, and targets in them
+  │
+clean               without markup, wrong characters and boilerplate (stream.domain.cleaning)
+  │ clean texts
+PredictionCache ───────────── texts classified before ──────────────┐
+  │ new texts                                                       │
+WorkerPool          chunks of texts, one worker thread each         │
+  │                                                                 │
+TextTokenizer ─────────────── texts in other languages ──┐          │
+  │ windows of tokens                                    │          │
+ForwardPass         batches through the encoder (Runtime)│          │
+  │                 and the heads, that for targets too; │          │
+  │                 close calls run again                │          │
+  │ probabilities, contributions of tokens               │          │
+PredictionBuilder   label names, certainty, evidence ◄───┘          │
+  │                                                                 │
+DriftMonitor        metrics of how incoming texts have changed      │
+  │                                                                 │
+sent_as ◄───────────────────────────────────────────────────────────┘
+  │                 evidence at its place in the text as it was sent
+predictions
 """
 
 import gc
@@ -40,14 +39,13 @@ from models.inference.drift_monitor import DriftMonitor
 from models.inference.forward import ForwardPass
 from models.inference.metrics import ModelMetrics
 from models.inference.predictions import PredictionBuilder, sent_as
-from models.inference.targets import TargetClassifier
-from models.inference.tokenize import TextTokenizer, TokenizedText
+from models.inference.tokenize import CleanInput, Target, TextTokenizer, TokenizedText
 from models.inference.workers import WorkerPool
 from models.network import artifact
 from models.network.info import Canary
 from models.network.registry import resolve
 from models.settings import ModelSettings
-from stream.domain.cleaning import clean
+from stream.domain.cleaning import CleanText, clean
 from stream.domain.documents import Prediction
 
 
@@ -75,7 +73,6 @@ class Engine:
         version = self.info.version
         self.forward = ForwardPass(self.runtime, version, self._metrics, settings.max_batch_tokens)
         self.builder = PredictionBuilder(self.info, settings)
-        self._targets = TargetClassifier(self.tokenizer, self.runtime, self.builder, version)
         self._drift = DriftMonitor(model, self._metrics)
         self._cache = PredictionCache(settings.remembered_texts)
         self._workers = WorkerPool(settings, self.runtime.device)
@@ -129,8 +126,8 @@ class Engine:
     def check_canaries(self) -> None:
         """Classify the canaries of the model.  Raises WeightsError if one gets a wrong label."""
         for part in self.info.parts:
-            texts = [canary.text for canary in part.canaries]
-            chunks = self._workers.map(self._classify_chunk, texts, [part.languages[0]] * len(texts))
+            texts = [CleanInput(canary.text, part.languages[0]) for canary in part.canaries]
+            chunks = self._workers.map(self._classify_chunk, texts)
             predictions = [prediction for chunk in chunks for prediction in chunk.predictions]
             for canary, prediction in zip(part.canaries, predictions, strict=True):
                 self._check_canary(canary, prediction)
@@ -145,26 +142,35 @@ class Engine:
                 )
 
     def classify(
-        self, texts: Sequence[str], languages: Sequence[str | None] | None = None
+        self,
+        texts: Sequence[str],
+        languages: Sequence[str | None] | None = None,
+        targets: Sequence[Sequence[Target]] | None = None,
     ) -> list[Prediction]:
         """A prediction for each text, in order.
 
         `languages` are what the feeds declare: codes, tags or names (`language_tags.language_code`), None if
         unknown; `lang` of a prediction is ISO 639-1.  The network reads a text
         without its markup and boilerplate (`stream.domain.cleaning`).  What it reads goes through it once if
-        it is in the cache or twice in `texts`.  Raises InferenceError if the network's output for a
-        text is not finite: no label is made up.
+        it is in the cache or twice in `texts`.
+
+        `targets` are for each text the parts to find the sentiment towards, in characters of the text as it
+        was sent; a target may be in several places.  `targets` of a prediction are the answers in the same
+        order, from the same pass of the encoder.  There are none if the model does not answer for targets in
+        the text's language, or the text is nothing but boilerplate.  An answer is empty if the target is
+        outside of what the model reads (in boilerplate, say), or has no word.
+
+        Raises InferenceError if the network's output for a text is not finite: no label is made up.
         """
         cleaned = list(map(clean, texts))
-        news = [text.news.text for text in cleaned]
-        keys = list(map(PredictionCache.key, news, languages or [None] * len(texts)))
+        declared = languages or [None] * len(texts)
+        inputs = list(map(_clean_input, cleaned, declared, targets or [()] * len(texts)))
+        keys = list(map(PredictionCache.key, inputs))
         predictions = self._cache.get(keys)
         # The first index of each text that is not in the cache.
         new = {key: index for index, key in reversed(list(enumerate(keys))) if key not in predictions}
         indexes = sorted(new.values())
-        chunks = self._workers.map(
-            self._classify_chunk, [news[index] for index in indexes], [keys[index][1] for index in indexes]
-        )
+        chunks = self._workers.map(self._classify_chunk, [inputs[index] for index in indexes])
         for chunk in chunks:
             self._drift.observe(chunk.tokenized, chunk.predictions)
         classified = [prediction for chunk in chunks for prediction in chunk.predictions]
@@ -174,16 +180,44 @@ class Engine:
         predictions |= added
         return [sent_as(predictions[key], text) for key, text in zip(keys, cleaned, strict=True)]
 
-    def _classify_chunk(self, texts: Sequence[str], languages: Sequence[str | None]) -> Chunk:
+    def _classify_chunk(self, inputs: Sequence[CleanInput]) -> Chunk:
         """Take texts through all steps, on the thread of the caller."""
-        tokenized = self.tokenizer.tokenize(texts, languages)
+        tokenized = self.tokenizer.tokenize(inputs)
         predictions = {index: self.builder.unsupported(lang) for index, lang in tokenized.unsupported.items()}
         for text, output in self.forward.outputs(tokenized.texts):
-            predictions[text.index] = self.builder.build(text, output.probabilities, output.contributions)
-        return Chunk(tokenized.texts, [predictions[index] for index in range(len(texts))])
+            predictions[text.index] = self.builder.build(
+                text, output.probabilities, output.contributions, targets=output.targets
+            )
+        return Chunk(tokenized.texts, [predictions[index] for index in range(len(inputs))])
 
     def classify_targets(
         self, text: str, targets: Sequence[tuple[int, int]], declared: str | None = None
     ) -> list[Prediction]:
-        """The sentiment towards each span (start, end) of a text: see `TargetClassifier.classify`."""
-        return self._targets.classify(text, targets, declared)
+        """A prediction, with evidence, for the sentiment towards each target (start, end) of one text.
+
+        The targets are those of `classify`.  One without an answer is unsupported and has no label.
+        """
+        news = clean(text).news
+        item = CleanInput(news.text, declared, tuple((news.clean_span(*target),) for target in targets))
+        tokenized = self.tokenizer.tokenize([item])
+        if not tokenized.texts:
+            return [self.builder.unsupported(tokenized.unsupported[0])] * len(targets)
+        ((read, output),) = self.forward.outputs(tokenized.texts)
+        predictions = [self.builder.unsupported(read.lang)] * len(targets)
+        for index, answer in enumerate(output.targets):
+            if answer is not None:
+                start, end = targets[index]
+                prediction = self.builder.build(
+                    read,
+                    {"sentiment": answer.probabilities},
+                    {"sentiment": answer.attention},
+                    target=text[start:end],
+                )
+                predictions[index] = sent_as(prediction, news)
+        return predictions
+
+
+def _clean_input(text: CleanText, declared: str | None, targets: Sequence[Target]) -> CleanInput:
+    news = text.news
+    places = tuple(tuple(news.clean_span(*span) for span in target) for target in targets)
+    return CleanInput(news.text, declared, places)

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from models.inference import evidence
 from models.inference.engine import Engine
-from models.inference.forward import batch_inputs, split_windows
+from models.inference.forward import batch_inputs
+from models.inference.outputs import split_windows
 from models.inference.predictions import sent_as, sent_word
-from models.inference.tokenize import TokenizedText
+from models.inference.tokenize import CleanInput, TokenizedText
 from stream.domain.cleaning import clean
 from stream.domain.documents import Prediction, Span
 
@@ -51,7 +52,7 @@ def explain(
     """
     cleaned = clean(text)
     news = cleaned.news
-    tokenized = engine.tokenizer.tokenize([news.text], [declared])
+    tokenized = engine.tokenizer.tokenize([CleanInput(news.text, declared)])
     if not tokenized.texts:
         prediction = engine.builder.unsupported(tokenized.unsupported[0])
         return Explanation(text, task, method, prediction, ())

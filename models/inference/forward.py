@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,8 +11,9 @@ from models.backends.packed import ROW_WIDTHS
 from models.backends.runtime import Runtime
 from models.inference.batching import packed_batches, token_batches
 from models.inference.metrics import ModelMetrics
+from models.inference.outputs import TargetOutput, TextOutput, calibrated, margin, split_windows
+from models.inference.targets import target_outputs
 from models.inference.tokenize import TokenizedText
-from models.network.calibration import softmax
 from models.network.classifier import Inputs
 from stream.domain.errors import InferenceError
 
@@ -22,22 +22,6 @@ BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}
 # A text whose two likeliest labels differ by less than this in probability is run again by the more exact
 # encoder, if there is one: 8 bits may not tell which of the two is likelier.
 RECHECK_MARGIN = 0.02
-# Digits of probabilities and scores.  A float32 holds no more: further ones are noise that fills messages.
-DECIMALS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class TextOutput:
-    """The network's output for one text.
-
-    `probabilities` are [labels] for each task.  `contributions` hold for each task one array [tokens] a
-    window: how much each token contributed to the winning label (Head.with_contributions).  `margin` is the
-    smallest difference, over the tasks, between the probabilities of the two likeliest labels.
-    """
-
-    probabilities: dict[str, np.ndarray]
-    contributions: dict[str, list[np.ndarray]]
-    margin: float
 
 
 class ForwardPass:
@@ -91,16 +75,21 @@ class ForwardPass:
         try:
             hidden = classifier.encode(inputs, encoder=runs.recheck if recheck else runs.encoder)
             heads = classifier.with_contributions(hidden)
+            targets = target_outputs(classifier, hidden, batch, self._version)
         except (RuntimeError, MemoryError) as error:
             reason = str(error) or type(error).__name__
             raise InferenceError(f"{self._version}: {reason}") from error
-        outputs = self._by_text(batch, heads, inputs.ids.shape[1])
+        outputs = self._by_text(batch, heads, targets, inputs.ids.shape[1])
         windows, tokens = sum(len(text.windows) for text in batch), sum(text.tokens for text in batch)
         self._metrics.observe_forward(len(batch), windows, tokens, time.perf_counter() - started)
         return outputs
 
     def _by_text(
-        self, batch: Sequence[TokenizedText], heads: dict[str, tuple[Tensor, Tensor]], width: int
+        self,
+        batch: Sequence[TokenizedText],
+        heads: dict[str, tuple[Tensor, Tensor]],
+        targets: list[list[TargetOutput | None]],
+        width: int,
     ) -> list[TextOutput]:
         """One output a text from logits [texts, labels] and contributions [texts, windows x width]."""
         probabilities = {
@@ -112,7 +101,8 @@ class ForwardPass:
             TextOutput(
                 {task: values[row] for task, values in probabilities.items()},
                 {task: split_windows(values[row], text, width) for task, values in contributions.items()},
-                margins[row],
+                targets[row],
+                min([margins[row], *(target.margin for target in targets[row] if target)]),
             )
             for row, text in enumerate(batch)
         ]
@@ -123,30 +113,3 @@ def batch_inputs(batch: Sequence[TokenizedText]) -> Inputs:
     windows = [window for text in batch for window in text.windows]
     counts = [len(text.windows) for text in batch]
     return batch[0].part.network.inputs(windows, None if max(counts) == 1 else counts)
-
-
-def calibrated(logits: Tensor, text: TokenizedText, task: str, version: str) -> np.ndarray:
-    """Calibrated probabilities [texts, labels] of a task from logits, for texts of the part of `text`.
-
-    Raises InferenceError if one is not finite.
-    """
-    temperature = text.part.info.temperature.get(task, 1.0)
-    with np.errstate(invalid="ignore", over="ignore"):
-        probabilities = softmax(logits.double().cpu().numpy() / temperature)
-    if not np.isfinite(probabilities).all():
-        raise InferenceError(f"{version}: {task} logits are not finite")
-    return probabilities.round(DECIMALS)
-
-
-def margin(probabilities: np.ndarray) -> np.ndarray:
-    """From [texts, labels], the difference between the two largest of each text; 1 with a single label."""
-    if probabilities.shape[1] < 2:
-        return np.ones(len(probabilities))
-    ordered = np.sort(probabilities, axis=1)
-    difference: np.ndarray = ordered[:, -1] - ordered[:, -2]
-    return difference
-
-
-def split_windows(values: np.ndarray, text: TokenizedText, width: int) -> list[np.ndarray]:
-    """Values [windows x width] of one text as one array [tokens] a window, without padding."""
-    return [values[i * width : i * width + len(window)] for i, window in enumerate(text.windows)]

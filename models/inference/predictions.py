@@ -6,13 +6,14 @@ import msgspec
 import numpy as np
 
 from models.inference import evidence
-from models.inference.forward import DECIMALS
+from models.inference.outputs import DECIMALS, TargetOutput
 from models.inference.tokenize import TokenizedText
 from models.network.info import ModelInfo
 from models.settings import ModelSettings
 from stream.domain.budgets import cut
 from stream.domain.cleaning import CleanText
 from stream.domain.documents import LONGEST_WORD, Prediction, Span
+from stream.domain.entities import TargetSentiment
 
 
 class PredictionBuilder:
@@ -33,10 +34,12 @@ class PredictionBuilder:
         probabilities: Mapping[str, np.ndarray],
         contributions: Mapping[str, Sequence[np.ndarray]],
         target: str | None = None,
+        targets: Sequence[TargetOutput | None] = (),
     ) -> Prediction:
         """From probabilities [labels] a task, and contributions [tokens] a task and window.
 
-        `target` is the span that the sentiment is about, None for the text as a whole.
+        `target` is the span that the sentiment is about, None for the text as a whole.  `targets` are outputs
+        for parts of the text.
         """
         by_label = {
             task: dict(zip(self._info.labels[task], values.tolist(), strict=True))
@@ -62,6 +65,22 @@ class PredictionBuilder:
                 max(values.values()) >= self._threshold(text, task) for task, values in by_label.items()
             ),
             target=target,
+            targets=tuple(self._towards(text, output) for output in targets),
+        )
+
+    def _towards(self, text: TokenizedText, output: TargetOutput | None) -> TargetSentiment:
+        """The sentiment towards one target of a text; without an output there is no answer."""
+        if output is None:
+            return TargetSentiment(of_target=True)
+        labels = self._info.labels["sentiment"]
+        by_label = dict(zip(labels, output.probabilities.tolist(), strict=True))
+        best = max(by_label, key=by_label.__getitem__)
+        return TargetSentiment(
+            best,
+            by_label[best],
+            round(by_label["positive"] - by_label["negative"], DECIMALS),
+            certain=by_label[best] >= self._threshold(text, "sentiment"),
+            of_target=True,
         )
 
     def _threshold(self, text: TokenizedText, task: str) -> float:
@@ -95,6 +114,7 @@ def sent_as(prediction: Prediction, text: CleanText) -> Prediction:
         probabilities={**prediction.probabilities, "sentiment": unknown},
         evidence=tuple(span for span in evidence if span.task != "sentiment"),
         certain=False,
+        targets=(),
     )
 
 

@@ -1,74 +1,80 @@
-"""The sentiment towards spans of a text, such as the names of companies in it."""
+"""The sentiment towards parts of texts, such as names of companies, from the encoder pass of the texts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from models.backends.runtime import Runtime
-from models.inference.forward import batch_inputs, calibrated, split_windows
-from models.inference.predictions import PredictionBuilder, sent_as
-from models.inference.tokenize import TextTokenizer, TokenizedText
-from models.network.classifier import span_mask
-from stream.domain.cleaning import clean
-from stream.domain.documents import Prediction
+from models.inference.outputs import TargetOutput, calibrated, margin, split_windows
+from models.inference.tokenize import TokenizedText
+from models.network.classifier import AttentionClassifier, Hidden
+
+# Tokens, with padding, whose vectors are copied at a time: a few megabytes.
+MOST_TOKENS = 8192
 
 
-class TargetClassifier:
-    """Classifies the sentiment of a text towards targets in it, all from one encoder pass."""
+@dataclass(frozen=True, slots=True)
+class _Mask:
+    """Which tokens of the text `row` of a batch are in its target `index`: bool [tokens]."""
 
-    def __init__(
-        self, tokenizer: TextTokenizer, runtime: Runtime, builder: PredictionBuilder, version: str
-    ) -> None:
-        self._tokenizer = tokenizer
-        self._runtime = runtime
-        self._builder = builder
-        self._version = version
-
-    def classify(
-        self, text: str, targets: Sequence[tuple[int, int]], declared: str | None = None
-    ) -> list[Prediction]:
-        """A prediction for each target (start, end) in characters of the text as it was sent.
-
-        A target outside what the model reads (in boilerplate, say), or without a word in it, is unsupported
-        and has no label.
-        So are all targets in a language for which ModelInfo.target_sentiment_error gives a reason.
-        Raises ModelError if the backend can only classify whole texts.
-        """
-        news = clean(text).news
-        tokenized = self._tokenizer.tokenize([news.text], [declared])
-        if not tokenized.texts:
-            return [self._builder.unsupported(None)] * len(targets)
-        item = tokenized.texts[0]
-        predictions = [self._builder.unsupported(item.lang)] * len(targets)
-        masks = [_target_mask(item, news.clean_span(*target)) for target in targets]
-        readable = [index for index, mask in enumerate(masks) if any(mask)]
-        if not readable or not item.part.info.target_sentiment:
-            return predictions
-        probabilities, attention = self._forward(item, [masks[index] for index in readable])
-        width = max(len(window) for window in item.windows)
-        for row, index in enumerate(readable):
-            start, end = targets[index]
-            weights = {"sentiment": split_windows(attention[row], item, width)}
-            prediction = self._builder.build(
-                item, {"sentiment": probabilities[row]}, weights, target=text[start:end]
-            )
-            predictions[index] = sent_as(prediction, news)
-        return predictions
-
-    @torch.inference_mode()
-    def _forward(self, item: TokenizedText, masks: list[list[bool]]) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities [targets, sentiments] and attention [targets, tokens]."""
-        device = self._runtime.device
-        classifier = self._runtime.torch_classifier(item.part)
-        hidden = classifier.encode(batch_inputs([item]).to(device))
-        rows = torch.zeros(len(masks), dtype=torch.long, device=device)
-        logits, attention = classifier.target(hidden, rows, torch.tensor(masks, device=device))
-        return calibrated(logits, item, "sentiment", self._version), attention.float().cpu().numpy()
+    row: int
+    index: int
+    tokens: np.ndarray
 
 
-def _target_mask(item: TokenizedText, target: tuple[int, int]) -> list[bool]:
-    """Which tokens of the padded windows, laid end to end, overlap the target."""
-    width = max(len(window) for window in item.windows)
-    masks = [span_mask(window, *target) for window in item.windows]
-    return [inside for mask in masks for inside in (*mask, *[False] * (width - len(mask)))]
+def target_outputs(
+    classifier: AttentionClassifier, hidden: Hidden, batch: Sequence[TokenizedText], version: str
+) -> list[list[TargetOutput | None]]:
+    """For each text of a batch, the output for each of its targets: see TextOutput.
+
+    `hidden` are the vectors of the batch.  Raises InferenceError if a probability is not finite.
+    """
+    if not batch[0].part.info.target_sentiment:
+        return [[] for _ in batch]
+    outputs: list[list[TargetOutput | None]] = [[None] * len(text.targets) for text in batch]
+    width = max(len(window) for text in batch for window in text.windows)
+    masks = [mask for row, text in enumerate(batch) if text.targets for mask in _masks(row, text, width)]
+    device = hidden.vectors.device
+    for group in _groups(masks):
+        spans = np.zeros((len(group), max(len(mask.tokens) for mask in group)), bool)
+        for place, mask in enumerate(group):
+            spans[place, : len(mask.tokens)] = mask.tokens
+        rows = torch.tensor([mask.row for mask in group], device=device)
+        logits, weights = classifier.target(hidden, rows, torch.from_numpy(spans).to(device))
+        probabilities = calibrated(logits, batch[0], "sentiment", version)
+        margins, attention = margin(probabilities), weights.float().cpu().numpy()
+        for place, mask in enumerate(group):
+            by_window = split_windows(attention[place], batch[mask.row], width)
+            output = TargetOutput(probabilities[place], by_window, float(margins[place]))
+            outputs[mask.row][mask.index] = output
+    return outputs
+
+
+def _masks(row: int, text: TokenizedText, width: int) -> Iterator[_Mask]:
+    """The targets of a text that have a token in its windows, each padded to `width`, laid end to end."""
+    starts: np.ndarray = np.zeros((len(text.windows), width), np.int64)
+    ends: np.ndarray = np.zeros_like(starts)
+    for place, window in enumerate(text.windows):
+        # Special tokens and padding have no characters.
+        starts[place, : len(window)], ends[place, : len(window)] = np.asarray(window.offsets).T
+    starts, ends = starts.reshape(-1), ends.reshape(-1)
+    for index, target in enumerate(text.targets):
+        tokens = np.zeros(len(starts), bool)
+        for start, end in target:
+            if start < end:
+                tokens |= (starts < end) & (ends > start)
+        if tokens.any():
+            yield _Mask(row, index, tokens)
+
+
+def _groups(masks: Sequence[_Mask]) -> Iterator[list[_Mask]]:
+    """Masks of about the same length, in groups of at most MOST_TOKENS tokens."""
+    group: list[_Mask] = []
+    for mask in sorted(masks, key=lambda mask: -len(mask.tokens)):
+        if group and (len(group) + 1) * len(group[0].tokens) > MOST_TOKENS:
+            yield group
+            group = []
+        group.append(mask)
+    if group:
+        yield group

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from operator import not_
+from typing import NamedTuple
 
 from tokenizers import Encoding, Tokenizer
 
@@ -16,9 +17,21 @@ CHARACTERS_PER_TOKEN = 40
 OVERLAP = 4
 
 
+# The places in a text that name one target: half-open ranges of its characters.
+Target = tuple[tuple[int, int], ...]
+
+
+class CleanInput(NamedTuple):
+    """A clean text, the language that its feed declares, and the targets to find the sentiment towards."""
+
+    text: str
+    declared: str | None = None
+    targets: tuple[Target, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class TokenizedText:
-    """One tokenised text: its index among the input texts, its language, its part and its windows.
+    """One tokenised text: its index among the input texts, language, part, windows and targets.
 
     `truncated` is true if the windows do not cover the whole text.
     """
@@ -29,6 +42,7 @@ class TokenizedText:
     part: Part
     windows: tuple[Encoding, ...]
     truncated: bool
+    targets: tuple[Target, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -72,14 +86,11 @@ class TextTokenizer:
         """The part that reads a language.  Raises KeyError if none does."""
         return self._parts[lang]
 
-    def tokenize(self, texts: Sequence[str], languages: Sequence[str | None]) -> Tokenized:
-        """Detect the language of each text and tokenise those that a part reads.
-
-        `languages` are what the feeds declare (`language.detect`), None if unknown.
-        """
+    def tokenize(self, inputs: Sequence[CleanInput]) -> Tokenized:
+        """Detect the language of each text (`language.detect`) and tokenise those that a part reads."""
         unsupported: dict[int, str | None] = {}
         by_language: dict[str, list[int]] = {}
-        for index, (text, declared) in enumerate(zip(texts, languages, strict=True)):
+        for index, (text, declared, _) in enumerate(inputs):
             lang = language.detect(text, declared)
             if lang is None or lang not in self._parts:
                 unsupported[index] = lang
@@ -88,18 +99,19 @@ class TextTokenizer:
         tokenized = [
             text
             for lang, indexes in by_language.items()
-            for text in self._tokenize_language(lang, {index: texts[index] for index in indexes})
+            for text in self._tokenize_language(lang, {index: inputs[index] for index in indexes})
         ]
         return Tokenized(tokenized, unsupported)
 
-    def _tokenize_language(self, lang: str, texts: Mapping[int, str]) -> Iterator[TokenizedText]:
+    def _tokenize_language(self, lang: str, inputs: Mapping[int, CleanInput]) -> Iterator[TokenizedText]:
         part = self._parts[lang]
         limit = CHARACTERS_PER_TOKEN * part.info.max_tokens * self._max_windows
-        encodings = self._encode(part, [text[:limit] for text in texts.values()])
-        for (index, text), encoding in zip(texts.items(), encodings, strict=True):
+        encodings = self._encode(part, [text[:limit] for text, _, _ in inputs.values()])
+        for (index, (text, _, targets)), encoding in zip(inputs.items(), encodings, strict=True):
             windows = (encoding, *encoding.overflowing)
             truncated = len(text) > limit or len(windows) > self._max_windows
-            yield TokenizedText(index, text[:limit], lang, part, windows[: self._max_windows], truncated)
+            read = windows[: self._max_windows]
+            yield TokenizedText(index, text[:limit], lang, part, read, truncated, targets)
 
     def _encode(self, part: Part, texts: Sequence[str]) -> Iterator[Encoding]:
         tokenizer = part.network.tokenizer

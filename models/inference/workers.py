@@ -17,8 +17,8 @@ SMALLEST_CHUNK = 16
 # The environment variable of the tokenizers library, read at each call.
 TOKENIZER_THREADS = "TOKENIZERS_PARALLELISM"
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
-Process = Callable[[Sequence[str], Sequence[str | None]], Result]
 
 
 class WorkerPool:
@@ -36,23 +36,15 @@ class WorkerPool:
             os.environ.setdefault(TOKENIZER_THREADS, "false")
         self._pool = ThreadPoolExecutor(self._workers, "classify", torch.set_num_threads, (cpu_threads,))
 
-    def map(
-        self, process: Process[Result], texts: Sequence[str], languages: Sequence[str | None]
-    ) -> list[Result]:
-        """The results of `process` for consecutive chunks of texts and languages, in order."""
+    def map(self, process: Callable[[Sequence[Item]], Result], texts: Sequence[Item]) -> list[Result]:
+        """The results of `process` for consecutive chunks of texts, in order."""
         if not texts:
             return []
         # The same number of chunks for each worker, all of one size: no worker runs the last chunk alone.
         rounds = -(-len(texts) // (self._workers * CHUNK))
         size = max(SMALLEST_CHUNK, -(-len(texts) // (self._workers * rounds)))
-        starts = range(0, len(texts), size)
-        return list(
-            self._pool.map(
-                process,
-                [texts[start : start + size] for start in starts],
-                [languages[start : start + size] for start in starts],
-            )
-        )
+        chunks = [texts[start : start + size] for start in range(0, len(texts), size)]
+        return list(self._pool.map(process, chunks))
 
 
 def worker_threads(settings: ModelSettings, device: torch.device) -> tuple[int, int]:

@@ -58,6 +58,13 @@ class Hidden:
     slots: Tensor | None = None
     scores: Mapping[str, Tensor] = field(default_factory=dict)
 
+    def of_texts(self, texts: Tensor, tokens: int) -> Tensor:
+        """The first vectors of some texts, by their indexes int64 [n]: [n, tokens, width]."""
+        if self.slots is None:
+            return self.vectors[texts, :tokens]
+        slots = self.slots[texts, :tokens]
+        return self.vectors.index_select(0, slots.flatten()).view(*slots.shape, -1)
+
     def by_text(self, values: Tensor) -> Tensor:
         """Values of each vector, in the layout of `vectors`, as [texts, tokens, *]."""
         if self.slots is None:
@@ -119,12 +126,16 @@ class TargetHead(nn.Module):
         """For each target, logits [targets, labels] and attention weights [targets, tokens].
 
         `text` int64 [targets] is the index of the target's text in `hidden`; `spans` bool [targets, tokens]
-        is true for the tokens of the target.
+        is true for the tokens of the target.  The tokens may be fewer than those of `hidden`, if that is all
+        that these texts have.
         """
-        vectors = hidden.vectors[text]
+        tokens = spans.shape[1]
+        vectors = hidden.of_texts(text, tokens)
         target = weighted_sum(masked_softmax(vectors.new_zeros(spans.shape), spans), vectors)
-        query = self.query(target).unsqueeze(1)
-        context, weights = scaled_dot_product(query, self.key(vectors), vectors, hidden.words[text])
+        # Q (W_k h + b) is (Q W_k) h and the same for all tokens, which the softmax ignores: so no key is
+        # computed for each token of each target.
+        query = (self.query(target) @ self.key.weight).unsqueeze(1)
+        context, weights = scaled_dot_product(query, vectors, vectors, hidden.words[text, :tokens])
         both = torch.cat([context.squeeze(1), target], dim=-1)
         return self.output(self.dropout(both)).float(), weights.squeeze(1)
 

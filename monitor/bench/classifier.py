@@ -29,6 +29,7 @@ from models.backends.onnx import ENCODER, EXPORTED
 from models.errors import ModelError
 from models.inference.batching import token_batches
 from models.inference.engine import Engine
+from models.inference.tokenize import CleanInput
 from models.inference.workers import TOKENIZER_THREADS
 from models.network import artifact
 from models.network.classifier import AttentionClassifier, Inputs
@@ -108,7 +109,8 @@ def measure_classifier(
     timings = time_interleaved(workloads | matmul, rounds, progress)
     # Operations per second: with int8, of integers.
     peak = 2.0 * MATMUL_SIZE**3 * timings.pop(MATMUL).per_second
-    tokenized = engine.tokenizer.tokenize(texts, [engine.info.languages[0]] * len(texts)).texts
+    language = engine.info.languages[0]
+    tokenized = engine.tokenizer.tokenize([CleanInput(text, language) for text in texts]).texts
     lengths = [len(window.ids) for text in tokenized for window in text.windows]
     network = artifact.load(resolve(settings.weights)).parts[0].network.classifier
     used = count_flops(network, lengths) / len(texts) * timings[ENGINE].per_second

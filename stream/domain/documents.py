@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from stream.domain.entities import EntityMention
+from stream.domain.entities import EntityMention, TargetSentiment
 
 SENTIMENTS = ("positive", "neutral", "negative")
 TASKS = ("topic", "sentiment")
@@ -113,13 +113,15 @@ class TextInput(msgspec.Struct, frozen=True, gc=False):
     """A text to classify.  Its first `title_length` characters are its title; 0 if it has none.
 
     `lang` is the language that the feed declares, `symbols` the tickers that the message names; both may be
-    wrong, and missing.
+    wrong, and missing.  `targets` are parts of the text, from character start up to end, to classify the
+    sentiment towards.
     """
 
     text: str
     lang: str | None = None
     title_length: int = 0
     symbols: tuple[str, ...] = ()
+    targets: tuple[tuple[int, int], ...] = ()
 
 
 def document_key(kind: Kind, source: str, id_: str) -> str:
@@ -190,8 +192,9 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     language that the model was not trained for) has no labels: `topic`, `sentiment` and `score` are None, and
     `probabilities` is empty.  If the model is not `certain`, the labels are its most probable ones and must
     not be counted.  A long text is read in several `windows`.  `target` is the part of the text whose
-    sentiment was asked for, None for the whole text.  `entities` are those that the text is about, by falling
-    relevance, and `gazetteer` is the version of the list that found them; None if none looked.
+    sentiment was asked for, None for the whole text, and `targets` is the sentiment towards each of the parts
+    that were asked for together with it.  `entities` are those that the text is about, by falling relevance,
+    and `gazetteer` is the version of the list that found them; None if none looked.
     """
 
     model: str
@@ -205,6 +208,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     certain: bool = True
     windows: int = 1
     target: str | None = None
+    targets: tuple[TargetSentiment, ...] = ()
     entities: tuple[EntityMention, ...] = ()
     gazetteer: str | None = None
 

@@ -6,6 +6,22 @@ import msgspec
 LONGEST_ENTITY, LONGEST_GAZETTEER = 64, 64
 
 
+class TargetSentiment(msgspec.Struct, frozen=True, gc=False):
+    """The sentiment towards a part of a text.
+
+    `sentiment` is the most probable label, with its `probability`; if it is not `certain` it must not be
+    counted.  The `score` is p(positive) - p(negative), from -1 to 1.  All three are None if the model has no
+    answer: it cannot read the text, or the part is not in what it reads.  `of_target` is false where they are
+    those of the text as a whole.
+    """
+
+    sentiment: str | None = None
+    probability: float | None = None
+    score: float | None = None
+    certain: bool = True
+    of_target: bool = False
+
+
 class EntityMention(msgspec.Struct, frozen=True, gc=False):
     """One entity of one text.
 
@@ -14,7 +30,8 @@ class EntityMention(msgspec.Struct, frozen=True, gc=False):
     it: half-open ranges of code points of the text as it was sent, in order; empty if only the message's
     `symbols` name it.  `relevance` is from 0 to 100.  `sentiment`, its `probability` and the `score`
     (p(positive) - p(negative), from -1 to 1) are towards this entity.  All are None if the model has no
-    answer, and the first two if it is not certain.  `of_target` is false where they are those of the text.
+    answer, and the first two if it is not certain: `uncertain` then is the most probable label and its
+    probability.  `of_target` is false where they are those of the text.
     """
 
     entity: str
@@ -25,3 +42,4 @@ class EntityMention(msgspec.Struct, frozen=True, gc=False):
     probability: float | None = None
     score: float | None = None
     of_target: bool = False
+    uncertain: tuple[str, float] | None = None

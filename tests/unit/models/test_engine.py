@@ -13,7 +13,7 @@ import torch
 from models.errors import WeightsError
 from models.inference import evidence, language
 from models.inference.engine import Engine
-from models.inference.forward import margin
+from models.inference.outputs import margin
 from models.network import artifact
 from models.network.info import ModelInfo, read_info
 from models.settings import SHIPPED_WEIGHTS, ModelSettings

@@ -47,6 +47,12 @@ def test_each_runtime_gives_the_same_labels_as_pytorch(exported: Path, backend: 
             expected.windows,
         )
         assert expected.score == pytest.approx(actual.score, abs=0.01)
+    text = "Brightmoor soars on record profit while Alderbrook plunges"
+    for expected, actual in zip(
+        *(e.classify_targets(text, [(0, 10), (39, 49)]) for e in (pytorch, other)), strict=True
+    ):
+        assert expected.sentiment == actual.sentiment is not None
+        assert expected.score == pytest.approx(actual.score, abs=0.01)
     assert explain(other, TEXTS[0], method="gradient").words, "gradients are computed by PyTorch"
 
 

@@ -17,6 +17,7 @@ from models.backends.packed import ROW_COUNTS, PackedEncoder, pack_rows, round_u
 from models.inference.cache import PredictionCache
 from models.inference.engine import Engine
 from models.inference.metrics import ModelMetrics
+from models.inference.tokenize import CleanInput
 from models.settings import ModelSettings
 from stream.domain.documents import Prediction
 
@@ -204,7 +205,7 @@ def test_a_repeated_text_is_classified_once() -> None:
 
 def test_the_prediction_cache_is_bounded_and_drops_the_least_recently_used() -> None:
     cache = PredictionCache(2)
-    keys = [PredictionCache.key(text, None) for text in ("a", "b", "c", "\udc80")]
+    keys = [PredictionCache.key(CleanInput(text)) for text in ("a", "b", "c", "\udc80")]
     for version, key in enumerate(keys[:2]):
         cache.add({key: Prediction(model=str(version), lang=None)})
     assert cache.get([keys[0]])
