@@ -254,6 +254,11 @@ def operator() -> dashboard.Dashboard:
         lines("Late and truncated texts", "Texts within five minutes that arrived late or were too long to be read whole.", "short",
               prom("sum by (kind) (increase(sentiment_late_documents_total[5m]))", "late {{kind}}"),
               prom("sum(increase(sentiment_truncated_documents_total[5m]))", "truncated")),
+        lines("Corrected and changed stories", "Documents within five minutes that were sent again with another text: corrected ones replaced the stored text; changed ones carry no newer time, and the first text stays.", "short",
+              prom('sum by (outcome, kind) (increase(sentiment_documents_total{outcome=~"corrected|changed"}[5m]))',
+                   "{{outcome}} {{kind}}")),
+        lines("Unsupported sources", "Sources whose texts are mostly without a label: another language, or no words. The log and `monitor doctor` name them.", "short",
+              prom("max by (kind) (sentiment_unsupported_sources)", "{{kind}}")),
         lines("Input drift", "Population stability index of recent texts against the training texts. Investigate above 0.25.", "none",
               prom("max by (language, feature) (sentiment_input_drift_ratio)", "{{language}} {{feature}}")),
         lines("Outbox", "Entries waiting to be sent: predictions, dead letters, alerts and pages.", "short",
@@ -267,8 +272,9 @@ def operator() -> dashboard.Dashboard:
         rows("Deliveries", "The most recent pages and their outcome.",
              """SELECT queued_at, target, key, coalesce(outcome, 'waiting') AS outcome, settled_at
                 FROM deliveries WHERE $__timeFilter(queued_at) ORDER BY queued_at DESC LIMIT 100"""),
-        rows("Dead letters by reason", "Why messages were refused. Their payloads are on the dead-letters topic in Kafka.",
-             """SELECT reason, count(*) AS messages, max(seen_at) AS last, max(detail) AS example
+        rows("Dead letters by reason", "Why messages were refused, and how many nobody sent again. Their payloads are on the dead-letters topic in Kafka: `monitor dead-letters send` sends them again.",
+             """SELECT reason, count(*) AS messages, count(*) FILTER (WHERE sent_at IS NULL) AS unsent,
+                    max(seen_at) AS last, max(detail) AS example
                 FROM dead_letters WHERE $__timeFilter(seen_at) GROUP BY reason ORDER BY messages DESC"""),
     ]  # fmt: skip
     for panel in panels:
