@@ -24,6 +24,7 @@ from monitor.cli.outbox import outbox
 from monitor.cli.rules import rules
 from monitor.cli.settings import show_settings
 from monitor.cli.status import status
+from monitor.cli.sums import sums
 from monitor.cli.topics import topics
 from monitor.cli.train import train
 
@@ -44,7 +45,7 @@ def main() -> None:
 
 
 DAEMON = (run, healthy, status, doctor, show_settings, demo, sample, listen)
-STORAGE = (topics, db, feed, purge, relabel, replay, offsets, outbox, leases, dead_letters)
+STORAGE = (topics, db, feed, sums, purge, relabel, replay, offsets, outbox, leases, dead_letters)
 MODELS = (classify, explain, train, models, evaluate)
 ALERTS = (rules, alerts, backtest)
 for command in (*DAEMON, *STORAGE, *MODELS, *ALERTS, bench):

@@ -156,7 +156,7 @@ def test_every_rule_type_is_documented() -> None:
 def in_dialect(query: str, dialect: str) -> str:
     """The documented query, which is written for PostgreSQL, in the dialect of the database."""
     if dialect == "sqlite":
-        return query.replace("now() - interval '1 day'", "datetime('now', '-1 day')")
+        return re.sub(r"now\(\) - interval '(.+?)'", r"datetime('now', '-\1')", query)
     return query
 
 
