@@ -1,19 +1,70 @@
-"""Texts as messages carry them in, predictions out: labels, and the entities that each text is about."""
+"""Texts as messages carry them in, predictions out: labels, and the entities that each text is about.
+
+text, title length, language, symbols
+  │
+clean               as a reader sees it (stream.domain.cleaning)
+  │
+linker              which entities it names, and where (models/entities)
+  │
+relevance           how much it is about each of them: the most relevant ones are kept
+  │
+Engine              topic and sentiment, and the sentiment towards each entity, in one pass of the encoder
+  │
+prediction with its entities
+"""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import NamedTuple, Protocol, Self
 
+from msgspec.structs import replace
+
+from models.entities.gazetteer import Gazetteer
+from models.entities.relevance import relevances
 from models.inference.engine import Engine
 from models.inference.metrics import ModelMetrics
+from models.inference.tokenize import Target
 from models.settings import ModelSettings
+from stream.domain.cleaning import CleanText, clean
 from stream.domain.documents import Prediction, TextInput
+from stream.domain.entities import EntityMention, TargetSentiment
+from stream.domain.errors import InferenceError, error_text
+
+# Places of one entity in one text that are read and stored, the first ones: who is named a hundred times in
+# an article is what it is about.
+MOST_PLACES = 100
+NO_ANSWER = TargetSentiment()
+
+
+class Linker(Protocol):
+    """Finds entities in texts: `models.entities.linker.Linker`, or a stand-in for it."""
+
+    @property
+    def gazetteer(self) -> Gazetteer: ...
+
+    def link(self, item: TextInput, cleaned: CleanText | None = None, /) -> Sequence[tuple[str, Target]]:
+        """The id of each entity of a text, and its places in the text as it was sent.
+
+        There are none if only the symbols of the message name it.
+        """
+
+
+class Found(NamedTuple):
+    """An entity that was found in a text, before its sentiment is known."""
+
+    entity: str
+    places: Target
+    relevance: int
 
 
 class DocumentClassifier:
-    """What the stream and the commands classify with.  Any thread may call `classify`."""
+    """What the stream and the commands classify with.  Any thread may call `classify`.
 
-    def __init__(self, engine: Engine) -> None:
+    Without a linker no entity is looked for.
+    """
+
+    def __init__(self, engine: Engine, linker: Linker | None = None) -> None:
         self.engine = engine
+        self._linker = linker
 
     @classmethod
     def load(cls, settings: ModelSettings, metrics: ModelMetrics | None = None) -> Self:
@@ -35,9 +86,97 @@ class DocumentClassifier:
         """The version, and the device it runs on."""
         return self.engine.description
 
-    def classify(self, inputs: Sequence[TextInput]) -> list[Prediction]:
-        """A prediction for each text, in order.
+    @property
+    def gazetteer(self) -> Gazetteer | None:
+        """The entities that texts are linked to now; None without a linker."""
+        linker = self._linker
+        return None if linker is None else linker.gazetteer
 
-        Raises InferenceError if the network's output for a text is not finite: no label is made up.
+    def use(self, linker: Linker) -> None:
+        """Link with this linker from the next call of `classify` on."""
+        self._linker = linker
+
+    def classify(self, inputs: Sequence[TextInput]) -> list[Prediction]:
+        """A prediction for each text, in order, with its entities and the sentiment towards its `targets`.
+
+        If a text names two entities or more, the sentiment towards each is from the head for targets.  Else
+        it is the text's, as it is for entities that only the message's symbols name, and in languages for
+        which the model has no such head.  All entities of a call are of one version of the gazetteer.
+
+        Raises InferenceError if the network's output for a text is not finite, or a text cannot be linked: no
+        label is made up.
         """
-        return self.engine.classify([item.text for item in inputs], [item.lang for item in inputs])
+        linker = self._linker
+        cleaned = [clean(item.text) for item in inputs]
+        found = [self._find(linker, *pair) if linker else [] for pair in zip(inputs, cleaned, strict=True)]
+        targets = list(map(_targets, inputs, found))
+        predictions = self.engine.classify_clean(cleaned, [item.lang for item in inputs], targets)
+        gazetteer = None if linker is None else linker.gazetteer
+        return [
+            _complete(prediction, item, own, gazetteer)
+            for prediction, item, own in zip(predictions, inputs, found, strict=True)
+        ]
+
+    def _find(self, linker: Linker, item: TextInput, cleaned: CleanText) -> list[Found]:
+        """The most relevant entities of a text, by falling relevance."""
+        try:
+            links = [(entity, places[:MOST_PLACES]) for entity, places in linker.link(item, cleaned)]
+            if not links:
+                return []
+            values = relevances([places for _, places in links], item.text, item.title_length)
+        except Exception as error:
+            raise InferenceError(f"a text cannot be linked to entities: {error_text(error)}") from error
+        found = [Found(*link, value) for link, value in zip(links, values, strict=True)]
+        found.sort(key=lambda one: -one.relevance)
+        return found[: self.engine.settings.max_entities]
+
+
+def _targets(item: TextInput, found: Sequence[Found]) -> list[Target]:
+    """The targets of a text: its entities, if it names several, then those that were asked for."""
+    named = [one.places for one in found if one.places]
+    return [*(named if len(named) > 1 else ()), *((target,) for target in item.targets)]
+
+
+def _complete(
+    prediction: Prediction, item: TextInput, found: Sequence[Found], gazetteer: Gazetteer | None
+) -> Prediction:
+    """The engine's prediction with the entities of the text, and the answers for what was asked for.
+
+    Its `targets` are those of `_targets`, or there are none.
+    """
+    if gazetteer is None and not item.targets:
+        return prediction
+    whole, answers = _of_text(prediction), iter(prediction.targets)
+    several = sum(1 for one in found if one.places) > 1
+    towards = [next(answers, whole) if several and one.places else whole for one in found]
+    asked = tuple(next(answers, whole) for _ in item.targets)
+    if gazetteer is None:
+        return replace(prediction, targets=asked)
+    mentions = (_mention(*pair, gazetteer, prediction.lang) for pair in zip(found, towards, strict=True))
+    return replace(prediction, entities=tuple(mentions), targets=asked, gazetteer=gazetteer.version)
+
+
+def _of_text(prediction: Prediction) -> TargetSentiment:
+    """The sentiment of the text, in place of one towards a part of it."""
+    label = prediction.sentiment
+    if label is None:
+        return NO_ANSWER
+    probability = prediction.probabilities["sentiment"][label]
+    return TargetSentiment(label, probability, prediction.score, certain=prediction.certain)
+
+
+def _mention(found: Found, answer: TargetSentiment, gazetteer: Gazetteer, lang: str | None) -> EntityMention:
+    entity = gazetteer.entities[found.entity]
+    label, probability = answer.sentiment, answer.probability
+    uncertain = None if answer.certain or label is None or probability is None else (label, probability)
+    return EntityMention(
+        entity.id,
+        entity.chinese_name if lang == "zh" and entity.chinese_name else entity.name,
+        found.places,
+        found.relevance,
+        None if uncertain else label,
+        None if uncertain else probability,
+        answer.score,
+        answer.of_target,
+        uncertain,
+    )

@@ -73,4 +73,11 @@ class ModelSettings(BaseModel):
         le=1,
         description="minimum confidence for a label to count; unset: the model's own, from its calibration",
     )
+    max_entities: int = Field(
+        50,
+        ge=1,
+        le=1000,
+        description="maximum number of entities of a text, the most relevant ones: a list of all tickers of "
+        "an exchange says little about each, and every one is a row in SQL",
+    )
     evidence_words: int = Field(3, ge=0, le=50, description="number of evidence words for each task")

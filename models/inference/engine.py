@@ -162,9 +162,17 @@ class Engine:
 
         Raises InferenceError if the network's output for a text is not finite: no label is made up.
         """
-        cleaned = list(map(clean, texts))
+        return self.classify_clean(list(map(clean, texts)), languages, targets)
+
+    def classify_clean(
+        self,
+        texts: Sequence[CleanText],
+        languages: Sequence[str | None] | None = None,
+        targets: Sequence[Sequence[Target]] | None = None,
+    ) -> list[Prediction]:
+        """`classify` for texts that the caller has cleaned."""
         declared = languages or [None] * len(texts)
-        inputs = list(map(_clean_input, cleaned, declared, targets or [()] * len(texts)))
+        inputs = list(map(_clean_input, texts, declared, targets or [()] * len(texts)))
         keys = list(map(PredictionCache.key, inputs))
         predictions = self._cache.get(keys)
         # The first index of each text that is not in the cache.
@@ -178,7 +186,7 @@ class Engine:
         self._cache.add(added)
         self._metrics.observe_repeats(len(added), len(texts) - len(added))
         predictions |= added
-        return [sent_as(predictions[key], text) for key, text in zip(keys, cleaned, strict=True)]
+        return [sent_as(predictions[key], text) for key, text in zip(keys, texts, strict=True)]
 
     def _classify_chunk(self, inputs: Sequence[CleanInput]) -> Chunk:
         """Take texts through all steps, on the thread of the caller."""
