@@ -1,0 +1,383 @@
+"""Whether a name that is a word too stands for its entity: what is beside it, and in its sentence.
+
+Each sign counts some points; a name with ENOUGH of them is a link.  Points of a company in English: its legal
+form, a noun or verb that goes with companies ("Visa shares", "Target raises"), a noun in front ("shares of
+Gap"), a capital inside running text, finance in the same sentence, other companies beside it.  In a headline
+in Title Case and in capital letters, capitals say nothing.  Against it: lower case, a first name in front, a
+longer name around it.  Other kinds have words of their own.
+
+Everything looks at a bounded number of characters around the name, so that the time grows with the text.
+"""
+
+import re
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import cached_property
+from typing import NamedTuple
+
+from models.entities import evidence_words as words
+from models.entities.entity import EntityKind
+from models.entities.forms import HAN, ReadText, fold
+from models.entities.lexicon import Claim, Match
+
+ENOUGH = 2
+# Characters that are looked at on each side: of a sentence, and of a line for how it is capitalised.
+REACH, LINE_REACH = 100, 160
+REACH_ZH = 40
+_ABBREVIATIONS = ("Inc", "Corp", "Ltd", "Co", "vs", "Mr", "Ms", "Mrs", "Dr", "St")
+ABBREVIATIONS = "".join(f"(?<!{word})" for word in _ABBREVIATIONS)
+SENTENCE_END = re.compile(rf"[!?。！？；;\n]|(?<![A-Z.]){ABBREVIATIONS}\.(?=\s)")
+SENTENCE_START = re.compile("(?:^|[.!?:;|\n\"'“‘«(\\[•*>~。！？：；（【-]) *$")
+WORD = re.compile(r"[a-z0-9$%&+'.]*[a-z0-9%]|%")
+LATIN_WORD = re.compile(r"[A-Za-z][A-Za-z'’]*")
+CAPITALISED = re.compile("[A-Z][a-z]")
+# Between the members of a list.
+BETWEEN = re.compile(r" ?(?:,|/|&|、|，|;|\||and|or|vs\.?|with|与|和|及|以及|至| )(?: and| &| or)? ?")
+LONGEST_BETWEEN = 8
+POSSESSIVE = re.compile("'s? ?")
+# The rest of a longer name of a company or an institution.
+LONGER_NAME = re.compile(
+    r"(?: (?:[A-Z][A-Za-z'’-]+|&|of|and)){0,3} (?:Inc|Corp|Ltd|LLC|plc|PLC|LP|Trust|Fund|REIT|Limited|"
+    r"Foundation|University|Hospital|Institute|College|School|Museum|Stadium|Arena|Center|Centre|Airport|"
+    r"County|City|Street|Avenue|Island|River|Lake|Beach|Park|Church)\b"
+)
+AMOUNT = re.compile(
+    r"(?:[0-9]|million|billion|trillion|bn|mn|hundred|thousand|crore|lakh|[$])s? ?"
+    r"(?:of )?(?:u\.?s\.?|american|canadian|australian|hong kong|singapore|taiwan)? ?$"
+)
+AMOUNT_ZH = re.compile("(?:[0-9一二三四五六七八九十百千万亿多余几数兆角元块]|每|/) ?$")
+AFTER_AMOUNT_ZH = re.compile(
+    "(?: ?[0-9]|计价|债|贷款|存款|资产|基金|现金|/(?:盎司|桶|吨|股|磅|克|公斤|千克))"
+)
+
+
+class Shape(Enum):
+    """What the capitals of a line say."""
+
+    RUNNING = auto()  # a capital inside a sentence makes a name
+    TITLE = auto()
+    CAPITALS = auto()
+    LOWER = auto()  # the writer uses none
+    CHINESE = auto()
+
+
+class Mention(NamedTuple):
+    """Where the clean text names an entity."""
+
+    start: int
+    end: int
+    entity: str
+
+
+@dataclass(frozen=True)
+class Context:
+    """The surroundings of one name."""
+
+    text: ReadText
+    start: int
+    end: int
+
+    @cached_property
+    def before(self) -> str:
+        """The folded text in front of the name in its sentence."""
+        first = max(0, self.start - REACH)
+        window = self.text.text[first : self.start]
+        ends = [match.end() for match in SENTENCE_END.finditer(window)]
+        return self.text.folded[first + (ends[-1] if ends else 0) : self.start]
+
+    @cached_property
+    def after(self) -> str:
+        """The folded text behind the name in its sentence."""
+        last = min(len(self.text.text), self.end + REACH)
+        end = SENTENCE_END.search(self.text.text, self.end, last)
+        return self.text.folded[self.end : end.start() if end else last]
+
+    @cached_property
+    def words_before(self) -> list[str]:
+        return WORD.findall(self.before)
+
+    @cached_property
+    def words_after(self) -> list[str]:
+        return WORD.findall(POSSESSIVE.sub("", self.after, count=1) if self.after[:1] == "'" else self.after)
+
+    @cached_property
+    def sentence_words(self) -> frozenset[str]:
+        return frozenset((*self.words_before, *self.words_after))
+
+    @cached_property
+    def shape(self) -> Shape:
+        """How the line is capitalised, without the name itself."""
+        text = self.text.text
+        first = max(text.rfind("\n", 0, self.start) + 1, self.start - LINE_REACH)
+        end = text.find("\n", self.end)
+        last = min(len(text) if end < 0 else end, self.end + LINE_REACH)
+        window = f"{text[first : self.start]} {text[self.end : last]}"
+        if HAN.search(window):
+            return Shape.CHINESE
+        found = LATIN_WORD.findall(window)
+        long = [word for word in found if len(word) > 3]
+        capitals = sum(word.isupper() for word in long)
+        title = sum(word[0].isupper() for word in long)
+        if long and capitals > 0.7 * len(long):
+            return Shape.CAPITALS
+        if title > 0.6 * len(long) or not long:
+            return Shape.TITLE
+        if not any(CAPITALISED.match(word) for word in found):
+            return Shape.LOWER
+        return Shape.RUNNING
+
+    @property
+    def is_chinese(self) -> bool:
+        """Whether the name is Chinese."""
+        return HAN.match(self.text.folded, self.start) is not None
+
+    @property
+    def is_initial(self) -> bool:
+        """Whether the name begins a sentence or a quotation."""
+        return SENTENCE_START.search(self.text.text[max(0, self.start - 4) : self.start]) is not None
+
+    @property
+    def is_lower(self) -> bool:
+        """Whether the name begins with a small letter."""
+        return self.text.text[self.start].islower()
+
+    @cached_property
+    def next_is_capitalised(self) -> bool:
+        after = self.text.text[self.end : self.end + 3]
+        return CAPITALISED.match(after.lstrip(" ")) is not None and after[:1] == " "
+
+    @cached_property
+    def previous_word(self) -> str:
+        """The word right before the name, as written; empty if something else is between."""
+        before = self.text.text[max(0, self.start - 30) : self.start]
+        match = re.search(r"([A-Za-z][A-Za-z'’.]*) $", before)
+        return match[1] if match else ""
+
+
+def is_excluded(context: Context, match: Match, claim: Claim) -> bool:
+    """Whether the name does not stand for the entity here, with whatever evidence."""
+    if claim.kind is EntityKind.CURRENCY:
+        return _is_amount(context)
+    if claim.kind is not EntityKind.COMPANY:
+        return context.is_chinese and _is_foreign(context, claim)
+    if context.is_chinese or match.has_legal or " " in context.text.text[context.start : context.end]:
+        return False
+    return _is_person(context) or _is_longer_name(context)
+
+
+def is_doubtful(context: Context, match: Match, claim: Claim) -> bool:
+    """Whether a name that is no word by itself needs evidence here.
+
+    Names of currencies mostly count money.  In lower case the words of a long name are just words: best buy.
+    """
+    if claim.kind is EntityKind.CURRENCY:
+        return True
+    written = context.text.text[match.start : match.core_end]
+    is_phrase = claim.has_capitals and " " in written and written.islower()
+    return (
+        is_phrase and claim.kind is EntityKind.COMPANY and context.shape not in (Shape.LOWER, Shape.CHINESE)
+    )
+
+
+def may_repeat(context: Context, claim: Claim) -> bool:
+    """Whether the name may stand for an entity that the text names elsewhere."""
+    is_word = claim.has_capitals and context.is_lower and context.shape is not Shape.LOWER
+    return not is_word or _has_sign(context)
+
+
+def _is_person(context: Context) -> bool:
+    """Whether a first name, a title or an initial stands before the name."""
+    previous = context.previous_word
+    if not previous[:1].isupper():
+        return False
+    folded = fold(previous)
+    return (
+        folded in words.TITLES or folded in words.FIRST_NAMES or (len(previous) == 2 and previous[1] == ".")
+    )
+
+
+def _is_longer_name(context: Context) -> bool:
+    """Whether the name begins a longer one, as in Ford Foundation."""
+    return (
+        context.next_is_capitalised
+        and LONGER_NAME.match(context.text.text, context.end, context.end + REACH) is not None
+    )
+
+
+def _is_amount(context: Context) -> bool:
+    """Whether a currency's name counts money: 5 million dollars, 100万美元."""
+    before = context.text.folded[max(0, context.start - 30) : context.start]
+    after = context.text.folded[context.end : context.end + 8]
+    if context.is_chinese:
+        return AMOUNT_ZH.search(before) is not None or AFTER_AMOUNT_ZH.match(after) is not None
+    return AMOUNT.search(before) is not None
+
+
+def _is_foreign(context: Context, claim: Claim) -> bool:
+    """Whether 央行 or 证监会 is that of another country."""
+    if claim.kind not in (EntityKind.CENTRAL_BANK, EntityKind.REGULATOR):
+        return False
+    before = context.text.folded[max(0, context.start - 12) : context.start].rstrip(" 、的")
+    return before.endswith(words.FOREIGN)
+
+
+def points(context: Context, match: Match, claim: Claim, mentions: Sequence[Mention]) -> int:
+    """The points for a name as the name of an entity; `mentions` are certain, by their place."""
+    if context.is_chinese:
+        return _chinese_points(context, match, claim, mentions)
+    if claim.kind is not EntityKind.COMPANY:
+        return _other_points(context, claim)
+    return _company_points(context, match, claim, mentions)
+
+
+def _company_points(context: Context, match: Match, claim: Claim, mentions: Sequence[Mention]) -> int:
+    """The points for an English name of a company."""
+    if match.has_legal:
+        return ENOUGH
+    shape = context.shape
+    if claim.has_capitals and context.is_lower and shape is not Shape.LOWER and not _has_sign(context):
+        return 0
+    is_hard = context.text.folded[context.start : context.end] in words.HARD
+    beside = _beside(context, is_hard)
+    listed = 2 if _is_in_list(context, mentions) else 0
+    total = beside + listed
+    if _is_name_by_capital(context):
+        total += 1
+    if _has_sign(context):
+        total += 1
+    finance = len(words.FINANCE & context.sentence_words) + ("$" in context.before + context.after)
+    total += min(finance, 1 if is_hard else 2)
+    if not is_hard and _company_in_sentence(context, mentions):
+        total += 1
+    if shape is not Shape.RUNNING and words_in(context.words_before[-1:], words.DETERMINERS):
+        total -= 2
+    if is_hard and not beside and not listed and shape is not Shape.RUNNING:
+        return 0
+    return total
+
+
+def words_in(found: Sequence[str], wanted: frozenset[str]) -> bool:
+    return not wanted.isdisjoint(found)
+
+
+def _beside(context: Context, is_hard: bool) -> int:
+    """Points for the words that touch the name."""
+    after, before = context.words_after[:2], context.words_before[-3:]
+    # Inside a headline the words around a word are no evidence: "Key Gap Support Says".
+    strong = 1 if is_hard and context.shape is not Shape.RUNNING and not context.is_initial else 2
+    total = 0
+    if after and _touches(context):
+        if after[0] in words.COMPANY_NOUNS or after[0] in words.COMPANY_VERBS:
+            total += strong
+        elif after[0] in words.PLAIN_VERBS or words_in(after[1:2], words.COMPANY_NOUNS):
+            total += 1
+    if before:
+        if before[-1] in words.LINKING_WORDS and words_in(before[-3:-1], words.COMPANY_LEADS_OF):
+            total += 2
+        elif before[-1] in words.COMPANY_LEADS:
+            total += strong if context.shape is not Shape.RUNNING or not context.is_lower else 1
+    return total
+
+
+def _touches(context: Context) -> bool:
+    """Whether a blank or a possessive separates the name from the next word."""
+    return context.after[:1] in (" ", "'")
+
+
+def _has_sign(context: Context) -> bool:
+    return context.text.text[context.start - 1 : context.start] in ("#", "@", "$")
+
+
+def _is_name_by_capital(context: Context) -> bool:
+    """Whether the capital of the name makes it one: inside running text, and not beside other capitals."""
+    if context.is_lower or context.shape not in (Shape.RUNNING, Shape.CHINESE):
+        return False
+    if context.shape is Shape.CHINESE:
+        return True
+    if context.is_initial:
+        return False
+    previous = context.previous_word
+    if previous[:1].isupper() and fold(previous) not in words.COMPANY_LEADS | words.DETERMINERS:
+        return False
+    return not context.next_is_capitalised or words_in(context.words_after[:1], words.COMPANY_NOUNS)
+
+
+def _is_in_list(context: Context, mentions: Sequence[Mention]) -> bool:
+    """Whether only a comma or "and" separates the name from a certain mention."""
+    at = bisect_left(mentions, (context.start,))
+    text = context.text.folded
+    for neighbour in mentions[max(0, at - 1) : at + 1]:
+        first, last = sorted(((neighbour.start, neighbour.end), (context.start, context.end)))
+        between = text[first[1] : last[0]]
+        if len(between) <= LONGEST_BETWEEN and BETWEEN.fullmatch(between) and between.strip():
+            return True
+    return False
+
+
+def _company_in_sentence(context: Context, mentions: Sequence[Mention]) -> bool:
+    at = bisect_left(mentions, (context.start,))
+    return any(
+        context.start - len(context.before) <= mention.start <= context.end + len(context.after)
+        for mention in mentions[max(0, at - 1) : at + 1]
+    )
+
+
+OTHER_WORDS: Mapping[EntityKind, frozenset[str]] = {
+    EntityKind.CRYPTO: words.CRYPTO_WORDS,
+    EntityKind.COMMODITY: words.COMMODITY_WORDS,
+    EntityKind.CURRENCY: words.CURRENCY_WORDS,
+    EntityKind.INDEX: words.INDEX_WORDS,
+    EntityKind.CENTRAL_BANK: words.POLICY_WORDS,
+    EntityKind.REGULATOR: words.POLICY_WORDS,
+}
+OTHER_WORDS_ZH: Mapping[EntityKind, tuple[str, ...]] = {
+    EntityKind.CRYPTO: words.CRYPTO_ZH,
+    EntityKind.COMMODITY: words.COMMODITY_ZH,
+    EntityKind.CURRENCY: words.CURRENCY_ZH,
+    EntityKind.INDEX: words.INDEX_ZH,
+    EntityKind.CENTRAL_BANK: words.POLICY_ZH,
+    EntityKind.REGULATOR: words.POLICY_ZH,
+}
+LOWER_KINDS = (EntityKind.COMMODITY, EntityKind.CURRENCY)
+
+
+def _other_points(context: Context, claim: Claim) -> int:
+    """The points for an English name of what is no company."""
+    if context.is_lower and claim.kind not in LOWER_KINDS and context.shape is not Shape.LOWER:
+        return 0
+    if words.NOT_OTHER.match(context.text.folded, context.end, context.end + 20):
+        return 0
+    own = context.text.folded[context.start : context.end]
+    found = OTHER_WORDS[claim.kind] & (context.sentence_words - {own})
+    is_capital = claim.kind in (EntityKind.CENTRAL_BANK, EntityKind.REGULATOR) and _is_name_by_capital(
+        context
+    )
+    return ENOUGH if found or is_capital else 0
+
+
+def _chinese_points(context: Context, match: Match, claim: Claim, mentions: Sequence[Mention]) -> int:
+    text, start, end = context.text.folded, context.start, context.end
+    before, after = text[max(0, start - REACH_ZH) : start], text[end : end + REACH_ZH]
+    if claim.kind is not EntityKind.COMPANY:
+        near = before + "\0" + after
+        return ENOUGH if any(word in near for word in OTHER_WORDS_ZH[claim.kind]) else 0
+    if words.NOT_AFTER_ZH.match(after):
+        return 0
+    if _is_in_list(context, mentions) or _is_heading(context, before, after):
+        return ENOUGH
+    if text[start:end] in words.HARD_ZH:
+        return ENOUGH if after.startswith(words.HARD_AFTER_ZH) else 0
+    if match.has_legal:
+        return ENOUGH
+    total = 2 if after.startswith(words.AFTER_ZH) else 0
+    total += 2 if before.endswith(words.BEFORE_ZH) else 0
+    near = f"{SENTENCE_END.split(before)[-1]}\0{SENTENCE_END.split(after)[0]}"
+    total += sum(word in near for word in words.FINANCE_ZH)
+    return total + _company_in_sentence(context, mentions)
+
+
+def _is_heading(context: Context, before: str, after: str) -> bool:
+    """Whether the name stands alone before a colon, as above an announcement: `安徽建工：中标…`."""
+    return after[:1] in (":", "：") and (not before or before[-1] in "\n。】》 ")

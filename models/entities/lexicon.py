@@ -1,0 +1,134 @@
+"""The names of the gazetteer, and where a text has them.
+
+All names, and the phrases that contain a name and mean something else, are patterns of one Aho-Corasick
+automaton over folded text (Aho and Corasick, Efficient string matching, 1975).  It reports every occurrence;
+`Lexicon.find` keeps those on word boundaries that are written as the name is.
+"""
+
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import NamedTuple
+
+import ahocorasick_rs
+
+from models.entities.entity import Entity, EntityKind, Name
+from models.entities.evidence_words import NOT_NAMES
+from models.entities.forms import HAN, LEGAL, LEGAL_ZH, ReadText, fold, name_forms
+from models.entities.gazetteer import Gazetteer
+
+# Beside one of these, a name that begins or ends with one of them goes on.
+WORD_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
+# A name in capitals and no longer than this is an acronym: in lower case it is another word.
+LONGEST_ACRONYM = 5
+# How a legal form begins, so that it is not looked for behind other names.
+BEFORE_LEGAL = frozenset(" ,(&（股有控集")
+
+
+class Need(IntEnum):
+    """What a name needs to be a link: nothing, evidence, or a legal form behind it."""
+
+    NOTHING = 0
+    EVIDENCE = 1
+    LEGAL = 2
+
+
+class Claim(NamedTuple):
+    """An entity that a name belongs to."""
+
+    entity: str
+    kind: EntityKind
+    need: Need
+    is_acronym: bool
+    has_capitals: bool
+
+
+class Match(NamedTuple):
+    """A name from `start` to `end` of a text; from `core_end` on it is a legal form.
+
+    Without claims it is a phrase that is no name.
+    """
+
+    start: int
+    end: int
+    core_end: int
+    claims: tuple[Claim, ...] = ()
+
+    @property
+    def has_legal(self) -> bool:
+        """Whether a legal form stands behind the name."""
+        return self.core_end < self.end
+
+
+class Lexicon:
+    """All names.  Immutable: any thread may use it."""
+
+    def __init__(self, gazetteer: Gazetteer) -> None:
+        claims: dict[str, dict[str, Claim]] = {fold(phrase): {} for phrase in NOT_NAMES}
+        for entity in gazetteer.entities.values():
+            for name in entity.names:
+                _claim(claims, entity, name)
+        self._claims = [tuple(by_entity.values()) for by_entity in claims.values()]
+        self._automaton = ahocorasick_rs.AhoCorasick(
+            claims, implementation=ahocorasick_rs.Implementation.ContiguousNFA, store_patterns=False
+        )
+
+    def find(self, text: ReadText) -> list[Match]:
+        """All names and phrases on word boundaries, by their end; they may overlap."""
+        folded, last = text.folded, len(text.folded)
+        found = []
+        for index, start, end in self._automaton.find_matches_as_indexes(folded, overlapping=True):
+            if start and folded[start - 1] in WORD_CHARACTERS and folded[start] in WORD_CHARACTERS:
+                continue
+            if end < last and folded[end] in WORD_CHARACTERS and folded[end - 1] in WORD_CHARACTERS:
+                continue
+            claims = self._claims[index]
+            match = Match(start, end, end, claims) if not claims else _match(text, start, end, claims)
+            if match is not None:
+                found.append(match)
+        return found
+
+
+def _claim(claims: dict[str, dict[str, Claim]], entity: Entity, name: Name) -> None:
+    """Add the forms of a name.  Of equal forms of an entity, the one that needs least counts."""
+    is_acronym = len(name.text) <= LONGEST_ACRONYM and name.text.isupper() and name.text.isascii()
+    has_capitals = name.text != name.text.lower()
+    plain = Need.EVIDENCE if name.needs_evidence else Need.NOTHING
+    for form in name_forms(name.text):
+        need = Need.LEGAL if form.needs_legal else plain
+        by_entity = claims.setdefault(form.text, {})
+        known = by_entity.get(entity.id)
+        if known is None or need < known.need:
+            by_entity[entity.id] = Claim(entity.id, entity.kind, need, is_acronym, has_capitals)
+
+
+def _match(text: ReadText, start: int, end: int, claims: tuple[Claim, ...]) -> Match | None:
+    """The match with its legal form; None if no claim allows what the text has here."""
+    written = text.text
+    if _in_address(written, start, end):
+        return None
+    full_end = end
+    if end < len(written) and written[end] in BEFORE_LEGAL:
+        pattern = LEGAL_ZH if HAN.match(written, end - 1) else LEGAL
+        legal = pattern.match(written, end)
+        full_end = legal.end() if legal else end
+    own = [claim for claim in claims if claim.need is not Need.LEGAL or full_end > end]
+    if any(claim.is_acronym for claim in own) and not written[start:end].isupper():
+        own = [claim for claim in own if not claim.is_acronym]
+    return Match(start, full_end, end, tuple(own)) if own else None
+
+
+def _in_address(written: str, start: int, end: int) -> bool:
+    """Whether the match is a part of an address such as `apple.com` or `shop.apple`."""
+    after = written[end : end + 2]
+    if len(after) == 2 and after[0] == "." and "a" <= after[1] <= "z":
+        return True
+    before = written[max(0, start - 2) : start]
+    return len(before) == 2 and before[1] == "." and before[0].islower() and written[start].islower()
+
+
+def overlapping(regions: Iterable[tuple[int, int]], length: int) -> bytearray:
+    """A mask of the characters that the regions cover."""
+    mask = bytearray(length)
+    for start, end in regions:
+        mask[start:end] = b"\1" * (end - start)
+    return mask

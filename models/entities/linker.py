@@ -1,0 +1,192 @@
+"""Which entities a text names, and where.
+
+text                clean, without boilerplate, folded            forms.read
+  │
+tickers             $AAPL, (NASDAQ: X), 600519.SH                 tickers.find
+names               on word boundaries                            Lexicon.find
+symbols             those that the message carries                TickerBook.symbol
+  │
+the longest of overlapping names; nothing inside an address
+  │
+certain mentions    tickers, and names that are no words
+doubtful ones       names that are words, and bare capitals: with evidence near by    evidence.points
+  │
+links               spans in the text as it was sent
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from threading import Lock
+from typing import NamedTuple
+
+from models.entities import bare_tickers, evidence, tickers
+from models.entities.entity import EntityKind
+from models.entities.evidence import ENOUGH, Context, Mention
+from models.entities.forms import ReadText, read
+from models.entities.gazetteer import Gazetteer
+from models.entities.lexicon import Claim, Lexicon, Match, Need
+from models.entities.tickers import TickerBook, TickerMention
+from stream.domain.cleaning import CleanText, clean
+from stream.domain.documents import TextInput
+
+# Parts of a text in which no name is looked for.  Each begins where no word goes on, and is bounded in front.
+ADDRESS = re.compile(
+    r"(?:(?:https?|ftp)://|(?<![\w.])www\.)[!-~]+"
+    r"|(?<![A-Za-z0-9-])[A-Za-z0-9-]{1,63}\.[a-z]{2,6}/[!-~]*"
+    r"|(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}\.[A-Za-z0-9.-]+"
+)
+# Who passed a text on is not what it is about.
+PASSED_ON = re.compile(r"\b(?:RT|via|by|from|cc)\s{0,3}:?\s{0,3}@\w{1,50}", re.IGNORECASE)
+
+
+class Link(NamedTuple):
+    """An entity and where the text names it: half-open ranges of code points of the text as it was sent.
+
+    They are in order and do not overlap.  There are none if only the message's `symbols` name the entity.
+    """
+
+    entity: str
+    spans: tuple[tuple[int, int], ...]
+
+
+class Doubt(NamedTuple):
+    """A name that may stand for one of several entities, or for none."""
+
+    match: Match
+    context: Context
+    claims: tuple[Claim, ...]
+
+
+class Linker:
+    """Links texts to the entities of a gazetteer.  Any thread may call `link`.
+
+    What it needs is built once, by the first call of `load` or `link`.
+    """
+
+    def __init__(self, gazetteer: Gazetteer) -> None:
+        self.gazetteer = gazetteer
+        self._lock = Lock()
+        self._loaded: tuple[Lexicon, TickerBook] | None = None
+
+    def load(self) -> tuple[Lexicon, TickerBook]:
+        """Build the automaton of all names and the index of all tickers, if that was not done before."""
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = Lexicon(self.gazetteer), TickerBook(self.gazetteer)
+            return self._loaded
+
+    def link(self, item: TextInput, cleaned: CleanText | None = None) -> tuple[Link, ...]:
+        """The entities of a text, by their first place; those that only `symbols` name come last.
+
+        `cleaned` is the clean form of the text, if the caller has it.  Equal texts get equal links.
+        """
+        lexicon, book = self._loaded or self.load()
+        text = read(cleaned or clean(item.text))
+        marked = tickers.find(text.text, book)
+        matches = _longest(text, lexicon.find(text), marked, item.title_length)
+        mentions, doubts = _sort(text, matches)
+        if marked or item.symbols:
+            is_crypto = book.is_crypto(text.folded, mentions, marked)
+            mentions += (Mention(ticker.start, ticker.end, ticker.means(is_crypto)) for ticker in marked)
+            symbols = tuple(dict.fromkeys(book.symbols(item.symbols, is_crypto)))
+        else:
+            symbols = ()
+        mentions = _settled(text, doubts, sorted(mentions), {*symbols})
+        mentions += bare_tickers.find(text, book, mentions, symbols)
+        return _links(text, mentions, symbols)
+
+
+def _longest(
+    text: ReadText, matches: Sequence[Match], marked: Sequence[TickerMention], title_length: int
+) -> list[Match]:
+    """The names that count, of those that overlap the longest, by their place.
+
+    Of two that are equally long the later counts: 中国平安银行 is a bank.
+    """
+    regions = [(ticker.outer_start, ticker.outer_end) for ticker in marked]
+    regions += _addresses(text.text)
+    if title_length and title_length < len(text.clean.sent):
+        end_of_title = text.clean.clean_span(title_length, title_length + 1)[0]
+        matches = [match for match in matches if not match.start < end_of_title < match.end]
+    if not regions and all(first.end <= second.start for first, second in pairwise(matches)):
+        return [match for match in matches if match.claims]
+    taken = bytearray(len(text.text))
+    for start, end in regions:
+        taken[start:end] = b"\1" * (end - start)
+    kept = []
+    for match in sorted(matches, key=lambda match: (match.start - match.core_end, -match.start)):
+        if taken.find(1, match.start, match.end) < 0:
+            taken[match.start : match.end] = b"\1" * (match.end - match.start)
+            if match.claims:
+                kept.append(match)
+    return sorted(kept)
+
+
+def _addresses(text: str) -> Iterator[tuple[int, int]]:
+    if "@" in text or "/" in text or "www." in text:
+        for match in ADDRESS.finditer(text):
+            yield match.span()
+        if "@" in text:
+            for match in PASSED_ON.finditer(text):
+                yield match.span()
+
+
+def _sort(text: ReadText, matches: Iterable[Match]) -> tuple[list[Mention], list[Doubt]]:
+    """The mentions that need no evidence, and the names that do."""
+    certain, doubts = [], []
+    for match in matches:
+        context = Context(text, match.start, match.end)
+        claims = [claim for claim in match.claims if not evidence.is_excluded(context, match, claim)]
+        if match.has_legal:
+            claims = [claim for claim in claims if claim.kind is EntityKind.COMPANY] or claims
+        best = [claim for claim in claims if match.has_legal or claim.need is Need.NOTHING]
+        if len(best) == 1 and not evidence.is_doubtful(context, match, best[0]):
+            certain.append(Mention(match.start, match.end, best[0].entity))
+        elif claims:
+            doubts.append(Doubt(match, context, tuple(claims)))
+    return certain, doubts
+
+
+def _settled(
+    text: ReadText, doubts: Sequence[Doubt], certain: list[Mention], symbols: set[str]
+) -> list[Mention]:
+    """The certain mentions, and of the doubtful ones those with evidence, by their place.
+
+    What the first pass finds is evidence in the second: in a list of companies, or for the same name.
+    """
+    for _ in range(2):
+        if not doubts:
+            break
+        named = {mention.entity for mention in certain} | symbols
+        answers = [(doubt, _entity(doubt, certain, named)) for doubt in doubts]
+        found = [Mention(doubt.match.start, doubt.match.end, entity) for doubt, entity in answers if entity]
+        if not found:
+            break
+        certain = sorted(certain + found)
+        doubts = [doubt for doubt, entity in answers if entity is None]
+    return certain
+
+
+def _entity(doubt: Doubt, certain: Sequence[Mention], named: set[str]) -> str | None:
+    """The entity that a doubtful name stands for: named elsewhere in the text, or with most evidence."""
+    context, claims = doubt.context, doubt.claims
+    again = [claim for claim in claims if claim.entity in named and evidence.may_repeat(context, claim)]
+    if len(again) == 1:
+        return again[0].entity
+    scores = sorted(
+        ((evidence.points(context, doubt.match, claim, certain), claim.entity) for claim in again or claims),
+        reverse=True,
+    )
+    is_clear = len(scores) == 1 or scores[0][0] > scores[1][0]
+    return scores[0][1] if is_clear and scores[0][0] >= ENOUGH else None
+
+
+def _links(text: ReadText, mentions: Iterable[Mention], symbols: Sequence[str]) -> tuple[Link, ...]:
+    """The mentions by entity, at their places in the text as it was sent."""
+    spans: dict[str, list[tuple[int, int]]] = {}
+    for start, end, entity in sorted(mentions):
+        spans.setdefault(entity, []).append(text.clean.sent_span(start, end))
+    for entity in symbols:
+        spans.setdefault(entity, [])
+    return tuple(Link(entity, tuple(places)) for entity, places in spans.items())
