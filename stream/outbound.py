@@ -81,8 +81,13 @@ def _prediction_forms(item: ClassifiedDocument) -> Iterator[dict[str, Any]]:
     """A prediction, and the same with less in it."""
     message = prediction_message(item)
     yield message
-    yield message | {"evidence": [], "shortened": True}
-    yield message | {"evidence": [], "symbols": [], "shortened": True}
+    message |= {"evidence": [], "shortened": True}
+    yield message
+    message["entities"] = [fields | {"mentions": []} for fields in message["entities"]]
+    yield message
+    message["symbols"] = []
+    yield message
+    yield message | {"entities": []}
 
 
 def dead_letter_key(letter: DeadLetter) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -26,54 +27,109 @@ from monitor.cli.options import (
     progress,
 )
 from stream.domain import fields
-from stream.domain.documents import join_content, printable
-from stream.domain.wire import prediction_fields
+from stream.domain.documents import TextInput, join_content, printable
+from stream.domain.wire import prediction_fields, target_fields
 
 if TYPE_CHECKING:
-    from models.inference.engine import Engine
+    from models.document_classifier import DocumentClassifier
     from stream.domain.input_rows import InputRow
 
-FIELDS = ("id", "title", "text", "lang")
+FIELDS = ("id", "title", "text", "lang", "symbols", "targets")
 LINES_PER_CALL = 256
+# Targets of one text: each is a row of numbers for the network.
+MOST_TARGETS = 1000
+NOTHING = TextInput("")
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One row of input: the text to classify, or the error in the row."""
+    """One row of input: what to classify, or the error in the row.
+
+    `asks` is whether it has targets, even if there are none in the list.
+    """
 
     number: int
     id: str | None = None
-    text: str = ""
-    lang: str | None = None
+    item: TextInput = NOTHING
+    asks: bool = False
     error: str | None = None
 
 
 def parse_row(row: InputRow, columns: Mapping[str, str]) -> Line:
-    """A plain text, or fields with `text`, `title` or both, and optionally `id` and `lang`."""
+    """A plain text, or fields with `text`, `title` or both, and optionally the others of FIELDS."""
     if row.fields is None:
-        return Line(row.line, text=row.text, error=row.error)
+        return Line(row.line, item=TextInput(row.text), error=row.error)
     values = {name: row.fields.get(columns.get(name, name)) for name in FIELDS}
     sent = {name: value for name, value in values.items() if not fields.is_missing_in_table(value)}
     line_id = None
     try:
         line_id = fields.read_id(sent["id"]) if "id" in sent else None
         texts = {name: fields.read_text(sent.get(name, ""), name) for name in ("title", "text")}
-        lang = sent.get("lang")
         if not any(texts.values()):
             raise ValueError("text or title is required; name its column with --map text=COLUMN")
+        content = join_content(texts["title"], texts["text"])
+        targets = read_targets(sent["targets"], len(content)) if "targets" in sent else ()
     except ValueError as error:
         return Line(row.line, line_id, error=str(error))
-    content = join_content(texts["title"], texts["text"])
-    return Line(row.line, line_id, content, lang if isinstance(lang, str) else None)
+    lang = sent.get("lang")
+    item = TextInput(
+        content,
+        lang if isinstance(lang, str) else None,
+        len(texts["title"]),
+        _symbols(sent.get("symbols")),
+        targets,
+    )
+    return Line(row.line, line_id, item, asks="targets" in sent)
 
 
-def classify_lines(engine: Engine, lines: Iterable[Line]) -> Iterator[tuple[Line, dict[str, Any]]]:
+def read_targets(value: object, length: int) -> tuple[tuple[int, int], ...]:
+    """The parts (start, end) of a text of `length` characters that a row asks for.
+
+    In a table they are JSON.  Raises ValueError for what is not a list of objects with `start` and `end`
+    within the text.
+    """
+    if isinstance(value, str):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    if not isinstance(value, list):
+        raise ValueError(f"targets must be a list of objects with start and end, not {fields.shown(value)}")
+    if len(value) > MOST_TARGETS:
+        raise ValueError(f"{len(value)} targets; at most {MOST_TARGETS} are read of a text")
+    return tuple(_target(each, length) for each in value)
+
+
+def _target(value: object, length: int) -> tuple[int, int]:
+    bounds = [value.get(name) for name in ("start", "end")] if isinstance(value, dict) else []
+    start, end = (bound if type(bound) is int else None for bound in bounds or (None, None))
+    if start is None or end is None:
+        raise ValueError(f"target {fields.shown(value)}: start and end must be whole numbers")
+    if not 0 <= start <= end <= length:
+        raise ValueError(
+            f"target {fields.shown(value)}: it must be within the text, which has {length} characters "
+            "(of title and text, joined by a newline, if there are both)"
+        )
+    return start, end
+
+
+def _symbols(value: object) -> tuple[str, ...]:
+    """As the stream reads them: those that are none are left out."""
+    try:
+        return fields.read_symbols(value)
+    except fields.UnreadSymbols as error:
+        return error.symbols
+
+
+def classify_lines(
+    classifier: DocumentClassifier, lines: Iterable[Line]
+) -> Iterator[tuple[Line, dict[str, Any]]]:
     """Each line and its JSON fields, in order; a line with an error is `unsupported` and has `error`."""
     source = iter(lines)
     while chunk := list(islice(source, LINES_PER_CALL)):
-        predictions = engine.classify([line.text for line in chunk], [line.lang for line in chunk])
+        predictions = classifier.classify([line.item for line in chunk])
         for line, prediction in zip(chunk, predictions, strict=True):
             answer = {"id": line.id, **msgspec.to_builtins(prediction_fields(prediction))}
+            if line.asks:
+                answer["targets"] = list(map(target_fields, line.item.targets, prediction.targets))
             if line.error is not None:
                 answer["error"] = line.error
             yield line, answer
@@ -89,7 +145,16 @@ def _as_text(answer: Mapping[str, Any]) -> str:
         f"{sentiment['label']} {sentiment['probability']:.2f}  {topic['label']} "
         f"{topic['probability']:.2f}  [{words}]"
     )
-    return line if answer["certain"] else f"{line}  uncertain"
+    entities = "; ".join(map(entity_text, answer["entities"]))
+    return "  ".join(filter(None, [line, "" if answer["certain"] else "uncertain", entities]))
+
+
+def entity_text(entity: Mapping[str, Any]) -> str:
+    """An entity for the terminal: name, id, relevance and the sentiment towards it."""
+    sentiment = entity["sentiment"]
+    label = f"{sentiment['label']} {sentiment['probability']:.2f}" if sentiment else "no label"
+    uncertain = "" if entity["certain"] else " uncertain"
+    return f"{entity['name']} ({entity['id']}): {label}{uncertain}, relevance {entity['relevance']}"
 
 
 @click.command(
@@ -102,7 +167,7 @@ def _as_text(answer: Mapping[str, Any]) -> str:
 )
 @click.argument("file", type=EXISTING)
 @config_option
-@map_option("id, title, text, lang")
+@map_option(", ".join(FIELDS))
 @encoding_option
 @json_option
 @plain_errors
@@ -114,7 +179,7 @@ def classify(
         raise click.BadParameter(f"--map: no field {unknown[0]!r}; allowed: {', '.join(FIELDS)}")
     settings = load_settings(config)
     from models import backend_selection
-    from models.inference.engine import Engine
+    from models.document_classifier import DocumentClassifier
     from stream.domain.input_rows import read_rows
 
     text_columns = [columns.get(name, name) for name in ("title", "text")]
@@ -124,8 +189,8 @@ def classify(
             file, text_columns=text_columns, encoding=encoding, plain_text=True, progress=advance
         )
         lines = _checked_first(parse_row(row, columns) for row in rows)
-        engine = Engine.load(backend_selection.cached_backend(settings.models))
-        for line, answer in classify_lines(engine, lines):
+        classifier = DocumentClassifier.load(backend_selection.cached_backend(settings.models))
+        for line, answer in classify_lines(classifier, lines):
             if line.error is not None:
                 errors += 1
                 click.echo(f"{file}:{line.number}: {line.error}", err=True)

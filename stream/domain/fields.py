@@ -42,7 +42,7 @@ def read_id(value: object) -> str:
     if isinstance(value, str) and not SHORTENED_NUMBER.fullmatch(value):
         if REPLACEMENT in value:
             raise ValueError(
-                f"id {_shown(value)}: U+FFFD stands for what could not be decoded (half a surrogate pair, "
+                f"id {shown(value)}: U+FFFD stands for what could not be decoded (half a surrogate pair, "
                 "another encoding), so that several documents may share it"
             )
         return value
@@ -53,14 +53,14 @@ def read_id(value: object) -> str:
     reason = "an id is a text or a whole number"
     if isinstance(value, str | float):
         reason = "a float that has lost digits, so that several rows share it: write ids as text"
-    raise ValueError(f"id {_shown(value)}: {reason}")
+    raise ValueError(f"id {shown(value)}: {reason}")
 
 
 def check_id(value: str) -> None:
     """Raises ValueError for a text that is no id: it stands for nothing, or other documents may share it."""
     # Most ids need no closer look, which takes as long as the rest of a message.
     if value.strip() in NOTHING_AS_TEXT:
-        raise ValueError(f"id {_shown(value)}: it stands for nothing, so that several documents share it")
+        raise ValueError(f"id {shown(value)}: it stands for nothing, so that several documents share it")
     if "+" in value or not value.isascii():
         read_id(value)
 
@@ -69,7 +69,7 @@ def read_text(value: object, field: str) -> str:
     """The text of a field that has one.  Raises ValueError."""
     if isinstance(value, str):
         return value
-    raise ValueError(f"{field} must be a text, not {_shown(value)}")
+    raise ValueError(f"{field} must be a text, not {shown(value)}")
 
 
 def read_source(value: object) -> str:
@@ -82,7 +82,7 @@ def read_author(value: object) -> str:
     """An author as text: itself, the name in an object, or several of these.  Raises ValueError."""
     names = [_named(each, NAME_KEYS) for each in (value if isinstance(value, list) else [value])]
     if None in names:
-        raise ValueError(f"author must be a text or a list of them, not {_shown(value)}")
+        raise ValueError(f"author must be a text or a list of them, not {shown(value)}")
     return AUTHOR_SEPARATOR.join(filter(None, names))
 
 
@@ -109,7 +109,7 @@ class UnreadSymbols(ValueError):
 
     def __init__(self, value: object, symbols: tuple[str, ...]) -> None:
         super().__init__(
-            f"symbols {_shown(value)}: each must be a text, or an object with symbol, ticker or name"
+            f"symbols {shown(value)}: each must be a text, or an object with symbol, ticker or name"
         )
         self.symbols = symbols
 
@@ -141,8 +141,8 @@ def _texts(value: Mapping[str, object], keys: tuple[str, ...]) -> Iterator[str]:
             yield text
 
 
-def _shown(value: object) -> str:
-    """A value as JSON shows it, and at most so much of it."""
+def shown(value: object) -> str:
+    """A value as JSON shows it, and at most so much of it, for a message."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):

@@ -3,6 +3,7 @@
 from typing import Any
 
 from stream.domain.documents import DocumentStatus, Prediction
+from stream.domain.entities import EntityMention, TargetSentiment
 
 
 def prediction_fields(prediction: Prediction) -> dict[str, Any]:
@@ -22,6 +23,41 @@ def prediction_fields(prediction: Prediction) -> dict[str, Any]:
         "certain": prediction.certain,
         "windows": prediction.windows,
         "model": prediction.model,
+        "entities": list(map(entity_fields, prediction.entities)),
+        "gazetteer": prediction.gazetteer,
+    }
+
+
+def entity_fields(mention: EntityMention) -> dict[str, Any]:
+    """One entity of a text as JSON fields.  An uncertain sentiment has its label here, as in a prediction."""
+    if mention.sentiment is not None:
+        sentiment: dict[str, Any] | None = {"label": mention.sentiment, "probability": mention.probability}
+    elif mention.uncertain is not None:
+        sentiment = dict(zip(("label", "probability"), mention.uncertain, strict=True))
+    else:
+        sentiment = None
+    return {
+        "id": mention.entity,
+        "name": mention.name,
+        "mentions": [{"start": start, "end": end} for start, end in mention.spans],
+        "relevance": mention.relevance,
+        "sentiment": sentiment,
+        "score": mention.score,
+        "certain": mention.uncertain is None,
+        "of_target": mention.of_target,
+    }
+
+
+def target_fields(span: tuple[int, int], answer: TargetSentiment) -> dict[str, Any]:
+    """The sentiment towards a part of a text that was asked for, as JSON fields."""
+    label = answer.sentiment
+    return {
+        "start": span[0],
+        "end": span[1],
+        "sentiment": None if label is None else {"label": label, "probability": answer.probability},
+        "score": answer.score,
+        "certain": answer.certain,
+        "of_target": answer.of_target,
     }
 
 

@@ -45,8 +45,8 @@ class KafkaSettings(BaseModel):
         ge=10_000,
         le=100_000_000,
         description="size of the largest prediction that is sent; a larger one goes without its evidence, "
-        "then without its symbols. Keep it below the topic's max.message.bytes (1 MB by default), with room "
-        "for the key",
+        "then without the places of its entities, its symbols, and its entities. Keep it below the topic's "
+        "max.message.bytes (1 MB by default), with room for the key",
     )
     dead_letter_bytes: int = Field(
         200_000,

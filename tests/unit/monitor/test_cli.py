@@ -69,7 +69,7 @@ def test_classify_answers_every_line_in_order_by_its_contract() -> None:
         None,
     ]
     keys = {"id", "lang", "topic", "sentiment", "score", "probabilities", "evidence", "status", "model"}
-    keys |= {"certain", "windows"}
+    keys |= {"certain", "windows", "entities", "gazetteer"}
     for answer in answered:
         assert answer.keys() == keys
     assert answered[2]["lang"] == "ja" and answered[2]["topic"] is None and answered[2]["score"] is None

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from stream.domain.budgets import cut, cut_to_bytes, first_within, json_bytes, prefix_within
 from stream.domain.documents import LONGEST_ID, LONGEST_SOURCE, Span
+from stream.domain.entities import EntityMention
 from stream.domain.errors import DeadLetterReason
 from stream.domain.records import ClassifiedDocument, DeadLetter
 from stream.kafka.settings import KafkaSettings
@@ -57,6 +58,32 @@ def test_a_prediction_above_its_budget_goes_without_evidence_and_then_without_sy
     value = msgspec.json.decode(message.value)
     assert value["evidence"] == [] and len(value["symbols"]) == kept_symbols
     assert value["shortened"] is True and value["sentiment"]["label"] == "negative"
+
+
+@pytest.mark.parametrize(
+    ("entities", "places", "symbols", "kept"),
+    [
+        (2, 3, 2, (2, True, 2)),
+        (2, 2000, 2, (2, False, 2)),
+        (2, 2000, 100, (2, False, 0)),
+        (1000, 1, 2, (0, False, 0)),
+    ],
+    ids=["fits", "many places", "many symbols too", "many entities"],
+)
+def test_a_prediction_above_its_budget_keeps_its_entities_as_long_as_there_is_room(
+    entities: int, places: int, symbols: int, kept: tuple[int, bool, int]
+) -> None:
+    item = large(symbols, 10)
+    spans = tuple((at, at + 2) for at in range(0, 10 * places, 10))
+    mentions = tuple(EntityMention(f"XNAS:A{n}", "A", spans, 50, "negative") for n in range(entities))
+    prediction = structs.replace(item.prediction, entities=mentions, gazetteer="g1")
+    (message,) = messages(SMALL, [structs.replace(item, prediction=prediction)], [])
+    assert len(message.value) <= 10_000
+    value = msgspec.json.decode(message.value)
+    shown = value["entities"]
+    assert (len(shown), any(one["mentions"] for one in shown), len(value["symbols"])) == kept
+    assert value["gazetteer"] == "g1" and value.get("shortened", False) is (kept != (2, True, 2))
+    assert all(one["id"].startswith("XNAS:A") and one["sentiment"]["label"] == "negative" for one in shown)
 
 
 def test_the_longest_identity_fits_in_the_smallest_budget() -> None:
