@@ -1,31 +1,37 @@
 """Backtests: the alert evaluator itself, run over past texts that are held in memory."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 
 from alerts.delivery.pages import PageRouter
-from alerts.detectors.base import Rule
+from alerts.detectors.base import DEFAULT_RELEVANCE, Rule
 from alerts.evaluator import AlertEvaluator
+from alerts.mention_table import MICROSECOND, MentionTable, bounds, microseconds, stored_score
 from alerts.metrics import AlertMetrics
+from alerts.ports import ANY
 from stream.domain.alerts import OPEN_STATES, Alert, EvidenceItem, PageRequest, Transition
 from stream.domain.documents import EPOCH, SCORE_SCALE, Kind, Precision, document_key
+from stream.domain.entities import EntityMention
 from stream.domain.sums import (
     EVERYTHING,
     SUM_FIELDS,
     Aggregate,
+    Fewest,
     LateWindow,
+    MentionSelection,
     Scope,
     Selection,
     contribution,
     window_start,
 )
 
-MICROSECOND, MINUTE = timedelta(microseconds=1), timedelta(minutes=1)
+MINUTE = timedelta(minutes=1)
 # A window of a day: the last of its stored windows is still filling.
 NEARLY_A_DAY = timedelta(hours=23)
 # How often rules are evaluated between texts: while an alert is open, and otherwise.
@@ -37,7 +43,7 @@ class Text:
     """A classified document of the past.
 
     `sentiment` is None if the model was not certain.  `score` is in units of 1 / SCORE_SCALE.  `precision`
-    says how exactly `published_at` is known.
+    says how exactly `published_at` is known.  `entities` are those that it is about.
     """
 
     id: str
@@ -54,6 +60,7 @@ class Text:
     words: tuple[str, ...] = ()
     url: str | None = None
     precision: Precision = Precision.EXACT
+    entities: tuple[EntityMention, ...] = ()
 
     @property
     def key(self) -> str:
@@ -63,10 +70,15 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page: the episode when it fired, and at the end of the backtest."""
+    """One page: the episode when it fired, and at the end of the backtest.
+
+    `entities` are the ids of those that it is about: the one of a rule on entities, or else those that the
+    evidence is about.
+    """
 
     fired: Alert
     now: Alert
+    entities: tuple[str, ...] = ()
 
     @property
     def fired_at(self) -> datetime:
@@ -82,7 +94,7 @@ class MemoryStore:
 
     def __init__(self, texts: Sequence[Text]) -> None:
         self.texts = sorted(texts, key=lambda text: text.published_at)
-        self.stamps = np.array([_microseconds(text.published_at) for text in self.texts], np.int64)
+        self.stamps = np.array([microseconds(text.published_at) for text in self.texts], np.int64)
         indices: dict[tuple[str, str], list[int]] = defaultdict(list)
         for index, text in enumerate(self.texts):
             indices[text.topic, text.kind].append(index)
@@ -111,14 +123,15 @@ class MemoryStore:
 
     def _in_scope(self, scope: Scope, with_dates: bool = False) -> list[Text]:
         selected = self._select(scope.selection, None if with_dates else scope.end - scope.start)
-        first, last = _bounds(selected.stamps, scope.start, scope.end)
+        first, last = bounds(selected.stamps, scope.start, scope.end)
         texts = selected.texts[first:last]
-        return [t for t in texts if scope.topic in (None, t.topic) and t.kind in scope.kinds]
+        kept = [t for t in texts if scope.topic in (None, t.topic) and t.kind in scope.kinds]
+        return kept if scope.entity is None else [seen for t in kept for seen in _towards(t, scope)]
 
     def sums(self, start: datetime, end: datetime, selection: Selection) -> list[Aggregate]:
         sums = []
         for (topic, kind), (stamps, totals) in self._select(selection, end - start)._groups.items():
-            first, last = _bounds(stamps, start, end)
+            first, last = bounds(stamps, start, end)
             if last > first:
                 sums.append(Aggregate(start, topic, kind, *map(int, totals[last] - totals[first])))
         return sums
@@ -129,7 +142,7 @@ class MemoryStore:
         cells = []
         size = width // MICROSECOND
         for (topic, kind), (stamps, totals) in self._select(selection)._groups.items():
-            first, last = _bounds(stamps, start, end)
+            first, last = bounds(stamps, start, end)
             window_numbers = stamps[first:last] // size
             edges = [first, *(np.flatnonzero(np.diff(window_numbers)) + 1 + first), last]
             for a, b in pairwise(edges):
@@ -137,6 +150,29 @@ class MemoryStore:
                     cell_start = EPOCH + int(stamps[a] // size) * width
                     cells.append(Aggregate(cell_start, topic, kind, *map(int, totals[b] - totals[a])))
         return sorted(cells, key=lambda cell: cell.start)
+
+    def entity_sums(
+        self, start: datetime, end: datetime, mentions: MentionSelection, fewest: Fewest = ANY
+    ) -> list[Aggregate]:
+        found = self._mentions_of(mentions, end - start).sums(start, end, mentions)
+        return [
+            total for total in found if total.n >= fewest.documents and total.negative >= fewest.negatives
+        ]
+
+    def entity_sums_by_window(
+        self, start: datetime, end: datetime, width: timedelta, mentions: MentionSelection
+    ) -> list[Aggregate]:
+        return self._mentions_of(mentions).sums(start, end, mentions, width)
+
+    def _mentions_of(self, mentions: MentionSelection, length: timedelta | None = None) -> "MentionTable":
+        return self._select(mentions.documents, length)._mentions
+
+    @cached_property
+    def _mentions(self) -> MentionTable:
+        return MentionTable.of(self.texts)
+
+    def entity_names(self, entities: Sequence[str]) -> dict[str, str]:
+        return self._mentions.names
 
     def most_negative(self, scope: Scope, limit: int) -> list[EvidenceItem]:
         texts = [t for t in self._in_scope(scope) if t.sentiment is not None]
@@ -236,8 +272,25 @@ def backtest(
         evaluator.evaluate(time)
         evaluated_at = time
         progress((time - first) / (last - first) if last > first else 1.0)
-    pages = [Page(alert, store.alerts.get(id_, alert)) for id_, alert in store.fired.items()]
+    by_key = {text.key: text for text in store.texts}
+    pages = [
+        Page(alert, store.alerts.get(id_, alert), _entities_of(alert, by_key))
+        for id_, alert in store.fired.items()
+    ]
     return sorted(pages, key=lambda page: (page.fired_at, page.fired.rule))
+
+
+def _entities_of(alert: Alert, texts: Mapping[str, Text]) -> tuple[str, ...]:
+    """Who a page is about: its entity, or else those that half of its evidence or more is about, at least
+    two documents of several; those of the most documents first."""
+    if alert.entity is not None:
+        return (alert.entity,)
+    mentions = [mention for item in alert.evidence for mention in texts[item.key].entities]
+    counts = Counter(one.entity for one in mentions if one.relevance >= DEFAULT_RELEVANCE)
+    items = len(alert.evidence)
+    needed = max(items / 2, min(items, 2))
+    named = [(-count, entity) for entity, count in counts.items() if count >= needed]
+    return tuple(entity for _, entity in sorted(named))
 
 
 def _evaluation_times(store: MemoryStore, start: datetime | None) -> list[datetime]:
@@ -254,14 +307,15 @@ def _evaluation_times(store: MemoryStore, start: datetime | None) -> list[dateti
     return sorted(times)
 
 
-def _microseconds(stamp: datetime) -> int:
-    return (stamp.astimezone(UTC) - EPOCH) // MICROSECOND
-
-
-def _bounds(stamps: np.ndarray, start: datetime, end: datetime) -> tuple[int, int]:
-    """The indices of the stamps in [start, end): the first, and the one after the last."""
-    first, last = np.searchsorted(stamps, [_microseconds(start), _microseconds(end)])
-    return int(first), int(last)
+def _towards(text: Text, scope: Scope) -> list[Text]:
+    """The text with its sentiment towards the entity of the scope; nothing if it does not count for that."""
+    return [
+        replace(text, sentiment=mention.sentiment, score=stored_score(mention.score))
+        for mention in text.entities
+        if mention.entity == scope.entity
+        and mention.relevance >= scope.min_relevance
+        and mention.score is not None
+    ]
 
 
 def _matches(text: Text, selection: Selection) -> bool:

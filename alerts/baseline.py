@@ -66,6 +66,11 @@ class Baseline:
         return sum(self.cells, Aggregate(EPOCH, "", ""))
 
     @property
+    def prior_documents(self) -> float:
+        """How many documents the estimates start from, besides those of the history."""
+        return 0.0
+
+    @property
     def share(self) -> float:
         """The usual share of negative documents, between 0 and 1."""
         return (self.total.negative + 0.5) / (self.total.n + 1)
@@ -127,12 +132,16 @@ class Baseline:
         varies at other times, so the estimates of that leave it out.
         """
         days: dict[timedelta, set[date]] = {}
-        bursts = [cell for cell in self.cells if self._is_burst(cell, count(cell), rates)]
+        bursts = self.bursts(count, rates)
         for cell in bursts:
             for shift in (-self.width, NO_TIME, self.width):
                 near = cell.start + shift
                 days.setdefault(self._time_of_day(near), set()).add(near.astimezone(self.zone).date())
         return {cell.start for cell in bursts if len(days[self._time_of_day(cell.start)]) >= REGULAR_DAYS}
+
+    def bursts(self, count: Count, rates: Sequence[float]) -> list[Aggregate]:
+        """The cells that are far above the rates, beyond chance."""
+        return [cell for cell in self.cells if self._is_burst(cell, count(cell), rates)]
 
     def _is_burst(self, cell: Aggregate, observed: int, rates: Sequence[float]) -> bool:
         expected = self.expected(rates, cell.start, cell.start + self.width) if observed > 2 else math.inf

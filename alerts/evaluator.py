@@ -4,10 +4,11 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from alerts.delivery.pages import URGENCY, PageRouter
 from alerts.delivery.template import render
-from alerts.detectors.base import Observation, Rule, TopicWindow
+from alerts.detectors.base import Observation, Rule, Subject, SubjectWindow
 from alerts.lifecycle import step
 from alerts.metrics import AlertMetrics
 from alerts.ports import AggregateReader, EpisodeStore
@@ -23,12 +24,16 @@ log = logging.getLogger(__name__)
 OVERLAP = timedelta(seconds=15)
 SHOWN_CHARACTERS = 120
 LONGEST_REASON = 300
-# An episode is open under its rule and topic.
-Key = tuple[str, str]
+# An episode is open under its rule and topic, and its entity if it is about one.
+Key = tuple[str, str, str | None]
 
 
 def _key(alert: Alert) -> Key:
-    return alert.rule, alert.topic
+    return alert.rule, alert.topic, alert.entity
+
+
+def _key_of(rule: Rule, subject: Subject) -> Key:
+    return rule.name, subject.topic, subject.entity
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,24 @@ class EpisodeHistory:
 
     def ended_at(self, key: Key) -> datetime | None:
         """When the last episode of `key` was resolved."""
-        ended = (a.resolved_at for a in self.past if _key(a) == key and a.resolved_at)
+        ended = (a.resolved_at for a in self._past_by_key.get(key, ()) if a.resolved_at)
         return max((at for at in ended if at <= self.now), default=None)
 
     def ended_since(self, key: Key, since: datetime) -> int:
         """How many episodes of `key` that fired have ended since then."""
-        return sum(_key(a) == key and a.resolved_at is not None and a.resolved_at >= since for a in self.past)
+        ended = (a.resolved_at for a in self._past_by_key.get(key, ()) if a.resolved_at)
+        return sum(at >= since for at in ended)
+
+    @cached_property
+    def _past_by_key(self) -> dict[Key, list[Alert]]:
+        by_key: dict[Key, list[Alert]] = {}
+        for alert in self.past:
+            by_key.setdefault(_key(alert), []).append(alert)
+        return by_key
+
+    def open_entities(self, rule: Rule) -> list[str]:
+        """The entities with an open episode of the rule."""
+        return [alert.entity for alert in self.open.values() if alert.rule == rule.name and alert.entity]
 
     def changes_to_state(self, alert: Alert) -> list[datetime]:
         """When other episodes that are as urgent, of any rule, fired; or resolved, if `alert` is resolved."""
@@ -66,7 +83,7 @@ class EpisodeHistory:
 
 
 class AlertEvaluator:
-    """Evaluates every rule on every topic, and saves what changed."""
+    """Evaluates every rule on every topic or entity that it watches, and saves what changed."""
 
     def __init__(
         self,
@@ -111,7 +128,7 @@ class AlertEvaluator:
         self.failures = {}
         for rule in self.rules:
             # The episodes of a rule that cannot be evaluated stay as they are.
-            unchanged = [alert for (name, _), alert in history.open.items() if name == rule.name]
+            unchanged = [alert for (name, *_), alert in history.open.items() if name == rule.name]
             after += self._guarded(rule, self._current_episodes(rule, history, now), unchanged)
         after += self._late_episodes(history, history.open.keys() | set(map(_key, after)), now)
         self._save(history, after, now)
@@ -162,20 +179,20 @@ class AlertEvaluator:
     def _current_episodes(self, rule: Rule, history: EpisodeHistory, now: datetime) -> Iterable[Alert]:
         """The rule's episodes after its current window, including those that end now."""
         window = self._windows.window(rule, now)
-        for topic, topic_window in self._windows.topic_windows(rule, window):
-            key = (rule.name, topic)
-            observation = self._observe(rule, topic, topic_window)
+        for subject, seen in self._windows.subject_windows(rule, window, history.open_entities(rule)):
+            key = _key_of(rule, subject)
+            observation = self._observe(rule, subject, seen)
             ended, before = history.ended_at(key), history.open.get(key)
             quiet_until = ended + rule.cool_down if ended else None
             recent = history.ended_since(key, now - rule.flap_window)
-            alert = step(before, rule, topic, observation, now, quiet_until, recent)
+            alert = step(before, rule, subject, observation, now, quiet_until, recent)
             if alert is not None:
                 yield self._with_details(before, alert, rule, window)
 
-    def _observe(self, rule: Rule, topic: str, topic_window: TopicWindow, late: bool = False) -> Observation:
-        observation = rule.observe(topic, topic_window)
-        window = TimeRange(topic_window.start, topic_window.end)
-        return self._windows.require_writers(rule, topic, window, observation, late=late)
+    def _observe(self, rule: Rule, subject: Subject, seen: SubjectWindow, late: bool = False) -> Observation:
+        observation = rule.observe(subject.text, seen)
+        window = TimeRange(seen.start, seen.end)
+        return self._windows.require_writers(rule, subject, window, observation, late=late)
 
     def _late_episodes(
         self, history: EpisodeHistory, unavailable: Collection[Key], now: datetime
@@ -212,25 +229,25 @@ class AlertEvaluator:
         raised: set[Key] = set()
         late_from = max(late[0], now - LATE_LIMIT)
         for window in self._windows.late_windows(rule, now, late):
-            for topic, topic_window in self._windows.topic_windows(rule, window, late_from):
-                key = (rule.name, topic)
+            for subject, seen in self._windows.subject_windows(rule, window, late_from=late_from):
+                key = _key_of(rule, subject)
                 ended = history.ended_at(key)
                 paged = ended is not None and ended + rule.cool_down > window.start
                 if key in unavailable or key in raised or paged:
                     continue
                 recent = history.ended_since(key, now - rule.flap_window)
-                alert = self._late_episode(rule, topic, topic_window, now, recent)
+                alert = self._late_episode(rule, subject, seen, now, recent)
                 if alert is not None:
                     raised.add(key)
                     yield self._with_details(None, alert, rule, window, late=True)
 
     def _late_episode(
-        self, rule: Rule, topic: str, topic_window: TopicWindow, now: datetime, recent: int
+        self, rule: Rule, subject: Subject, seen: SubjectWindow, now: datetime, recent: int
     ) -> Alert | None:
-        observation = self._observe(rule, topic, topic_window, late=True)
-        start, end = topic_window.start, topic_window.start + rule.window
+        observation = self._observe(rule, subject, seen, late=True)
+        start, end = seen.start, seen.start + rule.window
         summary = f"late documents, {start:%H:%M} to {end:%H:%M} UTC: {observation.summary}"
-        return step(None, rule, topic, replace(observation, summary=summary), now, recent=recent)
+        return step(None, rule, subject, replace(observation, summary=summary), now, recent=recent)
 
     def _with_details(
         self, before: Alert | None, alert: Alert, rule: Rule, window: TimeRange, *, late: bool = False

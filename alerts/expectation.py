@@ -38,7 +38,8 @@ NOTHING = Aggregate(EPOCH, "", "")
 
 @dataclass(frozen=True)
 class Expectation:
-    """What is usual on one topic.  Each figure is computed when first used, and serves many windows.
+    """What is usual on one topic, or about one entity.  Each figure is computed when first used, and serves
+    many windows.
 
     `cells` is the whole history, with the past alerts that the baseline leaves out.  Both leave out the hours
     that another model labelled, if there are any.
@@ -75,15 +76,17 @@ class Expectation:
     def correlation(self) -> float:
         """How much the documents of one window resemble each other in being negative, plus how uncertain the
         estimate of it is."""
-        correlation = self.baseline.correlation(self.spec.comparison_length)
-        return min(0.9, correlation * self.baseline.uncertainty_factor + 1 / (self.baseline.total.n + 2))
+        baseline = self.baseline
+        correlation = baseline.correlation(self.spec.comparison_length)
+        documents = baseline.total.n + baseline.prior_documents
+        return min(0.9, correlation * baseline.uncertainty_factor + 1 / (documents + 2))
 
     @cached_property
     def scores(self) -> tuple[float, float, float]:
         """(usual mean score, standard deviation of scores, variance of the mean from window to window plus
         that of the estimate itself)."""
         mean, deviation, variance = self.baseline.scores(self.spec.comparison_length)
-        estimate_variance = deviation**2 / max(self.baseline.total.n, 1)
+        estimate_variance = deviation**2 / max(self.baseline.total.n + self.baseline.prior_documents, 1)
         return mean, deviation, variance * self.baseline.uncertainty_factor + estimate_variance
 
     def recurring(self, total: Aggregate) -> "Expectation":

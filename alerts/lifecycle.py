@@ -1,17 +1,18 @@
 """The life of an episode: pending, firing or flapping, resolved.  Pure: now is an argument."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from alerts.detectors.base import Observation, Rule
-from stream.domain.alerts import Alert, AlertState
+from alerts.detectors.base import Observation, Rule, Subject
+from stream.domain.alerts import Alert, AlertState, entity_labels
 
 
 def step(
     alert: Alert | None,
     rule: Rule,
-    topic: str,
+    subject: Subject,
     observation: Observation,
     now: datetime,
     quiet_until: datetime | None = None,
@@ -20,21 +21,22 @@ def step(
     """The episode after one observation; None if there is none, or a pending one ended.
 
     No episode begins before `quiet_until`: the rule cools down after its last one.  `recent` is how many
-    episodes of the rule on the topic fired and ended within its `flap_window`.  When it reaches `flap_count`,
-    the next episode is flapping: it resolves only after a calm as long as that window, so that it pages once.
+    episodes of the rule on the subject fired and ended within its `flap_window`.  When it reaches
+    `flap_count`, the next episode is flapping: it resolves only after a calm as long as that window, so that
+    it pages once.
 
     Missing data neither starts nor resolves an episode.  It drops a pending one, and the calm that a firing
     one waits for starts again.  When the clock was set back, a wait begins again at `now`.
 
-    An episode that fires keeps the severity and the labels that its rule has at that moment: receivers
-    recognise it by them.
+    An episode that fires keeps the severity and the labels that its rule has at that moment, and an entity's
+    name: receivers recognise it by them.
     """
     if alert is None:
         cooling = quiet_until is not None and now < quiet_until
         begins = observation.breached and not cooling
-        return _begin(rule, topic, observation, now, recent) if begins else None
+        return _begin(rule, subject, observation, now, recent) if begins else None
     if alert.labels is None:
-        alert = replace(alert, labels=rule.labels)
+        alert = replace(alert, labels=_labels(rule, subject))
     if observation.value is not None:
         alert = replace(
             alert,
@@ -51,11 +53,12 @@ def step(
     return replace(alert, clear_since=None)
 
 
-def _begin(rule: Rule, topic: str, observation: Observation, now: datetime, recent: int) -> Alert:
+def _begin(rule: Rule, subject: Subject, observation: Observation, now: datetime, recent: int) -> Alert:
     alert = Alert(
-        id=episode_id(rule.name, topic, now),
+        id=episode_id(rule.name, subject, now),
         rule=rule.name,
-        topic=topic,
+        topic=subject.topic,
+        entity=subject.entity,
         severity=rule.severity,
         state=AlertState.PENDING,
         since=now,
@@ -65,7 +68,7 @@ def _begin(rule: Rule, topic: str, observation: Observation, now: datetime, rece
         uncertainty=observation.uncertainty,
         summary=observation.summary,
         usual=observation.usual,
-        labels=rule.labels,
+        labels=_labels(rule, subject),
     )
     return _fire_when_due(alert, rule, now, recent)
 
@@ -76,7 +79,8 @@ def _fire_when_due(alert: Alert, rule: Rule, now: datetime, recent: int) -> Aler
     if now - alert.since < rule.hold:
         return alert
     state = AlertState.FLAPPING if recent >= rule.flap_count else AlertState.FIRING
-    return replace(alert, state=state, fired_at=now, severity=rule.severity, labels=rule.labels)
+    labels = {**rule.labels, **entity_labels(alert.entity, alert.entity_name)}
+    return replace(alert, state=state, fired_at=now, severity=rule.severity, labels=labels)
 
 
 def _resolve_when_due(alert: Alert, rule: Rule, now: datetime) -> Alert:
@@ -89,6 +93,11 @@ def _resolve_when_due(alert: Alert, rule: Rule, now: datetime) -> Alert:
     return replace(alert, state=AlertState.RESOLVED, clear_since=since, resolved_at=now)
 
 
-def episode_id(rule: str, topic: str, since: datetime) -> str:
+def _labels(rule: Rule, subject: Subject) -> Mapping[str, str]:
+    return {**rule.labels, **entity_labels(subject.entity, subject.text)}
+
+
+def episode_id(rule: str, subject: Subject, since: datetime) -> str:
     """The id of an episode: the same whenever and wherever it is computed."""
-    return hashlib.sha256(f"{rule}\x1f{topic}\x1f{since.isoformat()}".encode()).hexdigest()[:24]
+    parts = [rule, subject.topic, since.isoformat(), *([subject.entity] if subject.entity else [])]
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:24]

@@ -1,5 +1,6 @@
 """Prometheus metrics of the alerts.  Only the monitor that evaluates the rules exports their states."""
 
+from collections import Counter as Counts
 from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -13,7 +14,7 @@ class AlertMetrics:
         registry = registry or CollectorRegistry()
         self.state = Gauge(
             "sentiment_alert_state",
-            "1 while the alert is in the state",
+            "1 while the alert is in the state; of a rule on entities, with topic all, how many entities are",
             ["rule", "topic", "state"],
             registry=registry,
         )
@@ -62,13 +63,12 @@ class AlertMetrics:
                 self.pages.labels(receiver, outcome)
 
     def show(self, rules: Iterable[Rule], topics: Sequence[str], alerts: Iterable[Alert]) -> None:
-        """Export the state of every rule and topic."""
-        open_states = {(alert.rule, alert.topic): alert.state for alert in alerts}
+        """Export the state of every rule and topic.  There are too many entities for a series each."""
+        counts = Counts((alert.rule, alert.topic, alert.state) for alert in alerts)
         for rule in rules:
             for topic in rule.watched_topics(topics):
                 for state in OPEN_STATES:
-                    on = open_states.get((rule.name, topic)) == state
-                    self.state.labels(rule.name, topic, state).set(int(on))
+                    self.state.labels(rule.name, topic, state).set(counts[rule.name, topic, state])
 
     def hide(self) -> None:
         """The states are not known.  When the rules were last evaluated still is."""

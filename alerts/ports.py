@@ -5,7 +5,9 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from stream.domain.alerts import Alert, EvidenceItem, PageRequest, Transition
-from stream.domain.sums import Aggregate, LateWindow, Scope, Selection
+from stream.domain.sums import Aggregate, Fewest, LateWindow, MentionSelection, Scope, Selection
+
+ANY = Fewest()
 
 
 class AggregateReader(Protocol):
@@ -19,6 +21,20 @@ class AggregateReader(Protocol):
     ) -> list[Aggregate]:
         """The same for each window of `width`, counted from the epoch, in order of time.  Windows without
         data are left out."""
+
+    def entity_sums(
+        self, start: datetime, end: datetime, mentions: MentionSelection, fewest: Fewest = ANY
+    ) -> list[Aggregate]:
+        """For each entity with `fewest` documents or more, the sum over its mentions in documents published
+        in [start, end).  The `topic` of such a sum is the entity's id, and its kind stands for all kinds."""
+
+    def entity_sums_by_window(
+        self, start: datetime, end: datetime, width: timedelta, mentions: MentionSelection
+    ) -> list[Aggregate]:
+        """The same for each entity and window of `width`, counted from the epoch, in order of time."""
+
+    def entity_names(self, entities: Sequence[str]) -> dict[str, str]:
+        """How a reader knows these entities, for those whose names are known."""
 
     def most_negative(self, scope: Scope, limit: int) -> list[EvidenceItem]:
         """The documents with the lowest scores, lowest first.  Documents without a sentiment are left out."""

@@ -1,8 +1,9 @@
 """Rule files: YAML in, rules out, and errors that name file, line and rule."""
 
 import difflib
-import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Union
 
@@ -12,39 +13,63 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    WithJsonSchema,
     create_model,
 )
 
 from alerts.detectors.base import ALL_TOPICS, Rule
 from alerts.errors import RuleError
+from alerts.rule_yaml import as_data, compose, repeated_key_errors
 from alerts.rules import RULE_TYPES
-from stream.domain.files import read_small_file, shorten_text, show_value
+from alerts.watched_entities import (
+    WATCHLISTS_SCHEMA,
+    EntityProblem,
+    KnownEntities,
+    Watchlists,
+    no_problem,
+)
+from alerts.watchlists import read_watchlists
+from stream.domain.files import shorten_text, show_value
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
-# libyaml reads a megabyte in two seconds, the loader in Python takes half a minute.
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # More than people write, and little enough to be read between two evaluations.
-LONGEST_FILE, LONGEST_SCALAR, DEEPEST, MOST_RULES = 1_000_000, 10_000, 20, 1000
+MOST_RULES = 1000
 # How many errors of a file are shown.
 MOST_ERRORS = 20
-NESTING = {
-    yaml.SequenceStartEvent: 1,
-    yaml.MappingStartEvent: 1,
-    yaml.SequenceEndEvent: -1,
-    yaml.MappingEndEvent: -1,
-}
-UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
-def load_rules(path: Path, topics: Sequence[str] = (), time_zone: str = "UTC") -> tuple[Rule, ...]:
+@dataclass(frozen=True)
+class RuleSet:
+    """The rules and the watchlists of a file."""
+
+    rules: tuple[Rule, ...]
+    watchlists: Watchlists
+
+
+def load_rules(
+    path: Path,
+    topics: Sequence[str] = (),
+    time_zone: str = "UTC",
+    problem_of: EntityProblem = no_problem,
+) -> tuple[Rule, ...]:
+    """The rules of a file; see `load_rule_set`."""
+    return load_rule_set(path, topics, time_zone, problem_of).rules
+
+
+def load_rule_set(
+    path: Path,
+    topics: Sequence[str] = (),
+    time_zone: str = "UTC",
+    problem_of: EntityProblem = no_problem,
+) -> RuleSet:
     """Read a rule file.  With `topics`, a rule on an unknown topic is refused too.  Rules that name no time
-    zone get `time_zone`.
+    zone get `time_zone`.  `problem_of` says what is wrong with the id of an entity.
 
     Raises RuleError, and nothing else whatever the file holds: a running monitor reads it.  It has the errors
     of the file, a line each: file, line, rule, what is wrong.
     """
     try:
-        return _load_rules(path, topics, time_zone)
+        return _load_rule_set(path, topics, time_zone, problem_of)
     except RuleError:
         raise
     except OSError as error:
@@ -55,16 +80,18 @@ def load_rules(path: Path, topics: Sequence[str] = (), time_zone: str = "UTC") -
         ) from error
 
 
-def _load_rules(path: Path, topics: Sequence[str], time_zone: str) -> tuple[Rule, ...]:
+def _load_rule_set(path: Path, topics: Sequence[str], time_zone: str, problem_of: EntityProblem) -> RuleSet:
     rules: list[Rule] = []
     lines: list[int] = []
-    errors: list[str] = []
-    root = _compose(path)
-    for key, line in _repeated_keys(root):
-        errors.append(f"{path}:{line}: the key {show_value(key)} is there twice")
-    for node in _rule_nodes(path, root):
+    root = compose(path)
+    nodes, watchlists_node = _parts(path, root)
+    errors = repeated_key_errors(path, root)
+    watchlists = read_watchlists(path, watchlists_node, problem_of)
+    errors += watchlists.errors
+    known = KnownEntities(watchlists.ids, problem_of)
+    for node in nodes:
         try:
-            rules.append(_parse_rule(path, node, topics, time_zone))
+            rules.append(_parse_rule(path, node, topics, time_zone, known))
             lines.append(node.start_mark.line + 1)
         except _InvalidRule as invalid:
             errors += [
@@ -77,54 +104,7 @@ def _load_rules(path: Path, topics: Sequence[str], time_zone: str) -> tuple[Rule
     if errors:
         rest = [f"{path}: and {len(errors) - MOST_ERRORS} more errors"] if len(errors) > MOST_ERRORS else []
         raise RuleError("\n".join([*errors[:MOST_ERRORS], *rest]))
-    return tuple(rules)
-
-
-def _compose(path: Path) -> yaml.Node | None:
-    """The nodes of the file.  Raises RuleError where it is not the plain YAML that a rule file needs."""
-    try:
-        text = read_small_file(path, LONGEST_FILE)
-    except ValueError as error:
-        raise RuleError(f"{path}: cannot be read: {error}") from error
-    try:
-        _check_events(path, yaml.parse(text, Loader=LOADER))
-        return yaml.compose(text, Loader=LOADER)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise RuleError(
-            f"{path}{line}: not YAML: {shorten_text(str(getattr(error, 'problem', error)))}"
-        ) from error
-
-
-def _check_events(path: Path, events: Iterable[Any]) -> None:
-    """Refuse what makes a small file large or slow, and what no other part could store.  Raises RuleError.
-
-    The events come before anything is built from them, so that neither nesting nor aliases can hurt.
-    """
-    depth = 0
-    for event in events:
-        depth += NESTING.get(type(event), 0)
-        problem = _event_problem(event)
-        if depth > DEEPEST:
-            problem = f"nested more than {DEEPEST} deep"
-        if problem is not None:
-            raise RuleError(f"{path}:{event.start_mark.line + 1}: {problem}")
-
-
-def _event_problem(event: Any) -> str | None:
-    if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-        return "anchors and aliases are not allowed: write the value out"
-    if getattr(event, "tag", None) is not None:
-        return f"tags such as {show_value(event.tag)} are not allowed"
-    value = getattr(event, "value", "")
-    if value == "<<" and not event.style:
-        return "merge keys (<<) are not allowed: write the keys out"
-    if len(value) > LONGEST_SCALAR:
-        return f"a value of {len(value):,} characters; at most {LONGEST_SCALAR:,} are allowed"
-    if UNSTORABLE.search(value):
-        return "a value with a NUL character or half a surrogate pair, which no database stores"
-    return None
+    return RuleSet(tuple(rules), watchlists.ids)
 
 
 def _name_errors(path: Path, rules: Sequence[Rule], lines: Sequence[int]) -> list[str]:
@@ -136,33 +116,66 @@ def _name_errors(path: Path, rules: Sequence[Rule], lines: Sequence[int]) -> lis
     ]
 
 
+def rule_files(path: Path) -> tuple[Path, ...]:
+    """The file and the files of its watchlists, as far as they can be found."""
+    try:
+        _, watchlists = _parts(path, compose(path))
+        return (path, *read_watchlists(path, watchlists, no_problem).files)
+    except Exception:  # whatever is wrong in the file, reading its rules says so
+        return (path,)
+
+
 class RuleFile:
     """The rules of a file, read again when it changes; a file with errors leaves the previous rules.
 
-    A change is read when the file looks the same twice in a row: a file that is being written may be valid
-    halfway, with rules missing.
+    The files of its watchlists belong to it.  A change is read when the files look the same twice in a row: a
+    file that is being written may be valid halfway, with rules missing.
     """
 
-    def __init__(self, path: Path, topics: Sequence[str] = (), time_zone: str = "UTC") -> None:
+    def __init__(
+        self,
+        path: Path,
+        topics: Sequence[str] = (),
+        time_zone: str = "UTC",
+        problem_of: EntityProblem = no_problem,
+    ) -> None:
         """Raises RuleError."""
-        self.path, self._topics, self._time_zone = path, topics, time_zone
-        fingerprint = _fingerprint(path)
-        self._fingerprint: tuple[int, ...] | None = fingerprint
-        self._seen = fingerprint
-        self.rules = load_rules(path, topics, time_zone)
+        self.path = path
+        self._load = partial(load_rule_set, path, topics, time_zone, problem_of)
+        self._files = rule_files(path)
+        self._seen = _fingerprints(self._files)
+        self._fingerprint: Fingerprints | None = self._seen
+        self._set = self._load()
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        return self._set.rules
+
+    @property
+    def watchlists(self) -> Watchlists:
+        """The ids of the entities of each watchlist, by its name."""
+        return self._set.watchlists
 
     def expire(self) -> None:
-        """Read the file at the next `changed`, whether it changed or not; from any thread."""
+        """Read the files at the next `changed`, whether they changed or not; from any thread."""
         self._fingerprint = None
 
     def changed(self) -> bool:
-        """Whether the file was read again.  Raises RuleError, once for each change with errors."""
-        before, self._seen = self._seen, _fingerprint(self.path)
+        """Whether the files were read again.  Raises RuleError, once for each change with errors."""
+        before, self._seen = self._seen, _fingerprints(self._files)
         if self._seen != before or self._seen == self._fingerprint:
             return False
-        self._fingerprint = self._seen
-        self.rules = load_rules(self.path, self._topics, self._time_zone)
+        self._files = rule_files(self.path)
+        self._seen = self._fingerprint = _fingerprints(self._files)
+        self._set = self._load()
         return True
+
+
+Fingerprints = tuple[tuple[int, ...], ...]
+
+
+def _fingerprints(paths: Sequence[Path]) -> Fingerprints:
+    return tuple(map(_fingerprint, paths))
 
 
 def _fingerprint(path: Path) -> tuple[int, ...]:
@@ -174,16 +187,19 @@ def _fingerprint(path: Path) -> tuple[int, ...]:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _rule_nodes(path: Path, root: yaml.Node | None) -> list[yaml.Node]:
+def _parts(path: Path, root: yaml.Node | None) -> tuple[list[yaml.Node], yaml.Node | None]:
+    """The rules and the watchlists of a file.  Raises RuleError."""
     if isinstance(root, yaml.MappingNode):
         keys = {str(key.value): value for key, value in root.value}
-        rules = keys.pop("rules", None)
+        rules, watchlists = keys.pop("rules", None), keys.pop("watchlists", None)
         if keys:
-            raise RuleError(f"{path}:1: unknown key {show_value(next(iter(keys)))}; allowed: rules")
+            raise RuleError(
+                f"{path}:1: unknown key {show_value(next(iter(keys)))}; allowed: rules, watchlists"
+            )
         if isinstance(rules, yaml.SequenceNode):
             if len(rules.value) > MOST_RULES:
                 raise RuleError(f"{path}:1: {len(rules.value):,} rules; at most {MOST_RULES:,} are allowed")
-            return list(rules.value)
+            return list(rules.value), watchlists
     raise RuleError(f"{path}:1: expected a mapping with the key `rules`, a list")
 
 
@@ -195,14 +211,11 @@ class _InvalidRule(Exception):
         self.name, self.errors = name, errors
 
 
-def _parse_rule(path: Path, node: yaml.Node, topics: Sequence[str], time_zone: str) -> Rule:
+def _parse_rule(
+    path: Path, node: yaml.Node, topics: Sequence[str], time_zone: str, known: KnownEntities
+) -> Rule:
     """Raises _InvalidRule; RuleError if the node is not data."""
-    try:
-        data = _as_data(node)
-    except Exception as error:
-        # PyYAML raises whatever the conversion of a value raises.
-        reason = shorten_text(" ".join(str(error).split()))
-        raise RuleError(f"{path}:{node.start_mark.line + 1}: a value cannot be read: {reason}") from error
+    data = as_data(path, node)
     settings = data if isinstance(data, dict) else {}
     name, type_name = settings.get("name", "(unnamed)"), settings.get("type")
     rule_type = RULE_TYPES.get(str(type_name))
@@ -211,7 +224,7 @@ def _parse_rule(path: Path, node: yaml.Node, topics: Sequence[str], time_zone: s
         raise _InvalidRule(name, [(("type",), f"type is {show_value(type_name)}{hint}; allowed: {allowed}")])
     defaults = {"timezone": time_zone} if "timezone" in rule_type.model_fields else {}
     try:
-        rule = rule_type.model_validate(defaults | settings)
+        rule = rule_type.model_validate(defaults | settings, context=known)
     except ValidationError as error:
         errors = [(detail["loc"], _message(rule_type, detail)) for detail in error.errors()]
         raise _InvalidRule(name, errors) from error
@@ -222,31 +235,6 @@ def _parse_rule(path: Path, node: yaml.Node, topics: Sequence[str], time_zone: s
         message = f"unknown topic{plural} {named}; known: {', '.join(topics)}"
         raise _InvalidRule(name, [(("topics",), message)])
     return rule
-
-
-def _repeated_keys(node: yaml.Node | None) -> list[tuple[str, int]]:
-    """The keys that a mapping has twice, of which YAML would silently keep the last, and their lines."""
-    found: list[tuple[str, int]] = []
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    found.append((key.value, key.start_mark.line + 1))
-                seen.add(key.value)
-            found += _repeated_keys(value)
-    elif isinstance(node, yaml.SequenceNode):
-        found += [repeated for item in node.value for repeated in _repeated_keys(item)]
-    return found
-
-
-def _as_data(node: yaml.Node) -> Any:
-    """The node as plain data; SafeLoader creates no objects."""
-    loader = yaml.SafeLoader("")
-    try:
-        return loader.construct_document(node)
-    finally:
-        loader.dispose()
 
 
 def _message(model: type[BaseModel], detail: Any) -> str:
@@ -277,6 +265,7 @@ def schema() -> dict[str, Any]:
         __config__=ConfigDict(extra="forbid"),
         __doc__="Alert rules.",
         rules=(list[rule], ...),
+        watchlists=(Annotated[Any, WithJsonSchema(WATCHLISTS_SCHEMA)], {}),
     )
     return model.model_json_schema(by_alias=True) | {"$schema": SCHEMA_DIALECT}
 

@@ -52,20 +52,19 @@ def mean_tail(mean: float, n: int, usual: float, deviation: float, variation: fl
     return 0.5 * math.erfc((usual - mean) / (error * math.sqrt(2))) if error > 0 else float(mean >= usual)
 
 
-def chance_allowed(false_pages_per_month: float, window_seconds: float, topics: int) -> float:
-    """How improbable a window must be to fire, so that all `topics` together page `false_pages_per_month`
-    times a month by chance alone.  The topics share the budget (Bonferroni)."""
-    chances = MONTH / window_seconds * LOOKS * topics
-    return min(0.05, false_pages_per_month / chances)
+def chance_allowed(false_pages_per_month: float, window_seconds: float) -> float:
+    """How improbable a window of one topic or entity must be to fire, so that it pages so often by chance
+    alone.  A rule's topics, or entities, share its budget (Bonferroni)."""
+    return min(0.05, false_pages_per_month / (MONTH / window_seconds * LOOKS))
 
 
-def chances_per_year(window_seconds: float, topics: int) -> float:
-    """How many independent chances to fire a rule has in a year: the number of windows side by side, LOOKS
-    times as many because they slide, on every topic.
+def chances_per_year(window_seconds: float) -> float:
+    """How many independent chances to fire a topic or entity has in a year: the number of windows side by
+    side, and LOOKS times as many because they slide.
 
     A probability for a single window times this is how often chance alone produces such a window.
     """
-    return YEAR / window_seconds * LOOKS * topics
+    return YEAR / window_seconds * LOOKS
 
 
 def cusum(excesses: Sequence[float], slack: float) -> tuple[float, int]:

@@ -7,7 +7,8 @@ from functools import partial
 from itertools import groupby
 
 from alerts.baseline import HOUR, Baseline, live_ranges, without
-from alerts.detectors.base import ALL_TOPICS, Observation, Rule, TopicWindow
+from alerts.detectors.base import ALL_TOPICS, Observation, Rule, Subject, SubjectWindow
+from alerts.entity_windows import LONGEST_GAP, EntityWindows
 from alerts.evidence import distinct_stories
 from alerts.expectation import BaselineSpec, Expectation
 from alerts.labelled_hours import LabelledHours
@@ -19,8 +20,6 @@ EVIDENCE_ITEMS = 5
 # How many documents are read to find that many distinct stories: many copies of one story must not push the
 # others out of the evidence.
 EVIDENCE_CANDIDATES = 50
-# In a longer gap of the baseline the feed was down, and the gap is no part of the usual rate.
-LONGEST_GAP = HOUR
 # A history of four weeks has so many cells of four minutes.
 MOST_CELLS = 10_000
 # Documents that arrive later than this raise no alert: what they report is over.
@@ -79,12 +78,18 @@ class WindowReader:
         self._stale_from: dict[tuple[str, bool], datetime] = {}
         self._steps: dict[str, tuple[datetime, Sequence[Aggregate]]] = {}
         self._labelled_hours = LabelledHours(reader)
+        self._entities = EntityWindows(reader, episodes, window_width, self._other_models)
 
     def look_at_models(self, rules: Sequence[Rule], now: datetime) -> None:
         """Look which hours of what the rules compare were labelled by another model."""
         if self._labelled_hours.look(now, longest_comparison(rules)):
             self._histories.clear()
             self._stale_from.clear()
+            self._entities.forget()
+
+    def _other_models(self, rule: Rule) -> Sequence[TimeRange]:
+        """The hours that another model labelled, where that matters to the rule."""
+        return self._labelled_hours.of_other_models if rule.compares_labels else ()
 
     def waits_for_labels(self, rule: Rule, now: datetime) -> bool:
         """Whether the rule cannot compare: another model labelled its window, or too much before it."""
@@ -100,6 +105,7 @@ class WindowReader:
         self._histories.clear()
         self._stale_from.clear()
         self._steps.clear()
+        self._entities.forget()
 
     def window(self, rule: Rule, now: datetime) -> TimeRange:
         """The rule's window at `now`: whole stored windows, of which the last is still filling."""
@@ -118,29 +124,36 @@ class WindowReader:
             end = window_start(start, self._width) + self._width
             yield self.window(rule, end - timedelta.resolution)
 
-    def topic_windows(
-        self, rule: Rule, window: TimeRange, late_from: datetime | None = None
-    ) -> Iterable[tuple[str, TopicWindow]]:
-        """What the rule looks at in the window, topic by topic.
+    def subject_windows(
+        self,
+        rule: Rule,
+        window: TimeRange,
+        open_entities: Sequence[str] = (),
+        late_from: datetime | None = None,
+    ) -> Iterable[tuple[Subject, SubjectWindow]]:
+        """What the rule looks at in the window, topic by topic or entity by entity.  Entities with an open
+        episode are looked at, whatever they have in the window.
 
         The baseline ends where the window begins, and for late windows at `late_from`: where the first of
         them begins.  A late window has only the documents whose time is known exactly.
         """
-        if rule.watches_documents:
+        if rule.entities is not None:
+            yield from self._entities.windows(rule, window, open_entities, late_from)
+        elif rule.watches_documents:
             yield from self._document_windows(rule, window, late_from)
         else:
-            last_seen = self._reader.last_seen_by_source(_scope(rule, ALL_TOPICS, window))
+            last_seen = self._reader.last_seen_by_source(_scope(rule, Subject(ALL_TOPICS), window))
             empty = Aggregate(window.start, ALL_TOPICS, ALL_TOPICS)
             yield (
-                ALL_TOPICS,
-                TopicWindow(
+                Subject(ALL_TOPICS),
+                SubjectWindow(
                     total=empty, start=window.start, end=window.end, feed_is_live=True, last_seen=last_seen
                 ),
             )
 
     def _document_windows(
         self, rule: Rule, window: TimeRange, late_from: datetime | None
-    ) -> Iterable[tuple[str, TopicWindow]]:
+    ) -> Iterable[tuple[Subject, SubjectWindow]]:
         steps: Sequence[Aggregate] = ()
         if rule.step_length is not None:
             sums = steps = self._completed_steps(rule, rule.step_length, window.end)
@@ -148,7 +161,7 @@ class WindowReader:
             selection = _selection(rule, late=late_from is not None)
             sums = self._reader.sums(window.start, window.end, selection)
         topics, spec = rule.watched_topics(self._topics), rule.baseline_spec
-        others = self._labelled_hours.of_other_models if rule.compares_labels else ()
+        others = self._other_models(rule)
         of_other_model = _overlap(others, window.start, window.end - window.start)
         for topic in topics:
             expectation = None
@@ -157,14 +170,14 @@ class WindowReader:
                     self._expectation, rule, spec, topic, before=window.start, late_from=late_from
                 )
             yield (
-                topic,
-                TopicWindow(
+                Subject(topic),
+                SubjectWindow(
                     total=_total(sums, rule, topic, window.start),
                     start=window.start,
                     end=window.end,
                     feed_is_live=bool(sums),
                     expectation=expectation,
-                    topic_count=len(topics),
+                    share=1 / len(topics),
                     steps=_topic_cells(steps, rule, topic),
                     of_other_model=of_other_model,
                 ),
@@ -206,7 +219,7 @@ class WindowReader:
         longest_gap = max(LONGEST_GAP, 4 * spec.comparison_length)
         live = live_ranges(sorted({cell.start for cell in cells}), width, end, longest_gap)
         past = [alert for alert in self._episodes.past_alerts(start) if alert.rule == rule.name]
-        others = self._labelled_hours.of_other_models if rule.compares_labels else ()
+        others = self._other_models(rule)
         return History(end, width, cells, live, past, others)
 
     def _cell_width(self, rule: Rule, spec: BaselineSpec) -> timedelta:
@@ -226,12 +239,12 @@ class WindowReader:
         return known[1]
 
     def require_writers(
-        self, rule: Rule, topic: str, window: TimeRange, observation: Observation, *, late: bool
+        self, rule: Rule, subject: Subject, window: TimeRange, observation: Observation, *, late: bool
     ) -> Observation:
         """The observation; no breach if fewer sources or authors wrote about it than the rule requires."""
         if not observation.breached or (rule.min_sources <= 1 and rule.min_authors < 1):
             return observation
-        sources, authors = self._reader.negative_writers(_scope(rule, topic, window, late=late))
+        sources, authors = self._reader.negative_writers(_scope(rule, subject, window, late=late))
         enough = len(sources) >= rule.min_sources and authors >= rule.min_authors
         return observation if enough else replace(observation, breached=False)
 
@@ -239,7 +252,7 @@ class WindowReader:
         """The alert with its most negative documents and the sources that wrote them."""
         if not rule.has_evidence:
             return alert
-        scope = _scope(rule, alert.topic, window, late=late)
+        scope = _scope(rule, Subject(alert.topic, alert.entity), window, late=late)
         candidates = self._reader.most_negative(scope, EVIDENCE_CANDIDATES)
         sources = list(self._reader.negative_writers(scope)[0].items())[:NAMED_SOURCES]
         return replace(alert, evidence=distinct_stories(candidates, EVIDENCE_ITEMS), sources=dict(sources))
@@ -269,10 +282,17 @@ def _selection(rule: Rule, *, late: bool) -> Selection:
     return replace(rule.selection, exact_times=late)
 
 
-def _scope(rule: Rule, topic: str, window: TimeRange, *, late: bool = False) -> Scope:
+def _scope(rule: Rule, subject: Subject, window: TimeRange, *, late: bool = False) -> Scope:
     """The documents in the rule's window."""
-    named = None if topic == ALL_TOPICS else topic
-    return Scope(named, rule.kinds, window.start, window.end, _selection(rule, late=late))
+    return Scope(
+        None if subject.topic == ALL_TOPICS else subject.topic,
+        rule.kinds,
+        window.start,
+        window.end,
+        _selection(rule, late=late),
+        subject.entity,
+        rule.min_relevance if subject.entity else 0,
+    )
 
 
 def _topic_cells(cells: Sequence[Aggregate], rule: Rule, topic: str) -> list[Aggregate]:

@@ -10,6 +10,7 @@ from stream.domain.sums import Aggregate
 DAYS_PER_YEAR = 365.25
 MONTHS_PER_YEAR = 12
 RARE, VERY_RARE = 1e-3, 1e-6  # times a year
+ALMOST_NOTHING = 0.01  # documents
 
 
 def duration_text(length: timedelta) -> str:
@@ -37,13 +38,14 @@ def frequency_text(times_per_year: float) -> str:
     return "at least once a day"
 
 
-def chance_text(chance: float, allowed: float, window: timedelta, topics: int) -> str:
+def chance_text(chance: float, allowed: float, window: timedelta, share: float) -> str:
     """How often chance alone produces such a window, and how often the rule's budget lets it.
 
-    `chance` and `allowed` are probabilities for a single window.  They become times a year by the number of
-    independent windows that a year has, over all `topics` of the rule (`statistics.chances_per_year`).
+    `chance` and `allowed` are probabilities for a single window of a topic or entity that has this share of
+    the rule's budget.  They become times a year by the number of independent windows that a year has
+    (`statistics.chances_per_year`), over everything that the rule watches.
     """
-    windows = chances_per_year(window.total_seconds(), topics)
+    windows = chances_per_year(window.total_seconds()) / share
     return (
         f"would happen by chance {frequency_text(chance * windows)}; "
         f"the rule's limit is {frequency_text(allowed * windows)}"
@@ -51,7 +53,9 @@ def chance_text(chance: float, allowed: float, window: timedelta, topics: int) -
 
 
 def ratio_text(observed: float, usual: float) -> str:
-    """Such as "5.5 times the usual 0.7"; `usual` is above 0."""
+    """Such as "5.5 times the usual 0.7"; `usual` is above 0.  A ratio to almost nothing says little."""
+    if usual < ALMOST_NOTHING:
+        return f"usually less than {ALMOST_NOTHING:g}"
     ratio = observed / usual
     return f"{ratio:,.{1 if ratio < 100 else 0}f} times the usual {amount_text(usual)}"
 

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from alerts.delivery.channel_urls import options_of, scheme_of, service_of
-from alerts.delivery.pages import plain_text
+from alerts.delivery.pages import plain_text, subject_of
 from stream.domain.alerts import AlertState, Severity
 from stream.domain.budgets import cut
 
@@ -85,7 +85,7 @@ def _pagerduty(service: Any, options: Mapping[str, str], page: Mapping[str, Any]
                 "source": CLIENT if service.source == "Apprise" else service.source,
                 "severity": service.severity or PAGERDUTY_SEVERITIES.get(page["severity"], "critical"),
                 "timestamp": page["fired_at"] or page["since"],
-                "component": page["topic"],
+                "component": subject_of(page),
                 "group": service.group or page["rule"],
                 "class": service.class_id or "sentiment",
                 "custom_details": {**_details(page), "text": text, **service.details},
@@ -125,7 +125,7 @@ def _alert_api(
         "description": cut(text, OPSGENIE_DESCRIPTION),
         "priority": priority if priority in _PRIORITIES else OPSGENIE_PRIORITIES.get(page["severity"], "P1"),
         "source": CLIENT,
-        "entity": service.entity or page["topic"],
+        "entity": service.entity or subject_of(page),
         "tags": [cut(tag, OPSGENIE_TAG) for tag in (page["rule"], page["severity"], *tags)],
         "details": {name: str(value) for name, value in {**_details(page), **service.details}.items()},
     }

@@ -40,6 +40,8 @@ def alert_message(
         "id": alert.id,
         "rule": alert.rule,
         "topic": alert.topic,
+        "entity": alert.entity,
+        "entity_name": alert.entity_name,
         "state": alert.state,
         "severity": alert.severity,
         "message": alert.message or alert.summary,
@@ -58,6 +60,11 @@ def alert_message(
         "sources": dict(islice(alert.sources.items(), SHOWN_SOURCES)),
         "evidence": [_shown(item) for item in alert.evidence],
     }
+
+
+def subject_of(page: Mapping[str, Any]) -> str:
+    """What a page is about, as readers call it.  A page that version 0.3.0 queued knows no entity."""
+    return str(page.get("entity_name") or page["topic"])
 
 
 def labels_of(alert: Alert, rule: Rule | None) -> Mapping[str, str]:
@@ -224,7 +231,7 @@ class PageTexts:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        texts.filters |= {"cut": cut, "address": _Address}
+        texts.filters |= {"cut": cut, "address": _Address, "subject": subject_of}
         return cls(texts.from_string(_TITLE), texts.from_string(_BODY))
 
     def __call__(self, page: Mapping[str, Any]) -> tuple[str, str]:
@@ -241,7 +248,7 @@ class _Address(str):
 
 
 _TITLE = (
-    "{{ page.rule }} on {{ page.topic }}"
+    "{{ page.rule }} on {{ page | subject }}"
     "{% if page.others %} and {{ page.others | length }} more{% endif %} [{{ page.severity }}]"
 )
 _BODY = """\
@@ -267,7 +274,7 @@ runbook: {{ page.runbook | address }}
 {{ page.link | address }}
 {% endif %}
 {% for other in page.others %}
-also {% if other.rule != page.rule %}{{ other.rule }} on {% endif %}{{ other.topic }}: {{ other.message }}
+also {% if other.rule != page.rule %}{{ other.rule }} on {% endif %}{{ other | subject }}: {{ other.message }}
 {% endfor %}
 """.replace("LONGEST_CONTENT", str(LONGEST_CONTENT)).replace("LONGEST_WORD", str(LONGEST_WORD))
 

@@ -61,6 +61,7 @@ _SANDBOX.filters["percent"] = lambda share: f"{share:.0%}"
 def render(template: str, alert: Alert) -> str:
     """Render the template with the fields of the alert.  Raises ValueError."""
     fields = {name: getattr(alert, name) for name in Alert.__slots__}
+    fields |= {"entity": alert.entity or "", "entity_name": alert.entity_name or ""}
     fields |= {name: value[:LONGEST] for name, value in fields.items() if isinstance(value, str)}
     try:
         _check(_SANDBOX.parse(template[: LONGEST_TEMPLATE + 1]), len(template))

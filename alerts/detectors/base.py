@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -19,15 +19,20 @@ from pydantic import (
 
 from alerts.delivery import template
 from alerts.expectation import BaselineSpec, Expectation
+from alerts.watched_entities import Watched
 from stream.domain.alerts import Severity
 from stream.domain.documents import Kind
-from stream.domain.sums import Aggregate, Selection
+from stream.domain.sums import Aggregate, MentionSelection, Selection
 
 ALL_TOPICS = "all"
+# Entities with less relevance are named in passing, such as the members of a list of thirty tickers.
+DEFAULT_RELEVANCE: Literal[20] = 20
 NO_TIME = timedelta(0)
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 LONGEST_SECONDS = 366 * 86_400
 SEVERITY_SCHEMA = {"enum": list(Severity), "title": "Severity", "type": "string"}
+# What restricts documents in another way than entities do.
+NOT_WITH_ENTITIES = ("topics", "symbols")
 Watch = Literal["mean_score", "negative_share"]
 
 
@@ -59,15 +64,32 @@ Names = Annotated[tuple[Text, ...], Field(max_length=1000)]
 
 
 @dataclass(frozen=True, slots=True)
-class TopicWindow:
-    """What a rule looks at: one topic in the window [start, end).
+class Subject:
+    """What a rule watches by itself: a topic, or an entity on all topics.
 
-    `total` sums up the topic's documents.  `feed_is_live` is whether any topic had a document in the window:
-    no data does not mean no problem.  `expectation` computes what is usual; None for rules without baseline.
-    `topic_count` is how many topics the rule watches one by one.  `steps` are the completed steps of the
-    window, for rules with a `step_length`.  `last_seen` says when each source last published in the window,
-    for rules that watch sources.  `of_other_model` is whether another model than the present one labelled
-    some of the window.
+    `entity` is its id and `name` how a reader knows it.  Two subjects with the same id are the same.
+    """
+
+    topic: str
+    entity: str | None = None
+    name: str = field(default="", compare=False)
+
+    @property
+    def text(self) -> str:
+        """What sentences call it."""
+        return self.topic if self.entity is None else self.name or self.entity
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectWindow:
+    """What a rule looks at: one topic or entity in the window [start, end).
+
+    `total` sums up its documents.  `feed_is_live` is whether any topic had a document in the window: no data
+    does not mean no problem.  `expectation` computes what is usual; None for rules without baseline.
+    `share` is the share of the rule's budget of false pages that is for this topic or entity, above 0 and at
+    most 1.  `steps` are the completed steps of the window, for rules with a `step_length`.  `last_seen` says
+    when each source last published in the window, for rules that watch sources.  `of_other_model` is whether
+    another model than the present one labelled some of the window.
     """
 
     total: Aggregate
@@ -75,7 +97,7 @@ class TopicWindow:
     end: datetime
     feed_is_live: bool
     expectation: Callable[[], Expectation] | None = None
-    topic_count: int = 1
+    share: float = 1.0
     steps: Sequence[Aggregate] = ()
     last_seen: Mapping[str, datetime] = field(default_factory=dict)
     of_other_model: bool = False
@@ -87,7 +109,7 @@ class TopicWindow:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a rule reports of one topic: `breached` asks for an alert, `calm` for its end.
+    """What a rule reports of one topic or entity: `breached` asks for an alert, `calm` for its end.
 
     Both are false between the two thresholds.  Without data both are false and `value` is None.  Too few
     documents on a live feed are calm and have no value either: an episode keeps its last value.
@@ -116,28 +138,46 @@ def calm(threshold: float, n: int, reason: str, summary: str) -> Observation:
 class Rule(BaseModel):
     """The base of all rule types.
 
-    `topics` is `each` (every topic by itself), `all` (all of them together) or a list of names; `sources`,
-    `symbols` and `languages` restrict the rule to matching documents.  The window is the latest stretch of
+    `topics` is `each` (every topic by itself), `all` (all of them together) or a list of names.  `entities`,
+    instead of topics, is `each`, `watchlist NAME` or a list of ids: the rule then counts the documents about
+    each entity, of at least `min_relevance`, and the sentiment towards it.  `sources`, `symbols` and
+    `languages` restrict the rule to matching documents.  The window is the latest stretch of
     event time, up to now.  `for` is how long a breach must last before the rule fires, `keep_firing_for` how
     long it must be over before the alert resolves, and `cool_down` how long the rule then stays quiet.
     `min_sources` and `min_authors` are the fewest distinct sources and authors of the negative documents.
     An alert that fired `flap_count` times within `flap_window` and fires again is flapping: it pages once,
     and resolves after a calm of that length.  `message` is a template of what a page says: {{ topic }},
-    {{ value }}, {{ n }} and the alert's other fields.
+    {{ entity_name }}, {{ value }}, {{ n }} and the alert's other fields.
 
     A subclass is a rule type: it declares its `type` and its own settings, and implements `observe`.  The
     rest of the code asks a rule only for what this class declares.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        allow_inf_nan=False,
+        json_schema_extra={
+            "allOf": [{"not": {"required": ["entities", other]}} for other in NOT_WITH_ENTITIES],
+            "dependentRequired": {"min_relevance": ["entities"]},
+        },
+    )
 
     # Whether the rule looks at documents; a rule that does not watches sources.
     watches_documents: ClassVar[bool] = True
     # Whether there are documents to show as evidence of a breach.
     has_evidence: ClassVar[bool] = True
+    # Whether the rule looks for what is missing: it looks at every entity that it names, and cannot watch
+    # each, since most entities are not written about most of the time.
+    looks_for_absence: ClassVar[bool] = False
+    # The defaults of a rule on entities: there are fewer documents about an entity than on a topic.
+    entity_defaults: ClassVar[Mapping[str, Any]] = {"min_documents": 5}
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$")
     topics: Literal["each", "all"] | Names = "each"
+    entities: Watched = None
+    min_relevance: Literal[0, 20, 40, 60, 80] = DEFAULT_RELEVANCE
     kinds: tuple[Kind, ...] = Field(tuple(Kind), min_length=1, max_length=len(Kind))
     sources: Names = ()
     symbols: Names = ()
@@ -157,8 +197,11 @@ class Rule(BaseModel):
     runbook: str | None = Field(None, max_length=2000)
 
     @abstractmethod
-    def observe(self, topic: str, window: TopicWindow) -> Observation:
-        """Look at one topic.  Pure: the result depends on the arguments alone."""
+    def observe(self, subject: str, window: SubjectWindow) -> Observation:
+        """Look at one topic or entity, which sentences call `subject`.
+
+        Pure: the result depends on the arguments alone.
+        """
 
     @classmethod
     def type_name(cls) -> str:
@@ -178,6 +221,11 @@ class Rule(BaseModel):
     def compares_labels(self) -> bool:
         """Whether the rule compares what a model said with what is usual: that must be the same model."""
         return False
+
+    @property
+    def required_negatives(self) -> int:
+        """With fewer negative documents than this there is nothing to report."""
+        return 0
 
     @property
     def step_length(self) -> timedelta | None:
@@ -201,6 +249,40 @@ class Rule(BaseModel):
             return tuple(all_topics)
         return (ALL_TOPICS,) if self.topics == ALL_TOPICS else tuple(self.topics)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _entities_replace_topics(cls, settings: Any) -> Any:
+        if not isinstance(settings, dict):
+            return settings
+        if "entities" not in settings:
+            if "min_relevance" in settings:
+                raise ValueError("min_relevance is the least relevance of an entity: it needs entities")
+            return settings
+        if not cls.watches_documents:
+            raise ValueError(f"entities cannot be combined with {cls.type_name()}, which watches sources")
+        for other in NOT_WITH_ENTITIES:
+            if other in settings:
+                raise ValueError(f"entities cannot be combined with {other}: leave one of them out")
+        return {**cls.entity_defaults, **settings, "topics": ALL_TOPICS}
+
+    @property
+    def watched_entities(self) -> tuple[str, ...] | None:
+        """The ids of the entities that a rule on entities names; None if it watches each."""
+        return None if self.entities is None else self.entities.ids
+
+    @property
+    def scope_text(self) -> str:
+        """What the rule watches, for people."""
+        if self.entities is not None:
+            return f"entities {self.entities.text}"
+        return f"topics {self.topics if isinstance(self.topics, str) else ', '.join(self.topics)}"
+
+    @property
+    def mentions(self) -> MentionSelection:
+        """The mentions that a rule on entities counts."""
+        kinds = tuple(kind.value for kind in self.kinds)
+        return MentionSelection(self.watched_entities, self.min_relevance, kinds, self.selection)
+
     @field_validator("message")
     @classmethod
     def _message_renders(cls, message: str | None) -> str | None:
@@ -214,6 +296,11 @@ class Rule(BaseModel):
             raise ValueError("window must be longer than 0s")
         if not self.topics or (isinstance(self.topics, tuple) and len(set(self.topics)) < len(self.topics)):
             raise ValueError("topics must be each, all, or a list that names each topic once")
+        if self.entities is not None and self.entities.ids is None and self.looks_for_absence:
+            raise ValueError(
+                f"entities: each cannot be combined with {self.type_name()}, since most entities are not "
+                "written about most of the time: name a watchlist or ids"
+            )
         return self
 
 

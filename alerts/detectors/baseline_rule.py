@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import Field, field_validator, model_validator
 
 from alerts.baseline import Count, count_documents
-from alerts.detectors.base import ALL_TOPICS, Duration, Observation, Rule, TopicWindow, calm, no_data
+from alerts.detectors.base import ALL_TOPICS, Duration, Observation, Rule, SubjectWindow, calm, no_data
 from alerts.expectation import BaselineSpec, Expectation
 from alerts.statistics import chance_allowed
 from alerts.wording import chance_text, duration_text
@@ -29,9 +29,9 @@ class BaselineRule(Rule):
     """Compares the window with what is usual at its hours of the week.
 
     `timezone` names the time zone of the hours of the week (without it the setting alerts.time_zone).
-    `false_pages_per_month` is how often all the rule's topics together may page by chance alone; it decides
-    how improbable a window must be.  The baseline ends where the window begins and leaves out the rule's own
-    past alerts; at least `min_baseline` of it must have data.
+    `false_pages_per_month` is how often all the rule's topics, or entities, together may page by chance
+    alone; it decides how improbable a window must be.  The baseline ends where the window begins and leaves
+    out the rule's own past alerts; at least `min_baseline` of it must have data: for entities, of the stream.
 
     A burst that recurs is usual too, before the baseline has learned it: a window does not breach if a
     similar one came at about this time on two other days (see `Expectation.on_other_days`).
@@ -45,18 +45,13 @@ class BaselineRule(Rule):
     timezone: str | None = Field(None, max_length=100)
 
     @abstractmethod
-    def compare(self, topic: str, window: TopicWindow, usual: Expectation) -> Observation:
+    def compare(self, subject: str, window: SubjectWindow, usual: Expectation) -> Observation:
         """Compare the window with what is usual.  Pure."""
 
     @property
     def count(self) -> Count:
         """Which documents the rule counts."""
         return count_documents
-
-    @property
-    def required_negatives(self) -> int:
-        """With fewer negative documents than this there is nothing to report."""
-        return 0
 
     @property
     def baseline_spec(self) -> BaselineSpec:
@@ -74,25 +69,24 @@ class BaselineRule(Rule):
     def false_page_budget(self) -> float:
         return self.false_pages_per_month
 
-    def observe(self, topic: str, window: TopicWindow) -> Observation:
-        observation = self.observe_without_baseline(topic, window)
-        return observation if observation is not None else self._observe_with_baseline(topic, window)
+    def observe(self, subject: str, window: SubjectWindow) -> Observation:
+        observation = self.observe_without_baseline(subject, window)
+        return observation if observation is not None else self._observe_with_baseline(subject, window)
 
-    def observe_without_baseline(self, topic: str, window: TopicWindow) -> Observation | None:
+    def observe_without_baseline(self, subject: str, window: SubjectWindow) -> Observation | None:
         """What the window says without knowing what is usual; None if the baseline must decide."""
         total = window.total
         if not window.feed_is_live:
             return no_data(self.factor, total.n, "no documents on any topic")
         if total.n < self.min_documents or total.negative < self.required_negatives:
-            summary = (
-                f"{topic}: {total.negative} of {total.n} documents negative in {duration_text(window.length)}"
-            )
+            length = duration_text(window.length)
+            summary = f"{subject}: {total.negative} of {total.n} documents negative in {length}"
             return calm(self.factor, total.n, "too few documents to compare", summary)
         return None
 
-    def _observe_with_baseline(self, topic: str, window: TopicWindow) -> Observation:
+    def _observe_with_baseline(self, subject: str, window: SubjectWindow) -> Observation:
         if window.of_other_model:
-            reason = f"{topic}: another model labelled some of the window, so it is not compared"
+            reason = f"{subject}: another model labelled some of the window, so it is not compared"
             return no_data(self.factor, window.total.n, reason)
         usual = window.expectation() if window.expectation else None
         seconds = usual.baseline.seconds if usual else 0.0
@@ -103,12 +97,12 @@ class BaselineRule(Rule):
                 window.total.n,
                 f"the baseline has {length} of data, the rule needs {needed}",
             )
-        observation = self.compare(topic, window, usual)
-        if observation.breached and self._recurs(topic, window, usual):
+        observation = self.compare(subject, window, usual)
+        if observation.breached and self._recurs(subject, window, usual):
             return replace(observation, breached=False)
         return observation
 
-    def _recurs(self, topic: str, window: TopicWindow, usual: Expectation) -> bool:
+    def _recurs(self, subject: str, window: SubjectWindow, usual: Expectation) -> bool:
         """Whether the window is no worse than bursts at about this time on two other days.
 
         The second worst of them counts, so that one bad day does not hide the next.
@@ -116,6 +110,8 @@ class BaselineRule(Rule):
         if self.window >= DAY:
             return False
         lenient = self._lenient(window)
+        # The history may have cells that are longer than the window.
+        past = replace(window, start=min(window.start, window.end - usual.baseline.width))
         levels: list[tuple[float, Aggregate]] = []
         for windows in usual.on_other_days(window.start, self.window):
             similar = [
@@ -123,7 +119,7 @@ class BaselineRule(Rule):
                 for total, working in windows
                 if (
                     seen := lenient.compare_past(
-                        topic, replace(window, total=total, feed_is_live=working), usual
+                        subject, replace(past, total=total, feed_is_live=working), usual
                     )
                 )
                 is not None
@@ -133,31 +129,31 @@ class BaselineRule(Rule):
         if len(levels) < RECURRENCES:
             return False
         _, total = sorted(levels, key=itemgetter(0))[-RECURRENCES]
-        return not self.compare(topic, window, usual.recurring(total)).breached
+        return not self.compare(subject, window, usual.recurring(total)).breached
 
-    def _lenient(self, window: TopicWindow) -> Self:
+    def _lenient(self, window: SubjectWindow) -> Self:
         """This rule with the limits for a similar window, which are lower than those for a page."""
         chances = self.false_pages_per_month / self.allowed_chance(window)
         budget = max(self.false_pages_per_month, SIMILAR_CHANCE * chances)
         factor = min(self.factor, max(self.resolve_factor, LEAST_FACTOR))
         return self.model_copy(update={"factor": factor, "false_pages_per_month": budget})
 
-    def compare_past(self, topic: str, past: TopicWindow, usual: Expectation) -> Observation | None:
+    def compare_past(self, subject: str, past: SubjectWindow, usual: Expectation) -> Observation | None:
         """What the rule saw in a window of another day; None unless that was unusual."""
-        observation = self.compare(topic, past, usual)
+        observation = self.compare(subject, past, usual)
         return observation if observation.breached else None
 
     def severity_of(self, observation: Observation) -> float:
         """How bad a breach is: the higher, the worse."""
         return observation.value or 0.0
 
-    def allowed_chance(self, window: TopicWindow) -> float:
+    def allowed_chance(self, window: SubjectWindow) -> float:
         """How improbable a window must be to fire: a probability for a single window."""
-        return chance_allowed(self.false_pages_per_month, self.window.total_seconds(), window.topic_count)
+        return chance_allowed(self.false_pages_per_month * window.share, self.window.total_seconds())
 
-    def chance_text(self, chance: float, window: TopicWindow) -> str:
+    def chance_text(self, chance: float, window: SubjectWindow) -> str:
         """A probability for a single window in the words that operators read."""
-        return chance_text(chance, self.allowed_chance(window), self.window, window.topic_count)
+        return chance_text(chance, self.allowed_chance(window), self.window, window.share)
 
     @field_validator("timezone")
     @classmethod

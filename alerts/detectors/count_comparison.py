@@ -1,12 +1,12 @@
 """What negative and volume surges share: a count far above its usual rate."""
 
-from alerts.detectors.base import Observation, TopicWindow
+from alerts.detectors.base import Observation, SubjectWindow
 from alerts.detectors.baseline_rule import BaselineRule
 from alerts.expectation import Expectation
 from alerts.statistics import count_tail
 
 
-def compare_count(rule: BaselineRule, summary: str, window: TopicWindow, usual: Expectation) -> Observation:
+def compare_count(rule: BaselineRule, summary: str, window: SubjectWindow, usual: Expectation) -> Observation:
     """Fires where the count is `factor` times the usual one and that is improbable by chance.
 
     The count is compared with a negative binomial distribution (`statistics.count_tail`).

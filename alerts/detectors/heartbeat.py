@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from alerts.detectors.base import NO_TIME, Duration, Names, Observation, Rule, TopicWindow
+from alerts.detectors.base import NO_TIME, Duration, Names, Observation, Rule, SubjectWindow
 from alerts.wording import duration_text
 
 
@@ -18,6 +18,7 @@ class HeartbeatRule(Rule):
 
     type: Literal["heartbeat"]
     topics: Literal["all"] = "all"
+    entities: None = None
     sources: Names = Field(min_length=1)
     # A monitor that was down first reads the documents that waited meanwhile.
     hold: Duration = Field(timedelta(minutes=2), alias="for")
@@ -27,7 +28,7 @@ class HeartbeatRule(Rule):
     def can_fire_late(self) -> bool:
         return False
 
-    def observe(self, topic: str, window: TopicWindow) -> Observation:
+    def observe(self, subject: str, window: SubjectWindow) -> Observation:
         missing = [source for source in self.sources if source not in window.last_seen]
         subject = f"no documents from {', '.join(missing)}" if missing else "documents from every source"
         return Observation(

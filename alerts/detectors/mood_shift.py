@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from alerts.baseline import Count, count_negatives
-from alerts.detectors.base import Observation, TopicWindow, watched_value
+from alerts.detectors.base import Observation, SubjectWindow, watched_value
 from alerts.detectors.baseline_rule import BaselineRule
 from alerts.expectation import Expectation
 from alerts.statistics import mean_tail, share_tail
@@ -36,11 +36,11 @@ class MoodShiftRule(BaselineRule):
         value = observation.value or 0.0
         return value if self.watch == "negative_share" else -value
 
-    def compare(self, topic: str, window: TopicWindow, usual: Expectation) -> Observation:
+    def compare(self, subject: str, window: SubjectWindow, usual: Expectation) -> Observation:
         compare = self._compare_share if self.watch == "negative_share" else self._compare_mean
-        return compare(topic, window, usual)
+        return compare(subject, window, usual)
 
-    def _compare_share(self, topic: str, window: TopicWindow, usual: Expectation) -> Observation:
+    def _compare_share(self, subject: str, window: SubjectWindow, usual: Expectation) -> Observation:
         """The number of negatives, compared with a beta-binomial distribution (`statistics.share_tail`)."""
         total, usual_share = window.total, usual.negative_share
         share = watched_value(self.watch, total)
@@ -53,13 +53,13 @@ class MoodShiftRule(BaselineRule):
             calm=share <= usual_share * self.resolve_factor,
             uncertainty=f"{self.chance_text(chance, window)}; {share_confidence(total)}",
             summary=(
-                f"{topic}: {total.negative} of {total.n} documents negative in "
+                f"{subject}: {total.negative} of {total.n} documents negative in "
                 f"{duration_text(window.length)} ({share:.0%}, usually {usual_share:.0%})"
             ),
             usual=usual_share,
         )
 
-    def _compare_mean(self, topic: str, window: TopicWindow, usual: Expectation) -> Observation:
+    def _compare_mean(self, subject: str, window: SubjectWindow, usual: Expectation) -> Observation:
         """The mean score, compared with a normal distribution (`statistics.mean_tail`)."""
         total, mean = window.total, watched_value(self.watch, window.total)
         usual_mean, deviation, variance = usual.scores
@@ -73,8 +73,8 @@ class MoodShiftRule(BaselineRule):
             calm=mean >= usual_mean - self.min_shift * self.resolve_factor / self.factor,
             uncertainty=f"{self.chance_text(chance, window)}; {mean_confidence(total)}",
             summary=(
-                f"{topic}: mean score {mean:.2f} in {duration_text(window.length)}, usually {usual_mean:.2f} "
-                f"({total.n} documents)"
+                f"{subject}: mean score {mean:.2f} in {duration_text(window.length)}, "
+                f"usually {usual_mean:.2f} ({total.n} documents)"
             ),
             usual=usual_mean,
         )

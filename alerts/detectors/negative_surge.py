@@ -1,11 +1,12 @@
 """Negative surge: far more negative documents than usual."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from alerts.baseline import Count, count_negatives
-from alerts.detectors.base import Observation, TopicWindow
+from alerts.detectors.base import Observation, SubjectWindow
 from alerts.detectors.baseline_rule import BaselineRule
 from alerts.detectors.count_comparison import compare_count
 from alerts.expectation import Expectation
@@ -15,6 +16,8 @@ from alerts.wording import duration_text, ratio_text
 class NegativeSurgeRule(BaselineRule):
     """Fires when negative documents arrive at `factor` times their usual rate or more, and that is improbable
     by chance."""
+
+    entity_defaults: ClassVar[Mapping[str, Any]] = {"min_documents": 5, "min_negative": 5}
 
     type: Literal["negative_surge"]
     min_negative: int = Field(10, ge=1)
@@ -27,11 +30,11 @@ class NegativeSurgeRule(BaselineRule):
     def required_negatives(self) -> int:
         return self.min_negative
 
-    def compare(self, topic: str, window: TopicWindow, usual: Expectation) -> Observation:
+    def compare(self, subject: str, window: SubjectWindow, usual: Expectation) -> Observation:
         total = window.total
         ratio = ratio_text(total.negative, usual.expected(window.start, window.end))
         summary = (
-            f"{topic}: {total.negative} negative documents in {duration_text(window.length)}, {ratio} "
+            f"{subject}: {total.negative} negative documents in {duration_text(window.length)}, {ratio} "
             f"({total.n} documents in all)"
         )
         return compare_count(self, summary, window, usual)

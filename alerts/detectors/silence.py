@@ -4,10 +4,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from alerts.detectors.base import Names, Observation, TopicWindow, calm
+from alerts.detectors.base import Names, Observation, SubjectWindow, calm
 from alerts.detectors.baseline_rule import BaselineRule
 from alerts.expectation import Expectation
 from alerts.statistics import count_tail
+from alerts.watched_entities import Named
 from alerts.wording import amount_text, duration_text
 
 
@@ -16,29 +17,31 @@ class SilenceRule(BaselineRule):
     chance."""
 
     has_evidence: ClassVar[bool] = False
+    looks_for_absence: ClassVar[bool] = True
 
     type: Literal["silence"]
     topics: Literal["each", "all"] | Names = "all"
+    entities: Named = None
     min_expected: float = Field(5.0, gt=0)
 
     @property
     def can_fire_late(self) -> bool:
         return False
 
-    def observe_without_baseline(self, topic: str, window: TopicWindow) -> Observation | None:
+    def observe_without_baseline(self, subject: str, window: SubjectWindow) -> Observation | None:
         n = window.total.n
         if n:
-            summary = f"{topic}: {n} documents in the last {duration_text(window.length)}"
+            summary = f"{subject}: {n} documents in the last {duration_text(window.length)}"
             return calm(self.min_expected, n, "documents are arriving", summary)
         return None
 
-    def compare_past(self, topic: str, past: TopicWindow, usual: Expectation) -> Observation | None:
+    def compare_past(self, subject: str, past: SubjectWindow, usual: Expectation) -> Observation | None:
         """An outage of days is not regular: the feed was working before and after a silence that is."""
         if past.total.n or not past.feed_is_live:
             return None
-        return super().compare_past(topic, past, usual)
+        return super().compare_past(subject, past, usual)
 
-    def compare(self, topic: str, window: TopicWindow, usual: Expectation) -> Observation:
+    def compare(self, subject: str, window: SubjectWindow, usual: Expectation) -> Observation:
         expected = usual.expected(window.start, window.end)
         chance = 1 - count_tail(1, expected, usual.variation)
         return Observation(
@@ -49,7 +52,7 @@ class SilenceRule(BaselineRule):
             calm=False,
             uncertainty=self.chance_text(chance, window),
             summary=(
-                f"{topic}: no documents in the last {duration_text(window.length)}, "
+                f"{subject}: no documents in the last {duration_text(window.length)}, "
                 f"usually {amount_text(expected)}"
             ),
             usual=expected,

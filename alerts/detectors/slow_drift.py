@@ -1,8 +1,8 @@
 """Slow drift: the mood gets worse little by little, and no single day stands out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,7 +10,7 @@ from alerts.baseline import Count, count_negatives
 from alerts.detectors.base import (
     Duration,
     Observation,
-    TopicWindow,
+    SubjectWindow,
     no_data,
     watched_name,
     watched_text,
@@ -37,6 +37,9 @@ class SlowDriftRule(BaselineRule):
     by how much they are worse.  Steps with fewer than `min_documents` documents are left out.
     """
 
+    # `min_documents` is for a step, which is long.
+    entity_defaults: ClassVar[Mapping[str, Any]] = {}
+
     type: Literal["slow_drift"]
     watch: Literal["negative_share", "mean_score"] = "mean_score"
     window: Duration = timedelta(days=7)
@@ -56,15 +59,15 @@ class SlowDriftRule(BaselineRule):
     def can_fire_late(self) -> bool:
         return False
 
-    def compare(self, topic: str, window: TopicWindow, usual: Expectation) -> Observation:
+    def compare(self, subject: str, window: SubjectWindow, usual: Expectation) -> Observation:
         steps = [step for step in window.steps if step.n >= self.min_documents]
         if not steps:
-            reason = f"{topic}: no step of {duration_text(self.step)} has {self.min_documents} documents"
+            reason = f"{subject}: no step of {duration_text(self.step)} has {self.min_documents} documents"
             return no_data(self.factor, window.total.n, reason)
         usual_value, excesses = self._excesses(steps, usual)
         slack = self._slack(usual)
         shift, first = cusum(excesses, slack)
-        limit = self._limit(slack, window.topic_count)
+        limit = self._limit(slack, window.share)
         drift = sum(steps[min(first, len(steps) - 1) :], Aggregate(EPOCH, "", ""))
         since = steps[min(first, len(steps) - 1)].start
         value = watched_text(self.watch, watched_value(self.watch, drift))
@@ -78,7 +81,7 @@ class SlowDriftRule(BaselineRule):
                 f"cumulative shift (CUSUM) of {shift:.1f} standard deviations, fires above {limit:.1f}"
             ),
             summary=(
-                f"{topic}: {watched_name(self.watch)} {value} since {since:%Y-%m-%d %H:%M} UTC, "
+                f"{subject}: {watched_name(self.watch)} {value} since {since:%Y-%m-%d %H:%M} UTC, "
                 f"usually {watched_text(self.watch, usual_value)} ({drift.n} documents)"
             ),
             usual=usual_value,
@@ -89,9 +92,9 @@ class SlowDriftRule(BaselineRule):
         data = max(timedelta(seconds=usual.baseline.seconds), self.step)
         return float(SLACK + (self.step / data) ** 0.5)
 
-    def _limit(self, slack: float, topics: int) -> float:
+    def _limit(self, slack: float, share: float) -> float:
         """The CUSUM's limit: chance alone passes it as often as the budget of false pages allows."""
-        return cusum_limit(slack, MONTH / self.step * topics / self.false_pages_per_month)
+        return cusum_limit(slack, MONTH / self.step / (self.false_pages_per_month * share))
 
     def _excesses(self, steps: Sequence[Aggregate], usual: Expectation) -> tuple[float, list[float]]:
         """The usual value, and by how many standard deviations each step is worse."""

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from alerts.detectors.base import (
     Observation,
     Rule,
-    TopicWindow,
+    SubjectWindow,
     no_data,
     watched_name,
     watched_text,
@@ -34,13 +34,13 @@ class ThresholdRule(Rule):
         """The value at which the alert is over."""
         return self.threshold if self.resolve_at is None else self.resolve_at
 
-    def observe(self, topic: str, window: TopicWindow) -> Observation:
+    def observe(self, subject: str, window: SubjectWindow) -> Observation:
         total = window.total
         if not window.feed_is_live:
             return no_data(self.threshold, total.n, "no documents on any topic")
         value = watched_value(self.watch, total)
         if total.n < self.min_documents:
-            reason = f"{topic}: {total.n} documents, the rule needs {self.min_documents}"
+            reason = f"{subject}: {total.n} documents, the rule needs {self.min_documents}"
             return Observation(
                 total.n, value, self.threshold, breached=False, calm=True, uncertainty=reason, summary=reason
             )
@@ -52,7 +52,7 @@ class ThresholdRule(Rule):
             calm=(value - self.clear_at) * self.direction <= 0,
             uncertainty=mean_confidence(total) if self.watch == "mean_score" else share_confidence(total),
             summary=(
-                f"{topic}: {watched_name(self.watch)} {watched_text(self.watch, value)}, "
+                f"{subject}: {watched_name(self.watch)} {watched_text(self.watch, value)}, "
                 f"fires {self._limit_text()} ({total.n} documents)"
             ),
         )

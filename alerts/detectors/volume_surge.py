@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from alerts.detectors.base import Observation, TopicWindow
+from alerts.detectors.base import Observation, SubjectWindow
 from alerts.detectors.baseline_rule import BaselineRule
 from alerts.detectors.count_comparison import compare_count
 from alerts.expectation import Expectation
@@ -18,7 +18,7 @@ class VolumeSurgeRule(BaselineRule):
     type: Literal["volume_surge"]
     factor: float = Field(3.0, gt=1)
 
-    def compare(self, topic: str, window: TopicWindow, usual: Expectation) -> Observation:
+    def compare(self, subject: str, window: SubjectWindow, usual: Expectation) -> Observation:
         ratio = ratio_text(window.total.n, usual.expected(window.start, window.end))
-        summary = f"{topic}: {window.total.n} documents in {duration_text(window.length)}, {ratio}"
+        summary = f"{subject}: {window.total.n} documents in {duration_text(window.length)}, {ratio}"
         return compare_count(self, summary, window, usual)

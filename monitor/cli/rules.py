@@ -29,8 +29,7 @@ def rules_check(file: Path, config: Path | None) -> None:
     budget = sum(rule.false_page_budget for rule in loaded)
     click.echo(f"{file}: {len(loaded)} rules; by chance alone they fire {budget:g} times a month at most")
     for rule in loaded:
-        scope = rule.topics if isinstance(rule.topics, str) else ", ".join(rule.topics)
-        click.echo(f"  {rule.name}: {rule.type_name()}, {rule.severity}, topics {scope}")
+        click.echo(f"  {rule.name}: {rule.type_name()}, {rule.severity}, {rule.scope_text}")
 
 
 @rules.command("schema", epilog=examples("monitor rules schema > rules.schema.json"))

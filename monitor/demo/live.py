@@ -97,7 +97,7 @@ class LiveTable:
                     story = printable(f"{item.source}: {item.content}")
                     self._events.append(Text(f"   {item.score:+.2f} {story}", style="red"))
             if alert.state == "resolved" and alert.resolved_at:
-                text = f"{alert.resolved_at:%H:%M:%S} resolved {alert.rule}: {alert.topic}"
+                text = f"{alert.resolved_at:%H:%M:%S} resolved {alert.rule}: {alert.subject}"
                 self._events.append(Text(text, style="green"))
 
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from alerts.detectors.base import ALL_TOPICS
+from alerts.detectors.base import ALL_TOPICS, DEFAULT_RELEVANCE
 from monitor.web.rendering import render
 from stream.domain.alerts import Alert
-from stream.domain.sums import window_start
+from stream.domain.sums import Aggregate, MentionSelection, window_start
 from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
 
@@ -58,7 +58,8 @@ class AlertPages:
         )
 
     def _bars(self, alert: Alert) -> list[Bar]:
-        """Texts on the alert's topic before, during and after it; a stretch without texts is an empty bar."""
+        """Texts on the alert's topic, or about its entity, before, during and after it; a stretch without
+        texts is an empty bar."""
         oldest = min((item.published_at for item in alert.evidence), default=alert.since)
         margin = min(max(MARGIN_SPANS * (alert.since - oldest), MIN_MARGIN), MAX_MARGIN)
         now = self._clock()
@@ -66,8 +67,17 @@ class AlertPages:
         width = max((end - alert.since + margin) / MAX_BARS // self._store.width, 1) * self._store.width
         start = window_start(alert.since - margin, width)
         bars = {start + i * width: Bar(start + i * width, 0, 0) for i in range((end - start) // width + 1)}
-        for window in self._store.reads.sums_by_window(start, end, width):
-            if alert.topic in (ALL_TOPICS, window.topic):
-                bar = bars[window.start]
-                bars[window.start] = Bar(bar.start, bar.texts + window.n, bar.negative + window.negative)
+        for window in self._windows(alert, start, end, width):
+            bar = bars[window.start]
+            bars[window.start] = Bar(bar.start, bar.texts + window.n, bar.negative + window.negative)
         return list(bars.values())
+
+    def _windows(self, alert: Alert, start: datetime, end: datetime, width: timedelta) -> list[Aggregate]:
+        """The sums of what the alert is about.  An entity's have the relevance that rules have by default:
+        the rule may have another, or be gone."""
+        reads = self._store.reads
+        if alert.entity is not None:
+            mentions = MentionSelection((alert.entity,), DEFAULT_RELEVANCE)
+            return reads.entity_sums_by_window(start, end, width, mentions)
+        windows = reads.sums_by_window(start, end, width)
+        return [window for window in windows if alert.topic in (ALL_TOPICS, window.topic)]

@@ -7,6 +7,9 @@ from enum import StrEnum
 
 from stream.domain.documents import Precision
 
+# The labels of an episode about an entity.
+ENTITY, ENTITY_NAME = "entity", "entity_name"
+
 
 class AlertState(StrEnum):
     """The state of an episode, by the name that the database, messages and metrics use.
@@ -58,14 +61,14 @@ class EvidenceItem:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One episode of one rule on one topic, from pending to resolved.
+    """One episode of one rule on one topic or entity, from pending to resolved.
 
     `id` is in everything that is sent about the episode.  `value`, `threshold`, `n` (documents),
     `uncertainty` and `usual` (what the baseline expects; None without a baseline) come from the latest
     evaluation with data.  `evidence` and `sources` (negative documents per source) come from the moment it
     fired.  `message` is the rendered template of the rule, empty if the rule has none.  `severity` and
     `labels` are those of the rule at the moment it fired; `labels` is None in episodes of older versions.
-    `entity` is the id of the entity that it is about, if its rule watches entities.
+    `entity` is the id of the entity that it is about, if its rule watches entities; the labels have its name.
     """
 
     id: str
@@ -88,6 +91,21 @@ class Alert:
     clear_since: datetime | None = None
     labels: Mapping[str, str] | None = None
     entity: str | None = None
+
+    @property
+    def entity_name(self) -> str | None:
+        """How a reader knows the entity, as it was when the episode began."""
+        return None if self.entity is None else (self.labels or {}).get(ENTITY_NAME, self.entity)
+
+    @property
+    def subject(self) -> str:
+        """What a reader calls what it is about: the entity, or else the topic."""
+        return self.entity_name or self.topic
+
+
+def entity_labels(entity: str | None, name: str | None) -> dict[str, str]:
+    """The labels that name the entity of an episode; none without one."""
+    return {} if entity is None else {ENTITY: entity, ENTITY_NAME: name or entity}
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,13 +82,38 @@ EVERYTHING = Selection()
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The documents of these kinds published in [start, end), on `topic` or, if it is None, on any topic."""
+    """The documents of these kinds published in [start, end), on `topic` or, if it is None, on any topic.
+
+    With an `entity`, those that mention it with at least `min_relevance`; their sentiment and score are then
+    those towards the entity.
+    """
 
     topic: str | None
     kinds: tuple[str, ...]
     start: datetime
     end: datetime
     selection: Selection = EVERYTHING
+    entity: str | None = None
+    min_relevance: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MentionSelection:
+    """The mentions of these entities (None: of any) with at least `min_relevance`, in the documents of a
+    selection and of these kinds.  Only mentions with a score count."""
+
+    entities: tuple[str, ...] | None = None
+    min_relevance: int = 0
+    kinds: tuple[str, ...] = ()
+    documents: Selection = EVERYTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Fewest:
+    """The fewest documents, and negative ones, with which sums matter."""
+
+    documents: int = 1
+    negatives: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """The WHERE conditions on `documents` for a scope and for a selection."""
 
 import json
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, String, cast, or_, text
 
-from stream.domain.documents import Precision
+from stream.domain.documents import DocumentStatus, Precision
 from stream.domain.sums import Scope, Selection
 from stream.storage import schema
 from stream.storage.sql import within
@@ -22,6 +23,36 @@ def scope_filters(scope: Scope) -> list[ColumnElement[bool]]:
         *selection_filters(scope.selection),
     ]
     return filters if scope.topic is None else [*filters, columns.topic == scope.topic]
+
+
+class ScopeSource(NamedTuple):
+    """What a scope reads from, its conditions, and the columns of the sentiment and the score that it is
+    about."""
+
+    source: Any
+    filters: list[ColumnElement[bool]]
+    sentiment: Any
+    score: Any
+    is_certain: ColumnElement[bool]
+
+
+def scope_source(scope: Scope) -> ScopeSource:
+    """The documents of a scope; with an entity their mentions of it."""
+    documents, mentions = schema.documents, schema.mentions
+    filters = scope_filters(scope)
+    if scope.entity is None:
+        columns = documents.c
+        is_certain = columns.status == DocumentStatus.OK
+        return ScopeSource(documents, filters, columns.sentiment, columns.score, is_certain)
+    filters += [
+        mentions.c.entity == scope.entity,
+        mentions.c.relevance >= scope.min_relevance,
+        within(mentions.c.published_at, scope.start, scope.end),
+        mentions.c.score.is_not(None),
+    ]
+    source = mentions.join(documents, documents.c.key == mentions.c.key)
+    sentiment = mentions.c.sentiment
+    return ScopeSource(source, filters, sentiment, mentions.c.score, sentiment.is_not(None))
 
 
 def selection_filters(selection: Selection) -> list[ColumnElement[bool]]:

@@ -19,19 +19,21 @@ from stream.domain.documents import (
 from stream.domain.sums import EVERYTHING, SUM_FIELDS, Aggregate, LateWindow, Scope, Selection
 from stream.storage import schema
 from stream.storage.database import reading
-from stream.storage.filters import scope_filters
+from stream.storage.entity_reads import EntityReader
+from stream.storage.filters import scope_filters, scope_source
 from stream.storage.sql import bucket_number, within
 from stream.storage.windows import sums_source
 
 
-class StoreReader:
+class StoreReader(EntityReader):
     """Queries over one engine; safe to share between threads.  `width` is the width of the base windows.
 
     Every method raises StoreUnavailable if the database does not answer.
     """
 
     def __init__(self, engine: Engine, width: timedelta) -> None:
-        self.engine, self.width = engine, width
+        super().__init__(engine)
+        self.width = width
 
     def sums(self, start: datetime, end: datetime, selection: Selection = EVERYTHING) -> list[Aggregate]:
         """For each topic and kind, the sum of the windows that start in [start, end)."""
@@ -69,9 +71,10 @@ class StoreReader:
 
     def most_negative(self, scope: Scope, limit: int) -> list[EvidenceItem]:
         """The documents with the lowest scores, lowest first."""
-        table = schema.documents
-        query = select(table).where(*scope_filters(scope), table.c.status == DocumentStatus.OK)
-        query = query.order_by(table.c.score, table.c.published_at, table.c.key)
+        table, found = schema.documents, scope_source(scope)
+        query = select(table, found.score.label("score_of_scope")).select_from(found.source)
+        query = query.where(*found.filters, found.is_certain)
+        query = query.order_by(found.score, table.c.published_at, table.c.key)
         with reading(self.engine) as connection:
             return [
                 EvidenceItem(
@@ -79,7 +82,7 @@ class StoreReader:
                     id=row.id,
                     published_at=row.published_at,
                     content=row.title or row.text,
-                    score=row.score / SCORE_SCALE,
+                    score=row.score_of_scope / SCORE_SCALE,
                     words=evidence_words(row.evidence),
                     url=row.url,
                     key=row.key,
@@ -99,12 +102,14 @@ class StoreReader:
 
     def negative_writers(self, scope: Scope) -> tuple[dict[str, int], int]:
         """The number of negative documents of each source, highest first, and the number of their authors."""
-        table = schema.documents
-        negative = [*scope_filters(scope), table.c.sentiment == "negative"]
+        table, found = schema.documents, scope_source(scope)
+        negative = [*found.filters, found.sentiment == "negative"]
         n = func.count().label("n")
-        by_source = select(table.c.source, n).where(*negative).group_by(table.c.source)
+        by_source = select(table.c.source, n).select_from(found.source).where(*negative)
+        by_source = by_source.group_by(table.c.source)
+        author = func.count(table.c.author.distinct())
         with reading(self.engine) as connection:
-            authors = connection.scalar(select(func.count(table.c.author.distinct())).where(*negative))
+            authors = connection.scalar(select(author).select_from(found.source).where(*negative))
             rows = connection.execute(by_source.order_by(n.desc(), table.c.source))
             return {source: int(count) for source, count in rows}, int(authors or 0)
 

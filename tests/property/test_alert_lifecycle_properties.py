@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.detectors.base import Observation
+from alerts.detectors.base import Observation, Subject
 from alerts.detectors.threshold import ThresholdRule
 from alerts.lifecycle import step
 from stream.domain.alerts import Alert
@@ -49,7 +49,7 @@ def test_an_episode_goes_from_pending_to_firing_to_resolved_and_never_back(
     now = NOW
     for one, seconds in observed:
         now += timedelta(seconds=seconds)
-        before, alert = alert, step(alert, rule, "IPO", one, now)
+        before, alert = alert, step(alert, rule, Subject("IPO"), one, now)
         if alert is None:
             assert before is None or before.state == "pending"
             continue

@@ -55,6 +55,7 @@ def _page(page: Page) -> dict[str, Any]:
     return {
         "rule": fired.rule,
         "topic": fired.topic,
+        "entities": page.entities,
         "severity": fired.severity,
         "fired_at": page.fired_at,
         "resolved_at": page.now.resolved_at,

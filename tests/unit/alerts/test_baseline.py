@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alerts.baseline import Baseline, count_documents, count_negatives, live_ranges, without
-from alerts.detectors.base import TopicWindow
+from alerts.detectors.base import SubjectWindow
 from alerts.detectors.mood_shift import MoodShiftRule
 from alerts.detectors.negative_surge import NegativeSurgeRule
 from alerts.detectors.slow_drift import SlowDriftRule
@@ -131,7 +131,7 @@ def pages(rules: Sequence[NegativeSurgeRule | MoodShiftRule], year: list[tuple[i
             )
         n, k = np.sum(year[at - hours : at], axis=0)
         end = MONDAY + at * HOUR
-        seen = TopicWindow(
+        seen = SubjectWindow(
             total=cell(end - window, int(n), int(k)),
             start=end - window,
             end=end,
@@ -211,7 +211,7 @@ def first_drifts(rule: SlowDriftRule, year: list[tuple[int, int]]) -> list[float
         whole = sum(steps[1:], steps[0])
         observation = rule.observe(
             "all",
-            TopicWindow(
+            SubjectWindow(
                 total=whole,
                 start=end - rule.window,
                 end=end,

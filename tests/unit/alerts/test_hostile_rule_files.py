@@ -12,7 +12,7 @@ import pytest
 from alerts.backtest import MemoryStore
 from alerts.delivery.pages import PageRouter
 from alerts.delivery.template import EXAMPLE, render
-from alerts.detectors.base import Observation, TopicWindow
+from alerts.detectors.base import Observation, SubjectWindow
 from alerts.detectors.threshold import ThresholdRule
 from alerts.errors import RuleError
 from alerts.evaluator import AlertEvaluator
@@ -160,7 +160,7 @@ def test_a_file_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -
 class FailingRule(ThresholdRule):
     """A rule that fails on what it sees."""
 
-    def observe(self, topic: str, window: TopicWindow) -> Observation:
+    def observe(self, topic: str, window: SubjectWindow) -> Observation:
         raise OverflowError("int too large to convert to float")
 
 

@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from alerts.detectors.base import Observation
+from alerts.detectors.base import Observation, Subject
 from alerts.detectors.threshold import ThresholdRule
 from alerts.lifecycle import episode_id, step
 from stream.domain.alerts import Alert
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+EARNINGS = Subject("Earnings")
 RULE = ThresholdRule.model_validate({
     "name": "share", "type": "threshold", "watch": "negative_share", "threshold": 0.6,
     "for": "2m", "keep_firing_for": "3m",
@@ -42,7 +43,7 @@ def run(seen: str) -> tuple[str, list[Alert | None]]:
     for minute, letter in enumerate(seen):
         if alert is not None and alert.state == "resolved":
             alert = None
-        alert = step(alert, RULE, "Earnings", SEEN[letter], START + timedelta(minutes=minute))
+        alert = step(alert, RULE, EARNINGS, SEEN[letter], START + timedelta(minutes=minute))
         states += "." if alert is None else {"pending": "p", "firing": "f", "resolved": "R"}[alert.state]
         alerts.append(alert)
     return states, alerts
@@ -57,7 +58,7 @@ def test_an_episode_keeps_its_id_and_the_next_one_has_another() -> None:
     _, alerts = run("bbbccccbbb")
     assert len({alert.id for alert in alerts[:7] if alert}) == 1
     assert alerts[0] and alerts[9] and alerts[0].id != alerts[9].id
-    assert alerts[0].id == episode_id("share", "Earnings", START)
+    assert alerts[0].id == episode_id("share", EARNINGS, START)
 
 
 def test_the_times_of_an_episode_are_those_of_its_transitions() -> None:
@@ -77,31 +78,31 @@ def test_an_alert_that_fired_three_times_recently_is_flapping_and_resolves_after
     recent: int, state: str
 ) -> None:
     rule = RULE.model_copy(update={"hold": timedelta(0), "flap_window": timedelta(minutes=10)})
-    alert = step(None, rule, "Earnings", BAD, START, recent=recent)
+    alert = step(None, rule, EARNINGS, BAD, START, recent=recent)
     assert alert and alert.state == state and alert.fired_at == START
     lasted = 0
     while alert and alert.state != "resolved":
         lasted += 1
-        alert = step(alert, rule, "Earnings", CALM, START + lasted * timedelta(minutes=1))
+        alert = step(alert, rule, EARNINGS, CALM, START + lasted * timedelta(minutes=1))
     assert lasted == (11 if state == "flapping" else 4)
 
 
 def test_a_rule_without_for_fires_at_once() -> None:
     rule = RULE.model_copy(update={"hold": timedelta(0)})
-    alert = step(None, rule, "Earnings", BAD, START)
+    alert = step(None, rule, EARNINGS, BAD, START)
     assert alert and alert.state == "firing"
 
 
 def test_a_wait_begins_again_when_the_clock_was_set_back() -> None:
     minute, back = timedelta(minutes=1), timedelta(hours=2)
-    pending = step(None, RULE, "Earnings", BAD, START)
+    pending = step(None, RULE, EARNINGS, BAD, START)
     assert pending and pending.state == "pending"
     now = START - back
-    pending = step(pending, RULE, "Earnings", BAD, now)
-    firing = step(pending, RULE, "Earnings", BAD, now + 2 * minute)
+    pending = step(pending, RULE, EARNINGS, BAD, now)
+    firing = step(pending, RULE, EARNINGS, BAD, now + 2 * minute)
     assert firing and (firing.state, firing.fired_at) == ("firing", now + 2 * minute)
 
-    calm = step(replace(firing, clear_since=START), RULE, "Earnings", CALM, now + 3 * minute)
+    calm = step(replace(firing, clear_since=START), RULE, EARNINGS, CALM, now + 3 * minute)
     assert calm and calm.state == "firing"
-    resolved = step(calm, RULE, "Earnings", CALM, now + 6 * minute)
+    resolved = step(calm, RULE, EARNINGS, CALM, now + 6 * minute)
     assert resolved and resolved.state == "resolved"

@@ -93,11 +93,10 @@ def test_a_mean_is_compared_with_the_usual_mean() -> None:
     assert mean_tail(0.2, 100, 0.0, 0.5, 0.0) > 0.99
 
 
-def test_a_smaller_budget_more_topics_and_shorter_windows_lower_the_allowed_chance() -> None:
-    allowed = chance_allowed(1, 3600, 1)
-    assert chance_allowed(0.5, 3600, 1) == pytest.approx(allowed / 2)
-    assert chance_allowed(1, 3600, 20) == pytest.approx(allowed / 20)
-    assert chance_allowed(1, 900, 1) == pytest.approx(allowed / 4)
+def test_a_smaller_budget_and_shorter_windows_lower_the_allowed_chance() -> None:
+    allowed = chance_allowed(1, 3600)
+    assert chance_allowed(0.5, 3600) == pytest.approx(allowed / 2)
+    assert chance_allowed(1, 900) == pytest.approx(allowed / 4)
 
 
 def test_the_wilson_interval_of_small_samples() -> None:

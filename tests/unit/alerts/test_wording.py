@@ -50,8 +50,8 @@ def test_a_frequency_is_said_in_words(times_per_year: float, text: str) -> None:
 def test_the_limit_of_a_rule_is_its_budget_of_false_pages_whatever_its_window_and_topics(
     budget: float, text: str, window: timedelta, topics: int
 ) -> None:
-    allowed = chance_allowed(budget, window.total_seconds(), topics)
-    assert chance_text(allowed, allowed, window, topics) == (
+    allowed = chance_allowed(budget / topics, window.total_seconds())
+    assert chance_text(allowed, allowed, window, 1 / topics) == (
         f"would happen by chance {text}; the rule's limit is {text}"
     )
 
@@ -61,7 +61,7 @@ def test_a_chance_in_one_window_becomes_times_a_year() -> None:
     assert chance_text(1 / 2922, 1 / 100, 12 * HOUR, 1) == (
         "would happen by chance about once a year; the rule's limit is about twice a month"
     )
-    assert chance_text(4e-155, 1.9e-7, timedelta(minutes=15), 9).startswith(
+    assert chance_text(4e-155, 1.9e-7, timedelta(minutes=15), 1 / 9).startswith(
         "would happen by chance less than once in a million years; "
     )
 
@@ -89,6 +89,7 @@ def test_a_duration_has_a_fitting_unit(length: timedelta, text: str) -> None:
         (4, 0.73, "5.5 times the usual 0.7"),
         (20, 0.04, "500 times the usual 0.04"),
         (4000, 1.5, "2,667 times the usual 1.5"),
+        (5, 8e-05, "usually less than 0.01"),
     ],
 )
 def test_a_ratio_names_what_is_usual(observed: float, usual: float, text: str) -> None:

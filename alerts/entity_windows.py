@@ -1,0 +1,260 @@
+"""Reads what rules on entities look at: the current windows, and what is usual about each entity.
+
+Only the entities that have as many documents and negative ones as the rule needs are looked at, and those
+with an open episode.  Their number decides nothing about the number of queries.
+
+A rule's budget of false pages is shared out half by volume and half equally.  Of N entities in the history,
+one with the level m (see `alerts.entity_baseline`) gets the share m / 2 / (sum of all levels) +
+1 / 2 / (N + R).  The reserve R is for entities that the history does not know, and each of them gets the
+second part.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
+
+from alerts.baseline import HOUR, count_documents, live_ranges, without
+from alerts.detectors.base import ALL_TOPICS, Rule, Subject, SubjectWindow
+from alerts.entity_baseline import Pool, StreamWeek, level
+from alerts.expectation import BaselineSpec, Expectation
+from alerts.ports import AggregateReader, EpisodeStore
+from stream.domain.documents import EPOCH
+from stream.domain.sums import Aggregate, Fewest, MentionSelection, TimeRange, window_start
+
+# In a longer gap of the baseline the feed was down, and the gap is no part of the usual rate.
+LONGEST_GAP = HOUR
+# The budget is kept for so many entities that the history does not know: a part of those that it knows.
+RESERVED_PART, LEAST_RESERVED = 0.1, 10
+
+
+def _mentions(rule: Rule, entities: tuple[str, ...] | None, *, late: bool = False) -> MentionSelection:
+    """The mentions that the rule counts of these entities; of a late window only those whose time is known
+    exactly."""
+    documents = replace(rule.selection, exact_times=late)
+    return replace(rule.mentions, entities=entities, documents=documents)
+
+
+@dataclass
+class EntityHistory:
+    """The history before a rule's window: of the stream, in total of every entity, and of the entities that
+    were looked at by the hour."""
+
+    end: datetime
+    spec: BaselineSpec
+    week: StreamWeek
+    totals: dict[str, Aggregate]
+    watched: Sequence[str] | None
+    others: Sequence[TimeRange]
+    alert_times: dict[str, list[TimeRange]]
+    cells: dict[str, list[Aggregate]] = field(default_factory=dict)
+    expectations: dict[str, Expectation] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.pool = Pool.of(list(self.totals.values()))
+        ids = list(self.totals) if self.watched is None else self.watched
+        self._levels = dict(zip(ids, self._levels_of(ids), strict=True))
+        self._all_levels = sum(self._levels.values())
+        reserve = max(LEAST_RESERVED, round(RESERVED_PART * len(ids))) if self.watched is None else 0
+        self._equal_parts = len(ids) + reserve
+
+    def _levels_of(self, ids: Sequence[str]) -> list[float]:
+        count = self.spec.count
+        nothing = Aggregate(EPOCH, "", "")
+        events = [float(count(self.totals.get(id_, nothing))) for id_ in ids]
+        pool_mean = self.pool.documents if count is count_documents else self.pool.negatives
+        return [float(one) for one in level(events, pool_mean)]
+
+    def share(self, entity: str) -> float:
+        """The entity's share of the rule's budget of false pages."""
+        by_volume = self._levels.get(entity, 0.0) / self._all_levels if self._all_levels else 0.0
+        return by_volume / 2 + 1 / 2 / self._equal_parts
+
+    def expectation(self, entity: str) -> Expectation:
+        """What is usual about an entity whose cells were read, computed once."""
+        if entity not in self.expectations:
+            left_out = [*self.alert_times.get(entity, ()), *self.others]
+            cells = self.cells.get(entity, [])
+            baseline = self.week.baseline(cells, left_out, self.pool, self.spec.zone)
+            self.expectations[entity] = Expectation(self.spec, baseline, cells)
+        return self.expectations[entity]
+
+
+class EntityWindows:
+    """Reads the windows of rules on entities.  It keeps their histories for up to an hour."""
+
+    def __init__(
+        self,
+        reader: AggregateReader,
+        episodes: EpisodeStore,
+        window_width: timedelta,
+        other_models: Callable[[Rule], Sequence[TimeRange]],
+    ) -> None:
+        """`other_models` are the hours that another model labelled, where that matters to a rule."""
+        self._reader, self._episodes, self._width = reader, episodes, window_width
+        self._other_models = other_models
+        # Both by rule name, and whether it is for late windows.
+        self._histories: dict[tuple[str, bool], EntityHistory] = {}
+        self._steps: dict[str, tuple[datetime, list[Aggregate], dict[str, list[Aggregate]]]] = {}
+        self._names: dict[str, str] = {}
+        self._names_since: datetime | None = None
+
+    def forget(self) -> None:
+        """Drop everything that was kept."""
+        self._histories.clear()
+        self._steps.clear()
+        self._names.clear()
+
+    def windows(
+        self, rule: Rule, window: TimeRange, open_entities: Sequence[str], late_from: datetime | None
+    ) -> Iterable[tuple[Subject, SubjectWindow]]:
+        """What the rule looks at in the window, entity by entity."""
+        steps: dict[str, list[Aggregate]] = {}
+        if rule.step_length is not None:
+            totals, steps = self._completed_steps(rule, rule.step_length, window.end, open_entities)
+        else:
+            totals = self._totals(rule, window, open_entities, late=late_from is not None)
+        if not totals:
+            return
+        history = self._history(rule, window.start, late_from, totals)
+        names = self._named(list(totals), window.end)
+        others = self._other_models(rule)
+        is_live = self._is_live(rule, window, totals)
+        for entity, total in totals.items():
+            yield (
+                Subject(ALL_TOPICS, entity, names[entity]),
+                SubjectWindow(
+                    total=total,
+                    start=window.start,
+                    end=window.end,
+                    feed_is_live=is_live,
+                    expectation=None if history is None else partial(history.expectation, entity),
+                    share=1.0 if history is None else history.share(entity),
+                    steps=steps.get(entity, ()),
+                    of_other_model=any(
+                        each.start < window.end and each.end > window.start for each in others
+                    ),
+                ),
+            )
+
+    def _totals(
+        self, rule: Rule, window: TimeRange, open_entities: Sequence[str], *, late: bool
+    ) -> dict[str, Aggregate]:
+        """The sums of the entities to look at, zero where there are none."""
+        mentions, end = _mentions(rule, rule.watched_entities, late=late), self._end(window)
+        needed = rule.watched_entities or () if rule.looks_for_absence else ()
+        fewest = Fewest() if rule.looks_for_absence else Fewest(rule.min_documents, rule.required_negatives)
+        sums = self._reader.entity_sums(window.start, end, mentions, fewest)
+        return self._with_missing(rule, window.start, end, sums, [*needed, *open_entities])
+
+    def _with_missing(
+        self, rule: Rule, start: datetime, end: datetime, sums: Sequence[Aggregate], needed: Sequence[str]
+    ) -> dict[str, Aggregate]:
+        """The sums by entity, with those of the needed ones that have too little."""
+        totals = {total.topic: total for total in sums}
+        missing = tuple(sorted(set(needed) - totals.keys()))
+        if missing:
+            mentions = _mentions(rule, missing)
+            totals |= {one: Aggregate(start, one, ALL_TOPICS) for one in missing}
+            totals |= {total.topic: total for total in self._reader.entity_sums(start, end, mentions)}
+        return totals
+
+    def _end(self, window: TimeRange) -> datetime:
+        """The end of the stored window that the window ends in: windows of topics have all of it too."""
+        return window_start(window.end - timedelta.resolution, self._width) + self._width
+
+    def _is_live(self, rule: Rule, window: TimeRange, totals: dict[str, Aggregate]) -> bool:
+        if any(total.n for total in totals.values()):
+            return True
+        return bool(self._reader.sums(window.start, window.end, rule.selection))
+
+    def _named(self, entities: Sequence[str], now: datetime) -> dict[str, str]:
+        """How a reader knows the entities; the id of one without a name.  Names are read again every hour."""
+        hour = window_start(now, HOUR)
+        if self._names_since != hour:
+            self._names_since, self._names = hour, {}
+        unknown = [entity for entity in entities if entity not in self._names]
+        if unknown:
+            found = self._reader.entity_names(unknown)
+            self._names |= {entity: found.get(entity, entity) for entity in unknown}
+        return self._names
+
+    def _completed_steps(
+        self, rule: Rule, length: timedelta, now: datetime, open_entities: Sequence[str]
+    ) -> tuple[dict[str, Aggregate], dict[str, list[Aggregate]]]:
+        """The sums of the steps of the window that are over, and the steps, by entity; read again several
+        times a step."""
+        read_at = window_start(now, max(length / 12, self._width))
+        end = window_start(now, length)
+        start = window_start(end - rule.window, length)
+        known = self._steps.get(rule.name)
+        if known is None or known[0] != read_at:
+            sums = self._reader.entity_sums(start, end, rule.mentions, Fewest(rule.min_documents))
+            known = self._steps[rule.name] = (read_at, sums, {})
+        _, sums, steps = known
+        totals = self._with_missing(rule, start, end, sums, open_entities)
+        unread = tuple(entity for entity in totals if entity not in steps)
+        if unread:
+            steps |= {entity: [] for entity in unread}
+            mentions = _mentions(rule, unread)
+            for step in self._reader.entity_sums_by_window(start, end, length, mentions):
+                steps[step.topic].append(step)
+        return totals, steps
+
+    def _history(
+        self, rule: Rule, before: datetime, late_from: datetime | None, entities: Iterable[str]
+    ) -> EntityHistory | None:
+        """The history before the window, or before the first late one, with these entities by the hour; None
+        if the rule compares with none."""
+        if rule.baseline_spec is None:
+            return None
+        end, key = window_start(late_from or before, HOUR), (rule.name, late_from is not None)
+        history = self._histories.get(key)
+        if history is None or history.end != end:
+            history = self._histories[key] = self._read_history(rule, rule.baseline_spec, end)
+        unread = tuple(entity for entity in entities if entity not in history.cells)
+        if unread:
+            history.cells |= {entity: [] for entity in unread}
+            start, mentions = end - history.spec.history, _mentions(rule, unread)
+            for cell in self._reader.entity_sums_by_window(window_start(start, HOUR), end, HOUR, mentions):
+                history.cells[cell.topic].append(cell)
+        return history
+
+    def _read_history(self, rule: Rule, spec: BaselineSpec, end: datetime) -> EntityHistory:
+        start = window_start(end - spec.history, HOUR)
+        others = self._other_models(rule)
+        cells = [
+            sum(same_start, Aggregate(at, ALL_TOPICS, ALL_TOPICS))
+            for at, same_start in groupby(
+                (
+                    cell
+                    for cell in self._reader.sums_by_window(start, end, HOUR, rule.selection)
+                    if cell.kind in rule.kinds
+                ),
+                attrgetter("start"),
+            )
+        ]
+        longest_gap = max(LONGEST_GAP, 4 * spec.comparison_length)
+        live = without(live_ranges([cell.start for cell in cells], HOUR, end, longest_gap), others)
+        known = [cell for cell in cells if any(live_range.covers(cell.start) for live_range in live)]
+        totals: dict[str, Aggregate] = {}
+        mentions = _mentions(rule, None)
+        for part in without([TimeRange(start, end)], others):
+            for total in self._reader.entity_sums(part.start, part.end, mentions):
+                totals[total.topic] = totals[total.topic] + total if total.topic in totals else total
+        week = StreamWeek.of(known, live, spec.zone)
+        return EntityHistory(
+            end, spec, week, totals, rule.watched_entities, others, self._alert_times(rule, start)
+        )
+
+    def _alert_times(self, rule: Rule, since: datetime) -> dict[str, list[TimeRange]]:
+        """The times of the rule's own past alerts, which no baseline has."""
+        times: dict[str, list[TimeRange]] = {}
+        for alert in self._episodes.past_alerts(since):
+            if alert.rule == rule.name and alert.entity is not None and alert.resolved_at is not None:
+                times.setdefault(alert.entity, []).append(
+                    TimeRange(alert.since - rule.window, alert.resolved_at)
+                )
+        return times
