@@ -13,7 +13,12 @@ from tools import legal_names
 MAIN_LISTING = {"XNAS": 0, "XNYS": 0, "BATS": 0, "XSHG": 1, "XSHE": 1, "XBSE": 1, "OTCM": 3}
 WORLD_LISTING = 2
 # How far a name is from what a person wrote: lower wins where two entities have the same name.
-HAND = 0
+HAND, LEGAL_NAME, SHORTENED = 0, 1, 3
+# Of two companies with one name, one of so many times the rank is left out.
+LARGER = 4
+# Texts call companies up to this rank by the short form of their name.
+WELL_KNOWN = 1500
+LONGEST_ABBREVIATION = 3
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,16 @@ class Draft:
         self.names[bare] = min(distance, self.names.get(bare, distance))
 
 
+    def absorb(self, other: "Draft") -> None:
+        """Take over what another draft of the same company has."""
+        self.tickers += [ticker for ticker in other.tickers if ticker not in self.tickers]
+        self.keys += [key for key in other.keys if key not in self.keys]
+        for name, distance in other.names.items():
+            self.names.setdefault(name, distance)
+        self.rank = min(self.rank, other.rank)
+        self.chinese_name = self.chinese_name or other.chinese_name
+
+
 class Corrections(Protocol):
     """What the hand-written corrections say of two listings, by their tickers."""
 
@@ -60,9 +75,11 @@ class Corrections(Protocol):
 
 
 class Words(Protocol):
-    """Which names are words too."""
+    """Which names are words too: names by hand, and names that are derived from a list."""
 
-    def needs_evidence(self, name: str) -> bool: ...
+    def is_word(self, name: str) -> bool: ...
+
+    def is_common(self, name: str) -> bool: ...
 
 
 def name_key(name: str) -> str:
@@ -130,14 +147,14 @@ def _company(group: list[Listing]) -> Draft:
             draft.tickers.append(listing.ticker)
         if listing.key and listing.key not in draft.keys:
             draft.keys.append(listing.key)
-        for distance, name in enumerate(legal_names.english_names(listing.english), 1):
+        for distance, name in enumerate(legal_names.english_names(listing.english), LEGAL_NAME):
             draft.add_name(name, distance)
         if listing.chinese:
             short, full = listing.chinese
             names = (*legal_names.chinese_short_names(short), *legal_names.chinese_full_names(full))
             draft.chinese_name = draft.chinese_name or names[0]
             for name in names:
-                draft.add_name(name, 1)
+                draft.add_name(name, LEGAL_NAME)
     draft.name = _shown_name(group)
     return draft
 
@@ -162,17 +179,31 @@ def settle_names(drafts: Sequence[Draft], words: Words) -> None:
         for name, distance in draft.names.items():
             claims[name_key(name)].append((distance, draft.rank, draft, name))
     for claimed in claims.values():
-        holders = {id(draft) for _, _, draft, _ in claimed}
-        best = min(claimed, key=lambda claim: (claim[0], claim[1], claim[2].id))
-        for distance, _, draft, name in claimed:
-            if draft is not best[2]:
-                del draft.names[name]
-            elif len(holders) > 1 and distance > HAND:
-                draft.flags.setdefault(name, True)
+        _settle(claimed)
     for draft in drafts:
-        for name in draft.names:
-            if words.needs_evidence(name):
+        for name, distance in draft.names.items():
+            if words.is_word(name) or (distance > HAND and _is_doubtful(draft, name, distance, words)):
                 draft.flags.setdefault(name, True)
+
+
+def _settle(claimed: Sequence[tuple[int, int, Draft, str]]) -> None:
+    """A name belongs to those whose own name it is most; several of the same rank need evidence."""
+    if len({id(draft) for _, _, draft, _ in claimed}) == 1:
+        return
+    nearest = min(distance for distance, _, _, _ in claimed)
+    holders = [claim for claim in claimed if claim[0] == nearest]
+    largest = min(rank for _, rank, _, _ in holders)
+    for distance, rank, draft, name in claimed:
+        if distance > nearest or rank > LARGER * largest:
+            del draft.names[name]
+        elif distance > HAND or len(holders) > 1:
+            draft.flags.setdefault(name, True)
+
+
+def _is_doubtful(draft: Draft, name: str, distance: int, words: Words) -> bool:
+    """Whether a name from a list may be another word, or somebody else's name."""
+    is_short = distance >= SHORTENED and draft.rank > WELL_KNOWN and " " not in name and name.isascii()
+    return is_short or words.is_common(name) or (name.isascii() and len(name) <= LONGEST_ABBREVIATION)
 
 
 def _unify_spellings(draft: Draft) -> None:

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tools.gazetteer_drafts import Draft, Listing, mapping_of, title_case
+from tools.legal_names import strip_tags
 
-ENTITIES, IDS = "entities.tsv", "ids.txt"
+ENTITIES, IDS, COMMON_WORDS = "entities.tsv", "ids.txt", "common_words.txt"
+# The size of a company that is in no list, in ranks of the lists.
+HAND_RANK = 5000
 
 
 class CompileError(Exception):
@@ -29,7 +32,9 @@ class HandCorrections:
             return None
         if name := self.names.get(listing.ticker):
             return replace(listing, english=name, key="")
-        return replace(listing, english=title_case(listing.english)) if listing.source == "us" else listing
+        if listing.source == "us":
+            return replace(listing, english=title_case(strip_tags(listing.english)))
+        return listing
 
     def apart(self, one: str, other: str) -> bool:
         return frozenset((one, other)) in self.pairs_apart
@@ -77,25 +82,31 @@ def _split(column: str) -> list[str]:
 def add_companies(path: Path, drafts: list[Draft]) -> None:
     """Add names by hand: `TICKER | usual name | Chinese name | other names | other tickers`.
 
-    A ticker after `+` is that of a company that is in no list.  A name after `-` is taken away.
-    Raises CompileError.
+    A ticker after `+` is that of a company that is in no list; a company of a list that has one of its other
+    tickers is the same.  A name after `-` is taken away.  Raises CompileError.
     """
     known = dict(mapping_of(drafts))
     for number, line in lines(path):
         ticker, english, chinese, others, tickers = _columns(path, number, line, 5)
-        if ticker.startswith("+"):
-            draft = Draft(ticker[1:], "company", rank=5000)
-            if draft.id in known:
-                raise CompileError(f"{path}:{number}: {draft.id} is in a list: remove the +")
+        draft = known.get(ticker.lstrip("+"))
+        if (draft is None) != ticker.startswith("+"):
+            fault = "is in a list: remove the +" if draft else "is in no list: put + in front"
+            raise CompileError(f"{path}:{number}: {ticker.lstrip('+')} {fault}")
+        if draft is None:
+            draft = Draft(ticker[1:], "company", rank=HAND_RANK)
+            draft.tickers += [] if ticker.startswith("+XXXX") else [draft.id]
             drafts.append(draft)
             known[draft.id] = draft
-        elif ticker not in known:
-            raise CompileError(f"{path}:{number}: no company has the ticker {ticker}")
-        draft = known[ticker.lstrip("+")]
         _fill(draft, english, chinese, _split(others))
-        draft.tickers += [ticker for ticker in _split(tickers) if ticker not in draft.tickers]
-        if ticker.startswith("+") and not ticker.startswith("+XXXX"):
-            draft.tickers.insert(0, draft.id)
+        for other in _split(tickers):
+            same = known.get(other, draft)
+            if same is not draft:
+                draft.absorb(same)
+                drafts.remove(same)
+                known.update(dict.fromkeys(same.tickers, draft))
+            if other not in draft.tickers:
+                draft.tickers.append(other)
+                known[other] = draft
 
 
 def read_entities(path: Path, kind: str) -> list[Draft]:
@@ -126,24 +137,25 @@ def _fill(draft: Draft, english: str, chinese: str, others: Iterable[str]) -> No
 
 
 class HandWords:
-    """Words that are names too, from words.txt (by hand) and common_words.txt (counted in texts)."""
+    """Names that are words too, from words.txt (by hand) and common_words.txt (counted in texts)."""
 
-    def __init__(self, words: Iterable[str]) -> None:
-        self._words = frozenset(words)
+    def __init__(self, words: Iterable[str], common: Iterable[str]) -> None:
+        self._words = frozenset(word.casefold() for word in words)
+        self._common = frozenset(word.casefold() for word in common)
 
-    def needs_evidence(self, name: str) -> bool:
-        folded = name.casefold()
-        if folded in self._words or folded.removesuffix("s") in self._words:
-            return True
-        return name.isascii() and len(name) <= 3
+    def is_word(self, name: str) -> bool:
+        return name.casefold() in self._words
+
+    def is_common(self, name: str) -> bool:
+        return name.casefold() in self._common
 
 
 def read_words(folder: Path) -> HandWords:
-    found: list[str] = []
-    for name in ("words.txt", "common_words.txt"):
-        if (folder / name).exists():
-            found += [word.casefold() for _, line in lines(folder / name) for word in _split(line)]
-    return HandWords(found)
+    return HandWords(*(_words(folder / name) for name in ("words.txt", COMMON_WORDS)))
+
+
+def _words(path: Path) -> list[str]:
+    return [word for _, line in lines(path) for word in _split(line)]
 
 
 @dataclass

@@ -53,7 +53,7 @@ def read_coins(folder: Path, known: Iterable[Draft]) -> Iterator[Draft]:
             continue
         draft = Draft(f"crypto:{symbol}", "crypto", name, rank=UNKNOWN_RANK)
         for spelling in dict.fromkeys((name, row["name"])):
-            draft.add_name(spelling)
+            draft.add_name(spelling, 1)
         yield draft
 
 

@@ -40,6 +40,10 @@ CHINESE_MARK = re.compile(
 )
 
 
+RISK_MARK = re.compile(r"\*?S?\*?ST|[SNC](?=[\u4e00-\u9fff])")
+SHORTEST_CHINESE = 2
+
+
 def strip_tags(name: str) -> str:
     """A legal name without the tags of lists: states, countries, share classes."""
     text = unicodedata.normalize("NFKC", name).strip()
@@ -106,15 +110,24 @@ def english_names(legal: str) -> list[str]:
 
 
 def chinese_short_names(short: str) -> list[str]:
-    """The short name of an A-share as the exchange writes it, and without its marks: `万科Ａ`, `万科`."""
+    """The short name of an A-share without its marks, and as the exchanges write it: `万科`, `万科A`.
+
+    Two characters are left of some names by a mark, which are any word (`*ST生物`): they are no name.
+    """
     text = unicodedata.normalize("NFKC", short).replace(" ", "")
     bare = text
     while True:
         shorter = CHINESE_MARK.sub("", bare)
-        if shorter == bare or len(shorter) < 2:
+        if shorter == bare or len(shorter) < SHORTEST_CHINESE:
             break
         bare = shorter
-    return list(dict.fromkeys([bare, text]))
+    names = [bare, text]
+    if text.startswith("*ST"):
+        names.append(text[1:])
+    elif text.startswith("ST"):
+        names.append("*" + text)
+    has_mark = bool(RISK_MARK.match(text))
+    return list(dict.fromkeys(name for name in names if not (has_mark and name == bare and len(bare) == SHORTEST_CHINESE)))
 
 
 def chinese_full_names(full: str) -> list[str]:
