@@ -2,8 +2,8 @@
 
     python -m tools.count_common_words DICTIONARY TEXTS...
 
-DICTIONARY has a word a line, TEXTS a JSON object with `text`, `title` or `body` a line.  A name counts if the
-dictionary has it, and if the texts write it in lower case.  The result is tools/gazetteer/common_words.txt: the
+DICTIONARY has a word a line, TEXTS have a JSON object with `text`, `title` or `body` a line.  A name counts
+if the dictionary has it, or if the texts write it in lower case.  tools/gazetteer/common_words.txt gets the
 names alone, nothing else of the texts.
 """
 
@@ -12,6 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from tools.compile_gazetteer import DATA, HAND
@@ -19,10 +20,12 @@ from tools.gazetteer_files import COMMON_WORDS, read_published
 
 WORD = re.compile(r"[A-Za-z][A-Za-z'&.-]*[A-Za-z]|[A-Za-z]")
 NAME = re.compile(r"[A-Za-z][A-Za-z'-]*(?: [A-Za-z][A-Za-z'-]*)?")
-# How often the texts write a name that is in no dictionary in lower case, at least; and of a name that is in one,
-# how rarely at most if it is that of a company all the same.
+# A name that is in no dictionary: how often the texts write it in lower case, at least.  One that is in a
+# dictionary: how rarely at most, if it is the name of a company all the same.
 FEWEST, RAREST, FEWEST_CAPITALS = 3, 0.03, 20
-HEADER = "# Names that are words, or names of people and places, too.  Written by tools/count_common_words.py.\n"
+HEADER = (
+    "# Names that are words, or names of people and places, too.  Written by tools/count_common_words.py.\n"
+)
 
 
 def main() -> None:
@@ -35,7 +38,9 @@ def main() -> None:
     dictionary = {word.casefold() for word in options.dictionary.read_text(encoding="utf-8").split()}
     lower, capital = count(read_texts(options.texts))
     names = {name for draft in read_published(DATA).drafts for name in draft.names if NAME.fullmatch(name)}
-    found = sorted({name.casefold() for name in names if is_common(name.casefold(), dictionary, lower, capital)})
+    found = sorted(
+        {name.casefold() for name in names if is_common(name.casefold(), dictionary, lower, capital)}
+    )
     (HAND / COMMON_WORDS).write_text(HEADER + "\n".join(found) + "\n", encoding="utf-8")
     print(f"{len(found):,} of {len(names):,} names")
 
@@ -53,7 +58,7 @@ def count(texts: Iterable[str]) -> tuple[Counter[str], Counter[str]]:
     lower, capital = Counter[str](), Counter[str]()
     for text in texts:
         words = WORD.findall(text)
-        for phrase in (*words, *(" ".join(pair) for pair in zip(words, words[1:], strict=False))):
+        for phrase in (*words, *(" ".join(pair) for pair in pairwise(words))):
             (lower if phrase.islower() else capital)[phrase.casefold()] += 1
     return lower, capital
 

@@ -54,7 +54,6 @@ class Draft:
             self.flags[bare] = name[0] == "?"
         self.names[bare] = min(distance, self.names.get(bare, distance))
 
-
     def absorb(self, other: "Draft") -> None:
         """Take over what another draft of the same company has."""
         self.tickers += [ticker for ticker in other.tickers if ticker not in self.tickers]

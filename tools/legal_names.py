@@ -127,7 +127,11 @@ def chinese_short_names(short: str) -> list[str]:
     elif text.startswith("ST"):
         names.append("*" + text)
     has_mark = bool(RISK_MARK.match(text))
-    return list(dict.fromkeys(name for name in names if not (has_mark and name == bare and len(bare) == SHORTEST_CHINESE)))
+    return list(
+        dict.fromkeys(
+            name for name in names if not (has_mark and name == bare and len(bare) == SHORTEST_CHINESE)
+        )
+    )
 
 
 def chinese_full_names(full: str) -> list[str]:

@@ -71,9 +71,11 @@ class Gazetteer:
         return MappingProxyType(found)
 
     def resolve(self, entity: str) -> str | None:
-        """The id now of an entity that was ever published; None if there is none."""
+        """The id of the entity that has this id, ever had it, or is listed by it; None if there is none."""
         current = self.retired.get(entity, entity)
-        return current if current in self.entities else None
+        if current in self.entities:
+            return current
+        return self.by_ticker.get(normal_ticker(current)) if ":" in current else None
 
 
 def normal_ticker(ticker: str) -> str:
