@@ -32,7 +32,6 @@ from stream.domain.errors import InferenceError, error_text
 # Places of one entity in one text that are read and stored, the first ones: who is named a hundred times in
 # an article is what it is about.
 MOST_PLACES = 100
-NO_ANSWER = TargetSentiment()
 
 
 class Linker(Protocol):
@@ -117,6 +116,35 @@ class DocumentClassifier:
             for prediction, item, own in zip(predictions, inputs, found, strict=True)
         ]
 
+    def with_entities(
+        self, inputs: Sequence[TextInput], predictions: Sequence[Prediction]
+    ) -> list[Prediction]:
+        """These predictions of the texts, in order, with the entities that the linker finds in the texts.
+
+        Labels and scores of the texts stay: only texts that name two entities or more are read by the network
+        again, for the sentiment towards each.  Of an uncertain prediction the labels may be missing.
+
+        Raises InferenceError as `classify` does.
+        """
+        linker = self._linker
+        if linker is None:
+            return list(predictions)
+        cleaned = [clean(item.text) for item in inputs]
+        found = [self._find(linker, *pair) for pair in zip(inputs, cleaned, strict=True)]
+        plain = [replace(item, targets=()) for item in inputs]
+        targets = list(map(_targets, plain, found))
+        again = [index for index, one in enumerate(predictions) if targets[index] and one.score is not None]
+        answers = self.engine.classify_clean(
+            [cleaned[index] for index in again],
+            [inputs[index].lang for index in again],
+            [targets[index] for index in again],
+        )
+        answered = dict(zip(again, (answer.targets for answer in answers), strict=True))
+        return [
+            _complete(replace(prediction, targets=answered.get(index, ())), item, own, linker.gazetteer)
+            for index, (prediction, item, own) in enumerate(zip(predictions, plain, found, strict=True))
+        ]
+
     def _find(self, linker: Linker, item: TextInput, cleaned: CleanText) -> list[Found]:
         """The most relevant entities of a text, by falling relevance."""
         try:
@@ -160,7 +188,7 @@ def _of_text(prediction: Prediction) -> TargetSentiment:
     """The sentiment of the text, in place of one towards a part of it."""
     label = prediction.sentiment
     if label is None:
-        return NO_ANSWER
+        return TargetSentiment(score=prediction.score, certain=prediction.certain)
     probability = prediction.probabilities["sentiment"][label]
     return TargetSentiment(label, probability, prediction.score, certain=prediction.certain)
 

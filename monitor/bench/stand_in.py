@@ -4,7 +4,9 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 
+from models.entities.gazetteer import Gazetteer
 from stream.domain.documents import SENTIMENTS, Prediction, Span, TextInput
 from stream.domain.entities import EntityMention
 
@@ -29,10 +31,11 @@ class StandIn:
     description = f"{VERSION}, not a real classifier"
 
     def __init__(self, gazetteer: str = VERSION) -> None:
-        self.gazetteer = gazetteer
+        # It names no entity: they follow from the texts.
+        self.gazetteer = Gazetteer(gazetteer, MappingProxyType({}), MappingProxyType({}))
 
     def classify(self, inputs: Sequence[TextInput]) -> list[Prediction]:
-        return [_predict(item.text, item.symbols, self.gazetteer) for item in inputs]
+        return [_predict(item.text, item.symbols, self.gazetteer.version) for item in inputs]
 
 
 @lru_cache(4096)

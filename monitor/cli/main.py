@@ -3,6 +3,7 @@
 import click
 
 from monitor.cli.alerts import alerts
+from monitor.cli.backfill import backfill
 from monitor.cli.backtest.command import backtest
 from monitor.cli.bench import bench
 from monitor.cli.classify import classify
@@ -45,7 +46,7 @@ def main() -> None:
 
 
 DAEMON = (run, healthy, status, doctor, show_settings, demo, sample, listen)
-STORAGE = (topics, db, feed, sums, purge, relabel, replay, offsets, outbox, leases, dead_letters)
+STORAGE = (topics, db, feed, sums, purge, relabel, backfill, replay, offsets, outbox, leases, dead_letters)
 MODELS = (classify, explain, train, models, evaluate)
 ALERTS = (rules, alerts, backtest)
 for command in (*DAEMON, *STORAGE, *MODELS, *ALERTS, bench):

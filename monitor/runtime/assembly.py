@@ -30,6 +30,7 @@ from monitor.runtime.tasks.alert_evaluation import (
     MoodGauges,
 )
 from monitor.runtime.tasks.alertmanager import AlertmanagerSync
+from monitor.runtime.tasks.entity_names import EntityNames
 from monitor.runtime.tasks.heartbeat import Heartbeat
 from monitor.runtime.tasks.installation import (
     InstallationWatch,
@@ -420,7 +421,8 @@ def _outbox_sending(
 
 
 def _maintenance_tasks(base: Foundation) -> list[PeriodicTask]:
-    """Erasing old texts, sending heartbeats, and returning memory to the system."""
+    """Erasing old texts, storing the names of entities, sending heartbeats, and returning memory to the
+    system."""
     stream = base.settings.stream
     purge = Purge(
         store=base.store,
@@ -428,7 +430,12 @@ def _maintenance_tasks(base: Foundation) -> list[PeriodicTask]:
         retention=timedelta(days=stream.retention_days) if stream.retention_days else None,
         clock=utc_now,
     )
-    tasks = [_task(base, "purge", 600.0, purge.run_once), _task(base, "heap", 20.0, heap.give_back)]
+    names = EntityNames(store=base.store, classifier=base.classifier)
+    tasks = [
+        _task(base, "purge", 600.0, purge.run_once),
+        _task(base, "entity names", 10.0, names.run_once),
+        _task(base, "heap", 20.0, heap.give_back),
+    ]
     if stream.heartbeat_seconds:
         heartbeat = Heartbeat(
             store=base.store,

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 
+from models.entities.gazetteer import Gazetteer
 from monitor.runtime.settings import Settings
 from stream.domain.documents import Prediction, TextInput
 
@@ -22,6 +23,10 @@ class Classifier(Protocol):
     @property
     def description(self) -> str:
         """Its version and where it runs, for the log."""
+
+    @property
+    def gazetteer(self) -> Gazetteer | None:
+        """The entities that it finds in texts; None if it looks for none."""
 
     def classify(self, inputs: Sequence[TextInput], /) -> Sequence[Prediction]: ...
 

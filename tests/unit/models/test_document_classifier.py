@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from models.document_classifier import MOST_PLACES, DocumentClassifier
@@ -188,3 +189,28 @@ def test_a_text_that_cannot_be_linked_is_an_error_of_inference(classifier: Docum
 def test_mentions_are_plain_values(classifier: DocumentClassifier) -> None:
     assert all(isinstance(mention, EntityMention) for mention in classify(classifier, TWO).entities)
     assert all(isinstance(mention.relevance, int) for mention in classify(classifier, TWO).entities)
+
+
+def test_predictions_that_were_stored_get_the_entities_that_a_new_one_has(
+    classifier: DocumentClassifier,
+) -> None:
+    without = DocumentClassifier(classifier.engine)
+    texts = [TextInput(text) for text in (TWO, ONE, "Markets are closed", "qwrtz xcvb", "")]
+    texts.append(TextInput(ONE, symbols=("XNAS:BRMR",)))
+    stored = without.classify(texts)
+    assert not any(one.entities or one.gazetteer for one in stored)
+    assert classifier.with_entities(texts, stored) == classifier.classify(texts)
+    assert without.with_entities(texts, stored) == stored
+
+
+def test_an_uncertain_prediction_without_its_label_gives_its_score_to_its_entities(
+    classifier: DocumentClassifier,
+) -> None:
+    stored = replace(classify(classifier, ONE), sentiment=None, certain=False, probabilities={})
+    ((mention,),) = [one.entities for one in classifier.with_entities([TextInput(ONE)], [stored])]
+    assert (mention.sentiment, mention.probability, mention.score) == (None, None, stored.score)
+
+
+def test_an_unsupported_prediction_has_entities_without_a_score(classifier: DocumentClassifier) -> None:
+    (found,) = classifier.with_entities([TextInput(TWO)], [Prediction("m", None)])
+    assert [(one.sentiment, one.score) for one in found.entities] == [(None, None)] * 2
