@@ -14,11 +14,14 @@ prediction with its entities
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import NamedTuple, Protocol, Self
 
 from msgspec.structs import replace
 
 from models.entities.gazetteer import Gazetteer
+from models.entities.linker import Linker as EntityLinker
+from models.entities.loading import load_in_background
 from models.entities.relevance import relevances
 from models.inference.engine import Engine
 from models.inference.metrics import ModelMetrics
@@ -66,9 +69,19 @@ class DocumentClassifier:
         self._linker = linker
 
     @classmethod
-    def load(cls, settings: ModelSettings, metrics: ModelMetrics | None = None) -> Self:
-        """Load the model that the settings name.  Raises ModelError."""
-        return cls(Engine.load(settings, metrics))
+    def load(
+        cls,
+        settings: ModelSettings,
+        metrics: ModelMetrics | None = None,
+        linker: Future[EntityLinker] | None = None,
+    ) -> Self:
+        """Load the model and the entities that the settings name.  Raises ModelError.
+
+        `linker` is the one that is being loaded, if that has begun.
+        """
+        loading = linker or load_in_background(settings)
+        engine = Engine.load(settings, metrics)
+        return cls(engine, loading.result())
 
     @property
     def topics(self) -> tuple[str, ...]:

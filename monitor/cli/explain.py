@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+from msgspec import structs
 from rich.console import Console
 from rich.text import Text
 
+from monitor.cli.classify import entity_text
 from monitor.cli.options import (
     OutputFile,
     TextCommand,
@@ -24,13 +26,13 @@ from monitor.cli.options import (
 )
 from monitor.web.rendering import render
 from stream.domain.cleaning import clean
-from stream.domain.documents import Prediction, printable
-from stream.domain.wire import prediction_fields
+from stream.domain.documents import Prediction, TextInput, printable
+from stream.domain.wire import entity_fields, prediction_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from models.inference.engine import Engine
+    from models.document_classifier import DocumentClassifier
     from models.inference.explain import Explanation, Method
     from stream.domain.documents import Span
 
@@ -42,7 +44,7 @@ FAINT, STRONG = 0.15, 0.5
 
 
 @dataclass(frozen=True)
-class TargetSentiment:
+class NamedTarget:
     """The sentiment towards one name, or the reason why there is none."""
 
     name: str
@@ -59,15 +61,17 @@ class TargetSentiment:
 
     def as_dict(self) -> dict[str, Any]:
         fields: dict[str, Any] = msgspec.to_builtins(prediction_fields(self.prediction))
+        for of_text in ("entities", "gazetteer"):
+            del fields[of_text]
         return fields | {"error": self.error} if self.error else fields
 
 
 @dataclass(frozen=True)
 class ExplanationWithTargets:
-    """The explanation of a text's label and the sentiment towards the requested names."""
+    """The explanation of a text's label, with its entities, and the sentiment towards the requested names."""
 
     explanation: Explanation
-    targets: tuple[TargetSentiment, ...]
+    targets: tuple[NamedTarget, ...]
 
     @property
     def headline(self) -> str:
@@ -79,6 +83,11 @@ class ExplanationWithTargets:
         probability = explanation.prediction.probabilities[explanation.task][label]
         uncertain = "" if explanation.prediction.certain else ", uncertain"
         return f"{explanation.task}: {label} {probability:.2f}{uncertain} ({explanation.method})"
+
+    @property
+    def entities(self) -> list[str]:
+        """A line for each entity of the text."""
+        return [entity_text(entity_fields(mention)) for mention in self.explanation.prediction.entities]
 
     def pieces(self) -> Iterator[tuple[str, Span | None, float]]:
         """The text in pieces: (text, its word or None between words, weight from -1 to 1)."""
@@ -104,20 +113,26 @@ class ExplanationWithTargets:
 
 
 def explain_with_targets(
-    engine: Engine, text: str, task: str, method: Method, names: Sequence[str]
+    classifier: DocumentClassifier, text: str, task: str, method: Method, names: Sequence[str]
 ) -> ExplanationWithTargets:
     """Explain one text; a name that is not in it has an unsupported prediction."""
     from models.inference.explain import explain as explain_text
 
+    engine = classifier.engine
     cleaned = clean(text)
     found = [find_name(cleaned.text, clean(name).text) for name in names]
     spans = [cleaned.sent_span(*span) if span else (0, 0) for span in found]
     predictions = engine.classify_targets(text, spans)
     targets = [
-        TargetSentiment(name, prediction, engine.info.target_sentiment_error(prediction.lang))
+        NamedTarget(name, prediction, engine.info.target_sentiment_error(prediction.lang))
         for name, prediction in zip(names, predictions, strict=True)
     ]
-    return ExplanationWithTargets(explain_text(engine, text, task, method), tuple(targets))
+    explanation = explain_text(engine, text, task, method)
+    (with_entities,) = classifier.classify([TextInput(text)])
+    prediction = structs.replace(
+        explanation.prediction, entities=with_entities.entities, gazetteer=with_entities.gazetteer
+    )
+    return ExplanationWithTargets(replace(explanation, prediction=prediction), tuple(targets))
 
 
 def find_name(text: str, name: str) -> tuple[int, int] | None:
@@ -142,8 +157,8 @@ def print_explanation(explanation: ExplanationWithTargets, console: Console) -> 
         strongest = sorted(weights, key=lambda item: -abs(item[1]))
         shown = ", ".join(f"{printable(piece.strip())} {weight:+.2f}" for piece, weight in strongest)
         console.print(f"weights: {shown or 'none'}", markup=False, highlight=False, soft_wrap=True)
-    for target in explanation.targets:
-        console.print(printable(str(target)), markup=False, highlight=False)
+    for name in (*explanation.entities, *map(str, explanation.targets)):
+        console.print(printable(name), markup=False, highlight=False, soft_wrap=True)
 
 
 def as_html(explanation: ExplanationWithTargets) -> str:
@@ -188,13 +203,13 @@ def explain(
     html_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Explain the label of a text: a weight for each word, and the sentiment towards names in it."""
+    """Explain the label of a text: a weight for each word, its entities, and the sentiment towards names."""
     settings = load_settings(config)
-    from models.inference.engine import Engine
+    from models.document_classifier import DocumentClassifier
 
     # Gradients need PyTorch.
-    engine = Engine.load(settings.models.model_copy(update={"backend": "torch"}))
-    explanation = explain_with_targets(engine, text, task, method, targets)
+    classifier = DocumentClassifier.load(settings.models.model_copy(update={"backend": "torch"}))
+    explanation = explain_with_targets(classifier, text, task, method, targets)
     if html_file is not None:
         html_file.write_text(as_html(explanation), encoding="utf-8")
     if as_json:

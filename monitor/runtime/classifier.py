@@ -36,11 +36,13 @@ LoadClassifier = Callable[[Settings, CollectorRegistry], Classifier]
 
 def load_engine(settings: Settings, registry: CollectorRegistry) -> Classifier:
     """The classifier of the settings.  Raises ModelError."""
+    from models.entities.loading import load_in_background
     from models.inference import language
 
     language.load_in_background()
+    linker = load_in_background(settings.models)
     from models.backend_selection import select_backend
     from models.document_classifier import DocumentClassifier
     from models.inference.metrics import ModelMetrics
 
-    return DocumentClassifier.load(select_backend(settings.models), ModelMetrics(registry))
+    return DocumentClassifier.load(select_backend(settings.models), ModelMetrics(registry), linker)

@@ -20,7 +20,7 @@ status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 print(json.dumps({
     "peak": int(status["VmHWM"].split()[0]) // 1024,
     "modules": [name for name in ("transformers", "torch._dynamo", "sympy") if name in sys.modules],
-    "backend": classifier.settings.backend,
+    "backend": classifier.engine.settings.backend,
 }))
 """
 MEGABYTES = 1300

@@ -137,3 +137,36 @@ def test_lines_are_classified_with_their_title_and_symbols() -> None:
     found = [answer for _, answer in classify_lines(recorder, lines)]
     assert recorder.inputs == [TextInput("A\nb", None, 1, ("X",)), TextInput(""), TextInput("c")]
     assert found[1]["error"] == "x" and found[2]["targets"] == []
+
+
+def test_the_entities_of_the_shipped_list_are_found_with_the_sentiment_towards_each() -> None:
+    rows = [
+        {"text": "Microsoft soars on record profit while Nokia plunges on fraud probe"},
+        {"title": "Quarter in brief", "text": "Nokia plunges on fraud probe", "symbols": ["MSFT"]},
+        {"text": "贵州茅台净利润大增，创历史新高"},
+        {"text": "The weather was calm"},
+    ]
+    result = call("classify", "--json", "-", stdin="\n".join(map(json.dumps, rows)))
+    assert result.exit_code == 0, result.stderr
+    two, one, chinese, none = answers(result)
+    up, down = two["entities"]
+    assert (up["id"], up["name"], up["mentions"]) == ("XNAS:MSFT", "Microsoft", [{"start": 0, "end": 9}])
+    assert up["sentiment"]["label"] == "positive" and up["of_target"] and up["score"] > 0
+    assert down["sentiment"]["label"] == "negative" and down["relevance"] < up["relevance"]
+    named, symbol = one["entities"]
+    assert named["mentions"] == [{"start": 17, "end": 22}]
+    assert (symbol["id"], symbol["mentions"]) == ("XNAS:MSFT", [])
+    assert named["score"] == symbol["score"] == one["score"]
+    assert [(e["id"], e["of_target"], e["score"]) for e in chinese["entities"]] == [
+        ("XSHG:600519", False, chinese["score"])
+    ]
+    assert none["entities"] == [] and none["gazetteer"] == two["gazetteer"] != ""
+
+
+def test_explain_names_the_entities() -> None:
+    text = "Microsoft soars on record profit while Nokia plunges on fraud probe"
+    (answer,) = answers(call("explain", "--json", "--method", "attention", "--target", "Nokia", text))
+    assert [entity["id"] for entity in answer["prediction"]["entities"]] == ["XNAS:MSFT", "XNYS:NOK"]
+    assert "entities" not in answer["targets"]["Nokia"]
+    shown = call("explain", "--method", "attention", text).stdout
+    assert "Microsoft (XNAS:MSFT): positive" in shown and "Nokia (XNYS:NOK): negative" in shown
