@@ -171,15 +171,15 @@ class EntityWindows:
         return bool(self._reader.sums(window.start, window.end, rule.selection))
 
     def _named(self, entities: Sequence[str], now: datetime) -> dict[str, str]:
-        """How a reader knows the entities; the id of one without a name.  Names are read again every hour."""
+        """How a reader knows the entities; the id of one without a name.  Names are read again every hour, and
+        those that were missing at once."""
         hour = window_start(now, HOUR)
         if self._names_since != hour:
             self._names_since, self._names = hour, {}
         unknown = [entity for entity in entities if entity not in self._names]
         if unknown:
-            found = self._reader.entity_names(unknown)
-            self._names |= {entity: found.get(entity, entity) for entity in unknown}
-        return self._names
+            self._names |= self._reader.entity_names(unknown)
+        return {entity: self._names.get(entity, entity) for entity in entities}
 
     def _completed_steps(
         self, rule: Rule, length: timedelta, now: datetime, open_entities: Sequence[str]

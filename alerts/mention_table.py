@@ -30,7 +30,10 @@ class TextWithEntities(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class MentionTable:
-    """A row for each mention with a score, in order of publication."""
+    """A row for each mention with a score, in order of publication.
+
+    Of an entity that texts in two languages are about, the English name is kept.
+    """
 
     ids: tuple[str, ...]
     names: dict[str, str]
@@ -53,7 +56,8 @@ class MentionTable:
                 if mention.score is None:
                     continue
                 number = numbers.setdefault(mention.entity, len(numbers))
-                names.setdefault(mention.entity, mention.name)
+                if mention.entity not in names or mention.name.isascii():
+                    names[mention.entity] = mention.name
                 rows.append(
                     (
                         microseconds(text.published_at),

@@ -23,10 +23,10 @@ from alerts.rule_yaml import as_data, compose, repeated_key_errors
 from alerts.rules import RULE_TYPES
 from alerts.watched_entities import (
     WATCHLISTS_SCHEMA,
-    EntityProblem,
     KnownEntities,
+    ResolveEntity,
     Watchlists,
-    no_problem,
+    any_entity,
 )
 from alerts.watchlists import read_watchlists
 from stream.domain.files import shorten_text, show_value
@@ -50,26 +50,26 @@ def load_rules(
     path: Path,
     topics: Sequence[str] = (),
     time_zone: str = "UTC",
-    problem_of: EntityProblem = no_problem,
+    resolve: ResolveEntity = any_entity,
 ) -> tuple[Rule, ...]:
     """The rules of a file; see `load_rule_set`."""
-    return load_rule_set(path, topics, time_zone, problem_of).rules
+    return load_rule_set(path, topics, time_zone, resolve).rules
 
 
 def load_rule_set(
     path: Path,
     topics: Sequence[str] = (),
     time_zone: str = "UTC",
-    problem_of: EntityProblem = no_problem,
+    resolve: ResolveEntity = any_entity,
 ) -> RuleSet:
     """Read a rule file.  With `topics`, a rule on an unknown topic is refused too.  Rules that name no time
-    zone get `time_zone`.  `problem_of` says what is wrong with the id of an entity.
+    zone get `time_zone`.  `resolve` gives the id that an entity has now.
 
     Raises RuleError, and nothing else whatever the file holds: a running monitor reads it.  It has the errors
     of the file, a line each: file, line, rule, what is wrong.
     """
     try:
-        return _load_rule_set(path, topics, time_zone, problem_of)
+        return _load_rule_set(path, topics, time_zone, resolve)
     except RuleError:
         raise
     except OSError as error:
@@ -80,15 +80,15 @@ def load_rule_set(
         ) from error
 
 
-def _load_rule_set(path: Path, topics: Sequence[str], time_zone: str, problem_of: EntityProblem) -> RuleSet:
+def _load_rule_set(path: Path, topics: Sequence[str], time_zone: str, resolve: ResolveEntity) -> RuleSet:
     rules: list[Rule] = []
     lines: list[int] = []
     root = compose(path)
     nodes, watchlists_node = _parts(path, root)
     errors = repeated_key_errors(path, root)
-    watchlists = read_watchlists(path, watchlists_node, problem_of)
+    watchlists = read_watchlists(path, watchlists_node, resolve)
     errors += watchlists.errors
-    known = KnownEntities(watchlists.ids, problem_of)
+    known = KnownEntities(watchlists.ids, resolve)
     for node in nodes:
         try:
             rules.append(_parse_rule(path, node, topics, time_zone, known))
@@ -120,7 +120,7 @@ def rule_files(path: Path) -> tuple[Path, ...]:
     """The file and the files of its watchlists, as far as they can be found."""
     try:
         _, watchlists = _parts(path, compose(path))
-        return (path, *read_watchlists(path, watchlists, no_problem).files)
+        return (path, *read_watchlists(path, watchlists, any_entity).files)
     except Exception:  # whatever is wrong in the file, reading its rules says so
         return (path,)
 
@@ -137,11 +137,11 @@ class RuleFile:
         path: Path,
         topics: Sequence[str] = (),
         time_zone: str = "UTC",
-        problem_of: EntityProblem = no_problem,
+        resolve: ResolveEntity = any_entity,
     ) -> None:
         """Raises RuleError."""
         self.path = path
-        self._load = partial(load_rule_set, path, topics, time_zone, problem_of)
+        self._load = partial(load_rule_set, path, topics, time_zone, resolve)
         self._files = rule_files(path)
         self._seen = _fingerprints(self._files)
         self._fingerprint: Fingerprints | None = self._seen

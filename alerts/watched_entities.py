@@ -14,13 +14,15 @@ EACH, WATCHLIST = "each", "watchlist "
 # Every id is a parameter of the rule's queries.
 MOST_ENTITIES = 1000
 
-# What is wrong with an id, such as "unknown entity 'XNAS:APPL'"; None if there is such an entity.
-EntityProblem = Callable[[str], str | None]
+# The id that an entity has now, for one that it has or ever had.  Raises ValueError for any other, such as
+# "unknown entity 'XNAS:APPL'".
+ResolveEntity = Callable[[str], str]
 Watchlists = Mapping[str, tuple[str, ...]]
 
 
-def no_problem(entity: str) -> None:
+def any_entity(entity: str) -> str:
     """For where no list of entities is at hand: every id may exist."""
+    return entity
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class KnownEntities:
     """What a rule may name: the watchlists of the rule file, and the entities that exist."""
 
     watchlists: Watchlists = field(default_factory=dict)
-    problem_of: EntityProblem = no_problem
+    resolve: ResolveEntity = any_entity
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +58,21 @@ def parse_watched(value: object, info: ValidationInfo) -> object:
         return WatchedEntities(f"{WATCHLIST}{name}", known.watchlists[name])
     if not isinstance(value, list | tuple):
         raise ValueError("write each, watchlist NAME, or a list of ids such as [XNAS:AAPL, cb:FED]")
-    ids = checked_ids(value, known.problem_of)
+    ids = checked_ids(value, known.resolve)
     return WatchedEntities(", ".join(ids), ids)
 
 
-def checked_ids(values: Iterable[object], problem_of: EntityProblem) -> tuple[str, ...]:
+def checked_ids(values: Iterable[object], resolve: ResolveEntity) -> tuple[str, ...]:
     """The ids of a list in a rule file.  Raises ValueError."""
     ids: list[str] = []
     problems: list[str] = []
     for value in values:
         if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ENTITY:
             raise ValueError(f"{show_value(value)} is no id of an entity, such as XNAS:AAPL or cb:FED")
-        if problem := problem_of(value):
-            problems.append(problem)
-        ids.append(value)
+        try:
+            ids.append(resolve(value))
+        except ValueError as error:
+            problems.append(str(error))
     if problems:
         raise ValueError("; ".join(problems))
     if not ids or len(set(ids)) < len(ids):

@@ -7,7 +7,7 @@ import yaml
 
 from alerts.errors import RuleError
 from alerts.rule_yaml import as_data, compose, line_of, repeated_key_errors
-from alerts.watched_entities import EntityProblem, checked_ids
+from alerts.watched_entities import ResolveEntity, checked_ids
 from stream.domain.files import show_value
 
 MOST_WATCHLISTS = 100
@@ -24,7 +24,7 @@ class ReadWatchlists:
     errors: list[str] = field(default_factory=list)
 
 
-def read_watchlists(path: Path, node: yaml.Node | None, problem_of: EntityProblem) -> ReadWatchlists:
+def read_watchlists(path: Path, node: yaml.Node | None, resolve: ResolveEntity) -> ReadWatchlists:
     """What a rule file says under `watchlists`: lists by name, or the path of a file with them.
 
     A list may be the path of a file too.  Paths begin at the folder of the file that names them.
@@ -43,12 +43,12 @@ def read_watchlists(path: Path, node: yaml.Node | None, problem_of: EntityProble
         )
         return found
     for key, value in node.value:
-        _read_list(path, key, value, found, problem_of)
+        _read_list(path, key, value, found, resolve)
     return found
 
 
 def _read_list(
-    path: Path, key: yaml.Node, value: yaml.Node, found: ReadWatchlists, problem_of: EntityProblem
+    path: Path, key: yaml.Node, value: yaml.Node, found: ReadWatchlists, resolve: ResolveEntity
 ) -> None:
     """Read one list, or note what is wrong with it."""
     name = str(key.value)
@@ -70,12 +70,12 @@ def _read_list(
     problems: list[str] = []
     for item in value.value:
         try:
-            checked_ids([as_data(path, item)], problem_of)
+            checked_ids([as_data(path, item)], resolve)
         except ValueError as error:
             problems.append(f"{path}:{line_of(item)}: {label}: {error}")
     if not problems:
         try:
-            found.ids[name.strip()] = checked_ids(as_data(path, value), problem_of)
+            found.ids[name.strip()] = checked_ids(as_data(path, value), resolve)
         except ValueError as error:
             problems.append(f"{path}:{line_of(value)}: {label}: {error}")
     found.errors += problems

@@ -20,6 +20,7 @@ from models.errors import ModelError
 from models.inference.engine import Engine
 from models.network.info import read_info
 from monitor.cli.status_problems import outbox_problems
+from monitor.entity_ids import resolver_of_settings
 from monitor.runtime import settings as settings_module
 from monitor.runtime.open_files import open_file_limit
 from monitor.runtime.settings import Settings, SettingsError
@@ -104,7 +105,12 @@ def _model(settings: Settings) -> str:
 
 def _rules(settings: Settings) -> str:
     weights = settings_module.resolve_weights(settings).models.weights
-    rules = load_rules(settings.alerts.rules, read_info(weights).labels["topic"], settings.alerts.time_zone)
+    rules = load_rules(
+        settings.alerts.rules,
+        read_info(weights).labels["topic"],
+        settings.alerts.time_zone,
+        resolver_of_settings(settings.models),
+    )
     return f"{len(rules)} in {settings.alerts.rules}"
 
 

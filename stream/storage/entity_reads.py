@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Engine, Integer, cast, func, literal, select, union_all
 
-from stream.domain.documents import EPOCH, SENTIMENTS, Precision
+from stream.domain.documents import EPOCH, SCORE_SCALE, SENTIMENTS, Precision
+from stream.domain.entities import EntityMention
 from stream.domain.sums import SUM_FIELDS, Aggregate, Fewest, MentionSelection
 from stream.storage import schema
 from stream.storage.database import reading
@@ -58,6 +59,32 @@ class EntityReader:
                 query = select(table.c.id, table.c.name).where(table.c.id.in_(ids))
                 names |= {row.id: row.name for row in connection.execute(query)}
         return names
+
+    def mentions_by_key(self, start: datetime, end: datetime) -> dict[str, tuple[EntityMention, ...]]:
+        """The mentions with a score in the documents published in [start, end), by the key of the document,
+        without their places in the text; by falling relevance."""
+        columns, names = schema.mentions.c, schema.entities
+        query = (
+            select(schema.mentions, names.c.name)
+            .outerjoin(names, names.c.id == columns.entity)
+            .where(within(columns.published_at, start, end), columns.score.is_not(None))
+            .order_by(columns.relevance.desc(), columns.entity)
+        )
+        found: dict[str, list[EntityMention]] = {}
+        with reading(self.engine) as connection:
+            for row in connection.execution_options(yield_per=1000).execute(query):
+                mention = EntityMention(
+                    row.entity,
+                    row.name or row.entity,
+                    (),
+                    row.relevance,
+                    row.sentiment,
+                    row.sentiment_probability,
+                    row.score / SCORE_SCALE,
+                    row.of_target,
+                )
+                found.setdefault(row.key, []).append(mention)
+        return {key: tuple(mentions) for key, mentions in found.items()}
 
     def _entity_sums(
         self,

@@ -96,12 +96,14 @@ def backtest(
     from models.network.info import read_info
     from monitor.cli.backtest import outcome, report
     from monitor.cli.backtest.texts import classify_file, read_database
+    from monitor.entity_ids import resolver_of_settings
 
     if picture is not None:
         report.require_plots()
     topics = read_info(settings.models.weights).labels["topic"]
     files = [rule_file or settings.alerts.rules, *([against] if against else [])]
-    rule_sets = [load_rules(file, topics, settings.alerts.time_zone) for file in files]
+    resolve = resolver_of_settings(settings.models)
+    rule_sets = [load_rules(file, topics, settings.alerts.time_zone, resolve) for file in files]
     times = TimeFormat(zone, excel_days)
     events = outcome.read_events(events_file, times) if events_file else []
     with show_progress("reading", Unit.SHARE) as update:

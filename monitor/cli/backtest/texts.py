@@ -12,8 +12,8 @@ import msgspec
 from alerts.backtest import Text
 from alerts.detectors.base import Rule
 from models import backend_selection
+from models.document_classifier import DocumentClassifier
 from models.errors import DataError
-from models.inference.engine import Engine
 from models.settings import ModelSettings, user_cache
 from monitor.runtime.settings import Settings
 from stream.codec import Codec
@@ -49,11 +49,11 @@ def classify_file(
     documents, row_errors = _documents(file, options, encoding)
     if not documents:
         raise DataError(_nothing_read(file, row_errors))
-    engine = Engine.load(backend_selection.cached_backend(models))
-    cache = _cache_file(documents, engine.info.version)
+    classifier = DocumentClassifier.load(backend_selection.cached_backend(models))
+    cache = _cache_file(documents, classifier)
     texts = _read_cache(cache)
     if texts is None:
-        texts = list(_classified(engine, documents, progress))
+        texts = list(_classified(classifier, documents, progress))
         _write_cache(cache, texts)
     if not texts:
         raise DataError(f"{file}: no text has words in a language that the model knows")
@@ -68,23 +68,26 @@ def _nothing_read(file: Path, row_errors: Sequence[str]) -> str:
     return f"{file}: no row can be read (rows: {len(row_errors)}); the first errors:{shown}"
 
 
-def _classified(engine: Engine, documents: Sequence[Document], progress: Progress) -> Iterator[Text]:
+def _classified(
+    classifier: DocumentClassifier, documents: Sequence[Document], progress: Progress
+) -> Iterator[Text]:
     for at in range(0, len(documents), CHUNK):
         part = documents[at : at + CHUNK]
-        predictions = engine.classify([d.content for d in part], [d.lang for d in part])
+        predictions = classifier.classify([document.text_input for document in part])
         for document, prediction in zip(part, predictions, strict=True):
             if prediction.topic is not None and prediction.score is not None:
                 yield _text(document, prediction)
         progress("classifying", (at + len(part)) / len(documents))
 
 
-def _cache_file(documents: Sequence[Document], version: str) -> Path:
+def _cache_file(documents: Sequence[Document], classifier: DocumentClassifier) -> Path:
     """The cache of the predictions for these documents, named by a hash of all that they depend on.
 
     It is by what was read and not by the file: a pipe has another content each time, and it is read once.
     """
     release = metadata.version("sentiment-monitor")
-    digest = hashlib.sha256(msgspec.json.encode([release, version, Text.__slots__]))
+    gazetteer = classifier.gazetteer.version if classifier.gazetteer else None
+    digest = hashlib.sha256(msgspec.json.encode([release, classifier.version, gazetteer, Text.__slots__]))
     for document in documents:
         digest.update(msgspec.json.encode(document))
     return user_cache() / f"{digest.hexdigest()[:24]}.json"
@@ -148,6 +151,7 @@ def _text(document: Document, prediction: Prediction) -> Text:
         words=evidence_words(msgspec.to_builtins(prediction.evidence)),
         url=document.url,
         precision=document.published_precision,
+        entities=prediction.entities,
     )
 
 
@@ -157,7 +161,9 @@ def read_database(
     """The classified documents of the database before `end`, beginning one baseline before `start`."""
     lengths = [r.baseline_spec.history for rules in rule_files for r in rules if r.baseline_spec]
     since = start - max(lengths, default=timedelta(0)) if start else EPOCH
+    until = end or datetime.max.replace(tzinfo=UTC)
     store = Store(database.connect_existing(settings.database), settings.stream.window_seconds)
+    mentions = store.reads.mentions_by_key(since, until)
     return _in_order(
         [
             Text(
@@ -175,7 +181,8 @@ def read_database(
                 words=evidence_words(row.evidence),
                 url=row.url,
                 precision=Precision(row.published_precision),
+                entities=mentions.get(row.key, ()),
             )
-            for row in store.reads.scored_documents(since, end or datetime.max.replace(tzinfo=UTC))
+            for row in store.reads.scored_documents(since, until)
         ]
     )

@@ -13,6 +13,7 @@ from alerts.rule_file import RuleFile, load_rule_set, load_rules, schema
 from alerts.rules import RULE_TYPES
 
 KNOWN = {"XNAS:AAPL": "Apple", "XNYS:JPM": "JPMorgan", "XNYS:BAC": "Bank of America", "cb:FED": "Fed"}
+OLD = {"OTCM:JPM": "XNYS:JPM"}
 SURGE = """\
 rules:
   - name: surge
@@ -25,8 +26,10 @@ watchlists:
 """
 
 
-def problem_of(entity: str) -> str | None:
-    return None if entity in KNOWN else f"unknown entity {entity!r} (did you mean 'XNAS:AAPL'?)"
+def resolve(entity: str) -> str:
+    if OLD.get(entity, entity) not in KNOWN:
+        raise ValueError(f"unknown entity {entity!r} (did you mean 'XNAS:AAPL'?)")
+    return OLD.get(entity, entity)
 
 
 def write(path: Path, text: str) -> Path:
@@ -36,7 +39,7 @@ def write(path: Path, text: str) -> Path:
 
 def refused(path: Path, text: str) -> str:
     with pytest.raises(RuleError) as caught:
-        load_rule_set(write(path / "rules.yaml", text), ("Earnings",), problem_of=problem_of)
+        load_rule_set(write(path / "rules.yaml", text), ("Earnings",), resolve=resolve)
     return str(caught.value).replace(str(path) + os.sep, "")
 
 
@@ -46,13 +49,14 @@ def refused(path: Path, text: str) -> str:
         ("each", None),
         ("watchlist banks", ("XNYS:JPM", "XNYS:BAC")),
         ('[XNAS:AAPL, "cb:FED"]', ("XNAS:AAPL", "cb:FED")),
+        ("[OTCM:JPM]", ("XNYS:JPM",)),  # an id that was published once
     ],
 )
 def test_a_rule_watches_each_entity_a_watchlist_or_a_list_of_ids(
     tmp_path: Path, words: str, ids: tuple[str, ...] | None
 ) -> None:
     path = write(tmp_path / "rules.yaml", WATCHLISTS + SURGE.format(words))
-    (rule,) = load_rules(path, ("Earnings",), problem_of=problem_of)
+    (rule,) = load_rules(path, ("Earnings",), resolve=resolve)
     assert rule.entities is not None
     assert rule.watched_entities == ids
     assert rule.watched_topics(("Earnings",)) == (ALL_TOPICS,)
@@ -109,7 +113,7 @@ def test_watchlists_may_be_in_files_of_their_own(tmp_path: Path) -> None:
     write(folder / "all.yaml", "banks: [XNYS:JPM]\nothers: more.yaml\n")
     write(folder / "more.yaml", "- cb:FED\n- XNAS:AAPL\n")
     path = write(tmp_path / "rules.yaml", "watchlists: lists/all.yaml\n" + SURGE.format("watchlist others"))
-    found = load_rule_set(path, problem_of=problem_of)
+    found = load_rule_set(path, resolve=resolve)
     assert found.watchlists == {"banks": ("XNYS:JPM",), "others": ("cb:FED", "XNAS:AAPL")}
     assert found.rules[0].watched_entities == ("cb:FED", "XNAS:AAPL")
     write(folder / "more.yaml", "- cb:FED\n- XNAS:APPL\n")
@@ -120,7 +124,7 @@ def test_watchlists_may_be_in_files_of_their_own(tmp_path: Path) -> None:
 def test_a_watchlist_is_read_again_when_its_file_changes(tmp_path: Path) -> None:
     lists = write(tmp_path / "lists.yaml", "banks: [XNYS:JPM]\n")
     path = write(tmp_path / "rules.yaml", "watchlists: lists.yaml\n" + SURGE.format("watchlist banks"))
-    file = RuleFile(path, problem_of=problem_of)
+    file = RuleFile(path, resolve=resolve)
     assert not file.changed()
     write(lists, "banks: [XNYS:JPM, XNYS:BAC]\n")
     assert [file.changed(), file.changed()] == [False, True]
