@@ -171,8 +171,10 @@ class EntityWindows:
         return bool(self._reader.sums(window.start, window.end, rule.selection))
 
     def _named(self, entities: Sequence[str], now: datetime) -> dict[str, str]:
-        """How a reader knows the entities; the id of one without a name.  Names are read again every hour, and
-        those that were missing at once."""
+        """How a reader knows the entities; the id of one without a name.
+
+        Names are read again every hour, and those that were missing at once.
+        """
         hour = window_start(now, HOUR)
         if self._names_since != hour:
             self._names_since, self._names = hour, {}

@@ -29,7 +29,7 @@ def resolver(gazetteer: Callable[[], Gazetteer | None]) -> Callable[[str], str]:
 
 def resolver_of_settings(settings: ModelSettings) -> Callable[[str], str]:
     """The same for the gazetteer of the settings, which is loaded when the first entity is named."""
-    return resolver(cache(lambda: Gazetteer.load()))
+    return resolver(cache(Gazetteer.load))
 
 
 def _suggestion(written: str, gazetteer: Gazetteer) -> str | None:

@@ -20,6 +20,7 @@ from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from alerts.rule_file import RuleFile
 from models.inference import heap
+from monitor.entity_ids import resolver
 from monitor.runtime.classifier import Classifier, LoadClassifier
 from monitor.runtime.settings import Settings
 from monitor.runtime.shutdown import Shutdown
@@ -219,7 +220,8 @@ def _foundation(
     settings: Settings, registry: CollectorRegistry, shutdown: Shutdown, http_url: str, load: LoadClassifier
 ) -> Foundation:
     classifier, alerts = load(settings, registry), settings.alerts
-    rule_file = RuleFile(alerts.rules, classifier.topics, alerts.time_zone)
+    resolve = resolver(lambda: classifier.gazetteer)
+    rule_file = RuleFile(alerts.rules, classifier.topics, alerts.time_zone, resolve)
     late_after = timedelta(seconds=settings.stream.late_seconds)
     stream_metrics = StreamMetrics(registry, classifier.topics, late_after, settings.stream.unsupported_share)
     alert_metrics = AlertMetrics(registry)
