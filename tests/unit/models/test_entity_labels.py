@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from models.entities.entity import EntityKind
 from models.entities.gazetteer import Gazetteer
 from tools.entity_labels import Counts, LabelledMention, LinkError, read_labels, score_links
 
@@ -47,7 +48,13 @@ def test_two_mentions_overlap_only_if_they_are_two_readings_of_the_same_span(lab
 def test_the_gazetteer_has_every_labelled_entity(labels):
     gazetteer = Gazetteer.load()
     ids = {mention.id for text in labels for mention in text.mentions if mention.id}
-    assert {entity for entity in ids if entity[0].isupper() and gazetteer.resolve(entity) is None} == set()
+    assert {entity for entity in ids if gazetteer.resolve(entity) is None} == set()
+
+
+def test_labels_have_entities_of_every_kind(labels):
+    entities = Gazetteer.load().entities
+    kinds = {entities[m.id].kind for text in labels for m in text.mentions if m.id in entities}
+    assert kinds == set(EntityKind)
 
 
 def test_an_entity_counts_once_for_a_text_and_each_of_its_spans_counts():
