@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Union
@@ -28,7 +28,7 @@ from alerts.watched_entities import (
     Watchlists,
     any_entity,
 )
-from alerts.watchlists import read_watchlists
+from alerts.watchlists import gauges_problem, read_watchlists
 from stream.domain.files import shorten_text, show_value
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -40,10 +40,11 @@ MOST_ERRORS = 20
 
 @dataclass(frozen=True)
 class RuleSet:
-    """The rules and the watchlists of a file."""
+    """The rules and the watchlists of a file, and the entities that have gauges of their own."""
 
     rules: tuple[Rule, ...]
     watchlists: Watchlists
+    with_gauges: tuple[str, ...] = ()
 
 
 def load_rules(
@@ -61,15 +62,17 @@ def load_rule_set(
     topics: Sequence[str] = (),
     time_zone: str = "UTC",
     resolve: ResolveEntity = any_entity,
+    watchlist: str = "",
 ) -> RuleSet:
     """Read a rule file.  With `topics`, a rule on an unknown topic is refused too.  Rules that name no time
-    zone get `time_zone`.  `resolve` gives the id that an entity has now.
+    zone get `time_zone`.  `resolve` gives the id that an entity has now.  The entities of `watchlist`, if
+    there is a name, have gauges of their own.
 
     Raises RuleError, and nothing else whatever the file holds: a running monitor reads it.  It has the errors
     of the file, a line each: file, line, rule, what is wrong.
     """
     try:
-        return _load_rule_set(path, topics, time_zone, resolve)
+        loaded = _load_rule_set(path, topics, time_zone, resolve)
     except RuleError:
         raise
     except OSError as error:
@@ -78,6 +81,14 @@ def load_rule_set(
         raise RuleError(
             f"{path}: cannot be used: {type(error).__name__}: {shorten_text(str(error))}"
         ) from error
+    return _with_gauges(path, loaded, watchlist) if watchlist else loaded
+
+
+def _with_gauges(path: Path, loaded: RuleSet, watchlist: str) -> RuleSet:
+    """Raises RuleError."""
+    if problem := gauges_problem(watchlist, loaded.watchlists):
+        raise RuleError(f"{path}: {problem}")
+    return replace(loaded, with_gauges=loaded.watchlists[watchlist])
 
 
 def _load_rule_set(path: Path, topics: Sequence[str], time_zone: str, resolve: ResolveEntity) -> RuleSet:
@@ -138,10 +149,11 @@ class RuleFile:
         topics: Sequence[str] = (),
         time_zone: str = "UTC",
         resolve: ResolveEntity = any_entity,
+        watchlist: str = "",
     ) -> None:
         """Raises RuleError."""
         self.path = path
-        self._load = partial(load_rule_set, path, topics, time_zone, resolve)
+        self._load = partial(load_rule_set, path, topics, time_zone, resolve, watchlist)
         self._files = rule_files(path)
         self._seen = _fingerprints(self._files)
         self._fingerprint: Fingerprints | None = self._seen
@@ -155,6 +167,11 @@ class RuleFile:
     def watchlists(self) -> Watchlists:
         """The ids of the entities of each watchlist, by its name."""
         return self._set.watchlists
+
+    @property
+    def with_gauges(self) -> tuple[str, ...]:
+        """The ids of the entities that have gauges of their own on /metrics."""
+        return self._set.with_gauges
 
     def expire(self) -> None:
         """Read the files at the next `changed`, whether they changed or not; from any thread."""

@@ -17,6 +17,11 @@ class AlertSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rules: Path = Field(SHIPPED_RULES, description="YAML file of the rules")
+    watchlist: str = Field(
+        "",
+        description="watchlist of the rule file whose entities have gauges of their own on /metrics, at most "
+        "100 of them: each is six series of every scrape, and SQL has all others; empty: none",
+    )
     interval_seconds: float = Field(5.0, ge=0.5, le=300, description="time between two evaluations")
     lease_seconds: float = Field(
         20.0,

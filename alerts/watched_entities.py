@@ -54,7 +54,7 @@ def parse_watched(value: object, info: ValidationInfo) -> object:
     if isinstance(value, str) and value.startswith(WATCHLIST):
         name = value.removeprefix(WATCHLIST).strip()
         if name not in known.watchlists:
-            raise ValueError(_unknown_watchlist(name, known.watchlists))
+            raise ValueError(unknown_watchlist(name, known.watchlists))
         return WatchedEntities(f"{WATCHLIST}{name}", known.watchlists[name])
     if not isinstance(value, list | tuple):
         raise ValueError("write each, watchlist NAME, or a list of ids such as [XNAS:AAPL, cb:FED]")
@@ -82,7 +82,8 @@ def checked_ids(values: Iterable[object], resolve: ResolveEntity) -> tuple[str, 
     return tuple(ids)
 
 
-def _unknown_watchlist(name: str, watchlists: Watchlists) -> str:
+def unknown_watchlist(name: str, watchlists: Watchlists) -> str:
+    """What is wrong with a name that no watchlist has."""
     near = difflib.get_close_matches(name, watchlists, 1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     defined = f"defined: {', '.join(watchlists)}" if watchlists else "the file has no `watchlists`"

@@ -7,10 +7,12 @@ import yaml
 
 from alerts.errors import RuleError
 from alerts.rule_yaml import as_data, compose, line_of, repeated_key_errors
-from alerts.watched_entities import ResolveEntity, checked_ids
+from alerts.watched_entities import ResolveEntity, Watchlists, checked_ids, unknown_watchlist
 from stream.domain.files import show_value
 
 MOST_WATCHLISTS = 100
+# Each entity with gauges is six series of every scrape.
+MOST_WITH_GAUGES = 100
 LONGEST_NAME = 100
 
 
@@ -22,6 +24,18 @@ class ReadWatchlists:
     ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+
+
+def gauges_problem(name: str, watchlists: Watchlists) -> str | None:
+    """What is wrong with the watchlist whose entities have gauges of their own; None if nothing is."""
+    if name not in watchlists:
+        return f"alerts.watchlist: {unknown_watchlist(name, watchlists)}"
+    if len(watchlists[name]) > MOST_WITH_GAUGES:
+        return (
+            f"alerts.watchlist: watchlist {show_value(name)} has {len(watchlists[name]):,} entities; at most "
+            f"{MOST_WITH_GAUGES} can have gauges of their own, each of them six series: name a shorter list"
+        )
+    return None
 
 
 def read_watchlists(path: Path, node: yaml.Node | None, resolve: ResolveEntity) -> ReadWatchlists:

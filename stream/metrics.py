@@ -4,10 +4,11 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from stream.domain.documents import SENTIMENTS, Kind
+from stream.domain.documents import EPOCH, SENTIMENTS, Kind
 from stream.domain.errors import DeadLetterReason
 from stream.domain.records import WriteResult
 from stream.domain.sums import Aggregate
@@ -77,6 +78,7 @@ class StreamMetrics:
         self.outbox = OutboxMetrics(registry)
         self.installation = InstallationMetrics(registry)
         self.mood = MoodMetrics(registry)
+        self.watchlist = WatchlistMetrics(registry)
 
     def count_batch(self, result: WriteResult, now: datetime) -> None:
         """Count one written batch."""
@@ -505,3 +507,54 @@ class MoodMetrics:
         self.mean_score.clear()
         self.negative_share.clear()
         self._shown = set()
+
+
+class WatchlistMetrics:
+    """The latest texts about each entity of the watchlist; they are absent while that is not known."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ["entity", "kind"]
+        self.documents = Gauge(
+            "sentiment_entity_documents",
+            "Latest texts about an entity of alerts.watchlist, with a relevance of 20 or more",
+            labels,
+            registry=registry,
+        )
+        self.negative = Gauge(
+            "sentiment_entity_negative_documents",
+            "Those of them whose sentiment towards the entity is negative",
+            labels,
+            registry=registry,
+        )
+        self.mean_score = Gauge(
+            "sentiment_entity_mean_score",
+            "Mean score of these texts towards the entity; absent if there are none",
+            labels,
+            registry=registry,
+        )
+
+        self._shown: set[tuple[Gauge, str, str]] = set()
+
+    def show(self, entities: Iterable[str], by_kind: Mapping[str, Iterable[Aggregate]]) -> None:
+        """Set the gauges of these entities from their latest sums, whose `topic` is the entity."""
+        found = {(total.topic, kind): total for kind, totals in by_kind.items() for total in totals}
+        shown = set()
+        for entity, kind in product(entities, by_kind):
+            total = found.get((entity, kind), Aggregate(EPOCH, entity, kind))
+            values = {self.documents: total.n, self.negative: total.negative, self.mean_score: total.mean}
+            for gauge, value in values.items():
+                if value is not None:
+                    gauge.labels(entity, kind).set(value)
+                    shown.add((gauge, entity, kind))
+        self._remove(self._shown - shown)
+        self._shown = shown
+
+    def hide(self) -> None:
+        """Make the gauges absent."""
+        self._remove(self._shown)
+        self._shown = set()
+
+    @staticmethod
+    def _remove(series: Iterable[tuple[Gauge, str, str]]) -> None:
+        for gauge, *labels in series:
+            gauge.remove(*labels)

@@ -185,6 +185,11 @@ def desk() -> dashboard.Dashboard:
               (rate(sentiment_predictions_total{sentiment="negative",kind=~"$kind"}[15m])) > 0""", "{{topic}}")),
         lines("All texts by topic", "Texts of any sentiment per minute, averaged over 15 minutes.", "cpm",
               prom('60 * sum by (topic) (rate(sentiment_predictions_total{kind=~"$kind"}[15m])) > 0', "{{topic}}")),
+        lines("Mood towards the watchlist", "Mean score towards each entity of alerts.watchlist in its recent texts. An entity without texts shows a gap.", "none",
+              prom("""sum by (entity) (sentiment_entity_mean_score{kind=~"$kind"} * sentiment_entity_documents)
+              / sum by (entity) (sentiment_entity_documents{kind=~"$kind"})""", "{{entity}}")).min(-1).max(1),
+        lines("Negative texts about the watchlist", "Recent texts that are negative towards each entity of alerts.watchlist.", "short",
+              prom('sum by (entity) (sentiment_entity_negative_documents{kind=~"$kind"}) > 0', "{{entity}}")),
         strip("Rules over time", "A rule's strip is red while the rule fires on any topic.",
               prom('max by (rule) (sentiment_alert_state{state=~"firing|flapping"})', "{{rule}}")),
         rows("Alerts", "The most recent alert episodes. Click an id to open its evidence.",
@@ -193,6 +198,12 @@ def desk() -> dashboard.Dashboard:
                 FROM alerts WHERE since <= $__timeTo() AND coalesce(resolved_at, now()) >= $__timeFrom()
                 ORDER BY since DESC LIMIT 100""",
              {"id": "${monitor}/alerts/${__value.raw}"}),
+        rows("Who the texts are about", "The entities with the most negative texts in the selected time range, by whole hours: texts, negative ones, and the mean score towards the entity, with a relevance of 20 or more.",
+             """SELECT coalesce(entities.name, entity) AS name, entity, sum(n) AS texts, sum(negative) AS negative,
+                    round(sum(score_sum) / sum(n) / 10000, 2) AS score
+                FROM entity_aggregates LEFT JOIN entities ON entities.id = entity
+                WHERE width = 3600 AND band >= 20 AND $__timeFilter(window_start)
+                GROUP BY entity, entities.name ORDER BY negative DESC, texts DESC LIMIT 50"""),
         rows("Most negative texts", "The most negative texts in the selected time range.",
              """SELECT published_at, round(score / 10000.0, 2) AS score, topic, source,
                     coalesce(nullif(title, ''), text) AS text, symbols::text AS symbols

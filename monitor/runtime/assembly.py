@@ -221,7 +221,7 @@ def _foundation(
 ) -> Foundation:
     classifier, alerts = load(settings, registry), settings.alerts
     resolve = resolver(lambda: classifier.gazetteer)
-    rule_file = RuleFile(alerts.rules, classifier.topics, alerts.time_zone, resolve)
+    rule_file = RuleFile(alerts.rules, classifier.topics, alerts.time_zone, resolve, alerts.watchlist)
     late_after = timedelta(seconds=settings.stream.late_seconds)
     stream_metrics = StreamMetrics(registry, classifier.topics, late_after, settings.stream.unsupported_share)
     alert_metrics = AlertMetrics(registry)
@@ -342,7 +342,12 @@ def _alert_tasks(base: Foundation) -> list[PeriodicTask]:
         ),
         lease=base.leases.get("alerts"),
         watch=base.evaluation_watch,
-        mood=MoodGauges(reads, base.stream_metrics, timedelta(seconds=settings.stream.mood_seconds)),
+        mood=MoodGauges(
+            reads,
+            base.stream_metrics,
+            timedelta(seconds=settings.stream.mood_seconds),
+            lambda: base.rule_file.with_gauges,
+        ),
         metrics=base.alert_metrics,
         clock=utc_now,
     )

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -90,8 +91,9 @@ def test_every_panel_has_data_after_a_real_run_and_a_monitor_that_is_down_is_pag
     tmp_path: Path,
 ) -> None:
     room = desk(
-        SURGE_RULES,
+        SURGE_RULES + "watchlists:\n  ours: [XNAS:AAPL]\n",
         {
+            "MONITOR_ALERTS__WATCHLIST": "ours",
             "MONITOR_ALERTS__WEBHOOKS": json.dumps({"desk": receiver.url}),
             "MONITOR_STREAM__HEARTBEAT_SECONDS": "1",
         },
@@ -111,6 +113,7 @@ def test_every_panel_has_data_after_a_real_run_and_a_monitor_that_is_down_is_pag
 
         def silent() -> list[str]:
             room.calm()
+            room.send(room.scene.kafka.news, [about_apple()])
             return [f"{name}: {p['title']}" for name, p in asked if not answers(prometheus, engine, p)]
 
         wait_until(lambda: not silent(), 60, f"data in every panel, none in {silent()}")
@@ -122,6 +125,12 @@ def test_every_panel_has_data_after_a_real_run_and_a_monitor_that_is_down_is_pag
         )
     finally:
         prometheus.stop()
+
+
+def about_apple() -> dict[str, str]:
+    now = datetime.now(UTC).isoformat()
+    text = "Apple (NASDAQ: AAPL) shares plunge after the company cuts its outlook"
+    return {"id": now, "source": "wire", "published_at": now, "title": text}
 
 
 def paged(receiver: Receiver, name: str, status: str) -> bool:

@@ -10,7 +10,8 @@ from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from alerts.rule_file import RuleFile
 from stream.domain.errors import LeaseLost, StoreUnavailable
-from stream.metrics import StreamMetrics
+from stream.domain.sums import MentionSelection
+from stream.metrics import KINDS, StreamMetrics
 from stream.storage.batches import Store
 from stream.storage.database import reading, writing
 from stream.storage.leases import Lease
@@ -24,19 +25,40 @@ log = logging.getLogger(__name__)
 EVALUATED_MARK = "rules evaluated"
 # How long nobody may have evaluated the rules; the rule SentimentAlertsNotEvaluated allows as much.
 OVERDUE_SECONDS = 120.0
+# Texts that only mention an entity are not about it: as many count as with the rules' default.
+LEAST_RELEVANCE = 20
 
 
 class MoodGauges:
-    """The gauges of mean score and negative share over the latest `length` of event time."""
+    """The gauges of the latest `length` of event time: the mood of topics, and texts about the entities that
+    have gauges of their own."""
 
-    def __init__(self, reader: StoreReader, metrics: StreamMetrics, length: timedelta) -> None:
-        self._reader, self._metrics, self._length = reader, metrics, length
+    def __init__(
+        self,
+        reader: StoreReader,
+        metrics: StreamMetrics,
+        length: timedelta,
+        entities: Callable[[], tuple[str, ...]] = tuple,
+    ) -> None:
+        self._reader, self._metrics, self._length, self._entities = reader, metrics, length, entities
 
     def show(self, now: datetime) -> None:
-        self._metrics.mood.show(self._reader.sums(now - self._length, now))
+        """Raises StoreUnavailable."""
+        start = now - self._length
+        self._metrics.mood.show(self._reader.sums(start, now))
+        entities = self._entities()
+        if not entities:
+            self._metrics.watchlist.hide()
+            return
+        by_kind = {
+            kind: self._reader.entity_sums(start, now, MentionSelection(entities, LEAST_RELEVANCE, (kind,)))
+            for kind in KINDS
+        }
+        self._metrics.watchlist.show(entities, by_kind)
 
     def hide(self) -> None:
         self._metrics.mood.hide()
+        self._metrics.watchlist.hide()
 
 
 class EvaluationWatch:
