@@ -1,7 +1,7 @@
 """Make a database as version 0.2.0 leaves it after two years: a million documents, the older half purged.
 
     python -m tools.stored_years sqlite:////tmp/old.db
-    python -m tools.stored_years postgresql+psycopg://postgres@127.0.0.1/old --documents 100000
+    python -m tools.stored_years postgresql+psycopg://postgres@127.0.0.1/old --documents 100000 --unpurged
 
 A release test upgrades it (`tests/integration/test_stored_years.py`).  The rows are made by the database
 itself, and the sums are added up in SQL, so that nothing here follows later changes of the program.  The
@@ -33,6 +33,12 @@ TOPICS = (
     "Legal | Regulation", "M&A | Investments", "Macro", "Markets", "Personnel Change", "Politics",
     "Stock Commentary", "Stock Movement", "Treasuries | Corporate Debt",
 )  # fmt: skip
+# Whom two of three texts are about, and one of nine about two of them.
+ENGLISH_NAMES = (
+    "Microsoft", "Tesla", "Goldman Sachs", "Toyota", "Nestle", "Siemens", "Netflix", "Pfizer", "Boeing",
+    "Exxon Mobil", "Bitcoin", "the Federal Reserve", "the European Central Bank",
+)  # fmt: skip
+CHINESE_NAMES = ("贵州茅台", "比亚迪", "招商银行", "中国平安", "宁德时代")
 PARTITIONS = 3
 HEARTBEATS = 1440
 EPISODES = 300
@@ -51,8 +57,10 @@ SELECT CASE WHEN i % 1000 = 7 THEN 'wire/' || (i % 3) WHEN i % 1000 = 8 THEN '�
         WHEN kind = 'comment' THEN 'forum ' || (i % 7) ELSE 'wire ' || (i % 40) END,
     CASE WHEN i % 1000 = 7 THEN 'a/b/' || i WHEN i % 1000 = 9 THEN {long_id} ELSE 'id-' || i END,
     kind, {published}, {received},
-    CASE WHEN purged = 1 THEN '' WHEN i % 10 = 3 THEN '公司' || (i % 5000) || '公布业绩，股价下跌'
-        ELSE 'Company ' || (i % 5000) || ' reports results that the market did not expect' END,
+    CASE WHEN purged = 1 THEN '' WHEN i % 10 = 3 THEN {chinese_name} || '公布业绩，股价下跌'
+        ELSE CASE WHEN i % 3 = 0 THEN 'Company ' || (i % 5000) ELSE {english_name} END
+            || CASE WHEN i % 9 = 4 THEN ' and ' || {other_name} ELSE '' END
+            || ' reports results that the market did not expect' END,
     CASE WHEN purged = 1 THEN '' ELSE 'Analysts had expected more of quarter ' || (i % 4) || ' in the year ' || i END,
     CASE WHEN purged = 1 OR i % 3 = 0 THEN NULL ELSE 'author ' || (i % 9000) END,
     CASE WHEN purged = 1 OR i % 2 = 0 THEN NULL ELSE 'https://wire.example/' || i END,
@@ -106,7 +114,7 @@ WHERE kafka_topic = '{topic}' GROUP BY kafka_partition
 """
 
 
-def make(url: str, documents: int = DOCUMENTS) -> None:
+def make(url: str, documents: int = DOCUMENTS, purged_until: datetime = PURGED_UNTIL) -> None:
     """Fill an empty database with so many documents, and with all else that 0.2.0 stores."""
     settings = DatabaseSettings(url=SecretStr(url))
     database.upgrade(settings, REVISION)
@@ -116,7 +124,7 @@ def make(url: str, documents: int = DOCUMENTS) -> None:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SET LOCAL synchronous_commit = off"))
                 connection.execute(text("SET LOCAL maintenance_work_mem = '256MB'"))
-            Filling(connection, documents).fill()
+            Filling(connection, documents, purged_until).fill()
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("ANALYZE"))
     finally:
@@ -126,8 +134,8 @@ def make(url: str, documents: int = DOCUMENTS) -> None:
 class Filling:
     """Fills the tables in one transaction, in the SQL of SQLite or PostgreSQL."""
 
-    def __init__(self, connection: Connection, documents: int) -> None:
-        self._connection, self._documents = connection, documents
+    def __init__(self, connection: Connection, documents: int, purged_until: datetime) -> None:
+        self._connection, self._documents, self._purged_until = connection, documents, purged_until
         self._postgresql = connection.dialect.name == "postgresql"
 
     def fill(self) -> None:
@@ -175,7 +183,7 @@ class Filling:
             "start": int(START.timestamp()),
             "end": int(END.timestamp()),
             "span": int((END - START).total_seconds()),
-            "purged_until": int(PURGED_UNTIL.timestamp()),
+            "purged_until": int(self._purged_until.timestamp()),
             "partitions": PARTITIONS,
         }
         self._execute(
@@ -188,6 +196,9 @@ class Filling:
                 evidence=self._json(evidence),
                 topics=len(TOPICS),
                 topic_name=_case("topic", TOPICS),
+                english_name=_case(f"i / 5 % {len(ENGLISH_NAMES)}", ENGLISH_NAMES),
+                other_name=_case(f"i / 60 % {len(ENGLISH_NAMES)}", ENGLISH_NAMES),
+                chinese_name=_case(f"i / 10 % {len(CHINESE_NAMES)}", CHINESE_NAMES),
                 **common,
             )
         )
@@ -218,7 +229,7 @@ class Filling:
         now = self._time(str(int(END.timestamp())))
         for topic, incarnation in INCARNATIONS.items():
             self._execute(_OFFSETS.format(incarnation=incarnation, topic=topic, now=now))
-        self._insert("marks", name="purged", at=PURGED_UNTIL)
+        self._insert("marks", name="purged", at=self._purged_until)
         self._insert("leases", name="alerts", holder="host-1:1:00000000", expires_at=END)
 
     def _insert_episodes(self) -> None:
@@ -232,7 +243,7 @@ class Filling:
             )
 
     def _insert_episode(self, number: int, state: str, since: datetime, resolved_at: datetime | None) -> None:
-        purged = resolved_at is not None and resolved_at < PURGED_UNTIL
+        purged = resolved_at is not None and resolved_at < self._purged_until
         alert = {
             **episode(number, state, since, resolved_at),
             "message": "" if purged else "The mood turned.",
@@ -408,9 +419,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("url", help="an empty database: sqlite:////FILE or postgresql+psycopg://...")
     parser.add_argument("--documents", type=int, default=DOCUMENTS)
+    parser.add_argument("--unpurged", action="store_true", help="every document keeps its text")
     options = parser.parse_args()
     started = time.monotonic()
-    make(options.url, options.documents)
+    make(options.url, options.documents, START if options.unpurged else PURGED_UNTIL)
     print(f"{options.documents:,} documents in {time.monotonic() - started:.0f} s")
 
 
