@@ -4,9 +4,10 @@
 
 Each run has its own topics and database on a real Kafka and a real PostgreSQL. It kills workers, as `kill -9`
 does, at a step of a batch that the seed selects, and adds some of the hazards of `tests.faults.hazards`.
-Then a worker processes the rest. The database is compared with the result of a plain loop over the messages,
-and what left for Kafka with the database. The last line has the totals. Exits with 1 if anything differs, or
-if a worker took more memory than it may.
+Then a worker processes the rest. In some runs the list of entities changes meanwhile, and commands that link
+or classify the past again are killed and started again. The database is compared with the result of a plain
+loop over the messages, and what left for Kafka with the database. The last line has the totals. Exits with 1
+if anything differs, or if a worker took more memory than it may.
 """
 
 import argparse
@@ -21,6 +22,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.faults.changes import Changes
+from tests.faults.contents import Contents, read_database, read_offsets, wrong_histories
 from tests.faults.hazards import (
     Hazard,
     HazardousMessages,
@@ -30,15 +33,7 @@ from tests.faults.hazards import (
     read_only_failover,
     truncate_log,
 )
-from tests.faults.oracle import (
-    Contents,
-    InputMessage,
-    Reference,
-    generate_messages,
-    read_database,
-    read_offsets,
-    send,
-)
+from tests.faults.oracle import InputMessage, Reference, generate_messages, send
 from tests.faults.sandbox import (
     PARTITIONS,
     Patience,
@@ -86,6 +81,8 @@ def run_seed(seed: int, kafka: Kafka, postgres: Postgres, folder: Path) -> Outco
     hazards = draw_hazards(random.Random(f"hazards {seed}"))
     first, second = _generate(seed, draw, hazards, now)
     reference, kills = Reference(sandbox.topics), list[str]()
+    changes, moments = Changes(sandbox, reference, now), random.Random(f"moments {seed}")
+    change_between_kills = moments.random() < 0.5
     with ExitStack() as ending:
         ending.callback(sandbox.close)
         cuts: dict[str, int] = {}
@@ -96,6 +93,9 @@ def run_seed(seed: int, kafka: Kafka, postgres: Postgres, folder: Path) -> Outco
         expected = reference.read(first, now, send(first, sandbox.topics, kafka.bootstrap))
         for _ in range(draw.choice([1, 2, 2, 3])):
             kills.append(_kill_once(sandbox, draw, expected))
+        if Hazard.GAZETTEER in hazards and change_between_kills:
+            changes.change_gazetteer()
+            kills.append(_kill_once(sandbox, moments, expected))
         if Hazard.TRUNCATED_LOG in hazards:
             _drain_and_truncate(sandbox, expected)
         if Hazard.FROZEN_LEASE in hazards:
@@ -104,9 +104,15 @@ def run_seed(seed: int, kafka: Kafka, postgres: Postgres, folder: Path) -> Outco
         workers = [sandbox.start() for _ in range(draw.choice([1, 1, 2]))]
         if Hazard.READ_ONLY in hazards:
             ending.enter_context(read_only_failover(sandbox.url, after=draw.uniform(2, 8), seconds=3))
+        if Hazard.GAZETTEER in hazards and not change_between_kills:
+            time.sleep(moments.uniform(2, 8))
+            changes.change_gazetteer()
+        if Hazard.BACKFILL in hazards:
+            changes.kill_backfill(moments.randrange(2, 8))
         wait_until_drained(sandbox, expected, workers)
-        differences = expected.differences(read_database(sandbox.url))
+        differences = _rewrite_and_compare(sandbox, reference, changes, hazards, moments)
         differences |= missing_outgoing(expected, sandbox, kafka.bootstrap)
+        kills += changes.kills
         peak = max(sample_resources(worker, started).peak for worker in workers)
         if peak > PEAK_BYTES:
             differences["memory bound broken, differ"] = 1
@@ -114,6 +120,26 @@ def run_seed(seed: int, kafka: Kafka, postgres: Postgres, folder: Path) -> Outco
     return Outcome(
         seed, kills, sum(cuts.values()), len(expected.documents), differences, seconds, hazards, peak
     )
+
+
+def _rewrite_and_compare(
+    sandbox: Sandbox,
+    reference: Reference,
+    changes: Changes,
+    hazards: frozenset[Hazard],
+    moments: random.Random,
+) -> dict[str, int]:
+    """Link and classify the past again, if these are hazards of the run. Returns how the database differs."""
+    if Hazard.BACKFILL in hazards:
+        changes.backfill()
+    differences = Counter(reference.compare(read_database(sandbox.url)))
+    if Hazard.RELABEL in hazards:
+        changes.relabel(moments.randrange(2, 8))
+        differences.update(reference.compare(read_database(sandbox.url)))
+    if hazards & {Hazard.BACKFILL, Hazard.RELABEL}:
+        differences["recounted rows differ"] = changes.wrong_rows()
+    differences.update(wrong_histories(sandbox.url))
+    return {name: number for name, number in differences.items() if number}
 
 
 def _generate(
@@ -124,8 +150,8 @@ def _generate(
     half = draw.randrange(1, len(messages))
     parts = (messages[:half], messages[half:])
     first, second = (
-        HazardousMessages(random.Random(f"{seed} {number}"), PARTITIONS, now).add_to(part, hazards)
-        for number, part in enumerate(parts)
+        HazardousMessages(random.Random(f"{seed} {number}"), PARTITIONS, now).add_to(part, hazards, earlier)
+        for number, (part, earlier) in enumerate(zip(parts, ((), parts[0]), strict=True))
     )
     return first, second
 

@@ -18,7 +18,8 @@ from pathlib import Path
 import yaml
 
 from tests.conftest import ROOT, Running
-from tests.faults.oracle import Contents, Reference, generate_messages, read_database, send
+from tests.faults.contents import Contents, read_database
+from tests.faults.oracle import Reference, generate_messages, send
 from tests.faults.sandbox import (
     PARTITIONS,
     START_SECONDS,

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from tests.faults.oracle import Reference, generate_messages, read_database, send
+from tests.faults.contents import read_database
+from tests.faults.oracle import Reference, generate_messages, send
 from tests.faults.sandbox import (
     PARTITIONS,
     START_SECONDS,

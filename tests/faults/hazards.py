@@ -27,7 +27,8 @@ from stream.domain.documents import Kind
 from stream.storage import schema
 from stream.storage.outbox import KAFKA_PREFIX
 from tests.conftest import Running
-from tests.faults.oracle import BOMB_REASON, Contents, Delivery, InputMessage
+from tests.faults.contents import Contents
+from tests.faults.oracle import BOMB_REASON, Delivery, InputMessage
 from tests.faults.sandbox import ROOT, START_SECONDS, Patience, Sandbox
 
 # How long a command may take, and the reader of a topic may wait for one message.
@@ -48,6 +49,10 @@ class Hazard(StrEnum):
     READ_ONLY = "read-only failover"
     POOLER = "PgBouncer"
     CUTS = "broken connections"
+    CORRECTED = "corrected stories"
+    GAZETTEER = "changed gazetteer"
+    BACKFILL = "killed backfill"
+    RELABEL = "killed relabel"
 
 
 def draw_hazards(draw: random.Random) -> frozenset[Hazard]:
@@ -59,6 +64,8 @@ def draw_hazards(draw: random.Random) -> frozenset[Hazard]:
     hazards = {hazard for hazard in Hazard if draw.random() < 1 / 3}
     if Hazard.POOLER in hazards:
         hazards -= {Hazard.READ_ONLY, Hazard.CUTS}
+    if Hazard.BACKFILL in hazards:  # it links again what the gazetteer of before has linked
+        hazards.add(Hazard.GAZETTEER)
     return frozenset(hazards)
 
 
@@ -70,14 +77,22 @@ class HazardousMessages:
     partitions: int
     now: datetime
 
-    def add_to(self, messages: Sequence[InputMessage], hazards: frozenset[Hazard]) -> list[InputMessage]:
+    def add_to(
+        self,
+        messages: Sequence[InputMessage],
+        hazards: frozenset[Hazard],
+        earlier: Sequence[InputMessage] = (),
+    ) -> list[InputMessage]:
         """The stream with hazardous messages among its own, and a closing document in each partition.
+
+        Stories of the stream and of `earlier` ones may be corrected.
 
         A partition that ends with an aborted transaction has offsets that no reader ever gets: the closing
         documents make the last offset of each partition known.
         """
         stream = list(messages)
-        for message in self._added(hazards):
+        corrected = self._corrected([*earlier, *messages]) if Hazard.CORRECTED in hazards else ()
+        for message in (*self._added(hazards), *corrected):
             stream.insert(self.draw.randrange(len(stream)), message)
         places = [(kind, partition) for kind in Kind for partition in range(self.partitions)]
         return stream + [replace(self._document(), kind=kind, partition=n) for kind, n in places]
@@ -91,6 +106,23 @@ class HazardousMessages:
             yield from (self._giant() for _ in range(8))
         if Hazard.BOMBS in hazards:
             yield from 2 * [InputMessage(Kind.NEWS, 0, None, BOMB_REASON, Delivery.BOMB)]
+
+    def _corrected(self, messages: Sequence[InputMessage]) -> Iterator[InputMessage]:
+        """Newer versions of documents, on any partition: the newest one stays, in whatever order they are read.
+
+        An hour that is over says when a version was published: one in the future would be left out.
+        """
+        documents = [one for one in messages if one.value and one.reason is None]
+        for original in self.draw.choices(documents, k=80):
+            body = json.loads(original.value or b"")
+            version = f"{self.draw.getrandbits(64):x}"
+            text = self.draw.choice(
+                [f"$AB shares {version}", f"bank oil {version} gold", f"{int(version, 16)} %"]
+            )
+            at = self.now - timedelta(seconds=self.draw.uniform(0, 3600))
+            newer = {"title" if "title" in body else "text": text, "updated_at": at.isoformat()}
+            value = json.dumps(body | newer).encode()
+            yield replace(original, partition=self.draw.randrange(self.partitions), value=value)
 
     def _giant(self) -> InputMessage:
         """A document whose optional fields, or whose only word, are far larger than what may leave."""

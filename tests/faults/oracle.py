@@ -1,29 +1,31 @@
 """Computes what the database must hold after a stream of messages, with a plain loop.
 
 `generate_messages` draws messages from a seed: documents, copies of them on other partitions, timestamps out of
-order, late and from other days, and invalid messages. `Reference` reads them one by one. `read_database` returns the
-database in the same form, so that the two can be compared for equality.
+order, late and from other days, and invalid messages. `Reference` reads them one by one. `tests.faults.contents` reads
+the database in the same form, so that the two can be compared for equality.
+
+Which list of entities (gazetteer) links a document that is read while the list changes depends on the moment. The
+reference knows which versions are possible, and takes the one that is stored if it is one of them: the entities must
+then be exactly those of that version.
 """
 
 import json
 import random
 import uuid
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import create_engine, select
-
-from monitor.bench.stand_in import StandIn
 from stream.codec import Codec
 from stream.domain.documents import SCORE_SCALE, SENTIMENTS, Document, Kind
 from stream.domain.errors import DeadLetterReason, Rejected
-from stream.domain.sums import SUM_FIELDS, window_start
-from stream.storage import schema
+from stream.domain.sums import window_start
+from stream.storage.schema import ROLLUP_WIDTHS
+from tests.faults.classifiers import GAZETTEER, MODEL, POISON, classify
+from tests.faults.contents import Contents, add_sums
 
 MINUTE = timedelta(minutes=1)
 SEND_SECONDS = 60.0
@@ -48,8 +50,10 @@ WORDS = [
     "chip",
 ]
 SOURCES = ("wire", "ticker", "board/one", "板")
-# The classifier of `tests.faults.worker` always fails on texts with this mark; their dead letters have this reason.
-POISON, INFERENCE_REASON = "\N{RADIOACTIVE SIGN}", DeadLetterReason.INFERENCE
+# The reason of dead letters of texts with POISON.
+INFERENCE_REASON = DeadLetterReason.INFERENCE
+# The width of a band of relevance; the last one goes up to 100.
+BAND, HIGHEST_BAND = 20, 80
 # (reason, value): invalid messages. Each must become one dead letter.
 BAD: tuple[tuple[str, bytes | None], ...] = (
     ("empty", b""),
@@ -87,27 +91,6 @@ class InputMessage:
     value: bytes | None
     reason: str | None = None
     delivery: Delivery = Delivery.PLAIN
-
-
-@dataclass
-class Contents:
-    """The contents of a database: documents by identity, aggregates by window, topic and kind, dead letters by
-    position, and the next offset of each partition."""
-
-    documents: dict[str, Any] = field(default_factory=dict)
-    aggregates: dict[tuple[datetime, str, str], tuple[int, ...]] = field(default_factory=dict)
-    dead: dict[tuple[str, int, int], str] = field(default_factory=dict)
-    offsets: dict[tuple[str, int], int] = field(default_factory=dict)
-
-    def differences(self, other: "Contents") -> dict[str, int]:
-        """How many entries of each table are missing in `other`, are only there, or differ."""
-        counts: Counter[str] = Counter()
-        for name in ("documents", "aggregates", "dead", "offsets"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            counts[f"{name} lost"] = len(mine.keys() - theirs.keys())
-            counts[f"{name} extra"] = len(theirs.keys() - mine.keys())
-            counts[f"{name} differ"] = sum(mine[key] != theirs[key] for key in mine.keys() & theirs.keys())
-        return {name: n for name, n in counts.items() if n}
 
 
 def generate_messages(seed: int, documents: int, partitions: int, now: datetime) -> list[InputMessage]:
@@ -154,18 +137,32 @@ def _document(draw: random.Random, seed: int, number: int, now: datetime) -> dic
     return message
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A document as it is counted now, and the versions of the gazetteer that may have linked it."""
+
+    document: Document
+    model: str
+    gazetteer: str
+    possible: frozenset[str]
+    # It is stored: a copy that is read later is not linked.
+    is_stored: bool = False
+
+
 class Reference:
     """Processes messages one by one, without failures.
 
-    With `brief` it keeps only a hash of each document, for runs with millions of them.
+    With `brief` it keeps only a hash of each document, for runs with millions of them; these have no corrected
+    stories. `gazetteers` are the versions that may link what is read now.
     """
 
     def __init__(
         self, topics: Mapping[Kind, str], *, brief: bool = False, future: timedelta = 5 * MINUTE
     ) -> None:
-        self._topics, self._summarize = topics, hash if brief else tuple
-        self._contents, self._classifier = Contents(), StandIn()
+        self._topics, self._brief = topics, brief
+        self._contents, self._counted = Contents(), dict[str, Counted]()
         self._codec = Codec(future, 1_000_000)
+        self.gazetteers = frozenset({GAZETTEER})
 
     def read(
         self, messages: Sequence[InputMessage], now: datetime, offsets: Sequence[int] | None = None
@@ -197,14 +194,67 @@ class Reference:
             self._count(document)
         return contents
 
+    def change_gazetteer(self, stored: Contents, version: str) -> None:
+        """The list of entities changes: what is not `stored` may be linked by either version, or has been."""
+        self._note_stored(stored)
+        for key, counted in self._counted.items():
+            if not counted.is_stored:
+                self._counted[key] = replace(counted, possible=counted.possible | {version})
+        self.gazetteers = frozenset({version})
+
+    def _note_stored(self, stored: Contents) -> None:
+        """The documents that are stored keep the gazetteer that has linked them, whatever comes later."""
+        for key, (gazetteer, updated_at) in stored.linked.items():
+            counted = self._counted.get(key)
+            if counted and gazetteer in counted.possible and counted.document.updated_at == updated_at:
+                possible = frozenset({gazetteer})
+                self._replace(key, replace(counted, gazetteer=gazetteer, possible=possible, is_stored=True))
+
+    def rewrite(self, gazetteer: str, model: str | None = None) -> None:
+        """All documents are linked, and with a model classified, again."""
+        for key, counted in list(self._counted.items()):
+            possible = frozenset({gazetteer})
+            values = replace(counted, model=model or counted.model, gazetteer=gazetteer, possible=possible)
+            self._replace(key, values)
+
     def _count(self, document: Document) -> None:
-        (prediction,) = self._classifier.classify([document.text_input])
-        score = None if prediction.score is None else round(prediction.score * SCORE_SCALE)
-        identity = document.key
-        if identity in self._contents.documents:
+        key = document.key
+        new = Counted(document, MODEL, min(self.gazetteers), self.gazetteers)
+        if self._brief:
+            if key not in self._contents.documents:
+                self._add(new, 1)
             return
+        counted = self._counted.get(key)
+        if counted is None or _is_newer(document, counted.document):
+            self._replace(key, new)
+        elif not counted.is_stored and document == counted.document:
+            self._counted[key] = replace(counted, possible=counted.possible | self.gazetteers)
+
+    def _replace(self, key: str, counted: Counted) -> None:
+        if before := self._counted.get(key):
+            self._add(before, -1)
+        self._counted[key] = counted
+        self._add(counted, 1)
+
+    def _add(self, counted: Counted, sign: int) -> None:
+        """Count a document, or with -1 take it out again."""
+        document, contents = counted.document, self._contents
+        prediction = classify(document.text_input, counted.model, counted.gazetteer)
+        score, kind = stored_score(prediction.score), document.kind.value
+        mentions = {
+            one.entity: (
+                kind,
+                document.published_at,
+                one.relevance,
+                one.sentiment,
+                stored_score(one.score),
+                one.of_target,
+                [list(span) for span in one.spans],
+            )
+            for one in prediction.entities
+        }
         values = (
-            document.kind.value,
+            kind,
             document.published_at,
             document.title,
             document.text,
@@ -213,58 +263,53 @@ class Reference:
             prediction.topic,
             prediction.counted_sentiment,
             score,
+            document.updated_at,
+            counted.model,
+            counted.gazetteer,
         )
-        self._contents.documents[identity] = self._summarize(values)
-        if prediction.topic is not None and score is not None:
-            key = (window_start(document.published_at, MINUTE), prediction.topic, document.kind.value)
-            label_counts = [int(prediction.counted_sentiment == name) for name in (*SENTIMENTS, None)]
-            add_sums(self._contents.aggregates, key, (1, *label_counts, score, score * score))
+        if sign < 0:
+            del contents.documents[document.key]
+            contents.mentions.pop(document.key, None)
+        else:
+            contents.add_document(document.key, values, mentions, brief=self._brief)
+        if prediction.topic is None or score is None:
+            return
+        topic, amounts = prediction.topic, sums_of(prediction.counted_sentiment, score, sign)
+        add_sums(contents.aggregates, (window_start(document.published_at, MINUTE), topic, kind), amounts)
+        for width in ROLLUP_WIDTHS:
+            start = window_start(document.published_at, timedelta(seconds=width))
+            add_sums(contents.rollups, (width, start, topic, kind), amounts)
+            for one in prediction.entities:
+                own = stored_score(one.score)
+                assert own is not None, "entities of a document with a score have one"
+                band = min(one.relevance // BAND * BAND, HIGHEST_BAND)
+                add_sums(
+                    contents.entity_sums,
+                    (width, start, one.entity, kind, band),
+                    sums_of(one.sentiment, own, sign),
+                )
+
+    def compare(self, actual: Contents) -> dict[str, int]:
+        """How the database differs from what it must hold."""
+        self._note_stored(actual)
+        return self._contents.differences(actual)
 
 
-def add_sums(
-    sums: dict[tuple[datetime, str, str], tuple[int, ...]],
-    key: tuple[datetime, str, str],
-    amounts: tuple[int, ...],
-) -> None:
-    sums[key] = tuple(map(int.__add__, sums.get(key, (0,) * len(amounts)), amounts))
+def stored_score(score: float | None) -> int | None:
+    """A score as SQL has it."""
+    return None if score is None else round(score * SCORE_SCALE)
 
 
-def read_database(url: str, *, brief: bool = False) -> Contents:
-    """What the database holds now. Aggregates are summed over partitions."""
-    contents, engine, summarize = Contents(), create_engine(url), hash if brief else tuple
-    documents, sums = schema.documents.c, schema.aggregates.c
-    columns = (
-        documents.kind,
-        documents.published_at,
-        documents.title,
-        documents.text,
-        documents.author,
-        documents.status,
-        documents.topic,
-        documents.sentiment,
-        documents.score,
-    )
-    with engine.connect().execution_options(yield_per=1000) as connection:
-        for row in connection.execute(select(documents.key, *columns)):
-            contents.documents[row.key] = summarize(tuple(row[1:]))
-        for row in connection.execute(
-            select(sums.window_start, sums.topic, sums.kind, *(sums[name] for name in SUM_FIELDS))
-        ):
-            add_sums(contents.aggregates, tuple(row[:3]), tuple(row[3:]))
-        for row in connection.execute(select(schema.dead_letters)):
-            contents.dead[row.kafka_topic, row.kafka_partition, row.kafka_offset] = row.reason
-    engine.dispose()
-    contents.offsets = read_offsets(url)
-    return contents
+def sums_of(sentiment: str | None, score: int, sign: int) -> tuple[int, ...]:
+    """What a document or a mention adds to the sums; with -1, what it takes away."""
+    counts = (1, *(int(sentiment == name) for name in (*SENTIMENTS, None)), score, score * score)
+    return tuple(sign * number for number in counts)
 
 
-def read_offsets(url: str) -> dict[tuple[str, int], int]:
-    """The next offset of each (topic, partition) in the database."""
-    engine = create_engine(url)
-    with engine.connect() as connection:
-        rows = list(connection.execute(select(schema.offsets)))
-    engine.dispose()
-    return {(row.kafka_topic, row.kafka_partition): row.next_offset for row in rows if row.next_offset}
+def _is_newer(document: Document, stored: Document) -> bool:
+    """Whether it is a corrected story of the stored one."""
+    old, new = stored.updated_at, document.updated_at
+    return new is not None and (old is None or new > old)
 
 
 def send(messages: Sequence[InputMessage], topics: Mapping[Kind, str], bootstrap: str) -> list[int]:

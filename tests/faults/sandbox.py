@@ -19,7 +19,7 @@ from stream.kafka.settings import KafkaSettings
 from stream.storage import database
 from stream.storage.settings import DatabaseSettings
 from tests.conftest import Running
-from tests.faults.oracle import Contents, read_offsets
+from tests.faults.contents import Contents, read_offsets
 from tests.faults.proxy import Proxy
 from tests.parts import Kafka, PgBouncer, Postgres, free_port, temporary_folder
 

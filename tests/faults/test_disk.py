@@ -10,7 +10,8 @@ import pytest
 from stream.storage import database
 from stream.storage.settings import DatabaseSettings
 from tests.conftest import need
-from tests.faults.oracle import Reference, generate_messages, read_database, send
+from tests.faults.contents import read_database
+from tests.faults.oracle import Reference, generate_messages, send
 from tests.faults.sandbox import PARTITIONS, Sandbox, wait_until_drained
 from tests.parts import Kafka, PartMissing, wait_until
 

@@ -1,5 +1,6 @@
 """A short selection of `python -m tools.faults`, and the cases that it does not cover, such as frozen workers."""
 
+import copy
 import json
 import random
 import re
@@ -16,8 +17,10 @@ from sqlalchemy import create_engine, text
 
 from stream.domain.documents import Kind
 from tests.conftest import need
-from tests.faults.hazards import Hazard, draw_hazards
-from tests.faults.oracle import Contents, InputMessage, Reference, generate_messages, read_database, send
+from tests.faults.classifiers import OTHER_GAZETTEER
+from tests.faults.contents import Contents, read_database
+from tests.faults.hazards import Hazard, HazardousMessages, draw_hazards
+from tests.faults.oracle import InputMessage, Reference, generate_messages, send
 from tests.faults.sandbox import PARTITIONS, Sandbox, sample_resources, wait_until_drained
 from tests.faults.worker import FAILPOINTS
 from tests.parts import Kafka, Postgres, wait_until
@@ -48,14 +51,52 @@ def test_the_oracle_detects_lost_duplicated_and_changed_rows() -> None:
     topics = {kind: kind.value for kind in {message.kind for message in generate_messages(1, 50, 2, now)}}
     expected = Reference(topics).read(generate_messages(1, 50, 2, now), now)
     assert expected.differences(expected) == {}
-    other = Contents(
-        dict(expected.documents), dict(expected.aggregates), dict(expected.dead), dict(expected.offsets)
-    )
+    other = copy.deepcopy(expected)
     other.documents.pop(next(iter(other.documents)))
+    mentions = other.mentions[next(iter(other.mentions))]
+    mentions.pop(next(iter(mentions)))
+    other.entity_sums[3600, now, "XNAS:AB", "news", 20] = (1, 0, 0, 1, 0, -9, 81)
     cell = next(iter(other.aggregates))
     other.aggregates[cell] = tuple(2 * number for number in other.aggregates[cell])
     other.dead["news", 0, 10_000] = "nul"
-    assert expected.differences(other) == {"documents lost": 1, "aggregates differ": 1, "dead extra": 1}
+    assert expected.differences(other) == {
+        "documents lost": 1, "mentions differ": 1, "aggregates differ": 1, "entity sums extra": 1, "dead extra": 1,
+    }  # fmt: skip
+
+
+def test_the_oracle_allows_either_gazetteer_for_what_is_not_stored_when_the_list_changes() -> None:
+    now = datetime.now(UTC)
+    topics = {kind: kind.value for kind in Kind}
+    messages = generate_messages(3, 60, 2, now)
+    stored = Reference(topics).read(messages[:20], now)
+    sent = Reference(topics).read(messages[:40], now)
+    everything = Reference(topics).read(messages, now)
+    other = Reference(topics)
+    linked_by_other = other.read(messages, now)
+    other.rewrite(OTHER_GAZETTEER)
+
+    def changed() -> Reference:
+        reference = Reference(topics)
+        reference.read(messages[:40], now)
+        reference.change_gazetteer(stored, OTHER_GAZETTEER)
+        reference.read(messages[40:], now)
+        return reference
+
+    after_the_change = everything.documents.keys() - sent.documents.keys()
+    assert changed().compare(everything)["documents differ"] == len(after_the_change)
+    assert changed().compare(linked_by_other)["documents differ"] == len(stored.documents)
+
+
+def test_the_newest_version_of_a_corrected_story_stays_in_whatever_order_they_are_read() -> None:
+    now, topics = datetime.now(UTC), {kind: kind.value for kind in Kind}
+    messages = generate_messages(4, 100, 2, now)
+    hazardous = HazardousMessages(random.Random(4), 2, now)
+    stream = hazardous.add_to(messages, frozenset({Hazard.CORRECTED}))
+    expected = Reference(topics).read(stream, now)
+    assert expected.documents != Reference(topics).read(messages, now).documents
+    random.Random(5).shuffle(stream)
+    shuffled = Reference(topics).read(stream, now)
+    assert {name for name in expected.differences(shuffled) if not name.startswith("dead")} == set()
 
 
 def test_the_same_seed_generates_the_same_messages_and_another_seed_others() -> None:

@@ -30,7 +30,7 @@ from stream.domain.documents import Prediction, TextInput
 from stream.domain.errors import InferenceError
 from stream.kafka.faust_driver import FaustSource
 from stream.storage.batches import Store
-from tests.faults.oracle import POISON
+from tests.faults.classifiers import POISON, FaultClassifier, house_file
 
 # The steps of processing a batch, in order.
 FAILPOINTS = (
@@ -45,14 +45,14 @@ FAILPOINTS = (
 )
 
 
-class FlakyClassifier(StandIn):
+class FlakyClassifier(FaultClassifier):
     """Fails on texts with a mark, and on every seventh call, as a GPU does when it runs out of memory.
 
     Its evidence is the first word of the text, however long.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(house_file())
         self._calls = 0
 
     def classify(self, inputs: Sequence[TextInput]) -> list[Prediction]:
