@@ -1,7 +1,7 @@
 """Backtests: the alert evaluator itself, run over past texts that are held in memory."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from alerts.delivery.pages import PageRouter
-from alerts.detectors.base import DEFAULT_RELEVANCE, Rule
+from alerts.detectors.base import ALL_TOPICS, DEFAULT_RELEVANCE, Rule
 from alerts.evaluator import AlertEvaluator
 from alerts.mention_table import MICROSECOND, MentionTable, bounds, microseconds, stored_score
 from alerts.metrics import AlertMetrics
@@ -193,10 +193,14 @@ class MemoryStore:
         ]
 
     def negative_writers(self, scope: Scope) -> tuple[dict[str, int], int]:
-        texts = [t for t in self._in_scope(scope) if t.sentiment == "negative"]
+        texts = self.negative_texts(scope)
         counts = Counter(t.source for t in texts)
         sources = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
         return sources, len({t.author for t in texts if t.author})
+
+    def negative_texts(self, scope: Scope) -> list[Text]:
+        """The negative texts of the scope, in order."""
+        return [text for text in self._in_scope(scope) if text.sentiment == "negative"]
 
     def last_seen_by_source(self, scope: Scope) -> dict[str, datetime]:
         texts = self._in_scope(scope, with_dates=True)
@@ -272,25 +276,38 @@ def backtest(
         evaluator.evaluate(time)
         evaluated_at = time
         progress((time - first) / (last - first) if last > first else 1.0)
-    by_key = {text.key: text for text in store.texts}
+    by_name = {rule.name: rule for rule in rules}
     pages = [
-        Page(alert, store.alerts.get(id_, alert), _entities_of(alert, by_key))
+        Page(alert, store.alerts.get(id_, alert), _entities_of(alert, by_name[alert.rule], store))
         for id_, alert in store.fired.items()
     ]
     return sorted(pages, key=lambda page: (page.fired_at, page.fired.rule))
 
 
-def _entities_of(alert: Alert, texts: Mapping[str, Text]) -> tuple[str, ...]:
-    """Who a page is about: its entity, or else those that half of its evidence or more is about, at least
-    two documents of several; those of the most documents first."""
+def _entities_of(alert: Alert, rule: Rule, store: MemoryStore) -> tuple[str, ...]:
+    """Who a page is about: its entity, or else those that at least half of its evidence, or of the negative
+    documents of its window, is about; those of the most documents first."""
     if alert.entity is not None:
         return (alert.entity,)
-    mentions = [mention for item in alert.evidence for mention in texts[item.key].entities]
-    counts = Counter(one.entity for one in mentions if one.relevance >= DEFAULT_RELEVANCE)
-    items = len(alert.evidence)
-    needed = max(items / 2, min(items, 2))
-    named = [(-count, entity) for entity, count in counts.items() if count >= needed]
+    if not alert.evidence:
+        return ()
+    end = alert.fired_at or alert.since
+    topic = None if alert.topic == ALL_TOPICS else alert.topic
+    texts = store.negative_texts(Scope(topic, rule.kinds, end - rule.window, end, rule.selection))
+    shown = {item.key for item in alert.evidence}
+    of_all, of_shown = _named(texts), _named([text for text in texts if text.key in shown])
+    named = [
+        (-of_all[entity], entity)
+        for entity in of_all
+        if of_all[entity] >= len(texts) / 2 or of_shown[entity] >= max(len(shown) / 2, 2)
+    ]
     return tuple(entity for _, entity in sorted(named))
+
+
+def _named(texts: Iterable[Text]) -> Counter[str]:
+    """How many texts are about each entity."""
+    mentions = (mention for text in texts for mention in text.entities)
+    return Counter(one.entity for one in mentions if one.relevance >= DEFAULT_RELEVANCE)
 
 
 def _evaluation_times(store: MemoryStore, start: datetime | None) -> list[datetime]:

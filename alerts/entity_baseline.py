@@ -36,6 +36,7 @@ from alerts.baseline import (
     Count,
     count_documents,
 )
+from alerts.expectation import Market
 from alerts.statistics import count_tail
 from stream.domain.documents import EPOCH, SCORE_SCALE
 from stream.domain.sums import SUM_FIELDS, Aggregate, TimeRange, window_number
@@ -45,6 +46,8 @@ Integers = NDArray[np.int64]
 HALF = 0.5
 # How many documents of the pool an entity's share of negatives and its scores start from.
 POOL_WORTH = 10.0
+# How many documents the usual figures of the stream count for, where it is compared with what is usual.
+MARKET_WORTH = 10.0
 # An entity with at most so many documents in the history has little of it, and is in the pool.
 LITTLE_HISTORY = 20
 SECONDS_PER_HOUR = 3600.0
@@ -307,10 +310,39 @@ def _column(count: Count) -> int:
     return N if count is count_documents else NEGATIVE
 
 
+@dataclass(frozen=True)
+class StreamNow:
+    """The whole stream of late: its sums, and how many documents that the rule counts are usual then.
+
+    `stream` is its baseline.
+    """
+
+    stream: Baseline
+    total: Aggregate
+    usual: float
+
+    def without(self, own: Aggregate, count: Count) -> Market:
+        """How the rest of the stream differs from what is usual, without an entity's own documents.
+
+        Each figure starts from the usual one, which has the weight of MARKET_WORTH documents.
+        """
+        rest, share = self.total - own, self.stream.share
+        usual_mean = self.stream.total.mean or 0.0
+        documents = max(rest.n, 0) + MARKET_WORTH
+        share_now = (max(rest.negative, 0) + MARKET_WORTH * share) / documents
+        mean_now = (rest.score_sum / SCORE_SCALE + MARKET_WORTH * usual_mean) / documents
+        return Market(
+            max(1.0, (count(rest) + MARKET_WORTH) / (self.usual + MARKET_WORTH)),
+            max(1.0, share_now / share),
+            min(0.0, mean_now - usual_mean),
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class StreamWeek:
-    """When the stream was live, and the shape of its week."""
+    """When the stream was live, the shape of its week, and the baseline of all its documents."""
 
+    stream: Baseline
     live: Sequence[TimeRange]
     hours: Hours
     shape: Floats
@@ -319,8 +351,9 @@ class StreamWeek:
     def of(cls, cells: Sequence[Aggregate], live: Sequence[TimeRange], zone: tzinfo = UTC) -> "StreamWeek":
         """From the documents of every hour that has any."""
         hours = Hours.of(live, zone)
-        rates = np.array(Baseline(cells, live, HOUR, zone).rates(count_documents))
-        return cls(live, hours, rates / max(float((rates * hours.by_slot).sum()), 1e-12))
+        stream = Baseline(cells, live, HOUR, zone)
+        rates = np.array(stream.rates(count_documents))
+        return cls(stream, live, hours, rates / max(float((rates * hours.by_slot).sum()), 1e-12))
 
     def baseline(
         self, cells: Sequence[Aggregate], left_out: Sequence[TimeRange], pool: Pool, zone: tzinfo

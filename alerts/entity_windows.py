@@ -18,7 +18,7 @@ from operator import attrgetter
 
 from alerts.baseline import HOUR, count_documents, live_ranges, without
 from alerts.detectors.base import ALL_TOPICS, Rule, Subject, SubjectWindow
-from alerts.entity_baseline import Pool, StreamWeek, level
+from alerts.entity_baseline import Pool, StreamNow, StreamWeek, level
 from alerts.expectation import BaselineSpec, Expectation
 from alerts.ports import AggregateReader, EpisodeStore
 from stream.domain.documents import EPOCH
@@ -26,6 +26,8 @@ from stream.domain.sums import Aggregate, Fewest, MentionSelection, TimeRange, w
 
 # In a longer gap of the baseline the feed was down, and the gap is no part of the usual rate.
 LONGEST_GAP = HOUR
+# How far back the whole stream is looked at: a bad day of the market lasts hours, a burst minutes.
+MARKET_LENGTH = timedelta(hours=3)
 # The budget is kept for so many entities that the history does not know: a part of those that it knows.
 RESERVED_PART, LEAST_RESERVED = 0.1, 10
 
@@ -59,6 +61,7 @@ class EntityHistory:
         self._all_levels = sum(self._levels.values())
         reserve = max(LEAST_RESERVED, round(RESERVED_PART * len(ids))) if self.watched is None else 0
         self._equal_parts = len(ids) + reserve
+        self._stream_rates = self.week.stream.rates(self.spec.count)
 
     def _levels_of(self, ids: Sequence[str]) -> list[float]:
         count = self.spec.count
@@ -71,6 +74,15 @@ class EntityHistory:
         """The entity's share of the rule's budget of false pages."""
         by_volume = self._levels.get(entity, 0.0) / self._all_levels if self._all_levels else 0.0
         return by_volume / 2 + 1 / 2 / self._equal_parts
+
+    def stream(self, total: Aggregate, time: TimeRange) -> StreamNow:
+        """The whole stream in a time in which it has this total."""
+        stream = self.week.stream
+        return StreamNow(stream, total, stream.expected(self._stream_rates, *time))
+
+    def expectation_now(self, entity: str, own: Aggregate, stream: StreamNow) -> Expectation:
+        """What is usual about an entity that has these documents, while the stream is as it is."""
+        return self.expectation(entity).in_market(stream.without(own, self.spec.count))
 
     def expectation(self, entity: str) -> Expectation:
         """What is usual about an entity whose cells were read, computed once."""
@@ -122,6 +134,7 @@ class EntityWindows:
         names = self._named(list(totals), window.end)
         others = self._other_models(rule)
         is_live = self._is_live(rule, window, totals)
+        stream = None if history is None else self._stream_now(rule, history, window)
         for entity, total in totals.items():
             yield (
                 Subject(ALL_TOPICS, entity, names[entity]),
@@ -130,7 +143,11 @@ class EntityWindows:
                     start=window.start,
                     end=window.end,
                     feed_is_live=is_live,
-                    expectation=None if history is None else partial(history.expectation, entity),
+                    expectation=(
+                        partial(history.expectation_now, entity, total, stream)
+                        if history and stream
+                        else None
+                    ),
                     share=1.0 if history is None else history.share(entity),
                     steps=steps.get(entity, ()),
                     of_other_model=any(
@@ -164,6 +181,15 @@ class EntityWindows:
     def _end(self, window: TimeRange) -> datetime:
         """The end of the stored window that the window ends in: windows of topics have all of it too."""
         return window_start(window.end - timedelta.resolution, self._width) + self._width
+
+    def _stream_now(self, rule: Rule, history: EntityHistory, window: TimeRange) -> StreamNow:
+        """The documents of the window, or of the last hours if it is shorter."""
+        time = TimeRange(min(window.start, window.end - MARKET_LENGTH), window.end)
+        sums = self._reader.sums(*time, rule.selection)
+        total = sum(
+            (one for one in sums if one.kind in rule.kinds), Aggregate(time.start, ALL_TOPICS, ALL_TOPICS)
+        )
+        return history.stream(total, time)
 
     def _is_live(self, rule: Rule, window: TimeRange, totals: dict[str, Aggregate]) -> bool:
         if any(total.n for total in totals.values()):

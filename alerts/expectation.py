@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
 
@@ -34,6 +34,19 @@ RECURRENCE_TOLERANCE = timedelta(minutes=30)
 # A feed was working at a time if it published within so long before and after.
 NEARBY = timedelta(hours=12)
 NOTHING = Aggregate(EPOCH, "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """How the whole stream differs from what is usual now, where it is worse.
+
+    `rate` is how many times as many counted documents it has, `share` how many times as large its share of
+    negatives is, both 1 or more; `mean` is by how much its mean score is higher, 0 or less.
+    """
+
+    rate: float = 1.0
+    share: float = 1.0
+    mean: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,6 +106,12 @@ class Expectation:
         """What is usual where windows with these sums recur."""
         return _Recurring(self.spec, self.baseline, self.cells, total)
 
+    def in_market(self, market: Market) -> "Expectation":
+        """What is usual of an entity while the whole stream is as much worse."""
+        if market == Market():
+            return self
+        return _InMarket(self.spec, self.baseline, self.cells, usual=self, market=market)
+
     def on_other_days(self, start: datetime, length: timedelta) -> Iterable[list[tuple[Aggregate, bool]]]:
         """For each day to compare with, the sums of the windows at about this time of the day, and for each
         whether the feed was working: it published before and after."""
@@ -127,6 +146,38 @@ class Expectation:
     @cached_property
     def _starts(self) -> list[datetime]:
         return [cell.start for cell in self.cells]
+
+
+@dataclass(frozen=True)
+class _InMarket(Expectation):
+    """What to expect of an entity while the whole stream is worse than usual: `usual`, as much worse."""
+
+    usual: Expectation = field(kw_only=True)
+    market: Market = field(kw_only=True)
+
+    def expected(self, start: datetime, end: datetime) -> float:
+        return self.usual.expected(start, end) * self.market.rate
+
+    @property
+    def negative_share(self) -> float:
+        return min(0.95, self.usual.negative_share * self.market.share)
+
+    @property
+    def rates(self) -> list[float]:
+        return self.usual.rates
+
+    @property
+    def variation(self) -> float:
+        return self.usual.variation
+
+    @property
+    def correlation(self) -> float:
+        return self.usual.correlation
+
+    @property
+    def scores(self) -> tuple[float, float, float]:
+        mean, deviation, variance = self.usual.scores
+        return mean + self.market.mean, deviation, variance
 
 
 @dataclass(frozen=True)
