@@ -20,7 +20,7 @@ from typing import NamedTuple
 from models.entities import evidence_words as words
 from models.entities.entity import EntityKind
 from models.entities.forms import HAN, ReadText, fold
-from models.entities.lexicon import Claim, Match
+from models.entities.lexicon import Claim, Match, Need
 
 ENOUGH = 2
 # Characters that are looked at on each side: of a sentence, and of a line for how it is capitalised.
@@ -33,9 +33,14 @@ SENTENCE_START = re.compile("(?:^|[.!?:;|\n\"'“‘«(\\[•*>~。！？：；�
 WORD = re.compile(r"[a-z0-9$%&+'.]*[a-z0-9%]|%")
 LATIN_WORD = re.compile(r"[A-Za-z][A-Za-z'’]*")
 CAPITALISED = re.compile("[A-Z][a-z]")
+# A capital letter outside cashtags and hashtags.
+CAPITAL = re.compile("(?<![A-Za-z$#])[A-Z]")
 # Between the members of a list.
 BETWEEN = re.compile(r" ?(?:,|/|&|、|，|;|\||and|or|vs\.?|with|与|和|及|以及|至| )(?: and| &| or)? ?")
 LONGEST_BETWEEN = 8
+CONTRACTION = re.compile("'(?:t|re|ve|ll|d|m)(?![a-z])")
+TRADED_ON = re.compile("(?:^| )(?:on|at|to|from)(?: the)? $")
+LISTED_ON = re.compile("(?:list|trad|debut|ipo|float|start|begin|began|shares)[a-z]*(?: [a-z]+)? (?:on|at|to|from)(?: the)? $")
 POSSESSIVE = re.compile("'s? ?")
 # The rest of a longer name of a company or an institution.
 LONGER_NAME = re.compile(
@@ -124,7 +129,7 @@ class Context:
             return Shape.CAPITALS
         if title > 0.6 * len(long) or not long:
             return Shape.TITLE
-        if not any(CAPITALISED.match(word) for word in found):
+        if not CAPITAL.search(window):
             return Shape.LOWER
         return Shape.RUNNING
 
@@ -158,13 +163,19 @@ class Context:
 
 def is_excluded(context: Context, match: Match, claim: Claim) -> bool:
     """Whether the name does not stand for the entity here, with whatever evidence."""
-    if claim.kind is EntityKind.CURRENCY:
-        return _is_amount(context)
-    if claim.kind is not EntityKind.COMPANY:
-        return context.is_chinese and _is_foreign(context, claim)
-    if context.is_chinese or match.has_legal or " " in context.text.text[context.start : context.end]:
+    if context.is_chinese:
+        return _is_amount(context) if claim.kind is EntityKind.CURRENCY else _is_foreign(context, claim)
+    if match.has_legal:
         return False
-    return _is_person(context) or _is_longer_name(context)
+    if _is_contraction(context) or _is_place(context, claim):
+        return True
+    if claim.kind is EntityKind.CURRENCY and _is_amount(context):
+        return True
+    if claim.kind in (EntityKind.COMMODITY, EntityKind.INDEX) and _is_other_thing(context, claim):
+        return True
+    if " " in context.text.text[context.start : context.end]:
+        return False
+    return _is_person(context) or (claim.kind is EntityKind.COMPANY and _is_longer_name(context))
 
 
 def is_doubtful(context: Context, match: Match, claim: Claim) -> bool:
@@ -185,6 +196,28 @@ def may_repeat(context: Context, claim: Claim) -> bool:
     """Whether the name may stand for an entity that the text names elsewhere."""
     is_word = claim.has_capitals and context.is_lower and context.shape is not Shape.LOWER
     return not is_word or _has_sign(context)
+
+
+def _is_other_thing(context: Context, claim: Claim) -> bool:
+    """Whether it is another oil than crude oil, or the rating agency S&P."""
+    if claim.kind is EntityKind.INDEX:
+        own = context.text.folded[context.start : context.end]
+        return own == "s&p" and words.RATING.match(context.after) is not None
+    return words_in(context.words_before[-1:], words.OTHER_OILS)
+
+
+def _is_contraction(context: Context) -> bool:
+    """Whether the name is the beginning of a word such as won't."""
+    return context.after[:1] == "'" and CONTRACTION.match(context.after) is not None
+
+
+def _is_place(context: Context, claim: Claim) -> bool:
+    """Whether the name of an exchange says where shares are traded: on the NSE."""
+    folded = context.text.folded
+    if folded[context.start : context.end] not in words.EXCHANGE_NAMES:
+        return False
+    pattern = LISTED_ON if claim.kind is EntityKind.INDEX else TRADED_ON
+    return pattern.search(folded[max(0, context.start - 30) : context.start]) is not None
 
 
 def _is_person(context: Context) -> bool:
@@ -229,7 +262,10 @@ def points(context: Context, match: Match, claim: Claim, mentions: Sequence[Ment
         return _chinese_points(context, match, claim, mentions)
     if claim.kind is not EntityKind.COMPANY:
         return _other_points(context, claim)
-    return _company_points(context, match, claim, mentions)
+    english = _company_points(context, match, claim, mentions)
+    if english >= ENOUGH or context.shape is not Shape.CHINESE:
+        return english
+    return _chinese_points(context, match, claim, mentions)
 
 
 def _company_points(context: Context, match: Match, claim: Claim, mentions: Sequence[Mention]) -> int:
@@ -238,12 +274,16 @@ def _company_points(context: Context, match: Match, claim: Claim, mentions: Sequ
         return ENOUGH
     shape = context.shape
     if claim.has_capitals and context.is_lower and shape is not Shape.LOWER and not _has_sign(context):
-        return 0
-    is_hard = context.text.folded[context.start : context.end] in words.HARD
-    beside = _beside(context, is_hard)
+        is_word = claim.need is not Need.NOTHING
+        return 0 if is_word else max(_beside(context, is_hard=False), 2 * _is_in_list(context, mentions))
     listed = 2 if _is_in_list(context, mentions) else 0
+    own = context.text.folded[context.start : context.end]
+    if own in words.NEVER_ALONE or (claim.is_acronym and len(own) < 3):
+        return listed if not context.is_lower else 0
+    is_hard = _is_hard(own, claim)
+    beside = _beside(context, is_hard)
     total = beside + listed
-    if _is_name_by_capital(context):
+    if _is_acronym(context, claim) or _is_name_by_capital(context):
         total += 1
     if _has_sign(context):
         total += 1
@@ -253,9 +293,24 @@ def _company_points(context: Context, match: Match, claim: Claim, mentions: Sequ
         total += 1
     if shape is not Shape.RUNNING and words_in(context.words_before[-1:], words.DETERMINERS):
         total -= 2
+    if is_hard and shape is Shape.RUNNING and _continues_name(context):
+        total -= 2
     if is_hard and not beside and not listed and shape is not Shape.RUNNING:
         return 0
     return total
+
+
+def _is_hard(own: str, claim: Claim) -> bool:
+    """Whether a name is a word that finance in its sentence does not turn into a company."""
+    if claim.is_acronym:
+        return own in words.ACRONYMS
+    return " " not in own and own not in words.BRANDS
+
+
+def _continues_name(context: Context) -> bool:
+    """Whether another capital stands before the name, as in New York City."""
+    previous = context.previous_word
+    return previous[:1].isupper() and fold(previous) not in words.COMPANY_LEADS | words.DETERMINERS
 
 
 def words_in(found: Sequence[str], wanted: frozenset[str]) -> bool:
@@ -265,19 +320,21 @@ def words_in(found: Sequence[str], wanted: frozenset[str]) -> bool:
 def _beside(context: Context, is_hard: bool) -> int:
     """Points for the words that touch the name."""
     after, before = context.words_after[:2], context.words_before[-3:]
-    # Inside a headline the words around a word are no evidence: "Key Gap Support Says".
-    strong = 1 if is_hard and context.shape is not Shape.RUNNING and not context.is_initial else 2
+    # Inside a headline most words around a word are no evidence: "Key Gap Support Says".
+    is_weak = is_hard and context.shape is not Shape.RUNNING and not context.is_initial
+    if is_weak:
+        return int(_touches(context) and words_in(after[:1], words.CORE_NOUNS))
     total = 0
     if after and _touches(context):
         if after[0] in words.COMPANY_NOUNS or after[0] in words.COMPANY_VERBS:
-            total += strong
+            total += 2
         elif after[0] in words.PLAIN_VERBS or words_in(after[1:2], words.COMPANY_NOUNS):
             total += 1
     if before:
         if before[-1] in words.LINKING_WORDS and words_in(before[-3:-1], words.COMPANY_LEADS_OF):
             total += 2
         elif before[-1] in words.COMPANY_LEADS:
-            total += strong if context.shape is not Shape.RUNNING or not context.is_lower else 1
+            total += 1 if context.shape is Shape.RUNNING and context.is_lower else 2
     return total
 
 
@@ -290,6 +347,12 @@ def _has_sign(context: Context) -> bool:
     return context.text.text[context.start - 1 : context.start] in ("#", "@", "$")
 
 
+def _is_acronym(context: Context, claim: Claim) -> bool:
+    """Whether the name is an acronym in capitals that is no common one, where other words are not in capitals."""
+    written = context.text.folded[context.start : context.end]
+    return claim.is_acronym and context.shape is not Shape.CAPITALS and written not in words.ACRONYMS
+
+
 def _is_name_by_capital(context: Context) -> bool:
     """Whether the capital of the name makes it one: inside running text, and not beside other capitals."""
     if context.is_lower or context.shape not in (Shape.RUNNING, Shape.CHINESE):
@@ -298,8 +361,7 @@ def _is_name_by_capital(context: Context) -> bool:
         return True
     if context.is_initial:
         return False
-    previous = context.previous_word
-    if previous[:1].isupper() and fold(previous) not in words.COMPANY_LEADS | words.DETERMINERS:
+    if _continues_name(context):
         return False
     return not context.next_is_capitalised or words_in(context.words_after[:1], words.COMPANY_NOUNS)
 
@@ -350,7 +412,7 @@ def _other_points(context: Context, claim: Claim) -> int:
     if words.NOT_OTHER.match(context.text.folded, context.end, context.end + 20):
         return 0
     own = context.text.folded[context.start : context.end]
-    found = OTHER_WORDS[claim.kind] & (context.sentence_words - {own})
+    found = words.STRICT.get(own, OTHER_WORDS[claim.kind]) & (context.sentence_words - {own})
     is_capital = claim.kind in (EntityKind.CENTRAL_BANK, EntityKind.REGULATOR) and _is_name_by_capital(
         context
     )

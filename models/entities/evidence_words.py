@@ -69,7 +69,7 @@ COMPANY_LEADS_OF = _words("""
     position positions holding holdings interest bullish bearish sales revenue earnings upgrade downgrade coverage
     rating partnership deal deals merger takeover acquisition lawsuit competition competes compete competing calls
     puts options worth parent invest invested investing investment employees workers engineer engineers formerly
-    supplier suppliers likes order orders
+    supplier suppliers likes order orders results correction buyers bet bets
 """)
 LINKING_WORDS = _words("of in at from for with by on against over into to")
 # Finance anywhere in the sentence.
@@ -79,7 +79,8 @@ FINANCE = _words("""
     billion million bn mln trillion shareholders shareholder eps ebitda buyback upgrade upgrades upgraded downgrade
     downgrades downgraded bullish bearish trading trader traders market markets company companies firm sec
     antitrust stake takeover rally rallies selloff sell-off fund funds hedge etf portfolio equity equities
-    s&p dow calls puts options retailer automaker chipmaker iphone premarket
+    s&p dow calls puts options retailer automaker chipmaker iphone premarket rs crore cr nifty sensex portfolio
+    intraday nse bse bearish correction sector sectors returns bets ftse dax
 """)
 FINANCE_ZH = _phrases("""
     股价, 涨停, 跌停, 市值, 财报, 年报, 季报, 中报, 半年报, 净利, 营收, 业绩, 公告, 董事, 收购, 上市, 港股, 美股, A股, a股, 个股, 概念股,
@@ -126,19 +127,54 @@ NOT_AFTER_ZH = re.compile(
     "行业|业务员|企业|协会|学会|大学|学院|领域|板块|概念板|赛道|产业(?!链)|市场监管|地区|沿岸|海域|岛国|时间"
 )
 # Directly behind a name of what is no company: it is a part of another word.
-NOT_OTHER = re.compile(" (?:listed|based|backed|rush|medal|coast|prize|standard)")
-# English names that are words of finance as well, or of everything: in a headline their capitals say nothing.
-HARD = _words("""
-    target gap match block unit next key progressive general square root shell snap discover sprint now on
-    it all man rational car zip seek paid tiny pay post best core global first national premier standard capital
-    trust alliance value market markets growth income energy power gas oil gold silver copper water air sun energy
-    star open close up down out sum bill dash near maker compound curve balancer render flow stacks wave waves gala
-    sand ape celsius harmony theta fantom ocean icon nano verge ark loom status augur request cosmos avalanche
-    polygon optimism tether dai frax amp basic chain stellar ripple tron neo vet ally ambition insight impact
-    edge era option options catalyst momentum focus trade trading fair equity bond bonds deal play
-    simply public delta southern western eastern northern central american united international world american
-    visa root upwork fastly carnival monster transocean community people
-""") - _words("carnival fastly upwork transocean monster ripple visa")
+NOT_OTHER = re.compile(
+    " (?:(?:and|&) gas )?(?:listed|based|backed|rush|medals?|coast|prize|standard|industry|industries|sector|space|company|"
+    "companies|firms?|makers?|producers?|miners?|mining|stocks|shares|mills?|minister|ministry|exploration|blocks?|plants?|"
+    "majors?|giants?|refiners?|drillers?|imports? bill|money|loans?|wallets?)(?![a-z])"
+)
+# In front of oil: another one.
+OTHER_OILS = _words("""
+    edible palm olive soya soybean soyabean vegetable mustard coconut sunflower cooking cottonseed groundnut rapeseed
+    refined hair fish essential heating canola rice castor cbd snake baby engine motor lube selan sesame corn
+""")
+# Behind S&P: the rating agency.
+RATING = re.compile(r"(?:'s)?(?: [a-z]+){0,2} (?:rat(?:es?|ed|ings?)|upgrad\w+|downgrad\w+|affirms?|outlook|junk|warns|says|global)(?![a-z])")
+# Names that are words, of companies so well known that finance in the sentence is enough.
+BRANDS = _words("""
+    apple visa ford meta amazon oracle intel caterpillar carnival sprint delta chase dell twitter alphabet adobe kellogg
+    nike uber lyft whirlpool xerox boeing tesla google disney starbucks netflix chevron exxon kroger walmart costco macy's
+    nordstrom hershey pfizer merck biogen gilead amgen citi citigroup goldman barclays santander nokia ericsson siemens
+    bayer renault fiat tiffany coach fossil peloton pinterest spotify slack dropbox zoom roku shopify twilio workday
+    splunk tyson campbell colgate clorox kimberly progressive-insurance travelers allstate raytheon lockheed textron
+    deere titan reliance idea escorts raymond polaris trent arvind jet bosch vodafone airtel unilever diageo tesco
+    sainsbury's morrisons burberry ferrari hermes kering danone nestle novartis roche sanofi total airbus
+""")
+# Names that are the commonest words: nothing but a ticker, a legal form or a list of companies speaks for them.
+NEVER_ALONE = _words("""
+    on now it all next best first paid bid unit senior post news team bullish bearish partners healthcare founder q1 q2 q3
+    q4 popular seek emerging crypto bancorp city super power energy venture friend cool legend track fold good great new
+    old in at be so up out up go do we us you me my he she they this that what who why how when can will may not no yes
+    one two three ten real true open close live life love man men car home house work job pay cash money fund funds
+    capital trust group holdings global world international national american united general standard premier core
+    market markets stock stocks share shares bond bonds trade trading exchange equity value growth income finance
+    financial bank banking credit loan loans insurance data tech technology software digital cloud ai network networks
+    systems solutions services service media health medical pharma bio care food foods water air sun light gas power
+    east west north south central pacific atlantic american asia europe china india japan canada australia africa
+    business company enterprise enterprises industries industrial resources materials metals mining property
+    properties land realty estate construction engineering design systems products brands retail consumer leisure
+    travel sports games gaming play music video news books education school university future today tomorrow day
+    week month year time vision insight impact edge focus momentum catalyst option options strategy plan target-date
+    progress rational ideal optimal simply beyond ever always forever community people public private royal crown
+    king queen star stars moon mars venus eagle lion tiger bear bull wolf horse dragon phoenix
+    point points line lines level levels block-chain key lock gate bridge tower city park garden green blue red black
+    white gold silver diamond crystal pearl ruby sky ocean sea river lake mountain hill valley island forest tree
+    status quantum matrix vector delta-one alpha beta gamma omega sigma summit peak apex zenith pinnacle horizon
+    troops track lead leads hello magic spirit joint major minor source sources select sense signal smart special speed
+    state step strike strong supreme swift system switch table task thing things token trend triple turn type
+    update upgrade urban user valid venue victory view wave way well wide win wind wing wise wish wonder word zero
+""") - _words("phoenix delta-one target-date block-chain")
+# Beside a name inside a headline, only these words are evidence.
+CORE_NOUNS = _words("share shares stock ceo cfo earnings revenue revenues profit profits sales q1 q2 q3 q4 quarter inc corp plc ltd")
 
 # Phrases with a name inside that mean something else.  They are found like names, so that the longest wins.
 NOT_NAMES = _phrases("""
@@ -292,6 +328,17 @@ POLICY_ZH = _phrases("""
     利率, 加息, 降息, 货币政策, 会议, 行长, 主席, 逆回购, 公开市场, 降准, 存款准备金, 调查, 处罚, 罚款, 批准, 核准, 监管, 规定, 发布, 表示, 宣布, 公告, 立案, 通报, 问询, 注册,
     审核, 操作, 投放, 净投放, 中标, 流动性, 官员, 纪要, 决议, 贷款, 外汇, 数字货币, 副行长, 约谈, 开展, 意见, 办法, 征求, 警示函, 发审委, 新规, 放水, 购债, 缩表, 鹰派, 鸽派
 """)
+EXCHANGE_NAMES = _words("bse nse mcx ncdex nasdaq nyse lse tsx asx mcx-sx hkex sgx cboe nymex comex lme ice cme")
+# Names that are verbs or adjectives: only these words speak for them.
+STRICT = {
+    "won": _words("korean korea dollar dollars yen yuan currency currencies bok against kospi asian"),
+    "lead": _words("zinc copper nickel aluminium aluminum tin lme tonne tonnes smelter mcx metal metals futures"),
+    "real": _words("brazil brazilian brazil's dollar currency currencies against peso"),
+    "rand": _words("south african africa dollar currency currencies against lira"),
+    "tin": _words("zinc copper nickel lead lme tonne tonnes smelter metal metals futures indonesia"),
+    "pound": _words("sterling dollar euro brexit boe currency against yen gbp cable bank england rises falls"),
+    "crown": _words("swedish norwegian danish czech currency against euro"),
+}
 # Before 央行 and 证监会: that of another country.
 FOREIGN = _phrases("""
     美国, 英国, 日本, 韩国, 欧洲, 欧盟, 德国, 法国, 意大利, 瑞士, 瑞典, 挪威, 丹麦, 俄罗斯, 土耳其, 印度, 巴西, 南非, 澳大利亚, 澳洲, 新西兰, 加拿大,
@@ -336,7 +383,8 @@ ACRONYMS = _words("""
     hr pr tv pc cd dvd usb led lcd gpu cpu ram ssd nft nfts dao defi dex cex dlt kyc aml vip faq diy asap rip
     covid hiv dna rna er icu nhs cdc nih epa irs gop dnc rnc cia fbi nsa dhs tsa ira fdic fomc qe qt ta fa re reit
     reits bps apr apy cagr gaap nav aum mbs cds cdo clo abs lp gp vc pe ma rd cob fyi aka eta tba tbd nr
-    wall rsvp dc ny la nj ca tx fl san st ave usmca nafta brics asean apac emea latam ndtv rbi sebi mcx nse bse
+    wall rsvp dc ny la nj ca tx fl san st ave usmca nafta brics asean apac emea latam ndtv rbi sebi mcx nse bse fii fiis dii agm egm amc pat qip nav psu mou msme ceo's gst
+    q1fy ttm lt st mt sip ncd fpo ofs gmp usd/inr
 """)
 # In front of a bare ticker.
 TICKER_LEADS = _words("""

@@ -94,7 +94,8 @@ def _claim(claims: dict[str, dict[str, Claim]], entity: Entity, name: Name) -> N
     has_capitals = name.text != name.text.lower()
     plain = Need.EVIDENCE if name.needs_evidence else Need.NOTHING
     for form in name_forms(name.text):
-        need = Need.LEGAL if form.needs_legal else plain
+        # A number is no name by itself.
+        need = Need.LEGAL if form.needs_legal or form.text.isdigit() else plain
         by_entity = claims.setdefault(form.text, {})
         known = by_entity.get(entity.id)
         if known is None or need < known.need:

@@ -88,13 +88,19 @@ class Linker:
         mentions, doubts = _sort(text, matches)
         if marked or item.symbols:
             is_crypto = book.is_crypto(text.folded, mentions, marked)
-            mentions += (Mention(ticker.start, ticker.end, ticker.means(is_crypto)) for ticker in marked)
+            mentions += _ticker_mentions(marked, is_crypto)
             symbols = tuple(dict.fromkeys(book.symbols(item.symbols, is_crypto)))
         else:
             symbols = ()
         mentions = _settled(text, doubts, sorted(mentions), {*symbols})
         mentions += bare_tickers.find(text, book, mentions, symbols)
         return _links(text, mentions, symbols)
+
+
+def _ticker_mentions(marked: Iterable[TickerMention], is_crypto: bool) -> Iterator[Mention]:
+    for ticker in marked:
+        if entity := ticker.means(is_crypto):
+            yield Mention(ticker.start, ticker.end, entity)
 
 
 def _longest(

@@ -45,17 +45,18 @@ REUTERS_INDEX = {".SPX": "^GSPC", ".INX": "^GSPC", ".DJI": "^DJI", ".IXIC": "^IX
 class TickerMention(NamedTuple):
     """A ticker from `start` to `end`; from `outer_start` to `outer_end` with its exchange.
 
-    `coin` is the coin that has the same symbol as the listing, if there is one.
+    `entity` is None if nobody knows the ticker.  `coin` is the coin that has the same symbol as the listing,
+    if there is one.
     """
 
     start: int
     end: int
-    entity: str
+    entity: str | None
     outer_start: int
     outer_end: int
     coin: str | None = None
 
-    def means(self, is_crypto: bool) -> str:
+    def means(self, is_crypto: bool) -> str | None:
         """The entity in a text that is about coins, or not."""
         return self.coin if self.coin and is_crypto else self.entity
 
@@ -207,7 +208,7 @@ def _with_exchange(text: str, book: TickerBook) -> Iterator[TickerMention]:
         else:
             continue
         entity = book.listed(mics, ticker)
-        if entity is None:
+        if entity is None and not exchange:
             continue
         yield TickerMention(match.start(1), match.end(1), entity, start, match.end())
         at = match.end()
