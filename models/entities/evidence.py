@@ -26,6 +26,7 @@ ENOUGH = 2
 # Characters that are looked at on each side: of a sentence, and of a line for how it is capitalised.
 REACH, LINE_REACH = 100, 160
 REACH_ZH = 40
+LONGEST_PERSON = 3
 _ABBREVIATIONS = ("Inc", "Corp", "Ltd", "Co", "vs", "Mr", "Ms", "Mrs", "Dr", "St")
 ABBREVIATIONS = "".join(f"(?<!{word})" for word in _ABBREVIATIONS)
 SENTENCE_END = re.compile(rf"[!?。！？；;\n]|(?<![A-Z.]){ABBREVIATIONS}\.(?=\s)")
@@ -33,10 +34,12 @@ SENTENCE_START = re.compile("(?:^|[.!?:;|\n\"'“‘«(\\[•*>~。！？：；�
 WORD = re.compile(r"[a-z0-9$%&+'.]*[a-z0-9%]|%")
 LATIN_WORD = re.compile(r"[A-Za-z][A-Za-z'’]*")
 CAPITALISED = re.compile("[A-Z][a-z]")
+# A word of a name in small letters, but for those that names have so.
+LOWER_WORD = re.compile(" (?!and|of|the|in|for|de|du|la|le|et|by|on|to|van|von|und|der|com|y|e)[a-z]{2,}")
 # A capital letter outside cashtags and hashtags.
 CAPITAL = re.compile("(?<![A-Za-z$#])[A-Z]")
 # Between the members of a list.
-BETWEEN = re.compile(r" ?(?:,|/|&|、|，|;|\||and|or|vs\.?|with|与|和|及|以及|至| )(?: and| &| or)? ?")
+BETWEEN = re.compile(r" ?(?:,|/|&|、|，|;|\||and|or|vs\.?|与|和|及|以及| )(?: and| &| or)? ?")
 LONGEST_BETWEEN = 8
 CONTRACTION = re.compile("'(?:t|re|ve|ll|d|m)(?![a-z])")
 TRADED_ON = re.compile("(?:^| )(?:on|at|to|from)(?: the)? $")
@@ -164,6 +167,8 @@ class Context:
 def is_excluded(context: Context, match: Match, claim: Claim) -> bool:
     """Whether the name does not stand for the entity here, with whatever evidence."""
     if context.is_chinese:
+        if claim.kind is EntityKind.COMPANY:
+            return _is_person_zh(context)
         return _is_amount(context) if claim.kind is EntityKind.CURRENCY else _is_foreign(context, claim)
     if match.has_legal:
         return False
@@ -231,6 +236,12 @@ def _is_person(context: Context) -> bool:
     )
 
 
+def _is_person_zh(context: Context) -> bool:
+    """Whether a title stands before a name that is as short as that of a person."""
+    before = context.text.folded[max(0, context.start - 6) : context.start]
+    return context.end - context.start <= LONGEST_PERSON and before.endswith(words.TITLES_ZH)
+
+
 def _is_longer_name(context: Context) -> bool:
     """Whether the name begins a longer one, as in Ford Foundation."""
     return (
@@ -278,9 +289,15 @@ def _company_points(context: Context, match: Match, claim: Claim, mentions: Sequ
         return 0 if is_word else max(_beside(context, is_hard=False), 2 * _is_in_list(context, mentions))
     listed = 2 if _is_in_list(context, mentions) else 0
     own = context.text.folded[context.start : context.end]
-    if own in words.NEVER_ALONE or (claim.is_acronym and len(own) < 3):
+    is_common = own in words.ACRONYMS if claim.is_acronym else own in words.NEVER_ALONE
+    if is_common:
         return listed if not context.is_lower else 0
-    is_hard = _is_hard(own, claim)
+    if _is_in_compound(context):
+        return 0
+    if claim.is_acronym:
+        is_hard = shape is Shape.CAPITALS or len(own) < 3
+    else:
+        is_hard = " " not in own and own not in words.BRANDS
     beside = _beside(context, is_hard)
     total = beside + listed
     if _is_acronym(context, claim) or _is_name_by_capital(context):
@@ -293,18 +310,20 @@ def _company_points(context: Context, match: Match, claim: Claim, mentions: Sequ
         total += 1
     if shape is not Shape.RUNNING and words_in(context.words_before[-1:], words.DETERMINERS):
         total -= 2
-    if is_hard and shape is Shape.RUNNING and _continues_name(context):
+    if (claim.is_acronym or (is_hard and shape is Shape.RUNNING)) and _continues_name(context):
         total -= 2
-    if is_hard and not beside and not listed and shape is not Shape.RUNNING:
+    if is_hard and not beside and not listed and (shape is not Shape.RUNNING or claim.is_acronym):
         return 0
     return total
 
 
-def _is_hard(own: str, claim: Claim) -> bool:
-    """Whether a name is a word that finance in its sentence does not turn into a company."""
-    if claim.is_acronym:
-        return own in words.ACRONYMS
-    return " " not in own and own not in words.BRANDS
+def _is_in_compound(context: Context) -> bool:
+    """Whether a hyphen makes the name a part of another word: post-Brexit, but not Apple-backed."""
+    text = context.text.text
+    before, after = text[max(0, context.start - 2) : context.start], text[context.end : context.end + 2]
+    if before[-1:] == "-" and before[:1].isalnum():
+        return True
+    return after[:1] == "-" and after[1:].isalpha() and not words_in(context.words_after[:1], words.COMPOUNDS)
 
 
 def _continues_name(context: Context) -> bool:
@@ -412,6 +431,11 @@ def _other_points(context: Context, claim: Claim) -> int:
     if words.NOT_OTHER.match(context.text.folded, context.end, context.end + 20):
         return 0
     own = context.text.folded[context.start : context.end]
+    if claim.kind is EntityKind.CRYPTO:
+        if _is_in_compound(context):
+            return 0
+        if own in words.NEVER_ALONE:
+            return ENOUGH if words_in(context.words_after[:1], words.COIN_NOUNS) and not context.is_lower else 0
     found = words.STRICT.get(own, OTHER_WORDS[claim.kind]) & (context.sentence_words - {own})
     is_capital = claim.kind in (EntityKind.CENTRAL_BANK, EntityKind.REGULATOR) and _is_name_by_capital(
         context
@@ -422,10 +446,11 @@ def _other_points(context: Context, claim: Claim) -> int:
 def _chinese_points(context: Context, match: Match, claim: Claim, mentions: Sequence[Mention]) -> int:
     text, start, end = context.text.folded, context.start, context.end
     before, after = text[max(0, start - REACH_ZH) : start], text[end : end + REACH_ZH]
+    if claim.kind is EntityKind.COMMODITY and end - start == 1:
+        return ENOUGH if words.AFTER_METAL.match(after) and words.BEFORE_METAL.search(before) else 0
     if claim.kind is not EntityKind.COMPANY:
-        near = before + "\0" + after
-        return ENOUGH if any(word in near for word in OTHER_WORDS_ZH[claim.kind]) else 0
-    if words.NOT_AFTER_ZH.match(after):
+        return ENOUGH if _has_any(f"{before}\0{after}", OTHER_WORDS_ZH[claim.kind]) else 0
+    if words.NOT_AFTER_ZH.match(after) or _has_any(before + after, words.AGAINST_ZH.get(text[start:end], ())):
         return 0
     if _is_in_list(context, mentions) or _is_heading(context, before, after):
         return ENOUGH
@@ -438,6 +463,10 @@ def _chinese_points(context: Context, match: Match, claim: Claim, mentions: Sequ
     near = f"{SENTENCE_END.split(before)[-1]}\0{SENTENCE_END.split(after)[0]}"
     total += sum(word in near for word in words.FINANCE_ZH)
     return total + _company_in_sentence(context, mentions)
+
+
+def _has_any(text: str, wanted: Sequence[str]) -> bool:
+    return any(word in text for word in wanted)
 
 
 def _is_heading(context: Context, before: str, after: str) -> bool:

@@ -124,8 +124,19 @@ HARD_ZH = frozenset(
 )
 # Behind the name: the word is no name of a company.
 NOT_AFTER_ZH = re.compile(
-    "行业|业务员|企业|协会|学会|大学|学院|领域|板块|概念板|赛道|产业(?!链)|市场监管|地区|沿岸|海域|岛国|时间"
+    "行业|业务员|企业|协会|学会|大学|学院|领域|板块|概念板|赛道|产业(?!链)|市场监管|地区|沿岸|海域|岛国|时间|"
+    "证券|信托|人寿|保险|财险|基金|资管|金融租赁|期货|银行"
 )
+# In front of a person's name, which some companies have.
+TITLES_ZH = _phrases("ceo, cfo, cto, 董事长, 总裁, 总经理, 创始人, 记者, 分析师, 首席执行官, 经理, 教授, 主席, 行长, 主任, 局长, 书记, 运动员, 冠军")
+# Behind and in front of a commodity of one character: 铜价, but not 铜陵 or 无锡.
+AFTER_METAL = re.compile("价|期货|库存|产量|现货|主力|消费|需求|供应|进口|出口|市场|涨|跌|上涨|下跌|收|报|走|大涨|大跌|等|、|，|和|及|与|的|$")
+BEFORE_METAL = re.compile("(?:^|[^\u3400-\u9fff]|沪|伦|期|和|与|及|是|对|为|于|的|现货|国际)$")
+# Words of the sentence that speak against a name.
+AGAINST_ZH = {
+    "苹果": ("商品期货", "主力合约", "燃油", "豆粕", "棕榈", "玉米", "生猪", "花生", "红枣", "纸浆", "果农", "种植", "水果", "甲醇", "螺纹"),
+    "小米": ("杂粮", "谷子", "种植", "熬粥"),
+}
 # Directly behind a name of what is no company: it is a part of another word.
 NOT_OTHER = re.compile(
     " (?:(?:and|&) gas )?(?:listed|based|backed|rush|medals?|coast|prize|standard|industry|industries|sector|space|company|"
@@ -168,11 +179,18 @@ NEVER_ALONE = _words("""
     king queen star stars moon mars venus eagle lion tiger bear bull wolf horse dragon phoenix
     point points line lines level levels block-chain key lock gate bridge tower city park garden green blue red black
     white gold silver diamond crystal pearl ruby sky ocean sea river lake mountain hill valley island forest tree
-    status quantum matrix vector delta-one alpha beta gamma omega sigma summit peak apex zenith pinnacle horizon
+    status flow near gala sand core nft quantum matrix vector delta-one alpha beta gamma omega sigma summit peak apex zenith pinnacle horizon
     troops track lead leads hello magic spirit joint major minor source sources select sense signal smart special speed
     state step strike strong supreme swift system switch table task thing things token trend triple turn type
     update upgrade urban user valid venue victory view wave way well wide win wind wing wise wish wonder word zero
 """) - _words("phoenix delta-one target-date block-chain")
+# Beside the name of a coin that is one of them.
+COIN_NOUNS = _words("token tokens coin coins protocol network blockchain chain mainnet foundation price")
+# Behind a name and a hyphen.
+COMPOUNDS = _words("""
+    backed led owned listed based linked controlled supplier rival maker sized like style pegged denominated branded
+    branded funded run affiliated parent made compatible centric related focused powered tracking
+""")
 # Beside a name inside a headline, only these words are evidence.
 CORE_NOUNS = _words("share shares stock ceo cfo earnings revenue revenues profit profits sales q1 q2 q3 q4 quarter inc corp plc ltd")
 
@@ -243,7 +261,7 @@ NOT_NAMES = _phrases("""
     sprint to, sprint race, sprint finish, a sprint, oracle of omaha, price oracle, oracle bones, chainlink oracle, blockchain oracle, oracle network, discover how, discover why, discover what, discover the, discover new,
     general mills fish, root cause, root canal, root for, square root, carnival cruise passenger, carnival of, carnival atmosphere, kellogg school, caterpillar fungus,
     next week, next month, next year, next quarter, next day, next time, next gen, next generation, next step, next steps, next stop, next level, next few, what's next, next to, next big, up next, next move, next phase,
-    ping an good doctor, bank of england governor's, stellar results, stellar performance, stellar earnings, stellar quarter, stellar growth, stellar debut, cosmos holdings, avalanche risk, near term, near record, near high, near the, near a, near low, near all time,
+    jd power, j.d. power, ping an good doctor, bank of england governor's, stellar results, stellar performance, stellar earnings, stellar quarter, stellar growth, stellar debut, cosmos holdings, avalanche risk, near term, near record, near high, near the, near a, near low, near all time,
     market maker, market makers, policy maker, deal maker, maker movement, compound annual, compound interest, compound growth, compounded annual, ripple effect, ripple effects, ripple through, tron legacy, dash cam, dash board, dash for, maker of, makers of,
     golden state warriors, southern california, southern states, progressive democrats, progressive web, progressive caucus, progressive policies, chevron deference, monster truck, monster hunter, monster rally, monster move, monster quarter, monster earnings,
     bullish engulfing block, order block, solana beach, shiba inu dog, polygon count, celsius degrees, degrees celsius, degree celsius, american dream, first solar system, best buy opportunity, best buy opportunities, best buys, best buy list, best buy rated,
@@ -255,6 +273,10 @@ NOT_NAMES = _phrases("""
     中国医药行业, 中国医药市场, 中国医药产业, 中国医药工业, 中国医药企业, 中国医药制造, 中国医药创新, 中国医药健康, 中国医药商业, 中国医药集团, 中国医药卫生, 中国医药物资, 中国医药研发, 中国出版业, 中国出版集团, 中国出版协会, 中国高科技, 中国电信业, 中国电信市场, 中国电信行业,
     中国电信运营, 中国移动互联, 中国移动支付, 中国移动游戏, 中国移动端, 中国移动电商, 中国移动应用, 中国移动设备, 中国移动通信协会, 中国移动芯片, 中国中药协会, 中国中药市场, 中国汽研院, 中国长城资产, 中国科技股, 中国人保资产, 中国国航线,
     北京东城, 北京东部, 北京东方, 北京东路, 北京东站, 南京东路, 北京东直门, 北京东三环, 北京东四环, 北京东五环, 北京东二环, 东京东, 京东方, 京东南, 上海尔雅,
+    最好时机, 好时机, 好时候, 好时光, 好时代, 好时段, 好时节, 吉利数字, 不吉利, 吉利日, 吉利话, 刚起步, 起步阶段, 起步价, 起步晚, 起步早,
+    日经济, 日经营, 日经过, 日经历, 日经销, 日经常, 逾期金, 到期金, 定期金, 分期金, 周期金, 首期金, 当期金, 近期金, 短期金, 长期金, 前期金, 后期金, 期金额, 期金融, 期金科, 上证报, 上证e互动,
+    金融创, 点点滴滴, 点滴滴, 紫光阁, 欧元区, 玻璃纤维, 玻璃制造, 玻璃行业, 无锡, 锡林, 锡业, 锡山, 铝业, 铝厂, 铝箔, 铝材, 铝合金, 铝塑, 铅笔, 铅球, 锌业, 镍氢, 锂电, 锂业, 钢材市场, 煤炭行业, 煤炭板块, 煤炭股, 煤炭企业, 煤炭公司, 煤炭概念, 煤炭开采, 煤炭储, 水泥股, 水泥行业, 水泥板块,
+    稀土永磁, 稀土板块, 稀土概念, 稀土股, 稀土集团, 盛和稀土, 北方稀土, 五矿稀土, 原油宝, 大豆基金, 美元基金, 煤炭etf, 纸浆厂, 猪肉股, 猪肉概念, 猪肉板块,
     太平洋地区, 太平洋沿岸, 太平洋岛国, 太平洋海域, 太平洋彼岸, 太平洋战争, 太平洋舰队, 太平洋时间, 太平洋上空, 太平洋西北, 太平洋保险, 太平洋财险, 太平洋寿险, 太平洋人寿, 太平洋产险, 太平洋健康, 太平洋航运, 太平洋建设, 太平洋汽车网,
     太平洋电脑网, 太平洋百货, 太平洋伙伴, 太平洋联盟, 太平洋铁路, 太平洋投资, 太平洋资产, 太平洋咖啡, 太平洋国家, 太平洋网络, 亚洲太平洋, 亚太平洋, 西太平洋, 东太平洋, 南太平洋, 北太平洋, 中太平洋, 环太平洋, 跨太平洋, 泛太平洋, 印度太平洋, 联合太平洋, 中国太平洋, 横跨太平洋, 横渡太平洋, 穿越太平洋,
     工业机器人, 服务机器人, 扫地机器人, 智能机器人, 人形机器人, 聊天机器人, 协作机器人, 移动机器人, 手术机器人, 清洁机器人, 焊接机器人, 物流机器人, 仿生机器人, 特种机器人, 教育机器人, 医疗机器人, 巡检机器人, 外骨骼机器人, 农业机器人, 双足机器人, 四足机器人, 国产机器人, 埃斯顿机器人, 新时达机器人, 机器人产业, 机器人行业,
@@ -383,7 +405,7 @@ ACRONYMS = _words("""
     hr pr tv pc cd dvd usb led lcd gpu cpu ram ssd nft nfts dao defi dex cex dlt kyc aml vip faq diy asap rip
     covid hiv dna rna er icu nhs cdc nih epa irs gop dnc rnc cia fbi nsa dhs tsa ira fdic fomc qe qt ta fa re reit
     reits bps apr apy cagr gaap nav aum mbs cds cdo clo abs lp gp vc pe ma rd cob fyi aka eta tba tbd nr
-    wall rsvp dc ny la nj ca tx fl san st ave usmca nafta brics asean apac emea latam ndtv rbi sebi mcx nse bse fii fiis dii agm egm amc pat qip nav psu mou msme ceo's gst
+    wall rsvp dc ny la nj ca tx fl san st ave usmca nafta brics asean apac emea latam ndtv rbi sebi mcx nse bse fii fiis dii agm egm  pat qip nav psu mou msme ceo's gst
     q1fy ttm lt st mt sip ncd fpo ofs gmp usd/inr
 """)
 # In front of a bare ticker.

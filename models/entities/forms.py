@@ -34,10 +34,11 @@ HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
 # Legal forms behind the name of a company, as texts write them; in lower case only those that are no words.
 _FORMS = "|".join([
     "[Ii]nc|INC|[Ii]ncorporated|INCORPORATED|[Cc]orp|CORP|[Ll]td|LTD|plc|Plc|PLC|llc|LLC|LLP|LP|Limited|LIMITED",
-    "Corporation|CORPORATION|Company|COMPANY|Co|CO|NV|SA|AG|SE|ASA|AB|Oyj|OYJ|SpA|SPA|KGaA|GmbH|GMBH|Pte|PTE",
+    "Corporation|CORPORATION|Company|Co|NV|SA|AG|SE|ASA|AB|Oyj|OYJ|SpA|SPA|KGaA|GmbH|GMBH|Pte|PTE",
     r"Pty|PTY|Bhd|BHD|Berhad|BERHAD|Tbk|TBK|PJSC|JSC|[Pp]\.[Ll]\.[Cc]|L\.L\.C|L\.P|N\.V|S\.A|S\.p\.A|A/S|A\.G",
 ])  # fmt: skip
 LEGAL = re.compile(rf"(?:(?:, ?| )?(?:& ?|and )?(?<![A-Za-z0-9])(?:{_FORMS})(?![A-Za-z0-9-])\.?)+")
+LEGAL_OF_NAME = re.compile(LEGAL.pattern, re.IGNORECASE)
 LEGAL_ZH = re.compile(r"(?:[(（]集团[)）]|集团)?(?:控股)?(?:股份有限公司|有限责任公司|股份公司|有限公司)")
 # A name like this is written in one way.
 SIMPLE = re.compile(r"[A-Za-z0-9]{4,}(?: [A-Za-z0-9]+)*")
@@ -116,7 +117,7 @@ def _even(uneven: str) -> str:
 def _legal_start(name: str) -> int:
     """Where the legal form at the end of a name begins; its length if it has none."""
     if name[-1:] == "司" or "A" <= name[-1:].upper() <= "Z" or name[-1:] == ".":
-        for match in (LEGAL_ZH if name[-1] == "司" else LEGAL).finditer(name):
+        for match in (LEGAL_ZH if name[-1] == "司" else LEGAL_OF_NAME).finditer(name):
             if match.end() == len(name):
                 return match.start()
     return len(name)

@@ -5,7 +5,6 @@ automaton over folded text (Aho and Corasick, Efficient string matching, 1975). 
 `Lexicon.find` keeps those on word boundaries that are written as the name is.
 """
 
-from collections.abc import Iterable
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -105,7 +104,7 @@ def _claim(claims: dict[str, dict[str, Claim]], entity: Entity, name: Name) -> N
 def _match(text: ReadText, start: int, end: int, claims: tuple[Claim, ...]) -> Match | None:
     """The match with its legal form; None if no claim allows what the text has here."""
     written = text.text
-    if _in_address(written, start, end):
+    if _in_address(written, start, end) or _in_number(written, start):
         return None
     full_end = end
     if end < len(written) and written[end] in BEFORE_LEGAL:
@@ -118,6 +117,11 @@ def _match(text: ReadText, start: int, end: int, claims: tuple[Claim, ...]) -> M
     return Match(start, full_end, end, tuple(own)) if own else None
 
 
+def _in_number(written: str, start: int) -> bool:
+    """Whether the match is a part of a number, as 3M in $52.3M."""
+    return written[start].isdigit() and written[start - 1 : start] in (".", ",", "$", "€", "£", "¥")
+
+
 def _in_address(written: str, start: int, end: int) -> bool:
     """Whether the match is a part of an address such as `apple.com` or `shop.apple`."""
     after = written[end : end + 2]
@@ -125,11 +129,3 @@ def _in_address(written: str, start: int, end: int) -> bool:
         return True
     before = written[max(0, start - 2) : start]
     return len(before) == 2 and before[1] == "." and before[0].islower() and written[start].islower()
-
-
-def overlapping(regions: Iterable[tuple[int, int]], length: int) -> bytearray:
-    """A mask of the characters that the regions cover."""
-    mask = bytearray(length)
-    for start, end in regions:
-        mask[start:end] = b"\1" * (end - start)
-    return mask
