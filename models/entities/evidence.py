@@ -26,14 +26,15 @@ ENOUGH = 2
 # Characters that are looked at on each side: of a sentence, and of a line for how it is capitalised.
 REACH, LINE_REACH = 100, 160
 REACH_ZH = 40
+LONGEST_WORD = 30
 LONGEST_PERSON = 3
-_ABBREVIATIONS = ("Inc", "Corp", "Ltd", "Co", "vs", "Mr", "Ms", "Mrs", "Dr", "St")
-ABBREVIATIONS = "".join(f"(?<!{word})" for word in _ABBREVIATIONS)
-SENTENCE_END = re.compile(rf"[!?。！？；;\n]|(?<![A-Z.]){ABBREVIATIONS}\.(?=\s)")
+SENTENCE_END = re.compile(r"[!?。！？；;\n]|\.(?=\s)")
+# Behind one of these a dot ends no sentence.
+ABBREVIATIONS = ("Inc", "Corp", "Ltd", "Co", " vs", "Mr", "Ms", "Mrs", "Dr", "St", "U.S", "U.K")
 SENTENCE_START = re.compile("(?:^|[.!?:;|\n\"'“‘«(\\[•*>~。！？：；（【-]) *$")
 WORD = re.compile(r"[a-z0-9$%&+'.]*[a-z0-9%]|%")
 LATIN_WORD = re.compile(r"[A-Za-z][A-Za-z'’]*")
-CAPITALISED = re.compile("[A-Z][a-z]")
+CAPITALISED_NEXT = re.compile(" [A-Z][a-z]")
 # A word of a name in small letters, but for those that names have so.
 LOWER_WORD = re.compile(" (?!and|of|the|in|for|de|du|la|le|et|by|on|to|van|von|und|der|com|y|e)[a-z]{2,}")
 # A capital letter outside cashtags and hashtags.
@@ -90,17 +91,21 @@ class Context:
     @cached_property
     def before(self) -> str:
         """The folded text in front of the name in its sentence."""
-        first = max(0, self.start - REACH)
-        window = self.text.text[first : self.start]
-        ends = [match.end() for match in SENTENCE_END.finditer(window)]
-        return self.text.folded[first + (ends[-1] if ends else 0) : self.start]
+        text, first = self.text.text, max(0, self.start - REACH)
+        for match in SENTENCE_END.finditer(text, first, self.start):
+            if not _is_abbreviation(text, match.start()):
+                first = match.end()
+        return self.text.folded[first : self.start]
 
     @cached_property
     def after(self) -> str:
         """The folded text behind the name in its sentence."""
-        last = min(len(self.text.text), self.end + REACH)
-        end = SENTENCE_END.search(self.text.text, self.end, last)
-        return self.text.folded[self.end : end.start() if end else last]
+        text, last = self.text.text, min(len(self.text.text), self.end + REACH)
+        for match in SENTENCE_END.finditer(text, self.end, last):
+            if not _is_abbreviation(text, match.start()):
+                last = match.start()
+                break
+        return self.text.folded[self.end : last]
 
     @cached_property
     def words_before(self) -> list[str]:
@@ -151,17 +156,27 @@ class Context:
         """Whether the name begins with a small letter."""
         return self.text.text[self.start].islower()
 
-    @cached_property
+    @property
     def next_is_capitalised(self) -> bool:
-        after = self.text.text[self.end : self.end + 3]
-        return CAPITALISED.match(after.lstrip(" ")) is not None and after[:1] == " "
+        """Whether the next word begins with a capital."""
+        return CAPITALISED_NEXT.match(self.text.text, self.end) is not None
 
     @cached_property
     def previous_word(self) -> str:
         """The word right before the name, as written; empty if something else is between."""
-        before = self.text.text[max(0, self.start - 30) : self.start]
-        match = re.search(r"([A-Za-z][A-Za-z'’.]*) $", before)
-        return match[1] if match else ""
+        if self.text.text[self.start - 1 : self.start] != " ":
+            return ""
+        word = self.text.text[max(0, self.start - LONGEST_WORD) : self.start - 1].rpartition(" ")[2]
+        return word if word[:1].isalpha() and (word[-1].isalpha() or word[-1] == ".") else ""
+
+
+def _is_abbreviation(text: str, dot: int) -> bool:
+    """Whether a dot belongs to an abbreviation or an initial: Apple Inc. said, J. Ford."""
+    if text[dot] != ".":
+        return False
+    return text[max(0, dot - 4) : dot].endswith(ABBREVIATIONS) or (
+        text[dot - 1 : dot].isupper() and not text[max(0, dot - 2) : dot - 1].isalpha()
+    )
 
 
 def is_excluded(context: Context, match: Match, claim: Claim) -> bool:
@@ -213,7 +228,8 @@ def _is_other_thing(context: Context, claim: Claim) -> bool:
 
 def _is_contraction(context: Context) -> bool:
     """Whether the name is the beginning of a word such as won't."""
-    return context.after[:1] == "'" and CONTRACTION.match(context.after) is not None
+    end = context.end
+    return context.text.folded[end : end + 1] == "'" and CONTRACTION.match(context.text.folded, end) is not None
 
 
 def _is_place(context: Context, claim: Claim) -> bool:

@@ -15,7 +15,7 @@ from functools import cache
 from typing import NamedTuple
 
 from stream.domain.cleaning import CleanText, clean
-from stream.domain.edits import Draft
+from stream.domain.edits import Draft, Edit
 
 # Characters of the Basic Multilingual Plane are folded; others (emoji) stay as they are.
 PLANE = 0x10000
@@ -28,8 +28,10 @@ LIGATURES = {
     "ﬄ": "ffl",
 }  # fmt: skip
 UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})
+# What a text loses or gets more of: combining accents and ligatures.
+UNEVEN = re.compile(f"[\u0300-\u036f{''.join(LIGATURES)}]")
 # One blank is left of several, none beside the end of a line.
-UNEVEN = re.compile(f"[\u0300-\u036f]+|[{''.join(LIGATURES)}]|[ \t\r]+(?=\n)|(?<=\n)[ \t]+|[ \t]{{2,}}")
+BLANKS = re.compile("[ \t\r]+(?=\n)|(?<=\n)[ \t]+|[ \t]{2,}")
 HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
 # Legal forms behind the name of a company, as texts write them; in lower case only those that are no words.
 _FORMS = "|".join([
@@ -72,11 +74,28 @@ def read(cleaned: CleanText) -> ReadText:
     if cleaned.only_boilerplate:
         return ReadText(CleanText(cleaned.sent, ""), "")
     news = cleaned.news
-    if UNEVEN.search(news.text) is not None:
+    edits = _edits(news.text)
+    if edits:
         draft = Draft(news.text, news.starts, news.ends)
-        draft.edit((*match.span(), _even(match[0])) for match in UNEVEN.finditer(news.text))
+        draft.edit(edits)
         news = CleanText(news.sent, draft.text, draft.starts, draft.ends)
     return ReadText(news, fold(news.text))
+
+
+def _edits(text: str) -> list[Edit]:
+    """What changes the length of a text before it is folded."""
+    edits: list[Edit] = []
+    if not text.isascii():
+        edits += ((*match.span(), LIGATURES.get(match[0], "")) for match in UNEVEN.finditer(text))
+    if "\n" in text or "  " in text or "\t" in text:
+        blanks = ((*match.span(), _blank(text, *match.span())) for match in BLANKS.finditer(text))
+        edits = sorted((*edits, *blanks))
+    return edits
+
+
+def _blank(text: str, start: int, end: int) -> str:
+    """What is left of a run of blanks."""
+    return "" if text[end : end + 1] == "\n" or text[start - 1 : start] == "\n" else " "
 
 
 def fold(text: str) -> str:
@@ -104,14 +123,9 @@ def _plain_name(name: str) -> str:
             name.encode("gb2312")
         except UnicodeEncodeError:
             name = clean(name).text
-        name = UNEVEN.sub(lambda match: _even(match[0]), name)
-    return name.strip()
-
-
-def _even(uneven: str) -> str:
-    if uneven in LIGATURES:
-        return LIGATURES[uneven]
-    return " " if len(uneven) > 1 and not uneven.strip(" \t") else ""
+    draft = Draft(name)
+    draft.edit(_edits(name))
+    return draft.text.strip()
 
 
 def _legal_start(name: str) -> int:
