@@ -413,3 +413,11 @@ TICKER_LEADS = _words("""
     buy buying bought sell selling sold long short shorting shorted hold holding held own owning adding added add
     like loading bullish bearish calls puts upgrades downgrades upgraded downgraded stock ticker
 """)
+# Words that begin a sentence in front of a name.
+FIRST_WORDS = _words("""
+    today yesterday tomorrow monday tuesday wednesday thursday friday saturday sunday january february march april may
+    june july august september october november december breaking update exclusive why how what when where who as after
+    before while if but and or so then also meanwhile however although because since until during about according by
+    at in on of to for from with without under over between both either yes no not we he she they i you it here there
+    read see watch buy sell hold big new former earlier later last next some many most more less other only even
+""")

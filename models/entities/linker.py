@@ -111,7 +111,7 @@ def _longest(
     Of two that are equally long the later counts: 中国平安银行 is a bank.
     """
     regions = [(ticker.outer_start, ticker.outer_end) for ticker in marked]
-    regions += _addresses(text.text)
+    regions += addresses(text.text)
     if title_length and title_length < len(text.clean.sent):
         end_of_title = text.clean.clean_span(title_length, title_length + 1)[0]
         matches = [match for match in matches if not match.start < end_of_title < match.end]
@@ -129,7 +129,8 @@ def _longest(
     return sorted(kept)
 
 
-def _addresses(text: str) -> Iterator[tuple[int, int]]:
+def addresses(text: str) -> Iterator[tuple[int, int]]:
+    """The parts of a text in which no name is looked for: addresses, and who passed the text on."""
     if "@" in text or "/" in text or "www." in text:
         for match in ADDRESS.finditer(text):
             yield match.span()

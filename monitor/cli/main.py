@@ -12,6 +12,7 @@ from monitor.cli.db import db
 from monitor.cli.dead_letters import dead_letters
 from monitor.cli.demo import demo, sample
 from monitor.cli.doctor import doctor
+from monitor.cli.entities import entities
 from monitor.cli.evaluate import evaluate
 from monitor.cli.explain import explain
 from monitor.cli.feed import feed
@@ -47,7 +48,7 @@ def main() -> None:
 
 DAEMON = (run, healthy, status, doctor, show_settings, demo, sample, listen)
 STORAGE = (topics, db, feed, sums, purge, relabel, backfill, replay, offsets, outbox, leases, dead_letters)
-MODELS = (classify, explain, train, models, evaluate)
+MODELS = (classify, explain, train, models, evaluate, entities)
 ALERTS = (rules, alerts, backtest)
 for command in (*DAEMON, *STORAGE, *MODELS, *ALERTS, bench):
     main.add_command(command)

@@ -1,0 +1,39 @@
+"""Reading the texts of stored documents, page by page."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, and_, or_, select
+
+from stream.domain.documents import HEARTBEAT_SOURCE
+from stream.storage import schema
+from stream.storage.database import reading
+
+# Documents of one query: no transaction lasts while they are worked on, and giants fit into memory.
+PAGE = 1000
+
+
+def text_pages(engine: Engine, since: datetime, page: int = PAGE) -> Iterator[Sequence[Any]]:
+    """The documents published at or after `since`, by time, without heartbeats: pages of key, title, text, symbols and lang.
+
+    Each page is a transaction of its own.  Raises StoreUnavailable.
+    """
+    table = schema.documents
+    columns = (
+        table.c.key, table.c.published_at, table.c.title, table.c.text, table.c.symbols, table.c.lang
+    )  # fmt: skip
+    after: Any = table.c.published_at >= since
+    while True:
+        query = select(*columns).where(after, table.c.source != HEARTBEAT_SOURCE).order_by(table.c.published_at, table.c.key).limit(page)
+        with reading(engine) as connection:
+            rows = connection.execute(query).all()
+        if rows:
+            yield rows
+        if len(rows) < page:
+            return
+        last = rows[-1]
+        after = or_(
+            table.c.published_at > last.published_at,
+            and_(table.c.published_at == last.published_at, table.c.key > last.key),
+        )
