@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from models.entities import evidence_words as words
-from models.entities.evidence import ENOUGH, Context, Mention, Shape
+from models.entities.context import Context, Mention, Shape
+from models.entities.evidence import ENOUGH
 from models.entities.forms import ReadText
 from models.entities.tickers import TickerBook
 

@@ -128,13 +128,33 @@ NOT_AFTER_ZH = re.compile(
     "证券|信托|人寿|保险|财险|基金|资管|金融租赁|期货|银行"
 )
 # In front of a person's name, which some companies have.
-TITLES_ZH = _phrases("ceo, cfo, cto, 董事长, 总裁, 总经理, 创始人, 记者, 分析师, 首席执行官, 经理, 教授, 主席, 行长, 主任, 局长, 书记, 运动员, 冠军")
+TITLES_ZH = _phrases(
+    "ceo, cfo, cto, 董事长, 总裁, 总经理, 创始人, 记者, 分析师, 首席执行官, 经理, 教授, 主席, 行长, 主任, 局长, 书记, 运动员, 冠军"
+)
 # Behind and in front of a commodity of one character: 铜价, but not 铜陵 or 无锡.
-AFTER_METAL = re.compile("价|期货|库存|产量|现货|主力|消费|需求|供应|进口|出口|市场|涨|跌|上涨|下跌|收|报|走|大涨|大跌|等|、|，|和|及|与|的|$")
+AFTER_METAL = re.compile(
+    "价|期货|库存|产量|现货|主力|消费|需求|供应|进口|出口|市场|涨|跌|上涨|下跌|收|报|走|大涨|大跌|等|、|，|和|及|与|的|$"
+)
 BEFORE_METAL = re.compile("(?:^|[^\u3400-\u9fff]|沪|伦|期|和|与|及|是|对|为|于|的|现货|国际)$")
 # Words of the sentence that speak against a name.
 AGAINST_ZH = {
-    "苹果": ("商品期货", "主力合约", "燃油", "豆粕", "棕榈", "玉米", "生猪", "花生", "红枣", "纸浆", "果农", "种植", "水果", "甲醇", "螺纹"),
+    "苹果": (
+        "商品期货",
+        "主力合约",
+        "燃油",
+        "豆粕",
+        "棕榈",
+        "玉米",
+        "生猪",
+        "花生",
+        "红枣",
+        "纸浆",
+        "果农",
+        "种植",
+        "水果",
+        "甲醇",
+        "螺纹",
+    ),
     "小米": ("杂粮", "谷子", "种植", "熬粥"),
 }
 # Directly behind a name of what is no company: it is a part of another word.
@@ -149,7 +169,9 @@ OTHER_OILS = _words("""
     refined hair fish essential heating canola rice castor cbd snake baby engine motor lube selan sesame corn
 """)
 # Behind S&P: the rating agency.
-RATING = re.compile(r"(?:'s)?(?: [a-z]+){0,2} (?:rat(?:es?|ed|ings?)|upgrad\w+|downgrad\w+|affirms?|outlook|junk|warns|says|global)(?![a-z])")
+RATING = re.compile(
+    r"(?:'s)?(?: [a-z]+){0,2} (?:rat(?:es?|ed|ings?)|upgrad\w+|downgrad\w+|affirms?|outlook|junk|warns|says|global)(?![a-z])"
+)
 # Names that are words, of companies so well known that finance in the sentence is enough.
 BRANDS = _words("""
     apple visa ford meta amazon oracle intel caterpillar carnival sprint delta chase dell twitter alphabet adobe kellogg
@@ -192,7 +214,9 @@ COMPOUNDS = _words("""
     branded funded run affiliated parent made compatible centric related focused powered tracking
 """)
 # Beside a name inside a headline, only these words are evidence.
-CORE_NOUNS = _words("share shares stock ceo cfo earnings revenue revenues profit profits sales q1 q2 q3 q4 quarter inc corp plc ltd")
+CORE_NOUNS = _words(
+    "share shares stock ceo cfo earnings revenue revenues profit profits sales q1 q2 q3 q4 quarter inc corp plc ltd"
+)
 
 # Phrases with a name inside that mean something else.  They are found like names, so that the longest wins.
 NOT_NAMES = _phrases("""
@@ -350,15 +374,21 @@ POLICY_ZH = _phrases("""
     利率, 加息, 降息, 货币政策, 会议, 行长, 主席, 逆回购, 公开市场, 降准, 存款准备金, 调查, 处罚, 罚款, 批准, 核准, 监管, 规定, 发布, 表示, 宣布, 公告, 立案, 通报, 问询, 注册,
     审核, 操作, 投放, 净投放, 中标, 流动性, 官员, 纪要, 决议, 贷款, 外汇, 数字货币, 副行长, 约谈, 开展, 意见, 办法, 征求, 警示函, 发审委, 新规, 放水, 购债, 缩表, 鹰派, 鸽派
 """)
-EXCHANGE_NAMES = _words("bse nse mcx ncdex nasdaq nyse lse tsx asx mcx-sx hkex sgx cboe nymex comex lme ice cme")
+EXCHANGE_NAMES = _words(
+    "bse nse mcx ncdex nasdaq nyse lse tsx asx mcx-sx hkex sgx cboe nymex comex lme ice cme"
+)
 # Names that are verbs or adjectives: only these words speak for them.
 STRICT = {
     "won": _words("korean korea dollar dollars yen yuan currency currencies bok against kospi asian"),
-    "lead": _words("zinc copper nickel aluminium aluminum tin lme tonne tonnes smelter mcx metal metals futures"),
+    "lead": _words(
+        "zinc copper nickel aluminium aluminum tin lme tonne tonnes smelter mcx metal metals futures"
+    ),
     "real": _words("brazil brazilian brazil's dollar currency currencies against peso"),
     "rand": _words("south african africa dollar currency currencies against lira"),
     "tin": _words("zinc copper nickel lead lme tonne tonnes smelter metal metals futures indonesia"),
-    "pound": _words("sterling dollar euro brexit boe currency against yen gbp cable bank england rises falls"),
+    "pound": _words(
+        "sterling dollar euro brexit boe currency against yen gbp cable bank england rises falls"
+    ),
     "crown": _words("swedish norwegian danish czech currency against euro"),
 }
 # Before 央行 and 证监会: that of another country.

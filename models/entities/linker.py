@@ -20,9 +20,10 @@ from itertools import pairwise
 from threading import Lock
 from typing import NamedTuple
 
-from models.entities import bare_tickers, evidence, tickers
+from models.entities import bare_tickers, evidence, exclusions, tickers
+from models.entities.context import Context, Mention
 from models.entities.entity import EntityKind
-from models.entities.evidence import ENOUGH, Context, Mention
+from models.entities.evidence import ENOUGH
 from models.entities.forms import ReadText, read
 from models.entities.gazetteer import Gazetteer
 from models.entities.lexicon import Claim, Lexicon, Match, Need
@@ -144,11 +145,11 @@ def _sort(text: ReadText, matches: Iterable[Match]) -> tuple[list[Mention], list
     certain, doubts = [], []
     for match in matches:
         context = Context(text, match.start, match.end)
-        claims = [claim for claim in match.claims if not evidence.is_excluded(context, match, claim)]
+        claims = [claim for claim in match.claims if not exclusions.is_excluded(context, match, claim)]
         if match.has_legal:
             claims = [claim for claim in claims if claim.kind is EntityKind.COMPANY] or claims
         best = [claim for claim in claims if match.has_legal or claim.need is Need.NOTHING]
-        if len(best) == 1 and not evidence.is_doubtful(context, match, best[0]):
+        if len(best) == 1 and not exclusions.is_doubtful(context, match, best[0]):
             certain.append(Mention(match.start, match.end, best[0].entity))
         elif claims:
             doubts.append(Doubt(match, context, tuple(claims)))
@@ -178,7 +179,7 @@ def _settled(
 def _entity(doubt: Doubt, certain: Sequence[Mention], named: set[str]) -> str | None:
     """The entity that a doubtful name stands for: named elsewhere in the text, or with most evidence."""
     context, claims = doubt.context, doubt.claims
-    again = [claim for claim in claims if claim.entity in named and evidence.may_repeat(context, claim)]
+    again = [claim for claim in claims if claim.entity in named and exclusions.may_repeat(context, claim)]
     if len(again) == 1:
         return again[0].entity
     scores = sorted(

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from models.entities.context import Mention
 from models.entities.entity import EntityKind
-from models.entities.evidence import Mention
 from models.entities.exchanges import CHINESE, EXCHANGES, SUFFIXES, UNITED_STATES, bloomberg
 from models.entities.gazetteer import Gazetteer, normal_ticker
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from models.entities import evidence_words as words
-from models.entities.evidence import Context, Shape
+from models.entities.context import Context, Shape
 from models.entities.forms import LEGAL, ReadText, fold, read
 from models.entities.linker import Linker, addresses
 from models.entities.tickers import CASHTAG
@@ -38,7 +38,9 @@ BEFORE_NAME_ZH = re.compile(
 )
 BRACKETED_CODE = re.compile("([\u4e00-\u9fffA-Za-z*]{2,10})[(（]([03468][0-9]{5}|0[0-9]{4})[)）]")
 # Words that begin sentences and headlines, and are no part of a name.
-NO_NAME = words.DETERMINERS | words.PLAIN_VERBS | words.ACRONYMS | words.FINANCE | words.TITLES | words.FIRST_WORDS
+NO_NAME = (
+    words.DETERMINERS | words.PLAIN_VERBS | words.ACRONYMS | words.FINANCE | words.TITLES | words.FIRST_WORDS
+)
 
 
 class Sign(StrEnum):

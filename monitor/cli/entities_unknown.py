@@ -29,9 +29,13 @@ DAYS = 7
 )
 @config_option
 @click.option(
-    "--since", callback=parse_time, help=f"Documents published at or after this time; default: {DAYS} days ago."
+    "--since",
+    callback=parse_time,
+    help=f"Documents published at or after this time; default: {DAYS} days ago.",
 )
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Most names shown.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Most names shown."
+)
 @json_option
 @plain_errors
 def unknown(config: Path | None, since: datetime | None, limit: int, as_json: bool) -> None:
@@ -55,7 +59,12 @@ def unknown(config: Path | None, since: datetime | None, limit: int, as_json: bo
     found = names.most_frequent(limit)
     if as_json:
         fields = [
-            {"name": each.name.text, "sign": each.name.sign, "documents": each.documents, "example": each.example}
+            {
+                "name": each.name.text,
+                "sign": each.name.sign,
+                "documents": each.documents,
+                "example": each.example,
+            }
             for each in found
         ]
         click.echo(json.dumps(fields, ensure_ascii=False, indent=2))

@@ -15,9 +15,10 @@ PAGE = 1000
 
 
 def text_pages(engine: Engine, since: datetime, page: int = PAGE) -> Iterator[Sequence[Any]]:
-    """The documents published at or after `since`, by time, without heartbeats: pages of key, title, text, symbols and lang.
+    """The documents published at or after `since`, by time, without heartbeats.
 
-    Each page is a transaction of its own.  Raises StoreUnavailable.
+    Pages of key, time, title, text, symbols and language, each in a transaction of its own.  Raises
+    StoreUnavailable.
     """
     table = schema.documents
     columns = (
@@ -25,7 +26,12 @@ def text_pages(engine: Engine, since: datetime, page: int = PAGE) -> Iterator[Se
     )  # fmt: skip
     after: Any = table.c.published_at >= since
     while True:
-        query = select(*columns).where(after, table.c.source != HEARTBEAT_SOURCE).order_by(table.c.published_at, table.c.key).limit(page)
+        query = (
+            select(*columns)
+            .where(after, table.c.source != HEARTBEAT_SOURCE)
+            .order_by(table.c.published_at, table.c.key)
+            .limit(page)
+        )
         with reading(engine) as connection:
             rows = connection.execute(query).all()
         if rows:

@@ -7,7 +7,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from monitor.cli.main import main
-from stream.domain.records import Batch
 from stream.storage.batches import Store
 from stream.storage.settings import DatabaseSettings
 from stream.storage.texts import text_pages
@@ -26,8 +25,16 @@ def run(*words: str) -> Result:
 
 
 def write_texts(store: Store) -> None:
-    texts = ["Zephyrax Robotics Inc. falls", "Zephyrax Robotics Inc. rises, $ZZYXQ", "Microsoft Corp. rises", "Rain"]
-    write(store, *(classified(str(n), n, title=text, at=NOW + timedelta(minutes=n)) for n, text in enumerate(texts)))
+    texts = [
+        "Zephyrax Robotics Inc. falls",
+        "Zephyrax Robotics Inc. rises, $ZZYXQ",
+        "Microsoft Corp. rises",
+        "Rain",
+    ]
+    write(
+        store,
+        *(classified(str(n), n, title=text, at=NOW + timedelta(minutes=n)) for n, text in enumerate(texts)),
+    )
 
 
 @pytest.mark.usefixtures("configured")

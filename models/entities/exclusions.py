@@ -1,0 +1,146 @@
+"""Names that do not stand for their entity here: amounts of money, people, longer names, places of trading.
+
+No evidence helps them, unlike names that are merely words (`models.entities.evidence`).
+"""
+
+import re
+
+from models.entities import evidence_words as words
+from models.entities.context import REACH, Context, Shape, words_in
+from models.entities.entity import EntityKind
+from models.entities.forms import fold
+from models.entities.lexicon import Claim, Match
+
+LONGEST_PERSON = 3
+CONTRACTION = re.compile("'(?:t|re|ve|ll|d|m)(?![a-z])")
+TRADED_ON = re.compile("(?:^| )(?:on|at|to|from)(?: the)? $")
+LISTED_ON = re.compile(
+    "(?:list|trad|debut|ipo|float|start|begin|began|shares)[a-z]*(?: [a-z]+)? (?:on|at|to|from)(?: the)? $"
+)
+# The rest of a longer name of a company or an institution.
+LONGER_NAME = re.compile(
+    r"(?: (?:[A-Z][A-Za-z'’-]+|&|of|and)){0,3} (?:Inc|Corp|Ltd|LLC|plc|PLC|LP|Trust|Fund|REIT|Limited|"
+    r"Foundation|University|Hospital|Institute|College|School|Museum|Stadium|Arena|Center|Centre|Airport|"
+    r"County|City|Street|Avenue|Island|River|Lake|Beach|Park|Church)\b"
+)
+AMOUNT = re.compile(
+    r"(?:[0-9]|million|billion|trillion|bn|mn|hundred|thousand|crore|lakh|[$])s? ?"
+    r"(?:of )?(?:u\.?s\.?|american|canadian|australian|hong kong|singapore|taiwan)? ?$"
+)
+AMOUNT_ZH = re.compile("(?:[0-9一二三四五六七八九十百千万亿多余几数兆角元块]|每|/) ?$")
+AFTER_AMOUNT_ZH = re.compile(
+    "(?: ?[0-9]|计价|债|贷款|存款|资产|基金|现金|/(?:盎司|桶|吨|股|磅|克|公斤|千克))"
+)
+# A word of a name in small letters, but for those that names have so.
+LOWER_WORD = re.compile(" (?!and|of|the|in|for|de|du|la|le|et|by|on|to|van|von|und|der|com|y|e)[a-z]{2,}")
+
+
+def is_excluded(context: Context, match: Match, claim: Claim) -> bool:
+    """Whether the name does not stand for the entity here, with whatever evidence."""
+    if context.is_chinese:
+        return _is_excluded_zh(context, claim)
+    if match.has_legal:
+        return False
+    if _is_contraction(context) or _is_place(context, claim) or _is_other_thing(context, claim):
+        return True
+    if " " in context.own:
+        return False
+    return _is_person(context) or (claim.kind is EntityKind.COMPANY and _is_longer_name(context))
+
+
+def is_doubtful(context: Context, match: Match, claim: Claim) -> bool:
+    """Whether a name that is no word by itself needs evidence here.
+
+    Names of currencies mostly count money.  In lower case a name is just words, unless the writer uses no
+    capitals: best buy.
+    """
+    if claim.kind is EntityKind.CURRENCY:
+        return True
+    if claim.kind is not EntityKind.COMPANY or context.is_chinese:
+        return False
+    written = context.text.text[match.start : match.core_end]
+    if claim.is_acronym and written.lower() in words.ACRONYMS:
+        return True
+    if not claim.has_capitals or not (written.islower() or LOWER_WORD.search(written)):
+        return False
+    return context.shape not in (Shape.LOWER, Shape.CHINESE)
+
+
+def may_repeat(context: Context, claim: Claim) -> bool:
+    """Whether the name may stand for an entity that the text names elsewhere."""
+    is_word = claim.has_capitals and context.is_lower and context.shape is not Shape.LOWER
+    return not is_word or context.has_sign
+
+
+def _is_excluded_zh(context: Context, claim: Claim) -> bool:
+    if claim.kind is EntityKind.COMPANY:
+        return _is_person_zh(context)
+    return _is_amount(context) if claim.kind is EntityKind.CURRENCY else _is_foreign(context, claim)
+
+
+def _is_other_thing(context: Context, claim: Claim) -> bool:
+    """Whether it is an amount of money, another oil than crude oil, or the rating agency S&P."""
+    if claim.kind is EntityKind.CURRENCY:
+        return _is_amount(context)
+    if claim.kind is EntityKind.INDEX:
+        return context.own == "s&p" and words.RATING.match(context.after) is not None
+    return claim.kind is EntityKind.COMMODITY and words_in(context.words_before[-1:], words.OTHER_OILS)
+
+
+def _is_contraction(context: Context) -> bool:
+    """Whether the name is the beginning of a word such as won't."""
+    end = context.end
+    return (
+        context.text.folded[end : end + 1] == "'" and CONTRACTION.match(context.text.folded, end) is not None
+    )
+
+
+def _is_place(context: Context, claim: Claim) -> bool:
+    """Whether the name of an exchange says where shares are traded: on the NSE."""
+    folded = context.text.folded
+    if folded[context.start : context.end] not in words.EXCHANGE_NAMES:
+        return False
+    pattern = LISTED_ON if claim.kind is EntityKind.INDEX else TRADED_ON
+    return pattern.search(folded[max(0, context.start - 30) : context.start]) is not None
+
+
+def _is_person(context: Context) -> bool:
+    """Whether a first name, a title or an initial stands before the name."""
+    previous = context.previous_word
+    if not previous[:1].isupper():
+        return False
+    folded = fold(previous)
+    return (
+        folded in words.TITLES or folded in words.FIRST_NAMES or (len(previous) == 2 and previous[1] == ".")
+    )
+
+
+def _is_person_zh(context: Context) -> bool:
+    """Whether a title stands before a name that is as short as that of a person."""
+    before = context.text.folded[max(0, context.start - 6) : context.start]
+    return context.end - context.start <= LONGEST_PERSON and before.endswith(words.TITLES_ZH)
+
+
+def _is_longer_name(context: Context) -> bool:
+    """Whether the name begins a longer one, as in Ford Foundation."""
+    return (
+        context.next_is_capitalised
+        and LONGER_NAME.match(context.text.text, context.end, context.end + REACH) is not None
+    )
+
+
+def _is_amount(context: Context) -> bool:
+    """Whether a currency's name counts money: 5 million dollars, 100万美元."""
+    before = context.text.folded[max(0, context.start - 30) : context.start]
+    after = context.text.folded[context.end : context.end + 8]
+    if context.is_chinese:
+        return AMOUNT_ZH.search(before) is not None or AFTER_AMOUNT_ZH.match(after) is not None
+    return AMOUNT.search(before) is not None
+
+
+def _is_foreign(context: Context, claim: Claim) -> bool:
+    """Whether 央行 or 证监会 is that of another country."""
+    if claim.kind not in (EntityKind.CENTRAL_BANK, EntityKind.REGULATOR):
+        return False
+    before = context.text.folded[max(0, context.start - 12) : context.start].rstrip(" 、的")
+    return before.endswith(words.FOREIGN)
