@@ -13,7 +13,8 @@ Engine              topic and sentiment, and the sentiment towards each entity, 
 prediction with its entities
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol, Self
 
@@ -23,6 +24,7 @@ from models.entities.gazetteer import Gazetteer
 from models.entities.linker import Linker as EntityLinker
 from models.entities.loading import load_in_background
 from models.entities.relevance import relevances
+from models.inference.cache import RecentCache
 from models.inference.engine import Engine
 from models.inference.metrics import ModelMetrics
 from models.inference.tokenize import Target
@@ -58,6 +60,49 @@ class Found(NamedTuple):
     relevance: int
 
 
+class EntityFinder:
+    """Finds the entities of texts with one linker, and remembers those of recent texts."""
+
+    def __init__(self, linker: Linker, settings: ModelSettings) -> None:
+        self.gazetteer = linker.gazetteer
+        self._linker = linker
+        self._most = settings.max_entities
+        self._recent = RecentCache[Hashable, tuple[Found, ...]](settings.remembered_texts)
+
+    def find(self, items: Sequence[TextInput], cleaned: Sequence[CleanText]) -> list[tuple[Found, ...]]:
+        """The most relevant entities of each text, by falling relevance.
+
+        Raises InferenceError if a text cannot be linked.
+        """
+        keys = list(map(_key, items))
+        found = self._recent.get(keys)
+        new = {
+            key: self._find(item, text)
+            for key, item, text in zip(keys, items, cleaned, strict=True)
+            if key not in found
+        }
+        self._recent.add(new)
+        found |= new
+        return [found[key] for key in keys]
+
+    def _find(self, item: TextInput, cleaned: CleanText) -> tuple[Found, ...]:
+        try:
+            links = [(entity, places[:MOST_PLACES]) for entity, places in self._linker.link(item, cleaned)]
+            if not links:
+                return ()
+            values = relevances([places for _, places in links], item.text, item.title_length)
+        except Exception as error:
+            raise InferenceError(f"a text cannot be linked to entities: {error_text(error)}") from error
+        found = [Found(*link, value) for link, value in zip(links, values, strict=True)]
+        found.sort(key=lambda one: -one.relevance)
+        return tuple(found[: self._most])
+
+
+def _key(item: TextInput) -> Hashable:
+    digest = hashlib.blake2b(item.text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return digest, item.title_length, item.symbols
+
+
 class DocumentClassifier:
     """What the stream and the commands classify with.  Any thread may call `classify`.
 
@@ -66,7 +111,7 @@ class DocumentClassifier:
 
     def __init__(self, engine: Engine, linker: Linker | None = None) -> None:
         self.engine = engine
-        self._linker = linker
+        self._finder = EntityFinder(linker, engine.settings) if linker else None
 
     @classmethod
     def load(
@@ -101,12 +146,12 @@ class DocumentClassifier:
     @property
     def gazetteer(self) -> Gazetteer | None:
         """The entities that texts are linked to now; None without a linker."""
-        linker = self._linker
-        return None if linker is None else linker.gazetteer
+        finder = self._finder
+        return None if finder is None else finder.gazetteer
 
     def use(self, linker: Linker) -> None:
         """Link with this linker from the next call of `classify` on."""
-        self._linker = linker
+        self._finder = EntityFinder(linker, self.engine.settings)
 
     def classify(self, inputs: Sequence[TextInput]) -> list[Prediction]:
         """A prediction for each text, in order, with its entities and the sentiment towards its `targets`.
@@ -118,12 +163,12 @@ class DocumentClassifier:
         Raises InferenceError if the network's output for a text is not finite, or a text cannot be linked: no
         label is made up.
         """
-        linker = self._linker
+        finder = self._finder
         cleaned = [clean(item.text) for item in inputs]
-        found = [self._find(linker, *pair) if linker else [] for pair in zip(inputs, cleaned, strict=True)]
+        found = finder.find(inputs, cleaned) if finder else [()] * len(inputs)
         targets = list(map(_targets, inputs, found))
         predictions = self.engine.classify_clean(cleaned, [item.lang for item in inputs], targets)
-        gazetteer = None if linker is None else linker.gazetteer
+        gazetteer = None if finder is None else finder.gazetteer
         return [
             _complete(prediction, item, own, gazetteer)
             for prediction, item, own in zip(predictions, inputs, found, strict=True)
@@ -139,11 +184,11 @@ class DocumentClassifier:
 
         Raises InferenceError as `classify` does.
         """
-        linker = self._linker
-        if linker is None:
+        finder = self._finder
+        if finder is None:
             return list(predictions)
         cleaned = [clean(item.text) for item in inputs]
-        found = [self._find(linker, *pair) for pair in zip(inputs, cleaned, strict=True)]
+        found = finder.find(inputs, cleaned)
         plain = [replace(item, targets=()) for item in inputs]
         targets = list(map(_targets, plain, found))
         again = [index for index, one in enumerate(predictions) if targets[index] and one.score is not None]
@@ -154,22 +199,9 @@ class DocumentClassifier:
         )
         answered = dict(zip(again, (answer.targets for answer in answers), strict=True))
         return [
-            _complete(replace(prediction, targets=answered.get(index, ())), item, own, linker.gazetteer)
+            _complete(replace(prediction, targets=answered.get(index, ())), item, own, finder.gazetteer)
             for index, (prediction, item, own) in enumerate(zip(predictions, plain, found, strict=True))
         ]
-
-    def _find(self, linker: Linker, item: TextInput, cleaned: CleanText) -> list[Found]:
-        """The most relevant entities of a text, by falling relevance."""
-        try:
-            links = [(entity, places[:MOST_PLACES]) for entity, places in linker.link(item, cleaned)]
-            if not links:
-                return []
-            values = relevances([places for _, places in links], item.text, item.title_length)
-        except Exception as error:
-            raise InferenceError(f"a text cannot be linked to entities: {error_text(error)}") from error
-        found = [Found(*link, value) for link, value in zip(links, values, strict=True)]
-        found.sort(key=lambda one: -one.relevance)
-        return found[: self.engine.settings.max_entities]
 
 
 def _targets(item: TextInput, found: Sequence[Found]) -> list[Target]:

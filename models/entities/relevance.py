@@ -33,11 +33,10 @@ BEFORE_SUBJECT = 16
 LIST_POWER = 1.5
 # What only the symbols of the message name: the feed says that the text is about it, the text does not.
 SYMBOLS_ONLY = 40
+# A full stop is the end of a sentence before a blank, unless it is that of an abbreviation.
 SENTENCE_END = re.compile(
-    r"[。！？!?；\n]+"
-    # Not the end of an abbreviation.
-    r"|(?<!\bInc)(?<!\bCorp)(?<!\bCo)(?<!\bLtd)(?<!\bBros)(?<!\bMr)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\bNo)"
-    r"(?<!\bvs)(?<!\b[A-Z])\.+(?=[\"'”’)]?\s)"
+    r"[。！？!?；\n.](?:(?<!\.)|(?=[\"'”’)]?\s)(?<!\bInc\.)(?<!\bCorp\.)(?<!\bCo\.)(?<!\bLtd\.)(?<!\bBros\.)"
+    r"(?<!\bMr\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\bNo\.)(?<!\bvs\.)(?<!\b[A-Z]\.))"
 )
 # Names with only this between them are in a list: also unknown tickers, prices and changes, and exchanges.
 LONGEST_SEPARATOR, LONGEST_REST = 80, 400
@@ -59,7 +58,7 @@ def relevances(entities: Sequence[Sequence[Range]], text: str, title_length: int
     of_symbol = round(SYMBOLS_ONLY * min(1.0, EQUALS / max(len(entities), 1)) ** LIST_POWER)
     if not mentions:
         return [of_symbol] * len(entities)
-    sentences = [match.end() for match in SENTENCE_END.finditer(text, 0, mentions[-1][1])]
+    sentences = _sentences(text, mentions[-1][1])
     headline = title_length or min(LONGEST_HEADLINE, *sentences[:1], LONGEST_HEADLINE)
     shares, subjects = _shares(mentions, sentences, headline), _subjects(mentions, sentences)
     lists = _shortest_lists(mentions, text)
@@ -75,6 +74,17 @@ def relevances(entities: Sequence[Sequence[Range]], text: str, title_length: int
         else of_symbol
         for index, own in enumerate(entities)
     ]
+
+
+def _sentences(text: str, end: int) -> list[int]:
+    """The ends of the sentences of a text that are before `end`."""
+    ends: list[int] = []
+    for match in SENTENCE_END.finditer(text, 0, end):
+        if ends and ends[-1] == match.start():
+            ends[-1] = match.end()
+        else:
+            ends.append(match.end())
+    return ends
 
 
 def _place(first: int, sentences: Sequence[int], headline: int) -> float:
@@ -127,6 +137,8 @@ def _subjects(mentions: Sequence[Mention], sentences: Sequence[int]) -> set[int]
 def _shortest_lists(mentions: Sequence[Mention], text: str) -> dict[int, int]:
     """The length of the shortest list that names each entity; 1 if it is named outside of lists."""
     shortest: dict[int, int] = {}
+    if len(mentions) == 1:
+        return {mentions[0][2]: 1}
     for members in _lists(mentions, text):
         indexes = {index for _, _, index in members}
         size = len(indexes)

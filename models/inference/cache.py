@@ -1,23 +1,51 @@
-"""Predictions of recent texts: a wire story that arrives by several feeds is classified once."""
+"""What was found for recent texts: a wire story that arrives by several feeds is classified once."""
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from threading import Lock
+from typing import Generic, TypeVar
 
 from models.inference.tokenize import CleanInput
 from stream.domain.documents import Prediction
 
 Key = tuple[bytes, str | None]
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
-class PredictionCache:
-    """The predictions of the `size` most recently used texts.  Any thread may use it."""
+class RecentCache(Generic[K, V]):
+    """The values of the `size` most recently used keys.  Any thread may use it."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._predictions: OrderedDict[Key, Prediction] = OrderedDict()
+        self._values: OrderedDict[K, V] = OrderedDict()
         self._lock = Lock()
+
+    def get(self, keys: Iterable[K]) -> dict[K, V]:
+        """The values that are in the cache, which become the most recently used."""
+        hits: dict[K, V] = {}
+        with self._lock:
+            for key in keys:
+                value = self._values.get(key)
+                if value is not None:
+                    self._values.move_to_end(key)
+                    hits[key] = value
+        return hits
+
+    def add(self, values: Mapping[K, V]) -> None:
+        """Add values; the least recently used ones make room."""
+        if not self._size:
+            return
+        with self._lock:
+            for key, value in values.items():
+                self._values[key] = value
+                if len(self._values) > self._size:
+                    self._values.popitem(last=False)
+
+
+class PredictionCache(RecentCache[Key, Prediction]):
+    """The predictions of recent texts."""
 
     @staticmethod
     def key(text: CleanInput) -> Key:
@@ -27,24 +55,3 @@ class PredictionCache:
             # The first byte is in no text.
             digest.update(b"\xff" + repr(text.targets).encode())
         return digest.digest(), text.declared
-
-    def get(self, keys: Iterable[Key]) -> dict[Key, Prediction]:
-        """The predictions that are in the cache, which become the most recently used."""
-        hits: dict[Key, Prediction] = {}
-        with self._lock:
-            for key in keys:
-                prediction = self._predictions.get(key)
-                if prediction is not None:
-                    self._predictions.move_to_end(key)
-                    hits[key] = prediction
-        return hits
-
-    def add(self, predictions: Mapping[Key, Prediction]) -> None:
-        """Add predictions; the least recently used ones make room."""
-        if not self._size:
-            return
-        with self._lock:
-            for key, prediction in predictions.items():
-                self._predictions[key] = prediction
-                if len(self._predictions) > self._size:
-                    self._predictions.popitem(last=False)

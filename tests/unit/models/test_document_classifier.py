@@ -214,3 +214,20 @@ def test_an_uncertain_prediction_without_its_label_gives_its_score_to_its_entiti
 def test_an_unsupported_prediction_has_entities_without_a_score(classifier: DocumentClassifier) -> None:
     (found,) = classifier.with_entities([TextInput(TWO)], [Prediction("m", None)])
     assert [(one.sentiment, one.score) for one in found.entities] == [(None, None)] * 2
+
+
+def test_a_repeated_text_is_linked_once_with_each_gazetteer(classifier: DocumentClassifier) -> None:
+    class Counting(ExactLinker):
+        linked = 0
+
+        def link(self, item: TextInput, cleaned: CleanText | None = None, /) -> Sequence[tuple[str, Target]]:
+            self.linked += 1
+            return super().link(item, cleaned)
+
+    first, second = Counting(gazetteer()), Counting(gazetteer("2"))
+    counting = DocumentClassifier(classifier.engine, first)
+    texts = [TextInput(TWO), TextInput(TWO, title_length=10), TextInput(TWO, symbols=("XSHG:1",))]
+    assert counting.classify(texts) == counting.classify(texts) and first.linked == 3
+    counting.use(second)
+    assert {prediction.gazetteer for prediction in counting.classify(texts)} == {"2"}
+    assert second.linked == 3
