@@ -26,6 +26,9 @@ from torch import Tensor, nn
 from models.backend_selection import select_backend
 from models.backends.device import compute_device, compute_dtype
 from models.backends.onnx import ENCODER, EXPORTED
+from models.document_classifier import DocumentClassifier, EntityFinder
+from models.entities.linker import Linker
+from models.entities.loading import load_linker
 from models.errors import ModelError
 from models.inference.batching import token_batches
 from models.inference.engine import Engine
@@ -35,8 +38,11 @@ from models.network import artifact
 from models.network.classifier import AttentionClassifier, Inputs
 from models.network.registry import resolve
 from models.settings import ModelSettings
+from stream.domain.cleaning import clean
+from stream.domain.documents import TextInput
 
 ENGINE = "this classifier"
+WITH_ENTITIES = "this classifier, with entities"
 PIPELINES = "transformers pipelines"
 PIPELINES_BATCHED = "transformers pipelines, batches of 32"
 PLAIN_TORCH = "plain torch"
@@ -105,7 +111,9 @@ def measure_classifier(
     samples = sample_texts(texts, rounds + 1)
     engine = _load_engine(settings)
     matmul = {MATMUL: matmul_workload(engine.device, engine.number_type, MATMUL_SIZE)}
+    linker = load_linker(settings)
     workloads = classifier_workloads(settings, engine, samples)
+    workloads[WITH_ENTITIES] = _document_workload(DocumentClassifier(engine, linker), samples)
     timings = time_interleaved(workloads | matmul, rounds, progress)
     # Operations per second: with int8, of integers.
     peak = 2.0 * MATMUL_SIZE**3 * timings.pop(MATMUL).per_second
@@ -117,6 +125,7 @@ def measure_classifier(
     ratios = _speed_ratios(timings) | {
         "share_of_matmul_peak": used / peak,
         "half_repeated_over_all_new": repeated_text_speedup(settings, texts, rounds),
+        "linking_cpu_over_classifier_cpu": linking_share(engine, linker, samples),
     }
     return {
         "machine": describe_machine(engine.device),
@@ -139,6 +148,7 @@ def _speed_ratios(timings: Mapping[str, Timing]) -> dict[str, float]:
         "classifier_over_pipelines": own / rates[PIPELINES],
         "classifier_over_pipelines_in_batches": own / rates[PIPELINES_BATCHED],
         "classifier_over_plain_torch": own / plain_torch,
+        "with_entities_over_without": rates[WITH_ENTITIES] / own,
     } | {f"classifier_over_{name}": own / rates[name] for name in EXPORTED if name in rates}
 
 
@@ -212,6 +222,31 @@ def _engine_workload(engine: Engine, samples: Sequence[Sequence[str]]) -> Worklo
     return Workload(
         len(samples[0]), _with_next_sample(samples, partial(engine.classify, languages=languages))
     )
+
+
+def _document_workload(classifier: DocumentClassifier, samples: Sequence[Sequence[str]]) -> Workload:
+    lang = classifier.engine.info.parts[0].languages[0]
+    inputs = [[TextInput(text, lang) for text in sample] for sample in samples]
+    remaining = itertools.cycle(inputs)
+    return Workload(len(inputs[0]), lambda: classifier.classify(next(remaining)))
+
+
+def linking_share(engine: Engine, linker: Linker, samples: Sequence[Sequence[str]]) -> float:
+    """The CPU time of finding entities and their relevance, over that of classifying the same texts.
+
+    The median over the samples.
+    """
+    lang = engine.info.parts[0].languages[0]
+    finder, shares = EntityFinder(linker, engine.settings), []
+    for sample in samples:
+        inputs = [TextInput(text, lang) for text in sample]
+        started = time.process_time()
+        cleaned = [clean(text) for text in sample]
+        engine.classify_clean(cleaned, [lang] * len(sample))
+        classified = time.process_time()
+        finder.find(inputs, cleaned)
+        shares.append((time.process_time() - classified) / (classified - started))
+    return statistics.median(shares)
 
 
 def _with_next_sample(

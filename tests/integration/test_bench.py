@@ -8,6 +8,7 @@ import pytest
 import torch
 from sqlalchemy import create_engine, insert
 
+from models.entities.loading import load_linker
 from models.inference.engine import Engine
 from models.settings import ModelSettings
 from monitor.bench import classifier
@@ -69,6 +70,15 @@ def test_workloads_are_interleaved_and_the_median_counts() -> None:
     assert len(results["a"].seconds) == 3
     timing = classifier.Timing(100, (1.0, 4.0, 2.0))
     assert (timing.per_second, timing.rates) == (50.0, [100.0, 25.0, 50.0])
+
+
+def test_entities_cost_a_small_share_of_the_classifier(engine: Engine) -> None:
+    linker = load_linker(engine.settings)
+    assert (
+        0
+        < classifier.linking_share(engine, linker, [[f"{n} {text}" for text in TEXTS] for n in range(3)])
+        < 0.5
+    )
 
 
 @pytest.mark.timeout(400)
