@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from alerts.delivery import reach
 from alerts.errors import AlertError
 from alerts.labelled_hours import TOLERATED_SHARE
-from alerts.rule_file import load_rules
+from alerts.rule_file import load_rule_set, load_rules
 from alerts.window_reader import longest_comparison
 from models import backend_selection
 from models.errors import ModelError
@@ -105,13 +105,14 @@ def _model(settings: Settings) -> str:
 
 def _rules(settings: Settings) -> str:
     weights = settings_module.resolve_weights(settings).models.weights
-    rules = load_rules(
+    loaded = load_rule_set(
         settings.alerts.rules,
         read_info(weights).labels["topic"],
         settings.alerts.time_zone,
         resolver_of_settings(settings.models),
+        settings.alerts.watchlist,
     )
-    return f"{len(rules)} in {settings.alerts.rules}"
+    return f"{len(loaded.rules)} in {settings.alerts.rules}"
 
 
 def _database(settings: Settings) -> str:

@@ -4,11 +4,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from prometheus_client import CollectorRegistry, generate_latest
 
 from alerts.errors import RuleError
 from alerts.rule_file import RuleFile
 from alerts.watchlists import MOST_WITH_GAUGES
+from monitor.cli.main import main
 from monitor.runtime.tasks.alert_evaluation import MoodGauges
 from stream.metrics import StreamMetrics
 from stream.storage.batches import Store
@@ -79,3 +81,11 @@ def test_a_watchlist_that_is_too_long_for_gauges_or_missing_is_refused_with_the_
         RuleError, match=r"alerts\.watchlist: there is no watchlist 'bank'.*did you mean 'banks'"
     ):
         rule_file(tmp_path, "banks: [XNYS:JPM]", watchlist="bank")
+
+
+def test_a_check_of_the_rules_finds_it_before_a_monitor_does(tmp_path: Path) -> None:
+    rule_file(tmp_path, "banks: [XNYS:JPM]", watchlist="")
+    words = ["rules", "check", str(tmp_path / "rules.yaml")]
+    checked = CliRunner().invoke(main, words, env={"MONITOR_ALERTS__WATCHLIST": "bank"})
+    assert checked.exit_code == 1 and "did you mean 'banks'" in checked.stderr
+    assert CliRunner().invoke(main, words, env={"MONITOR_ALERTS__WATCHLIST": "banks"}).exit_code == 0
