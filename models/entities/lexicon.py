@@ -89,7 +89,7 @@ class Lexicon:
 
 def _claim(claims: dict[str, dict[str, Claim]], entity: Entity, name: Name) -> None:
     """Add the forms of a name.  Of equal forms of an entity, the one that needs least counts."""
-    is_acronym = len(name.text) <= LONGEST_ACRONYM and name.text.isupper() and name.text.isascii()
+    is_acronym = len(name.text) <= LONGEST_ACRONYM and name.text.isupper() and _is_letters(name.text)
     has_capitals = name.text != name.text.lower()
     plain = Need.EVIDENCE if name.needs_evidence else Need.NOTHING
     for form in name_forms(name.text):
@@ -99,6 +99,10 @@ def _claim(claims: dict[str, dict[str, Claim]], entity: Entity, name: Name) -> N
         known = by_entity.get(entity.id)
         if known is None or need < known.need:
             by_entity[entity.id] = Claim(entity.id, entity.kind, need, is_acronym, has_capitals)
+
+
+def _is_letters(name: str) -> bool:
+    return name.isascii() and name.isalnum()
 
 
 def _match(text: ReadText, start: int, end: int, claims: tuple[Claim, ...]) -> Match | None:

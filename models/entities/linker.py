@@ -40,6 +40,10 @@ ADDRESS = re.compile(
 # Who passed a text on is not what it is about.
 PASSED_ON = re.compile(r"\b(?:RT|via|by|from|cc)\s{0,3}:?\s{0,3}@\w{1,50}", re.IGNORECASE)
 
+# Doubtful names of a text for which evidence is looked for: the first ones.  Others count only where the
+# entity is named before, so that a giant text of nothing but names takes no second.
+MOST_WEIGHED = 500
+
 
 class Link(NamedTuple):
     """An entity and where the text names it: half-open ranges of code points of the text as it was sent.
@@ -167,7 +171,10 @@ def _settled(
         if not doubts:
             break
         named = {mention.entity for mention in certain} | symbols
-        answers = [(doubt, _entity(doubt, certain, named)) for doubt in doubts]
+        answers = [
+            (doubt, _entity(doubt, certain, named, is_weighed=number < MOST_WEIGHED))
+            for number, doubt in enumerate(doubts)
+        ]
         found = [Mention(doubt.match.start, doubt.match.end, entity) for doubt, entity in answers if entity]
         if not found:
             break
@@ -176,12 +183,14 @@ def _settled(
     return certain
 
 
-def _entity(doubt: Doubt, certain: Sequence[Mention], named: set[str]) -> str | None:
+def _entity(doubt: Doubt, certain: Sequence[Mention], named: set[str], *, is_weighed: bool) -> str | None:
     """The entity that a doubtful name stands for: named elsewhere in the text, or with most evidence."""
     context, claims = doubt.context, doubt.claims
     again = [claim for claim in claims if claim.entity in named and exclusions.may_repeat(context, claim)]
     if len(again) == 1:
         return again[0].entity
+    if not is_weighed:
+        return None
     scores = sorted(
         ((evidence.points(context, doubt.match, claim, certain), claim.entity) for claim in again or claims),
         reverse=True,
