@@ -9,11 +9,12 @@ left the lists stays.  docs/entities.md describes all files.
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tools import gazetteer_files as files
 from tools.gazetteer_drafts import Draft, join_listings, settle_names
+from tools.gazetteer_ids import keep_ids
 from tools.gazetteer_lists import read_coins, read_listings
 
 DATA = Path("models/entities/data")
@@ -47,19 +48,10 @@ def compile_entities(folder: Path, hand: Path, data: Path) -> list[Draft]:
     for kind in ("index", "commodity", "currency", "central_bank", "regulator"):
         drafts += files.read_entities(hand / f"{kind}.txt", kind)
     published = files.read_published(data)
-    drafts = files.keep_ids(drafts, published)
+    drafts = keep_ids(drafts, published.drafts, published.ids)
     settle_names(drafts, files.read_words(hand))
-    _check_ids(drafts)
     files.write(drafts, published, data)
     return drafts
-
-
-def _check_ids(drafts: Iterable[Draft]) -> None:
-    seen: set[str] = set()
-    for draft in drafts:
-        if draft.id in seen:
-            raise files.CompileError(f"two entities have the id {draft.id}")
-        seen.add(draft.id)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ WORLD_LISTING = 2
 HAND, LEGAL_NAME, SHORTENED = 0, 1, 3
 # Of two companies with one name, one of so many times the rank is left out.
 LARGER = 4
+UNKNOWN_RANK = 1_000_000
 # Texts call companies up to this rank by the short form of their name.
 WELL_KNOWN = 1500
 LONGEST_ABBREVIATION = 3
@@ -45,7 +46,8 @@ class Draft:
     names: dict[str, int] = field(default_factory=dict)
     flags: dict[str, bool] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
-    rank: int = 1_000_000
+    former_ids: list[str] = field(default_factory=list)
+    rank: int = UNKNOWN_RANK
 
     def add_name(self, name: str, distance: int = HAND) -> None:
         """A name, flagged by `?` in front as one that needs evidence, or by `!` as one that does not."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tools.gazetteer_drafts import Draft, Listing, mapping_of, title_case
+from tools.gazetteer_drafts import LEGAL_NAME, Draft, Listing, mapping_of, title_case
 from tools.legal_names import strip_tags
 
 ENTITIES, IDS, COMMON_WORDS = "entities.tsv", "ids.txt", "common_words.txt"
@@ -160,44 +160,49 @@ def _words(path: Path) -> list[str]:
 
 @dataclass
 class Published:
-    """What was compiled before: the ids, and the entities with their tickers and keys."""
+    """What was compiled before: the lines of the ids, what each id means, and the entities."""
 
+    lines: list[str] = field(default_factory=list)
     ids: dict[str, str] = field(default_factory=dict)
     drafts: list[Draft] = field(default_factory=list)
 
 
 def read_published(folder: Path) -> Published:
-    """Raises CompileError if the files do not fit together."""
+    """What the folder has; nothing if it is empty."""
     published = Published()
     if not (folder / ENTITIES).exists():
         return published
     for line in (folder / ENTITIES).read_text(encoding="utf-8").splitlines():
         entity, kind, name, chinese, tickers, names, keys = line.split("\t")
         draft = Draft(entity, kind, name, chinese, tickers.split(), keys=keys.split())
-        for written in names.split("|"):
-            draft.add_name(written)
+        for written in filter(None, names.split("|")):
+            draft.add_name(written, LEGAL_NAME)
         published.drafts.append(draft)
-    for _, line in lines(folder / IDS):
+    published.lines = (folder / IDS).read_text(encoding="utf-8").splitlines()
+    for line in published.lines:
         entity, _, current = line.partition(" ")
-        published.ids[entity] = current.strip() or entity
+        published.ids[entity] = current or entity
     return published
 
 
-def keep_ids(drafts: Sequence[Draft], published: Published) -> list[Draft]:
-    """The drafts with the ids that they were published by, and the published ones that left the lists."""
-    return list(drafts)
-
-
 def write(drafts: Sequence[Draft], published: Published, folder: Path) -> None:
-    """Write the entities, a line each, and the list of all ids ever published."""
-    ids = dict(published.ids)
-    ids.update((draft.id, draft.id) for draft in drafts)
+    """Write the entities, a line each, and add new ids to the list of all that were ever published.
+
+    An id that is no entity any more gets a line with the id that took its place.  Lines are never changed.
+    Raises CompileError if an id would be lost.
+    """
+    current = {entity: draft.id for draft in drafts for entity in (draft.id, *draft.former_ids)}
+    lost = sorted(entity for entity, now in published.ids.items() if now not in current)
+    if lost:
+        raise CompileError(f"published ids would be lost: {', '.join(lost[:10])}")
+    changed = sorted(
+        entity if entity == now else f"{entity} {now}"
+        for entity, now in current.items()
+        if published.ids.get(entity) != now
+    )
     rows = sorted(_row(draft) for draft in drafts)
     (folder / ENTITIES).write_text("".join(rows), encoding="utf-8")
-    entries = (
-        entity if current == entity else f"{entity} {current}" for entity, current in sorted(ids.items())
-    )
-    (folder / IDS).write_text("".join(f"{entry}\n" for entry in entries), encoding="utf-8")
+    (folder / IDS).write_text("".join(f"{line}\n" for line in [*published.lines, *changed]), encoding="utf-8")
 
 
 def _row(draft: Draft) -> str:
