@@ -2,7 +2,8 @@
 
 ModelError
 ├── WeightsError      the weights folder is missing, damaged, or not what it says
-└── DataError         a labelled file cannot be used; names file and line
+├── DataError         a labelled file cannot be used; names file and line
+└── GazetteerError    a house's file of entities cannot be used; names file, line and entry
 
 If the network's output cannot be used, `stream.domain.errors.InferenceError` is raised, which callers know.
 """
@@ -17,4 +18,8 @@ class WeightsError(ModelError):
 
 
 class DataError(ModelError):
+    pass
+
+
+class GazetteerError(ModelError):
     pass

@@ -28,16 +28,38 @@ class Gazetteer:
     """All entities.  Immutable, so any thread may use it.
 
     `entities` is by id.  `retired` has the ids that were published once and are no more, with the ids that
-    took their place.  `version` changes whenever an entity does, and has at most 64 characters.
+    took their place.  `forbidden` has the names that a house's file forbids, folded, with the id for which it
+    does, or None for all.  `version` changes whenever an entity does, and has at most 64 characters.
     """
 
     version: str
     entities: Mapping[str, Entity]
     retired: Mapping[str, str]
+    forbidden: frozenset[tuple[str, str | None]] = frozenset()
 
     @classmethod
     def load(cls, house: Path | None = None) -> Self:
-        """The shipped gazetteer, with the changes of a house's own file."""
+        """The shipped gazetteer, with the changes of a house's own file, if there is one.
+
+        Raises GazetteerError if the file has errors.
+        """
+        shipped = cls._load_shipped()
+        if house is None:
+            return shipped
+        # It reads names as the linker does, which takes longer to import than this module.
+        from models.entities.house import apply, read_house
+
+        own = read_house(house)
+        applied = apply(house, own, shipped)
+        return cls(
+            version=f"{shipped.version}+{own.version}",
+            entities=MappingProxyType(applied.entities),
+            retired=shipped.retired,
+            forbidden=applied.forbidden,
+        )
+
+    @classmethod
+    def _load_shipped(cls) -> Self:
         content, ids = ENTITIES.read_bytes(), IDS.read_bytes()
         entities = (_entity(line) for line in content.decode().splitlines())
         pairs = (line.split() for line in ids.decode().splitlines() if " " in line)
@@ -69,6 +91,10 @@ class Gazetteer:
             if len(best) == 1:
                 found[bare] = best[0]
         return MappingProxyType(found)
+
+    def forbids(self, folded: str, entity: str) -> bool:
+        """Whether a house forbids to link this folded name to this entity."""
+        return (folded, None) in self.forbidden or (folded, entity) in self.forbidden
 
     def resolve(self, entity: str) -> str | None:
         """The id of the entity that has this id, ever had it, or is listed by it; None if there is none."""

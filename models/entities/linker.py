@@ -99,7 +99,12 @@ class Linker:
             symbols = ()
         mentions = _settled(text, doubts, sorted(mentions), {*symbols})
         mentions += bare_tickers.find(text, book, mentions, symbols)
+        if self.gazetteer.forbidden:
+            mentions = [mention for mention in mentions if not self._is_forbidden(text, mention)]
         return _links(text, mentions, symbols)
+
+    def _is_forbidden(self, text: ReadText, mention: Mention) -> bool:
+        return self.gazetteer.forbids(text.folded[mention.start : mention.end], mention.entity)
 
 
 def _ticker_mentions(marked: Iterable[TickerMention], is_crypto: bool) -> Iterator[Mention]:
