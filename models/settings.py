@@ -73,6 +73,11 @@ class ModelSettings(BaseModel):
         le=1,
         description="minimum confidence for a label to count; unset: the model's own, from its calibration",
     )
+    entities: Path | None = Field(
+        None,
+        description="file with a house's own entities and names, on top of the shipped list: what to add, "
+        "and what to forbid or remove; read again when it changes. docs/entities.md describes it",
+    )
     max_entities: int = Field(
         50,
         ge=1,

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 from models.entities.gazetteer import Gazetteer, normal_ticker
 from models.settings import ModelSettings
@@ -29,7 +29,7 @@ def resolver(gazetteer: Callable[[], Gazetteer | None]) -> Callable[[str], str]:
 
 def resolver_of_settings(settings: ModelSettings) -> Callable[[str], str]:
     """The same for the gazetteer of the settings, which is loaded when the first entity is named."""
-    return resolver(cache(Gazetteer.load))
+    return resolver(cache(partial(Gazetteer.load, settings.entities)))
 
 
 def _suggestion(written: str, gazetteer: Gazetteer) -> str | None:

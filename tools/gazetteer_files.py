@@ -206,7 +206,9 @@ def write(drafts: Sequence[Draft], published: Published, folder: Path) -> None:
 
 
 def _row(draft: Draft) -> str:
-    names = "|".join(("?" if draft.flags.get(name) else "") + name for name in draft.names)
+    usual = [name for name in (draft.name, draft.chinese_name) if name in draft.names]
+    ordered = dict.fromkeys([*usual, *draft.names])
+    names = "|".join(("?" if draft.flags.get(name) else "") + name for name in ordered)
     columns = [
         draft.id,
         draft.kind,

@@ -1,4 +1,4 @@
-"""Ids that never change: an entity keeps the id that it was published by, whatever becomes of its listings."""
+"""Ids that never change: an entity keeps the id that it was published by, whatever its listings do."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,7 +12,7 @@ def keep_ids(drafts: Sequence[Draft], published: Iterable[Draft], ids: Mapping[s
     """The drafts, with the ids that they were published by, and the published entities that no list has now.
 
     A published entity is known again by its listing and a name, by the number of its registration, or by its
-    usual name.  Of two that have become one, the one with the new id stays, and the other becomes a former id.
+    usual name.  Of two that have become one, the one with the new id stays; the other is a former id.
     """
     index = _Index(drafts)
     result = list(drafts)

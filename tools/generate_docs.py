@@ -23,6 +23,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from alerts.metrics import AlertMetrics
+from models.entities.metrics import EntityMetrics
 from models.inference.metrics import ModelMetrics
 from monitor.runtime.build import BuildMetrics
 from monitor.runtime.connections import HttpMetrics
@@ -176,6 +177,7 @@ def _registries() -> dict[str, RecordingRegistry]:
     }
     StreamMetrics(registries["Stream"])
     ModelMetrics(registries["Classifier"])
+    EntityMetrics(registries["Classifier"])
     AlertMetrics(registries["Alerts"])
     ReadinessMetrics(registries["Readiness"])
     BuildMetrics(registries["Build"])

@@ -1,4 +1,4 @@
-"""A house's own file on top of the shipped gazetteer: entities and names to add, names and entities to remove.
+"""A house's own file on top of the shipped gazetteer: what to add, and what to forbid or remove.
 
     add:
       - id: XLON:NGB
@@ -22,7 +22,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -56,10 +56,14 @@ def _as_name(value: object) -> object:
 
 
 Id = Annotated[
-    str, Field(max_length=LONGEST_ENTITY), AfterValidator(_checked(ID, "an id such as XLON:NGB or crypto:XYZ"))
+    str,
+    Field(max_length=LONGEST_ENTITY),
+    AfterValidator(_checked(ID, "an id such as XLON:NGB or crypto:XYZ")),
 ]
 Ticker = Annotated[
-    str, Field(max_length=40), AfterValidator(_checked(TICKER, "a ticker such as XLON:NGB, with the exchange's MIC"))
+    str,
+    Field(max_length=40),
+    AfterValidator(_checked(TICKER, "a ticker such as XLON:NGB, with the exchange's MIC")),
 ]
 NameText = Annotated[str, Field(min_length=2, max_length=LONGEST_NAME)]
 
@@ -196,7 +200,9 @@ def _sections(path: Path, root: yaml.Node | None) -> Iterable[tuple[str, yaml.No
         name = str(key.value)
         if name not in SECTIONS:
             near = _did_you_mean(name, SECTIONS)
-            raise GazetteerError(f"{path}:{line_of(key)}: unknown key {show_value(name)}{near}; allowed: {known}")
+            raise GazetteerError(
+                f"{path}:{line_of(key)}: unknown key {show_value(name)}{near}; allowed: {known}"
+            )
         if isinstance(node, yaml.ScalarNode) and node.value in ("", "null", "~"):
             continue
         if not isinstance(node, yaml.SequenceNode) or len(node.value) > MOST_ENTRIES:
@@ -217,7 +223,8 @@ def _message(section: _Section, detail: Any) -> str:
     location = ".".join(str(part) for part in detail["loc"])
     allowed = sorted(section.model.model_fields)
     if detail["type"] == "extra_forbidden":
-        return f"unknown key {show_value(location)}{_did_you_mean(location, allowed)}; allowed: {', '.join(allowed)}"
+        near = _did_you_mean(location, allowed)
+        return f"unknown key {show_value(location)}{near}; allowed: {', '.join(allowed)}"
     if detail["type"] == "missing":
         return f"{location} is required"
     reason = shorten_text(detail["msg"].removeprefix("Value error, "))
@@ -232,12 +239,25 @@ def _raise(path: Path, errors: Sequence[str]) -> None:
         raise GazetteerError("\n".join([*errors[:MOST_ERRORS], *rest]))
 
 
+class Taken(NamedTuple):
+    """A name that was that of `before`, and is that of `now`; None if it is a link to none any more."""
+
+    name: str
+    before: str
+    now: str | None
+
+
 @dataclass(frozen=True)
 class Applied:
-    """The entities after a house's changes, and the names that are no links, folded: to an id, or to any."""
+    """The entities after a house's changes.
+
+    `forbidden` are the names that are no links, folded, with the id for which they are none, or None for all.
+    `taken` are the shipped names that the changes took away from an entity.
+    """
 
     entities: Mapping[str, Entity]
     forbidden: frozenset[tuple[str, str | None]]
+    taken: tuple[Taken, ...] = ()
 
 
 def apply(path: Path, house: House, shipped: Shipped) -> Applied:
@@ -314,8 +334,9 @@ class _Changes:
         return None
 
     def _suggestion(self, entity: str) -> str:
-        close = difflib.get_close_matches(entity, self._entities, 5, 0.7)
-        near = sorted(close, key=lambda known: len(known) != len(entity))
+        close = difflib.get_close_matches(entity, self._entities, 10, 0.7)
+        # Entities with many names are those that people mean.
+        near = sorted(close, key=lambda known: (len(known) != len(entity), -len(self._entities[known].names)))
         if not near:
             return ": see `monitor entities list`, or add it under add"
         return f" (did you mean {near[0]}, {self._entities[near[0]].name}?)"
@@ -325,7 +346,9 @@ class _Changes:
             key = _key(name.name)
             owner = self._given.setdefault(key, entity)
             if owner != entity:
-                self._errors.append(f"{place}: {show_value(name.name)} is a name of {owner} by this file already")
+                self._errors.append(
+                    f"{place}: {show_value(name.name)} is a name of {owner} by this file already"
+                )
                 continue
             flag = key in self._flagged_names() if name.needs_evidence is None else name.needs_evidence
             self._entities[entity] = _with_name(self._entities[entity], Name(name.name, flag))
@@ -341,12 +364,15 @@ class _Changes:
 
     def result(self) -> Applied:
         _raise(self._path, self._errors)
+        taken: list[Taken] = []
         if self._given or self._forbidden:
             for entity in list(self._entities.values()):
-                kept = tuple(name for name in entity.names if self._stays(entity.id, name))
-                if len(kept) < len(entity.names):
+                lost = [name for name in entity.names if not self._stays(entity.id, name)]
+                if lost:
+                    kept = tuple(name for name in entity.names if name not in lost)
                     self._entities[entity.id] = replace(entity, names=kept)
-        return Applied(self._entities, frozenset(self._forbidden))
+                    taken += (Taken(name.text, entity.id, self._given.get(fold(name.text))) for name in lost)
+        return Applied(self._entities, frozenset(self._forbidden), tuple(taken))
 
     def _stays(self, entity: str, name: Name) -> bool:
         """Whether no other entity got the name, and nothing forbids it."""

@@ -8,8 +8,8 @@ from models.settings import ModelSettings
 
 
 def load_linker(settings: ModelSettings) -> Linker:
-    """The linker to the entities of the settings, ready for its first text."""
-    linker = Linker(Gazetteer.load())
+    """The linker to the entities of the settings, ready for its first text.  Raises GazetteerError."""
+    linker = Linker(Gazetteer.load(settings.entities))
     linker.load()
     return linker
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from models.entities.gazetteer import Gazetteer
+from models.entities.linker import Linker
 from stream.domain.documents import SENTIMENTS, Prediction, Span, TextInput
 from stream.domain.entities import EntityMention
 
@@ -33,6 +34,10 @@ class StandIn:
     def __init__(self, gazetteer: str = VERSION) -> None:
         # It names no entity: they follow from the texts.
         self.gazetteer = Gazetteer(gazetteer, MappingProxyType({}), MappingProxyType({}))
+
+    def use(self, linker: Linker) -> None:
+        """Find entities as by another version of the list."""
+        self.gazetteer = Gazetteer(linker.gazetteer.version, MappingProxyType({}), MappingProxyType({}))
 
     def classify(self, inputs: Sequence[TextInput]) -> list[Prediction]:
         return [_predict(item.text, item.symbols, self.gazetteer.version) for item in inputs]

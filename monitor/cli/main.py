@@ -48,7 +48,7 @@ def main() -> None:
 
 DAEMON = (run, healthy, status, doctor, show_settings, demo, sample, listen)
 STORAGE = (topics, db, feed, sums, purge, relabel, backfill, replay, offsets, outbox, leases, dead_letters)
-MODELS = (classify, explain, train, models, evaluate, entities)
+MODELS = (classify, entities, explain, train, models, evaluate)
 ALERTS = (rules, alerts, backtest)
 for command in (*DAEMON, *STORAGE, *MODELS, *ALERTS, bench):
     main.add_command(command)

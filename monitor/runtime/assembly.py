@@ -19,6 +19,8 @@ from alerts.delivery.pages import CHANNEL, PageRouter
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from alerts.rule_file import RuleFile
+from models.entities.house_file import HouseFile
+from models.entities.metrics import EntityMetrics
 from models.inference import heap
 from monitor.entity_ids import resolver
 from monitor.runtime.classifier import Classifier, LoadClassifier
@@ -31,6 +33,7 @@ from monitor.runtime.tasks.alert_evaluation import (
     MoodGauges,
 )
 from monitor.runtime.tasks.alertmanager import AlertmanagerSync
+from monitor.runtime.tasks.entity_list import EntityList
 from monitor.runtime.tasks.entity_names import EntityNames
 from monitor.runtime.tasks.heartbeat import Heartbeat
 from monitor.runtime.tasks.installation import (
@@ -197,6 +200,7 @@ def assemble(
         *_alert_tasks(base),
         *_outbox_tasks(base),
         *_maintenance_tasks(base),
+        *_entity_tasks(base, registry),
         *_watch_tasks(base, watchdog),
     )
     return Monitor(
@@ -428,8 +432,7 @@ def _outbox_sending(
 
 
 def _maintenance_tasks(base: Foundation) -> list[PeriodicTask]:
-    """Erasing old texts, storing the names of entities, sending heartbeats, and returning memory to the
-    system."""
+    """Erasing old texts, sending heartbeats, and returning memory to the system."""
     stream = base.settings.stream
     purge = Purge(
         store=base.store,
@@ -437,12 +440,7 @@ def _maintenance_tasks(base: Foundation) -> list[PeriodicTask]:
         retention=timedelta(days=stream.retention_days) if stream.retention_days else None,
         clock=utc_now,
     )
-    names = EntityNames(store=base.store, classifier=base.classifier)
-    tasks = [
-        _task(base, "purge", 600.0, purge.run_once),
-        _task(base, "entity names", 10.0, names.run_once),
-        _task(base, "heap", 20.0, heap.give_back),
-    ]
+    tasks = [_task(base, "purge", 600.0, purge.run_once), _task(base, "heap", 20.0, heap.give_back)]
     if stream.heartbeat_seconds:
         heartbeat = Heartbeat(
             store=base.store,
@@ -452,6 +450,17 @@ def _maintenance_tasks(base: Foundation) -> list[PeriodicTask]:
             clock=utc_now,
         )
         tasks.append(_task(base, "heartbeat", stream.heartbeat_seconds, heartbeat.run_once))
+    return tasks
+
+
+def _entity_tasks(base: Foundation, registry: CollectorRegistry) -> list[PeriodicTask]:
+    """Storing the names of the entities in SQL, and reading the house's file of entities again."""
+    names = EntityNames(store=base.store, classifier=base.classifier)
+    tasks = [_task(base, "entity names", 10.0, names.run_once)]
+    metrics, path = EntityMetrics(registry), base.settings.models.entities
+    if path is not None:
+        entities = EntityList(file=HouseFile(path), classifier=base.classifier, metrics=metrics)
+        tasks.append(_task(base, "entity list", 5.0, entities.run_once))
     return tasks
 
 

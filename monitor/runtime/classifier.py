@@ -6,6 +6,7 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 
 from models.entities.gazetteer import Gazetteer
+from models.entities.linker import Linker
 from monitor.runtime.settings import Settings
 from stream.domain.documents import Prediction, TextInput
 
@@ -27,6 +28,9 @@ class Classifier(Protocol):
     @property
     def gazetteer(self) -> Gazetteer | None:
         """The entities that it finds in texts; None if it looks for none."""
+
+    def use(self, linker: Linker, /) -> None:
+        """Find entities with this linker from the next call of `classify` on."""
 
     def classify(self, inputs: Sequence[TextInput], /) -> Sequence[Prediction]: ...
 

@@ -47,9 +47,10 @@ def compose(path: Path) -> yaml.Node | None:
 
 
 def _check_events(path: Path, events: Iterable[Any]) -> None:
-    """Refuse what makes a small file large or slow, and what no other part could store.  Raises PlainYamlError.
+    """Refuse what makes a small file large or slow, and what no other part could store.
 
-    The events come before anything is built from them, so that neither nesting nor aliases can hurt.
+    The events come before anything is built from them, so that neither nesting nor aliases can hurt.  Raises
+    PlainYamlError.
     """
     depth = 0
     for event in events:

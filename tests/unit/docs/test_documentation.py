@@ -18,6 +18,7 @@ from sqlalchemy import text
 from alerts.rule_file import load_rules
 from alerts.settings import SHIPPED_RULES
 from models.data.dataset import read_recipe
+from models.entities.gazetteer import Gazetteer
 from monitor.cli.main import main
 from monitor.runtime import settings
 from stream.domain.errors import DeadLetterReason
@@ -136,12 +137,15 @@ def test_the_settings_files_are_accepted(tmp_path: Path) -> None:
         settings.load(file, {})
 
 
-def test_the_rules_and_recipes_are_accepted(tmp_path: Path) -> None:
+def test_the_rules_recipes_and_entities_are_accepted(tmp_path: Path) -> None:
     assert blocks("yaml")
     for number, (_, body) in enumerate(blocks("yaml")):
         file = tmp_path / f"{number}.yaml"
         file.write_text(body)
-        assert read_recipe(file).sources if body.startswith("sources:") else load_rules(file)
+        if body.startswith("add:"):
+            assert "+" in Gazetteer.load(file).version
+        else:
+            assert read_recipe(file).sources if body.startswith("sources:") else load_rules(file)
 
 
 def test_every_rule_type_is_documented() -> None:

@@ -73,8 +73,13 @@ def test_share_classes_and_warrants_are_tickers_of_one_company(workshop):
 
 def test_a_company_of_several_lists_has_the_id_of_its_main_listing(workshop):
     workshop.us(("HQAIY", "OTC", "HUAQIAO AIRLINES CO LTD/ADR", 12))
-    workshop.write_list("cn_listed.csv", ("600999.SH", "华侨航空", "华侨航空股份有限公司", "Huaqiao Airlines Co., Ltd.", "空运"))
-    workshop.write_list("world_listed.csv", ("9999.HK", "Huaqiao Airlines Company Limited", "HKG", "China", "Mid Cap", "", ""))
+    workshop.write_list(
+        "cn_listed.csv",
+        ("600999.SH", "华侨航空", "华侨航空股份有限公司", "Huaqiao Airlines Co., Ltd.", "空运"),
+    )
+    workshop.write_list(
+        "world_listed.csv", ("9999.HK", "Huaqiao Airlines Company Limited", "HKG", "China", "Mid Cap", "", "")
+    )
     names = workshop.compile()
     assert list(names) == ["XSHG:600999"]
     assert {"华侨航空", "华侨航空股份有限公司", "Huaqiao Airlines"} <= {*names["XSHG:600999"]}
@@ -120,7 +125,9 @@ def test_the_ticker_of_a_company_that_left_belongs_to_the_next_one_but_its_id_do
 
 
 def test_of_two_companies_that_turn_out_to_be_one_both_ids_still_lead_to_it(workshop):
-    workshop.us(("NGB", "NYSE", "Northgate Bank Inc.", 11), ("NGBPY", "OTC", "Northgate Banking Corp/ADR", 12))
+    workshop.us(
+        ("NGB", "NYSE", "Northgate Bank Inc.", 11), ("NGBPY", "OTC", "Northgate Banking Corp/ADR", 12)
+    )
     assert list(workshop.compile()) == ["OTCM:NGBPY", "XNYS:NGB"]
     workshop.write("corrections", "same XNYS:NGB OTCM:NGBPY")
     assert list(workshop.compile()) == ["XNYS:NGB"]
