@@ -53,7 +53,7 @@ LOOP_DOCUMENTS = 100
 
 # Each measurement has its own topics and consumer group.  A new group reads its topics from the start, and
 # the embedded broker waits a whole session timeout for a member that has left.
-MEASUREMENTS = ("stream", "whole", "worker", "latency", "loop")
+MEASUREMENTS = ("stream", "whole", "plain", "worker", "latency", "loop")
 
 
 @contextmanager
@@ -167,6 +167,16 @@ def make_message(texts: Sequence[str], tag: object, number: int, published_at: d
 
 def stand_in(_settings: Settings, _registry: CollectorRegistry) -> Classifier:
     return StandIn()
+
+
+def without_entities(settings: Settings, registry: CollectorRegistry) -> Classifier:
+    """The classifier, which looks for no entities."""
+    from models.backend_selection import select_backend
+    from models.document_classifier import DocumentClassifier
+    from models.inference.engine import Engine
+    from models.inference.metrics import ModelMetrics
+
+    return DocumentClassifier(Engine.load(select_backend(settings.models), ModelMetrics(registry)))
 
 
 def measure_stream(

@@ -13,8 +13,12 @@ from monitor.cli.options import EXISTING, config_option, counting, examples, jso
 from monitor.runtime import log
 from monitor.runtime.settings import LogSettings, Settings, load
 
-# The classifier alone and the whole way are measured in turns, because the speed of a shared machine changes.
-CLASSIFIER_ALONE, TURNS = "the classifier alone, in turns with it", 3
+# What is compared with the whole way is measured in turns with it: the speed of a shared machine changes.
+CLASSIFIER_ALONE, WITHOUT_ENTITIES, TURNS = (
+    "the classifier alone, in turns with it",
+    "whole, without entities",
+    3,
+)
 PARTS = ("model", "stream", "whole", "worker", "loop", "store")
 SAMPLE_TEXTS = 2048
 # Fewer where few documents are measured.
@@ -123,11 +127,13 @@ def _measure_streams(
             return pipeline.measure_stream(by_name[name], texts, count, load, advance)
 
     if "whole" in parts:
-        wholes, alones = [], []
+        wholes, plains, alones = [], [], []
         for _ in range(TURNS):
             wholes.append(measure("whole", documents, load_engine))
+            plains.append(measure("plain", documents, pipeline.without_entities))
             alones.append(classifier.classifier_rate(by_name["whole"].models, texts, documents))
         figures["whole"] = classifier.summarise_rates(documents, wholes)
+        figures[WITHOUT_ENTITIES] = classifier.summarise_rates(documents, plains)
         figures[CLASSIFIER_ALONE] = classifier.summarise_rates(documents, alones)
     if "stream" in parts:
         figures["stream"] = classifier.summarise_rates(
@@ -156,6 +162,7 @@ def stream_ratios(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """The ratios of those figures that were measured."""
     pairs = {
         "whole_way_over_classifier": ("whole", CLASSIFIER_ALONE),
+        "whole_way_with_entities_over_without": ("whole", WITHOUT_ENTITIES),
         "whole_way_over_user_loop": ("whole", "loop"),
         "stream_over_whole_way": ("stream", "whole"),
     }
