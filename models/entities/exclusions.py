@@ -56,10 +56,12 @@ def is_doubtful(context: Context, match: Match, claim: Claim) -> bool:
     """
     if claim.kind is EntityKind.CURRENCY:
         return True
-    if claim.kind is not EntityKind.COMPANY or context.is_chinese:
+    if claim.kind is not EntityKind.COMPANY:
         return False
+    if context.is_chinese:
+        return context.own in words.HARD_ZH
     written = context.text.text[match.start : match.core_end]
-    if claim.is_acronym and written.lower() in words.ACRONYMS:
+    if context.own in (words.ACRONYMS if claim.is_acronym else words.NEVER_ALONE):
         return True
     if not claim.has_capitals or not (written.islower() or LOWER_WORD.search(written)):
         return False

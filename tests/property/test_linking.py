@@ -44,7 +44,7 @@ def test_every_spelling_of_a_name_that_is_no_word_is_found_whole(name: object) -
     for form in name_forms(name.text):  # type: ignore[attr-defined]
         legal = ("股份有限公司" if HAN.match(form.text) else " Inc.") if form.needs_legal else ""
         written = form.text.upper() if name.text.isupper() else form.text  # type: ignore[attr-defined]
-        text = f"Today {written}{legal} rose; index"
+        text = f"Today {written}{legal} rose; index, 汇率"
         spans = [span for link in LINKER.link(TextInput(text)) for span in link.spans]
         assert any(start <= 6 and 6 + len(form.text) <= end for start, end in spans), text
 
