@@ -70,6 +70,8 @@ def _around(context: Context, claim: Claim, mentions: Sequence[Mention], is_hard
     """Points for finance and companies in the sentence; fewer where the name is a part of something else."""
     finance = len(words.FINANCE & context.sentence_words) + ("$" in context.before + context.after)
     total = min(finance, 1 if is_hard else 2)
+    if not is_hard and context.after.startswith("'s ") and not context.is_lower:
+        total += 1
     if not is_hard and _company_in_sentence(context, mentions):
         total += 1
     if context.shape is not Shape.RUNNING and words_in(context.words_before[-1:], words.DETERMINERS):
@@ -99,7 +101,8 @@ def _beside(context: Context, is_hard: bool) -> int:
     # Inside a headline most words around a word are no evidence: "Key Gap Support Says".
     is_weak = is_hard and context.shape is not Shape.RUNNING and not context.is_initial
     if is_weak:
-        return int(_touches(context) and words_in(after[:1], words.CORE_NOUNS))
+        is_lead = words_in(before[-1:], words.CORE_LEADS) and _touches_before(context)
+        return 2 * is_lead + (_touches(context) and words_in(after[:1], words.CORE_NOUNS))
     total = 0
     if after and _touches(context):
         if after[0] in words.COMPANY_NOUNS or after[0] in words.COMPANY_VERBS:
@@ -117,6 +120,10 @@ def _beside(context: Context, is_hard: bool) -> int:
 def _touches(context: Context) -> bool:
     """Whether a blank or a possessive separates the name from the next word."""
     return context.after[:1] in (" ", "'")
+
+
+def _touches_before(context: Context) -> bool:
+    return context.text.folded[context.start - 1 : context.start] == " "
 
 
 def _is_acronym(context: Context, claim: Claim) -> bool:

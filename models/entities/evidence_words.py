@@ -104,22 +104,15 @@ BEFORE_ZH = _phrases("""
 # The same for names that are among the commonest words: what nothing but a share does.
 HARD_AFTER_ZH = _phrases("""
     涨停, 跌停, 涨超, 跌超, 涨逾, 跌逾, 收涨, 收跌, 封板, 连板, 午后, 盘中, 一度涨, 一度跌, 触及涨停, 触及跌停, 股价, 股份有限, 直线拉升, 等股, 等个股,
-    净利润, 预增, 控股股东, 董事会, 董事长, 股东大会
+    净利润, 预增, 控股股东, 董事会, 董事长, 股东大会, ceo, 财报, 宣布, 公告称, 汽车, 集团
 """)
 HARD_ZH = frozenset(
     _phrases("""
-    机器人, 太平洋, 新华联, 好想你, 全新好, 金融街, 中关村, 东方明珠, 数字人, 值得买, 新天地, 驱动力, 生物谷, 夜光明, 太阳能, 万年青, 老百姓,
-    大众交通, 农产品, 国新能源, 新能源, 电工合金, 信息发展, 人民网, 新华网, 长江电力, 大自然, 大东方, 新世界, 第一医药, 创业板, 香飘飘, 美好置业,
-    海南橡胶, 光明地产, 百大集团, 开开实业, 全聚德, 健康元, 石油石化, 天下秀, 一心堂, 同仁堂, 长城, 大众, 平安, 民生, 光大, 兴业, 招商, 美的,
-    国家队, 新农化工, 未来电器, 山西路桥, 中国电影, 中国卫星, 中国黄金, 中国稀土, 中国医药, 中国出版, 中国汽研, 中国软件, 中国化学, 中国科传,
-    中国高科, 生活, 飞天, 苹果园, 动力源, 多氟多, 云天化, 四方达, 天地源, 大港, 长江, 黄河, 长白山, 峨眉山, 黄山, 张家界, 西域, 西藏, 三峡, 珠江, 钱江,
-    中信, 汇金, 先导, 快手, 微博, 高鸿, 百度, 搜狗, 唯品, 海底捞, 波音, 联想, 理想, 华夏, 京东, 国美, 万达, 海尔, 中兴, 交行, 建行, 农行, 工行, 中行,
-    达能, 联合利华, 大商所, 蔚来, 小鹏, 美图, 心动, 知乎
-""")
-) - frozenset(
-    _phrases("""
-    同仁堂, 全聚德, 一心堂, 健康元, 香飘飘, 百度, 搜狗, 海底捞, 波音, 达能, 联合利华, 知乎, 蔚来, 长江电力, 海南橡胶, 多氟多, 云天化, 大商所, 快手,
-    微博, 百大集团, 开开实业, 京东, 海尔, 万达
+    海量数据, 新大陆, 连云港, 西安旅游, 北京文化, 上海电影, 指南针, 新希望, 北大荒, 新乳业, 电子城, 步步高, 金太阳, 新产业, 国际医学, 天目湖, 数据港, 新天然气,
+    新经典, 生物股份, 设计总院, 设研院, 金龙鱼, 第一创业, 起步, 好时, 中路,     万年青, 三峡, 中关村, 中国出版, 中国化学, 中国医药, 中国卫星, 中国电影, 中国稀土, 中国软件, 中国黄金, 人民网, 信息发展, 值得买,
+    全新好, 农产品, 创业板, 国家队, 夜光明, 大众, 大自然, 太平洋, 太阳能, 好想你, 峨眉山, 张家界, 心动,
+    新世界, 新华网, 新华联, 新天地, 新能源, 机器人, 民生, 珠江, 理想, 生活, 生物谷, 石油石化, 美的, 老百姓, 西藏, 金融街, 钱江, 长城, 长江, 长白山,
+    飞天, 驱动力, 黄山, 黄河,
 """)
 )
 # Behind the name: the word is no name of a company.
@@ -174,13 +167,13 @@ RATING = re.compile(
 )
 # Names that are words, of companies so well known that finance in the sentence is enough.
 BRANDS = _words("""
-    apple visa ford meta amazon oracle intel caterpillar carnival sprint delta chase dell twitter alphabet adobe kellogg
+    apple visa ford meta amazon oracle intel caterpillar carnival dell twitter alphabet adobe kellogg
     nike uber lyft whirlpool xerox boeing tesla google disney starbucks netflix chevron exxon kroger walmart costco macy's
     nordstrom hershey pfizer merck biogen gilead amgen citi citigroup goldman barclays santander nokia ericsson siemens
-    bayer renault fiat tiffany coach fossil peloton pinterest spotify slack dropbox zoom roku shopify twilio workday
-    splunk tyson campbell colgate clorox kimberly progressive-insurance travelers allstate raytheon lockheed textron
-    deere titan reliance idea escorts raymond polaris trent arvind jet bosch vodafone airtel unilever diageo tesco
-    sainsbury's morrisons burberry ferrari hermes kering danone nestle novartis roche sanofi total airbus
+    bayer renault fiat tiffany fossil peloton pinterest spotify dropbox zoom roku shopify twilio workday
+    splunk tyson campbell colgate clorox kimberly travelers allstate raytheon lockheed textron
+    deere titan reliance escorts raymond polaris trent arvind bosch vodafone airtel unilever diageo tesco
+    sainsbury's morrisons burberry ferrari hermes kering danone nestle novartis roche sanofi airbus
 """)
 # Names that are the commonest words: nothing but a ticker, a legal form or a list of companies speaks for them.
 NEVER_ALONE = _words("""
@@ -201,7 +194,7 @@ NEVER_ALONE = _words("""
     king queen star stars moon mars venus eagle lion tiger bear bull wolf horse dragon phoenix
     point points line lines level levels block-chain key lock gate bridge tower city park garden green blue red black
     white gold silver diamond crystal pearl ruby sky ocean sea river lake mountain hill valley island forest tree
-    status flow near gala sand core nft quantum matrix vector delta-one alpha beta gamma omega sigma summit peak apex zenith pinnacle horizon
+    status optimism flow near gala sand core nft total quantum matrix vector delta-one alpha beta gamma omega sigma summit peak apex zenith pinnacle horizon
     troops track lead leads hello magic spirit joint major minor source sources select sense signal smart special speed
     state step strike strong supreme swift system switch table task thing things token trend triple turn type
     update upgrade urban user valid venue victory view wave way well wide win wind wing wise wish wonder word zero
@@ -212,6 +205,11 @@ COIN_NOUNS = _words("token tokens coin coins protocol network blockchain chain m
 COMPOUNDS = _words("""
     backed led owned listed based linked controlled supplier rival maker sized like style pegged denominated branded
     branded funded run affiliated parent made compatible centric related focused powered tracking
+""")
+# In front of a name inside a headline, only these words are evidence, and behind it the next ones.
+CORE_LEADS = _words("""
+    lender insurer retailer automaker carmaker chipmaker brewer drugmaker giant maker miner parent rival operator
+    brokerage startup firm platform developer conglomerate broker supermajor airline owner
 """)
 # Beside a name inside a headline, only these words are evidence.
 CORE_NOUNS = _words(
@@ -298,7 +296,7 @@ NOT_NAMES = _phrases("""
     中国电信运营, 中国移动互联, 中国移动支付, 中国移动游戏, 中国移动端, 中国移动电商, 中国移动应用, 中国移动设备, 中国移动通信协会, 中国移动芯片, 中国中药协会, 中国中药市场, 中国汽研院, 中国长城资产, 中国科技股, 中国人保资产, 中国国航线,
     北京东城, 北京东部, 北京东方, 北京东路, 北京东站, 南京东路, 北京东直门, 北京东三环, 北京东四环, 北京东五环, 北京东二环, 东京东, 京东方, 京东南, 上海尔雅,
     最好时机, 好时机, 好时候, 好时光, 好时代, 好时段, 好时节, 吉利数字, 不吉利, 吉利日, 吉利话, 刚起步, 起步阶段, 起步价, 起步晚, 起步早,
-    日经济, 日经营, 日经过, 日经历, 日经销, 日经常, 逾期金, 到期金, 定期金, 分期金, 周期金, 首期金, 当期金, 近期金, 短期金, 长期金, 前期金, 后期金, 期金额, 期金融, 期金科, 上证报, 上证e互动,
+    纽约金属, 纽约金融, 生物股份有限, 日经济, 日经营, 日经过, 日经历, 日经销, 日经常, 逾期金, 到期金, 定期金, 分期金, 周期金, 首期金, 当期金, 近期金, 短期金, 长期金, 前期金, 后期金, 期金额, 期金融, 期金科, 上证报, 上证e互动,
     金融创, 点点滴滴, 点滴滴, 紫光阁, 欧元区, 玻璃纤维, 玻璃制造, 玻璃行业, 无锡, 锡林, 锡业, 锡山, 铝业, 铝厂, 铝箔, 铝材, 铝合金, 铝塑, 铅笔, 铅球, 锌业, 镍氢, 锂电, 锂业, 钢材市场, 煤炭行业, 煤炭板块, 煤炭股, 煤炭企业, 煤炭公司, 煤炭概念, 煤炭开采, 煤炭储, 水泥股, 水泥行业, 水泥板块,
     稀土永磁, 稀土板块, 稀土概念, 稀土股, 稀土集团, 盛和稀土, 北方稀土, 五矿稀土, 原油宝, 大豆基金, 美元基金, 煤炭etf, 纸浆厂, 猪肉股, 猪肉概念, 猪肉板块,
     太平洋地区, 太平洋沿岸, 太平洋岛国, 太平洋海域, 太平洋彼岸, 太平洋战争, 太平洋舰队, 太平洋时间, 太平洋上空, 太平洋西北, 太平洋保险, 太平洋财险, 太平洋寿险, 太平洋人寿, 太平洋产险, 太平洋健康, 太平洋航运, 太平洋建设, 太平洋汽车网,
@@ -358,7 +356,7 @@ CURRENCY_ZH = _phrases("""
 """)
 INDEX_WORDS = MOVES | _words("""
     index indices points point futures composite average benchmark stocks session wall street constituents
-    correction per cent percent pct % s&p dow sensex nifty ftse dax weekly expiry tech-heavy
+    correction per cent percent pct % inclusion rejig weightage rebalancing review indexes s&p dow sensex nifty ftse dax weekly expiry tech-heavy
     """)
 INDEX_ZH = _phrases("指数, 点, 涨, 跌, 收, 报, 期货, 开盘, 成分, 三大, 股指, 大盘, 午盘")
 POLICY_WORDS = _words("""
@@ -403,6 +401,7 @@ TITLES = _words("""
     captain prof prof. professor officer detective coach
 """)
 FIRST_NAMES = _words("""
+    lindsay taylor paige hudson tiffany shelby mckenzie mckinley jennifer kate katie emma anne
     james john robert michael david richard joseph thomas charles christopher daniel matthew anthony steven steve paul
     andrew andy joshua kenneth ken kevin brian george timothy tim ronald ron jason edward ed jeffrey jeff ryan jacob
     gary nicholas nick eric jonathan stephen larry justin scott brandon benjamin ben samuel sam gregory greg alexander
@@ -451,3 +450,5 @@ FIRST_WORDS = _words("""
     at in on of to for from with without under over between both either yes no not we he she they i you it here there
     read see watch buy sell hold big new former earlier later last next some many most more less other only even
 """)
+# Behind the name of a company that the text names elsewhere.
+SUBJECT_OF = COMPANY_NOUNS | COMPANY_VERBS | PLAIN_VERBS

@@ -9,7 +9,7 @@ from models.entities import evidence_words as words
 from models.entities.context import REACH, Context, Shape, words_in
 from models.entities.entity import EntityKind
 from models.entities.forms import fold
-from models.entities.lexicon import Claim, Match
+from models.entities.lexicon import Claim, Match, Need
 
 LONGEST_PERSON = 3
 CONTRACTION = re.compile("'(?:t|re|ve|ll|d|m)(?![a-z])")
@@ -69,9 +69,15 @@ def is_doubtful(context: Context, match: Match, claim: Claim) -> bool:
 
 
 def may_repeat(context: Context, claim: Claim) -> bool:
-    """Whether the name may stand for an entity that the text names elsewhere."""
-    is_word = claim.has_capitals and context.is_lower and context.shape is not Shape.LOWER
-    return not is_word or context.has_sign
+    """Whether the name may stand for an entity that the text names elsewhere.
+
+    Who writes $AMZN may write amazon, but apple only as in "apple will".
+    """
+    if not claim.has_capitals or not context.is_lower or context.shape is Shape.LOWER or context.has_sign:
+        return True
+    if " " in context.own:
+        return False
+    return claim.need is Need.NOTHING or words_in(context.words_after[:1], words.SUBJECT_OF)
 
 
 def _is_excluded_zh(context: Context, claim: Claim) -> bool:
@@ -124,7 +130,9 @@ def _is_person_zh(context: Context) -> bool:
 
 
 def _is_longer_name(context: Context) -> bool:
-    """Whether the name begins a longer one, as in Ford Foundation."""
+    """Whether the name begins a longer one, as in Ford Foundation and Lindsay Lohan."""
+    if context.own in words.FIRST_NAMES and context.next_is_capitalised:
+        return not words_in(context.words_after[:1], words.COMPANY_NOUNS | words.COMPANY_VERBS)
     return (
         context.next_is_capitalised
         and LONGER_NAME.match(context.text.text, context.end, context.end + REACH) is not None

@@ -25,7 +25,7 @@ from models.entities.context import Context, Mention
 from models.entities.entity import EntityKind
 from models.entities.evidence import ENOUGH
 from models.entities.forms import ReadText, read
-from models.entities.gazetteer import Gazetteer
+from models.entities.gazetteer import FIRST_EXCHANGES, LAST_EXCHANGE, Gazetteer
 from models.entities.lexicon import Claim, Lexicon, Match, Need
 from models.entities.tickers import TickerBook, TickerMention
 from stream.domain.cleaning import CleanText, clean
@@ -196,12 +196,18 @@ def _entity(doubt: Doubt, certain: Sequence[Mention], named: set[str], *, is_wei
         return again[0].entity
     if not is_weighed:
         return None
-    scores = sorted(
-        ((evidence.points(context, doubt.match, claim, certain), claim.entity) for claim in again or claims),
-        reverse=True,
+    ranked = sorted(
+        (-evidence.points(context, doubt.match, claim, certain), _rank(claim.entity), claim.entity)
+        for claim in again or claims
     )
-    is_clear = len(scores) == 1 or scores[0][0] > scores[1][0]
-    return scores[0][1] if is_clear and scores[0][0] >= ENOUGH else None
+    is_clear = len(ranked) == 1 or ranked[0][:2] < ranked[1][:2]
+    return ranked[0][2] if is_clear and -ranked[0][0] >= ENOUGH else None
+
+
+def _rank(entity: str) -> int:
+    """Of companies with one name the one that is listed in the United States comes first."""
+    exchange = entity.partition(":")[0]
+    return 0 if exchange in FIRST_EXCHANGES else 2 if exchange == LAST_EXCHANGE else 1
 
 
 def _links(text: ReadText, mentions: Iterable[Mention], symbols: Sequence[str]) -> tuple[Link, ...]:

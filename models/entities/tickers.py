@@ -18,8 +18,12 @@ CASHTAG = re.compile(
     r"|([0-9]{4,6})\.([A-Z]{1,2})(?![A-Za-z0-9]))"
 )
 # What follows the colon behind an exchange, and the exchange before it.
-AFTER_COLON = re.compile(r"[:：] ?\$?([A-Z0-9][A-Z0-9]{0,9}(?:[.\-/][A-Z]{1,2})?)(?![A-Za-z0-9])")
-BEFORE_COLON = re.compile(rf"(?<![A-Za-z])(?:{'|'.join(sorted(EXCHANGES, key=len, reverse=True))})$")
+AFTER_COLON = re.compile(
+    r"[:：] ?\$?([A-Z0-9][A-Z0-9]{0,9}(?:[.\-/][A-Z]{1,2})?|(?<=代码.)[a-z]{1,5})(?![A-Za-z0-9])"
+)
+BEFORE_COLON = re.compile(
+    rf"(?<![A-Za-z])({'|'.join(sorted(EXCHANGES, key=len, reverse=True))})(?:(?:证券|股票|上市)?代码)?$"
+)
 CODE_LABEL = re.compile("(?:代码|代號|代号|stock code|ticker|symbol)$")
 LONGEST_EXCHANGE = 24
 NEXT_IN_LIST = re.compile(r" ?(?:[,;/&、，]|and|or) ?\$?([A-Z]{1,5}(?:[.\-/][A-Z])?)(?=[ ,;/)&、，）])")
@@ -177,7 +181,8 @@ def find(text: str, book: TickerBook) -> list[TickerMention]:
 def _cashtags(text: str, book: TickerBook) -> Iterator[TickerMention]:
     for match in CASHTAG.finditer(text):
         entity, coin, end = _cashtag(match, book)
-        if entity:
+        # A cashtag that nobody has is no name: $CBI is no regulator.
+        if entity or (match[1] or "").isupper():
             yield TickerMention(match.start(), end, entity, match.start(), end, coin)
 
 
@@ -201,7 +206,7 @@ def _with_exchange(text: str, book: TickerBook) -> Iterator[TickerMention]:
         before = text[max(0, match.start() - LONGEST_EXCHANGE) : match.start()].rstrip().lower()
         exchange = BEFORE_COLON.search(before)
         if exchange:
-            mics = EXCHANGES[exchange[0]]
+            mics = EXCHANGES[exchange[1]]
             start = match.start() - len(exchange[0])
         elif CODE_LABEL.search(before):
             mics, start = (*CHINESE, "XHKG") if ticker.isdigit() else UNITED_STATES, match.start()
