@@ -16,6 +16,7 @@ from alerts.labelled_hours import TOLERATED_SHARE
 from alerts.rule_file import load_rule_set, load_rules
 from alerts.window_reader import longest_comparison
 from models import backend_selection
+from models.entities.gazetteer import Gazetteer
 from models.errors import ModelError
 from models.inference.engine import Engine
 from models.network.info import read_info
@@ -27,8 +28,9 @@ from monitor.runtime.settings import Settings, SettingsError
 from monitor.runtime.tasks.installation import outbox_targets
 from stream import offsets
 from stream.domain.errors import BrokerError, SchemaError, StoreUnavailable, StreamError
+from stream.domain.sums import TimeRange
 from stream.kafka import admin
-from stream.storage import database
+from stream.storage import backfill, database
 from stream.storage.batches import Store
 from stream.storage.leases import read_leases
 from stream.storage.outbox import Outbox
@@ -38,6 +40,8 @@ from stream.unsupported_sources import FEWEST_TEXTS
 # A text whose sentiment no working classifier gets wrong.
 CANARY_TEXT, CANARY_SENTIMENT = "Company shares plunge after huge loss and fraud inquiry", "negative"
 MAX_SKEW_SECONDS = 5.0
+# Texts are compared with the list of entities so far back.
+RECENT = timedelta(days=30)
 # Open files of a monitor with every connection that it keeps, and room.
 FILES_NEEDED = 1024
 
@@ -65,6 +69,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
         "database": _database,
         "clock": _clock,
         "labels": _labels,
+        "entities": _entities,
         "broker": _broker,
         "offsets": _offsets,
         "languages": _languages,
@@ -156,6 +161,22 @@ def _labels(settings: Settings) -> str:
             f"than {version}: rules page nobody until `monitor relabel --for-switch` has run"
         )
     return f"what the rules compare with is labelled by {version}"
+
+
+def _entities(settings: Settings) -> str:
+    """The list of entities, and how many recent texts were searched with another one: that is no fault."""
+    gazetteer = Gazetteer.load(settings.models.entities)
+    now = datetime.now(UTC)
+    recent = TimeRange(now - RECENT, now)
+    with _store(settings) as store:
+        outdated = backfill.count_outdated(store, recent, gazetteer.version)
+    found = f"{len(gazetteer.entities)} in list {gazetteer.version}"
+    if not outdated:
+        return f"{found}; no text of the last {RECENT.days} days was searched with another list"
+    return (
+        f"{found}; {outdated} texts of the last {RECENT.days} days were searched with another list: "
+        f"`monitor backfill entities --since {recent.start:%Y-%m-%d}` searches them again"
+    )
 
 
 def _languages(settings: Settings) -> str:

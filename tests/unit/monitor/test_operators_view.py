@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from prometheus_client import CollectorRegistry
 from sqlalchemy import text, update
 
+from models.entities.gazetteer import Gazetteer
 from monitor.cli.main import main
 from monitor.cli.status_problems import find_problems
 from monitor.cli.status_report import KafkaState, LocalState, Report, TopicState, Unanswered, ask_monitor
@@ -31,7 +32,7 @@ from stream.storage.outbox import Outbox, enqueue
 from stream.storage.settings import DatabaseSettings
 from tests import odd_receivers
 from tests.parts import Receiver, free_port
-from tests.unit.stream.samples import classified, write
+from tests.unit.stream.samples import about, classified, write
 
 NOW = datetime.now(UTC)
 
@@ -149,6 +150,23 @@ def findings(url: str, **environ: str) -> dict[str, dict[str, Any]]:
     """What the doctor finds, by check; without a model, which would only take time."""
     done = call("doctor", "--json", MONITOR_DATABASE__URL=url, MONITOR_MODELS__WEIGHTS="none", **environ)
     return {each["check"]: each for each in json.loads(done.stdout)}
+
+
+def test_the_doctor_says_how_many_texts_were_searched_with_another_list_of_entities(url: str) -> None:
+    settings = DatabaseSettings.model_validate({"url": url})
+    database.upgrade(settings)
+    engine, version = database.connect(settings), Gazetteer.load().version
+    now = datetime.now(UTC)
+    for number, gazetteer in enumerate((version, version, "old")):
+        item = classified(f"d{number}", number, at=now - timedelta(hours=1))
+        write(Store(engine, 60), about(item, gazetteer=gazetteer))
+    found = findings(url)["entities"]
+    assert found["ok"] and f"list {version}; 1 texts of the last 30 days were searched" in found["detail"]
+    assert "`monitor backfill entities --since 20" in found["detail"]
+    with database.writing(engine) as connection:
+        connection.execute(update(schema.documents).values(gazetteer=version))
+    engine.dispose()
+    assert "no text of the last 30 days was searched with another list" in findings(url)["entities"]["detail"]
 
 
 def test_the_doctor_sees_receivers_that_do_not_answer_entries_nobody_sends_and_a_clock_ahead(
