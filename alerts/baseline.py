@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import groupby, pairwise
 
 from alerts.statistics import count_tail
@@ -247,17 +247,20 @@ def without(ranges: Sequence[TimeRange], excluded: Sequence[TimeRange]) -> list[
     return kept
 
 
-def _slots(start: datetime, end: datetime, zone: tzinfo) -> Iterable[tuple[int, float]]:
+@lru_cache(1024)  # one window is compared for thousands of entities
+def _slots(start: datetime, end: datetime, zone: tzinfo) -> Sequence[tuple[int, float]]:
     """The hours of the week that [start, end) touches, by the clocks of `zone`, and how many seconds of each.
 
     When the clocks change, an hour of the week is missing or comes twice.
     """
+    slots: list[tuple[int, float]] = []
     while start < end:
         local = start.astimezone(zone)
         into_hour = timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
         until = min(end, start + HOUR - into_hour)
-        yield local.weekday() * 24 + local.hour, (until - start).total_seconds()
+        slots.append((local.weekday() * 24 + local.hour, (until - start).total_seconds()))
         start = until
+    return slots
 
 
 def days_before(at: datetime, days: int, zone: tzinfo) -> datetime:

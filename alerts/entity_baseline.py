@@ -87,6 +87,14 @@ class Hours:
             kept &= (self.numbers < first) | (self.numbers > last)
         return Hours(self.numbers[kept], self.slots[kept], self.seconds[kept])
 
+    def include(self, numbers: Integers) -> NDArray[np.bool_]:
+        """Whether each of these hours is one of them."""
+        if not len(self.numbers):
+            return np.zeros(len(numbers), bool)
+        places = np.searchsorted(self.numbers, numbers)
+        found: NDArray[np.bool_] = self.numbers[np.minimum(places, len(self.numbers) - 1)] == numbers
+        return found
+
     @cached_property
     def total_seconds(self) -> float:
         return float(self.seconds.sum())
@@ -157,10 +165,11 @@ class EntityBaseline(Baseline):
     """The history of one entity, by the hour.
 
     `hours` are the live hours of the stream without those that the baseline leaves out, and `cells` lie in
-    them.  `shape` is the stream's week: the share of the documents of a whole history that a second of each
-    hour of the week has.
+    them: `numbers` are their hours.  `shape` is the stream's week: the share of the documents of a whole
+    history that a second of each hour of the week has.
     """
 
+    numbers: Integers = field(kw_only=True)
     hours: Hours = field(kw_only=True)
     shape: Floats = field(kw_only=True)
     pool: Pool = field(kw_only=True)
@@ -182,8 +191,7 @@ class EntityBaseline(Baseline):
     @cached_property
     def _places(self) -> Integers:
         """The place of each cell among the hours."""
-        numbers = np.array([window_number(cell.start, HOUR) for cell in self.cells], np.int64)
-        return np.searchsorted(self.hours.numbers, numbers)
+        return np.searchsorted(self.hours.numbers, self.numbers)
 
     @cached_property
     def total(self) -> Aggregate:
@@ -360,17 +368,17 @@ class StreamWeek:
     ) -> EntityBaseline:
         """The baseline of an entity with these hours, in order, without the ranges that are `left_out`."""
         hours = self.hours.without(left_out) if left_out else self.hours
-        known = set(hours.numbers.tolist()) if left_out else self._numbers
+        numbers = np.array([(cell.start - EPOCH) // HOUR for cell in cells], np.int64)
+        kept = hours.include(numbers)
+        if not kept.all():
+            cells, numbers = [cells[i] for i in map(int, np.flatnonzero(kept))], numbers[kept]
         return EntityBaseline(
-            [cell for cell in cells if window_number(cell.start, HOUR) in known],
+            cells,
             self.live,
             HOUR,
             zone,
+            numbers=numbers,
             hours=hours,
             shape=self.shape,
             pool=pool,
         )
-
-    @cached_property
-    def _numbers(self) -> set[int]:
-        return set(self.hours.numbers.tolist())

@@ -98,7 +98,7 @@ class EntityReader:
         found: list[Aggregate] = []
         with reading(self.engine) as connection:
             for ids in parts:
-                rows = connection.execute(_query(start, end, width, mentions, ids, fewest))
+                rows = connection.execute(_query(start, end, width, mentions, ids, fewest)).all()
                 found += [
                     Aggregate(
                         start if width is None else EPOCH + timedelta(seconds=number * width),
