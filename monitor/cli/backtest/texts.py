@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -18,6 +19,7 @@ from models.settings import ModelSettings, user_cache
 from monitor.runtime.settings import Settings
 from stream.codec import Codec
 from stream.domain.documents import EPOCH, SCORE_SCALE, Document, Precision, Prediction
+from stream.domain.entities import EntityMention
 from stream.domain.errors import FeedError
 from stream.domain.input_rows import read_rows
 from stream.feed import RowOptions, to_document
@@ -162,27 +164,31 @@ def read_database(
     lengths = [r.baseline_spec.history for rules in rule_files for r in rules if r.baseline_spec]
     since = start - max(lengths, default=timedelta(0)) if start else EPOCH
     until = end or datetime.max.replace(tzinfo=UTC)
-    store = Store(database.connect_existing(settings.database), settings.stream.window_seconds)
-    mentions = store.reads.mentions_by_key(since, until)
-    return _in_order(
-        [
-            Text(
-                id=row.id,
-                source=row.source,
-                kind=row.kind,
-                published_at=row.published_at,
-                content=row.title or row.text,
-                topic=row.topic,
-                sentiment=row.sentiment,
-                score=row.score,
-                author=row.author,
-                symbols=tuple(row.symbols),
-                lang=row.lang,
-                words=evidence_words(row.evidence),
-                url=row.url,
-                precision=Precision(row.published_precision),
-                entities=mentions.get(row.key, ()),
-            )
-            for row in store.reads.scored_documents(since, until)
-        ]
+    engine = database.connect_existing(settings.database)
+    try:
+        reads = Store(engine, settings.stream.window_seconds).reads
+        mentions = reads.mentions_by_key(since, until)
+        rows = reads.scored_documents(since, until)
+        return _in_order([_stored_text(row, mentions.get(row.key, ())) for row in rows])
+    finally:
+        engine.dispose()
+
+
+def _stored_text(row: Any, mentions: tuple[EntityMention, ...]) -> Text:
+    return Text(
+        id=row.id,
+        source=row.source,
+        kind=row.kind,
+        published_at=row.published_at,
+        content=row.title or row.text,
+        topic=row.topic,
+        sentiment=row.sentiment,
+        score=row.score,
+        author=row.author,
+        symbols=tuple(row.symbols),
+        lang=row.lang,
+        words=evidence_words(row.evidence),
+        url=row.url,
+        precision=Precision(row.published_precision),
+        entities=mentions,
     )
