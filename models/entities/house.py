@@ -334,12 +334,16 @@ class _Changes:
         return None
 
     def _suggestion(self, entity: str) -> str:
-        close = difflib.get_close_matches(entity, self._entities, 10, 0.7)
-        # Entities with many names are those that people mean.
-        near = sorted(close, key=lambda known: (len(known) != len(entity), -len(self._entities[known].names)))
+        close = difflib.get_close_matches(entity, self._entities, 50, 0.7)
+        near = sorted(close, key=lambda known: self._distance(known, entity))
         if not near:
             return ": see `monitor entities list`, or add it under add"
         return f" (did you mean {near[0]}, {self._entities[near[0]].name}?)"
+
+    def _distance(self, known: str, written: str) -> tuple[bool, int, int]:
+        """How far an id is from a misspelt one; of equally near ones the entity with most names is meant."""
+        different = sum(one != other for one, other in zip(known, written, strict=False))
+        return len(known) != len(written), different, -len(self._entities[known].names)
 
     def _give(self, entity: str, names: Iterable[HouseName], place: str) -> None:
         for name in names:

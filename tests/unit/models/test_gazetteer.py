@@ -221,7 +221,7 @@ def test_an_empty_file_changes_nothing(shipped, house):
 @pytest.mark.parametrize(
     ("text", "errors"),
     [
-        ("alias: [{id: XNAS:APPL, names: [x1]}]", [":1: alias 1: unknown id 'XNAS:APPL' (did you mean XNAS:A"]),
+        ("alias: [{id: XNAS:APPL, names: [x1]}]", [":1: alias 1: unknown id 'XNAS:APPL' (did you mean XNAS:AAPL, Apple?)"]),
         ("add:\n- {id: XNAS:AAPL, kind: company, name: Apple}", [":2: add 1: XNAS:AAPL is there already (Apple): give it names under alias"]),
         ("add:\n- {id: XLON:NGB, kind: company}", [":2: add 1: XLON:NGB has no name: give it a name, or names"]),
         ("add: [{id: XLON:NGB, kind: bank, name: Northgate}]", [":1: add 1: kind is 'bank': Input should be 'company', "]),
