@@ -41,7 +41,7 @@ def compile_entities(folder: Path, hand: Path, data: Path) -> list[Draft]:
     corrections = files.read_corrections(hand / "corrections.txt")
     listings = [corrections.correct(listing) for listing in read_listings(folder)]
     kept = [listing for listing in listings if listing is not None]
-    drafts = join_listings(kept, corrections)
+    drafts = join_listings(kept, corrections, files.read_places(hand))
     files.add_companies(hand / "companies.txt", drafts)
     coins = files.read_entities(hand / "coins.txt", "crypto")
     drafts += [*coins, *read_coins(folder, coins)]

@@ -19,7 +19,7 @@ LARGER = 4
 UNKNOWN_RANK = 1_000_000
 # Texts call companies up to this rank by the short form of their name.
 WELL_KNOWN = 1500
-LONGEST_ABBREVIATION = 3
+SHORTEST_ENGLISH, LONGEST_ABBREVIATION = 3, 3
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ def name_key(name: str) -> str:
     return unicodedata.normalize("NFKC", name).casefold()
 
 
-def join_listings(listings: Sequence[Listing], corrections: Corrections) -> list[Draft]:
+def join_listings(
+    listings: Sequence[Listing], corrections: Corrections, places: Sequence[str]
+) -> list[Draft]:
     """One draft for each company, however many listings it has."""
     groups = _Groups(listings, corrections)
     first: dict[str, Listing] = {}
@@ -109,7 +111,7 @@ def join_listings(listings: Sequence[Listing], corrections: Corrections) -> list
                 groups.join(names[other_source, key], listing)
     for one, another in corrections.same:
         groups.join(by_ticker[one], by_ticker[another])
-    return [_company(group) for group in groups.result()]
+    return [_company(group, places) for group in groups.result()]
 
 
 class _Groups:
@@ -140,7 +142,7 @@ def _first_word(listing: Listing) -> str:
     return (legal_names.compare_key(listing.english).split() or [listing.ticker])[0]
 
 
-def _company(group: list[Listing]) -> Draft:
+def _company(group: list[Listing], places: Sequence[str]) -> Draft:
     group.sort(key=_listing_order)
     draft = Draft(group[0].ticker, "company", rank=min(listing.rank for listing in group))
     for listing in group:
@@ -149,13 +151,16 @@ def _company(group: list[Listing]) -> Draft:
         if listing.key and listing.key not in draft.keys:
             draft.keys.append(listing.key)
         for distance, name in enumerate(legal_names.english_names(listing.english), LEGAL_NAME):
-            draft.add_name(name, distance)
+            if len(name) >= SHORTEST_ENGLISH:
+                draft.add_name(name, distance)
         if listing.chinese:
             short, full = listing.chinese
             names = (*legal_names.chinese_short_names(short), *legal_names.chinese_full_names(full))
             draft.chinese_name = draft.chinese_name or names[0]
             for name in names:
                 draft.add_name(name, LEGAL_NAME)
+            for name in legal_names.chinese_derived_names(short, full, places):
+                draft.add_name(name, SHORTENED)
     draft.name = _shown_name(group)
     return draft
 
@@ -195,7 +200,7 @@ def _settle(claimed: Sequence[tuple[int, int, Draft, str]]) -> None:
     holders = [claim for claim in claimed if claim[0] == nearest]
     largest = min(rank for _, rank, _, _ in holders)
     for distance, rank, draft, name in claimed:
-        if distance > nearest or rank > LARGER * largest:
+        if distance > nearest or (distance > HAND and rank > LARGER * largest):
             del draft.names[name]
         elif distance > HAND or len(holders) > 1:
             draft.flags.setdefault(name, True)

@@ -101,6 +101,8 @@ def add_companies(path: Path, drafts: list[Draft]) -> None:
         for other in _split(tickers):
             same = known.get(other, draft)
             if same is not draft:
+                if not ticker.startswith("+"):
+                    raise CompileError(f"{path}:{number}: {other} is a ticker of {same.id}")
                 draft.absorb(same)
                 drafts.remove(same)
                 known.update(dict.fromkeys(same.tickers, draft))
@@ -156,6 +158,10 @@ def read_words(folder: Path) -> HandWords:
 
 def _words(path: Path) -> list[str]:
     return [word for _, line in lines(path) for word in _split(line)]
+
+
+def read_places(folder: Path) -> list[str]:
+    return _words(folder / "places.txt")
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 # Tags that the US regulator's list appends: states, countries, and what kind of share it is.
 TAG = re.compile(
@@ -41,7 +42,7 @@ CHINESE_MARK = re.compile(
 
 
 RISK_MARK = re.compile(r"\*?S?\*?ST|[SNC](?=[\u4e00-\u9fff])")
-SHORTEST_CHINESE = 2
+SHORTEST_CHINESE, SHORTEST_DERIVED = 2, 4
 
 
 def strip_tags(name: str) -> str:
@@ -138,3 +139,22 @@ def chinese_full_names(full: str) -> list[str]:
     """The legal name in Chinese, and without its legal form."""
     text = unicodedata.normalize("NFKC", full).replace(" ", "")
     return list(dict.fromkeys([text, CHINESE_LEGAL.sub("", text)]))
+
+
+def chinese_derived_names(short: str, full: str, places: Iterable[str]) -> list[str]:
+    """What texts may also call an A-share: its legal name without the place, such as `欣旺达电子`.
+
+    A mark takes two characters of a short name; `萃华珠宝` is what ST萃华 was called before.
+    """
+    core = chinese_full_names(full)[-1]
+    bare = re.sub("[(（]集团[)）]|集团", "", core)
+    place = max((place for place in places if bare.startswith(place)), key=len, default="")
+    local = re.sub("^(?:省|市|自治区|壮族自治区|回族自治区|维吾尔自治区)", "", bare[len(place) :])
+    names = [name for name in (local, bare) if len(name) >= SHORTEST_DERIVED]
+    text = unicodedata.normalize("NFKC", short).replace(" ", "")
+    own = CHINESE_MARK.sub("", text)
+    if own != text and len(own) == SHORTEST_CHINESE:
+        names += [own + "股份", own + "集团", own + bare[-2:]]
+        at = bare.find(own)
+        names += [bare[at : at + 4]] if at >= 0 and len(bare) >= at + 4 else []
+    return list(dict.fromkeys(names))

@@ -15,7 +15,7 @@ HEADERS = {
     "world_listed.csv": "symbol,name,exchange,country,size,sector,isin",
     "cryptos.csv": "symbol,name",
 }
-HAND = ("corrections", "companies", "coins", "index", "commodity", "currency", "central_bank", "regulator", "words", "common_words")  # fmt: skip
+HAND = ("corrections", "companies", "coins", "index", "commodity", "currency", "central_bank", "regulator", "words", "common_words", "places")  # fmt: skip
 
 
 class Workshop:
