@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, select
 from models.inference.engine import Engine
 from models.settings import ModelSettings
 from monitor.demo.sample import SampleFeed
-from stream.domain.documents import SCORE_SCALE, Kind, document_key
+from stream.domain.documents import SCORE_SCALE, Kind, document_key, join_content
 from stream.domain.sums import window_start
 from stream.storage import schema
 from tests.conftest import Running, Scene, read_topic
@@ -151,6 +151,51 @@ def test_a_stream_with_repeats_and_broken_messages_gives_exactly_the_direct_comp
         document_key(kind, source, id_) for (source, id_), (kind, _) in unique.items()
     }
     assert {"topic", "sentiment", "score", "evidence", "model"} <= predictions[0][1].keys()
+    assert monitor.stop() == 0
+
+
+def test_entities_are_the_same_on_kafka_and_in_sql(
+    scene: Scene, sent: Callable[[str, list[Any]], None]
+) -> None:
+    scene.prepare()
+    bodies: list[dict[str, Any]] = [
+        {"title": " Microsoft soars on record profit ", "text": "Rival Nokia plunges on a fraud probe. "},
+        {"text": "<p>Nokia &amp; Microsoft: <b>Nokia</b> plunges on a fraud probe</p>"},
+        {"title": "Profit doubles", "symbols": ["MSFT"]},
+        {"text": "贵州茅台净利润大增，创历史新高"},
+        {"text": "Nokia en forte baisse apr\u00e8s une enqu\u00eate pour fraude", "lang": "fr"},
+        {"text": "The weather was calm"},
+    ]
+    common = {"source": "s", "published_at": NOW.isoformat()}
+    sent(scene.kafka.news, [{"id": str(n), **common, **body} for n, body in enumerate(bodies)])
+    monitor = scene.start(MONITOR_MODELS__DTYPE="float32")
+    wait_until(lambda: len(rows(scene, schema.documents)) == len(bodies), 90, "all documents in SQL")
+    found = read_topic(scene.kafka.bootstrap_servers, scene.kafka.predictions, len(bodies))
+    on_kafka = {value["id"]: value for _, value in found}
+    names = {n: [entity["id"] for entity in on_kafka[n]["entities"]] for n in on_kafka}
+    assert names == {
+        "0": ["XNAS:MSFT", "XNYS:NOK"], "1": ["XNYS:NOK", "XNAS:MSFT"], "2": ["XNAS:MSFT"],
+        "3": ["XSHG:600519"], "4": ["XNYS:NOK"], "5": [],
+    }  # fmt: skip
+    stored = {(row.key, row.entity): row for row in rows(scene, schema.mentions)}
+    documents = {row.key: row for row in rows(scene, schema.documents)}
+    for prediction in on_kafka.values():
+        document = documents[prediction["key"]]
+        assert prediction["gazetteer"] == document.gazetteer != ""
+        content = join_content(document.title, document.text)
+        for entity in prediction["entities"]:
+            places = [(place["start"], place["end"]) for place in entity["mentions"]]
+            assert {content[start:end] for start, end in places} <= {entity["name"]}
+            row = stored.pop((document.key, entity["id"]))
+            assert ([*map(tuple, row.spans)], row.relevance) == (places, entity["relevance"])
+            score = entity["score"]
+            assert row.score == (None if score is None else round(score * SCORE_SCALE))
+            assert (score is None) is (document.score is None)
+            label = entity["sentiment"] and entity["sentiment"]["label"]
+            assert row.sentiment == (label if entity["certain"] else None)
+    assert stored == {}
+    towards = {entity["id"]: entity["sentiment"]["label"] for entity in on_kafka["0"]["entities"]}
+    assert towards == {"XNAS:MSFT": "positive", "XNYS:NOK": "negative"}
     assert monitor.stop() == 0
 
 
