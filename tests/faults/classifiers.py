@@ -12,6 +12,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from models.entities.gazetteer import Gazetteer
+from models.entities.linker import Linker
 from monitor.bench.stand_in import VERSION, StandIn
 from stream.domain.documents import Prediction, TextInput
 
@@ -64,6 +65,9 @@ class FaultClassifier:
     def gazetteer(self) -> Gazetteer:
         """The list of entities: its version is all that there is of it."""
         return _stand_in(self._version()).gazetteer
+
+    def use(self, linker: Linker, /) -> None:
+        """Nothing: it reads its file itself."""
 
     def with_entities(
         self, inputs: Sequence[TextInput], predictions: Sequence[Prediction]
