@@ -1,22 +1,25 @@
 """Tickers in capital letters without a sign: AAPL, GM.
 
 Most such words are no tickers, and many that are one mean something else (CEO, GDP, ALL).  One counts if its
-entity is named elsewhere, or if it is no common acronym and finance stands right beside it.
+entity is named elsewhere, if it stands in brackets behind a name, or if it is no common acronym and finance
+stands right beside it.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 
 from models.entities import evidence_words as words
-from models.entities.context import Context, Mention, Shape
-from models.entities.evidence import ENOUGH
-from models.entities.forms import ReadText
+from models.entities.context import Context, Mention, Shape, words_in
+from models.entities.forms import LEGAL, ReadText
 from models.entities.tickers import TickerBook
 
 CAPITALS = re.compile(r"(?<![A-Za-z0-9$.&'’/_-])[A-Z]{2,5}(?![A-Za-z0-9'’&/_.-]*[A-Za-z0-9])")
 # In a text with more of them, capitals say nothing.
 MOST = 200
 SHORTEST = 3
+# The name in front of a bracket.
+LONGEST_NAME = 60
+NAME_WORD = re.compile(r"[A-Za-z][\w&'’.-]{0,30}")
 
 
 def find(
@@ -30,30 +33,41 @@ def find(
     taken = bytearray(len(text.text))
     for mention in mentions:
         taken[mention.start : mention.end] = b"\1" * (mention.end - mention.start)
-    known = [
-        (match, entity)
-        for match in found
-        if taken.find(1, *match.span()) < 0 and (entity := book.bare(match[0])) is not None
-    ]
-    for match, entity in known:
-        if entity in named or _has_evidence(text, match):
+    free = [match for match in found if taken.find(1, *match.span()) < 0]
+    is_crypto = bool(free) and book.is_crypto(text.folded, mentions, ())
+    for match in free:
+        # In a text on coins, capitals are coins.
+        entity = book.coins.get(match[0]) if is_crypto else book.bare(match[0])
+        if entity and (entity in named or _has_evidence(text, match)):
             yield Mention(*match.span(), entity)
 
 
 def _has_evidence(text: ReadText, match: re.Match[str]) -> bool:
-    if len(match[0]) < SHORTEST or match[0].lower() in words.ACRONYMS:
-        return False
     context = Context(text, *match.span())
-    if context.shape is Shape.CAPITALS:
+    if _is_in_brackets(context):
+        return _is_behind_name(context)
+    if len(context.own) < SHORTEST or context.own in words.ACRONYMS or context.shape is Shape.CAPITALS:
         return False
     after, before = context.words_after[:1], context.words_before[-2:]
-    return sum(_signs(after, before)) >= ENOUGH
+    return (
+        words_in(after, words.COMPANY_NOUNS | words.COMPANY_VERBS)
+        or words_in(before[-1:], words.TICKER_LEADS)
+        or (words_in(before[-1:], words.LINKING_WORDS) and words_in(before[:1], words.COMPANY_LEADS_OF))
+    )
 
 
-def _signs(after: Sequence[str], before: Sequence[str]) -> Iterator[int]:
-    if after and (after[0] in words.COMPANY_NOUNS or after[0] in words.COMPANY_VERBS):
-        yield 2
-    if before and before[-1] in words.TICKER_LEADS:
-        yield 2
-    if len(before) == 2 and before[-1] in words.LINKING_WORDS and before[0] in words.COMPANY_LEADS_OF:
-        yield 2
+def _is_in_brackets(context: Context) -> bool:
+    text = context.text.text
+    return text[context.start - 1 : context.start] == "(" and text[context.end : context.end + 1] == ")"
+
+
+def _is_behind_name(context: Context) -> bool:
+    """Whether a name is before the brackets, and no words of which the capitals are the initials."""
+    before = context.text.text[max(0, context.start - LONGEST_NAME) : context.start - 1].rstrip()
+    if any(legal.end() == len(before) for legal in LEGAL.finditer(before)):
+        return True
+    found = NAME_WORD.findall(before)
+    if not found or not found[-1][0].isupper() or context.own in words.ACRONYMS:
+        return False
+    initials = "".join(word[0].lower() for word in found)
+    return not initials.endswith(context.own) and words_in(list(context.sentence_words), words.FINANCE)

@@ -120,6 +120,13 @@ NOT_AFTER_ZH = re.compile(
     "行业|业务员|企业|协会|学会|大学|学院|领域|板块|概念板|赛道|产业(?!链)|市场监管|地区|沿岸|海域|岛国|时间|"
     "证券|信托|人寿|保险|财险|基金|资管|金融租赁|期货|银行"
 )
+# Behind a commodity, in its sentence: a sector of the stock market; and what shows that the commodity is meant.
+SECTOR = re.compile("[^。；;！？\n]{0,24}?(?:板块|概念|行业指数|个股|股(?=涨|跌|走|领|普|集|大|纷|活|异))")
+CONTRACT = re.compile("期货|主力|合约|价|吨|桶|库存|产量|进口|出口")
+MEDIA = _words("nasdaq nikkei reuters bloomberg cnbc yahoo forbes barron's marketwatch benzinga") | {
+    "yahoo finance",
+    "fox news",
+}
 # In front of a person's name, which some companies have.
 TITLES_ZH = _phrases(
     "ceo, cfo, cto, 董事长, 总裁, 总经理, 创始人, 记者, 分析师, 首席执行官, 经理, 教授, 主席, 行长, 主任, 局长, 书记, 运动员, 冠军"

@@ -12,6 +12,9 @@ from models.entities.forms import fold
 from models.entities.lexicon import Claim, Match, Need
 
 LONGEST_PERSON = 3
+REACH_ZH = 30
+# What stands before and behind the source of a text.
+SOURCE_MARKS, CLOSING = frozenset("（：:"), frozenset("）")
 CONTRACTION = re.compile("'(?:t|re|ve|ll|d|m)(?![a-z])")
 TRADED_ON = re.compile("(?:^| )(?:on|at|to|from)(?: the)? $")
 LISTED_ON = re.compile(
@@ -29,7 +32,7 @@ AMOUNT = re.compile(
 )
 AMOUNT_ZH = re.compile("(?:[0-9一二三四五六七八九十百千万亿多余几数兆角元块]|每|/) ?$")
 AFTER_AMOUNT_ZH = re.compile(
-    "(?: ?[0-9]|计价|债|贷款|存款|资产|基金|现金|/(?:盎司|桶|吨|股|磅|克|公斤|千克))"
+    "(?: ?[0-9]|计(?!划)|债|票据|现钞|区|贷款|存款|资产|基金|现金|/(?:盎司|桶|吨|股|磅|克|公斤|千克))"
 )
 # A word of a name in small letters, but for those that names have so.
 LOWER_WORD = re.compile(" (?!and|of|the|in|for|de|du|la|le|et|by|on|to|van|von|und|der|com|y|e)[a-z]{2,}")
@@ -37,10 +40,14 @@ LOWER_WORD = re.compile(" (?!and|of|the|in|for|de|du|la|le|et|by|on|to|van|von|u
 
 def is_excluded(context: Context, match: Match, claim: Claim) -> bool:
     """Whether the name does not stand for the entity here, with whatever evidence."""
+    if _is_source(context):
+        return True
     if context.is_chinese:
         return _is_excluded_zh(context, claim)
-    if match.has_legal:
-        return False
+    return not match.has_legal and _is_excluded_en(context, claim)
+
+
+def _is_excluded_en(context: Context, claim: Claim) -> bool:
     if _is_contraction(context) or _is_place(context, claim) or _is_other_thing(context, claim):
         return True
     if " " in context.own:
@@ -56,6 +63,8 @@ def is_doubtful(context: Context, match: Match, claim: Claim) -> bool:
     """
     if claim.kind is EntityKind.CURRENCY:
         return True
+    if claim.kind is EntityKind.CRYPTO:
+        return claim.is_acronym and not context.is_chinese
     if claim.kind is not EntityKind.COMPANY:
         return False
     if context.is_chinese:
@@ -83,7 +92,32 @@ def may_repeat(context: Context, claim: Claim) -> bool:
 def _is_excluded_zh(context: Context, claim: Claim) -> bool:
     if claim.kind is EntityKind.COMPANY:
         return _is_person_zh(context)
+    if claim.kind is EntityKind.COMMODITY:
+        return _is_sector(context)
     return _is_amount(context) if claim.kind is EntityKind.CURRENCY else _is_foreign(context, claim)
+
+
+def _is_source(context: Context) -> bool:
+    """Whether the name ends the text as the source of the news: `（央行）`, `- Nikkei`."""
+    text = context.text.text
+    if (
+        text[context.start - 1 : context.start] in SOURCE_MARKS
+        and text[context.end : context.end + 1] in CLOSING
+    ):
+        rest = text[context.end + 1 : context.end + 4]
+        return not rest.strip() or rest[0] == "\n"
+    if context.own not in words.MEDIA:
+        return False
+    return text[context.start - 2 : context.start] in ("- ", "– ", "— ", "| ") and not context.after.strip(
+        " ."
+    )
+
+
+def _is_sector(context: Context) -> bool:
+    """Whether the name of a commodity is one of its companies' shares: 煤炭、钢铁等板块."""
+    after = context.text.folded[context.end : context.end + REACH_ZH]
+    sector = words.SECTOR.match(after)
+    return sector is not None and words.CONTRACT.search(sector[0]) is None
 
 
 def _is_other_thing(context: Context, claim: Claim) -> bool:

@@ -129,6 +129,11 @@ CASES: list[tuple[str, str, dict[str, list[str]]]] = [
     ("A trade name with its word in front", "Rival Target sues; carmaker Ford sues", {TGT: ["Target"], F: ["Ford"]}),
     ("A bank behind another word is another company", "平安证券、平安信托和平安股价", {PING_AN: ["平安"]}),
     ("A sentence that speaks of futures speaks of fruit", "商品期货收盘，苹果涨超6%，豆粕下跌", {}),
+    ("A ticker in brackets behind a legal form", "Hedge funds sour on Acme, Inc. (TSLA)", {"XNAS:TSLA": ["TSLA"]}),
+    ("Initials in brackets are no ticker", "Big Retail Kings (BRK) and initial public offering (IPO) stocks", {}),
+    ("In a text on coins, brackets hold coins", "Altcoins: Uniqo (ALL) and Dogecoin (DOGE)", {"crypto:DOGE": ["Dogecoin", "DOGE"]}),
+    ("The source of a text is not its subject", "一月贷款增加。（央行）", {}),
+    ("A sector is no commodity", "黄金、有色等板块领涨，黄金期货上涨", {"commodity:GOLD": ["黄金"]}),
     # Boilerplate.
     ("Boilerplate names nobody", "Rain today.\nShare this article on Tesla and Microsoft", {}),
 ]  # fmt: skip
