@@ -61,12 +61,9 @@ def is_doubtful(context: Context, match: Match, claim: Claim) -> bool:
     Names of currencies mostly count money.  In lower case a name is just words, unless the writer uses no
     capitals: best buy.
     """
-    if claim.kind is EntityKind.CURRENCY:
-        return True
-    if claim.kind is EntityKind.CRYPTO:
-        return claim.is_acronym and not context.is_chinese
     if claim.kind is not EntityKind.COMPANY:
-        return False
+        is_coin = claim.kind is EntityKind.CRYPTO and claim.is_acronym and not context.is_chinese
+        return claim.kind is EntityKind.CURRENCY or is_coin
     if context.is_chinese:
         return context.own in words.HARD_ZH
     written = context.text.text[match.start : match.core_end]
