@@ -295,7 +295,7 @@ NOT_NAMES = _phrases("""
     golden state warriors, southern california, southern states, progressive democrats, progressive web, progressive caucus, progressive policies, chevron deference, monster truck, monster hunter, monster rally, monster move, monster quarter, monster earnings,
     bullish engulfing block, order block, solana beach, shiba inu dog, polygon count, celsius degrees, degrees celsius, degree celsius, american dream, first solar system, best buy opportunity, best buy opportunities, best buys, best buy list, best buy rated,
     us steel tariffs, us steel imports, us steel industry, us steel producers, us steel stocks, us steel prices, dollar index futures spread, silver surfer, hash collision,
-    中国银行业, 中国银行间, 中国银行保险, 中国银行卡, 中国银行系, 中国银行体系, 中国银行股, 中国银行和保险, 中国银行监管, 中国银行法, 中国银行家, 中国石油化工, 中国石油和化, 中国石油大学, 中国石油天然气,
+    中国银行业, 中国银行间, 中国银行保险, 中国银行卡, 中国银行系, 中国银行体系, 中国银行和保险, 中国银行监管, 中国银行法, 中国银行家, 中国石油化工, 中国石油和化, 中国石油大学, 中国石油天然气,
     中国石油需求, 中国石油消费, 中国石油进口, 中国建筑业, 中国建筑材料, 中国建筑科学, 中国建筑学会, 中国电影票房, 中国电影市场, 中国电影产业, 中国电影协会, 中国电影行业, 中国电影观众, 中国电影节, 中国电影人, 中国电影史, 中国电影集团,
     中国卫星导航, 中国卫星应用, 中国卫星网络, 中国卫星发射, 中国核电站, 中国核电产业, 中国重工业, 中国船舶工业, 中国船舶集团, 中国化学会, 中国化学品, 中国化学工业, 中国软件业, 中国软件产业, 中国软件行业, 中国软件企业, 中国软件市场, 中国软件园,
     中国黄金储备, 中国黄金协会, 中国黄金市场, 中国黄金消费, 中国黄金产量, 中国黄金需求, 中国黄金行业, 中国黄金珠宝, 中国黄金报, 中国黄金进口, 中国稀土行业, 中国稀土出口, 中国稀土产业, 中国稀土储量, 中国稀土学会, 中国稀土集团, 中国稀土资源,

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from typing import NamedTuple
 
 from stream.domain.cleaning import CleanText, clean
@@ -42,6 +42,9 @@ _FORMS = "|".join([
 LEGAL = re.compile(rf"(?:(?:, ?| )?(?:& ?|and )?(?<![A-Za-z0-9])(?:{_FORMS})(?![A-Za-z0-9-])\.?)+")
 LEGAL_OF_NAME = re.compile(LEGAL.pattern, re.IGNORECASE)
 LEGAL_ZH = re.compile(r"(?:[(（]集团[)）]|集团)?(?:控股)?(?:股份有限公司|有限责任公司|股份公司|有限公司)")
+LONG_FORMS = (
+    ("incorporated", "inc"), ("corporation", "corp"), ("limited", "ltd"), ("company", "co"), ("and", ""),
+)  # fmt: skip
 # A name like this is written in one way.
 SIMPLE = re.compile(r"[A-Za-z0-9]{4,}(?: [A-Za-z0-9]+)*")
 # A name that begins with initials: `J.B. Hunt`, `J B Hunt`.
@@ -51,10 +54,14 @@ SHORTEST_JOINED = 6
 
 
 class NameForm(NamedTuple):
-    """A folded spelling of a name.  One that `needs_legal` is followed by a legal form: `Target Corp`."""
+    """A folded spelling of a name.  One that `needs_legal` is followed by a legal form: `Target Corp`.
+
+    `legal` is the one that the name has (`normal_legal`).
+    """
 
     text: str
     needs_legal: bool = False
+    legal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +120,13 @@ def name_forms(name: str) -> Iterator[NameForm]:
     needs_legal = has_legal and not base.lower().endswith(".com")
     for spelling in _spellings(base):
         if spelling:
-            yield NameForm(spelling, needs_legal)
+            yield NameForm(spelling, needs_legal, normal_legal(name[legal:]))
+
+
+def normal_legal(legal: str) -> str:
+    """A legal form in one spelling, to tell apart companies of one name: Merck KGaA and Merck & Co."""
+    letters = re.sub("[^a-z集团控股份有限责任公司]", "", fold(legal))
+    return reduce(lambda text, word: text.replace(*word), LONG_FORMS, letters)
 
 
 def _plain_name(name: str) -> str:

@@ -32,13 +32,14 @@ class Need(IntEnum):
 
 
 class Claim(NamedTuple):
-    """An entity that a name belongs to."""
+    """An entity that a name belongs to; `legals` are the legal forms that it has behind the name."""
 
     entity: str
     kind: EntityKind
     need: Need
     is_acronym: bool
     has_capitals: bool
+    legals: frozenset[str] = frozenset()
 
 
 class Match(NamedTuple):
@@ -97,8 +98,11 @@ def _claim(claims: dict[str, dict[str, Claim]], entity: Entity, name: Name) -> N
         need = Need.LEGAL if form.needs_legal or form.text.isdigit() else plain
         by_entity = claims.setdefault(form.text, {})
         known = by_entity.get(entity.id)
+        legals = (known.legals if known else frozenset()) | ({form.legal} if form.legal else frozenset())
         if known is None or need < known.need:
-            by_entity[entity.id] = Claim(entity.id, entity.kind, need, is_acronym, has_capitals)
+            by_entity[entity.id] = Claim(entity.id, entity.kind, need, is_acronym, has_capitals, legals)
+        elif legals != known.legals:
+            by_entity[entity.id] = known._replace(legals=legals)
 
 
 def _is_letters(name: str) -> bool:

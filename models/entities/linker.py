@@ -24,7 +24,7 @@ from models.entities import bare_tickers, evidence, exclusions, tickers
 from models.entities.context import Context, Mention
 from models.entities.entity import EntityKind
 from models.entities.evidence import ENOUGH
-from models.entities.forms import ReadText, read
+from models.entities.forms import ReadText, normal_legal, read
 from models.entities.gazetteer import FIRST_EXCHANGES, LAST_EXCHANGE, Gazetteer
 from models.entities.lexicon import Claim, Lexicon, Match, Need
 from models.entities.tickers import TickerBook, TickerMention
@@ -131,12 +131,17 @@ def _longest(
     for start, end in regions:
         taken[start:end] = b"\1" * (end - start)
     kept = []
-    for match in sorted(matches, key=lambda match: (match.start - match.core_end, -match.start)):
+    for match in sorted(matches, key=_first):
         if taken.find(1, match.start, match.end) < 0:
             taken[match.start : match.end] = b"\1" * (match.end - match.start)
             if match.claims:
                 kept.append(match)
     return sorted(kept)
+
+
+def _first(match: Match) -> tuple[int, int, bool, int]:
+    """Longer names first; of equal ones, names before phrases that are none, and the later one first."""
+    return match.start - match.end, match.start - match.core_end, not match.claims, -match.start
 
 
 def addresses(text: str) -> Iterator[tuple[int, int]]:
@@ -156,13 +161,23 @@ def _sort(text: ReadText, matches: Iterable[Match]) -> tuple[list[Mention], list
         context = Context(text, match.start, match.end)
         claims = [claim for claim in match.claims if not exclusions.is_excluded(context, match, claim)]
         if match.has_legal:
-            claims = [claim for claim in claims if claim.kind is EntityKind.COMPANY] or claims
-        best = [claim for claim in claims if match.has_legal or claim.need is Need.NOTHING]
+            claims = _with_legal(text, match, claims)
+        best = [claim for claim in claims if claim.need is Need.NOTHING] or (
+            claims if match.has_legal else []
+        )
         if len(best) == 1 and not exclusions.is_doubtful(context, match, best[0]):
             certain.append(Mention(match.start, match.end, best[0].entity))
         elif claims:
             doubts.append(Doubt(match, context, tuple(claims)))
     return certain, doubts
+
+
+def _with_legal(text: ReadText, match: Match, claims: list[Claim]) -> list[Claim]:
+    """The companies that have the legal form behind the name; all if none has."""
+    legal = normal_legal(text.text[match.core_end : match.end])
+    companies = [claim for claim in claims if claim.kind is EntityKind.COMPANY] or claims
+    exact = [claim for claim in companies if legal in claim.legals]
+    return [claim._replace(need=Need.NOTHING) for claim in exact] or companies
 
 
 def _settled(

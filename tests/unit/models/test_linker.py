@@ -38,6 +38,8 @@ CASES: list[tuple[str, str, dict[str, list[str]]]] = [
     ("A line break inside a name is a blank", "at Bank of\nAmerica and Wells \n Fargo", {"XNYS:BAC": ["Bank of\nAmerica"], "XNYS:WFC": ["Wells \n Fargo"]}),
     ("Tables write short names with blanks", "五 粮 液 涨停", {"XSHE:000858": ["五 粮 液"]}),
     ("Markup inside a name stays outside the match", "<b>Morgan</b> Stanley cuts", {"XNYS:MS": ["Morgan</b> Stanley"]}),
+    ("A legal form tells companies apart", "Acme Corp. sues Acme Ltd; Acme said", {"XNYS:ACM": ["Acme Corp."], "XLON:ACM": ["Acme Ltd"]}),
+    ("A legal form reaches as far as it goes", "共达晨光股份有限公司公告，晨光股份上涨", {"XSHE:002655": ["共达晨光股份有限公司"], "XSHG:603899": ["晨光股份"]}),
     # Boundaries.
     ("No name begins or ends inside a word", "Teslas, Metallica and Affordable Goldmanish Microsofties", {}),
     ("A paragraph ends a name", "Bank of\n\nAmerica first", {}),
@@ -129,7 +131,7 @@ CASES: list[tuple[str, str, dict[str, list[str]]]] = [
     ("A trade name with its word in front", "Rival Target sues; carmaker Ford sues", {TGT: ["Target"], F: ["Ford"]}),
     ("A bank behind another word is another company", "平安证券、平安信托和平安股价", {PING_AN: ["平安"]}),
     ("A sentence that speaks of futures speaks of fruit", "商品期货收盘，苹果涨超6%，豆粕下跌", {}),
-    ("A ticker in brackets behind a legal form", "Hedge funds sour on Acme, Inc. (TSLA)", {"XNAS:TSLA": ["TSLA"]}),
+    ("A ticker in brackets behind a legal form", "Hedge funds sour on Zenbu, Inc. (TSLA)", {"XNAS:TSLA": ["TSLA"]}),
     ("Initials in brackets are no ticker", "Big Retail Kings (BRK) and initial public offering (IPO) stocks", {}),
     ("In a text on coins, brackets hold coins", "Altcoins: Uniqo (ALL) and Dogecoin (DOGE)", {"crypto:DOGE": ["Dogecoin", "DOGE"]}),
     ("The source of a text is not its subject", "一月贷款增加。（央行）", {}),
