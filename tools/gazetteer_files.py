@@ -93,6 +93,8 @@ def add_companies(path: Path, drafts: list[Draft]) -> None:
             fault = "is in a list: remove the +" if draft else "is in no list: put + in front"
             raise CompileError(f"{path}:{number}: {ticker.lstrip('+')} {fault}")
         if draft is None:
+            if not english:
+                raise CompileError(f"{path}:{number}: {ticker[1:]} has no name")
             draft = Draft(ticker[1:], "company", rank=HAND_RANK)
             draft.tickers += [] if ticker.startswith("+XXXX") else [draft.id]
             drafts.append(draft)
