@@ -151,3 +151,54 @@ def test_the_published_schema_is_current_and_accepts_only_valid_rules() -> None:
     rules["rules"][0]["windw"] = "5m"
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(rules, schema)
+
+
+ENTITY_RULE = """\
+rules:
+  - {name: who, type: negative_surge, entities: each, window: 30m, min_baseline: 3d}
+"""
+COMPANIES = ("Nestle", "Toyota", "Lufthansa", "Vodafone", "Siemens", "Danone", "Heineken", "Ericsson")
+TROUBLES = (
+    "{} shares plunge {}% after profit warning",
+    "{} slumps {}% as auditor resigns over missing cash",
+    "{} tumbles {}% on fears of insolvency",
+    "{} posts record loss and scraps dividend, shares crash {}%",
+    "{} stock collapses {}% as lenders cut credit lines",
+    "{} plunges {}% after fraud investigation",
+)
+
+
+def test_a_burst_about_one_company_pages_it_by_its_id(tmp_path: Path) -> None:
+    """The texts are classified and linked by the shipped model and list of entities."""
+    crash = START + 217 * HOUR
+    rows = [
+        {
+            "when": (START + h * HOUR).timestamp(),
+            "headline": f"{COMPANIES[h % 8]} holds its annual meeting on {h}",
+        }
+        for h in range(0, 240, 3)
+    ]
+    rows += [
+        {
+            "when": (crash + i * HOUR / 25).timestamp(),
+            "headline": TROUBLES[i % len(TROUBLES)].format("Ryanair", 20 + i),
+        }
+        for i in range(12)
+    ]
+    data, rules, page = tmp_path / "news.jsonl", tmp_path / "who.yaml", tmp_path / "pages.html"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    rules.write_text(ENTITY_RULE)
+    words = ["backtest", "--rules", str(rules), "--data", str(data), "--html", str(page), "--json"]
+    clean = {"MONITOR_CONFIG": None, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    result = CliRunner().invoke(
+        main, [*words, "--map", "published_at=when,title=headline"], env=clean, catch_exceptions=False
+    )
+    (found,) = json.loads(result.stdout)["pages"]
+    (entity,) = found["entities"]
+    assert entity == "XNAS:RYAAY"
+    assert found["topic"] == "all"
+    assert found["summary"].startswith("Ryanair")
+    assert all("Ryanair" in item["content"] for item in found["evidence"])
+    fired = datetime.fromisoformat(found["fired_at"])
+    assert crash <= fired <= crash + HOUR / 2
+    assert entity in page.read_text()
