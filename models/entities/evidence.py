@@ -105,7 +105,8 @@ def _beside(context: Context, is_hard: bool) -> int:
         return 2 * is_lead + (_touches(context) and words_in(after[:1], words.CORE_NOUNS))
     total = 0
     if after and _touches(context):
-        if after[0] in words.COMPANY_NOUNS or after[0] in words.COMPANY_VERBS:
+        is_plan = after[0] == "to" and words_in(after[1:], words.INFINITIVES)
+        if is_plan or after[0] in words.COMPANY_NOUNS or after[0] in words.COMPANY_VERBS:
             total += 2
         elif after[0] in words.PLAIN_VERBS or words_in(after[1:2], words.COMPANY_NOUNS):
             total += 1
@@ -220,7 +221,8 @@ def _soft_points_zh(after: str, before: str) -> int:
     """Points for the words beside a Chinese name of a company, and for finance in its sentence."""
     near = f"{SENTENCE_END.split(before)[-1]}\0{SENTENCE_END.split(after)[0]}"
     beside = after.startswith(words.AFTER_ZH) + before.endswith(words.BEFORE_ZH)
-    return 2 * beside + sum(word in near for word in words.FINANCE_ZH)
+    is_listed = after.startswith("、") or before.endswith("、")
+    return 2 * beside + is_listed + sum(word in near for word in words.FINANCE_ZH)
 
 
 def _has_any(text: str, wanted: Sequence[str]) -> bool:

@@ -53,6 +53,14 @@ COMPANY_VERBS = _words("""
 PLAIN_VERBS = _words(
     "is was has had will would could may might can to should are were isn't won't hasn't doesn't"
 )
+# Behind "to", in a headline: what companies plan.
+INFINITIVES = _words("""
+    close cut buy sell hire open launch acquire split raise pay invest add lay report spin list issue build expand
+    merge join offer delist exit enter start stop end halt recall settle sue appoint name replace cooperate partner
+    supply restructure refinance borrow repay redeem repurchase return host present announce release post unveil
+    shut slash boost lower increase reduce double triple begin resume suspend withdraw divest seek file go take
+    challenge appeal move relocate outsource automate test produce manufacture ship deliver develop explore
+""")
 # In front of the name of a company: `shares of Visa`, `iPhone maker Apple`.
 COMPANY_LEADS = _words("""
     rival rivals giant maker makers retailer automaker carmaker chipmaker lender insurer brewer drugmaker oil miner
@@ -128,6 +136,7 @@ MEDIA = _words("nasdaq nikkei reuters bloomberg cnbc yahoo forbes barron's marke
     "fox news",
 }
 # In front of a person's name, which some companies have.
+TITLES_AFTER_ZH = ("总统", "先生", "女士", "夫人", "教授", "同学")
 TITLES_ZH = _phrases(
     "ceo, cfo, cto, 董事长, 总裁, 总经理, 创始人, 记者, 分析师, 首席执行官, 经理, 教授, 主席, 行长, 主任, 局长, 书记, 运动员, 冠军"
 )
@@ -227,7 +236,7 @@ CORE_NOUNS = _words(
 NOT_NAMES = _phrases("""
     price target, price targets, target price, target prices, target date, target market, target audience, target range,
     target rate, target company, target zone, target level, target levels, target group, target customers, target for, target of,
-    target to, target at, target raised to, target cut to, target lowered to, stop target, on target, off target, sales target,
+    target at, target raised to, target cut to, target lowered to, stop target, on target, off target, sales target,
     inflation target, growth target, profit target, revenue target, deficit target, fiscal target, output target,
     production target, buy target, upside target, downside target, next target, first target, second target, short term target,
     takeover target, acquisition target, target hit, target achieved, target met, target set,
@@ -245,7 +254,7 @@ NOT_NAMES = _phrases("""
     work visa, student visa, tourist visa, entry visa, travel visa, transit visa, h1b visa, h 1b visa, h 1 b visa, l1 visa,
     l 1 visa, eb 5 visa, golden visa, us visa, uk visa, business visa, visa centre, visa center,
     gap between, gap in, gap up, gap ups, gap down, gap downs, gap fill, gap fills, gap filled, gap year, gap narrows, gap widens,
-    gap closes, gap closed, gap higher, gap lower, gap open, gap opening, gap of, gap to, gap at, gap with, the gap is, pay gap, wage gap,
+    gap closes, gap closed, gap higher, gap lower, gap open, gap opening, gap of, gap at, gap with, the gap is, pay gap, wage gap,
     gender gap, output gap, wealth gap, trade gap, deficit gap, price gap, supply gap, funding gap, valuation gap, skills gap,
     bridge the gap, close the gap, fill the gap, filling the gap, mind the gap, narrow the gap, gap support, gap resistance,
     demand supply gap, infrastructure gap, credit gap, gap area, gap zone, rate gap, breakaway gap, upside gap, downside gap,

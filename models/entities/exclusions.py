@@ -34,6 +34,8 @@ AMOUNT_ZH = re.compile("(?:[0-9一二三四五六七八九十百千万亿多余�
 AFTER_AMOUNT_ZH = re.compile(
     "(?: ?[0-9]|计(?!划)|债|票据|现钞|区|贷款|存款|资产|基金|现金|/(?:盎司|桶|吨|股|磅|克|公斤|千克))"
 )
+# A name with one of these is a rate, and no amount of money.
+RATE = re.compile("/|汇率|中间价|兑|人民币对|[a-z]{3}(?:usd|cny|cnh|jpy|eur)$|exchange rate|yuan fixing")
 # A word of a name in small letters, but for those that names have so.
 LOWER_WORD = re.compile(" (?!and|of|the|in|for|de|du|la|le|et|by|on|to|van|von|und|der|com|y|e)[a-z]{2,}")
 
@@ -63,7 +65,7 @@ def is_doubtful(context: Context, match: Match, claim: Claim) -> bool:
     """
     if claim.kind is not EntityKind.COMPANY:
         is_coin = claim.kind is EntityKind.CRYPTO and claim.is_acronym and not context.is_chinese
-        return claim.kind is EntityKind.CURRENCY or is_coin
+        return is_coin or (claim.kind is EntityKind.CURRENCY and RATE.search(context.own) is None)
     if context.is_chinese:
         return context.own in words.HARD_ZH
     written = context.text.text[match.start : match.core_end]
@@ -83,7 +85,14 @@ def may_repeat(context: Context, claim: Claim) -> bool:
         return True
     if " " in context.own:
         return False
-    return claim.need is Need.NOTHING or words_in(context.words_after[:1], words.SUBJECT_OF)
+    if claim.need is Need.NOTHING:
+        return True
+    is_subject = words_in(context.words_after[:1], words.SUBJECT_OF)
+    return (
+        context.own in words.BRANDS
+        and is_subject
+        and not words_in(context.words_before[-1:], words.DETERMINERS)
+    )
 
 
 def _is_excluded_zh(context: Context, claim: Claim) -> bool:
@@ -155,9 +164,11 @@ def _is_person(context: Context) -> bool:
 
 
 def _is_person_zh(context: Context) -> bool:
-    """Whether a title stands before a name that is as short as that of a person."""
+    """Whether a title stands beside a name that is as short as that of a person."""
     before = context.text.folded[max(0, context.start - 6) : context.start]
-    return context.end - context.start <= LONGEST_PERSON and before.endswith(words.TITLES_ZH)
+    after = context.text.folded[context.end : context.end + 3]
+    is_short = context.end - context.start <= LONGEST_PERSON
+    return is_short and (before.endswith(words.TITLES_ZH) or after.startswith(words.TITLES_AFTER_ZH))
 
 
 def _is_longer_name(context: Context) -> bool:

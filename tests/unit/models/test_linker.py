@@ -136,6 +136,8 @@ CASES: list[tuple[str, str, dict[str, list[str]]]] = [
     ("In a text on coins, brackets hold coins", "Altcoins: Uniqo (ALL) and Dogecoin (DOGE)", {"crypto:DOGE": ["Dogecoin", "DOGE"]}),
     ("The source of a text is not its subject", "一月贷款增加。（央行）", {}),
     ("A sector is no commodity", "黄金、有色等板块领涨，黄金期货上涨", {"commodity:GOLD": ["黄金"]}),
+    ("What a company plans to do", "Gap to close 200 stores in the north", {GAP: ["Gap"]}),
+    ("Members of a list of companies that are words", "平安、机器人、苹果集体上涨", {PING_AN: ["平安"], "XSHE:300024": ["机器人"], AAPL: ["苹果"]}),
     # Boilerplate.
     ("Boilerplate names nobody", "Rain today.\nShare this article on Tesla and Microsoft", {}),
 ]  # fmt: skip
