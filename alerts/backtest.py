@@ -1,5 +1,6 @@
 """Backtests: the alert evaluator itself, run over past texts that are held in memory."""
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ from stream.domain.sums import (
     window_start,
 )
 
-MINUTE = timedelta(minutes=1)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 # A window of a day: the last of its stored windows is still filling.
 NEARLY_A_DAY = timedelta(hours=23)
 # How often rules are evaluated between texts: while an alert is open, and otherwise.
@@ -163,6 +164,20 @@ class MemoryStore:
         self, start: datetime, end: datetime, width: timedelta, mentions: MentionSelection
     ) -> list[Aggregate]:
         return self._mentions_of(mentions).sums(start, end, mentions, width)
+
+    def hours_with_mentions(self, start: datetime, end: datetime) -> list[datetime]:
+        hours = self._hours_with_mentions
+        return hours[bisect_left(hours, start) : bisect_left(hours, end)]
+
+    @cached_property
+    def _hours_with_mentions(self) -> list[datetime]:
+        return sorted(
+            {
+                window_start(text.published_at, HOUR)
+                for text in self.texts
+                if any(mention.score is not None for mention in text.entities)
+            }
+        )
 
     def _mentions_of(self, mentions: MentionSelection, length: timedelta | None = None) -> "MentionTable":
         return self._select(mentions.documents, length)._mentions

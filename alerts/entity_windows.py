@@ -28,6 +28,9 @@ from stream.domain.sums import Aggregate, Fewest, MentionSelection, TimeRange, w
 LONGEST_GAP = HOUR
 # How far back the whole stream is looked at: a bad day of the market lasts hours, a burst minutes.
 MARKET_LENGTH = timedelta(hours=3)
+# So long without any mention, with so many documents, and nobody looked for entities: these hours say nothing
+# about what is usual.
+UNLINKED_LENGTH, UNLINKED_DOCUMENTS = timedelta(days=1), 50
 # The budget is kept for so many entities that the history does not know: a part of those that it knows.
 RESERVED_PART, LEAST_RESERVED = 0.1, 10
 
@@ -265,7 +268,9 @@ class EntityWindows:
             )
         ]
         longest_gap = max(LONGEST_GAP, 4 * spec.comparison_length)
-        live = without(live_ranges([cell.start for cell in cells], HOUR, end, longest_gap), others)
+        unlinked = unlinked_ranges(cells, self._reader.hours_with_mentions(start, end))
+        live_hours = live_ranges([cell.start for cell in cells], HOUR, end, longest_gap)
+        live = without(without(live_hours, others), unlinked)
         known = [cell for cell in cells if any(live_range.covers(cell.start) for live_range in live)]
         totals: dict[str, Aggregate] = {}
         mentions = _mentions(rule, None)
@@ -286,3 +291,19 @@ class EntityWindows:
                     TimeRange(alert.since - rule.window, alert.resolved_at)
                 )
         return times
+
+
+def unlinked_ranges(cells: Sequence[Aggregate], with_mentions: Iterable[datetime]) -> list[TimeRange]:
+    """The times in which texts were not linked to entities: before that began, until a backfill.
+
+    `cells` are the hours of the stream in order, `with_mentions` those that have a mention of any entity.
+    """
+    mentioned = set(with_mentions)
+    ranges = []
+    for is_mentioned, run in groupby(cells, lambda cell: cell.start in mentioned):
+        hours = list(run)
+        found = TimeRange(hours[0].start, hours[-1].start + HOUR)
+        is_long = found.end - found.start >= UNLINKED_LENGTH
+        if not is_mentioned and is_long and sum(cell.n for cell in hours) >= UNLINKED_DOCUMENTS:
+            ranges.append(found)
+    return ranges

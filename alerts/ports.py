@@ -33,6 +33,9 @@ class AggregateReader(Protocol):
     ) -> list[Aggregate]:
         """The same for each entity and window of `width`, counted from the epoch, in order of time."""
 
+    def hours_with_mentions(self, start: datetime, end: datetime) -> list[datetime]:
+        """The hours that start in [start, end) and have a counted mention of any entity, in order."""
+
     def entity_names(self, entities: Sequence[str]) -> dict[str, str]:
         """How a reader knows these entities, for those whose names are known."""
 

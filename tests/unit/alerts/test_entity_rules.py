@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from alerts.backtest import MemoryStore, Page, Text, backtest
 from alerts.delivery.pages import PageRouter, alert_message, merge_pages, plain_text
 from alerts.detectors.base import Rule
+from alerts.entity_windows import unlinked_ranges
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from alerts.ports import ANY
@@ -170,6 +171,32 @@ def test_the_history_of_the_stream_is_enough_for_an_entity_without_any(
     month = SURGE.replace("factor: 3", "factor: 3, min_baseline: 20d")
     assert entities(paged(tmp_path, [*calm, *burst(NEW)], week)) == [NEW]
     assert paged(tmp_path, [*calm, *burst(NEW)], month) == []
+
+
+def test_hours_before_texts_were_linked_say_nothing_about_what_is_usual(tmp_path: Path) -> None:
+    upgraded = START + 8 * DAY
+    linked = calm_texts(Calm(days=9, entities=100, per_day=6000.0, seed=5))
+    texts = [text if text.published_at >= upgraded else replace(text, entities=()) for text in linked]
+    week = SURGE.replace("factor: 3", "factor: 3, min_baseline: 7d")
+    assert backtest(rules_of(tmp_path, week), TOPICS, texts, start=upgraded) == []
+
+
+@pytest.mark.parametrize(
+    ("mentioned", "texts", "expected"),
+    [
+        ([], 10, [(0, 48)]),
+        ([], 1, []),  # too few to tell
+        (range(30, 48), 10, [(0, 30)]),
+        ([*range(5), *range(40, 48)], 10, [(5, 40)]),
+        ([3, 20, 30], 10, []),  # nobody was named for some hours
+    ],
+)
+def test_a_day_of_many_texts_without_any_mention_was_not_linked(
+    mentioned: Sequence[int], texts: int, expected: list[tuple[int, int]]
+) -> None:
+    cells = [Aggregate(START + hour * HOUR, "all", "all", n=texts) for hour in range(48)]
+    found = unlinked_ranges(cells, [START + hour * HOUR for hour in mentioned])
+    assert found == [(START + first * HOUR, START + last * HOUR) for first, last in expected]
 
 
 def test_a_rule_waits_for_the_sources_that_wrote_about_the_entity(tmp_path: Path, calm: list[Text]) -> None:

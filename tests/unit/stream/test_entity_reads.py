@@ -116,6 +116,18 @@ def test_sql_and_the_backtest_in_memory_give_rules_on_entities_the_same(store: S
     assert found > 100
 
 
+def test_hours_with_a_mention_are_found_in_order(store: Store) -> None:
+    texts = random_texts(3, 30)
+    write(store, *[as_classified(text, offset) for offset, text in enumerate(texts)])
+    memory, whole = MemoryStore(texts), START.replace(minute=0)
+    hours = store.reads.hours_with_mentions(whole, END)
+    assert hours == memory.hours_with_mentions(whole, END) == sorted(set(hours))
+    assert 5 < len(hours) < 30
+    for first, end in ((3, 5), (4, 4), (0, 1)):
+        assert store.reads.hours_with_mentions(hours[first], hours[end]) == hours[first:end]
+    assert store.reads.hours_with_mentions(END + HOUR, END + 2 * HOUR) == []
+
+
 @pytest.mark.parametrize(
     "selection", [Selection(sources=("wire1",)), Selection(languages=("zh",)), Selection(exact_times=True)]
 )
