@@ -44,8 +44,10 @@ SEPARATOR = re.compile(
     r"(?:[^\w$#]|[\d_]|[$#]\w*+|\b[A-Z]{1,5}\b|\b(?i:and|or|und|et|pct|bps|nasdaq|nyse|otc\w{0,4})\b|[和与及跟或])*+"
 )
 TAG = re.compile(r"<[^<>]{0,80}>|&#?\w{1,8};")
-# What the members of a list are counted by, if not all of them are known: their tickers, or what is between.
-TICKER, BETWEEN = re.compile(r"[$#](?=[A-Za-z])"), re.compile(r"[,;|，；](?!\d)|、")
+# What the members of a list are counted by, if not all of them are known: their tickers, or what is between
+# separators, without figures.
+TICKER, BETWEEN = re.compile(r"[$#]([A-Za-z]\w*)"), re.compile(r"[,;|，；](?!\d)|、")
+NO_LETTER = re.compile(r"[\W\d_]+")
 
 
 def relevances(entities: Sequence[Sequence[Range]], text: str, title_length: int = 0) -> list[int]:
@@ -152,8 +154,10 @@ def _shortest_lists(mentions: Sequence[Mention], text: str) -> dict[int, int]:
 def _members(text: str, start: int, last: int) -> int:
     """How many members a list from `start` seems to have: the last known ends at `last`."""
     rest = SEPARATOR.match(text, last, last + LONGEST_REST)
-    end = rest.end() if rest else last
-    return max(len(TICKER.findall(text, start, end)), len(BETWEEN.findall(text, start, end)) + 1)
+    listed = _without_tags(text[start : rest.end() if rest else last])
+    tickers = set(TICKER.findall(listed))
+    named = {NO_LETTER.sub("", piece) for piece in BETWEEN.split(listed)}
+    return max(len(tickers), len(named - {""}))
 
 
 def _lists(mentions: Sequence[Mention], text: str) -> Iterator[list[Mention]]:
@@ -172,7 +176,8 @@ def _lists(mentions: Sequence[Mention], text: str) -> Iterator[list[Mention]]:
 def _is_separator(text: str, start: int, end: int) -> bool:
     if end - start > LONGEST_SEPARATOR:
         return False
-    between = text[start:end]
-    if "<" in between or "&" in between:
-        between = TAG.sub(" ", between)
-    return SEPARATOR.fullmatch(between) is not None
+    return SEPARATOR.fullmatch(_without_tags(text[start:end])) is not None
+
+
+def _without_tags(text: str) -> str:
+    return TAG.sub(" ", text) if "<" in text or "&" in text else text

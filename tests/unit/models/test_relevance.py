@@ -81,6 +81,12 @@ def test_a_company_with_its_ticker_is_no_list() -> None:
     assert relevances(spans, text) == [100, 85, 85]
 
 
+@pytest.mark.parametrize("between", [", ", " &amp; ", "; ", "、", " $", " 1.5, "])
+def test_names_that_are_repeated_are_no_longer_a_list(between: str) -> None:
+    text = between.join(["Brightmoor", "Alderbrook"] * 50)
+    assert min(relevance(text, "Brightmoor", "Alderbrook")) >= 60
+
+
 def test_a_listed_company_that_the_text_also_discusses_is_relevant() -> None:
     text = f"Brightmoor beats estimates. ${' $'.join(TICKERS[:9])} $Brightmoor"
     assert relevance(text, "Brightmoor", *TICKERS[:9])[0] >= 80
