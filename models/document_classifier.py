@@ -37,6 +37,8 @@ from stream.domain.errors import InferenceError, error_text
 # Places of one entity in one text that are read and stored, the first ones: who is named a hundred times in
 # an article is what it is about.
 MOST_PLACES = 100
+# A text with more places than that is linked again if it is repeated: ten thousand of them would fill memory.
+REMEMBERED_PLACES = 30
 
 
 class Linker(Protocol):
@@ -81,7 +83,7 @@ class EntityFinder:
             for key, item, text in zip(keys, items, cleaned, strict=True)
             if key not in found
         }
-        self._recent.add(new)
+        self._recent.add({key: value for key, value in new.items() if _is_small(value)})
         found |= new
         return [found[key] for key in keys]
 
@@ -96,6 +98,10 @@ class EntityFinder:
         found = [Found(*link, value) for link, value in zip(links, values, strict=True)]
         found.sort(key=lambda one: -one.relevance)
         return tuple(found[: self._most])
+
+
+def _is_small(found: Sequence[Found]) -> bool:
+    return sum(1 + len(one.places) for one in found) <= REMEMBERED_PLACES
 
 
 def _key(item: TextInput) -> Hashable:

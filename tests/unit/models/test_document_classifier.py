@@ -228,6 +228,8 @@ def test_a_repeated_text_is_linked_once_with_each_gazetteer(classifier: Document
     counting = DocumentClassifier(classifier.engine, first)
     texts = [TextInput(TWO), TextInput(TWO, title_length=10), TextInput(TWO, symbols=("XSHG:1",))]
     assert counting.classify(texts) == counting.classify(texts) and first.linked == 3
+    many = [TextInput("Brightmoor falls. " * 30)]
+    assert counting.classify(many) == counting.classify(many) and first.linked == 5, "it would fill memory"
     counting.use(second)
     assert {prediction.gazetteer for prediction in counting.classify(texts)} == {"2"}
     assert second.linked == 3
