@@ -120,7 +120,7 @@ def test_every_listing_of_a_company_leads_to_it(shipped):
 
 # Ids that were published are in stored documents, rules and watchlists of houses.  The file may grow at its end, and
 # never change: a line more says what took the place of an id.  After a release, pin what it published.
-PUBLISHED = 184_420, "e5f63d8d01a6aa43e2833a21ed4ce4dc5f2f114c4adbc4a4e06ca2576fdd2cd2"
+PUBLISHED = 184_744, "c21c1510b675959ec6d8adce138247ed101d0b7b9318af0eb897fbe9b2c33070"
 
 
 def test_no_published_id_is_lost(shipped):
