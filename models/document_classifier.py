@@ -14,7 +14,7 @@ prediction with its entities
 """
 
 import hashlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol, Self
 
@@ -69,7 +69,7 @@ class EntityFinder:
         self.gazetteer = linker.gazetteer
         self._linker = linker
         self._most = settings.max_entities
-        self._recent = RecentCache[Hashable, tuple[Found, ...]](settings.remembered_texts)
+        self._recent = RecentCache[bytes, tuple[Found, ...]](settings.remembered_texts)
 
     def find(self, items: Sequence[TextInput], cleaned: Sequence[CleanText]) -> list[tuple[Found, ...]]:
         """The most relevant entities of each text, by falling relevance.
@@ -104,9 +104,13 @@ def _is_small(found: Sequence[Found]) -> bool:
     return sum(1 + len(one.places) for one in found) <= REMEMBERED_PLACES
 
 
-def _key(item: TextInput) -> Hashable:
-    digest = hashlib.blake2b(item.text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    return digest, item.title_length, item.symbols
+def _key(item: TextInput) -> bytes:
+    """A hash of what the entities of a text depend on."""
+    rest = repr((item.title_length, item.symbols))
+    digest = hashlib.blake2b(item.text.encode("utf-8", "surrogatepass"), digest_size=16)
+    # The first byte is in no text.
+    digest.update(b"\xff" + rest.encode("utf-8", "surrogatepass"))
+    return digest.digest()
 
 
 class DocumentClassifier:
