@@ -66,8 +66,13 @@ class EpisodeHistory:
         return by_key
 
     def open_entities(self, rule: Rule) -> list[str]:
-        """The entities with an open episode of the rule."""
-        return [alert.entity for alert in self.open.values() if alert.rule == rule.name and alert.entity]
+        """The entities with an open episode of the rule that it still watches."""
+        watched = rule.watched_entities
+        return [
+            alert.entity
+            for alert in self.open.values()
+            if alert.rule == rule.name and alert.entity and (watched is None or alert.entity in watched)
+        ]
 
     def changes_to_state(self, alert: Alert) -> list[datetime]:
         """When other episodes that are as urgent, of any rule, fired; or resolved, if `alert` is resolved."""

@@ -340,3 +340,20 @@ def test_a_removed_rule_ends_the_episodes_of_its_entities(tmp_path: Path, calm: 
     evaluator.evaluate(NOW + 26 * MINUTE)
     ended = [alert for alert in store.alerts.values() if alert.rule == "surge"]
     assert [(alert.state, alert.entity) for alert in ended] == [(AlertState.RESOLVED, RARE)]
+
+
+def test_an_entity_that_leaves_the_list_of_a_rule_has_no_episode_any_more(tmp_path: Path, calm: list[Text]) -> None:
+    store = Counting([*calm, *burst(RARE, NEW)])
+    evaluator = evaluator_of(store, rules_of(tmp_path, SURGE.replace("each", f"[{RARE}, {NEW}]")))
+    assert len(evaluator.evaluate(NOW + 25 * MINUTE)) == 2
+    evaluator.replace_rules(rules_of(tmp_path, SURGE.replace("each", f"[{RARE}]")))
+    assert [alert.entity for alert in evaluator.evaluate(NOW + 26 * MINUTE)] == [RARE]
+    ended = [alert for alert in store.alerts.values() if alert.entity == NEW]
+    assert [alert.state for alert in ended] == [AlertState.RESOLVED]
+    pending = SURGE.replace("each", f"[{RARE}, {NEW}]").replace("factor: 3", "factor: 3, for: 2m")
+    other = Counting([*calm, *burst(NEW)])
+    evaluator = evaluator_of(other, rules_of(tmp_path, pending))
+    assert [alert.state for alert in evaluator.evaluate(NOW + 25 * MINUTE)] == [AlertState.PENDING]
+    evaluator.replace_rules(rules_of(tmp_path, pending.replace(f", {NEW}", "")))
+    assert evaluator.evaluate(NOW + 28 * MINUTE) == []
+    assert not other.requests
