@@ -64,6 +64,7 @@ def parse_watched(value: object, info: ValidationInfo) -> object:
 
 def checked_ids(values: Iterable[object], resolve: ResolveEntity) -> tuple[str, ...]:
     """The ids of a list in a rule file.  Raises ValueError."""
+    values = list(values)
     ids: list[str] = []
     problems: list[str] = []
     for value in values:
@@ -75,11 +76,12 @@ def checked_ids(values: Iterable[object], resolve: ResolveEntity) -> tuple[str, 
             problems.append(str(error))
     if problems:
         raise ValueError("; ".join(problems))
-    if not ids or len(set(ids)) < len(ids):
+    if not ids or len(set(map(str, values))) < len(ids):
         raise ValueError("the list must name one entity or more, each of them once")
     if len(ids) > MOST_ENTITIES:
         raise ValueError(f"{len(ids):,} entities; at most {MOST_ENTITIES:,} are allowed")
-    return tuple(ids)
+    # Two ids may be one entity now: two classes of shares, or companies that merged.
+    return tuple(dict.fromkeys(ids))
 
 
 def unknown_watchlist(name: str, watchlists: Watchlists) -> str:

@@ -50,6 +50,7 @@ def refused(path: Path, text: str) -> str:
         ("watchlist banks", ("XNYS:JPM", "XNYS:BAC")),
         ('[XNAS:AAPL, "cb:FED"]', ("XNAS:AAPL", "cb:FED")),
         ("[OTCM:JPM]", ("XNYS:JPM",)),  # an id that was published once
+        ("[XNYS:BAC, XNYS:JPM, OTCM:JPM]", ("XNYS:BAC", "XNYS:JPM")),  # of one entity
     ],
 )
 def test_a_rule_watches_each_entity_a_watchlist_or_a_list_of_ids(
