@@ -342,7 +342,9 @@ def test_a_removed_rule_ends_the_episodes_of_its_entities(tmp_path: Path, calm: 
     assert [(alert.state, alert.entity) for alert in ended] == [(AlertState.RESOLVED, RARE)]
 
 
-def test_an_entity_that_leaves_the_list_of_a_rule_has_no_episode_any_more(tmp_path: Path, calm: list[Text]) -> None:
+def test_an_entity_that_leaves_the_list_of_a_rule_has_no_episode_any_more(
+    tmp_path: Path, calm: list[Text]
+) -> None:
     store = Counting([*calm, *burst(RARE, NEW)])
     evaluator = evaluator_of(store, rules_of(tmp_path, SURGE.replace("each", f"[{RARE}, {NEW}]")))
     assert len(evaluator.evaluate(NOW + 25 * MINUTE)) == 2
