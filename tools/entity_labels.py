@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-LABELS = Path(__file__).parents[1] / "tests" / "data" / "entity_links.jsonl"
+FOLDER = Path(__file__).parents[1] / "tests" / "data"
+LABELS = FOLDER / "entity_links.jsonl"
+# Labelled at the same time, and scored only when the linker was done.
+HELD_BACK = FOLDER / "entity_links_held_back.jsonl"
 
 Span = tuple[int, int]
 Links = Mapping[str, Sequence[Span]]
