@@ -41,6 +41,10 @@ _FORMS = "|".join([
 ])  # fmt: skip
 LEGAL = re.compile(rf"(?:(?:, ?| )?(?:& ?|and )?(?<![A-Za-z0-9])(?:{_FORMS})(?![A-Za-z0-9-])\.?)+")
 LEGAL_OF_NAME = re.compile(LEGAL.pattern, re.IGNORECASE)
+# How they all end, in lower case: most names have none.
+LEGAL_ENDS = tuple(
+    ["inc", "incorporated", "corp", "ltd", "plc", "llc", "llp", "lp", "limited", "corporation", "company", "co", "nv", "sa", "ag", "se", "ab", "oyj", "spa", "kgaa", "gmbh", "pte", "pty", "bhd", "berhad", "tbk", "jsc", "p.l.c", "l.l.c", "l.p", "n.v", "s.a", "s.p.a", "a/s", "a.g", "公司"]
+)
 LEGAL_ZH = re.compile(r"(?:[(（]集团[)）]|集团)?(?:控股)?(?:股份有限公司|有限责任公司|股份公司|有限公司)")
 LONG_FORMS = (
     ("incorporated", "inc"), ("corporation", "corp"), ("limited", "ltd"), ("company", "co"), ("and", ""),
@@ -118,9 +122,10 @@ def name_forms(name: str) -> Iterator[NameForm]:
     base = name[:legal].rstrip(" ,&") if has_legal else name
     # An address is a name without its legal form, too: Amazon.com.
     needs_legal = has_legal and not base.lower().endswith(".com")
+    own_legal = normal_legal(name[legal:]) if has_legal else ""
     for spelling in _spellings(base):
         if spelling:
-            yield NameForm(spelling, needs_legal, normal_legal(name[legal:]))
+            yield NameForm(spelling, needs_legal, own_legal)
 
 
 def normal_legal(legal: str) -> str:
@@ -136,14 +141,17 @@ def _plain_name(name: str) -> str:
             name.encode("gb2312")
         except UnicodeEncodeError:
             name = clean(name).text
+    edits = _edits(name)
+    if not edits:
+        return name.strip()
     draft = Draft(name)
-    draft.edit(_edits(name))
+    draft.edit(edits)
     return draft.text.strip()
 
 
 def _legal_start(name: str) -> int:
     """Where the legal form at the end of a name begins; its length if it has none."""
-    if name[-1:] == "司" or "A" <= name[-1:].upper() <= "Z" or name[-1:] == ".":
+    if name.lower().rstrip(". ").endswith(LEGAL_ENDS):
         for match in (LEGAL_ZH if name[-1] == "司" else LEGAL_OF_NAME).finditer(name):
             if match.end() == len(name):
                 return match.start()
