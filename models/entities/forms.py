@@ -42,9 +42,11 @@ _FORMS = "|".join([
 LEGAL = re.compile(rf"(?:(?:, ?| )?(?:& ?|and )?(?<![A-Za-z0-9])(?:{_FORMS})(?![A-Za-z0-9-])\.?)+")
 LEGAL_OF_NAME = re.compile(LEGAL.pattern, re.IGNORECASE)
 # How they all end, in lower case: most names have none.
-LEGAL_ENDS = tuple(
-    ["inc", "incorporated", "corp", "ltd", "plc", "llc", "llp", "lp", "limited", "corporation", "company", "co", "nv", "sa", "ag", "se", "ab", "oyj", "spa", "kgaa", "gmbh", "pte", "pty", "bhd", "berhad", "tbk", "jsc", "p.l.c", "l.l.c", "l.p", "n.v", "s.a", "s.p.a", "a/s", "a.g", "公司"]
-)
+LEGAL_ENDS = (
+    "inc", "incorporated", "corp", "ltd", "plc", "llc", "llp", "lp", "limited", "corporation",
+    "company", "co", "nv", "sa", "ag", "se", "ab", "oyj", "spa", "kgaa", "gmbh", "pte", "pty", "bhd",
+    "berhad", "tbk", "jsc", "p.l.c", "l.l.c", "l.p", "n.v", "s.a", "s.p.a", "a/s", "a.g", "公司",
+)  # fmt: skip
 LEGAL_ZH = re.compile(r"(?:[(（]集团[)）]|集团)?(?:控股)?(?:股份有限公司|有限责任公司|股份公司|有限公司)")
 LONG_FORMS = (
     ("incorporated", "inc"), ("corporation", "corp"), ("limited", "ltd"), ("company", "co"), ("and", ""),

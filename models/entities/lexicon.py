@@ -6,6 +6,7 @@ automaton over folded text (Aho and Corasick, Efficient string matching, 1975). 
 """
 
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 import ahocorasick_rs
@@ -59,15 +60,19 @@ class Match(NamedTuple):
         return self.core_end < self.end
 
 
+# The entities that each folded name belongs to.
+Claims = dict[str, tuple[Claim, ...]]
+
+
 class Lexicon:
     """All names.  Immutable: any thread may use it."""
 
     def __init__(self, gazetteer: Gazetteer) -> None:
-        claims: dict[str, dict[str, Claim]] = {fold(phrase): {} for phrase in NOT_NAMES}
+        claims: Claims = {fold(phrase): () for phrase in NOT_NAMES}
         for entity in gazetteer.entities.values():
             for name in entity.names:
                 _claim(claims, entity, name)
-        self._claims = [tuple(by_entity.values()) for by_entity in claims.values()]
+        self._claims = list(claims.values())
         self._automaton = ahocorasick_rs.AhoCorasick(
             claims, implementation=ahocorasick_rs.Implementation.ContiguousNFA, store_patterns=False
         )
@@ -88,7 +93,7 @@ class Lexicon:
         return found
 
 
-def _claim(claims: dict[str, dict[str, Claim]], entity: Entity, name: Name) -> None:
+def _claim(claims: Claims, entity: Entity, name: Name) -> None:
     """Add the forms of a name.  Of equal forms of an entity, the one that needs least counts."""
     is_acronym = len(name.text) <= LONGEST_ACRONYM and name.text.isupper() and _is_letters(name.text)
     has_capitals = name.text != name.text.lower()
@@ -96,13 +101,25 @@ def _claim(claims: dict[str, dict[str, Claim]], entity: Entity, name: Name) -> N
     for form in name_forms(name.text):
         # A number is no name by itself.
         need = Need.LEGAL if form.needs_legal or form.text.isdigit() else plain
-        by_entity = claims.setdefault(form.text, {})
-        known = by_entity.get(entity.id)
-        legals = (known.legals if known else frozenset()) | ({form.legal} if form.legal else frozenset())
-        if known is None or need < known.need:
-            by_entity[entity.id] = Claim(entity.id, entity.kind, need, is_acronym, has_capitals, legals)
-        elif legals != known.legals:
-            by_entity[entity.id] = known._replace(legals=legals)
+        known = claims.get(form.text, ())
+        legals = _legals(form.legal)
+        for own in known:
+            if own.entity == entity.id:
+                need, legals = min(need, own.need), own.legals | legals
+                is_acronym, has_capitals = is_acronym and own.is_acronym, has_capitals and own.has_capitals
+        claim = Claim(entity.id, entity.kind, need, is_acronym, has_capitals, _shared(legals))
+        claims[form.text] = (*(own for own in known if own.entity != entity.id), claim)
+
+
+@lru_cache(1024)
+def _legals(legal: str) -> frozenset[str]:
+    return frozenset((legal,)) if legal else frozenset()
+
+
+@lru_cache(4096)
+def _shared(legals: frozenset[str]) -> frozenset[str]:
+    """One object for equal sets: most companies have one of a few legal forms."""
+    return legals
 
 
 def _is_letters(name: str) -> bool:
