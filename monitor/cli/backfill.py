@@ -26,7 +26,7 @@ def backfill() -> None:
 @click.option(
     "--since", callback=parse_time, required=True, help="Only documents published at or after this time."
 )
-@click.option("--until", callback=parse_time, help="Only documents published before this time; default: now.")
+@click.option("--until", callback=parse_time, help="Only documents published before this time.")
 @click.option("--dry-run", is_flag=True, help="Only print how many documents would be searched.")
 @plain_errors
 def backfill_entities(config: Path | None, since: datetime, until: datetime | None, dry_run: bool) -> None:
@@ -40,7 +40,7 @@ def backfill_entities(config: Path | None, since: datetime, until: datetime | No
     from stream.domain.sums import TimeRange
     from stream.storage import backfill as backfilling
 
-    published, started = TimeRange(since, until or datetime.now(UTC)), time.monotonic()
+    published, started = TimeRange(since, until or datetime.max.replace(tzinfo=UTC)), time.monotonic()
     if published.end <= published.start:
         raise click.UsageError("--until must be after --since")
     with open_store(config) as (settings, store):

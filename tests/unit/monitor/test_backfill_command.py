@@ -1,6 +1,7 @@
 """`monitor backfill entities`, and the names of entities that the monitor stores."""
 
 import logging
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +21,15 @@ from stream.storage.batches import Store
 from stream.storage.recount import recount
 from stream.storage.retention import purge
 from stream.storage.settings import DatabaseSettings
-from tests.unit.stream.samples import ALL_TIMES, NOW, events, sums_by_entity, write_thirty
+from tests.unit.stream.samples import (
+    ALL_TIMES,
+    NOW,
+    classified,
+    events,
+    sums_by_entity,
+    write,
+    write_thirty,
+)
 
 
 class Searching(StandIn):
@@ -55,6 +64,9 @@ def test_stored_documents_are_searched_once_for_each_list(store: Store) -> None:
     assert run("--since", "2026-01-01").stdout.startswith("23 documents searched")
     assert run("--since", "2026-01-01").stdout.startswith("0 documents searched")
     assert sums_by_entity(store) and events(store) and recount(store, ALL_TIMES) == 0
+    soon = datetime.now(UTC) + timedelta(minutes=3)
+    write(store, classified("by a clock that is ahead", 40, at=soon))
+    assert run("--since", "2026-01-01").stdout.startswith("1 documents searched")
 
 
 @pytest.mark.usefixtures("configured")
