@@ -26,13 +26,16 @@ class EntityList:
             if not self._file.changed():
                 return
             gazetteer = Gazetteer.load(self._file.path)
+            if self._classifier.gazetteer is None or self._classifier.gazetteer.version != gazetteer.version:
+                self._use(Linker(gazetteer))
         except GazetteerError as error:
             self._metrics.usable.set(0)
             log.error("the file of entities has errors, keeping the list loaded before: %s", error)
-            return
-        if self._classifier.gazetteer is None or self._classifier.gazetteer.version != gazetteer.version:
-            self._use(Linker(gazetteer))
-        self._metrics.usable.set(1)
+        except Exception:  # whatever is in the file, it ends no running monitor
+            self._metrics.usable.set(0)
+            log.exception("the file of entities cannot be used, keeping the list loaded before")
+        else:
+            self._metrics.usable.set(1)
 
     def _use(self, linker: Linker) -> None:
         linker.load()

@@ -117,3 +117,20 @@ def test_a_file_that_says_the_same_builds_nothing(watched):
     for _ in range(2):
         watched.task.run_once()
     assert (watched.usable, watched.classifier.used) == (1, 0)
+
+
+def test_whatever_goes_wrong_with_a_file_ends_no_monitor(watched, monkeypatch, caplog):
+    def fail(_linker: Linker) -> None:
+        raise MemoryError
+
+    watched.write(ADDED)
+    with monkeypatch.context() as patched:
+        patched.setattr(Linker, "load", fail)
+        for _ in range(3):
+            watched.task.run_once()
+    assert (watched.usable, watched.classifier.used) == (0, 0)
+    assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
+    watched.write(f"# again\n{ADDED}")
+    for _ in range(2):
+        watched.task.run_once()
+    assert (watched.usable, watched.finds()) == (1, ["XLON:NGB"])
