@@ -29,8 +29,8 @@ LONGEST_GAP = HOUR
 # How far back the whole stream is looked at: a bad day of the market lasts hours, a burst minutes.
 MARKET_LENGTH = timedelta(hours=3)
 # So long without any mention, with so many documents, and nobody looked for entities: these hours say nothing
-# about what is usual.
-UNLINKED_LENGTH, UNLINKED_DOCUMENTS = timedelta(days=1), 50
+# about what is usual.  Of so many texts one names an entity, even in a stream that seldom does.
+UNLINKED_LENGTH, UNLINKED_DOCUMENTS = timedelta(days=1), 500
 # The budget is kept for so many entities that the history does not know: a part of those that it knows.
 RESERVED_PART, LEAST_RESERVED = 0.1, 10
 

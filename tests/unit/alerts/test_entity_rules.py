@@ -184,11 +184,11 @@ def test_hours_before_texts_were_linked_say_nothing_about_what_is_usual(tmp_path
 @pytest.mark.parametrize(
     ("mentioned", "texts", "expected"),
     [
-        ([], 10, [(0, 48)]),
-        ([], 1, []),  # too few to tell
-        (range(30, 48), 10, [(0, 30)]),
-        ([*range(5), *range(40, 48)], 10, [(5, 40)]),
-        ([3, 20, 30], 10, []),  # nobody was named for some hours
+        ([], 20, [(0, 48)]),
+        ([], 10, []),  # too few to tell
+        (range(30, 48), 20, [(0, 30)]),
+        ([*range(5), *range(40, 48)], 20, [(5, 40)]),
+        ([3, 20, 30], 20, []),  # nobody was named for some hours
     ],
 )
 def test_a_day_of_many_texts_without_any_mention_was_not_linked(
