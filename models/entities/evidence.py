@@ -25,6 +25,7 @@ SHORTEST_ACRONYM = 3
 # Between the members of a list.
 BETWEEN = re.compile(r" ?(?:,|/|&|、|，|;|\||and|or|vs\.?|与|和|及|以及| )(?: and| &| or)? ?")
 LONGEST_BETWEEN = 8
+BEHIND_TICKER = re.compile(r"\$[a-z][a-z.]{0,6} ?(?: |:) ?$")
 
 
 def points(context: Context, match: Match, claim: Claim, mentions: Sequence[Mention]) -> int:
@@ -49,7 +50,7 @@ def _company_points(context: Context, match: Match, claim: Claim, mentions: Sequ
     own = context.own
     if own in (words.ACRONYMS if claim.is_acronym else words.NEVER_ALONE):
         return listed if not context.is_lower else 0
-    if _is_in_compound(context):
+    if _is_in_compound(context) or _is_name_of_ticker(context):
         return 0
     is_hard = _is_hard(context, claim)
     beside = _beside(context, is_hard)
@@ -78,6 +79,15 @@ def _around(context: Context, claim: Claim, mentions: Sequence[Mention], is_hard
         total -= 2
     is_part = claim.is_acronym or (is_hard and context.shape is Shape.RUNNING)
     return total - 2 if is_part and _continues_name(context) else total
+
+
+def _is_name_of_ticker(context: Context) -> bool:
+    """Whether the name begins that of another ticker: `$MMAT - Meta Materials`."""
+    if not context.next_is_capitalised or BEHIND_TICKER.search(context.before) is None:
+        return False
+    return not words_in(
+        context.words_after[:1], words.COMPANY_NOUNS | words.COMPANY_VERBS | words.PLAIN_VERBS
+    )
 
 
 def _is_in_compound(context: Context) -> bool:

@@ -138,6 +138,7 @@ CASES: list[tuple[str, str, dict[str, list[str]]]] = [
     ("A sector is no commodity", "黄金、有色等板块领涨，黄金期货上涨", {"commodity:GOLD": ["黄金"]}),
     ("What a company plans to do", "Gap to close 200 stores in the north", {GAP: ["Gap"]}),
     ("Members of a list of companies that are words", "平安、机器人、苹果集体上涨", {PING_AN: ["平安"], "XSHE:300024": ["机器人"], AAPL: ["苹果"]}),
+    ("A cashtag in front of a longer name", "$QQZZ - Meta Zirconia: Stock Offering Gives It Funding", {}),
     # Boilerplate.
     ("Boilerplate names nobody", "Rain today.\nShare this article on Tesla and Microsoft", {}),
 ]  # fmt: skip
