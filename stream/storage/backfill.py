@@ -6,6 +6,7 @@ sees half of a step, and an interrupted run is simply started again.
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from msgspec import structs
@@ -25,7 +26,7 @@ from stream.storage.sums import add_sums, delete_empty
 
 CHUNK = 512
 # What the mentions were made from: a document of which one of these changed meanwhile is searched again.
-READ = ("title", "text", "symbols", "model", "sentiment", "score", "gazetteer")
+_as_read = attrgetter("title", "text", "symbols", "model", "sentiment", "score", "gazetteer")
 
 
 def count_outdated(store: Store, published: TimeRange, gazetteer: str) -> int:
@@ -96,10 +97,6 @@ def _backfill(
         add_sums(connection, changes)
         delete_empty(connection, changes)
     return len(pairs)
-
-
-def _as_read(row: Any) -> list[Any]:
-    return [getattr(row, name) for name in READ]
 
 
 def _of_other_list(published: TimeRange, gazetteer: str) -> ColumnElement[bool]:

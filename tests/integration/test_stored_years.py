@@ -25,12 +25,14 @@ from stream.domain.sums import TimeRange
 from stream.storage import database, schema
 from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
+from stream.storage.history import Question, sums_known_at
 from stream.storage.leases import Lease
 from stream.storage.outbox import Outbox, decode_messages
 from stream.storage.recount import recount
 from stream.storage.retention import count_purgeable
 from stream.storage.settings import DatabaseSettings
 from tests.conftest import Scene, read_topic, run_upgrades
+from tests.integration.backfills import search
 from tests.parts import Receiver, wait_until
 from tools import stored_years
 from tools.stored_years import END, EPISODES, INCARNATIONS, PURGED_UNTIL, START
@@ -200,6 +202,27 @@ def test_what_is_purged_stays_purged_and_is_not_purged_again(upgraded: Upgraded)
     assert count_purgeable(upgraded.store, PURGED_UNTIL, END) == 0
     in_a_day = count_purgeable(upgraded.store, PURGED_UNTIL + timedelta(days=1), END)
     assert 0 < in_a_day < stored_years.DOCUMENTS / 300
+
+
+def test_the_entities_of_days_are_searched_for_after_the_upgrade_and_known_from_then_on(
+    upgraded: Upgraded,
+) -> None:
+    """The whole of it is the same, and takes minutes."""
+    days = TimeRange(END - timedelta(days=40), END - timedelta(days=35))
+    upgrade_ended = datetime.now(UTC)
+    assert search(upgraded.store, days) > stored_years.DOCUMENTS / 200
+    assert search(upgraded.store, days) == 0
+    assert recount(upgraded.store, days) == 0
+    table = schema.entity_aggregates
+    with database.reading(upgraded.store.engine) as connection:
+        query = select(table.c.entity, func.sum(table.c.n)).where(table.c.width == schema.DAY)
+        entity, n = max(connection.execute(query.group_by(table.c.entity)), key=lambda row: int(row[1]))
+    question = Question(days, entity=entity)
+    then = sums_known_at(upgraded.store, question, upgrade_ended).total
+    now = sums_known_at(upgraded.store, question, datetime.now(UTC)).total
+    before = sums_known_at(upgraded.store, question, START).total
+    assert before is None and then is not None and now is not None
+    assert (then.n, now.n) == (0, int(n)) and now.n > 100
 
 
 def test_the_links_of_old_pages_show_their_alerts(upgraded: Upgraded) -> None:
