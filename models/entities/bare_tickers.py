@@ -1,8 +1,8 @@
 """Tickers in capital letters without a sign: AAPL, GM.
 
 Most such words are no tickers, and many that are one mean something else (CEO, GDP, ALL).  One counts if its
-entity is named elsewhere, if it stands in brackets behind a name, or if it is no common acronym and finance
-stands right beside it.
+entity is named elsewhere, if it stands in brackets behind a name, or if it is no common acronym and finance,
+or another ticker of a list, stands right beside it.
 """
 
 import re
@@ -19,6 +19,8 @@ MOST = 200
 SHORTEST = 3
 # The name in front of a bracket.
 LONGEST_NAME = 60
+# What separates the tickers of a list.
+SEPARATOR = re.compile(r"\s?(?:[,/&+|;、]|,?\s(?:and|or))\s?")
 NAME_WORD = re.compile(r"[A-Za-z][\w&'’.-]{0,30}")
 
 
@@ -35,24 +37,53 @@ def find(
         taken[mention.start : mention.end] = b"\1" * (mention.end - mention.start)
     free = [match for match in found if taken.find(1, *match.span()) < 0]
     is_crypto = bool(free) and book.is_crypto(text.folded, mentions, ())
+    # In a text on coins, capitals are coins.
+    entities = {match: book.coins.get(match[0]) if is_crypto else book.bare(match[0]) for match in free}
+    counted = {
+        match
+        for match, entity in entities.items()
+        if entity and (entity in named or _has_evidence(text, match))
+    }
+    known = counted | {match for match in found if match not in entities}
+    counted |= {match for match in _beside(text, found, known) if _may_be_ticker(text, match)}
     for match in free:
-        # In a text on coins, capitals are coins.
-        entity = book.coins.get(match[0]) if is_crypto else book.bare(match[0])
-        if entity and (entity in named or _has_evidence(text, match)):
+        if match in counted and (entity := entities[match]):
             yield Mention(*match.span(), entity)
+
+
+def _beside(
+    text: ReadText, found: Sequence[re.Match[str]], known: set[re.Match[str]]
+) -> Iterator[re.Match[str]]:
+    """The members of lists in which one is `known`."""
+    group: list[re.Match[str]] = []
+    for match, following in zip(found, [*found[1:], None], strict=True):
+        group.append(match)
+        if following is None or not SEPARATOR.fullmatch(text.text, match.end(), following.start()):
+            if not known.isdisjoint(group):
+                yield from group
+            group = []
 
 
 def _has_evidence(text: ReadText, match: re.Match[str]) -> bool:
     context = Context(text, *match.span())
     if _is_in_brackets(context):
         return _is_behind_name(context)
-    if len(context.own) < SHORTEST or context.own in words.ACRONYMS or context.shape is Shape.CAPITALS:
+    if not _may_be_ticker(text, match):
         return False
     after, before = context.words_after[:1], context.words_before[-2:]
     return (
         words_in(after, words.COMPANY_NOUNS | words.COMPANY_VERBS)
         or words_in(before[-1:], words.TICKER_LEADS)
         or (words_in(before[-1:], words.LINKING_WORDS) and words_in(before[:1], words.COMPANY_LEADS_OF))
+    )
+
+
+def _may_be_ticker(text: ReadText, match: re.Match[str]) -> bool:
+    context = Context(text, *match.span())
+    return (
+        len(context.own) >= SHORTEST
+        and context.own not in words.ACRONYMS
+        and context.shape is not Shape.CAPITALS
     )
 
 

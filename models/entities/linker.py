@@ -40,6 +40,14 @@ ADDRESS = re.compile(
 # Who passed a text on is not what it is about.
 PASSED_ON = re.compile(r"\b(?:RT|via|by|from|cc)\s{0,3}:?\s{0,3}@\w{1,50}", re.IGNORECASE)
 
+# Buttons that pass a text on, and where its publisher is found: at their names no company is meant.
+BUTTONS = re.compile(
+    r"(?:(?<![Pp]er\s)\b(?:Share|SHARE|Tweet|Post|Pin|Print|E-?mail|Follow|FOLLOW)(?:\s(?:this|it|article|story)){0,2}"
+    r"\s(?:on|via)|\b(?:[Ff]ollow|[Jj]oin|[Ff]ind|[Ll]ike)\sus\s(?:on|at|via))"
+    r"\s[A-Z][A-Za-z]{1,20}(?:\s?(?:[|/,·•]|,?\s(?:and|or)\b)\s?[A-Z][A-Za-z]{1,20}){0,8}"
+    r"|(?:分享到|转发到|关注我们的?)[:： ]?"
+    r"(?:(?:新浪微博|微博|微信|朋友圈|QQ空间|QQ|抖音|推特|豆瓣|知乎|领英|脸书)[、,|/ ]?){1,8}"
+)
 # Doubtful names of a text for which evidence is looked for: the first ones.  Others count only where the
 # entity is named before, so that a giant text of nothing but names takes no second.
 MOST_WEIGHED = 500
@@ -152,6 +160,8 @@ def addresses(text: str) -> Iterator[tuple[int, int]]:
         if "@" in text:
             for match in PASSED_ON.finditer(text):
                 yield match.span()
+    for match in BUTTONS.finditer(text):
+        yield match.span()
 
 
 def _sort(text: ReadText, matches: Iterable[Match]) -> tuple[list[Mention], list[Doubt]]:

@@ -58,6 +58,8 @@ CASES: list[tuple[str, str, dict[str, list[str]]]] = [
     ("A missing blank after a sentence is no address", "Shares rose at Tesla.The end", {"XNAS:TSLA": ["Tesla"]}),
     ("A hashtag and a handle name the company", "#Tesla @Microsoft", {"XNAS:TSLA": ["Tesla"], "XNAS:MSFT": ["Microsoft"]}),
     ("Who passed a text on is not its subject", "RT @Tesla: rain today via @Microsoft", {}),
+    ("Buttons under a text name nobody", "Tesla fell. Share on Microsoft | Amazon.com\nFollow us on Tesla and Microsoft", {"XNAS:TSLA": ["Tesla"]}),
+    ("A share of a company is no button", "Earnings per share on Tesla and Microsoft rose", {"XNAS:TSLA": ["Tesla"], "XNAS:MSFT": ["Microsoft"]}),
     # Tickers.
     ("Cashtags", "$AAPL $tsla $BRK.B, $BRK/A. $BTC", {AAPL: ["$AAPL"], "XNAS:TSLA": ["$tsla"], "XNYS:BRK-B": ["$BRK.B", "$BRK/A"], "crypto:BTC": ["$BTC"]}),
     ("Money is no cashtag", "$5 US$AAPL $$AAPL $500M A$T", {}),

@@ -98,3 +98,10 @@ def test_the_list_is_ready_soon(linker: Linker) -> None:
     started = time.process_time()
     Linker(linker.gazetteer).load()
     assert time.process_time() - started < 5
+
+
+def test_tickers_in_a_list_with_one_that_counts_are_found_and_acronyms_are_not(linker: Linker) -> None:
+    assert entities(linker, "MSFT, AAPL and GOOGL lead Nasdaq higher") == {
+        "XNAS:MSFT", "XNAS:AAPL", "XNAS:GOOGL", "index:IXIC",
+    }  # fmt: skip
+    assert entities(linker, "MSFT, CEO, GDP and FAQ; TSLA") == {"XNAS:MSFT"}
