@@ -11,13 +11,14 @@ from monitor.runtime.settings import Settings
 from stream.storage import database
 
 RULES = Path(__file__).with_name("rules.yaml")
+ENTITIES = Path(__file__).with_name("entities.yaml")
 PLAN = Plan(timedelta(minutes=15), per_second=2.0)
 # The embedded broker keeps only some megabytes per partition: the feed must not get further ahead.
 MAX_LAG = 4000
 
 
 def demo_settings(settings: Settings, file: Path, bootstrap: str) -> Settings:
-    """The settings with the demo's own broker, database, rules and short windows.
+    """The settings with the demo's own broker, database, rules, companies and short windows.
 
     Notifications are off: the news is invented, but the receivers are real.
     """
@@ -27,6 +28,7 @@ def demo_settings(settings: Settings, file: Path, bootstrap: str) -> Settings:
             "kafka": settings.kafka.model_dump()
             | {"bootstrap_servers": bootstrap, "api_version": API_VERSION},
             "database": {"url": f"sqlite:///{file}"},
+            "models": settings.models.model_dump() | {"entities": ENTITIES},
             "stream": settings.stream.model_dump() | {"window_seconds": 10, "mood_seconds": 60},
             "alerts": settings.alerts.model_dump()
             | {"rules": RULES, "interval_seconds": 1.0, "webhooks": {}, "channels": {}, "alertmanagers": {}},
