@@ -30,7 +30,7 @@ from tools.faults import DOCUMENTS, Outcome, run_seed
 SEEDS = (13, 61, 80)
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_kills_and_hazards_neither_lose_nor_duplicate_documents(
     seed: int, kafka: Kafka, postgres: Postgres, tmp_path: Path
