@@ -102,13 +102,21 @@ def _claim(claims: Claims, entity: Entity, name: Name) -> None:
         # A number is no name by itself.
         need = Need.LEGAL if form.needs_legal or form.text.isdigit() else plain
         known = claims.get(form.text, ())
-        legals = _legals(form.legal)
+        claim = Claim(entity.id, entity.kind, need, is_acronym, has_capitals, _legals(form.legal))
         for own in known:
             if own.entity == entity.id:
-                need, legals = min(need, own.need), own.legals | legals
-                is_acronym, has_capitals = is_acronym and own.is_acronym, has_capitals and own.has_capitals
-        claim = Claim(entity.id, entity.kind, need, is_acronym, has_capitals, _shared(legals))
+                claim = _least(claim, own)
         claims[form.text] = (*(own for own in known if own.entity != entity.id), claim)
+
+
+def _least(claim: Claim, other: Claim) -> Claim:
+    """What two names of an entity that have a form in common need: the least."""
+    return claim._replace(
+        need=min(claim.need, other.need),
+        is_acronym=claim.is_acronym and other.is_acronym,
+        has_capitals=claim.has_capitals and other.has_capitals,
+        legals=_shared(claim.legals | other.legals),
+    )
 
 
 @lru_cache(1024)
