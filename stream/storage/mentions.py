@@ -64,9 +64,16 @@ def _mention_row(
 
 
 def insert_mentions(connection: Connection, rows: Sequence[MentionRow]) -> None:
-    """Insert rows of documents that this transaction has locked or inserted."""
-    if rows:
-        connection.execute(*insert_rows(connection, schema.mentions, rows))
+    """Insert rows of documents that this transaction has locked or inserted.
+
+    A mention may have outlived its document, if somebody deleted that by hand: it is written anew.
+    """
+    if not rows:
+        return
+    statement, values = insert_rows(connection, schema.mentions, rows)
+    keys = [column.name for column in schema.mentions.primary_key]
+    replaced = {name: statement.excluded[name] for name in MentionRow.__struct_fields__ if name not in keys}
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=replaced), values)
 
 
 def replace_mentions(connection: Connection, new: Mapping[str, Sequence[MentionRow]]) -> dict[str, list[Any]]:

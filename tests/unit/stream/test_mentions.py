@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from msgspec import structs
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from stream.domain.records import Batch, ClassifiedDocument
 from stream.domain.sums import TimeRange, relevance_band
@@ -84,6 +84,18 @@ def test_documents_that_are_sent_or_delivered_again_count_once_for_their_entitie
     write(store, about(classified("a", 5, NEWS_1), mention("XNAS:AAPL"), mention("cb:FED")))
     store.restore([item], no_messages, NOW)
     assert sums_by_entity(store) == {"XNAS:AAPL": (1, 1, -5000)}
+
+
+def test_a_document_deleted_by_hand_is_written_again_with_its_mentions(store: Store) -> None:
+    """Such as from a backup of some tables: its mentions may still be there."""
+    write(store, about(classified("a", 0), mention("XNAS:AAPL")))
+    with database.writing(store.engine) as connection:
+        for table in (schema.documents, schema.aggregates, schema.rollups, schema.offsets):
+            connection.execute(delete(table))
+    write(store, about(classified("a", 0), mention("XNAS:AAPL", 0.25, 10)))
+    assert mentions_of(store) == {("a", "XNAS:AAPL"): (10, "positive", 2500)}
+    assert recount(store, ALL_TIMES) > 0
+    assert sums_by_entity(store) == {"XNAS:AAPL": (1, 0, 2500)}
 
 
 def test_a_corrected_story_takes_its_mentions_along(store: Store) -> None:
