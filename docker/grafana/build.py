@@ -191,7 +191,7 @@ def desk() -> dashboard.Dashboard:
         lines("Negative texts about the watchlist", "Recent texts that are negative towards each entity of alerts.watchlist.", "short",
               prom('sum by (entity) (sentiment_entity_negative_documents{kind=~"$kind"}) > 0', "{{entity}}")),
         strip("Rules over time", "A rule's strip is red while the rule fires on any topic.",
-              prom('max by (rule) (sentiment_alert_state{state=~"firing|flapping"})', "{{rule}}")),
+              prom('max by (rule) (sentiment_alert_state{state=~"firing|flapping"}) > bool 0', "{{rule}}")),
         rows("Alerts", "The most recent alert episodes. Click an id to open its evidence.",
              """SELECT since, state, severity, rule, topic, coalesce(nullif(message, ''), summary) AS what,
                     uncertainty, n, resolved_at, id
