@@ -40,9 +40,14 @@ class ThresholdRule(Rule):
             return no_data(self.threshold, total.n, "no documents on any topic")
         value = watched_value(self.watch, total)
         if total.n < self.min_documents:
-            reason = f"{subject}: {total.n} documents, the rule needs {self.min_documents}"
             return Observation(
-                total.n, value, self.threshold, breached=False, calm=True, uncertainty=reason, summary=reason
+                n=total.n,
+                value=value,
+                threshold=self.threshold,
+                breached=False,
+                calm=True,
+                uncertainty=f"the rule needs {self.min_documents}",
+                summary=f"{subject}: {total.n} {'document' if total.n == 1 else 'documents'}",
             )
         return Observation(
             n=total.n,

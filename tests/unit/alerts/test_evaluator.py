@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from alerts.backtest import MemoryStore, Text
 from alerts.delivery.pages import PageRouter
-from alerts.detectors.base import Rule
+from alerts.detectors.base import Rule, SubjectWindow
 from alerts.detectors.heartbeat import HeartbeatRule
 from alerts.detectors.negative_surge import NegativeSurgeRule
 from alerts.detectors.slow_drift import SlowDriftRule
@@ -15,7 +15,7 @@ from alerts.detectors.threshold import ThresholdRule
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from stream.domain.alerts import Alert, AlertState, PageRequest, Severity, Transition
-from stream.domain.sums import LateWindow
+from stream.domain.sums import Aggregate, LateWindow
 
 MINUTE = timedelta(minutes=1)
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
@@ -190,6 +190,12 @@ def test_a_threshold_alert_ends_when_its_topic_falls_quiet_on_a_live_feed() -> N
         left = evaluator_of(store, rule).evaluate(NOW + timedelta(minutes=minute))
     assert left == []
     assert [request.message["state"] for request in store.page_requests] == ["firing", "resolved"]
+
+
+def test_a_threshold_that_has_too_few_documents_says_so_once() -> None:
+    total = Aggregate(NOW, "IPO", "news", n=1, negative=1, score_sum=-9000, score_squares=81_000_000)
+    seen = SHARE.observe("IPO", SubjectWindow(total=total, start=NOW, end=NOW + MINUTE, feed_is_live=True))
+    assert (seen.calm, seen.summary, seen.uncertainty) == (True, "IPO: 1 document", "the rule needs 10")
 
 
 def test_all_topics_together_share_one_alert() -> None:
