@@ -111,7 +111,9 @@ def _beside(context: Context, is_hard: bool) -> int:
     # Inside a headline most words around a word are no evidence: "Key Gap Support Says".
     is_weak = is_hard and context.shape is not Shape.RUNNING and not context.is_initial
     if is_weak:
-        is_lead = words_in(before[-1:], words.CORE_LEADS) and _touches_before(context)
+        is_lead = _touches_before(context) and (
+            words_in(before[-1:], words.CORE_LEADS) or before[-2:] in (["shares", "of"], ["stock", "of"])
+        )
         return 2 * is_lead + (_touches(context) and words_in(after[:1], words.CORE_NOUNS))
     total = 0
     if after and _touches(context):

@@ -4,7 +4,7 @@
       - id: XLON:NGB
         kind: company
         name: Northgate Bank
-        names: [Northgate, {name: North, needs_evidence: true}]
+        names: [Northgate, {name: Beacon, needs_evidence: true}]
         tickers: [XLON:NGB]
     alias:
       - {id: XNAS:AAPL, names: [Cupertino]}

@@ -68,7 +68,9 @@ class Lexicon:
     """All names.  Immutable: any thread may use it."""
 
     def __init__(self, gazetteer: Gazetteer) -> None:
-        claims: Claims = {fold(phrase): () for phrase in NOT_NAMES}
+        # What a house forbids for everyone hides the names within it: "Cupertino Times" hides "Cupertino".
+        forbidden = {phrase for phrase, entity in gazetteer.forbidden if entity is None}
+        claims: Claims = dict.fromkeys([*map(fold, NOT_NAMES), *sorted(forbidden)], ())
         for entity in gazetteer.entities.values():
             for name in entity.names:
                 _claim(claims, entity, name)

@@ -171,6 +171,18 @@ def test_a_name_keeps_its_need_for_evidence_unless_the_house_says_otherwise(hous
     assert Name("Gap") in own.entities["XXXX:BLOOMBERG"].names
 
 
+def test_a_name_that_needs_evidence_is_linked_beside_it(house):
+    own = house(
+        "add: [{id: XLON:NGB, kind: company, name: Northgate Bank, "
+        "names: [{name: Beacon, needs_evidence: true}], tickers: [XLON:NGB]}]"
+    )
+    linker = Linker(Gazetteer.load(own))
+    for text in ("Beacon shares fall 3%", "Shares of Beacon fell 3% on Monday", "Beacon raises its dividend"):
+        assert [link.entity for link in linker.link(TextInput(text))] == ["XLON:NGB"], text
+    for text in ("The beacon shines", "Visit the Beacon tower"):
+        assert linker.link(TextInput(text)) == (), text
+
+
 def test_a_forbidden_name_is_no_link_in_any_spelling(house):
     own = Gazetteer.load(house("forbid: [Goldman Sachs, 高盛]"))
     linker = Linker(own)
@@ -181,6 +193,16 @@ def test_a_forbidden_name_is_no_link_in_any_spelling(house):
         "高盛看好特斯拉",
     ):
         assert [link.entity for link in linker.link(TextInput(text))] == ["XNAS:TSLA"]
+
+
+def test_a_forbidden_phrase_hides_the_names_within_it(house):
+    own = Gazetteer.load(house("alias:\n  - {id: XNAS:AAPL, names: [Cupertino]}\nforbid: [Cupertino Times]"))
+    linker = Linker(own)
+    found = [
+        link.entity for link in linker.link(TextInput("The Cupertino Times said Microsoft shares rose."))
+    ]
+    assert found == ["XNAS:MSFT"]
+    assert [link.entity for link in linker.link(TextInput("Cupertino shares rose"))] == ["XNAS:AAPL"]
 
 
 def test_a_name_can_be_forbidden_for_one_entity_only(house):
