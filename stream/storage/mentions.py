@@ -66,7 +66,7 @@ def _mention_row(
 def insert_mentions(connection: Connection, rows: Sequence[MentionRow]) -> None:
     """Insert rows of documents that this transaction has locked or inserted.
 
-    A mention may have outlived its document, if somebody deleted that by hand: it is written anew.
+    If somebody deleted a document by hand, its mentions may still be stored: they are overwritten.
     """
     if not rows:
         return

@@ -4,7 +4,7 @@ Sums over documents have base windows, and hours and days rolled up from them.  
 and days rolled up from those: their minutes are counted from the mentions themselves.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -57,13 +57,17 @@ def add_sums(connection: Connection, sums: Sums) -> None:
 
     The tables, and the rows of each, come in the same order in every transaction: writers cannot deadlock.
     """
-    add_windows(connection, schema.aggregates, None, sums.topics)
+    for table, seconds, stored in _by_table(sums):
+        add_windows(connection, table, seconds, stored)
+
+
+def _by_table(sums: Sums) -> Iterator[tuple[Table, int | None, Mapping[Any, Aggregate]]]:
+    """The sums of each table, and of each width of its windows in seconds (None: base windows)."""
+    yield schema.aggregates, None, sums.topics
     for seconds in schema.ROLLUP_WIDTHS:
-        rolled_up = roll_up(sums.topics, timedelta(seconds=seconds))
-        add_windows(connection, schema.rollups, seconds, rolled_up)
+        yield schema.rollups, seconds, roll_up(sums.topics, timedelta(seconds=seconds))
     for seconds in schema.ROLLUP_WIDTHS:
-        by_entity = roll_up(sums.entities, timedelta(seconds=seconds))
-        add_windows(connection, schema.entity_aggregates, seconds, by_entity)
+        yield schema.entity_aggregates, seconds, roll_up(sums.entities, timedelta(seconds=seconds))
 
 
 def add_windows(
@@ -105,13 +109,8 @@ def sums_of_rows(rows: Iterable[Any], width: timedelta) -> dict[SumKey, Aggregat
 
 def delete_empty(connection: Connection, changed: Sums) -> None:
     """Delete those of the changed rows, in windows, hours and days, that count no document any more."""
-    delete_empty_windows(connection, schema.aggregates, None, changed.topics)
-    for seconds in schema.ROLLUP_WIDTHS:
-        rolled_up = roll_up(changed.topics, timedelta(seconds=seconds))
-        delete_empty_windows(connection, schema.rollups, seconds, rolled_up)
-    for seconds in schema.ROLLUP_WIDTHS:
-        by_entity = roll_up(changed.entities, timedelta(seconds=seconds))
-        delete_empty_windows(connection, schema.entity_aggregates, seconds, by_entity)
+    for table, seconds, stored in _by_table(changed):
+        delete_empty_windows(connection, table, seconds, stored)
 
 
 def delete_empty_windows(
