@@ -185,6 +185,13 @@ class Span(msgspec.Struct, frozen=True, gc=False):
     weight: float
 
 
+class EventLabel(msgspec.Struct, frozen=True, gc=False):
+    """An event that a text reports, such as a default, and how probable it is."""
+
+    type: str
+    probability: float
+
+
 class Prediction(msgspec.Struct, frozen=True, gc=False):
     """What the classifier predicts for one text.
 
@@ -194,7 +201,11 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     not be counted.  A long text is read in several `windows`.  `target` is the part of the text whose
     sentiment was asked for, None for the whole text, and `targets` is the sentiment towards each of the parts
     that were asked for together with it.  `entities` are those that the text is about, by falling relevance,
-    and `gazetteer` is the version of the list that found them; None if none looked.
+    and `gazetteer` is the version of the list that found them; None if none looked.  `events` are those that
+    the text reports, by falling probability.
+
+    `model` is the version of everything that the labels depend on, and `judged_by` the version of the model
+    whose labels these are: with a second opinion there are two.  None stands for `model`.
     """
 
     model: str
@@ -211,6 +222,8 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     targets: tuple[TargetSentiment, ...] = ()
     entities: tuple[EntityMention, ...] = ()
     gazetteer: str | None = None
+    events: tuple[EventLabel, ...] = ()
+    judged_by: str | None = None
 
     @property
     def counted_sentiment(self) -> str | None:

@@ -23,6 +23,8 @@ def prediction_fields(prediction: Prediction) -> dict[str, Any]:
         "certain": prediction.certain,
         "windows": prediction.windows,
         "model": prediction.model,
+        "judged_by": prediction.judged_by or prediction.model,
+        "events": prediction.events,
         "entities": list(map(entity_fields, prediction.entities)),
         "gazetteer": prediction.gazetteer,
     }

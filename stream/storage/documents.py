@@ -11,6 +11,7 @@ from stream.domain.documents import (
     SCORE_SCALE,
     Document,
     DocumentStatus,
+    EventLabel,
     Kind,
     Precision,
     Prediction,
@@ -51,6 +52,8 @@ class DocumentRow(msgspec.Struct, frozen=True, gc=False):
     updated_at: datetime | None
     traceparent: str | None
     gazetteer: str | None
+    events: Sequence[tuple[str, float]] | None
+    judged_by: str | None
 
 
 # The columns that are the text's, besides those that depend on the model.
@@ -67,6 +70,8 @@ PREDICTION_COLUMNS = (
     "evidence",
     "model",
     "gazetteer",
+    "events",
+    "judged_by",
 )
 
 
@@ -105,6 +110,8 @@ def document_row(item: ClassifiedDocument, now: datetime) -> DocumentRow:
         document.updated_at,
         position.traceparent,
         prediction.gazetteer,
+        [(event.type, event.probability) for event in prediction.events],
+        prediction.judged_by,
     )
 
 
@@ -166,6 +173,8 @@ def prediction_of_row(row: Any) -> Prediction:
         evidence=msgspec.convert(row.evidence, tuple[Span, ...]),
         certain=row.status != DocumentStatus.UNCERTAIN,
         gazetteer=row.gazetteer,
+        events=tuple(EventLabel(*event) for event in row.events or ()),
+        judged_by=row.judged_by,
     )
 
 

@@ -107,6 +107,10 @@ documents = Table(
     _column("traceparent", String(55), nullable=True),
     # The version of the list of entities that its mentions were found with.  Null if none looked.
     _column("gazetteer", String(LONGEST_GAZETTEER), nullable=True),
+    # The events that it reports: a list of [type, probability].  Null before they were looked for.
+    _column("events", JSON(none_as_null=True), nullable=True),
+    # The model whose labels these are, where `model` is the version of two.
+    _column("judged_by", String(200), nullable=True),
     Index("ix_documents_topic_time", "topic", "published_at"),
     Index("ix_documents_time", "published_at"),
     Index("ix_documents_received", "received_at"),
