@@ -41,6 +41,7 @@ TOPICS = (
     "Personnel Change",
     "Stock Commentary",
     "Stock Movement",
+    "Crypto",
 )
 
 # The source of rows made from them.
