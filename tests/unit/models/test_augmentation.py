@@ -47,6 +47,6 @@ def test_generated_sentences_are_distinct_balanced_and_reproducible() -> None:
         assert len({text for text, _ in sentences}) == 900
         sentiments = [labels["sentiment"] for _, labels in sentences]
         assert all(sentiments.count(sentiment) == 300 for sentiment in SENTIMENTS)
-        assert len({labels["topic"] for _, labels in sentences}) == 20
+        assert len({labels["topic"] for _, labels in sentences}) == 21
     with pytest.raises(ValueError, match="xx"):
         generated_sentences("xx", 10, seed=1)
