@@ -1,10 +1,14 @@
 """Parameter-efficient fine-tuning through peft: train a few new weights and freeze the encoder."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from models.errors import WeightsError
 
 Method = Literal["full", "lora", "adalora", "ia3"]
+
+# The estimates that peft's RankAllocator keeps between steps.
+RANK_ESTIMATES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
 
 def adapt(encoder: Any, method: Method, rank: int, steps: int) -> Any:
@@ -48,3 +52,33 @@ def adapt(encoder: Any, method: Method, rank: int, steps: int) -> Any:
 def merge(encoder: Any, method: Method) -> Any:
     """Merge the learned weights into the encoder and return it without the wrapper."""
     return encoder if method == "full" else encoder.merge_and_unload()
+
+
+def update_rank(encoder: Any, step: int) -> None:
+    """After a step, let AdaLoRA move ranks between layers; nothing for other methods."""
+    if _rank_allocator(encoder) is not None:
+        encoder.base_model.update_and_allocate(step)
+
+
+def rank_state(encoder: Any) -> dict[str, Any]:
+    """What AdaLoRA remembers beside the weights, for a checkpoint; empty for other methods."""
+    allocator = _rank_allocator(encoder)
+    if allocator is None:
+        return {}
+    pattern = encoder.peft_config[allocator.adapter_name].rank_pattern
+    return {"pattern": pattern} | {name: getattr(allocator, name) for name in RANK_ESTIMATES}
+
+
+def restore_rank_state(encoder: Any, state: Mapping[str, Any]) -> None:
+    """The reverse of `rank_state`."""
+    if not state:
+        return
+    allocator = _rank_allocator(encoder)
+    device = next(encoder.parameters()).device
+    encoder.peft_config[allocator.adapter_name].rank_pattern = state["pattern"]
+    for name in RANK_ESTIMATES:
+        setattr(allocator, name, {weight: value.to(device) for weight, value in state[name].items()})
+
+
+def _rank_allocator(encoder: Any) -> Any:
+    return getattr(getattr(encoder, "base_model", None), "rankallocator", None)

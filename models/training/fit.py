@@ -1,11 +1,16 @@
 """The training loop: optimiser, moving average of the weights, early stopping, checkpoints."""
 
+import hashlib
 import logging
 import math
+import os
 import random
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -17,6 +22,7 @@ from models.data.dataset import Row
 from models.errors import WeightsError
 from models.network.classifier import AttentionClassifier, Hidden
 from models.network.network import Network
+from models.training.adapters import rank_state, restore_rank_state, update_rank
 from models.training.batches import BatchBuilder, TrainingBatch, class_weights, shuffled_batches
 from models.training.losses import allowed_loss, distillation_loss, r_drop_loss
 from models.training.options import FitOptions, Progress
@@ -25,6 +31,8 @@ log = logging.getLogger(__name__)
 
 TARGET_SMOOTHING = 0.05
 MAX_GRADIENT_NORM = 1.0
+# Progress tells the speed and the loss of so many steps.
+RECENT_STEPS = 50
 
 # Scores a network on validation rows; higher is better.
 Score = Callable[[Network], float]
@@ -33,8 +41,9 @@ Score = Callable[[Network], float]
 class Trainer:
     """Trains a network on rows, in place.
 
-    `teacher` are a teacher's probabilities [rows, labels] for each task.  `checkpoint` is written after every
-    epoch, and training continues from it if it exists.
+    `teacher` are a teacher's probabilities [rows, labels] for each task.  `checkpoint` is written every
+    `options.checkpoint_seconds` and after every epoch, and training continues from it if it exists, to the
+    same weights as without the interruption.
     """
 
     def __init__(
@@ -59,10 +68,14 @@ class Trainer:
         self.steps = math.ceil(len(rows) / options.batch_size) * options.epochs
         self.optimizer = adamw(self.trainable, options)
         self.schedule = warmup_then_linear(self.optimizer, self.steps, options.warmup)
+        self.row_digest = digest(rows)
         self.epoch, self.step, self.epochs_without_gain = 0, 0, 0
+        self.batches_done = 0  # of the epoch in progress
+        self.saved_at = time.monotonic()
         self.best_score: float = -1.0
         self.best_state: dict[str, Tensor] = {}
         self.curve: list[float] = []
+        self._resume()
 
     @property
     def classifier(self) -> AttentionClassifier:
@@ -70,11 +83,9 @@ class Trainer:
 
     def run(self, score: Score, progress: Progress | None = None, logs: Path | None = None) -> None:
         """Train; the network ends with the weights of its best epoch by `score`."""
-        writer = tensorboard(logs)
-        self._resume()
+        writer = tensorboard(logs, self.step)
         while self.epoch < self.options.epochs and self.epochs_without_gain < self.options.patience:
             self._run_epoch(progress, writer)
-            self.epoch += 1
             self._end_epoch(score, writer)
         if writer is not None:
             writer.close()
@@ -84,18 +95,25 @@ class Trainer:
     def _run_epoch(self, progress: Progress | None, writer: Any) -> None:
         self.classifier.train()
         order = random.Random(f"{self.options.seed}/{self.epoch}")
-        for positions in shuffled_batches(self.lengths, self.options.batch_size, order):
+        batches = shuffled_batches(self.lengths, self.options.batch_size, order)
+        speed = Speed()
+        for positions in batches[self.batches_done :]:
             loss = self._train_on(self.builder.build(positions))
             self.step += 1
+            self.batches_done += 1
             self._update_ema()
+            speed.add(len(positions), loss)
             if progress is not None:
-                progress(self.step, self.steps, f"epoch {self.epoch + 1} loss {loss:.3f}")
+                progress(self.step, self.steps, f"epoch {self.epoch + 1}, {speed}")
             if writer is not None:
                 writer.add_scalar("loss", loss, self.step)
                 writer.add_scalar("learning_rate", self.schedule.get_last_lr()[0], self.step)
+            if time.monotonic() - self.saved_at >= self.options.checkpoint_seconds:
+                self._save()
 
     def _end_epoch(self, score: Score, writer: Any) -> None:
         """Score the moving average of the weights, keep it if it is the best, write a checkpoint."""
+        self.epoch, self.batches_done = self.epoch + 1, 0
         self._swap_in_ema()
         self.classifier.eval()
         epoch_score = score(self.network)
@@ -119,9 +137,7 @@ class Trainer:
         nn.utils.clip_grad_norm_(self.trainable, MAX_GRADIENT_NORM)
         self.optimizer.step()
         self.schedule.step()
-        encoder: Any = self.classifier.encoder
-        if hasattr(getattr(encoder, "base_model", None), "update_and_allocate"):  # AdaLoRA
-            encoder.base_model.update_and_allocate(self.step)
+        update_rank(self.classifier.encoder, self.step)
         return float(loss.detach())
 
     def _loss(self, batch: TrainingBatch) -> Tensor:
@@ -184,11 +200,14 @@ class Trainer:
             average.copy_(backup)
 
     def _save(self) -> None:
+        """Write the checkpoint; the one before it stays until the new one is on the disk."""
         if self.checkpoint is None:
             return
         state = {
             "key": self._key(),
+            "half": self.half,
             "epoch": self.epoch,
+            "batches_done": self.batches_done,
             "step": self.step,
             "stale": self.epochs_without_gain,
             "best": self.best_score,
@@ -198,37 +217,81 @@ class Trainer:
             "average": self.ema,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "rank": rank_state(self.classifier.encoder),
             "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "dice": self.rng.getstate(),
         }
         part = self.checkpoint.with_suffix(".part")
-        torch.save(state, part)
+        with part.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(self.checkpoint)
+        self.saved_at = time.monotonic()
 
     def _resume(self) -> None:
-        """Continue after the last complete epoch.  Raises WeightsError for a checkpoint of another run."""
+        """Continue from the checkpoint.  Raises WeightsError for one of another run, or a damaged one."""
         if self.checkpoint is None or not self.checkpoint.is_file():
             return
-        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        try:
+            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, UnpicklingError) as error:
+            raise WeightsError(
+                f"{self.checkpoint} cannot be read: delete it to start over: {error}"
+            ) from error
         if state["key"] != self._key():
             raise WeightsError(
                 f"{self.checkpoint} belongs to a run with other options or rows: delete it to start over, "
                 "or use the options of that run to continue it"
             )
+        # Measured again, the number type could be the other one.
+        self.half = state["half"]
         self.classifier.load_state_dict(state["classifier"])
         self.ema = [value.to(self.device) for value in state["average"]]
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.epoch, self.step, self.epochs_without_gain = state["epoch"], state["step"], state["stale"]
+        self.epoch, self.batches_done, self.step = state["epoch"], state["batches_done"], state["step"]
         self.best_score, self.best_state, self.curve = state["best"], state["best_state"], state["curve"]
-        torch.set_rng_state(state["torch"].cpu())
+        self.epochs_without_gain = state["stale"]
+        restore_rank_state(self.classifier.encoder, state["rank"])
+        torch.set_rng_state(state["torch"])
+        if state["cuda"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda"], self.device)
         version, internal, gauss = state["dice"]
         self.rng.setstate((version, tuple(internal), gauss))
-        log.info("continuing after epoch %d of %s", self.epoch, self.checkpoint)
+        log.info("continuing from %s: step %d of %d", self.checkpoint, self.step, self.steps)
 
     def _key(self) -> str:
         """What must be equal for a checkpoint to be continued."""
-        return f"{self.options} {len(self.lengths)} rows {sum(self.lengths)} tokens"
+        return f"{self.options} rows {self.row_digest} {sum(self.lengths)} tokens"
+
+
+class Speed:
+    """Rows a second and mean loss of the last steps, as text."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.steps: deque[tuple[float, int, float]] = deque([(clock(), 0, 0.0)], maxlen=RECENT_STEPS + 1)
+
+    def add(self, rows: int, loss: float) -> None:
+        """A step over so many rows has ended with this loss."""
+        self.steps.append((self.clock(), rows, loss))
+
+    def __str__(self) -> str:
+        steps = list(self.steps)
+        seconds = max(steps[-1][0] - steps[0][0], 1e-9)
+        rows = sum(rows for _, rows, _ in steps[1:])
+        loss = sum(loss for _, _, loss in steps[1:]) / max(1, len(steps) - 1)
+        return f"{rows / seconds:.0f} rows/s, loss {loss:.3f}"
+
+
+def digest(rows: Sequence[Row]) -> str:
+    """Changes with any text, label or target."""
+    parts = hashlib.sha256()
+    for row in rows:
+        parts.update(f"{row.text}\0{sorted(row.labels.items())}\0{row.targets}\n".encode())
+    return parts.hexdigest()[:16]
 
 
 def adamw(weights: Sequence[Tensor], options: FitOptions) -> torch.optim.Optimizer:
@@ -250,8 +313,8 @@ def warmup_then_linear(optimizer: torch.optim.Optimizer, steps: int, warmup: flo
     )
 
 
-def tensorboard(logs: Path | None) -> Any:
-    """A TensorBoard writer; None without a folder or without the package."""
+def tensorboard(logs: Path | None, step: int) -> Any:
+    """A TensorBoard writer that continues after `step`; None without a folder or without the package."""
     if logs is None:
         return None
     try:
@@ -259,4 +322,4 @@ def tensorboard(logs: Path | None) -> Any:
     except ImportError:
         log.info("no TensorBoard logs: the package tensorboard is not installed")
         return None
-    return SummaryWriter(str(logs))
+    return SummaryWriter(str(logs), purge_step=step + 1)

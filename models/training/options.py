@@ -43,6 +43,7 @@ class FitOptions:
 
     `averaging` is the decay of the exponential moving average of the weights, `augmentation` the probability
     of each meaning-preserving edit, `teacher_share` the weight of a teacher's probabilities.
+    `checkpoint_seconds` is the time between two checkpoints: a killed run loses at most so much.
     """
 
     epochs: int = 4
@@ -61,6 +62,8 @@ class FitOptions:
     seed: int = 1
     device: str = "auto"
     dtype: str = "auto"
+    # Not shown, so that a run can be continued with another one.
+    checkpoint_seconds: float = field(default=600.0, repr=False)
 
 
 @dataclass(frozen=True)

@@ -217,14 +217,14 @@ def time_options(function: F) -> F:
 
 
 @contextmanager
-def show_progress(what: str, unit: Unit = Unit.ITEMS) -> Iterator[Update]:
-    """Progress on standard error: a bar on a terminal, else a plain line every few seconds.
+def show_progress(what: str, unit: Unit = Unit.ITEMS, seconds: float | None = None) -> Iterator[Update]:
+    """Progress on standard error: a bar on a terminal, else a plain line every few `seconds`.
 
     Call what it yields with the amount done, the total (None: unknown) and what is being done.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
-        with plain_lines(what, unit, SECONDS_BETWEEN_LINES) as update:
+        with plain_lines(what, unit, seconds or SECONDS_BETWEEN_LINES) as update:
             yield update
         return
     amount = DownloadColumn() if unit is Unit.BYTES else TaskProgressColumn()

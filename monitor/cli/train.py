@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from models.training.train import TrainingResult
 
 Options = TypeVar("Options")
+# A run takes minutes to hours, and its log is read as a whole.
+SECONDS_BETWEEN_LINES = 30.0
 # Where a run writes before its version is added to the registry.
 UNFINISHED = "unfinished"
 
@@ -160,6 +162,13 @@ UNFINISHED = "unfinished"
     show_default=True,
     help="Train this many times; keep the best run or the mean of the weights.",
 )
+@click.option(
+    "--checkpoint-seconds",
+    type=click.FloatRange(0),
+    default=600.0,
+    show_default=True,
+    help="Time between checkpoints, which a killed run can lose.  One takes 2 GB for a large model.",
+)
 @map_option("text, title, topic, sentiment, entities")
 @encoding_option
 @json_option
@@ -176,7 +185,7 @@ def train(as_json: bool, registry: Path, **values: Any) -> None:
     options = _options(
         TrainingOptions, {**values, "out": out or registry / UNFINISHED, "fit": _options(FitOptions, values)}
     )
-    with show_progress("reading") as progress:
+    with show_progress("reading", seconds=SECONDS_BETWEEN_LINES) as progress:
         result = train_on_files(data, options, progress)
     folder = out or _add_to_registry(registry, options.out, result)
     if as_json:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from models.backends import device
 from models.data.dataset import Label, Row, Target
 from models.errors import DataError, WeightsError
 from models.inference.engine import Engine
@@ -22,7 +24,7 @@ from models.network import artifact
 from models.network.info import read_info
 from models.settings import ModelSettings
 from models.training.adapters import Method
-from models.training.options import FitOptions, TrainingOptions
+from models.training.options import FitOptions, Progress, TrainingOptions
 from models.training.teachers import teacher_probabilities
 from models.training.train import TrainingResult, split_rows, train
 
@@ -134,29 +136,77 @@ def test_the_same_seed_gives_the_same_weights(base: Path, tmp_path: Path) -> Non
     assert len(versions) == 1
 
 
-def test_an_interrupted_run_resumes_and_ends_with_the_same_weights(base: Path, tmp_path: Path) -> None:
-    fit = replace(FAST, epochs=3)
-    uninterrupted = run(base, tmp_path / "uninterrupted", make_rows(10), fit=fit)
+class Interrupted(Exception):
+    """Ends a run in the middle of a step's report, as a kill does."""
 
-    class Interrupted(Exception):
-        pass
 
-    def interrupt(step: int, steps: int, note: str) -> None:
-        if note.startswith("epoch 3"):
+def interrupt_at(step: int) -> Progress:
+    def interrupt(now: int, steps: int, note: str) -> None:
+        if now == step and note.startswith("epoch"):
             raise Interrupted
 
+    return interrupt
+
+
+@pytest.mark.parametrize("method", ["full", "adalora"])
+def test_an_interrupted_run_continues_within_the_epoch_and_ends_with_the_same_weights(
+    base: Path, tmp_path: Path, method: Method
+) -> None:
+    """7 steps an epoch; a checkpoint after every step."""
+    fit = replace(FAST, epochs=3, batch_size=8, augmentation=0.3, checkpoint_seconds=0)
     options = TrainingOptions(
-        base=str(base), out=tmp_path / "interrupted", languages=("fr",), holdout=0.2, fit=fit
+        base=str(base), out=tmp_path / "interrupted", languages=("fr",), method=method, holdout=0.2, fit=fit
     )
-    with pytest.raises(Interrupted):
-        train(options, make_rows(10), progress=interrupt)
-    assert (tmp_path / "interrupted" / "checkpoint-1.pt").is_file()
-    with pytest.raises(WeightsError, match="belongs to a run with other options"):
-        train(replace(options, fit=replace(fit, learning_rate=1e-5)), make_rows(10))
-    notes: list[str] = []
-    resumed = train(options, make_rows(10), progress=lambda step, steps, note: notes.append(note))
-    assert notes[0].startswith("epoch 3")
+    uninterrupted = train(replace(options, out=tmp_path / "uninterrupted"), make_rows(11))
+    for step in (3, 12, 20):
+        with pytest.raises(Interrupted):
+            train(options, make_rows(11), progress=interrupt_at(step))
+    steps: list[int] = []
+    resumed = train(options, make_rows(11), progress=lambda step, total, note: steps.append(step))
+    assert steps[0] == 20, "the checkpoint is that of the step before"
     assert resumed.info.version == uninterrupted.info.version
+    assert resumed.best.curve == uninterrupted.best.curve
+
+
+def test_a_run_is_not_continued_with_other_options_or_rows(base: Path, tmp_path: Path) -> None:
+    fit = replace(FAST, epochs=1, batch_size=8, checkpoint_seconds=0)
+    options = TrainingOptions(base=str(base), out=tmp_path / "out", languages=("fr",), holdout=0.2, fit=fit)
+    with pytest.raises(Interrupted):
+        train(options, make_rows(10), progress=interrupt_at(3))
+    relabelled = [replace(row, labels={**row.labels, **Row.of("", sentiment="neutral").labels})
+                  for row in make_rows(10)]  # fmt: skip
+    for changed, rows in (
+        (replace(options, fit=replace(fit, learning_rate=1e-5)), make_rows(10)),
+        (options, relabelled),
+    ):
+        with pytest.raises(WeightsError, match="belongs to a run with other options"):
+            train(changed, rows)
+    (tmp_path / "out" / "checkpoint-1.pt").write_bytes(b"cut off")
+    with pytest.raises(WeightsError, match=r"checkpoint-1.pt cannot be read: delete it"):
+        train(options, make_rows(10))
+
+
+def test_a_run_is_continued_in_the_number_type_that_it_began_with(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The measurement that chooses it may come out the other way on a busy machine."""
+    fit = replace(FAST, epochs=2, batch_size=8, dtype="auto", checkpoint_seconds=0)
+    options = TrainingOptions(base=str(base), out=tmp_path / "a", languages=("fr",), holdout=0.2, fit=fit)
+    monkeypatch.setattr(device, "bfloat16_speedup", lambda: 2.6)
+    uninterrupted = train(replace(options, out=tmp_path / "b"), make_rows(10))
+    with pytest.raises(Interrupted):
+        train(options, make_rows(10), progress=interrupt_at(4))
+    monkeypatch.setattr(device, "bfloat16_speedup", lambda: 0.5)
+    assert train(options, make_rows(10)).info.version == uninterrupted.info.version
+
+
+def test_progress_names_epoch_speed_and_loss(base: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+    options = TrainingOptions(
+        base=str(base), out=tmp_path, languages=("fr",), holdout=0.2, fit=replace(FAST, epochs=1)
+    )
+    train(options, make_rows(10), progress=lambda step, total, note: notes.append(note))
+    assert re.fullmatch(r"epoch 1, \d+ rows/s, loss \d\.\d{3}", notes[0])
 
 
 def test_all_labels_are_learned_from_sets_of_possible_labels_and_some_single_ones(
