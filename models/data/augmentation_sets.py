@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -44,6 +44,57 @@ TOPICS = (
     "Crypto",
 )
 
+# The types of events that written sentences report.
+EVENT_TYPES = (
+    "accident",
+    "acquisition",
+    "approval",
+    "bankruptcy",
+    "bid_for",
+    "bid_withdrawn",
+    "buyback",
+    "closure",
+    "contract_lost",
+    "contract_won",
+    "credit_rating_cut",
+    "credit_rating_raise",
+    "cyberattack",
+    "debt_restructuring",
+    "default",
+    "delisting",
+    "divestiture",
+    "dividend_cut",
+    "dividend_raise",
+    "earnings_beat",
+    "earnings_miss",
+    "economic_data",
+    "executive_joins",
+    "executive_leaves",
+    "fine",
+    "fraud_inquiry",
+    "guidance_cut",
+    "guidance_raise",
+    "insider_purchase",
+    "insider_sale",
+    "ipo",
+    "lawsuit",
+    "layoffs",
+    "product_launch",
+    "rate_decision",
+    "rating_cut",
+    "rating_raise",
+    "recall",
+    "rejection",
+    "restatement",
+    "share_sale",
+    "short_report",
+    "stake_change",
+    "strike",
+    "trade_barrier",
+    "trading_halt",
+    "withdrawals_halted",
+)
+
 # The source of rows made from them.
 WRITTEN, GENERATED = "written sentences", "generated sentences"
 AUGMENTATION_SOURCES = (WRITTEN, GENERATED)
@@ -54,8 +105,13 @@ _PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)(\d*)\}")
 # A template is used up after this many draws that only repeat earlier sentences.
 _MAX_DRAWS = 40
 
-# A text and its label for each task.
-Sentence = tuple[str, dict[str, str]]
+
+class Sentence(NamedTuple):
+    """A text, its label for each task, and the events that it reports; None if nobody looked for any."""
+
+    text: str
+    labels: dict[str, str]
+    events: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -211,7 +267,7 @@ def generated_sentences(language: str, count: int, seed: int) -> list[Sentence]:
                 f" are used up after {len(generator.template_of)} in all"
             )
     sentences = [
-        (text, {"topic": template.topic, "sentiment": template.sentiment})
+        Sentence(text, {"topic": template.topic, "sentiment": template.sentiment})
         for text, template in generator.template_of.items()
     ]
     rng.shuffle(sentences)
@@ -220,6 +276,8 @@ def generated_sentences(language: str, count: int, seed: int) -> list[Sentence]:
 
 def written_sentences(language: str) -> list[Sentence]:
     """The written sentences of a language with their labels; none if there are no files.
+
+    Files with a column `event` say which events a sentence reports, with semicolons between them.
 
     Raises ValueError naming the file and line of an unknown label.
     """
@@ -230,5 +288,9 @@ def written_sentences(language: str) -> list[Sentence]:
             for row in reader:
                 if row["topic"] not in TOPICS or row["sentiment"] not in SENTIMENTS:
                     raise ValueError(f"{path}:{reader.line_num}: {row['topic']!r}, {row['sentiment']!r}")
-                sentences.append((row["text"], {"topic": row["topic"], "sentiment": row["sentiment"]}))
+                events = tuple(filter(None, row["event"].split(";"))) if "event" in row else None
+                if unknown := set(events or ()) - set(EVENT_TYPES):
+                    raise ValueError(f"{path}:{reader.line_num}: unknown event {min(unknown)!r}")
+                labels = {"topic": row["topic"], "sentiment": row["sentiment"]}
+                sentences.append(Sentence(row["text"], labels, events))
     return sentences

@@ -24,7 +24,9 @@ from stream.domain.fields import is_missing
 
 log = logging.getLogger(__name__)
 
-FIELDS = ("title", "text", "entities", *TASKS)
+FIELDS = ("title", "text", "entities", "events", *TASKS)
+# What separates events in a column of text.
+EVENT_SEPARATOR = ";"
 # How many values a line of the log, or an error, names.
 SHOWN_VALUES = 10
 # Jaccard similarity of shingles from which two texts count as nearly the same.
@@ -54,7 +56,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One text and its labels: for all tasks, some of them, or none.  `where` is its file and line."""
+    """One text and its labels: for all tasks, some of them, or none.  `where` is its file and line.
+
+    `events` are the types of the events that it reports; empty if it reports none, None if nobody looked.
+    """
 
     text: str
     labels: Mapping[str, Label] = field(default_factory=dict)
@@ -62,6 +67,12 @@ class Row:
     source: str = ""
     kind: str = "news"
     where: str = ""
+    events: tuple[str, ...] | None = None
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether there is anything to learn from it without a teacher."""
+        return bool(self.labels or self.targets or self.events is not None)
 
     @classmethod
     def of(cls, text: str, **labels: str) -> "Row":
@@ -96,6 +107,7 @@ class Source(BaseModel):
     text: str = "text"
     entities: str = "entities"
     negative_entities: str = "negative_entities"
+    events: str = "events"
     topic: LabelColumn = LabelColumn(column="topic")
     sentiment: LabelColumn = LabelColumn(column="sentiment")
     limit: int | None = Field(None, ge=1, description="maximum number of rows, drawn at random")
@@ -165,13 +177,14 @@ def read_source(source: Source, kept_back: bool = False) -> list[Row]:
     A row has `text` (or `title`, or both) and `topic`, `sentiment` or both; a label is a string or a
     list of possible strings.  `entities` (name to sentiment) become targets; where they all agree and the
     row has no sentiment of its own, they are the sentiment of the text.  `entities` as a list goes with
-    `negative_entities`, the ones there is bad news about.  A row without any label is left out,
-    unless the source is `unlabelled`.
+    `negative_entities`, the ones there is bad news about.  `events` is a list of the types of events that
+    the text reports, or one text with semicolons between them; if it is empty, the text reports none.  A row
+    without any label is left out, unless the source is `unlabelled`.
     """
     rows, values = [], _Values(source)
     for where, record in records(source.file, (source.title, source.text), source.encoding):
         row = _row(record, source, where, values)
-        usable = row.text.strip() if source.unlabelled else row.labels or row.targets
+        usable = row.text.strip() if source.unlabelled else row.is_labelled
         if usable and _is_kept_back(row.text, source.keep_back) == kept_back:
             rows.append(row)
     values.report()
@@ -305,7 +318,18 @@ def _row(record: Mapping[str, Any], source: Source, where: str, values: _Values)
     targets, entity_labels = _targets(text, record, source, where, values)
     if "sentiment" not in labels and len(set(entity_labels)) == 1:
         labels["sentiment"] = entity_labels[0]
-    return Row(text, labels, targets, source.title_or_file, source.kind, where)
+    events = _events(record.get(source.events), where)
+    return Row(text, labels, targets, source.title_or_file, source.kind, where, events)
+
+
+def _events(value: Any, where: str) -> tuple[str, ...] | None:
+    """The types of events in a value of their column; None if it says nothing.  Raises DataError."""
+    if is_missing(value):
+        return None
+    names = value.split(EVENT_SEPARATOR) if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{where}: events must be a list of names, not {value!r}")
+    return tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
 
 
 def _check_sentiments(label: Label | None, where: str) -> None:

@@ -194,7 +194,11 @@ class Engine:
         predictions = {index: self.builder.unsupported(lang) for index, lang in tokenized.unsupported.items()}
         for text, output in self.forward.outputs(tokenized.texts):
             predictions[text.index] = self.builder.build(
-                text, output.probabilities, output.contributions, targets=output.targets
+                text,
+                output.probabilities,
+                output.contributions,
+                targets=output.targets,
+                events=output.events,
             )
         return Chunk(tokenized.texts, [predictions[index] for index in range(len(inputs))])
 

@@ -11,7 +11,14 @@ from models.backends.packed import ROW_WIDTHS
 from models.backends.runtime import Runtime
 from models.inference.batching import packed_batches, token_batches
 from models.inference.metrics import ModelMetrics
-from models.inference.outputs import TargetOutput, TextOutput, calibrated, margin, split_windows
+from models.inference.outputs import (
+    TargetOutput,
+    TextOutput,
+    calibrated,
+    event_probabilities,
+    margin,
+    split_windows,
+)
 from models.inference.targets import target_outputs
 from models.inference.tokenize import TokenizedText
 from models.network.classifier import Inputs
@@ -76,10 +83,11 @@ class ForwardPass:
             hidden = classifier.encode(inputs, encoder=runs.recheck if recheck else runs.encoder)
             heads = classifier.with_contributions(hidden)
             targets = target_outputs(classifier, hidden, batch, self._version)
+            events = None if classifier.events is None else classifier.events(hidden)
         except (RuntimeError, MemoryError) as error:
             reason = str(error) or type(error).__name__
             raise InferenceError(f"{self._version}: {reason}") from error
-        outputs = self._by_text(batch, heads, targets, inputs.ids.shape[1])
+        outputs = self._by_text(batch, heads, targets, events, inputs.ids.shape[1])
         windows, tokens = sum(len(text.windows) for text in batch), sum(text.tokens for text in batch)
         self._metrics.observe_forward(len(batch), windows, tokens, time.perf_counter() - started)
         return outputs
@@ -89,13 +97,20 @@ class ForwardPass:
         batch: Sequence[TokenizedText],
         heads: dict[str, tuple[Tensor, Tensor]],
         targets: list[list[TargetOutput | None]],
+        events: Tensor | None,
         width: int,
     ) -> list[TextOutput]:
-        """One output a text from logits [texts, labels] and contributions [texts, windows x width]."""
+        """One output a text from logits [texts, labels] and contributions [texts, windows x width].
+
+        `events` are logits [texts, types].
+        """
         probabilities = {
             task: calibrated(logits, batch[0], task, self._version) for task, (logits, _) in heads.items()
         }
         contributions = {task: values.cpu().numpy() for task, (_, values) in heads.items()}
+        if events is None:
+            events = torch.empty(len(batch), 0)
+        of_events = event_probabilities(events, self._version)
         margins = np.min([margin(values) for values in probabilities.values()], axis=0)
         return [
             TextOutput(
@@ -103,6 +118,7 @@ class ForwardPass:
                 {task: split_windows(values[row], text, width) for task, values in contributions.items()},
                 targets[row],
                 min([margins[row], *(target.margin for target in targets[row] if target)]),
+                of_events[row],
             )
             for row, text in enumerate(batch)
         ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from models.inference.tokenize import TokenizedText
@@ -34,13 +35,15 @@ class TextOutput:
     window: how much each token contributed to the winning label (Head.with_contributions).  `targets` are in
     the order of the text's; None for one that has no token, and there are none if the part of the model does
     not answer for targets.  `margin` is the smallest difference, over tasks and targets, between the
-    probabilities of the two likeliest labels.
+    probabilities of the two likeliest labels.  `events` is the probability of each type of event [types];
+    there are none if the part does not look for events.
     """
 
     probabilities: dict[str, np.ndarray]
     contributions: dict[str, list[np.ndarray]]
     targets: list[TargetOutput | None]
     margin: float
+    events: np.ndarray
 
 
 def calibrated(logits: Tensor, text: TokenizedText, task: str, version: str) -> np.ndarray:
@@ -54,6 +57,15 @@ def calibrated(logits: Tensor, text: TokenizedText, task: str, version: str) -> 
     if not np.isfinite(probabilities).all():
         raise InferenceError(f"{version}: {task} logits are not finite")
     return probabilities.round(DECIMALS)
+
+
+def event_probabilities(logits: Tensor, version: str) -> np.ndarray:
+    """The probability of each type of event [texts, types].  Raises InferenceError if one is not finite."""
+    probabilities = torch.sigmoid(logits.double()).cpu().numpy()
+    if not np.isfinite(probabilities).all():
+        raise InferenceError(f"{version}: event logits are not finite")
+    rounded: np.ndarray = probabilities.round(DECIMALS)
+    return rounded
 
 
 def margin(probabilities: np.ndarray) -> np.ndarray:

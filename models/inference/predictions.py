@@ -12,7 +12,7 @@ from models.network.info import ModelInfo
 from models.settings import ModelSettings
 from stream.domain.budgets import cut
 from stream.domain.cleaning import CleanText
-from stream.domain.documents import LONGEST_WORD, Prediction, Span
+from stream.domain.documents import LONGEST_WORD, EventLabel, Prediction, Span
 from stream.domain.entities import TargetSentiment
 
 
@@ -35,11 +35,12 @@ class PredictionBuilder:
         contributions: Mapping[str, Sequence[np.ndarray]],
         target: str | None = None,
         targets: Sequence[TargetOutput | None] = (),
+        events: np.ndarray | Sequence[float] = (),
     ) -> Prediction:
         """From probabilities [labels] a task, and contributions [tokens] a task and window.
 
         `target` is the span that the sentiment is about, None for the text as a whole.  `targets` are outputs
-        for parts of the text.
+        for parts of the text, `events` the probability of each type of event that the part looks for.
         """
         by_label = {
             task: dict(zip(self._info.labels[task], values.tolist(), strict=True))
@@ -66,6 +67,7 @@ class PredictionBuilder:
             ),
             target=target,
             targets=tuple(self._towards(text, output) for output in targets),
+            events=_reported(text, events),
         )
 
     def _towards(self, text: TokenizedText, output: TargetOutput | None) -> TargetSentiment:
@@ -88,6 +90,17 @@ class PredictionBuilder:
         if self._certain_from is not None:
             return self._certain_from
         return text.part.info.certain_from.get(task, 0.0)
+
+
+def _reported(text: TokenizedText, probabilities: np.ndarray | Sequence[float]) -> tuple[EventLabel, ...]:
+    """The events with at least the probability that their type needs, most probable first."""
+    thresholds = text.part.info.event_thresholds.items()
+    events = [
+        EventLabel(name, float(probability))
+        for (name, threshold), probability in zip(thresholds, probabilities, strict=False)
+        if probability >= threshold
+    ]
+    return tuple(sorted(events, key=lambda event: -event.probability))
 
 
 def sent_as(prediction: Prediction, text: CleanText) -> Prediction:
@@ -115,6 +128,7 @@ def sent_as(prediction: Prediction, text: CleanText) -> Prediction:
         evidence=tuple(span for span in evidence if span.task != "sentiment"),
         certain=False,
         targets=(),
+        events=(),
     )
 
 

@@ -23,7 +23,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.errors import WeightsError
 from models.network.classifier import AttentionClassifier
@@ -62,8 +62,12 @@ def save_part(
     languages: tuple[str, ...],
     max_tokens: int,
     pooling: str,
+    event_thresholds: Mapping[str, float] | None = None,
 ) -> PartInfo:
-    """Write one encoder and its heads to `folder`, a subfolder of the model's."""
+    """Write one encoder and its heads to `folder`, a subfolder of the model's.
+
+    `event_thresholds` (type to probability) name the outputs of the head for events, if there is one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().float().cpu() for key, value in classifier.state_dict().items()}
     save_file(pack(state), folder / WEIGHTS)
@@ -73,12 +77,30 @@ def save_part(
     tokenizer.no_truncation()
     (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=False), encoding="utf-8")
     digest = _sha256(folder / WEIGHTS)
-    return PartInfo(folder.name, languages, max_tokens, pooling, digest)
+    thresholds = dict(event_thresholds or {})
+    return PartInfo(folder.name, languages, max_tokens, pooling, digest, event_thresholds=thresholds)
+
+
+def replace_head(folder: Path, part: PartInfo, name: str, head: nn.Module) -> PartInfo:
+    """Write one head, by its name in the classifier, to the stored part of the model in `folder`.
+
+    Everything else stays as it is, to the byte.  Returns the part with its new checksum.
+    """
+    path = folder / part.folder / WEIGHTS
+    state = {f"{name}.{key}": value.detach().float().cpu() for key, value in head.state_dict().items()}
+    kept = {key: value for key, value in load_file(path).items() if not key.startswith(f"{name}.")}
+    save_file(kept | pack(state), path)
+    return msgspec.structs.replace(part, sha256=_sha256(path))
 
 
 def save_info(folder: Path, info: ModelInfo) -> ModelInfo:
     """Write model.json; the version is the name and a checksum over the parts and their calibration."""
-    digested = [(part.languages, part.sha256, part.temperature, part.certain_from) for part in info.parts]
+    digested = [
+        (part.languages, part.sha256, part.temperature, part.certain_from)
+        # A model without events keeps the version that it always had.
+        + ((part.event_thresholds,) if part.event_thresholds else ())
+        for part in info.parts
+    ]
     digest = hashlib.sha256(msgspec.json.encode(digested, order="sorted")).hexdigest()
     version = f"{info.name}-{digest[:12]}"
     info = msgspec.structs.replace(info, version=version)
@@ -115,7 +137,9 @@ def load_part(
         if encoder is None:
             encoder = _hugging_face_encoder(part_folder)
         with without_values():
-            classifier = AttentionClassifier(encoder, encoder.config.hidden_size, labels, part.pooling)
+            classifier = AttentionClassifier(
+                encoder, encoder.config.hidden_size, labels, part.pooling, len(part.event_types)
+            )
         # The values become the parameters themselves, without a copy.
         classifier.load_state_dict(unpack(load_file(path)), assign=True)
     except (
@@ -132,7 +156,8 @@ def load_part(
         tokenizer = Tokenizer.from_file(str(part_folder / "tokenizer.json"))
     except Exception as error:  # tokenizers raises plain Exception
         raise WeightsError(f"{part_folder / 'tokenizer.json'} cannot be read: {error}") from error
-    return Part(part, Network(classifier.eval(), tokenizer, encoder.config.pad_token_id or 0, labels))
+    pad_id = encoder.config.pad_token_id or 0
+    return Part(part, Network(classifier.eval(), tokenizer, pad_id, labels, part.event_types))
 
 
 def _hugging_face_encoder(folder: Path) -> Any:

@@ -1,4 +1,4 @@
-"""The classifier: one shared encoder, an attention-pooling head for each task, and a head for targets."""
+"""The classifier: one shared encoder, an attention-pooling head a task, and heads for targets and events."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -140,19 +140,49 @@ class TargetHead(nn.Module):
         return self.output(self.dropout(both)).float(), weights.squeeze(1)
 
 
-class AttentionClassifier(nn.Module):
-    """One pass of the encoder serves every task and every target.
+class EventHead(nn.Module):
+    """The events that a text reports; there may be several, or none.
 
-    `encoder` is any Hugging Face encoder whose output has `last_hidden_state` of `width`.
+    Each type has attention of its own over the tokens, and the attended tokens vote for the type (Mullenbach
+    et al. 2018, "Explainable Prediction of Medical Codes from Clinical Text").  Both are one product with the
+    token vectors.
+    """
+
+    def __init__(self, width: int, types: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, types, bias=False)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(width, types)
+
+    def forward(self, hidden: Hidden) -> Tensor:
+        """Logits [texts, types] in float32; the sigmoid of one is the probability of that type."""
+        weight = torch.cat([self.query.weight, self.output.weight])
+        products = functional.linear(self.dropout(hidden.vectors), weight)
+        scores, votes = hidden.by_text(products).float().transpose(1, 2).chunk(2, dim=1)
+        weights = masked_softmax(scores, hidden.words.unsqueeze(1))
+        return (weights * votes).sum(-1) + self.output.bias.float()
+
+
+class AttentionClassifier(nn.Module):
+    """One pass of the encoder serves every task, every target and the events.
+
+    `encoder` is any Hugging Face encoder whose output has `last_hidden_state` of `width`.  Without
+    `event_types`, their number, there is no head for events.
     """
 
     def __init__(
-        self, encoder: nn.Module, width: int, labels: Mapping[str, Sequence[str]], pooling: str = "additive"
+        self,
+        encoder: nn.Module,
+        width: int,
+        labels: Mapping[str, Sequence[str]],
+        pooling: str = "additive",
+        event_types: int = 0,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.heads = nn.ModuleDict({task: Head(width, len(names), pooling) for task, names in labels.items()})
         self.target = TargetHead(width, len(labels["sentiment"]))
+        self.events = EventHead(width, event_types) if event_types else None
 
     def encode(
         self, inputs: Inputs, embeddings: Tensor | None = None, encoder: nn.Module | None = None

@@ -22,6 +22,9 @@ class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     on. `data` names what it was trained on (file name to SHA-256), `scores` its scores on the held-out rows
     (task to figures), `reference` the profile of those rows, for drift.  `target_sentiment` is false if the
     part must not answer for the sentiment towards a name, because its training did not teach that.
+
+    `event_thresholds` has the probability from which each type of event is reported, in the order of the
+    head's outputs; empty if the part does not look for events.  `event_scores` are the figures of each type.
     """
 
     folder: str
@@ -36,6 +39,13 @@ class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scores: dict[str, dict[str, float]] = {}
     reference: Profile | None = None
     target_sentiment: bool = True
+    event_thresholds: dict[str, float] = {}
+    event_scores: dict[str, dict[str, float]] = {}
+
+    @property
+    def event_types(self) -> tuple[str, ...]:
+        """The types of events that the part looks for, in the order of the head's outputs."""
+        return tuple(self.event_thresholds)
 
 
 class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +59,11 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def languages(self) -> tuple[str, ...]:
         return tuple(language for part in self.parts for language in part.languages)
+
+    @property
+    def event_types(self) -> tuple[str, ...]:
+        """The types of events that the model looks for, in any language."""
+        return tuple(sorted({name for part in self.parts for name in part.event_thresholds}))
 
     def target_sentiment_error(self, language: str | None) -> str | None:
         """Why there is no sentiment towards names in texts of this language; None if there is one."""

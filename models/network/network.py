@@ -17,13 +17,15 @@ class Network:
     """A classifier with everything that is needed to run it on texts.
 
     Training, release, scoring, export and inference pass it around as one value.  `labels` names the classes
-    of each task in the order of its logits.  The tokenizer's truncation is set by whoever uses it.
+    of each task in the order of its logits, and `event_types` the outputs of the head for events.  The
+    tokenizer's truncation is set by whoever uses it.
     """
 
     classifier: AttentionClassifier
     tokenizer: Tokenizer
     pad_id: int
     labels: Mapping[str, tuple[str, ...]]
+    event_types: tuple[str, ...] = ()
 
     @cached_property
     def unknown_id(self) -> int:

@@ -186,11 +186,11 @@ def canaries(network: Network, language: str, temperature: Mapping[str, float]) 
     except ValueError:
         log.info("no canaries: there are no generated sentences in %s", language)
         return ()
-    logits = network_logits(network, [text for text, _ in sentences], torch.device("cpu"))
+    logits = network_logits(network, [sentence.text for sentence in sentences], torch.device("cpu"))
     probabilities = {task: softmax(logits[task] / temperature.get(task, 1.0)) for task in network.labels}
     selected: list[Canary] = []
     per_sentiment: Counter[str] = Counter()
-    for i, (text, labels) in enumerate(sentences):
+    for i, (text, labels, _) in enumerate(sentences):
         is_sure = all(
             rows[i].max() > CANARY_CONFIDENCE and network.labels[task][int(rows[i].argmax())] == labels[task]
             for task, rows in probabilities.items()

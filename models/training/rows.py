@@ -78,7 +78,9 @@ def augmentation_rows(counts: Mapping[str, int], seed: int) -> list[Row]:
 
 
 def _as_rows(source: str, sentences: Sequence[Sentence]) -> list[Row]:
-    return [Row(text, Row.of(text, **labels).labels, source=source) for text, labels in sentences]
+    return [
+        replace(Row.of(text, **labels), source=source, events=events) for text, labels, events in sentences
+    ]
 
 
 def _rehearsal_rows(own_rows: int, data: DataOptions, options: TrainingOptions) -> list[Row]:

@@ -120,11 +120,11 @@ def is_of_a_run(path: Path) -> bool:
 
 
 def _split_rows(options: TrainingOptions, rows: Sequence[Row], valid: Sequence[Row]) -> TrainingRows:
-    labelled = [row for row in rows if row.labels or row.targets]
+    labelled = [row for row in rows if row.is_labelled]
     if not valid:
         labelled, valid = split_rows(labelled, options.holdout, options.fit.seed)
     # Rows without labels are of use only to learn from a teacher.
-    unlabelled = [row for row in rows if not row.labels and not row.targets] if options.teachers else []
+    unlabelled = [row for row in rows if not row.is_labelled] if options.teachers else []
     return TrainingRows(labelled, labelled + unlabelled, valid)
 
 

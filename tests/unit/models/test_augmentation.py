@@ -12,9 +12,9 @@ from stream.domain.documents import SENTIMENTS
 
 def test_no_check_pair_is_in_the_augmentation_sets() -> None:
     for language in ("en", "zh"):
-        training_texts = {text for text, _ in generated_sentences(language, 4000, seed=1)}
+        training_texts = {sentence.text for sentence in generated_sentences(language, 4000, seed=1)}
         pairs = read_pairs(f"same_{language}.csv") + read_pairs(f"directions_{language}.csv")
-        training_texts |= {text for text, _ in written_sentences(language)}
+        training_texts |= {sentence.text for sentence in written_sentences(language)}
         kinds = {row["text"] for row in read_pairs(f"kinds_{language}.csv")}
         assert not training_texts & ({pair[side] for pair in pairs for side in "ab"} | kinds)
 
@@ -44,9 +44,9 @@ def test_generated_sentences_are_distinct_balanced_and_reproducible() -> None:
     for language in ("en", "zh"):
         sentences = generated_sentences(language, 900, seed=2)
         assert sentences == generated_sentences(language, 900, seed=2)
-        assert len({text for text, _ in sentences}) == 900
-        sentiments = [labels["sentiment"] for _, labels in sentences]
+        assert len({sentence.text for sentence in sentences}) == 900
+        sentiments = [labels["sentiment"] for _, labels, _ in sentences]
         assert all(sentiments.count(sentiment) == 300 for sentiment in SENTIMENTS)
-        assert len({labels["topic"] for _, labels in sentences}) == 21
+        assert len({labels["topic"] for _, labels, _ in sentences}) == 21
     with pytest.raises(ValueError, match="xx"):
         generated_sentences("xx", 10, seed=1)
