@@ -7,6 +7,7 @@ A label can be weaker than one class: "one of these" (a tag that maps to several
 import hashlib
 import logging
 import random
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -80,8 +81,23 @@ class Row:
         return cls(text, {task: Label((name,)) for task, name in labels.items()})
 
 
+class LabelRule(BaseModel):
+    """Labels for the texts in which a regular expression is found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pattern: re.Pattern[str]
+    labels: list[str] = Field(description="one label or several possible ones", min_length=1)
+    also: bool = Field(
+        False, description="what the column says stays possible too, instead of being replaced"
+    )
+
+
 class LabelColumn(BaseModel):
-    """The column with the labels of a task, and the meaning of its values."""
+    """The column with the labels of a task, and the meaning of its values.
+
+    The `rules` come after the column, and the first that fits decides; a source needs no such column.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -92,6 +108,15 @@ class LabelColumn(BaseModel):
     among: list[str] = Field(
         [], description="the only labels that annotators could choose from; empty for all"
     )
+    rules: list[LabelRule] = []
+
+    def by_rule(self, text: str, label: Label | None) -> Label | None:
+        """The label after the rules."""
+        rule = next((rule for rule in self.rules if rule.pattern.search(text)), None)
+        if rule is None:
+            return label
+        names = (*(label.names if label and rule.also else ()), *rule.labels)
+        return Label(tuple(dict.fromkeys(names)), label.among if label else ())
 
 
 class Source(BaseModel):
@@ -106,6 +131,7 @@ class Source(BaseModel):
     title: str = "title"
     text: str = "text"
     entities: str = "entities"
+    targets: str = "targets"
     negative_entities: str = "negative_entities"
     events: str = "events"
     topic: LabelColumn = LabelColumn(column="topic")
@@ -115,7 +141,9 @@ class Source(BaseModel):
         None, description="encoding of a file that is not UTF-8 and has no byte-order mark, such as gb18030"
     )
     keep_back: float = Field(0, ge=0, lt=1, description="share of its texts kept back from training")
-    unlabelled: bool = Field(False, description="read only its texts, for a teacher to label")
+    unlabelled: bool = Field(
+        False, description="keep texts without a label, for a teacher; labels come from rules alone"
+    )
 
     @property
     def title_or_file(self) -> str:
@@ -177,9 +205,10 @@ def read_source(source: Source, kept_back: bool = False) -> list[Row]:
     A row has `text` (or `title`, or both) and `topic`, `sentiment` or both; a label is a string or a
     list of possible strings.  `entities` (name to sentiment) become targets; where they all agree and the
     row has no sentiment of its own, they are the sentiment of the text.  `entities` as a list goes with
-    `negative_entities`, the ones there is bad news about.  `events` is a list of the types of events that
-    the text reports, or one text with semicolons between them; if it is empty, the text reports none.  A row
-    without any label is left out, unless the source is `unlabelled`.
+    `negative_entities`, the ones there is bad news about.  `targets`, a list of objects with `start`, `end`
+    and `sentiment`, are the same with their places in the text.  `events` is a list of the types of events
+    that the text reports, or one text with semicolons between them; if it is empty, the text reports none.
+    A row without any label is left out, unless the source is `unlabelled`.
     """
     rows, values = [], _Values(source)
     for where, record in records(source.file, (source.title, source.text), source.encoding):
@@ -307,14 +336,15 @@ def _row(record: Mapping[str, Any], source: Source, where: str, values: _Values)
     text = join_content(texts[0] or "", texts[1] or "")
     if not text.strip() and not source.unlabelled:
         raise DataError(f"{where}: no text; name its column with --map text=COLUMN")
-    if source.unlabelled:
-        return Row(text, source=source.title_or_file, kind=source.kind, where=where)
     labels = {}
     for task, label_column in (("topic", source.topic), ("sentiment", source.sentiment)):
-        label = values.label(task, record.get(label_column.column), where)
+        value = None if source.unlabelled else record.get(label_column.column)
+        label = label_column.by_rule(text, values.label(task, value, where))
         if label is not None:
             labels[task] = label
     _check_sentiments(labels.get("sentiment"), where)
+    if source.unlabelled:
+        return Row(text, labels, source=source.title_or_file, kind=source.kind, where=where)
     targets, entity_labels = _targets(text, record, source, where, values)
     if "sentiment" not in labels and len(set(entity_labels)) == 1:
         labels["sentiment"] = entity_labels[0]
@@ -343,6 +373,10 @@ def _targets(
     text: str, record: Mapping[str, Any], source: Source, where: str, values: _Values
 ) -> tuple[tuple[Target, ...], list[Label]]:
     """The entities that are in the text as targets, and the sentiment labels of all entities."""
+    placed = record.get(source.targets)
+    if isinstance(placed, list):
+        targets = tuple(_placed_target(text, target, where, values) for target in placed)
+        return targets, [target.label for target in targets]
     entities = record.get(source.entities)
     if isinstance(entities, dict):
         named = {str(name): values.name("sentiment", value, where) for name, value in entities.items()}
@@ -358,6 +392,16 @@ def _targets(
         Target(start, start + len(name), labels[name]) for start, name in starts if start >= 0 and name
     )
     return targets, list(labels.values()) if isinstance(entities, dict) else []
+
+
+def _placed_target(text: str, target: Any, where: str, values: _Values) -> Target:
+    """A target with its place.  Raises DataError if it has none in the text."""
+    record = target if isinstance(target, dict) else {}
+    start, end = record.get("start"), record.get("end")
+    sentiment = values.name("sentiment", record.get("sentiment"), where)
+    if not (isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= len(text)):
+        raise DataError(f"{where}: target {target!r} needs `start` and `end`, places in the text")
+    return Target(start, end, Label((sentiment,) if sentiment else SENTIMENTS))
 
 
 def near_duplicates(train: Sequence[Row], valid: Sequence[Row]) -> list[tuple[Row, Row]]:

@@ -287,10 +287,10 @@ class Speed:
 
 
 def digest(rows: Sequence[Row]) -> str:
-    """Changes with any text, label or target."""
+    """Changes with any text, label, target or event."""
     parts = hashlib.sha256()
     for row in rows:
-        parts.update(f"{row.text}\0{sorted(row.labels.items())}\0{row.targets}\n".encode())
+        parts.update(f"{row.text}\0{sorted(row.labels.items())}\0{row.targets}\0{row.events}\n".encode())
     return parts.hexdigest()[:16]
 
 

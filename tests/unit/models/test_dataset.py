@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from models.data.augmentation_sets import TOPICS
 from models.data.dataset import Label, Row, Target, near_duplicates, read_recipe, read_rows, read_source
 from models.errors import DataError
 from models.training.options import DataOptions, TrainingOptions
 from models.training.rows import as_classified, training_rows
 from models.training.train import report_leaks
+
+RECIPES = Path(__file__).parents[3] / "models" / "recipes"
 
 
 def write(path: Path, *lines: object) -> Path:
@@ -78,6 +81,64 @@ def test_a_recipe_maps_values_to_sets_of_labels_and_keeps_rows_back(tmp_path: Pa
     assert not {row.text for row in training} & {row.text for row in kept_back}
     assert training[0].labels["topic"].names == ("Energy", "Markets")
     assert {row.labels["sentiment"].names for row in training} == {("negative",), ("neutral", "positive")}
+
+
+def test_a_rule_of_a_recipe_labels_the_texts_that_it_finds(tmp_path: Path) -> None:
+    rows = [
+        {"text": "Bitcoin fund gets a new manager", "topic": "Personnel Change"},
+        {"text": "Fed raises rates", "topic": "Politics"},
+        {"text": "Bitcoin falls"},
+        {"text": "Nothing to see"},
+    ]
+    write(tmp_path / "n.jsonl", *rows)
+    recipe = write(
+        tmp_path / "r.yaml",
+        "sources:",
+        "  - file: n.jsonl",
+        "    topic: &topics",
+        "      column: topic",
+        "      rules:",
+        "        - {pattern: '(?i)bitcoin', labels: [Crypto], also: true}",
+        "        - {pattern: '(?i)rates|bitcoin', labels: [Macro]}",
+        "  - {file: n.jsonl, unlabelled: true, topic: *topics}",
+    )
+    labelled, unlabelled = (read_source(source) for source in read_recipe(recipe).sources)
+    assert [row.labels["topic"].names for row in labelled] == [
+        ("Personnel Change", "Crypto"),
+        ("Macro",),
+        ("Crypto",),
+    ]
+    assert [row.labels["topic"].names for row in unlabelled[:3]] == [("Crypto",), ("Macro",), ("Crypto",)]
+    assert unlabelled[3].labels == {}, "kept for a teacher"
+
+
+def test_a_pattern_that_is_no_regular_expression_is_an_error_of_the_recipe(tmp_path: Path) -> None:
+    rule = "{pattern: '(', labels: [Crypto]}"
+    recipe = write(
+        tmp_path / "r.yaml", "sources:", f"  - {{file: a.jsonl, topic: {{column: t, rules: [{rule}]}}}}"
+    )
+    with pytest.raises(DataError, match=r"r\.yaml: sources\.0\.topic\.rules\.0\.pattern"):
+        read_recipe(recipe)
+
+
+def test_targets_with_places_are_read_and_give_the_text_their_sentiment_if_they_agree(tmp_path: Path) -> None:
+    first = {"term": "A", "start": 0, "end": 1, "sentiment": "positive"}
+    second = {"term": "B", "start": 6, "end": 7, "sentiment": "negative"}
+    rows = [{"text": "A and B", "targets": [first, second]}, {"text": "A up", "targets": [first]}]
+    mixed, same = read_rows([write(tmp_path / "t.jsonl", *rows)])
+    assert [(t.start, t.end, t.label.only) for t in mixed.targets] == [(0, 1, "positive"), (6, 7, "negative")]
+    assert mixed.labels == {} and same.labels["sentiment"].only == "positive"
+    outside = {"text": "A", "targets": [{"start": 0, "end": 2, "sentiment": "positive"}]}
+    with pytest.raises(DataError, match=r"o\.jsonl:1: target .* places in the text"):
+        read_rows([write(tmp_path / "o.jsonl", outside)])
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_recipes_of_the_shipped_models_can_be_read_and_name_known_topics(path: Path) -> None:
+    for source in read_recipe(path).sources:
+        named = list((source.topic.values or {}).values())
+        named += [rule.labels for rule in source.topic.rules]
+        assert {name for names in named for name in names} <= set(TOPICS)
 
 
 def test_an_error_in_a_recipe_names_the_file_and_the_field(tmp_path: Path) -> None:
