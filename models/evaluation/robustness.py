@@ -1,7 +1,9 @@
-"""Robustness checks: label flips, opposite pairs, and whether the evidence matters for the label.
+"""Robustness checks: label flips, opposite pairs, hard kinds of text, and whether the evidence matters.
 
-The pairs in `checks/` were written for this purpose and are never trained on: `same_*.csv` are two texts with
-the same meaning, `directions_*.csv` two texts that differ in the words that decide the sentiment.
+The texts in `checks/` were written for this purpose and are never trained on: `same_*.csv` are two texts with
+the same meaning, `directions_*.csv` two texts that differ in the words that decide the sentiment,
+`kinds_*.csv` pairs and triples of eight kinds of text that classifiers often get wrong, and `plain_*.csv`
+ordinary news.
 """
 
 import csv
@@ -21,7 +23,7 @@ MAX_EXAMPLES = 5
 
 @dataclass(frozen=True)
 class Check:
-    """The number of pairs of one kind, how many failed, and the first that did."""
+    """The number of pairs (or texts) of one kind, how many failed, and the first that did."""
 
     name: str
     n: int
@@ -52,10 +54,12 @@ class Faithfulness:
 
 @dataclass(frozen=True)
 class RobustnessReport:
-    """Label flips under meaning-preserving edits, and opposite pairs (`directions`) with a wrong label."""
+    """Label flips under meaning-preserving edits, opposite pairs (`directions`) and texts of eight `kinds`
+    with a wrong sentiment."""
 
     flips: tuple[Check, ...]
     directions: tuple[Check, ...]
+    kinds: tuple[Check, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -63,7 +67,7 @@ class RobustnessReport:
 
 def robustness(engine: Engine, language: str) -> RobustnessReport:
     """Run the checks of one language; without a file for the language there are no pairs."""
-    return RobustnessReport(flips(engine, language), directions(engine, language))
+    return RobustnessReport(flips(engine, language), directions(engine, language), kinds(engine, language))
 
 
 def flips(engine: Engine, language: str) -> tuple[Check, ...]:
@@ -90,6 +94,17 @@ def directions(engine: Engine, language: str) -> tuple[Check, ...]:
         for pair, a, b in zip(pairs, first, second, strict=True)
     ]
     return (*_checks_by("what", pairs, wrong), _check("all", pairs, wrong))
+
+
+def kinds(engine: Engine, language: str) -> tuple[Check, ...]:
+    """Texts of each kind that classifiers often get wrong, such as denials, with a wrong sentiment."""
+    rows = read_pairs(f"kinds_{language}.csv")
+    texts = [row["text"] for row in rows]
+    predictions = engine.classify(texts, [language] * len(texts))
+    wrong = [
+        prediction.sentiment != row["sentiment"] for row, prediction in zip(rows, predictions, strict=True)
+    ]
+    return (*_checks_by("kind", rows, wrong), _check("all", rows, wrong))
 
 
 class _Deletion(NamedTuple):
@@ -152,7 +167,7 @@ def delete_spans(text: str, spans: Sequence[tuple[int, int]]) -> str:
 
 
 def read_pairs(name: str) -> list[dict[str, str]]:
-    """The pairs of one file in `checks/`; none if it does not exist."""
+    """The rows of one file in `checks/`; none if it does not exist."""
     path = CHECKS / name
     if not path.is_file():
         return []
@@ -179,5 +194,10 @@ def _checks_by(column: str, pairs: Sequence[dict[str, str]], failed: Sequence[bo
 
 
 def _check(name: str, pairs: Sequence[dict[str, str]], failed: Sequence[bool]) -> Check:
-    examples = [f"{p['a']} | {p['b']}" for p, is_failed in zip(pairs, failed, strict=True) if is_failed]
+    examples = [_shown(pair) for pair, is_failed in zip(pairs, failed, strict=True) if is_failed]
     return Check(name, len(pairs), len(examples), tuple(examples[:MAX_EXAMPLES]))
+
+
+def _shown(row: dict[str, str]) -> str:
+    """Both texts of a pair, or the text."""
+    return f"{row['a']} | {row['b']}" if "a" in row else row["text"]

@@ -54,7 +54,9 @@ if TYPE_CHECKING:
     help="Another model to compare with on the same rows.",
 )
 @click.option(
-    "--checks", is_flag=True, help="Also check label flips, directions and the faithfulness of the evidence."
+    "--checks",
+    is_flag=True,
+    help="Also check label flips, directions, hard kinds of text and the faithfulness of the evidence.",
 )
 @click.option("--html", "html_file", type=OutputFile(), help="Also write an HTML page.")
 @map_option("text, title, topic, sentiment, entities")
@@ -122,6 +124,7 @@ def print_report(report: Report, console: Console) -> None:
     for language, checks in report.robustness.items():
         _print_checks(f"{language}: label flips under meaning-preserving edits", checks.flips, console)
         _print_checks(f"{language}: opposite pairs with a wrong label", checks.directions, console)
+        _print_checks(f"{language}: kinds of text with a wrong sentiment", checks.kinds, console, "texts")
 
 
 def _print_comparison(comparison: Comparison, console: Console) -> None:
@@ -150,9 +153,9 @@ def _print_task(task: TaskReport, console: Console) -> None:
     )
 
 
-def _print_checks(title: str, checks: Sequence[Check], console: Console) -> None:
+def _print_checks(title: str, checks: Sequence[Check], console: Console, what: str = "pairs") -> None:
     table = Table(title=title, title_justify="left")
-    for heading in ("", "pairs", "failed", "rate"):
+    for heading in ("", what, "failed", "rate"):
         table.add_column(heading, justify="right" if heading else "left")
     for check in checks:
         table.add_row(check.name, str(check.n), str(check.failed), f"{check.rate:.1%}")

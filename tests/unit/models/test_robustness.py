@@ -2,7 +2,9 @@
 
 import pytest
 
-from models.evaluation.robustness import CHECKS, delete_spans, faithfulness, read_pairs, robustness
+from models.data.augmentation_sets import TOPICS, written_sentences
+from models.data.dataset import Row, near_duplicates
+from models.evaluation.robustness import CHECKS, delete_spans, faithfulness, kinds, read_pairs, robustness
 from models.inference.engine import Engine
 from stream.domain.documents import SENTIMENTS, Prediction, Span
 
@@ -59,4 +61,42 @@ def test_each_language_has_enough_check_pairs_and_no_text_occurs_twice(language:
 
 def test_robustness_of_a_language_without_pairs_is_empty(engine: Engine) -> None:
     report = robustness(engine, "xx")
-    assert all(check.n == 0 and check.rate == 0 for check in report.flips + report.directions)
+    assert all(check.n == 0 and check.rate == 0 for check in report.flips + report.directions + report.kinds)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_each_kind_has_enough_pairs_whose_sides_have_different_labels(language: str) -> None:
+    rows = read_pairs(f"kinds_{language}.csv")
+    assert len({row["text"] for row in rows}) == len(rows)
+    sides: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        sides.setdefault(row["kind"], {}).setdefault(row["pair"], []).append(row["sentiment"])
+    assert len(sides) == 8
+    for pairs in sides.values():
+        assert len(pairs) >= 40
+        for labels in pairs.values():
+            assert len(labels) == len(set(labels)) > 1
+            assert set(labels) <= set(SENTIMENTS)
+
+
+@pytest.mark.parametrize(("language", "least"), [("en", 120), ("zh", 60)])
+def test_plain_news_has_every_sentiment_and_most_topics_and_is_not_trained_on(
+    language: str, least: int
+) -> None:
+    rows = read_pairs(f"plain_{language}.csv")
+    assert len({row["text"] for row in rows}) == len(rows) >= least
+    sentiments = [row["sentiment"] for row in rows]
+    assert all(sentiments.count(sentiment) >= least / 4 for sentiment in SENTIMENTS)
+    topics = {row["topic"] for row in rows}
+    assert topics <= set(TOPICS) and len(topics) >= len(TOPICS) - 1
+    written = [Row(text) for text, _ in written_sentences(language)]
+    assert near_duplicates(written, [Row(row["text"]) for row in rows]) == []
+
+
+def test_a_kind_counts_the_texts_with_a_wrong_sentiment() -> None:
+    checks = kinds(KeywordClassifier("bad"), "en")  # type: ignore[arg-type]
+    rows = read_pairs("kinds_en.csv")
+    assert [check.name for check in checks] == [*dict.fromkeys(row["kind"] for row in rows), "all"]
+    wrong = [("negative" if "bad" in row["text"] else "neutral") != row["sentiment"] for row in rows]
+    assert (checks[-1].n, checks[-1].failed) == (len(rows), sum(wrong))
+    assert checks[0].examples[0] in {row["text"] for row in rows}
