@@ -48,10 +48,9 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A name in the text (start, end) and the sentiment towards it."""
+    """A name in the text, the places (start, end) where it is, and the sentiment towards it."""
 
-    start: int
-    end: int
+    places: tuple[tuple[int, int], ...]
     label: Label
 
 
@@ -79,6 +78,11 @@ class Row:
     def of(cls, text: str, **labels: str) -> "Row":
         """A row with plain labels: Row.of("Profit rises", sentiment="positive")."""
         return cls(text, {task: Label((name,)) for task, name in labels.items()})
+
+    @property
+    def has_several_moods(self) -> bool:
+        """Whether the sentiment towards one target differs from that towards another."""
+        return len({target.label for target in self.targets}) > 1
 
 
 class LabelRule(BaseModel):
@@ -131,9 +135,9 @@ class Source(BaseModel):
     title: str = "title"
     text: str = "text"
     entities: str = "entities"
-    targets: str = "targets"
     negative_entities: str = "negative_entities"
     events: str = "events"
+    targets: str = "targets"
     topic: LabelColumn = LabelColumn(column="topic")
     sentiment: LabelColumn = LabelColumn(column="sentiment")
     limit: int | None = Field(None, ge=1, description="maximum number of rows, drawn at random")
@@ -205,9 +209,11 @@ def read_source(source: Source, kept_back: bool = False) -> list[Row]:
     A row has `text` (or `title`, or both) and `topic`, `sentiment` or both; a label is a string or a
     list of possible strings.  `entities` (name to sentiment) become targets; where they all agree and the
     row has no sentiment of its own, they are the sentiment of the text.  `entities` as a list goes with
-    `negative_entities`, the ones there is bad news about.  `targets`, a list of objects with `start`, `end`
-    and `sentiment`, are the same with their places in the text.  `events` is a list of the types of events
-    that the text reports, or one text with semicolons between them; if it is empty, the text reports none.
+    `negative_entities`, the ones there is bad news about.  `targets` do what `entities` do, and say where
+    they are: objects with `start`, `end`, `sentiment`, and maybe `term`, what stands there.  `events` is a
+    list of the types of events that the text reports, or one text with semicolons between them; if it is
+    empty, the text reports none.
+
     A row without any label is left out, unless the source is `unlabelled`.
     """
     rows, values = [], _Values(source)
@@ -372,10 +378,10 @@ def _check_sentiments(label: Label | None, where: str) -> None:
 def _targets(
     text: str, record: Mapping[str, Any], source: Source, where: str, values: _Values
 ) -> tuple[tuple[Target, ...], list[Label]]:
-    """The entities that are in the text as targets, and the sentiment labels of all entities."""
-    placed = record.get(source.targets)
-    if isinstance(placed, list):
-        targets = tuple(_placed_target(text, target, where, values) for target in placed)
+    """The targets of a row, and the sentiment labels of all that it names."""
+    marked = record.get(source.targets)
+    if not is_missing(marked):
+        targets = _marked_targets(text, marked, where, values)
         return targets, [target.label for target in targets]
     entities = record.get(source.entities)
     if isinstance(entities, dict):
@@ -387,21 +393,61 @@ def _targets(
         labels = {str(name): Label(("negative",) if name in negative else not_negative) for name in entities}
     else:
         return (), []
-    starts = ((text.lower().find(name.lower()), name) for name in labels)
-    targets = tuple(
-        Target(start, start + len(name), labels[name]) for start, name in starts if start >= 0 and name
-    )
+    places = _places(text, labels)
+    targets = tuple(Target(places[name], label) for name, label in labels.items() if places[name])
     return targets, list(labels.values()) if isinstance(entities, dict) else []
 
 
-def _placed_target(text: str, target: Any, where: str, values: _Values) -> Target:
-    """A target with its place.  Raises DataError if it has none in the text."""
-    record = target if isinstance(target, dict) else {}
-    start, end = record.get("start"), record.get("end")
-    sentiment = values.name("sentiment", record.get("sentiment"), where)
-    if not (isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= len(text)):
-        raise DataError(f"{where}: target {target!r} needs `start` and `end`, places in the text")
-    return Target(start, end, Label((sentiment,) if sentiment else SENTIMENTS))
+def _marked_targets(text: str, marked: Any, where: str, values: _Values) -> tuple[Target, ...]:
+    """The targets of a row that says where they are.  Raises DataError."""
+    if not isinstance(marked, list) or not all(isinstance(one, dict) for one in marked):
+        raise DataError(f"{where}: targets must be a list of objects with start, end and sentiment")
+    targets = []
+    for one in marked:
+        start, end, term = one.get("start"), one.get("end"), one.get("term")
+        if not (type(start) is type(end) is int and 0 <= start < end <= len(text)):
+            raise DataError(
+                f"{where}: a target from {start!r} to {end!r} is outside of the text, which has {len(text)} "
+                "characters: start and end count characters of the text, with the title if there is one"
+            )
+        if term is not None and text[start:end] != term:
+            raise DataError(
+                f"{where}: the target {term!r} is not at {start} to {end}, where the text is "
+                f"{text[start:end]!r}: start and end count characters, with the title if there is one"
+            )
+        sentiment = values.name("sentiment", one.get("sentiment"), where)
+        if sentiment is not None:
+            targets.append(Target(((start, end),), Label((sentiment,))))
+    return tuple(targets)
+
+
+def _places(text: str, names: Iterable[str]) -> dict[str, tuple[tuple[int, int], ...]]:
+    """For each name its places in the text, in any case of its letters.
+
+    A place inside a longer word, or inside a longer one of the names, counts only if the name has no other.
+    """
+    taken = [False] * len(text)
+    places: dict[str, tuple[tuple[int, int], ...]] = {}
+    for name in sorted(filter(None, names), key=len, reverse=True):
+        found = [match.span() for match in re.finditer(re.escape(name), text, re.IGNORECASE)]
+        own = [span for span in found if _is_whole(text, *span) and not any(taken[slice(*span)])]
+        places[name] = tuple(own or found[:1])
+        for start, end in own:
+            taken[start:end] = [True] * (end - start)
+    return {name: places.get(name, ()) for name in names}
+
+
+def _is_whole(text: str, start: int, end: int) -> bool:
+    """Whether no letter or digit of the Latin script goes on before or after a name, where one is in it."""
+    before, after = text[start - 1 : start], text[end : end + 1]
+    goes_on = (_is_latin(before) and _is_latin(text[start])) or (
+        _is_latin(after) and _is_latin(text[end - 1])
+    )
+    return not goes_on
+
+
+def _is_latin(char: str) -> bool:
+    return char.isascii() and char.isalnum()
 
 
 def near_duplicates(train: Sequence[Row], valid: Sequence[Row]) -> list[tuple[Row, Row]]:

@@ -63,7 +63,8 @@ class PredictionBuilder:
             truncated=text.truncated,
             windows=len(text.windows),
             certain=all(
-                max(values.values()) >= self._threshold(text, task) for task, values in by_label.items()
+                max(values.values()) >= self._threshold(text, text.part.info.target_task if target else task)
+                for task, values in by_label.items()
             ),
             target=target,
             targets=tuple(self._towards(text, output) for output in targets),
@@ -81,7 +82,7 @@ class PredictionBuilder:
             best,
             by_label[best],
             round(by_label["positive"] - by_label["negative"], DECIMALS),
-            certain=by_label[best] >= self._threshold(text, "sentiment"),
+            certain=by_label[best] >= self._threshold(text, text.part.info.target_task),
             of_target=True,
         )
 

@@ -30,7 +30,8 @@ def target_outputs(
 
     `hidden` are the vectors of the batch.  Raises InferenceError if a probability is not finite.
     """
-    if not batch[0].part.info.target_sentiment:
+    info = batch[0].part.info
+    if not info.target_sentiment:
         return [[] for _ in batch]
     outputs: list[list[TargetOutput | None]] = [[None] * len(text.targets) for text in batch]
     width = max(len(window) for text in batch for window in text.windows)
@@ -42,7 +43,7 @@ def target_outputs(
             spans[place, : len(mask.tokens)] = mask.tokens
         rows = torch.tensor([mask.row for mask in group], device=device)
         logits, weights = classifier.target(hidden, rows, torch.from_numpy(spans).to(device))
-        probabilities = calibrated(logits, batch[0], "sentiment", version)
+        probabilities = calibrated(logits, batch[0], info.target_task, version)
         margins, attention = margin(probabilities), weights.float().cpu().numpy()
         for place, mask in enumerate(group):
             by_window = split_windows(attention[place], batch[mask.row], width)

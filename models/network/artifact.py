@@ -78,7 +78,15 @@ def save_part(
     (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=False), encoding="utf-8")
     digest = _sha256(folder / WEIGHTS)
     thresholds = dict(event_thresholds or {})
-    return PartInfo(folder.name, languages, max_tokens, pooling, digest, event_thresholds=thresholds)
+    return PartInfo(
+        folder.name,
+        languages,
+        max_tokens,
+        pooling,
+        digest,
+        target_head=classifier.target.kind,
+        event_thresholds=thresholds,
+    )
 
 
 def replace_head(folder: Path, part: PartInfo, name: str, head: nn.Module) -> PartInfo:
@@ -138,7 +146,12 @@ def load_part(
             encoder = _hugging_face_encoder(part_folder)
         with without_values():
             classifier = AttentionClassifier(
-                encoder, encoder.config.hidden_size, labels, part.pooling, len(part.event_types)
+                encoder,
+                encoder.config.hidden_size,
+                labels,
+                part.pooling,
+                event_types=len(part.event_types),
+                target_head=part.target_head,
             )
         # The values become the parameters themselves, without a copy.
         classifier.load_state_dict(unpack(load_file(path)), assign=True)

@@ -9,7 +9,8 @@ from tokenizers import Encoding
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.network.pooling import POOLINGS, masked_softmax, scaled_dot_product, weighted_sum
+from models.network.pooling import POOLINGS, masked_softmax
+from models.network.target_heads import TARGET_HEADS
 
 
 @dataclass(frozen=True)
@@ -108,38 +109,6 @@ class Head(nn.Module):
         return logits, torch.einsum("btl,bl->bt", parts, against_mean)
 
 
-class TargetHead(nn.Module):
-    """The sentiment towards one span of a text, such as a name.
-
-    The mean vector t of the target's tokens attends to all tokens by scaled dot-product attention
-    (query W_q t, keys W_k h).  The label comes from the context vector and t, concatenated.
-    """
-
-    def __init__(self, width: int, labels: int, dropout: float = 0.1) -> None:
-        super().__init__()
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(2 * width, labels)
-
-    def forward(self, hidden: Hidden, text: Tensor, spans: Tensor) -> tuple[Tensor, Tensor]:
-        """For each target, logits [targets, labels] and attention weights [targets, tokens].
-
-        `text` int64 [targets] is the index of the target's text in `hidden`; `spans` bool [targets, tokens]
-        is true for the tokens of the target.  The tokens may be fewer than those of `hidden`, if that is all
-        that these texts have.
-        """
-        tokens = spans.shape[1]
-        vectors = hidden.of_texts(text, tokens)
-        target = weighted_sum(masked_softmax(vectors.new_zeros(spans.shape), spans), vectors)
-        # Q (W_k h + b) is (Q W_k) h and the same for all tokens, which the softmax ignores: so no key is
-        # computed for each token of each target.
-        query = (self.query(target) @ self.key.weight).unsqueeze(1)
-        context, weights = scaled_dot_product(query, vectors, vectors, hidden.words[text, :tokens])
-        both = torch.cat([context.squeeze(1), target], dim=-1)
-        return self.output(self.dropout(both)).float(), weights.squeeze(1)
-
-
 class EventHead(nn.Module):
     """The events that a text reports; there may be several, or none.
 
@@ -177,11 +146,12 @@ class AttentionClassifier(nn.Module):
         labels: Mapping[str, Sequence[str]],
         pooling: str = "additive",
         event_types: int = 0,
+        target_head: str = "distance",
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.heads = nn.ModuleDict({task: Head(width, len(names), pooling) for task, names in labels.items()})
-        self.target = TargetHead(width, len(labels["sentiment"]))
+        self.target = TARGET_HEADS[target_head](width, len(labels["sentiment"]))
         self.events = EventHead(width, event_types) if event_types else None
 
     def encode(
@@ -235,7 +205,7 @@ def join_windows(values: Tensor, windows: Sequence[int]) -> Tensor:
     return joined.view(len(windows), maximum * tokens, *values.shape[2:])
 
 
-def span_mask(window: Encoding, start: int, end: int) -> list[bool]:
-    """Which tokens of a window overlap the characters from `start` to `end` of the text."""
+def span_mask(window: Encoding, places: Sequence[tuple[int, int]]) -> list[bool]:
+    """Which tokens of a window overlap one of the places (start, end) of the text."""
     tokens = zip(window.offsets, window.special_tokens_mask, strict=True)
-    return [not special and a < end and b > start for (a, b), special in tokens]
+    return [not special and any(a < end and b > start for start, end in places) for (a, b), special in tokens]

@@ -21,7 +21,9 @@ class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     A task's logits are divided by `temperature`; its label is certain from a confidence of `certain_from`
     on. `data` names what it was trained on (file name to SHA-256), `scores` its scores on the held-out rows
     (task to figures), `reference` the profile of those rows, for drift.  `target_sentiment` is false if the
-    part must not answer for the sentiment towards a name, because its training did not teach that.
+    part must not answer for the sentiment towards a name, because its training did not teach that;
+    `target_head` is the kind of head that answers (`models.network.target_heads`), "target" in `temperature`,
+    `certain_from` and `scores` its figures.
 
     `event_thresholds` has the probability from which each type of event is reported, in the order of the
     head's outputs; empty if the part does not look for events.  `event_scores` are the figures of each type.
@@ -39,8 +41,14 @@ class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scores: dict[str, dict[str, float]] = {}
     reference: Profile | None = None
     target_sentiment: bool = True
+    target_head: str = "content"
     event_thresholds: dict[str, float] = {}
     event_scores: dict[str, dict[str, float]] = {}
+
+    @property
+    def target_task(self) -> str:
+        """The name of the figures for targets: those of the sentiment of texts, if targets have none."""
+        return "target" if "target" in self.temperature else "sentiment"
 
     @property
     def event_types(self) -> tuple[str, ...]:

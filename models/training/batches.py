@@ -98,7 +98,7 @@ class BatchBuilder:
         texts, spans, labels = [], [], []
         for position, (row, encoding) in enumerate(zip(rows, encodings, strict=True)):
             for target in row.targets:
-                span = span_mask(encoding, target.start, target.end)
+                span = span_mask(encoding, target.places)
                 if any(span):
                     texts.append(position)
                     spans.append(span + [False] * (tokens - len(span)))

@@ -39,9 +39,12 @@ def as_classified(row: Row) -> Row:
     news = clean(row.text).news
     if news.text == row.text:
         return row
-    spans = [(news.clean_span(target.start, target.end), target.label) for target in row.targets]
-    targets = tuple(Target(start, end, label) for (start, end), label in spans if start < end)
-    return replace(row, text=news.text, targets=targets)
+    targets = []
+    for target in row.targets:
+        spans = (news.clean_span(*place) for place in target.places)
+        if places := tuple((start, end) for start, end in spans if start < end):
+            targets.append(Target(places, target.label))
+    return replace(row, text=news.text, targets=tuple(targets))
 
 
 def restrict_to_used_sentiments(rows: list[Row]) -> list[Row]:

@@ -55,11 +55,65 @@ def test_entities_are_targets_and_give_the_text_their_sentiment_if_they_agree(tm
     same, mixed, partly_negative = read_rows([file])
     assert texts_and_labels([same, mixed, partly_negative])[0][1] == {"sentiment": ("positive",)}
     assert mixed.labels == {} and partly_negative.labels == {}
-    assert [(t.start, t.end, t.label.names) for t in mixed.targets] == [
+    assert [(*t.places[0], t.label.names) for t in mixed.targets] == [
         (0, 1, ("positive",)),
         (8, 9, ("negative",)),
     ]
     assert [t.label.names for t in partly_negative.targets] == [("positive", "neutral"), ("negative",)]
+
+
+def test_a_target_is_every_place_of_its_name_as_a_word_of_its_own(tmp_path: Path) -> None:
+    names = {
+        "Harrow": "positive",
+        "Harrow Steel": "negative",
+        "银行": "negative",
+        "Pike": "neutral",
+        "": "neutral",
+    }
+    text = "Harrowing day: harrow up, Harrow Steel down; HARROW wins. 银行跌，中国银行跌。 Pikeman"
+    (row,) = read_rows([write(tmp_path / "e.jsonl", {"text": text, "entities": names})])
+    places = {text[slice(*target.places[0])]: target.places for target in row.targets}
+    assert list(places) == ["harrow", "Harrow Steel", "银行", "Pike"]
+    assert [text[slice(*place)] for place in places["harrow"]] == ["harrow", "HARROW"]
+    assert len(places["银行"]) == 2
+    assert places["Pike"] == ((text.index("Pike"), text.index("Pike") + 4),), "it has no place of its own"
+
+
+def test_targets_say_where_they_are(tmp_path: Path) -> None:
+    up, down = ({"term": "海南", "start": 0, "end": 2, "sentiment": "positive"}, {"start": 4, "end": 6})
+    file = write(
+        tmp_path / "t.jsonl",
+        {"text": "海南涨，海南跌", "targets": [up, {**down, "sentiment": "negative"}]},
+        {"text": "海南涨，海南跌", "targets": [up]},
+    )
+    mixed, same = read_rows([file])
+    assert [(t.places, t.label.names) for t in mixed.targets] == [
+        (((0, 2),), ("positive",)),
+        (((4, 6),), ("negative",)),
+    ]
+    assert mixed.has_several_moods and not same.has_several_moods
+    assert mixed.labels == {} and same.labels["sentiment"].names == ("positive",)
+
+
+@pytest.mark.parametrize(
+    ("targets", "problem"),
+    [
+        ({"start": 0}, "must be a list of objects"),
+        ([{"start": 0, "end": 9, "sentiment": "positive"}], "outside of the text, which has 7"),
+        ([{"start": 2, "end": 2, "sentiment": "positive"}], "from 2 to 2 is outside"),
+        (
+            [{"start": 1, "end": 3, "term": "海南", "sentiment": "positive"}],
+            "'海南' is not at 1 to 3.*'南涨'",
+        ),
+        ([{"start": 0, "end": 2, "sentiment": "up"}], "sentiment 'up' is none of"),
+    ],
+)
+def test_targets_that_cannot_be_right_are_an_error_with_file_and_line(
+    targets: object, problem: str, tmp_path: Path
+) -> None:
+    file = write(tmp_path / "t.jsonl", {"text": "海南涨，海南跌", "targets": targets})
+    with pytest.raises(DataError, match=rf"t\.jsonl:1: .*{problem}"):
+        read_rows([file])
 
 
 def test_a_recipe_maps_values_to_sets_of_labels_and_keeps_rows_back(tmp_path: Path) -> None:
@@ -119,18 +173,6 @@ def test_a_pattern_that_is_no_regular_expression_is_an_error_of_the_recipe(tmp_p
     )
     with pytest.raises(DataError, match=r"r\.yaml: sources\.0\.topic\.rules\.0\.pattern"):
         read_recipe(recipe)
-
-
-def test_targets_with_places_are_read_and_give_the_text_their_sentiment_if_they_agree(tmp_path: Path) -> None:
-    first = {"term": "A", "start": 0, "end": 1, "sentiment": "positive"}
-    second = {"term": "B", "start": 6, "end": 7, "sentiment": "negative"}
-    rows = [{"text": "A and B", "targets": [first, second]}, {"text": "A up", "targets": [first]}]
-    mixed, same = read_rows([write(tmp_path / "t.jsonl", *rows)])
-    assert [(t.start, t.end, t.label.only) for t in mixed.targets] == [(0, 1, "positive"), (6, 7, "negative")]
-    assert mixed.labels == {} and same.labels["sentiment"].only == "positive"
-    outside = {"text": "A", "targets": [{"start": 0, "end": 2, "sentiment": "positive"}]}
-    with pytest.raises(DataError, match=r"o\.jsonl:1: target .* places in the text"):
-        read_rows([write(tmp_path / "o.jsonl", outside)])
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
@@ -198,10 +240,10 @@ def test_training_reads_the_text_that_the_network_classifies_and_moves_its_targe
     names = ("Harrow &amp; Pike", "Kestrel", "Pressroom")
     label = Label(("positive",))
     spans = [(text.index(name), text.index(name) + len(name)) for name in names]
-    row = Row(text, targets=tuple(Target(start, end, label) for start, end in spans))
+    row = Row(text, targets=tuple(Target(((start, end),), label) for start, end in spans))
     read = as_classified(row)
     assert read.text == "Harrow & Pike soars, Kestrel falls.\n"
-    assert [read.text[t.start : t.end] for t in read.targets] == ["Harrow & Pike", "Kestrel"]
+    assert [read.text[slice(*t.places[0])] for t in read.targets] == ["Harrow & Pike", "Kestrel"]
     plain = Row.of("Alderbrook cuts its dividend", sentiment="negative")
     assert as_classified(plain) is plain
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from models.inference.batching import packed_batches, token_batches
 from models.network.artifact import LARGE, pack, unpack
-from models.network.classifier import Head, Hidden, TargetHead, join_windows
+from models.network.classifier import Head, Hidden, join_windows
 from models.network.pooling import (
     POOLINGS,
     AdditivePooling,
@@ -17,6 +17,13 @@ from models.network.pooling import (
     ScaledDotProductPooling,
     masked_softmax,
     scaled_dot_product,
+)
+from models.network.target_heads import (
+    DISTANCES,
+    TARGET_HEADS,
+    ContentTargetHead,
+    DistanceAttention,
+    signed_ranges,
 )
 
 MASK = torch.tensor([[False, True, True, False], [False, True, True, True]])
@@ -123,9 +130,9 @@ def test_the_gradient_of_the_pooling_is_correct(kind: str) -> None:
     assert torch.autograd.gradcheck(pooled, hidden, eps=1e-2, atol=3e-2)
 
 
-def test_the_target_head_uses_the_target_as_its_query() -> None:
+def test_the_content_head_uses_the_target_as_its_query() -> None:
     torch.manual_seed(4)
-    head, vectors = TargetHead(6, 3).eval(), torch.randn(2, 4, 6)
+    head, vectors = ContentTargetHead(6, 3).eval(), torch.randn(2, 4, 6)
     spans = torch.tensor([[False, True, True, False]])
     logits, weights = head(Hidden(vectors, MASK, FIRST), torch.tensor([1]), spans)
     target = vectors[1, 1:3].mean(0)
@@ -134,6 +141,48 @@ def test_the_target_head_uses_the_target_as_its_query() -> None:
     context = (torch.softmax(scores, 0)[:, None] * kept).sum(0)
     torch.testing.assert_close(logits[0], head.output(torch.cat([context, target])))
     torch.testing.assert_close(weights[0].sum(), torch.tensor(1.0))
+
+
+def test_distances_from_a_target_are_signed_ranges_from_its_nearest_token() -> None:
+    middle = len(DISTANCES)
+    one = torch.tensor([[False, False, True, True, False, False]])
+    two = torch.tensor([[True, False, False, False, False, True]])
+    assert (signed_ranges(one) - middle).tolist() == [[-2, -1, 0, 0, 1, 2]]
+    assert (signed_ranges(two) - middle).tolist() == [[0, 1, 2, -2, -1, 0]]
+    first_of_many = torch.arange(200)[None] == 0
+    assert (
+        signed_ranges(first_of_many).max() == 2 * middle and signed_ranges(first_of_many.flip(1)).min() == 0
+    )
+
+
+def test_the_distance_head_computes_attention_of_several_heads_with_a_bias_for_distance() -> None:
+    torch.manual_seed(5)
+    attention, vectors = DistanceAttention(6, 6, 4, 2), torch.randn(2, 5, 6)
+    nn.init.normal_(attention.distance)
+    words = torch.tensor([[True] * 5, [True, True, True, False, False]])
+    asking, distances = torch.randn(2, 6), torch.randint(0, 2 * len(DISTANCES), (2, 5))
+    context, weights = attention(asking, vectors, words, distances)
+    for n in range(2):
+        for head, part in enumerate((slice(0, 2), slice(2, 4))):
+            query = attention.query(asking[n])[part]
+            keys, values = attention.key(vectors[n])[:, part], attention.value(vectors[n])[:, part]
+            scores = keys @ query / math.sqrt(2) + attention.distance[distances[n], head]
+            expected = torch.softmax(scores.masked_fill(~words[n], -1e9), 0)
+            torch.testing.assert_close(weights[n, head], expected)
+            torch.testing.assert_close(context[n, part], expected @ values)
+
+
+@pytest.mark.parametrize("kind", TARGET_HEADS)
+def test_the_answer_for_a_target_depends_on_its_own_text_alone(kind: str) -> None:
+    torch.manual_seed(6)
+    head, vectors = TARGET_HEADS[kind](6, 3).eval(), torch.randn(2, 4, 6)
+    hidden = Hidden(vectors, MASK, FIRST)
+    spans = torch.tensor([[False, True, False, False], [False, True, True, False]])
+    logits, weights = head(hidden, torch.tensor([0, 1]), spans)
+    alone, _ = head(hidden, torch.tensor([1]), spans[1:])
+    torch.testing.assert_close(logits[1], alone[0])
+    torch.testing.assert_close(weights.sum(1), torch.ones(2))
+    assert (weights[~MASK] == 0).all()
 
 
 def test_the_windows_of_a_text_are_joined() -> None:

@@ -1,7 +1,9 @@
 """The sentiment towards parts of texts comes from the pass that classifies the texts, whatever runs it."""
 
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from prometheus_client import CollectorRegistry
@@ -11,8 +13,10 @@ from models.inference.engine import Engine
 from models.inference.metrics import ModelMetrics
 from models.inference.targets import MOST_TOKENS
 from models.inference.tokenize import Target
-from models.network.classifier import Hidden, TargetHead
-from models.settings import ModelSettings
+from models.network import artifact
+from models.network.classifier import Hidden
+from models.network.target_heads import TargetHead
+from models.settings import SHIPPED_WEIGHTS, ModelSettings
 from stream.domain.entities import TargetSentiment
 
 TEXT = "Brightmoor shares soar on record profit while rival Alderbrook plunges on fraud probe"
@@ -160,6 +164,29 @@ def test_an_uncertain_answer_keeps_its_label_and_says_so() -> None:
     engine = Engine.load(ModelSettings(certain_from=1.0))
     (up,) = towards(engine, TEXT, target(TEXT, "Brightmoor"))
     assert (up.sentiment, up.certain) == ("positive", False)
+
+
+def test_targets_have_a_temperature_and_a_threshold_of_their_own() -> None:
+    plain = artifact.load(SHIPPED_WEIGHTS)
+    parts = tuple(
+        replace(
+            part,
+            info=msgspec.structs.replace(
+                part.info,
+                temperature={**part.info.temperature, "target": 100.0},
+                certain_from={**part.info.certain_from, "target": 0.9},
+            ),
+        )
+        for part in plain.parts
+    )
+    engine = Engine(replace(plain, parts=parts), ModelSettings(remembered_texts=0))
+    (up,) = towards(engine, TEXT, target(TEXT, "Brightmoor"))
+    assert up.sentiment == "positive" and up.probability == pytest.approx(1 / 3, abs=0.02)
+    assert not up.certain
+    (explained,) = engine.classify_targets(TEXT, target(TEXT, "Brightmoor"))
+    assert explained.probabilities["sentiment"]["positive"] == up.probability and not explained.certain
+    (text,) = engine.classify([TEXT])
+    assert max(text.probabilities["sentiment"].values()) > 0.4
 
 
 def test_a_text_that_is_nothing_but_boilerplate_has_no_sentiment_towards_anyone(engine: Engine) -> None:

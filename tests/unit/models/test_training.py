@@ -231,7 +231,10 @@ def test_the_sentiment_towards_each_target_is_learned(base: Path, tmp_path: Path
             fillers = " ".join(rng.sample(FILLERS, 2))
             text = f"oil {verb} {fillers} bank {other}"
             start = text.index("bank")
-            targets = (Target(0, 3, Label((sentiment,))), Target(start, start + 4, Label((opposite,))))
+            targets = (
+                Target(((0, 3),), Label((sentiment,))),
+                Target(((start, start + 4),), Label((opposite,))),
+            )
             data.append(Row(text, {}, targets))
     run(base, tmp_path, data, fit=replace(FAST, epochs=25))
     engine = load(tmp_path)
@@ -241,7 +244,7 @@ def test_the_sentiment_towards_each_target_is_learned(base: Path, tmp_path: Path
 
 
 def test_a_model_has_no_target_sentiment_if_no_target_is_only_positive(base: Path, tmp_path: Path) -> None:
-    targets = (Target(0, 3, Label(("negative",))), Target(4, 9, Label(("neutral", "positive"))))
+    targets = (Target(((0, 3),), Label(("negative",))), Target(((4, 9),), Label(("neutral", "positive"))))
     data = [replace(row, targets=targets) for row in make_rows(5)]
     run(base, tmp_path / "first", data, fit=replace(FAST, epochs=1))
     run(tmp_path / "first", tmp_path / "tuned", make_rows(5), fit=replace(FAST, epochs=1))
