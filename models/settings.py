@@ -43,8 +43,8 @@ class ModelSettings(BaseModel):
         description="what runs the encoder: amx (the matrix unit of Intel's server CPUs), int8 (8-bit "
         "integers on CPUs with AVX-512), packed (torch without padding), torch, or, on a CPU "
         "after `monitor models export`, onnxruntime or openvino. amx, int8 and packed are for "
-        "BERT and RoBERTa; other encoders run as torch. auto measures all that this machine can run at "
-        "the first start, in about three seconds, and uses the fastest whose labels equal those of full "
+        "BERT, RoBERTa and MPNet; other encoders run as torch. auto measures all that this machine can run "
+        "at the first start, in about three seconds, and uses the fastest whose labels equal those of full "
         "precision",
     )
     threads: int = Field(0, ge=0, le=256, description="number of CPU threads of the classifier; 0: all cores")

@@ -19,13 +19,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.network.encoder import (
+    AttentionParts,
+    attention_parts,
+    bias_matrices,
+    position_bias,
+    position_vectors,
+)
+
 # Few widths: for each new shape of a matrix product the CPU's library prepares for ten milliseconds.
 ROW_WIDTHS = (64, 128, 256, 512)
 # Numbers of rows: few, for the same reason.
 ROW_COUNTS = sorted({base << shift for shift in range(15) for base in range(8, 16)} | set(range(1, 8)))
 # From queries, keys and values [slots, 3 x hidden] the context [slots, hidden].
 Attend = Callable[[Tensor], Tensor]
-SUPPORTED = ("BertLikeEncoder", "BertModel", "RobertaModel", "XLMRobertaModel")
+SUPPORTED = ("BertLikeEncoder", "BertModel", "RobertaModel", "XLMRobertaModel", "MPNetModel")
 
 
 def round_up(count: int) -> int:
@@ -97,25 +105,19 @@ class PackedEncoder(nn.Module):
         config, tables = encoder.config, encoder.embeddings
         self.heads = config.num_attention_heads
         self.device, self.dtype = device, dtype
-        self.concatenates = _can_attend_unpadded(device, dtype)
 
         def convert(tensor: Tensor) -> Tensor:
             return tensor.detach().to(device, dtype)
 
         self.words = convert(tables.word_embeddings.weight)
-        self.positions = convert(self.positions_of(tables))
+        self.positions = convert(position_vectors(tables))
         self.longest = len(self.positions)
+        bias = position_bias(encoder, self.longest)
+        self.bias = None if bias is None else convert(bias)
+        # The kernels for texts of unequal length add no bias to the scores.
+        self.concatenates = bias is None and _can_attend_unpadded(device, dtype)
         self.norm = _norm(tables.LayerNorm, convert)
         self.layers = [_PackedLayer(layer, convert) for layer in encoder.encoder.layer]
-
-    @staticmethod
-    def positions_of(tables: Any) -> Tensor:
-        """The sum of position and segment embeddings [positions, hidden]; all texts are of segment 0."""
-        # RoBERTa counts positions from the id after its padding token.
-        padding = getattr(tables.position_embeddings, "padding_idx", None)
-        first = 0 if padding is None else padding + 1
-        embeddings: Tensor = tables.position_embeddings.weight + tables.token_type_embeddings.weight[0]
-        return embeddings[first:]
 
     @staticmethod
     def supports(encoder: nn.Module) -> bool:
@@ -124,7 +126,7 @@ class PackedEncoder(nn.Module):
         return (
             type(encoder).__name__ in SUPPORTED
             and getattr(config, "position_embedding_type", "absolute") == "absolute"
-            and not config.is_decoder
+            and not getattr(config, "is_decoder", False)
         )
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> PackedOutput:
@@ -153,6 +155,10 @@ class PackedEncoder(nn.Module):
         owners = self._to_device(owner)
         different = (owners.unsqueeze(2) != owners.unsqueeze(1)).unsqueeze(1)
         mask = different.to(self.dtype).mul_(torch.finfo(self.dtype).min)
+        if self.bias is not None:
+            # The tokens of a text are side by side, so their distance is that of their slots.
+            lowest = torch.finfo(self.dtype).min
+            mask = bias_matrices(self.bias, owner.shape[1]).masked_fill(different, lowest)
         return lambda projected: _attend(projected, mask, self.heads)
 
     def _attention_within_bounds(self, bounds: Sequence[int]) -> Attend:
@@ -181,14 +187,15 @@ class _PackedLayer:
     """One encoder layer (Vaswani et al. 2017), with the norms after the sums, as in BERT."""
 
     def __init__(self, layer: Any, convert: Callable[[Tensor], Tensor]) -> None:
-        self.qkv = Product(*map(convert, projection(layer.attention.self)))
-        self.attention_output, self.attention_norm = _output(layer.attention.output, convert)
-        self.intermediate = Product(
-            convert(layer.intermediate.dense.weight), convert(layer.intermediate.dense.bias)
-        )
+        attention = attention_parts(layer)
+        self.qkv = Product(*map(convert, projection(attention)))
+        self.attention_output = _product(attention.output, convert)
+        self.attention_norm = _norm(attention.norm, convert)
+        self.intermediate = _product(layer.intermediate.dense, convert)
         self.activate = layer.intermediate.intermediate_act_fn
         self.gelu = is_gelu(self.activate)
-        self.output, self.output_norm = _output(layer.output, convert)
+        self.output = _product(layer.output.dense, convert)
+        self.output_norm = _norm(layer.output.LayerNorm, convert)
 
     def __call__(self, vectors: Tensor, attend: Attend) -> Tensor:
         """From vectors [slots, hidden] to vectors [slots, hidden]."""
@@ -202,7 +209,7 @@ class _PackedLayer:
 def _attend(projected: Tensor, mask: Tensor, heads: int) -> Tensor:
     """Attention within rows from queries, keys and values [rows x width, 3 x hidden].
 
-    mask [rows, 1, width, width] is 0 within a text, and the lowest number elsewhere.
+    mask [rows, 1 or heads, width, width] is what is added to the scores: the lowest number between texts.
     """
     rows, width = mask.shape[0], mask.shape[2]
     query, key, value = projected.view(rows, width, 3, heads, -1).permute(2, 0, 3, 1, 4)
@@ -278,14 +285,14 @@ def _can_reorder(weight: Tensor) -> bool:
     return all(hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise"))
 
 
-def projection(attention: Any) -> tuple[Tensor, Tensor]:
+def projection(attention: AttentionParts) -> tuple[Tensor, Tensor]:
     """Weight [3 x hidden, hidden] and bias [3 x hidden] of queries, keys and values, concatenated."""
     linears = (attention.query, attention.key, attention.value)
     return torch.cat([part.weight for part in linears]), torch.cat([part.bias for part in linears])
 
 
-def _output(module: Any, convert: Callable[[Tensor], Tensor]) -> tuple[Product, Callable[[Tensor], Tensor]]:
-    return Product(convert(module.dense.weight), convert(module.dense.bias)), _norm(module.LayerNorm, convert)
+def _product(linear: nn.Linear, convert: Callable[[Tensor], Tensor]) -> Product:
+    return Product(convert(linear.weight), convert(linear.bias))
 
 
 def _norm(norm: nn.LayerNorm, convert: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

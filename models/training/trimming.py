@@ -80,8 +80,13 @@ def _keep_pieces(spec: dict[str, Any], kept: Sequence[int]) -> None:
         for token in spec["added_tokens"]
         if token["content"] in new_ids
     ]
-    for token in (spec.get("post_processor") or {}).get("special_tokens", {}).values():
+    processor = spec.get("post_processor") or {}
+    for token in processor.get("special_tokens", {}).values():
         token["ids"] = [new_ids[name] for name in token["tokens"]]
+    # Other kinds of post-processor have a name and an id for each of the two tokens around a text.
+    for place in {"cls", "sep"} & processor.keys():
+        name, _ = processor[place]
+        processor[place] = [name, new_ids[name]]
 
 
 def _keep_rows(encoder: Any, kept: Sequence[int]) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from models.backends.packed import PackedEncoder, PackedOutput, is_gelu, projection
 from models.errors import ModelError
+from models.network.encoder import attention_parts, position_bias, position_vectors
 from models.network.pooling import AdditivePooling
 from stream.domain.errors import InferenceError
 
@@ -125,7 +126,7 @@ class NativeEncoder(nn.Module):
         config, tables = encoder.config, encoder.embeddings
         self.hidden = config.hidden_size
         self.words = self._keep(tables.word_embeddings.weight, self.dtype)
-        self.positions = self._keep(PackedEncoder.positions_of(tables), self.dtype)
+        self.positions = self._keep(position_vectors(tables), self.dtype)
         layers, norm = [], tables.LayerNorm
         for layer in encoder.encoder.layer:
             layers.append(self._layer(layer, norm))
@@ -160,6 +161,7 @@ class NativeEncoder(nn.Module):
             all(width % size == 0 for width in (config.hidden_size, config.intermediate_size))
             and config.hidden_size // config.num_attention_heads % size_of_head == 0
             and all(map(is_gelu, activations))
+            and position_bias(encoder, 1) is None
         )
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> PackedOutput:
@@ -209,13 +211,13 @@ class NativeEncoder(nn.Module):
         """
 
     def _layer(self, layer: Any, norm: nn.LayerNorm) -> _Layer:
-        attention_output, intermediate, output = layer.attention.output, layer.intermediate, layer.output
+        attention, intermediate, output = attention_parts(layer), layer.intermediate, layer.output
         return _Layer(
-            self._product(*projection(layer.attention.self), norm),
-            self._product(attention_output.dense.weight, attention_output.dense.bias),
-            self._product(intermediate.dense.weight, intermediate.dense.bias, attention_output.LayerNorm),
+            self._product(*projection(attention), norm),
+            self._product(attention.output.weight, attention.output.bias),
+            self._product(intermediate.dense.weight, intermediate.dense.bias, attention.norm),
             self._product(output.dense.weight, output.dense.bias, after_gelu=True),
-            self._norm(attention_output.LayerNorm),
+            self._norm(attention.norm),
             self._norm(output.LayerNorm),
         )
 

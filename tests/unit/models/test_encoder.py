@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
+from tokenizers import Tokenizer
+from transformers import BertConfig, BertModel, MPNetConfig, MPNetModel, RobertaConfig, RobertaModel
 
 from models.errors import WeightsError
 from models.network import artifact
+from models.network.classifier import AttentionClassifier, Inputs
 from models.network.encoder import BertLikeEncoder
 from models.network.info import read_info
 from models.settings import SHIPPED_WEIGHTS
@@ -27,26 +29,43 @@ def ours(encoder: Any, folder: Path) -> Any:
     return own.eval()
 
 
-@pytest.mark.parametrize(
-    ("model", "config"), [(BertModel, BertConfig), (RobertaModel, RobertaConfig)], ids=["BERT", "RoBERTa"]
+EACH_ARCHITECTURE = pytest.mark.parametrize(
+    ("model", "config"),
+    [(BertModel, BertConfig), (RobertaModel, RobertaConfig), (MPNetModel, MPNetConfig)],
+    ids=["BERT", "RoBERTa", "MPNet"],
 )
-def test_the_vectors_are_those_of_transformers(model: Any, config: Any, tmp_path: Path) -> None:
+
+
+def random_encoder(model: Any, config: Any, positions: int = 400) -> Any:
     torch.manual_seed(3)
     encoder = model(
         config(
             vocab_size=90, hidden_size=48, num_hidden_layers=2, num_attention_heads=3, intermediate_size=96,
-            max_position_embeddings=60, pad_token_id=1,
+            max_position_embeddings=positions, pad_token_id=1,
         )
     ).eval()  # fmt: skip
-    ids = torch.randint(5, 89, (3, 20))
+    for name, weight in encoder.named_parameters():
+        # Large enough that attention is not uniform and every bias counts.
+        if weight.ndim == 1 or "attention" in name:
+            torch.nn.init.normal_(weight, mean=float("LayerNorm.weight" in name), std=0.3)
+    return encoder
+
+
+@EACH_ARCHITECTURE
+@pytest.mark.parametrize("tokens", [1, 20, 300])
+def test_the_vectors_are_those_of_transformers(model: Any, config: Any, tokens: int, tmp_path: Path) -> None:
+    # In float64 the two orders of rounding do not matter.
+    encoder = random_encoder(model, config).double()
+    ids = torch.randint(5, 89, (3, tokens))
     attend = torch.ones_like(ids)
-    ids[1, 11:], attend[1, 11:] = 1, 0
+    shorter = tokens * 3 // 5 + 1
+    ids[1, shorter:], attend[1, shorter:] = 1, 0
     own = ours(encoder, tmp_path)
     with torch.inference_mode():
         expected = encoder(input_ids=ids, attention_mask=attend).last_hidden_state
         for inputs in ({"input_ids": ids}, {"inputs_embeds": encoder.get_input_embeddings()(ids)}):
             actual = own(**inputs, attention_mask=attend).last_hidden_state
-            assert torch.allclose(actual[attend.bool()], expected[attend.bool()], atol=1e-5)
+            assert torch.allclose(actual[attend.bool()], expected[attend.bool()], atol=1e-9)
         assert torch.equal(own.get_input_embeddings()(ids), encoder.get_input_embeddings()(ids))
 
 
@@ -107,3 +126,28 @@ print([name for name in {UNUSED!r} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["negative", "[]"]
+
+
+@EACH_ARCHITECTURE
+def test_a_trained_part_gives_the_same_output_in_our_encoder_and_in_that_of_transformers(
+    model: Any, config: Any, tmp_path: Path
+) -> None:
+    info = read_info(SHIPPED_WEIGHTS)
+    classifier = AttentionClassifier(artifact.drop_pooler(random_encoder(model, config)), 48, info.labels)
+    tokenizer = Tokenizer.from_file(str(SHIPPED_WEIGHTS / "en" / "tokenizer.json"))
+    part = artifact.save_part(
+        tmp_path / "en", classifier, tokenizer, languages=("en",), max_tokens=128, pooling="additive"
+    )
+    own, other = (
+        artifact.load_part(tmp_path, part, info.labels, hugging_face).network.classifier
+        for hugging_face in (False, True)
+    )
+    assert type(own.encoder).__name__ == "BertLikeEncoder"
+    assert type(other.encoder) is model
+    ids = torch.randint(5, 89, (2, 30))
+    inputs = Inputs(ids, torch.ones_like(ids), torch.ones_like(ids).bool())
+    with torch.inference_mode():
+        for (logits, _), (expected, _) in zip(own(inputs).values(), other(inputs).values(), strict=True):
+            assert torch.allclose(logits, expected, atol=1e-5)
+    # What was loaded either way can be saved again.
+    assert own.state_dict().keys() == other.state_dict().keys() == classifier.state_dict().keys()

@@ -9,7 +9,7 @@ import torch
 from prometheus_client import CollectorRegistry
 from torch.nn import functional
 from torch.nn.attention import varlen
-from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
+from transformers import BertConfig, BertModel, MPNetConfig, MPNetModel, RobertaConfig, RobertaModel
 
 from models import backend_selection
 from models.backends.native import encoders
@@ -40,7 +40,10 @@ def random_encoder(model_class: Any, config_class: Any, **options: Any) -> Any:
         max_position_embeddings=200,
         **options,
     )
-    return model_class(config).eval()
+    encoder = model_class(config).eval()
+    if model_class is MPNetModel:  # large enough that a wrong bias shows
+        torch.nn.init.normal_(encoder.encoder.relative_attention_bias.weight)
+    return encoder
 
 
 def attention_by_text(
@@ -69,8 +72,9 @@ def vectors_by_text(packed: Any) -> Any:
         random_encoder(BertModel, BertConfig),
         random_encoder(BertModel, BertConfig, hidden_act="gelu_new"),
         random_encoder(RobertaModel, RobertaConfig, pad_token_id=1),
+        random_encoder(MPNetModel, MPNetConfig),
     ],
-    ids=["BERT", "BERT with another activation", "RoBERTa"],
+    ids=["BERT", "BERT with another activation", "RoBERTa", "MPNet"],
 )
 @pytest.mark.parametrize("lengths", [[5, 1, 64, 33, 33, 0, 12], [70, 3], [1], [150, 129, 2], [0]])
 @pytest.mark.parametrize("concatenated", [False, True])
@@ -85,6 +89,8 @@ def test_packed_texts_get_the_same_vectors_as_in_the_plain_encoder(
         attend[row, :length] = 1
     packed = PackedEncoder(encoder, torch.device("cpu"), torch.float32)
     assert not packed.concatenates  # only a GPU can
+    if concatenated and packed.bias is not None:
+        pytest.skip("kernels for texts of unequal length add no bias")
     packed.concatenates = concatenated
     with torch.inference_mode():
         expected = encoder(input_ids=ids, attention_mask=attend).last_hidden_state[attend.bool()]

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
+from tokenizers.models import WordLevel, WordPiece
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import RobertaProcessing
 from transformers import BertConfig, BertModel
 
 from models.errors import WeightsError
@@ -42,6 +44,18 @@ def test_texts_in_the_kept_vocabulary_get_the_same_pieces_and_word_vectors(part:
         before, after = original.encode(text), trimmed.encode(text)
         assert after.tokens == before.tokens
         assert torch.equal(new_vectors[after.ids], old_vectors[before.ids])
+
+
+def test_the_special_tokens_of_every_kind_of_post_processor_keep_their_places() -> None:
+    vocabulary = {"<unused>": 0, "rises": 1, "[UNK]": 2, "</s>": 3, "profit": 4, "<s>": 5}
+    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.add_special_tokens(["[UNK]", "</s>", "<s>"])
+    tokenizer.post_processor = RobertaProcessing(("</s>", 3), ("<s>", 5))
+    trimmed, kept = trim_vocabulary(make_encoder(6, padding=3), tokenizer, ["profit"], 4)
+    assert kept == [2, 3, 4, 5]
+    assert trimmed.encode("profit").tokens == ["<s>", "profit", "</s>"]
+    assert trimmed.encode("profit").ids == [3, 2, 1]
 
 
 def test_the_vocabulary_of_another_kind_of_tokenizer_is_an_error() -> None:
