@@ -1,7 +1,8 @@
-"""Keeps the measured choice of a backend in a file, so that only the first start measures.
+"""Keeps what was measured of a model in files, so that only the first start measures.
 
-A choice is believed only for exactly what it was measured on: this program, model, machine and settings.  A
-file that cannot be read or written, or that says something impossible, costs one more measurement.
+A backend's choice, or a rate, is believed only for exactly what it was measured on: this program, model,
+machine and settings.  A file that cannot be read or written, or that says something impossible, costs one
+more measurement.
 """
 
 import hashlib
@@ -72,8 +73,7 @@ class ChoiceCache:
 
     def __init__(self, settings: ModelSettings, folder: Path | None = None) -> None:
         self._key = conditions(settings)
-        digest = hashlib.sha256(msgspec.json.encode(self._key, order="sorted")).hexdigest()
-        self._path = (folder or user_cache()) / f"backend-{digest[:24]}.json"
+        self._path = _path(folder, "backend", self._key)
 
     def read(self, candidates: Collection[tuple[str, str]]) -> Choice | None:
         """None if nothing was measured under these conditions, or the file cannot be believed."""
@@ -91,16 +91,55 @@ class ChoiceCache:
         return entry.choice
 
     def write(self, choice: Choice) -> None:
-        """Replace the file as a whole: another process may read it now."""
-        content = msgspec.json.format(msgspec.json.encode(Entry(self._key, choice)), indent=1)
+        _replace(self._path, msgspec.json.encode(Entry(self._key, choice)))
+
+
+class RateEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The contents of a file: texts a second, and all that they depend on."""
+
+    measured_on: dict[str, str]
+    per_second: float
+
+
+class RateCache:
+    """Texts a second of one model with one backend, for one machine and settings, in a folder."""
+
+    def __init__(self, settings: ModelSettings, folder: Path | None = None) -> None:
+        self._key = conditions(settings) | {"backend": settings.backend}
+        self._path = _path(folder, "rate", self._key)
+
+    def read(self) -> float | None:
+        """None if nothing was measured under these conditions, or the file cannot be believed."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished, name = tempfile.mkstemp(dir=self._path.parent, suffix=".part")
-            with os.fdopen(unfinished, "wb") as file:
-                file.write(content)
-            Path(name).replace(self._path)
-        except OSError as error:
-            log.info("the selected backend cannot be cached, so the next start measures again: %s", error)
+            with self._path.open("rb") as file:
+                entry = msgspec.json.decode(file.read(MAX_BYTES), type=RateEntry)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError) as error:
+            log.warning("%s cannot be read, so the speed is measured again: %s", self._path, error)
+            return None
+        is_possible = entry.measured_on == self._key and 0 < entry.per_second <= MAX_RATE
+        return entry.per_second if is_possible else None
+
+    def write(self, per_second: float) -> None:
+        _replace(self._path, msgspec.json.encode(RateEntry(self._key, per_second)))
+
+
+def _path(folder: Path | None, what: str, key: Mapping[str, str]) -> Path:
+    digest = hashlib.sha256(msgspec.json.encode(key, order="sorted")).hexdigest()
+    return (folder or user_cache()) / f"{what}-{digest[:24]}.json"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Replace the file as a whole: another process may read it now."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        with os.fdopen(unfinished, "wb") as file:
+            file.write(msgspec.json.format(content, indent=1))
+        Path(name).replace(path)
+    except OSError as error:
+        log.info("what was measured cannot be cached, so the next start measures again: %s", error)
 
 
 def conditions(settings: ModelSettings) -> dict[str, str]:

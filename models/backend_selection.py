@@ -10,18 +10,20 @@ import itertools
 import logging
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import torch
 
-from models.backend_cache import Choice, ChoiceCache
+from models.backend_cache import Choice, ChoiceCache, RateCache
 from models.backends.device import bfloat16_speedup, compute_device, compute_dtype
 from models.backends.native import encoders
 from models.backends.onnx import ENCODER, EXPORTED
 from models.errors import ModelError
 from models.inference.engine import Engine
+from models.inference.tokenize import CleanInput
 from models.network.info import read_info
 from models.network.registry import resolve
 from models.settings import ModelSettings
@@ -73,6 +75,36 @@ def cached_backend(settings: ModelSettings, cache: Path | None = None) -> ModelS
     return settings if choice is None else _with(settings, choice)
 
 
+def headlines_per_second(engine: Engine, cache: Path | None = None) -> float | None:
+    """How many headlines a second a model labels here with the backend that it runs on.
+
+    Measured once for a model, machine and settings, then cached.  None while its backend is "auto": a short
+    command, before the first start has measured, does not run the fastest one.
+    """
+    if engine.settings.backend == "auto":
+        return None
+    stored = RateCache(engine.settings, cache)
+    rate = stored.read()
+    if rate is None:
+        texts, languages = sample(engine)
+        inputs = list(map(CleanInput, texts, languages))
+        rate = max(len(inputs) / _seconds(lambda: engine.run(inputs)) for _ in range(ROUNDS))
+        stored.write(round(rate, 1))
+    log.info("%s labels %.0f headlines a second here", engine.version, rate)
+    return rate
+
+
+def measured_rate(settings: ModelSettings, cache: Path | None = None) -> float | None:
+    """What `headlines_per_second` measured; None before it has."""
+    return None if settings.backend == "auto" else RateCache(settings, cache).read()
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
 def measure(settings: ModelSettings) -> Choice:
     """Measure all candidates.  Raises ModelError if none gives the labels of plain torch."""
     trial = Trial.prepare(settings)
@@ -107,9 +139,8 @@ class Contender:
     rate: float = 0.0
 
     def run(self) -> None:
-        started = time.perf_counter()
-        self.engine.classify(self.trial.texts, self.trial.languages)
-        self.rate = max(self.rate, len(self.trial.texts) / (time.perf_counter() - started))
+        seconds = _seconds(lambda: self.engine.classify(self.trial.texts, self.trial.languages))
+        self.rate = max(self.rate, len(self.trial.texts) / seconds)
 
 
 def faster(best: Contender, challenger: Contender) -> Contender:

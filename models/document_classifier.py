@@ -20,13 +20,14 @@ from typing import NamedTuple, Protocol, Self
 
 from msgspec.structs import replace
 
+from models import loading
 from models.entities.gazetteer import Gazetteer
 from models.entities.linker import Linker as EntityLinker
 from models.entities.loading import load_in_background
 from models.entities.relevance import relevances
 from models.inference.cache import RecentCache
-from models.inference.engine import Engine
 from models.inference.metrics import ModelMetrics
+from models.inference.second_opinion import TextClassifier
 from models.inference.tokenize import Target
 from models.settings import ModelSettings
 from stream.domain.cleaning import CleanText, clean
@@ -119,7 +120,7 @@ class DocumentClassifier:
     Without a linker no entity is looked for.
     """
 
-    def __init__(self, engine: Engine, linker: Linker | None = None) -> None:
+    def __init__(self, engine: TextClassifier, linker: Linker | None = None) -> None:
         self.engine = engine
         self._finder = EntityFinder(linker, engine.settings) if linker else None
 
@@ -129,14 +130,16 @@ class DocumentClassifier:
         settings: ModelSettings,
         metrics: ModelMetrics | None = None,
         linker: Future[EntityLinker] | None = None,
+        choose: loading.Choose = lambda settings: settings,
     ) -> Self:
-        """Load the model and the entities that the settings name.  Raises ModelError.
+        """Load the models and the entities that the settings name.  Raises ModelError.
 
-        `linker` is the one that is being loaded, if that has begun.
+        `linker` is the one that is being loaded, if that has begun.  `choose` selects the backends, see
+        `models.loading.load`.
         """
-        loading = linker or load_in_background(settings)
-        engine = Engine.load(settings, metrics)
-        return cls(engine, loading.result())
+        loading_linker = linker or load_in_background(settings)
+        engine = loading.load(settings, choose, metrics)
+        return cls(engine, loading_linker.result())
 
     @property
     def topics(self) -> tuple[str, ...]:

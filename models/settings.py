@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
+# The large model, where it is part of the tree: `models.loading` finds it.
+SHIPPED_SECOND_OPINION = Path(__file__).parent / "judge"
 
 
 def user_cache() -> Path:
@@ -29,6 +31,22 @@ class ModelSettings(BaseModel):
 
     weights: Path = Field(
         SHIPPED_WEIGHTS, description="folder of the trained model to run, or of a registry of models"
+    )
+    second_opinion: Literal["all", "auto", "off"] | Path | None = Field(
+        None,
+        description="which texts a second, larger model labels: all, auto (those on which the model of "
+        "models.weights is unsure, at most a fifth of a stream of headlines), off, or the folder of such a "
+        "model, if it is not the shipped one (auto:FOLDER and all:FOLDER also say which texts). Unset, and "
+        "for a folder alone: all if it labels models.second_opinion_rate headlines a second on this machine, "
+        "which the first start measures, else auto. Unset, it is off where the large model is not "
+        "installed, and with models.weights of your own. Monitors of one database should all say the same",
+    )
+    second_opinion_rate: float = Field(
+        400,
+        gt=0,
+        description="headlines a second from which the second opinion labels every text, where "
+        "models.second_opinion leaves that open: the largest newsrooms send a few a second, and what came "
+        "during an outage must be read soon after it",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto uses CUDA if there is a GPU, else the CPU"

@@ -11,6 +11,7 @@ from models.errors import DataError
 from models.evaluation.robustness import Faithfulness, RobustnessReport, faithfulness, robustness
 from models.evaluation.scores import Comparison, TaskReport, compare, evaluate
 from models.inference.engine import Engine
+from models.inference.second_opinion import TextClassifier
 from models.settings import ModelSettings
 
 PAGE = Path(__file__).with_suffix(".html")
@@ -31,7 +32,7 @@ class Report:
 
 
 def build_report(
-    engine: Engine,
+    engine: TextClassifier,
     files: Sequence[Path],
     columns: Mapping[str, str],
     recipe: Path | None = None,

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from models.inference.engine import Engine
 from models.inference.evidence import plain_words
+from models.inference.second_opinion import TextClassifier
 from stream.domain.documents import Prediction
 
 CHECKS = Path(__file__).parent / "checks"
@@ -65,12 +65,12 @@ class RobustnessReport:
         return asdict(self)
 
 
-def robustness(engine: Engine, language: str) -> RobustnessReport:
+def robustness(engine: TextClassifier, language: str) -> RobustnessReport:
     """Run the checks of one language; without a file for the language there are no pairs."""
     return RobustnessReport(flips(engine, language), directions(engine, language), kinds(engine, language))
 
 
-def flips(engine: Engine, language: str) -> tuple[Check, ...]:
+def flips(engine: TextClassifier, language: str) -> tuple[Check, ...]:
     """Label flips under meaning-preserving edits, by edit, by task and overall."""
     pairs = read_pairs(f"same_{language}.csv")
     sides = list(zip(*_classify_pairs(engine, pairs, language), strict=True))
@@ -85,7 +85,7 @@ def flips(engine: Engine, language: str) -> tuple[Check, ...]:
     )
 
 
-def directions(engine: Engine, language: str) -> tuple[Check, ...]:
+def directions(engine: TextClassifier, language: str) -> tuple[Check, ...]:
     """Opposite pairs with a wrong sentiment on at least one side, by kind and overall."""
     pairs = read_pairs(f"directions_{language}.csv")
     first, second = _classify_pairs(engine, pairs, language)
@@ -96,7 +96,7 @@ def directions(engine: Engine, language: str) -> tuple[Check, ...]:
     return (*_checks_by("what", pairs, wrong), _check("all", pairs, wrong))
 
 
-def kinds(engine: Engine, language: str) -> tuple[Check, ...]:
+def kinds(engine: TextClassifier, language: str) -> tuple[Check, ...]:
     """Texts of each kind that classifiers often get wrong, such as denials, with a wrong sentiment."""
     rows = read_pairs(f"kinds_{language}.csv")
     texts = [row["text"] for row in rows]
@@ -118,7 +118,7 @@ class _Deletion(NamedTuple):
 
 
 def faithfulness(
-    engine: Engine, texts: Sequence[str], task: str = "sentiment", words: int = 3
+    engine: TextClassifier, texts: Sequence[str], task: str = "sentiment", words: int = 3
 ) -> Faithfulness:
     """Deletion test (DeYoung et al. 2020): how far the winning probability falls without the evidence words,
     and without as many random ones.  Texts with fewer than twice `words` words are left out."""
@@ -176,7 +176,7 @@ def read_pairs(name: str) -> list[dict[str, str]]:
 
 
 def _classify_pairs(
-    engine: Engine, pairs: Sequence[dict[str, str]], language: str
+    engine: TextClassifier, pairs: Sequence[dict[str, str]], language: str
 ) -> tuple[list[Prediction], list[Prediction]]:
     """Predictions for both sides of every pair, with the language set as a feed would set it."""
     texts = [pair[side] for side in "ab" for pair in pairs]

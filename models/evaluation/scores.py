@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from models.data.dataset import Row
-from models.inference.engine import Engine
+from models.inference.second_opinion import TextClassifier
 from models.network.calibration import Bin, expected_calibration_error, reliability
 from stream.domain.documents import Prediction
 
@@ -114,7 +114,7 @@ class LabelledPredictions:
     certain: np.ndarray
 
 
-def evaluate(engine: Engine, rows: Sequence[Row]) -> list[TaskReport]:
+def evaluate(engine: TextClassifier, rows: Sequence[Row]) -> list[TaskReport]:
     """Classify the rows as the daemon would and score each task that has labels.
 
     A row the engine calls unsupported counts as wrong: it got no label.
@@ -260,7 +260,7 @@ def bootstrap(n: int, statistic: Callable[[np.ndarray], float]) -> tuple[float, 
     return float(low), float(high)
 
 
-def compare(first: Engine, second: Engine, rows: Sequence[Row]) -> list[Comparison]:
+def compare(first: TextClassifier, second: TextClassifier, rows: Sequence[Row]) -> list[Comparison]:
     """Compare two models on the same rows, for each task that has labels and that both models have."""
     texts = [row.text for row in rows]
     predictions_by_model = [engine.classify(texts) for engine in (first, second)]

@@ -123,12 +123,15 @@ class Engine:
         """The version, and the device it runs on."""
         return f"{self.info.version} on {self.runtime.device.type}"
 
+    def reader(self, text: str, declared: str | None = None) -> Self:
+        """The engine whose labels a text gets: this one."""
+        return self
+
     def check_canaries(self) -> None:
         """Classify the canaries of the model.  Raises WeightsError if one gets a wrong label."""
         for part in self.info.parts:
             texts = [CleanInput(canary.text, part.languages[0]) for canary in part.canaries]
-            chunks = self._workers.map(self._classify_chunk, texts)
-            predictions = [prediction for chunk in chunks for prediction in chunk.predictions]
+            predictions = [prediction for chunk in self.run(texts) for prediction in chunk.predictions]
             for canary, prediction in zip(part.canaries, predictions, strict=True):
                 self._check_canary(canary, prediction)
 
@@ -178,7 +181,7 @@ class Engine:
         # The first index of each text that is not in the cache.
         new = {key: index for index, key in reversed(list(enumerate(keys))) if key not in predictions}
         indexes = sorted(new.values())
-        chunks = self._workers.map(self._classify_chunk, [inputs[index] for index in indexes])
+        chunks = self.run([inputs[index] for index in indexes])
         for chunk in chunks:
             self._drift.observe(chunk.tokenized, chunk.predictions)
         classified = [prediction for chunk in chunks for prediction in chunk.predictions]
@@ -187,6 +190,21 @@ class Engine:
         self._metrics.observe_repeats(len(added), len(texts) - len(added))
         predictions |= added
         return [sent_as(predictions[key], text) for key, text in zip(keys, texts, strict=True)]
+
+    def run(self, inputs: Sequence[CleanInput]) -> list[Chunk]:
+        """Take texts through the network, in chunks in the order of the texts, whatever is in the cache."""
+        return self._workers.map(self._classify_chunk, inputs)
+
+    def classify_alone(self, inputs: Sequence[CleanInput]) -> list[Prediction]:
+        """A prediction for each text from a pass of its own: to the last digit the same in any company.
+
+        The other texts of a pass change the last digits of its sums, since the order of addition differs.
+        """
+
+        def each(chunk: Sequence[CleanInput]) -> list[Prediction]:
+            return [self._classify_chunk([item]).predictions[0] for item in chunk]
+
+        return [prediction for chunk in self._workers.map(each, inputs) for prediction in chunk]
 
     def _classify_chunk(self, inputs: Sequence[CleanInput]) -> Chunk:
         """Take texts through all steps, on the thread of the caller."""

@@ -8,7 +8,7 @@ import numpy as np
 from models.inference import evidence
 from models.inference.outputs import DECIMALS, TargetOutput
 from models.inference.tokenize import TokenizedText
-from models.network.info import ModelInfo
+from models.network.info import ModelInfo, PartInfo
 from models.settings import ModelSettings
 from stream.domain.budgets import cut
 from stream.domain.cleaning import CleanText
@@ -88,9 +88,43 @@ class PredictionBuilder:
 
     def _threshold(self, text: TokenizedText, task: str) -> float:
         """The confidence from which a label of the task is certain."""
+        return self._threshold_of(text.part.info, task)
+
+    def _threshold_of(self, part: PartInfo | None, task: str) -> float:
         if self._certain_from is not None:
             return self._certain_from
-        return text.part.info.certain_from.get(task, 0.0)
+        return part.certain_from.get(task, 0.0) if part else 0.0
+
+    def tempered(self, prediction: Prediction, temperature: Mapping[str, float]) -> Prediction:
+        """A prediction whose probabilities are calibrated once more, by a temperature for each task.
+
+        The labels stay.  1 changes nothing, more makes them less sure.
+        """
+        if all(temperature.get(task, 1.0) == 1.0 for task in prediction.probabilities):
+            return prediction
+        probabilities = {
+            task: _tempered(values, temperature.get(task, 1.0))
+            for task, values in prediction.probabilities.items()
+        }
+        part, sentiment = self._info.part_of(prediction.lang), probabilities["sentiment"]
+        return msgspec.structs.replace(
+            prediction,
+            probabilities=probabilities,
+            score=round(sentiment["positive"] - sentiment["negative"], DECIMALS),
+            certain=all(
+                max(values.values()) >= self._threshold_of(part, task)
+                for task, values in probabilities.items()
+            ),
+        )
+
+
+def _tempered(values: Mapping[str, float], temperature: float) -> dict[str, float]:
+    """Probabilities by label, as a softmax of their logarithms over the temperature."""
+    if temperature == 1.0:
+        return dict(values)
+    powers = {label: value ** (1 / temperature) for label, value in values.items()}
+    total = sum(powers.values())
+    return {label: round(power / total, DECIMALS) for label, power in powers.items()}
 
 
 def _reported(text: TokenizedText, probabilities: np.ndarray | Sequence[float]) -> tuple[EventLabel, ...]:

@@ -15,6 +15,25 @@ class Canary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: dict[str, str]
 
 
+class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which texts of one part a second, larger model labels instead.
+
+    Those whose doubt, the sum of the features (`models.inference.routing`) by their `weights`, is at least
+    the `threshold`.  `share` is the share of such texts in the streams that the threshold was chosen on, by
+    file name.
+
+    The probabilities of the texts that stay are tempered by `temperature` once more, by task, since they are
+    the surer ones; those of the other texts by `second_temperature`, if the model `second` labels them.
+    """
+
+    weights: dict[str, float]
+    threshold: float
+    share: dict[str, float] = {}
+    temperature: dict[str, float] = {}
+    second: str = ""
+    second_temperature: dict[str, float] = {}
+
+
 class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One part of a model: an encoder with its heads, the languages it reads, and its figures.
 
@@ -27,6 +46,7 @@ class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `event_thresholds` has the probability from which each type of event is reported, in the order of the
     head's outputs; empty if the part does not look for events.  `event_scores` are the figures of each type.
+    `routing` says which texts need a second opinion; None leaves it to `models.inference.routing`.
     """
 
     folder: str
@@ -44,6 +64,7 @@ class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target_head: str = "content"
     event_thresholds: dict[str, float] = {}
     event_scores: dict[str, dict[str, float]] = {}
+    routing: Routing | None = None
 
     @property
     def target_task(self) -> str:
@@ -72,6 +93,10 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def event_types(self) -> tuple[str, ...]:
         """The types of events that the model looks for, in any language."""
         return tuple(sorted({name for part in self.parts for name in part.event_thresholds}))
+
+    def part_of(self, language: str | None) -> PartInfo | None:
+        """The part that reads a language; None if none does."""
+        return next((part for part in self.parts if language in part.languages), None)
 
     def target_sentiment_error(self, language: str | None) -> str | None:
         """Why there is no sentiment towards names in texts of this language; None if there is one."""

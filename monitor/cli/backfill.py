@@ -44,7 +44,7 @@ def backfill_entities(config: Path | None, since: datetime, until: datetime | No
     if published.end <= published.start:
         raise click.UsageError("--until must be after --since")
     with open_store(config) as (settings, store):
-        classifier = DocumentClassifier.load(backend_selection.select_backend(settings.models))
+        classifier = DocumentClassifier.load(settings.models, choose=backend_selection.select_backend)
         if classifier.gazetteer is None:
             raise click.ClickException("this classifier has no list of entities")
         version = classifier.gazetteer.version

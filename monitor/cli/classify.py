@@ -189,7 +189,7 @@ def classify(
             file, text_columns=text_columns, encoding=encoding, plain_text=True, progress=advance
         )
         lines = _checked_first(parse_row(row, columns) for row in rows)
-        classifier = DocumentClassifier.load(backend_selection.cached_backend(settings.models))
+        classifier = DocumentClassifier.load(settings.models, choose=backend_selection.cached_backend)
         for line, answer in classify_lines(classifier, lines):
             if line.error is not None:
                 errors += 1

@@ -15,10 +15,9 @@ from alerts.errors import AlertError
 from alerts.labelled_hours import TOLERATED_SHARE
 from alerts.rule_file import load_rule_set, load_rules
 from alerts.window_reader import longest_comparison
-from models import backend_selection
+from models import backend_selection, loading
 from models.entities.gazetteer import Gazetteer
 from models.errors import ModelError
-from models.inference.engine import Engine
 from models.network.info import read_info
 from monitor.cli.status_problems import outbox_problems
 from monitor.entity_ids import resolver_of_settings
@@ -65,6 +64,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
     yield Finding("settings", True, str(config) if config else "defaults and environment")
     checks: dict[str, Callable[[Settings], str]] = {
         "model": _model,
+        "second opinion": _second_opinion,
         "rules": _rules,
         "database": _database,
         "clock": _clock,
@@ -98,14 +98,21 @@ def _open_files(settings: Settings) -> str:
 
 def _model(settings: Settings) -> str:
     models = settings_module.resolve_weights(settings).models
-    engine = Engine.load(backend_selection.cached_backend(models))
+    engine = loading.load(models, backend_selection.cached_backend)
     (prediction,) = engine.classify([CANARY_TEXT], ["en"])
     if prediction.sentiment != CANARY_SENTIMENT:
         raise ModelError(
-            f"{engine.info.version} calls {CANARY_TEXT!r} {prediction.sentiment}: its labels are mixed up "
+            f"{engine.version} calls {CANARY_TEXT!r} {prediction.sentiment}: its labels are mixed up "
             "or it is untrained; set models.weights to a working classifier"
         )
-    return f"{engine.info.version} on {engine.device.type} in {engine.number_type}"
+    reads = engine.reader(CANARY_TEXT, "en")
+    return f"{engine.version} on {reads.device.type} in {reads.number_type}"
+
+
+def _second_opinion(settings: Settings) -> str:
+    """Which texts a larger model labels, or why none does."""
+    models = settings_module.resolve_weights(settings).models
+    return loading.describe_second_opinion(models, backend_selection.cached_backend)
 
 
 def _rules(settings: Settings) -> str:
@@ -148,7 +155,8 @@ def _store(settings: Settings) -> Iterator[Store]:
 
 def _labels(settings: Settings) -> str:
     """Compare the model that labelled what the rules compare with to the one that would run."""
-    version = read_info(settings_module.resolve_weights(settings).models.weights).version
+    models = settings_module.resolve_weights(settings).models
+    version = loading.version(models, backend_selection.cached_backend)
     span = longest_comparison(load_rules(settings.alerts.rules, (), settings.alerts.time_zone))
     now = datetime.now(UTC)
     with _store(settings) as store:

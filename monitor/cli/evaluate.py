@@ -68,11 +68,11 @@ def evaluate(
 ) -> None:
     """Score the classifier on labelled rows: accuracy and F1 with intervals, calibration, coverage."""
     settings = load_settings(config)
-    from models import backend_selection
+    from models import loading
+    from models.backend_selection import cached_backend
     from models.evaluation.report import build_report, html
-    from models.inference.engine import Engine
 
-    engine = Engine.load(backend_selection.cached_backend(settings.models))
+    engine = loading.load(settings.models, cached_backend)
     report = build_report(engine, files, **options)
     if html_file is not None:
         html_file.write_text(html(report), encoding="utf-8")

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
-from msgspec import structs
 from rich.console import Console
 from rich.text import Text
 
@@ -127,11 +126,8 @@ def explain_with_targets(
         NamedTarget(name, prediction, engine.info.target_sentiment_error(prediction.lang))
         for name, prediction in zip(names, predictions, strict=True)
     ]
-    explanation = explain_text(engine, text, task, method)
-    (with_entities,) = classifier.classify([TextInput(text)])
-    prediction = structs.replace(
-        explanation.prediction, entities=with_entities.entities, gazetteer=with_entities.gazetteer
-    )
+    explanation = explain_text(engine.reader(text), text, task, method)
+    (prediction,) = classifier.classify([TextInput(text)])
     return ExplanationWithTargets(replace(explanation, prediction=prediction), tuple(targets))
 
 
@@ -205,10 +201,13 @@ def explain(
 ) -> None:
     """Explain the label of a text: a weight for each word, its entities, and the sentiment towards names."""
     settings = load_settings(config)
+    from models.backend_selection import cached_backend
     from models.document_classifier import DocumentClassifier
+    from models.loading import with_fixed_mode
 
-    # Gradients need PyTorch.
-    classifier = DocumentClassifier.load(settings.models.model_copy(update={"backend": "torch"}))
+    # Gradients need PyTorch, which is too slow to say which texts the second opinion labels.
+    fixed = with_fixed_mode(settings.models, cached_backend)
+    classifier = DocumentClassifier.load(fixed.model_copy(update={"backend": "torch"}))
     explanation = explain_with_targets(classifier, text, task, method, targets)
     if html_file is not None:
         html_file.write_text(as_html(explanation), encoding="utf-8")

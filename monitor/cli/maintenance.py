@@ -113,7 +113,7 @@ def relabel(
         if for_switch:
             rules = load_rules(settings.alerts.rules, (), settings.alerts.time_zone)
             start = datetime.now(UTC) - longest_comparison(rules)
-        classifier = DocumentClassifier.load(backend_selection.select_backend(model_settings))
+        classifier = DocumentClassifier.load(model_settings, choose=backend_selection.select_backend)
         published = TimeRange(start or EPOCH, end or datetime.max.replace(tzinfo=UTC))
         total = relabeling.count_outdated(store, published, classifier.version)
         outbound = BatchOutbound(settings.kafka, settings.stream.publish_predictions)
@@ -165,7 +165,7 @@ def replay(config: Path | None, start: datetime, recount_only: bool) -> None:
     with open_store_and_topics(config) as (settings, store, incarnations):
         done, now = ReplayReport(), datetime.now(UTC)
         if not recount_only:
-            classifier = DocumentClassifier.load(backend_selection.select_backend(settings.models))
+            classifier = DocumentClassifier.load(settings.models, choose=backend_selection.select_backend)
             outbound = BatchOutbound(settings.kafka, settings.stream.publish_predictions)
             heartbeats = load_heartbeats(store.engine, settings.stream.heartbeat_secret)
             codec = Codec.from_settings(settings.stream, heartbeats)

@@ -49,4 +49,4 @@ def load_engine(settings: Settings, registry: CollectorRegistry) -> Classifier:
     from models.document_classifier import DocumentClassifier
     from models.inference.metrics import ModelMetrics
 
-    return DocumentClassifier.load(select_backend(settings.models), ModelMetrics(registry), linker)
+    return DocumentClassifier.load(settings.models, ModelMetrics(registry), linker, select_backend)

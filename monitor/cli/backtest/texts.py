@@ -51,7 +51,7 @@ def classify_file(
     documents, row_errors = _documents(file, options, encoding)
     if not documents:
         raise DataError(_nothing_read(file, row_errors))
-    classifier = DocumentClassifier.load(backend_selection.cached_backend(models))
+    classifier = DocumentClassifier.load(models, choose=backend_selection.cached_backend)
     cache = _cache_file(documents, classifier)
     texts = _read_cache(cache)
     if texts is None:

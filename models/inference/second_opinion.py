@@ -1,0 +1,313 @@
+"""Two models as one classifier: a small one, and a larger one that gives the second opinion.
+
+all     the larger model labels every text; the other one only what the larger one does not answer: texts in
+        languages, and the sentiment towards names, that it was not trained for
+auto    the small model reads every text, and the larger one labels those that need it
+        (models/inference/routing.py)
+
+Whose labels a text has is in `judged_by` of its prediction.  `model` is the version of the whole: another
+model on either side, or another mode, gives other labels.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+from msgspec.structs import replace
+
+from models.inference import routing
+from models.inference.cache import PredictionCache, RecentCache
+from models.inference.engine import Engine
+from models.inference.metrics import ModelMetrics
+from models.inference.tokenize import CleanInput, Target
+from models.network.info import ModelInfo, Routing
+from models.settings import ModelSettings
+from stream.domain.cleaning import CleanText, clean
+from stream.domain.documents import TASKS, Prediction, shorten_name
+
+# The longest version that SQL stores.
+LONGEST_VERSION = 200
+
+
+class Mode(StrEnum):
+    """Which texts the second opinion labels."""
+
+    ALL = "all"
+    AUTO = "auto"
+    OFF = "off"
+
+
+class TextClassifier(Protocol):
+    """What labels texts: an `Engine`, or two of them (`SecondOpinion`)."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    @property
+    def settings(self) -> ModelSettings: ...
+
+    @property
+    def topics(self) -> tuple[str, ...]: ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def description(self) -> str: ...
+
+    def reader(self, text: str, declared: str | None = None, /) -> Engine:
+        """The engine whose labels a text gets, to look into it."""
+
+    def classify(
+        self,
+        texts: Sequence[str],
+        languages: Sequence[str | None] | None = None,
+        targets: Sequence[Sequence[Target]] | None = None,
+    ) -> list[Prediction]: ...
+
+    def classify_clean(
+        self,
+        texts: Sequence[CleanText],
+        languages: Sequence[str | None] | None = None,
+        targets: Sequence[Sequence[Target]] | None = None,
+    ) -> list[Prediction]: ...
+
+    def classify_targets(
+        self, text: str, targets: Sequence[tuple[int, int]], declared: str | None = None
+    ) -> list[Prediction]: ...
+
+
+def whole_version(first: ModelInfo, second: ModelInfo, mode: Mode) -> str:
+    """The version of two models as one, which changes whenever labels may."""
+    if mode is Mode.OFF:
+        return first.version
+    rest = "all"
+    if mode is Mode.AUTO:
+        routings = [(part.folder, part.routing or routing.DEFAULT) for part in first.parts]
+        rest = f"auto-{hashlib.sha256(msgspec.json.encode(routings, order='sorted')).hexdigest()[:8]}"
+    return shorten_name(f"{first.version}+{second.version}+{rest}", LONGEST_VERSION)
+
+
+def whole_info(first: ModelInfo, second: ModelInfo, mode: Mode) -> ModelInfo:
+    """What two models can do as one: languages, and languages with a sentiment towards names."""
+    parts = [
+        replace(part, target_sentiment=part.target_sentiment or _answers_targets(second, part.languages[0]))
+        for part in first.parts
+    ]
+    more = [part for part in second.parts if not set(part.languages) & set(first.languages)]
+    return replace(first, version=whole_version(first, second, mode), parts=(*parts, *more))
+
+
+def needs_first(first: ModelInfo, second: ModelInfo) -> bool:
+    """Whether the small model answers anything that the larger one does not."""
+    return any(
+        second.part_of(language) is None
+        or (_answers_targets(first, language) and not _answers_targets(second, language))
+        for language in first.languages
+    )
+
+
+def _answers_targets(info: ModelInfo, language: str | None) -> bool:
+    part = info.part_of(language)
+    return part is not None and part.target_sentiment
+
+
+class SecondOpinion:
+    """Two engines as one classifier.  Any thread may call `classify`."""
+
+    def __init__(
+        self,
+        first: Engine | None,
+        second: Engine,
+        info: ModelInfo,
+        mode: Mode,
+        metrics: ModelMetrics | None = None,
+    ) -> None:
+        """`first` may be None in mode all, where nothing is left for it; `info` is `whole_info`."""
+        self.info = info
+        self.mode = mode
+        self.settings = (first or second).settings
+        self._first, self._second = first, second
+        self._metrics = metrics or ModelMetrics()
+        self._metrics.describe_second_opinion(info.version, mode.value, second.version)
+        self._close_calls = RecentCache[tuple[bytes, str | None], bool](self.settings.remembered_texts)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The names of the topics."""
+        return self.info.labels["topic"]
+
+    @property
+    def version(self) -> str:
+        """The version of the whole."""
+        return self.info.version
+
+    @property
+    def description(self) -> str:
+        """The version, and the device it runs on."""
+        return f"{self.version} on {self._second.device.type}"
+
+    def reader(self, text: str, declared: str | None = None) -> Engine:
+        """The engine whose labels a text gets."""
+        (prediction,) = self.classify([text], [declared])
+        is_first = self._first is not None and prediction.judged_by == self._first.version
+        return self._first if is_first and self._first else self._second
+
+    def classify(
+        self,
+        texts: Sequence[str],
+        languages: Sequence[str | None] | None = None,
+        targets: Sequence[Sequence[Target]] | None = None,
+    ) -> list[Prediction]:
+        """`Engine.classify`: a prediction for each text, in order."""
+        return self.classify_clean(list(map(clean, texts)), languages, targets)
+
+    def classify_clean(
+        self,
+        texts: Sequence[CleanText],
+        languages: Sequence[str | None] | None = None,
+        targets: Sequence[Sequence[Target]] | None = None,
+    ) -> list[Prediction]:
+        """`classify` for texts that the caller has cleaned."""
+        declared = list(languages or [None] * len(texts))
+        asked = list(targets or [()] * len(texts))
+        if self.mode is Mode.ALL:
+            predictions = self._all(texts, declared, asked)
+        else:
+            predictions = self._auto(texts, declared, asked)
+        judged = [prediction.judged_by for prediction in predictions if prediction.sentiment is not None]
+        of_second = judged.count(self._second.version)
+        self._metrics.observe_opinions(len(judged) - of_second, of_second)
+        return predictions
+
+    def classify_targets(
+        self, text: str, targets: Sequence[tuple[int, int]], declared: str | None = None
+    ) -> list[Prediction]:
+        """`Engine.classify_targets`, by a model that answers for targets in the language of the text."""
+        engine = self.reader(text, declared)
+        answers = engine.classify_targets(text, targets, declared)
+        if self._first and answers and not _answers_targets(engine.info, answers[0].lang):
+            engine = self._first
+            answers = engine.classify_targets(text, targets, declared)
+        return [self._as_whole(answer, engine) for answer in answers]
+
+    def _all(
+        self,
+        texts: Sequence[CleanText],
+        declared: Sequence[str | None],
+        targets: Sequence[Sequence[Target]],
+    ) -> list[Prediction]:
+        answers = self._second.classify_clean(texts, declared, targets)
+        predictions = [self._as_whole(answer, self._second) for answer in answers]
+        if self._first is None:
+            return predictions
+        info = self._first.info
+        unanswered = [
+            index
+            for index, answer in enumerate(answers)
+            if (answer.sentiment is None and info.part_of(answer.lang))
+            or (targets[index] and not answer.targets and _answers_targets(info, answer.lang))
+        ]
+        for index, own in self._ask(self._first, unanswered, texts, declared, targets).items():
+            is_read = answers[index].sentiment is not None
+            predictions[index] = (
+                replace(predictions[index], targets=own.targets)
+                if is_read
+                else self._as_whole(own, self._first)
+            )
+        return predictions
+
+    def _auto(
+        self,
+        texts: Sequence[CleanText],
+        declared: Sequence[str | None],
+        targets: Sequence[Sequence[Target]],
+    ) -> list[Prediction]:
+        first = self._first
+        if first is None:
+            raise ValueError("in mode auto the first model reads every text")
+        own = first.classify_clean(texts, declared, targets)
+        routed = self._routed(first, texts, declared, own)
+        answers = self._ask(self._second, routed, texts, declared, targets)
+        predictions = []
+        for index, prediction in enumerate(own):
+            answer = answers.get(index)
+            route = self._routing(prediction.lang)
+            if answer is None or answer.sentiment is None:
+                kept = first.builder.tempered(prediction, route.temperature)
+                predictions.append(self._as_whole(kept, first))
+                continue
+            for task in TASKS:
+                if getattr(answer, task) != getattr(prediction, task):
+                    self._metrics.observe_change(task)
+            if route.second == self._second.version:
+                answer = self._second.builder.tempered(answer, route.second_temperature)
+            if not answer.targets:
+                answer = replace(answer, targets=prediction.targets)
+            predictions.append(self._as_whole(answer, self._second))
+        return predictions
+
+    def _routed(
+        self,
+        first: Engine,
+        texts: Sequence[CleanText],
+        declared: Sequence[str | None],
+        predictions: Sequence[Prediction],
+    ) -> list[int]:
+        """The indexes of the texts that the second model labels.
+
+        A text that is nothing but boilerplate has nothing to read.
+        """
+        wanted: dict[int, bool] = {}
+        close: dict[int, CleanInput] = {}
+        for index, (text, prediction) in enumerate(zip(texts, predictions, strict=True)):
+            if prediction.sentiment is None:
+                wanted[index] = self._second.info.part_of(prediction.lang) is not None
+            elif not text.only_boilerplate and self._second.info.part_of(prediction.lang):
+                route = self._routing(prediction.lang)
+                distance = routing.doubt(route, text.news.text, prediction) - route.threshold
+                wanted[index] = distance >= 0
+                if abs(distance) < routing.CLOSE:
+                    close[index] = CleanInput(text.news.text, declared[index])
+        wanted |= self._decide_alone(first, close)
+        return sorted(index for index, is_wanted in wanted.items() if is_wanted)
+
+    def _decide_alone(self, first: Engine, texts: Mapping[int, CleanInput]) -> dict[int, bool]:
+        """Decide close calls by a pass of the text alone: the texts around it must not decide."""
+        keys = {index: PredictionCache.key(text) for index, text in texts.items()}
+        decided = self._close_calls.get(keys.values())
+        new = {key: texts[index] for index, key in keys.items() if key not in decided}
+        for (key, text), prediction in zip(
+            new.items(), first.classify_alone(list(new.values())), strict=True
+        ):
+            route = self._routing(prediction.lang)
+            decided[key] = routing.doubt(route, text.text, prediction) >= route.threshold
+        self._close_calls.add(decided)
+        return {index: decided[key] for index, key in keys.items()}
+
+    def _routing(self, language: str | None) -> Routing:
+        part = self._first.info.part_of(language) if self._first else None
+        return part.routing if part and part.routing else routing.DEFAULT
+
+    def _as_whole(self, prediction: Prediction, by: Engine) -> Prediction:
+        """The prediction of one of the two models as one of the whole."""
+        judged_by = None if prediction.sentiment is None else by.version
+        return replace(prediction, model=self.version, judged_by=judged_by)
+
+    @staticmethod
+    def _ask(
+        engine: Engine,
+        indexes: Sequence[int],
+        texts: Sequence[CleanText],
+        declared: Sequence[str | None],
+        targets: Sequence[Sequence[Target]],
+    ) -> dict[int, Prediction]:
+        """The predictions of one model for some of the texts, by index."""
+        answers = engine.classify_clean(
+            [texts[index] for index in indexes],
+            [declared[index] for index in indexes],
+            [targets[index] for index in indexes],
+        )
+        return dict(zip(indexes, answers, strict=True))

@@ -1,0 +1,173 @@
+"""Loads what the settings name to classify texts: one model, or a small one and a second opinion."""
+
+import importlib.util
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from models.backend_selection import headlines_per_second, measured_rate
+from models.errors import WeightsError
+from models.inference.engine import Engine
+from models.inference.metrics import ModelMetrics
+from models.inference.second_opinion import (
+    Mode,
+    SecondOpinion,
+    TextClassifier,
+    needs_first,
+    whole_info,
+    whole_version,
+)
+from models.network.info import ModelInfo, read_info
+from models.network.registry import resolve
+from models.settings import SHIPPED_SECOND_OPINION, SHIPPED_WEIGHTS, ModelSettings
+
+log = logging.getLogger(__name__)
+
+# The package of the second wheel, which holds the folders of the large model.
+PACKAGE = "sentiment_monitor_second_opinion"
+INSTALL = "pip install 'sentiment-monitor[second-opinion]'"
+Choose = Callable[[ModelSettings], ModelSettings]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the settings say of the second opinion, before anything is loaded.
+
+    `mode` is None if the speed of the larger model on this machine decides.  With Mode.OFF there is no
+    larger model, and `reason` says why.
+    """
+
+    first: ModelInfo
+    mode: Mode | None
+    reason: str = ""
+    second: ModelInfo | None = None
+    settings: ModelSettings | None = None
+
+    @classmethod
+    def of(cls, settings: ModelSettings) -> "Plan":
+        """Raises WeightsError if the settings name a second opinion that cannot be had."""
+        first = read_info(resolve(settings.weights))
+        named = settings.second_opinion
+        if named == "off":
+            return cls(first, Mode.OFF, "models.second_opinion is off")
+        mode, folder = _mode_and_folder(named)
+        try:
+            second = _read_second(folder, first)
+        except WeightsError as error:
+            if named is None:
+                return cls(first, Mode.OFF, str(error))
+            raise WeightsError(f"models.second_opinion is {named}: {error}") from error
+        if named is None and not _belongs_together(settings, first, second):
+            reason = "models.weights is not the shipped model, whose labels the large one has learned"
+            return cls(first, Mode.OFF, f"{reason}; models.second_opinion can name one")
+        return cls(first, mode, "", second, settings.model_copy(update={"weights": folder}))
+
+    def mode_at(self, rate: Callable[[], float | None], enough: float) -> Mode:
+        """The mode, where the larger model labels `rate` headlines a second; auto if that is not known."""
+        if self.mode is not None:
+            return self.mode
+        measured = rate()
+        return Mode.ALL if measured is not None and measured >= enough else Mode.AUTO
+
+
+def shipped_second_opinion() -> Path:
+    """The folder of the large model: in the tree, or else of the second wheel, whether it is there or not."""
+    if (SHIPPED_SECOND_OPINION / "model.json").is_file():
+        return SHIPPED_SECOND_OPINION
+    package = importlib.util.find_spec(PACKAGE)
+    places = package.submodule_search_locations if package else None
+    return Path(next(iter(places))) if places else SHIPPED_SECOND_OPINION
+
+
+def _mode_and_folder(named: str | Path | None) -> tuple[Mode | None, Path]:
+    if named is None:
+        return None, shipped_second_opinion()
+    if named in (Mode.ALL, Mode.AUTO):
+        return Mode(str(named)), shipped_second_opinion()
+    mode, _, folder = str(named).partition(":")
+    if folder and mode in (Mode.ALL, Mode.AUTO):
+        return Mode(mode), resolve(Path(folder))
+    return None, resolve(Path(named))
+
+
+def _read_second(folder: Path, first: ModelInfo) -> ModelInfo:
+    """Raises WeightsError if there is no whole model in the folder, or its labels are others."""
+    if folder == shipped_second_opinion() and not (folder / "model.json").is_file():
+        raise WeightsError(f"the large model is not installed ({folder}): {INSTALL}")
+    info = read_info(folder)
+    if absent := [part.folder for part in info.parts if not (folder / part.folder).is_dir()]:
+        raise WeightsError(f"{folder} lacks {', '.join(absent)}: copy the whole folder")
+    for task, names in first.labels.items():
+        if set(names) != set(info.labels.get(task, ())):
+            raise WeightsError(f"{info.version} has other labels of {task} than {first.version}")
+    return info
+
+
+def _belongs_together(settings: ModelSettings, first: ModelInfo, second: ModelInfo) -> bool:
+    """Whether the large model knows the labels of this one: a model of one's own has learned others."""
+    is_shipped = resolve(settings.weights).absolute() == SHIPPED_WEIGHTS.absolute()
+    return is_shipped or any(part.routing and part.routing.second == second.version for part in first.parts)
+
+
+def load(
+    settings: ModelSettings,
+    choose: Choose = lambda settings: settings,
+    metrics: ModelMetrics | None = None,
+) -> TextClassifier:
+    """Load the model of the settings and its second opinion, with the backends that `choose` selects.
+
+    `choose` is `select_backend` or `cached_backend` of `models.backend_selection`.  Raises ModelError.
+    """
+    plan = Plan.of(settings)
+    if plan.second is None or plan.settings is None:
+        log.info("no second opinion: %s", plan.reason)
+        return Engine.load(choose(settings), metrics)
+    metrics = metrics or ModelMetrics()
+    chosen, of_second = choose(plan.settings), metrics.of_another()
+    second = Engine.load(chosen, of_second)
+    mode = plan.mode_at(partial(headlines_per_second, second), settings.second_opinion_rate)
+    of_second.is_main = mode is Mode.ALL
+    metrics.is_main = mode is Mode.AUTO
+    first = None
+    if mode is Mode.AUTO or needs_first(plan.first, plan.second):
+        first = Engine.load(choose(settings), metrics)
+    info = whole_info(plan.first, plan.second, mode)
+    log.info("second opinion: %s, by %s", mode.value, plan.second.version)
+    return SecondOpinion(first, second, info, mode, metrics)
+
+
+def version(settings: ModelSettings, choose: Choose = lambda settings: settings) -> str:
+    """The version of what `load` would load.  Raises WeightsError."""
+    plan = Plan.of(settings)
+    if plan.second is None or plan.settings is None:
+        return plan.first.version
+    mode = plan.mode_at(partial(measured_rate, choose(plan.settings)), settings.second_opinion_rate)
+    return whole_version(plan.first, plan.second, mode)
+
+
+def with_fixed_mode(settings: ModelSettings, choose: Choose) -> ModelSettings:
+    """The settings with the mode that they stand for, to load the same models on other backends."""
+    plan = Plan.of(settings)
+    if plan.second is None or plan.settings is None:
+        return settings.model_copy(update={"second_opinion": "off"})
+    mode = plan.mode_at(partial(measured_rate, choose(plan.settings)), settings.second_opinion_rate)
+    return settings.model_copy(update={"second_opinion": Path(f"{mode.value}:{plan.settings.weights}")})
+
+
+def describe_second_opinion(settings: ModelSettings, choose: Choose) -> str:
+    """Which texts get a second opinion, and why, in words.  Raises WeightsError."""
+    plan = Plan.of(settings)
+    if plan.second is None or plan.settings is None:
+        return f"off: {plan.reason}"
+    rate = measured_rate(choose(plan.settings))
+    mode = plan.mode_at(lambda: rate, settings.second_opinion_rate)
+    if plan.mode is not None:
+        why = f"models.second_opinion is {settings.second_opinion}"
+    elif rate is None:
+        why = "its speed here is not measured yet, which `monitor run` does at its first start"
+    else:
+        enough = settings.second_opinion_rate
+        why = f"it labels {rate:.0f} headlines a second here, and {enough:g} are enough for all"
+    return f"{mode.value}, by {plan.second.version}: {why}"
