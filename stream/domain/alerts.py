@@ -44,7 +44,7 @@ class EvidenceItem:
 
     `key` identifies it (`stream.domain.documents.document_key`).  It is empty in episodes of version 0.2.0.
     `precision` says how exactly `published_at` is known.  `traceparent` is the trace of its message, if that
-    named one.
+    named one.  `judged_by` is the model whose labels it has, if there are two.
     """
 
     source: str
@@ -57,6 +57,7 @@ class EvidenceItem:
     key: str = ""
     precision: Precision = Precision.EXACT
     traceparent: str | None = None
+    judged_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ class StoreReader(EntityReader):
                     key=row.key,
                     precision=Precision(row.published_precision),
                     traceparent=row.traceparent,
+                    judged_by=row.judged_by,
                 )
                 for row in connection.execute(query.limit(limit))
             ]

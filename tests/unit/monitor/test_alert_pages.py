@@ -37,6 +37,7 @@ ALERT = Alert(
     evidence=(
         EvidenceItem("wire", EVIL, NOW, f"Shares fall {EVIL}", -0.9, ("fall", "script"), "javascript:alert(1)"),
         EvidenceItem("wire", "b", NOW, "Bank closes", -0.8, (), 'https://wire.example/"onclick=', "news:wire:b"),
+        EvidenceItem("wire", "c", NOW, "Bank opens", -0.7, key="news:wire:c", judged_by="large-1"),
     ),
 )  # fmt: skip
 
@@ -79,7 +80,12 @@ def test_a_text_on_an_alert_page_has_its_key_as_its_address_and_one_of_version_0
 ) -> None:
     page = pages.alert("abc") or ""
     assert '<tr id="news:wire:b">' in page and "UTC, news:wire:b</span>" in page
-    assert page.count("<tr id=") == 1 and "UTC, &lt;script&gt;" in page
+    assert page.count("<tr id=") == 2 and "UTC, &lt;script&gt;" in page
+
+
+def test_an_alert_page_says_which_of_two_models_labelled_a_text(pages: AlertPages) -> None:
+    page = pages.alert("abc") or ""
+    assert "news:wire:c, labelled by large-1</span>" in page and page.count("labelled by") == 1
 
 
 def test_an_alert_page_shows_the_evidence_and_runs_none_of_it(http: Endpoint) -> None:

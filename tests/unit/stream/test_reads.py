@@ -44,6 +44,14 @@ def test_evidence_names_the_trace_of_its_message(store: Store) -> None:
     assert [(each.id, each.traceparent) for each in evidence] == [("traced", trace), ("other", None)]
 
 
+def test_evidence_names_the_model_whose_labels_it_has_if_there_are_two(store: Store) -> None:
+    item = classified("unsure", 0)
+    second = structs.replace(item, prediction=structs.replace(item.prediction, judged_by="large-1"))
+    write(store, second, classified("other", 1, score=-0.1))
+    evidence = store.reads.most_negative(Scope("Earnings", ("news",), NOW, NOW + timedelta(seconds=1)), 5)
+    assert [(each.id, each.judged_by) for each in evidence] == [("unsure", "large-1"), ("other", None)]
+
+
 def as_classified(text: Text, offset: int) -> ClassifiedDocument:
     """The same document as the backtest's, to be written into SQL."""
     document = Document(

@@ -1,12 +1,13 @@
 """Classifying stored documents again, on both databases: documents and sums always agree."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
 from msgspec import structs
 from sqlalchemy import select
 
+from stream.domain.documents import Prediction, TextInput
 from stream.domain.sums import TimeRange
 from stream.kafka.settings import KafkaSettings
 from stream.outbound import BatchOutbound
@@ -94,6 +95,33 @@ def test_only_the_time_range_is_classified_and_erased_documents_are_skipped(stor
     assert relabel_with_two(store, hour) == 7
     retention.purge(store, NOW + timedelta(seconds=1), NOW)
     assert relabel_with_two(store) == 0
+
+
+def test_the_version_of_two_models_counts_as_one_whichever_of_them_labels_a_text(store: Store) -> None:
+    write_thirty(store)
+
+    def classify_with_both(inputs: Sequence[TextInput]) -> list[Prediction]:
+        return [
+            structs.replace(one, judged_by=None if one.topic is None else ("small", "large")[index % 2])
+            for index, one in enumerate(classify_with_two(inputs))
+        ]
+
+    def relabel_with_both() -> int:
+        return relabel.relabel(
+            store,
+            ALL_TIMES,
+            "two",
+            classify=classify_with_both,
+            outbound=WITHOUT_PREDICTIONS,
+            clock=lambda: NOW,
+        )
+
+    assert relabel_with_both() == 30
+    with database.reading(store.engine) as connection:
+        rows = connection.execute(select(schema.documents.c.model, schema.documents.c.judged_by))
+        assert set(rows) == {("two", "small"), ("two", "large"), ("two", None)}
+    assert count_outdated(store, ALL_TIMES, "two") == relabel_with_both() == 0
+    assert {model for _, model in store.reads.count_by_model(ALL_TIMES.start, ALL_TIMES.end)} == {"two"}
 
 
 def test_a_prediction_of_another_model_still_names_the_trace_of_the_message(store: Store) -> None:
