@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from models.backend_selection import headlines_per_second, measured_rate
 from models.errors import WeightsError
@@ -31,6 +32,13 @@ INSTALL = "pip install 'sentiment-monitor[second-opinion]'"
 Choose = Callable[[ModelSettings], ModelSettings]
 
 
+class Larger(NamedTuple):
+    """The model that gives the second opinion, and its folder."""
+
+    info: ModelInfo
+    folder: Path
+
+
 @dataclass(frozen=True)
 class Plan:
     """What the settings say of the second opinion, before anything is loaded.
@@ -39,11 +47,11 @@ class Plan:
     larger model, and `reason` says why.
     """
 
+    settings: ModelSettings
     first: ModelInfo
     mode: Mode | None
+    larger: Larger | None = None
     reason: str = ""
-    second: ModelInfo | None = None
-    settings: ModelSettings | None = None
 
     @classmethod
     def of(cls, settings: ModelSettings) -> "Plan":
@@ -51,25 +59,44 @@ class Plan:
         first = read_info(resolve(settings.weights))
         named = settings.second_opinion
         if named == "off":
-            return cls(first, Mode.OFF, "models.second_opinion is off")
+            return cls(settings, first, Mode.OFF, reason="models.second_opinion is off")
         mode, folder = _mode_and_folder(named)
         try:
-            second = _read_second(folder, first)
+            larger = _read_larger(folder, first)
         except WeightsError as error:
             if named is None:
-                return cls(first, Mode.OFF, str(error))
+                return cls(settings, first, Mode.OFF, reason=str(error))
             raise WeightsError(f"models.second_opinion is {named}: {error}") from error
-        if named is None and not _belongs_together(settings, first, second):
-            reason = "models.weights is not the shipped model, whose labels the large one has learned"
-            return cls(first, Mode.OFF, f"{reason}; models.second_opinion can name one")
-        return cls(first, mode, "", second, settings.model_copy(update={"weights": folder}))
+        if named is None and not _belongs_together(settings, first, larger.info):
+            reason = (
+                "models.weights is not the shipped model, whose labels the large one has learned; "
+                "models.second_opinion can name one"
+            )
+            return cls(settings, first, Mode.OFF, reason=reason)
+        return cls(settings, first, mode, larger)
 
-    def mode_at(self, rate: Callable[[], float | None], enough: float) -> Mode:
+    def mode_at(self, rate: Callable[[], float | None]) -> Mode:
         """The mode, where the larger model labels `rate` headlines a second; auto if that is not known."""
         if self.mode is not None:
             return self.mode
         measured = rate()
-        return Mode.ALL if measured is not None and measured >= enough else Mode.AUTO
+        is_fast = measured is not None and measured >= self.settings.second_opinion_rate
+        return Mode.ALL if is_fast else Mode.AUTO
+
+    def fixed(self, mode: Mode) -> ModelSettings:
+        """The settings with this mode."""
+        fixed: object = Path(f"{mode.value}:{self.larger.folder}") if self.larger else Mode.OFF.value
+        return self.settings.model_copy(update={"second_opinion": fixed})
+
+    def mode_of(self, version: str | None) -> Mode | None:
+        """The mode of a version of these models; None if it is one of others."""
+        return next(
+            (mode for mode in (Mode.ALL, Mode.AUTO) if self.larger and version == self.version(mode)), None
+        )
+
+    def version(self, mode: Mode) -> str:
+        """The version of the models in this mode."""
+        return whole_version(self.first, self.larger.info, mode) if self.larger else self.first.version
 
 
 def shipped_second_opinion() -> Path:
@@ -92,7 +119,7 @@ def _mode_and_folder(named: str | Path | None) -> tuple[Mode | None, Path]:
     return None, resolve(Path(named))
 
 
-def _read_second(folder: Path, first: ModelInfo) -> ModelInfo:
+def _read_larger(folder: Path, first: ModelInfo) -> Larger:
     """Raises WeightsError if there is no whole model in the folder, or its labels are others."""
     if folder == shipped_second_opinion() and not (folder / "model.json").is_file():
         raise WeightsError(f"the large model is not installed ({folder}): {INSTALL}")
@@ -102,7 +129,7 @@ def _read_second(folder: Path, first: ModelInfo) -> ModelInfo:
     for task, names in first.labels.items():
         if set(names) != set(info.labels.get(task, ())):
             raise WeightsError(f"{info.version} has other labels of {task} than {first.version}")
-    return info
+    return Larger(info, folder)
 
 
 def _belongs_together(settings: ModelSettings, first: ModelInfo, second: ModelInfo) -> bool:
@@ -121,53 +148,71 @@ def load(
     `choose` is `select_backend` or `cached_backend` of `models.backend_selection`.  Raises ModelError.
     """
     plan = Plan.of(settings)
-    if plan.second is None or plan.settings is None:
+    if plan.larger is None:
         log.info("no second opinion: %s", plan.reason)
         return Engine.load(choose(settings), metrics)
     metrics = metrics or ModelMetrics()
-    chosen, of_second = choose(plan.settings), metrics.of_another()
-    second = Engine.load(chosen, of_second)
-    mode = plan.mode_at(partial(headlines_per_second, second), settings.second_opinion_rate)
+    of_second = metrics.of_another()
+    second = Engine.load(choose(_of_larger(settings, plan.larger)), of_second)
+    mode = plan.mode_at(partial(headlines_per_second, second))
     of_second.is_main = mode is Mode.ALL
     metrics.is_main = mode is Mode.AUTO
     first = None
-    if mode is Mode.AUTO or needs_first(plan.first, plan.second):
+    if mode is Mode.AUTO or needs_first(plan.first, plan.larger.info):
         first = Engine.load(choose(settings), metrics)
-    info = whole_info(plan.first, plan.second, mode)
-    log.info("second opinion: %s, by %s", mode.value, plan.second.version)
+    info = whole_info(plan.first, plan.larger.info, mode)
+    log.info("second opinion: %s, by %s", mode.value, plan.larger.info.version)
     return SecondOpinion(first, second, info, mode, metrics)
+
+
+def _of_larger(settings: ModelSettings, larger: Larger) -> ModelSettings:
+    return settings.model_copy(update={"weights": larger.folder})
+
+
+def _measured(plan: Plan, choose: Choose) -> float | None:
+    """Headlines a second of the larger model here, if they were measured."""
+    return measured_rate(choose(_of_larger(plan.settings, plan.larger))) if plan.larger else None
 
 
 def version(settings: ModelSettings, choose: Choose = lambda settings: settings) -> str:
     """The version of what `load` would load.  Raises WeightsError."""
     plan = Plan.of(settings)
-    if plan.second is None or plan.settings is None:
-        return plan.first.version
-    mode = plan.mode_at(partial(measured_rate, choose(plan.settings)), settings.second_opinion_rate)
-    return whole_version(plan.first, plan.second, mode)
+    return plan.version(plan.mode_at(partial(_measured, plan, choose)))
 
 
 def with_fixed_mode(settings: ModelSettings, choose: Choose) -> ModelSettings:
     """The settings with the mode that they stand for, to load the same models on other backends."""
     plan = Plan.of(settings)
-    if plan.second is None or plan.settings is None:
-        return settings.model_copy(update={"second_opinion": "off"})
-    mode = plan.mode_at(partial(measured_rate, choose(plan.settings)), settings.second_opinion_rate)
-    return settings.model_copy(update={"second_opinion": Path(f"{mode.value}:{plan.settings.weights}")})
+    return plan.fixed(plan.mode_at(partial(_measured, plan, choose)))
 
 
-def describe_second_opinion(settings: ModelSettings, choose: Choose) -> str:
-    """Which texts get a second opinion, and why, in words.  Raises WeightsError."""
+def as_labelled(settings: ModelSettings, latest: str | None) -> ModelSettings:
+    """The settings with the mode of the version `latest`, if they leave the mode open and the models are its.
+
+    A database keeps the mode that its documents were labelled with: a faster machine, another monitor, or a
+    second measurement of the same one must not change what labels mean.  Raises WeightsError.
+    """
     plan = Plan.of(settings)
-    if plan.second is None or plan.settings is None:
+    mode = plan.mode_of(latest)
+    return settings if plan.mode is not None or mode is None else plan.fixed(mode)
+
+
+def describe_second_opinion(settings: ModelSettings, choose: Choose, latest: str | None = None) -> str:
+    """Which texts get a second opinion, and why, in words; `latest` as in `as_labelled`.
+
+    Raises WeightsError.
+    """
+    plan = Plan.of(settings)
+    if plan.larger is None:
         return f"off: {plan.reason}"
-    rate = measured_rate(choose(plan.settings))
-    mode = plan.mode_at(lambda: rate, settings.second_opinion_rate)
+    rate, mode = _measured(plan, choose), plan.mode or plan.mode_of(latest)
     if plan.mode is not None:
         why = f"models.second_opinion is {settings.second_opinion}"
+    elif mode is not None:
+        why = "as the documents of the database were labelled"
     elif rate is None:
         why = "its speed here is not measured yet, which `monitor run` does at its first start"
     else:
         enough = settings.second_opinion_rate
         why = f"it labels {rate:.0f} headlines a second here, and {enough:g} are enough for all"
-    return f"{mode.value}, by {plan.second.version}: {why}"
+    return f"{mode or plan.mode_at(lambda: rate)}, by {plan.larger.info.version}: {why}"

@@ -37,6 +37,7 @@ def backfill_entities(config: Path | None, since: datetime, until: datetime | No
     """
     from models import backend_selection
     from models.document_classifier import DocumentClassifier
+    from models.loading import as_labelled
     from stream.domain.sums import TimeRange
     from stream.storage import backfill as backfilling
 
@@ -44,7 +45,8 @@ def backfill_entities(config: Path | None, since: datetime, until: datetime | No
     if published.end <= published.start:
         raise click.UsageError("--until must be after --since")
     with open_store(config) as (settings, store):
-        classifier = DocumentClassifier.load(settings.models, choose=backend_selection.select_backend)
+        models = as_labelled(settings.models, store.reads.latest_model())
+        classifier = DocumentClassifier.load(models, choose=backend_selection.select_backend)
         if classifier.gazetteer is None:
             raise click.ClickException("this classifier has no list of entities")
         version = classifier.gazetteer.version

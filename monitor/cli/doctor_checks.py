@@ -19,9 +19,11 @@ from models import backend_selection, loading
 from models.entities.gazetteer import Gazetteer
 from models.errors import ModelError
 from models.network.info import read_info
+from models.settings import ModelSettings
 from monitor.cli.status_problems import outbox_problems
 from monitor.entity_ids import resolver_of_settings
 from monitor.runtime import settings as settings_module
+from monitor.runtime.classifier import latest_model
 from monitor.runtime.open_files import open_file_limit
 from monitor.runtime.settings import Settings, SettingsError
 from monitor.runtime.tasks.installation import outbox_targets
@@ -97,8 +99,7 @@ def _open_files(settings: Settings) -> str:
 
 
 def _model(settings: Settings) -> str:
-    models = settings_module.resolve_weights(settings).models
-    engine = loading.load(models, backend_selection.cached_backend)
+    engine = loading.load(_as_it_would_run(settings), backend_selection.cached_backend)
     (prediction,) = engine.classify([CANARY_TEXT], ["en"])
     if prediction.sentiment != CANARY_SENTIMENT:
         raise ModelError(
@@ -112,7 +113,12 @@ def _model(settings: Settings) -> str:
 def _second_opinion(settings: Settings) -> str:
     """Which texts a larger model labels, or why none does."""
     models = settings_module.resolve_weights(settings).models
-    return loading.describe_second_opinion(models, backend_selection.cached_backend)
+    return loading.describe_second_opinion(models, backend_selection.cached_backend, latest_model(settings))
+
+
+def _as_it_would_run(settings: Settings) -> ModelSettings:
+    """The settings of the models, with what a monitor of this database would make of them."""
+    return loading.as_labelled(settings_module.resolve_weights(settings).models, latest_model(settings))
 
 
 def _rules(settings: Settings) -> str:
@@ -155,8 +161,7 @@ def _store(settings: Settings) -> Iterator[Store]:
 
 def _labels(settings: Settings) -> str:
     """Compare the model that labelled what the rules compare with to the one that would run."""
-    models = settings_module.resolve_weights(settings).models
-    version = loading.version(models, backend_selection.cached_backend)
+    version = loading.version(_as_it_would_run(settings), backend_selection.cached_backend)
     span = longest_comparison(load_rules(settings.alerts.rules, (), settings.alerts.time_zone))
     now = datetime.now(UTC)
     with _store(settings) as store:

@@ -101,6 +101,7 @@ def relabel(
     from alerts.window_reader import longest_comparison
     from models import backend_selection
     from models.document_classifier import DocumentClassifier
+    from models.loading import as_labelled
     from stream.domain.documents import EPOCH
     from stream.domain.sums import TimeRange
     from stream.outbound import BatchOutbound
@@ -113,6 +114,7 @@ def relabel(
         if for_switch:
             rules = load_rules(settings.alerts.rules, (), settings.alerts.time_zone)
             start = datetime.now(UTC) - longest_comparison(rules)
+        model_settings = as_labelled(model_settings, store.reads.latest_model())
         classifier = DocumentClassifier.load(model_settings, choose=backend_selection.select_backend)
         published = TimeRange(start or EPOCH, end or datetime.max.replace(tzinfo=UTC))
         total = relabeling.count_outdated(store, published, classifier.version)
@@ -154,6 +156,7 @@ def replay(config: Path | None, start: datetime, recount_only: bool) -> None:
     """
     from models import backend_selection
     from models.document_classifier import DocumentClassifier
+    from models.loading import as_labelled
     from stream.codec import Codec
     from stream.decoder import Decoder
     from stream.domain.sums import TimeRange
@@ -165,7 +168,8 @@ def replay(config: Path | None, start: datetime, recount_only: bool) -> None:
     with open_store_and_topics(config) as (settings, store, incarnations):
         done, now = ReplayReport(), datetime.now(UTC)
         if not recount_only:
-            classifier = DocumentClassifier.load(settings.models, choose=backend_selection.select_backend)
+            models = as_labelled(settings.models, store.reads.latest_model())
+            classifier = DocumentClassifier.load(models, choose=backend_selection.select_backend)
             outbound = BatchOutbound(settings.kafka, settings.stream.publish_predictions)
             heartbeats = load_heartbeats(store.engine, settings.stream.heartbeat_secret)
             codec = Codec.from_settings(settings.stream, heartbeats)

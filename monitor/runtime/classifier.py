@@ -1,5 +1,6 @@
 """The classifier as the daemon needs it, and the one that the settings ask for."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -9,6 +10,9 @@ from models.entities.gazetteer import Gazetteer
 from models.entities.linker import Linker
 from monitor.runtime.settings import Settings
 from stream.domain.documents import Prediction, TextInput
+from stream.domain.errors import SchemaError, StoreUnavailable
+
+log = logging.getLogger(__name__)
 
 
 class Classifier(Protocol):
@@ -48,5 +52,26 @@ def load_engine(settings: Settings, registry: CollectorRegistry) -> Classifier:
     from models.backend_selection import select_backend
     from models.document_classifier import DocumentClassifier
     from models.inference.metrics import ModelMetrics
+    from models.loading import as_labelled
 
-    return DocumentClassifier.load(settings.models, ModelMetrics(registry), linker, select_backend)
+    models = as_labelled(settings.models, latest_model(settings))
+    return DocumentClassifier.load(models, ModelMetrics(registry), linker, select_backend)
+
+
+def latest_model(settings: Settings) -> str | None:
+    """The model that labelled the document received last; None if there is none, or no database yet."""
+    from stream.storage import database
+    from stream.storage.batches import Store
+
+    try:
+        if database.missing_file(settings.database):
+            return None
+        engine = database.connect(settings.database)
+        try:
+            database.check_schema(engine)
+            return Store(engine, settings.stream.window_seconds).reads.latest_model()
+        finally:
+            engine.dispose()
+    except (StoreUnavailable, SchemaError) as error:
+        log.info("whose labels the database has is not known yet: %s", error)
+        return None

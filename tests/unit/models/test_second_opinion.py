@@ -312,6 +312,24 @@ def test_where_the_settings_leave_it_open_the_speed_of_the_large_model_decides(l
         assert loading.version(fixed.model_copy(update={"backend": "torch"})) == loaded.version
 
 
+@pytest.mark.usefixtures("cache")
+def test_a_database_keeps_the_mode_that_its_documents_were_labelled_with(large: Path) -> None:
+    settings = ModelSettings(second_opinion=large, device="cpu", backend="packed", dtype="float32")
+    RateCache(settings.model_copy(update={"weights": large})).write(1000.0)
+    measured = loading.version(settings)
+    assert measured.endswith("+all")
+    assert loading.as_labelled(settings, None) == settings
+    assert loading.as_labelled(settings, "another-model") == settings
+    first, second = read_info(SHIPPED_WEIGHTS), read_info(large)
+    for mode in (Mode.AUTO, Mode.ALL):
+        latest = whole_version(first, second, mode)
+        assert loading.version(loading.as_labelled(settings, latest)) == latest
+        described = loading.describe_second_opinion(settings, lambda models: models, latest)
+        assert described.startswith(mode.value) and "as the documents of the database" in described
+    named = settings.model_copy(update={"second_opinion": Path(f"all:{large}")})
+    assert loading.as_labelled(named, whole_version(first, second, Mode.AUTO)) == named
+
+
 def test_the_speed_is_measured_once_and_then_read_from_the_cache(engine: Engine, tmp_path: Path) -> None:
     engine = Engine.load(ModelSettings(device="cpu", backend="packed", dtype="float32"))
     rate = headlines_per_second(engine, tmp_path)
