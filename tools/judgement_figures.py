@@ -1,10 +1,8 @@
 """The figures of `tools.judgement` that come from labelled texts, each with a 95 % bootstrap interval."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
@@ -12,9 +10,10 @@ from msgspec.structs import replace
 from models.data.dataset import Row, Source, read_recipe, read_source
 from models.document_classifier import DocumentClassifier
 from models.evaluation.robustness import read_pairs
-from models.evaluation.scores import LabelledPredictions, bootstrap, labelled_predictions, macro_f1
+from models.evaluation.scores import NO_LABEL, LabelledPredictions, bootstrap, labelled_predictions, macro_f1
 from models.network.calibration import expected_calibration_error, reliability
 from stream.domain.documents import SENTIMENTS, Prediction, TextInput
+from stream.domain.entities import TargetSentiment
 
 RECIPES = Path(__file__).parents[1] / "models" / "recipes"
 LANGUAGES = ("en", "zh")
@@ -26,8 +25,6 @@ MANY_ROWS = 800
 DRAWS = 200
 # A wrong label above this probability misleads whoever filters by it.
 SURE = 0.9
-# The share of the rows with targets that training leaves alone, where the recipe does not say.
-KEPT_BACK = {"zh/cfsc_targets_dev.jsonl": 0.5, "sentiment/sentfin_entities.jsonl": 0.2}
 
 Interval = tuple[float, float]
 
@@ -236,74 +233,40 @@ def plain_figures(classifier: DocumentClassifier, _: Path) -> Iterator[Figure]:
         yield _share(f"plain news, {language}: topics that it knows", topic[known])
 
 
-@dataclass(frozen=True)
-class Targets:
-    """A text, the places of names in it, and the sentiment towards each."""
-
-    text: str
-    places: tuple[tuple[int, int], ...]
-    labels: tuple[str, ...]
-
-
 def target_figures(classifier: DocumentClassifier, data: Path) -> Iterator[Figure]:
-    """The sentiment towards names, through the product: a text's own where the model has no answer."""
-    yield from _target_figures(classifier, "towards names, Chinese", chinese_targets(data), (0.80, 0.70))
-    headlines = english_targets(data)
-    several = [one for one in headlines if len(set(one.labels)) > 1]
+    """The sentiment towards names, on rows that training leaves alone."""
+    chinese = _kept_back(data / "zh/cfsc_targets_dev.jsonl", "zh.yaml", data)
+    yield from _target_figures(classifier, "towards names, Chinese", chinese, (0.80, 0.70))
+    headlines = _kept_back(data / "sentiment/sentfin_entities.jsonl", "en.yaml", data)
+    several = [row for row in headlines if row.has_several_moods]
     yield from _target_figures(classifier, "towards names, texts with several moods", several, (0.78, None))
     yield from _target_figures(classifier, "towards names, headlines", headlines, (None, None))
 
 
-def chinese_targets(data: Path) -> list[Targets]:
-    """The rows of CFSC-ABSA that training leaves alone."""
-    return [
-        Targets(
-            record["text"],
-            tuple((one["start"], one["end"]) for one in record["targets"]),
-            tuple(one["sentiment"] for one in record["targets"]),
-        )
-        for record in _kept_back(data, "zh/cfsc_targets_dev.jsonl", "zh.yaml")
-        if record["targets"]
-    ]
-
-
-def english_targets(data: Path) -> list[Targets]:
-    """The rows of SEntFiN that training leaves alone, with the names that are in the text as they are."""
-    rows = []
-    for record in _kept_back(data, "sentiment/sentfin_entities.jsonl", "en.yaml"):
-        text, entities = record["text"], record["entities"]
-        starts = {name: text.lower().find(name.lower()) for name in entities}
-        found = [name for name, start in starts.items() if start >= 0 and name]
-        if found:
-            places = tuple((starts[name], starts[name] + len(name)) for name in found)
-            rows.append(Targets(text, places, tuple(entities[name] for name in found)))
-    return rows
-
-
-def _kept_back(data: Path, file: str, recipe: str) -> list[dict[str, Any]]:
-    """The records of a file that a training run with the recipe does not read."""
-    shares = {source.file: source.keep_back for source in read_recipe(RECIPES / recipe, data).sources}
-    share = shares.get(data / file) or KEPT_BACK[file]
-    texts = {
-        row.text
-        for row in read_source(Source(file=data / file, unlabelled=True, keep_back=share), kept_back=True)
-    }
-    with (data / file).open(encoding="utf-8") as lines:
-        return [record for record in map(json.loads, lines) if record["text"] in texts]
+def _kept_back(file: Path, recipe: str, data: Path) -> list[Row]:
+    """The rows of a file that a training run with the recipe does not read, if they have targets."""
+    (source,) = (one for one in read_recipe(RECIPES / recipe, data).sources if one.file == file)
+    return [row for row in read_source(source, kept_back=True) if row.targets]
 
 
 def _target_figures(
     classifier: DocumentClassifier,
     name: str,
-    rows: Sequence[Targets],
+    rows: Sequence[Row],
     required: tuple[float | None, float | None],
 ) -> Iterator[Figure]:
-    answers = classifier.classify([TextInput(row.text, targets=row.places) for row in rows])
-    texts = np.repeat(np.arange(len(rows)), [len(row.places) for row in rows])
+    places = [[target.places for target in row.targets] for row in rows]
+    predictions = classifier.engine.classify([row.text for row in rows], targets=places)
+    texts = np.repeat(np.arange(len(rows)), [len(row.targets) for row in rows])
     labels: dict[str | None, int] = {label: i for i, label in enumerate(SENTIMENTS)}
-    truth = np.array([labels[label] for row in rows for label in row.labels])
-    given = [answer for prediction in answers for answer in prediction.targets]
-    predicted = np.array([labels.get(answer.sentiment, -1) for answer in given])
+    truth = np.array([labels[target.label.only] for row in rows for target in row.targets])
+    # As in the product, the sentiment of the text stands for one towards a name that there is none for.
+    given = [
+        prediction.targets or [TargetSentiment(prediction.sentiment)] * len(row.targets)
+        for prediction, row in zip(predictions, rows, strict=True)
+    ]
+    answers = [answer for of_text in given for answer in of_text]
+    predicted = np.array([labels.get(answer.sentiment, NO_LABEL) for answer in answers])
 
     def statistic(weight: np.ndarray) -> float:
         return macro_f1(truth, predicted, len(labels), weight[texts])
@@ -312,9 +275,8 @@ def _target_figures(
     score = macro_f1(truth, predicted, len(labels))
     interval = bootstrap(len(rows), statistic)
     yield Figure(f"{name}: macro-F1", score, interval, len(truth), at_least=required[1])
-    yield _share(
-        f"{name}: answered by the head for targets", np.array([one.of_target for one in given]), texts
-    )
+    own = np.array([answer.of_target for answer in answers])
+    yield _share(f"{name}: answered by the head for targets", own, texts)
 
 
 # What a model that was trained without a source is scored on, and the macro-F1 that the card gives for it.

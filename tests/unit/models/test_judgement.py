@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from models.data.dataset import Source, read_source
 from models.document_classifier import DocumentClassifier
@@ -17,7 +18,6 @@ from stream.domain.entities import TargetSentiment
 from tools.judgement import table
 from tools.judgement_figures import (
     Figure,
-    chinese_targets,
     kind_figures,
     label_figures,
     plain_figures,
@@ -35,12 +35,22 @@ class Rules:
     def __init__(self, version: str = "small", second_opinion: str | None = None) -> None:
         labels = {"topic": TOPICS, "sentiment": SENTIMENTS}
         self.engine = SimpleNamespace(
-            info=SimpleNamespace(labels=labels), settings=SimpleNamespace(threads=1)
+            info=SimpleNamespace(labels=labels), settings=SimpleNamespace(threads=1), classify=self.read
         )
         self.topics, self.version, self.second_opinion = TOPICS, version, second_opinion
 
     def classify(self, inputs: Sequence[TextInput]) -> list[Prediction]:
         return [self.predict(item) for item in inputs]
+
+    def read(self, texts: Sequence[str], targets: Sequence[Sequence[Any]]) -> list[Prediction]:
+        """It has an answer for names in Latin script only."""
+        predictions = self.classify([TextInput(text) for text in texts])
+        return [
+            replace(one, targets=(TargetSentiment(one.sentiment, of_target=True),) * len(places))
+            if "Acme" in text
+            else one
+            for text, one, places in zip(texts, predictions, targets, strict=True)
+        ]
 
     def predict(self, item: TextInput) -> Prediction:
         sentiment = "positive" if "good" in item.text else "negative" if "bad" in item.text else "neutral"
@@ -55,7 +65,6 @@ class Rules:
             sentiment,
             0.0,
             {"topic": topics, "sentiment": sentiments},
-            targets=tuple(TargetSentiment(sentiment, 0.95, of_target=True) for _ in item.targets),
             judged_by=self.judge(item.text),
         )
 
@@ -138,14 +147,14 @@ def test_every_set_has_accuracy_and_calibration_and_those_with_one_label_macro_f
 
 
 def test_names_are_scored_on_rows_that_training_leaves_alone(data: Path) -> None:
-    file = Source(file=data / "zh/cfsc_targets_dev.jsonl", unlabelled=True, keep_back=0.5)
-    kept = {row.text for row in read_source(file, kept_back=True)}
-    assert {row.text for row in chinese_targets(data)} == kept
+    file = Source(file=data / "zh/cfsc_targets_dev.jsonl", keep_back=0.5)
     figures = {figure.name: figure for figure in target_figures(classifier(), data)}
-    assert figures["towards names, Chinese: accuracy"].value == 1
+    chinese = figures["towards names, Chinese: accuracy"]
+    assert (chinese.value, chinese.n) == (1, len(read_source(file, kept_back=True)))
     several = figures["towards names, texts with several moods: accuracy"]
     assert several.value == 0.5 and several.n % 2 == 0, "two names are in the text, the third is not"
     assert figures["towards names, headlines: answered by the head for targets"].value == 1
+    assert figures["towards names, Chinese: answered by the head for targets"].value == 0
 
 
 def test_kinds_have_a_figure_each_in_both_languages() -> None:
