@@ -126,10 +126,15 @@ def _read_larger(folder: Path, first: ModelInfo) -> Larger:
     info = read_info(folder)
     if absent := [part.folder for part in info.parts if not (folder / part.folder).is_dir()]:
         raise WeightsError(f"{folder} lacks {', '.join(absent)}: copy the whole folder")
-    for task, names in first.labels.items():
-        if set(names) != set(info.labels.get(task, ())):
-            raise WeightsError(f"{info.version} has other labels of {task} than {first.version}")
+    check_labels(info, first)
     return Larger(info, folder)
+
+
+def check_labels(second: ModelInfo, first: ModelInfo) -> None:
+    """Raise WeightsError if one of two models knows labels that the other does not."""
+    for task, names in first.labels.items():
+        if set(names) != set(second.labels.get(task, ())):
+            raise WeightsError(f"{second.version} has other labels of {task} than {first.version}")
 
 
 def _belongs_together(settings: ModelSettings, first: ModelInfo, second: ModelInfo) -> bool:

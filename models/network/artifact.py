@@ -112,9 +112,14 @@ def save_info(folder: Path, info: ModelInfo) -> ModelInfo:
     digest = hashlib.sha256(msgspec.json.encode(digested, order="sorted")).hexdigest()
     version = f"{info.name}-{digest[:12]}"
     info = msgspec.structs.replace(info, version=version)
+    write_info(folder, info)
+    return info
+
+
+def write_info(folder: Path, info: ModelInfo) -> None:
+    """Write model.json as it is, with the version that it has."""
     text = json.dumps(msgspec.to_builtins(info), indent=1, ensure_ascii=False)
     (folder / "model.json").write_text(text + "\n", encoding="utf-8")
-    return info
 
 
 def load(folder: Path, hugging_face: bool = False) -> LoadedModel:

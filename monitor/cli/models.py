@@ -1,11 +1,12 @@
 """`monitor models`: the versions in a registry of trained models, and the ONNX export."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
 
+from monitor.cli.classify import parse_row
 from monitor.cli.options import EXISTING, CommandGroup, examples, json_option, map_option, plain_errors
 from monitor.runtime import log
 from monitor.runtime.settings import Settings
@@ -71,6 +72,68 @@ def models_promote(version: str, registry: Path) -> None:
 
     model_registry.promote(registry, version, Engine.verify)
     click.echo(f"{version} is used from the next start, if models.weights is {registry}")
+
+
+@models.command(
+    "pair",
+    epilog=examples(
+        "monitor models pair ./small --second ./large --stream headlines.jsonl --data valid.jsonl"
+    ),
+)
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--second",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="Folder of the larger model, which gives the second opinion.",
+)
+@click.option(
+    "--stream", "streams", type=EXISTING, multiple=True, required=True, help="Texts as they arrive."
+)
+@click.option("--data", "files", type=EXISTING, multiple=True, help="Labelled rows to calibrate the pair on.")
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.18,
+    show_default=True,
+    help="The largest share of a stream that the larger model labels.",
+)
+@map_option("text, title, topic, sentiment")
+@plain_errors
+def models_pair(
+    folder: Path,
+    second: Path,
+    streams: tuple[Path, ...],
+    files: tuple[Path, ...],
+    share: float,
+    columns: Mapping[str, str],
+) -> None:
+    """Find which texts a small model should leave to a larger one (mode auto of models.second_opinion).
+
+    It is written into the model.json of FOLDER: weights and a threshold, from where the two disagree on the
+    streams, and the calibration of each on the labelled rows that it labels.
+    """
+    log.set_up(Settings().log)
+    from models.data.dataset import read_rows
+    from models.training.pairing import pair
+
+    texts = {file.name: list(_texts(file, columns)) for file in streams}
+    info = pair(folder, second, texts, read_rows(files, columns), share)
+    for part in info.parts:
+        if part.routing is not None:
+            shares = ", ".join(f"{value:.1%} of {name}" for name, value in part.routing.share.items())
+            click.echo(f"{part.folder}: {shares}; {part.routing.weights}, from {part.routing.threshold:g} on")
+
+
+def _texts(file: Path, columns: Mapping[str, str]) -> Iterator[str]:
+    """The texts of a file as `monitor classify` reads it; rows without one are left out."""
+    from stream.domain.input_rows import read_rows
+
+    text_columns = [columns.get(name, name) for name in ("title", "text")]
+    for row in read_rows(file, text_columns=text_columns, plain_text=True):
+        line = parse_row(row, columns)
+        if line.error is None and line.item.text:
+            yield line.item.text
 
 
 @models.command("export", epilog=examples("monitor models export ./mine --data validation.jsonl"))
