@@ -44,7 +44,8 @@ class Text:
     """A classified document of the past.
 
     `sentiment` is None if the model was not certain.  `score` is in units of 1 / SCORE_SCALE.  `precision`
-    says how exactly `published_at` is known.  `entities` are those that it is about.
+    says how exactly `published_at` is known.  `entities` are those that it is about, `events` the types of
+    those that it reports.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Text:
     url: str | None = None
     precision: Precision = Precision.EXACT
     entities: tuple[EntityMention, ...] = ()
+    events: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -203,6 +205,7 @@ class MemoryStore:
                 url=t.url,
                 key=t.key,
                 precision=t.precision,
+                events=t.events,
             )
             for t in texts[:limit]
         ]
@@ -356,4 +359,5 @@ def _matches(text: Text, selection: Selection) -> bool:
         and (not selection.sources or text.source in selection.sources)
         and (not selection.languages or text.lang in selection.languages)
         and (not selection.symbols or bool(set(selection.symbols) & set(text.symbols)))
+        and (not selection.events or bool(set(selection.events) & set(text.events)))
     )

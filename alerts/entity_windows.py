@@ -188,7 +188,7 @@ class EntityWindows:
     def _stream_now(self, rule: Rule, history: EntityHistory, window: TimeRange) -> StreamNow:
         """The documents of the window, or of the last hours if it is shorter."""
         time = TimeRange(min(window.start, window.end - MARKET_LENGTH), window.end)
-        sums = self._reader.sums(*time, rule.selection)
+        sums = self._reader.sums(*time, rule.feed)
         total = sum(
             (one for one in sums if one.kind in rule.kinds), Aggregate(time.start, ALL_TOPICS, ALL_TOPICS)
         )
@@ -197,7 +197,7 @@ class EntityWindows:
     def _is_live(self, rule: Rule, window: TimeRange, totals: dict[str, Aggregate]) -> bool:
         if any(total.n for total in totals.values()):
             return True
-        return bool(self._reader.sums(window.start, window.end, rule.selection))
+        return bool(self._reader.sums(window.start, window.end, rule.feed))
 
     def _named(self, entities: Sequence[str], now: datetime) -> dict[str, str]:
         """How a reader knows the entities; the id of one without a name.
@@ -261,7 +261,7 @@ class EntityWindows:
             for at, same_start in groupby(
                 (
                     cell
-                    for cell in self._reader.sums_by_window(start, end, HOUR, rule.selection)
+                    for cell in self._reader.sums_by_window(start, end, HOUR, rule.feed)
                     if cell.kind in rule.kinds
                 ),
                 attrgetter("start"),

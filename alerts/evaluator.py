@@ -195,7 +195,7 @@ class AlertEvaluator:
                 yield self._with_details(before, alert, rule, window)
 
     def _observe(self, rule: Rule, subject: Subject, seen: SubjectWindow, late: bool = False) -> Observation:
-        observation = rule.observe(subject.text, seen)
+        observation = rule.observe(rule.subject_text(subject), seen)
         window = TimeRange(seen.start, seen.end)
         return self._windows.require_writers(rule, subject, window, observation, late=late)
 

@@ -160,6 +160,7 @@ class WindowReader:
         else:
             selection = _selection(rule, late=late_from is not None)
             sums = self._reader.sums(window.start, window.end, selection)
+        is_live = bool(sums) or bool(rule.events and self._reader.sums(window.start, window.end, rule.feed))
         topics, spec = rule.watched_topics(self._topics), rule.baseline_spec
         others = self._other_models(rule)
         of_other_model = _overlap(others, window.start, window.end - window.start)
@@ -175,7 +176,7 @@ class WindowReader:
                     total=_total(sums, rule, topic, window.start),
                     start=window.start,
                     end=window.end,
-                    feed_is_live=bool(sums),
+                    feed_is_live=is_live,
                     expectation=expectation,
                     share=1 / len(topics),
                     steps=_topic_cells(steps, rule, topic),
@@ -217,7 +218,8 @@ class WindowReader:
             kept = [cell for cell in previous.cells if start <= cell.start < read_from]
         cells = [*kept, *self._reader.sums_by_window(read_from, end, width, rule.selection)]
         longest_gap = max(LONGEST_GAP, 4 * spec.comparison_length)
-        live = live_ranges(sorted({cell.start for cell in cells}), width, end, longest_gap)
+        feed = self._reader.sums_by_window(start, end, width, rule.feed) if rule.events else cells
+        live = live_ranges(sorted({cell.start for cell in feed}), width, end, longest_gap)
         past = [alert for alert in self._episodes.past_alerts(start) if alert.rule == rule.name]
         others = self._other_models(rule)
         return History(end, width, cells, live, past, others)

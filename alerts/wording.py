@@ -1,6 +1,7 @@
 """Numbers in the words that operators read in alerts: durations, chances, confidence."""
 
 import math
+from collections.abc import Sequence
 from datetime import timedelta
 
 from alerts.statistics import chances_per_year, standard_error, wilson_interval
@@ -11,6 +12,21 @@ DAYS_PER_YEAR = 365.25
 MONTHS_PER_YEAR = 12
 RARE, VERY_RARE = 1e-3, 1e-6  # times a year
 ALMOST_NOTHING = 0.01  # documents
+# Types of events that a sentence names.
+SHOWN_EVENTS = 4
+
+
+def events_text(events: Sequence[str]) -> str:
+    """Types of events in a sentence, such as "default, guidance cut or recall"."""
+    names = [event_text(name) for name in events[:SHOWN_EVENTS]]
+    if len(events) > len(names):
+        names.append(f"{len(events) - len(names)} other events")
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
+
+
+def event_text(name: str) -> str:
+    """A type of event in words: guidance_cut is "guidance cut"."""
+    return name.replace("_", " ")
 
 
 def duration_text(length: timedelta) -> str:

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from alerts.delivery.pages import PageRouter, labels_of
 from alerts.detectors.base import Rule
+from alerts.wording import event_text
 from stream.domain.alerts import Alert
 from stream.domain.budgets import cut
 from stream.domain.documents import LONGEST_WORD, printable
@@ -65,7 +66,8 @@ def alertmanager_alert(
         "evidence": "\n".join(
             printable(
                 f"{e.score:+.2f} {e.source}: {cut(e.content, SHOWN_CHARACTERS)} "
-                f"[{', '.join(cut(word, LONGEST_WORD) for word in e.words)}] {e.key}".rstrip()
+                f"[{', '.join(cut(word, LONGEST_WORD) for word in e.words)}] "
+                f"{_events(e.events)}{e.key}".rstrip()
             )
             for e in alert.evidence
         ),
@@ -80,6 +82,10 @@ def alertmanager_alert(
         "endsAt": (alert.resolved_at or ends_at).isoformat(),
         **({"generatorURL": link} if link else {}),
     }
+
+
+def _events(events: Sequence[str]) -> str:
+    return f"({', '.join(map(event_text, events))}) " if events else ""
 
 
 def _sources(sources: Mapping[str, int]) -> str:

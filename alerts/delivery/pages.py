@@ -13,6 +13,7 @@ import jinja2
 
 from alerts.delivery.quoting import inert, inert_markdown
 from alerts.detectors.base import Rule
+from alerts.wording import event_text
 from stream.domain.alerts import Alert, AlertState, EvidenceItem, PageRequest, Severity
 from stream.domain.budgets import cut, first_within
 from stream.domain.documents import LONGEST_WORD, printable
@@ -231,7 +232,7 @@ class PageTexts:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        texts.filters |= {"cut": cut, "address": _Address, "subject": subject_of}
+        texts.filters |= {"cut": cut, "address": _Address, "subject": subject_of, "event": event_text}
         return cls(texts.from_string(_TITLE), texts.from_string(_BODY))
 
     def __call__(self, page: Mapping[str, Any]) -> tuple[str, str]:
@@ -261,7 +262,8 @@ resolved at {{ page.resolved_at }}
 {% endif %}
 {% for item in page.evidence %}
 {{ "%+.2f" | format(item.score) }} {{ item.source }}: {{ item.content | cut(LONGEST_CONTENT) }}
-{%- if item.words %} [{{ item.words | map("cut", LONGEST_WORD) | join(", ") }}]{% endif +%}
+{%- if item.words %} [{{ item.words | map("cut", LONGEST_WORD) | join(", ") }}]{% endif %}
+{%- if item.events is defined and item.events %} ({{ item.events | map("event") | join(", ") }}){% endif +%}
 {% endfor %}
 {% if page.shortened is defined %}
 (shortened; the rest is on the page of the alert)

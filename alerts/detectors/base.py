@@ -3,7 +3,7 @@
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -20,6 +20,7 @@ from pydantic import (
 from alerts.delivery import template
 from alerts.expectation import BaselineSpec, Expectation
 from alerts.watched_entities import Watched
+from alerts.wording import events_text
 from stream.domain.alerts import Severity
 from stream.domain.documents import Kind
 from stream.domain.sums import Aggregate, MentionSelection, Selection
@@ -141,8 +142,8 @@ class Rule(BaseModel):
     `topics` is `each` (every topic by itself), `all` (all of them together) or a list of names.  `entities`,
     instead of topics, is `each`, `watchlist NAME` or a list of ids: the rule then counts the documents about
     each entity, of at least `min_relevance`, and the sentiment towards it.  `sources`, `symbols` and
-    `languages` restrict the rule to matching documents.  The window is the latest stretch of
-    event time, up to now.  `for` is how long a breach must last before the rule fires, `keep_firing_for` how
+    `languages` restrict the rule to matching documents, and `events` to those that report an event of one of
+    these types.  The window is the latest stretch of event time, up to now.  `for` is how long a breach must last before the rule fires, `keep_firing_for` how
     long it must be over before the alert resolves, and `cool_down` how long the rule then stays quiet.
     `min_sources` and `min_authors` are the fewest distinct sources and authors of the negative documents.
     An alert that fired `flap_count` times within `flap_window` and fires again is flapping: it pages once,
@@ -182,6 +183,7 @@ class Rule(BaseModel):
     sources: Names = ()
     symbols: Names = ()
     languages: Names = ()
+    events: Names = ()
     window: Duration = timedelta(minutes=15)
     min_documents: int = Field(20, ge=1)
     min_sources: int = Field(1, ge=1)
@@ -210,6 +212,11 @@ class Rule(BaseModel):
 
     @property
     def selection(self) -> Selection:
+        return replace(self.feed, events=self.events)
+
+    @property
+    def feed(self) -> Selection:
+        """The documents that say whether the feed works: most of them report no event of a rare type."""
         return Selection(self.sources, self.symbols, self.languages)
 
     @property
@@ -273,9 +280,14 @@ class Rule(BaseModel):
     @property
     def scope_text(self) -> str:
         """What the rule watches, for people."""
+        events = f", events {', '.join(self.events)}" if self.events else ""
         if self.entities is not None:
-            return f"entities {self.entities.text}"
-        return f"topics {self.topics if isinstance(self.topics, str) else ', '.join(self.topics)}"
+            return f"entities {self.entities.text}{events}"
+        return f"topics {self.topics if isinstance(self.topics, str) else ', '.join(self.topics)}{events}"
+
+    def subject_text(self, subject: Subject) -> str:
+        """What sentences call a topic or an entity that the rule watches, with the events that it counts."""
+        return f"{subject.text} ({events_text(self.events)})" if self.events else subject.text
 
     @property
     def mentions(self) -> MentionSelection:

@@ -63,7 +63,7 @@ class BaselineRule(Rule):
     @property
     def compares_labels(self) -> bool:
         """The number of all documents is the same for every model."""
-        return self.count is not count_documents or self.topics != ALL_TOPICS
+        return self.count is not count_documents or self.topics != ALL_TOPICS or bool(self.events)
 
     @property
     def false_page_budget(self) -> float:

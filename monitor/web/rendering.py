@@ -10,6 +10,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup, escape
 
+from alerts.wording import event_text
 from stream.domain.alerts import EvidenceItem
 from stream.domain.budgets import MARK
 from stream.domain.documents import Precision
@@ -36,6 +37,7 @@ def environment() -> jinja2.Environment:
         "format_published": format_published,
         "format_number": format_number,
         "format_duration": format_duration,
+        "event_text": event_text,
     }
     return made
 

@@ -61,7 +61,8 @@ class LateWindow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Documents of these sources, with these symbols, in these languages; an empty tuple means any.
+    """Documents of these sources, with these symbols, in these languages, that report one of these types of
+    events; an empty tuple means any.
 
     With `exact_times`, only those whose time is known exactly (`stream.domain.documents.Precision`).
     """
@@ -70,11 +71,12 @@ class Selection:
     symbols: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
     exact_times: bool = False
+    events: tuple[str, ...] = ()
 
     @property
     def names_documents(self) -> bool:
         """Whether it selects by what the stored sums do not know."""
-        return bool(self.sources or self.symbols or self.languages)
+        return bool(self.sources or self.symbols or self.languages or self.events)
 
 
 EVERYTHING = Selection()

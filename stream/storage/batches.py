@@ -34,6 +34,7 @@ from stream.storage import schema
 from stream.storage.corrections import Resent, apply_corrections
 from stream.storage.database import reading, writing
 from stream.storage.documents import insert_documents
+from stream.storage.event_labels import insert_event_labels
 from stream.storage.mentions import insert_mentions, mention_rows
 from stream.storage.outbox import enqueue
 from stream.storage.reads import StoreReader
@@ -186,6 +187,7 @@ class Store:
     ) -> tuple[list[ClassifiedDocument], Resent]:
         """Add everything but the offsets; return the new documents, and what became of the others."""
         new = insert_documents(connection, documents, now)
+        insert_event_labels(connection, new)
         mentions = [row for item in new for row in mention_rows(item, now)]
         insert_mentions(connection, mentions)
         sums = Sums(sums_by_key(new, self.width), entity_sums_by_key(mentions, HOUR))

@@ -198,7 +198,7 @@ def _counted(start: datetime, end: datetime, mentions: MentionSelection, ids: Se
     if mentions.documents.names_documents:
         documents = schema.documents
         query = query.join(documents, documents.c.key == columns.key)
-        query = query.where(*selection_filters(mentions.documents))
+        query = query.where(*selection_filters(mentions.documents, start, end))
     elif mentions.documents.exact_times:
         query = query.where(columns.published_precision == Precision.EXACT)
     return _restrict(query, columns, columns.relevance, mentions, ids)

@@ -40,6 +40,7 @@ class DocumentState(msgspec.Struct, frozen=True, gc=False):
     received_at: datetime
     updated_at: datetime | None
     mentions: "list[MentionState]"
+    events: list[str]
 
 
 class MentionState(msgspec.Struct, frozen=True, gc=False):
@@ -85,6 +86,7 @@ class Version(msgspec.Struct, frozen=True, gc=False):
             row.received_at,
             row.updated_at,
             sorted(mentions, key=lambda each: each.entity),
+            sorted(name for name, _ in row.events or ()),
         )
 
     @property

@@ -1,6 +1,7 @@
 """The WHERE conditions on `documents` for a scope and for a selection."""
 
 import json
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, String, cast, or_, text
@@ -8,6 +9,7 @@ from sqlalchemy import ColumnElement, String, cast, or_, text
 from stream.domain.documents import DocumentStatus, Precision
 from stream.domain.sums import Scope, Selection
 from stream.storage import schema
+from stream.storage.event_labels import with_events
 from stream.storage.sql import within
 
 # As it is written in the index, or SQLite would not use that.
@@ -20,7 +22,7 @@ def scope_filters(scope: Scope) -> list[ColumnElement[bool]]:
     filters: list[ColumnElement[bool]] = [
         within(columns.published_at, scope.start, scope.end),
         columns.kind.in_(scope.kinds),
-        *selection_filters(scope.selection),
+        *selection_filters(scope.selection, scope.start, scope.end),
     ]
     return filters if scope.topic is None else [*filters, columns.topic == scope.topic]
 
@@ -55,8 +57,8 @@ def scope_source(scope: Scope) -> ScopeSource:
     return ScopeSource(source, filters, sentiment, mentions.c.score, sentiment.is_not(None))
 
 
-def selection_filters(selection: Selection) -> list[ColumnElement[bool]]:
-    """The conditions on `documents` for a selection."""
+def selection_filters(selection: Selection, start: datetime, end: datetime) -> list[ColumnElement[bool]]:
+    """The conditions on `documents` for a selection of those published in [start, end)."""
     columns = schema.documents.c
     filters: list[ColumnElement[bool]] = []
     if selection.sources:
@@ -70,4 +72,6 @@ def selection_filters(selection: Selection) -> list[ColumnElement[bool]]:
         # The column is a JSON list, so it contains a symbol in quotation marks, escaped or not.
         quoted = {json.dumps(name, ensure_ascii=flag) for name in selection.symbols for flag in (True, False)}
         filters.append(or_(*[symbols.contains(name, autoescape=True) for name in sorted(quoted)]))
+    if selection.events:
+        filters.append(with_events(selection.events, start, end))
     return filters

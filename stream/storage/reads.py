@@ -89,6 +89,7 @@ class StoreReader(EntityReader):
                     precision=Precision(row.published_precision),
                     traceparent=row.traceparent,
                     judged_by=row.judged_by,
+                    events=tuple(name for name, _ in row.events or ()),
                 )
                 for row in connection.execute(query.limit(limit))
             ]

@@ -25,6 +25,7 @@ from stream.retry import RetryPolicy, retry
 from stream.storage import schema
 from stream.storage.batches import Store
 from stream.storage.database import reading, writing
+from stream.storage.event_labels import correct_event_labels
 from stream.storage.sql import bucket_number, within
 from stream.storage.sums import (
     HOUR,
@@ -54,7 +55,7 @@ def recount(store: Store, times: TimeRange, progress: Callable[[int], object] = 
 
 
 def _hours_with_data(store: Store, times: TimeRange) -> list[datetime]:
-    """The hours of the time range that contain a document or a sum."""
+    """The hours of the time range that contain a document, an event or a sum."""
     numbers: set[int] = set()
     start = window_start(times.start, HOUR)
     with reading(store.engine) as connection:
@@ -63,6 +64,7 @@ def _hours_with_data(store: Store, times: TimeRange) -> list[datetime]:
             (schema.documents.c.published_at,),
             (schema.aggregates.c.window_start,),
             (entities.c.window_start, entities.c.width == schema.HOUR),
+            (schema.event_labels.c.published_at,),
         ):
             query = select(bucket_number(stamp, schema.HOUR)).where(
                 within(stamp, start, times.end), *of_width
@@ -81,10 +83,13 @@ def _recount_hour(store: Store, hour: datetime) -> int:
 
 
 def _recount_documents(connection: Connection, width: timedelta, hour: datetime) -> int:
-    """Correct the sums over the documents of an hour; return how many rows were wrong."""
+    """Correct the sums over the documents of an hour, and their events; return how many rows were wrong."""
     documents, aggregates, rollups = schema.documents, schema.aggregates, schema.rollups
     in_hour = within(documents.c.published_at, hour, hour + HOUR)
-    counted = sums_of_rows(connection.execute(select(documents).where(in_hour)), width)
+    rows = connection.execute(select(documents).where(in_hour)).all()
+    labels = within(schema.event_labels.c.published_at, hour, hour + HOUR)
+    wrong_labels = correct_event_labels(connection, rows, labels)
+    counted = sums_of_rows(rows, width)
     held = stored_sums(connection, aggregates, within(aggregates.c.window_start, hour, hour + HOUR))
     changes = difference(counted, held)
     add_windows(connection, aggregates, None, changes)
@@ -92,7 +97,7 @@ def _recount_documents(connection: Connection, width: timedelta, hour: datetime)
     wrong_hours = _correct_windows(connection, rollups, schema.HOUR, hour, minutes)
     wrong_days = _correct_day(connection, rollups, hour)
     delete_empty(connection, Sums(topics=changes))
-    return len(changes) + wrong_hours + wrong_days
+    return len(changes) + wrong_hours + wrong_days + wrong_labels
 
 
 def _recount_mentions(connection: Connection, hour: datetime) -> int:

@@ -1,4 +1,4 @@
-"""Replacing the predictions of stored documents: labels, mentions, sums and events change together.
+"""Replacing the predictions of stored documents: labels, mentions, sums and `document_events` change together.
 
 Corrected stories, another model and another list of entities all come here.
 """
@@ -20,6 +20,7 @@ from stream.storage.documents import (
     document_row,
     position_of_row,
 )
+from stream.storage.event_labels import replace_event_labels
 from stream.storage.events import EventCause, Version, add_events
 from stream.storage.mentions import mention_rows, replace_mentions
 from stream.storage.sql import as_mapping
@@ -60,6 +61,7 @@ def replace_predictions(
         after.append(replaced)
         mentions[row.key] = mention_rows(placed, replaced.received_at)
     connection.execute(UPDATE_DOCUMENT, [_values(row, columns) for row in after])
+    replace_event_labels(connection, list(zip(before, after, strict=True)))
     old_mentions = replace_mentions(connection, mentions)
     versions = [
         (Version(old, old_mentions[old.key]), Version(new, mentions[old.key]))

@@ -1,6 +1,7 @@
 """Erasing old personal data: texts, authors and evidence go; labels, scores and sums stay.
 
-Of mentions, where they are in the text goes; entity, relevance and score stay.  Events lose their texts.
+Of mentions, where they are in the text goes; entity, relevance and score stay, and so do the events that a
+text reports.  Rows of `document_events` lose their texts.
 A row keeps its identity, so that a document that is sent again is still counted once.  Age counts from the
 time of receipt.  The time up to which everything is erased is stored: an interrupted run continues there.
 """
@@ -118,4 +119,6 @@ def _erase_event_texts(store: Store, before: datetime) -> None:
 def _delete_heartbeats(connection: Connection, now: datetime) -> int:
     table = schema.documents
     old = (table.c.source == HEARTBEAT_SOURCE) & (table.c.received_at < now - HEARTBEATS_KEPT)
+    labels = schema.event_labels
+    connection.execute(delete(labels).where(labels.c.key.in_(select(table.c.key).where(old))))
     return connection.execute(delete(table).where(old)).rowcount

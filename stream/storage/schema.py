@@ -1,8 +1,8 @@
 """The SQL tables.  Alembic's migrations create them, and a test compares them with this module.
 
-`documents` holds every document with its prediction, `mentions` the entities it is about; `aggregates` and
-`rollups` hold the sums over documents, `entity_aggregates` those over mentions; `offsets` holds how far each
-Kafka partition was read.  A batch changes these in one transaction.  `document_events` has a row for every
+`documents` holds every document with its prediction, `mentions` the entities it is about, `event_labels` the
+events it reports; `aggregates` and `rollups` hold the sums over documents, `entity_aggregates` those over
+mentions; `offsets` holds how far each Kafka partition was read.  A batch changes these in one transaction.  `document_events` has a row for every
 later change of a document.  `outbox` holds what has to be sent because of a batch.  `alerts`,
 `alert_transitions` and `deliveries` belong to the alerts, `marks` and `leases` to background tasks.
 """
@@ -180,6 +180,19 @@ mentions = Table(
     _column("spans", JSON),
     Index("ix_mentions_entity_time", "entity", "published_at"),
     Index("ix_mentions_time", "published_at"),
+)
+
+# The events that a document reports, which its row has too: a rule finds the documents with some type of event
+# by the index, whatever the length of its history.  `published_at` is that of the document.
+event_labels = Table(
+    "event_labels",
+    metadata,
+    _column("key", String(512), primary_key=True),
+    _column("type", String(100), primary_key=True),
+    _column("published_at", UtcDateTime),
+    _column("probability", Float),
+    Index("ix_event_labels_type_time", "type", "published_at", "key"),
+    Index("ix_event_labels_time", "published_at"),
 )
 
 # The sums over mentions by hour and by day (`width` in seconds), entity and kind.  `band` is the relevance

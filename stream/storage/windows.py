@@ -20,7 +20,7 @@ def sums_source(selection: Selection, start: datetime, end: datetime, width: int
     without an exact time are few, and taken out of the stored windows.
     """
     if selection.names_documents:
-        return _documents(selection_filters(selection), start, end).subquery()
+        return _documents(selection_filters(selection, start, end), start, end).subquery()
     stored = _stored_windows(start, end, width)
     if not selection.exact_times:
         return union_all(*stored).subquery()

@@ -154,6 +154,7 @@ def _text(document: Document, prediction: Prediction) -> Text:
         url=document.url,
         precision=document.published_precision,
         entities=prediction.entities,
+        events=tuple(event.type for event in prediction.events),
     )
 
 
@@ -191,4 +192,5 @@ def _stored_text(row: Any, mentions: tuple[EntityMention, ...]) -> Text:
         url=row.url,
         precision=Precision(row.published_precision),
         entities=mentions,
+        events=tuple(name for name, _ in row.events or ()),
     )
