@@ -143,8 +143,9 @@ class Rule(BaseModel):
     instead of topics, is `each`, `watchlist NAME` or a list of ids: the rule then counts the documents about
     each entity, of at least `min_relevance`, and the sentiment towards it.  `sources`, `symbols` and
     `languages` restrict the rule to matching documents, and `events` to those that report an event of one of
-    these types.  The window is the latest stretch of event time, up to now.  `for` is how long a breach must last before the rule fires, `keep_firing_for` how
-    long it must be over before the alert resolves, and `cool_down` how long the rule then stays quiet.
+    these types.  The window is the latest stretch of event time, up to now.  `for` is how long a breach must
+    last before the rule fires, `keep_firing_for` how long it must be over before the alert resolves, and
+    `cool_down` how long the rule then stays quiet.
     `min_sources` and `min_authors` are the fewest distinct sources and authors of the negative documents.
     An alert that fired `flap_count` times within `flap_window` and fires again is flapping: it pages once,
     and resolves after a calm of that length.  `message` is a template of what a page says: {{ topic }},

@@ -110,7 +110,7 @@ class ForwardPass:
         contributions = {task: values.cpu().numpy() for task, (_, values) in heads.items()}
         if events is None:
             events = torch.empty(len(batch), 0)
-        of_events = event_probabilities(events, self._version)
+        of_events = event_probabilities(events, batch[0], self._version)
         margins = np.min([margin(values) for values in probabilities.values()], axis=0)
         return [
             TextOutput(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.inference.tokenize import TokenizedText
 from models.network.calibration import softmax
+from models.network.info import EVENTS
 from stream.domain.errors import InferenceError
 
 # Digits of probabilities and scores.  A float32 holds no more: further ones are noise that fills messages.
@@ -59,9 +60,13 @@ def calibrated(logits: Tensor, text: TokenizedText, task: str, version: str) -> 
     return probabilities.round(DECIMALS)
 
 
-def event_probabilities(logits: Tensor, version: str) -> np.ndarray:
-    """The probability of each type of event [texts, types].  Raises InferenceError if one is not finite."""
-    probabilities = torch.sigmoid(logits.double()).cpu().numpy()
+def event_probabilities(logits: Tensor, text: TokenizedText, version: str) -> np.ndarray:
+    """The probability of each type of event [texts, types], for texts of the part of `text`.
+
+    Raises InferenceError if one is not finite.
+    """
+    temperature = text.part.info.temperature.get(EVENTS, 1.0)
+    probabilities = torch.sigmoid(logits.double() / temperature).cpu().numpy()
     if not np.isfinite(probabilities).all():
         raise InferenceError(f"{version}: event logits are not finite")
     rounded: np.ndarray = probabilities.round(DECIMALS)

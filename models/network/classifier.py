@@ -109,6 +109,10 @@ class Head(nn.Module):
         return logits, torch.einsum("btl,bl->bt", parts, against_mean)
 
 
+# The logit of an event before anything is learned: a text reports few of the types, and most report none.
+RARE = -4.0
+
+
 class EventHead(nn.Module):
     """The events that a text reports; there may be several, or none.
 
@@ -122,6 +126,7 @@ class EventHead(nn.Module):
         self.query = nn.Linear(width, types, bias=False)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(width, types)
+        nn.init.constant_(self.output.bias, RARE)
 
     def forward(self, hidden: Hidden) -> Tensor:
         """Logits [texts, types] in float32; the sigmoid of one is the probability of that type."""

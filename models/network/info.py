@@ -7,6 +7,9 @@ import msgspec
 from models.errors import WeightsError
 from models.network.profile import Profile
 
+# The name of the events among tasks: several of a text may be true, or none.
+EVENTS = "events"
+
 
 class Canary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A simple text and the labels that an intact model gives it."""

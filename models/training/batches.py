@@ -11,6 +11,7 @@ from torch import Tensor
 
 from models.data.dataset import Label, Row
 from models.network.classifier import Inputs, span_mask
+from models.network.info import EVENTS
 from models.network.network import Network
 from models.training.augment import augment
 from stream.domain.documents import SENTIMENTS
@@ -26,8 +27,9 @@ class TrainingBatch:
     For each task, `allowed` and `among` are bool [rows, labels] and `has_label` is bool [rows].
 
     `teacher` [rows, labels] are a teacher's probabilities, NaN for rows it was not asked about; empty without
-    a teacher.  `target_text` [targets], `target_spans` [targets, tokens], `target_allowed`
-    [targets, sentiments].
+    a teacher.  `events` [rows, types] are 1 for the events that a row reports and 0 for others, or a
+    teacher's probabilities; NaN where nobody knows.  `target_text` [targets], `target_spans`
+    [targets, tokens], `target_allowed` [targets, sentiments].
     """
 
     inputs: Inputs
@@ -35,6 +37,7 @@ class TrainingBatch:
     among: dict[str, Tensor]
     has_label: dict[str, Tensor]
     teacher: dict[str, Tensor]
+    events: Tensor
     target_text: Tensor
     target_spans: Tensor
     target_allowed: Tensor
@@ -43,7 +46,8 @@ class TrainingBatch:
 class BatchBuilder:
     """Turns rows into training batches; texts are edited on the fly if augmentation is on.
 
-    `teacher` are a teacher's probabilities [rows, labels] for each task.  `rng` draws the edits.
+    `teacher` are a teacher's probabilities [rows, labels] for each task, and [rows, types] for EVENTS.  `rng`
+    draws the edits.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class BatchBuilder:
     ) -> None:
         self.network, self.rows, self.teacher, self.device = network, rows, teacher, device
         self.augmentation, self.rng = augmentation, rng
+        self._impossible = impossible_events(rows, network.event_types)
         self._label_index = {
             task: {name: i for i, name in enumerate(names)} for task, names in network.labels.items()
         }
@@ -76,7 +81,21 @@ class BatchBuilder:
                 probabilities = self.teacher[task][list(positions)]
                 teacher[task] = torch.from_numpy(probabilities).float().to(self.device)
         targets = self._targets(rows, encodings, inputs.ids.shape[1])
-        return TrainingBatch(inputs, allowed, among, has_label, teacher, *targets)
+        events = self._events(positions)
+        return TrainingBatch(inputs, allowed, among, has_label, teacher, events, *targets)
+
+    def _events(self, positions: Sequence[int]) -> Tensor:
+        """What the rows say of events; of the others, what a teacher or their topic says."""
+        rows = [self.rows[i] for i in positions]
+        values = event_truth(rows, self.network.event_types)
+        if EVENTS in self.teacher:
+            values = np.where(np.isnan(values), self.teacher[EVENTS][list(positions)], values)
+        for i, row in enumerate(rows):
+            topic = row.labels.get("topic")
+            unseen = self._impossible.get(topic.only or "") if topic else None
+            if unseen is not None:
+                values[i, unseen & np.isnan(values[i])] = 0
+        return torch.from_numpy(values).float().to(self.device)
 
     def _text(self, row: Row) -> str:
         """The row's text, edited unless targets point into it."""
@@ -106,6 +125,29 @@ class BatchBuilder:
         span_tensor = torch.tensor(spans, dtype=torch.bool).view(len(spans), tokens)
         allowed = sentiment_mask(labels)
         return torch.tensor(texts).to(self.device), span_tensor.to(self.device), allowed.to(self.device)
+
+
+def event_truth(rows: Sequence[Row], types: Sequence[str]) -> np.ndarray:
+    """1 for each type of event that a row reports, else 0 [rows, types]; NaN for rows that do not say."""
+    values = np.full((len(rows), len(types)), np.nan, np.float32)
+    for i, row in enumerate(rows):
+        if row.events is not None:
+            values[i] = [name in row.events for name in types]
+    return values
+
+
+def impossible_events(rows: Sequence[Row], types: Sequence[str]) -> dict[str, np.ndarray]:
+    """For each topic, which types of events no row with that topic reports: bool [types].
+
+    Learned from the rows that say which events they report; other topics are left out.
+    """
+    impossible: dict[str, np.ndarray] = {}
+    for row in rows:
+        topic = row.labels.get("topic")
+        if row.events is not None and topic is not None and topic.only is not None:
+            unseen = impossible.setdefault(topic.only, np.ones(len(types), bool))
+            unseen &= [name not in row.events for name in types]
+    return impossible
 
 
 def sentiment_mask(labels: Sequence[Label]) -> Tensor:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from models.data.dataset import Row, Source
 from models.network.info import PartInfo, read_info
+from models.training.events import macro_f1
 from models.training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def model_card(
         "",
         f"Validation rows that nearly repeat training rows: {result.leaks}.",
     ]
+    if result.part.event_thresholds:
+        lines += ["", *event_lines(result.part)]
     if not result.part.target_sentiment:
         lines += ["", "No sentiment towards names: no rows taught it."]
     return "\n".join(lines) + "\n"
@@ -78,6 +81,26 @@ def _score_lines(part: PartInfo) -> Iterator[str]:
         accuracy = scores.get("accuracy", scores.get("accuracy_of_several", float("nan")))
         macro = f"{scores['macro_f1']:.3f}" if "macro_f1" in scores else "-"
         yield f"| {task} | {n:.0f} | {accuracy:.3f} | {macro} | {scores['ece']:.3f} |"
+
+
+def event_lines(part: PartInfo) -> list[str]:
+    """The figures of each type of event that a part looks for."""
+    scores = part.event_scores
+    if not scores:
+        return ["Events: no held-out row says which events it reports, so there are no figures."]
+    rows = "those of a type are few: read the mean rather than one line"
+    return [
+        f"Events, on rows that were not trained on ({rows}): macro-F1 {macro_f1(scores):.3f} over "
+        f"{len(scores)} types.",
+        "",
+        "| event | rows | precision | recall | F1 | reported from |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {name} | {own['n']:.0f} | {own['precision']:.2f} | {own['recall']:.2f} | {own['f1']:.2f} | "
+            f"{part.event_thresholds[name]:.2f} |"
+            for name, own in scores.items()
+        ),
+    ]
 
 
 def _run_lines(result: "TrainingResult") -> Iterator[str]:

@@ -24,7 +24,7 @@ from models.network.classifier import AttentionClassifier, Hidden
 from models.network.network import Network
 from models.training.adapters import rank_state, restore_rank_state, update_rank
 from models.training.batches import BatchBuilder, TrainingBatch, class_weights, shuffled_batches
-from models.training.losses import allowed_loss, distillation_loss, r_drop_loss
+from models.training.losses import allowed_loss, distillation_loss, event_loss, r_drop_loss
 from models.training.options import FitOptions, Progress
 
 log = logging.getLogger(__name__)
@@ -142,13 +142,15 @@ class Trainer:
 
     def _loss(self, batch: TrainingBatch) -> Tensor:
         tasks = self.network.labels
-        logits, targets = self._forward(batch)
+        logits, targets, events = self._forward(batch)
         losses = [self._task_loss(task, logits[task], batch) for task in tasks]
+        if events is not None:
+            losses.append(event_loss(events, batch.events))
         if len(batch.target_text):
             among = torch.ones_like(batch.target_allowed)
             losses.append(allowed_loss(targets, batch.target_allowed, among, TARGET_SMOOTHING).mean())
         if self.options.r_drop:
-            second, _ = self._forward(batch)
+            second, *_ = self._forward(batch)
             losses += [self.options.r_drop * r_drop_loss(logits[t], second[t]) for t in tasks]
         return torch.stack(losses).sum()
 
@@ -172,15 +174,17 @@ class Trainer:
             loss = loss + share * distilled.mean()
         return loss
 
-    def _forward(self, batch: TrainingBatch) -> tuple[dict[str, Tensor], Tensor]:
-        """Logits [rows, labels] of each task, and of the targets [targets, sentiments]."""
+    def _forward(self, batch: TrainingBatch) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
+        """Logits [rows, labels] of each task, of the targets [targets, sentiments], and of the events
+        [rows, types] if the network has a head for them."""
         with torch.autocast(self.device.type, torch.bfloat16) if self.half else nullcontext():
             hidden: Hidden = self.classifier.encode(batch.inputs)
             logits = {task: output for task, (output, _) in self.classifier.apply_heads(hidden).items()}
             targets = torch.empty(0)
             if len(batch.target_text):
                 targets, _ = self.classifier.target(hidden, batch.target_text, batch.target_spans)
-        return logits, targets
+            events = None if self.classifier.events is None else self.classifier.events(hidden)
+        return logits, targets, events
 
     @torch.no_grad()
     def _update_ema(self) -> None:

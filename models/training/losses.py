@@ -1,10 +1,13 @@
-"""Training losses: partial labels, distillation and R-Drop."""
+"""Training losses: partial labels, events, distillation and R-Drop."""
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 # Weight of the loss that pushes probability away from labels outside the options of a row.
 OUTSIDE_WEIGHT = 0.3
+# Weight of the loss of texts whose topic excludes some types of events, and which say nothing of the others.
+PARTLY_KNOWN_WEIGHT = 0.3
 
 
 def allowed_loss(logits: Tensor, allowed: Tensor, among: Tensor, smoothing: float) -> Tensor:
@@ -22,6 +25,21 @@ def allowed_loss(logits: Tensor, allowed: Tensor, among: Tensor, smoothing: floa
     partial = allowed.sum(-1) > 1  # no smoothing: a set does not say how its members share the probability
     mixed = torch.where(partial, log_allowed, (1 - smoothing) * log_allowed + smoothing * spread)
     return -mixed - OUTSIDE_WEIGHT * log_among
+
+
+def event_loss(logits: Tensor, reported: Tensor) -> Tensor:
+    """Binary cross-entropy, summed over the types of events and averaged over the texts.
+
+    logits [n, types]; reported [n, types] are 1 for the events that a text reports, or their probabilities,
+    and NaN where nobody knows.  Texts of which only some types are known, from their topic, are many and say
+    little: they count with PARTLY_KNOWN_WEIGHT.
+    """
+    known = ~reported.isnan()
+    losses = functional.binary_cross_entropy_with_logits(logits, reported.nan_to_num(), reduction="none")
+    by_text = (losses * known).sum(-1)
+    whole, partly = known.all(-1), known.any(-1) & ~known.all(-1)
+    loss = by_text[whole].mean() if whole.any() else logits.new_zeros(())
+    return loss + PARTLY_KNOWN_WEIGHT * by_text[partly].mean() if partly.any() else loss
 
 
 def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:

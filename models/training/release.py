@@ -19,9 +19,10 @@ from models.errors import WeightsError
 from models.inference.drift import Profiler
 from models.network import artifact
 from models.network.calibration import expected_calibration_error, fit_temperature, reliability, softmax
-from models.network.info import Canary, PartInfo
+from models.network.info import EVENTS, Canary, PartInfo
 from models.network.network import Network
 from models.network.profile import Profile
+from models.training.events import DEFAULT_THRESHOLD, event_figures
 from models.training.options import MAX_LOSS
 from models.training.scoring import network_logits, task_scores
 
@@ -62,6 +63,7 @@ def store(
         languages=languages,
         max_tokens=max_tokens,
         pooling=next(iter(network.classifier.heads.values())).kind,  # type: ignore[arg-type]
+        event_thresholds=dict.fromkeys(network.event_types, DEFAULT_THRESHOLD),
     )
     stored, logits = _stored_logits(out, info, network, texts)
     check_score_loss("int8", network.labels, valid, before=exact, after=logits, max_loss=max_loss)
@@ -69,11 +71,14 @@ def store(
     what = "int8 computed in bfloat16"
     check_score_loss(what, network.labels, valid, before=exact, after=bfloat16, max_loss=max_loss)
     calibration = calibrate(network.labels, valid, logits)
+    events = event_figures(network.event_types, valid, logits.get(EVENTS, np.empty((len(valid), 0))))
     return msgspec.structs.replace(
         info,
-        temperature=calibration.temperature,
+        temperature=calibration.temperature | ({EVENTS: events.temperature} if events.thresholds else {}),
         certain_from=CERTAIN_FROM,
         scores=calibration.scores,
+        event_thresholds=events.thresholds,
+        event_scores=events.scores,
         reference=reference_profile(stored, texts, logits, calibration.temperature),
         canaries=canaries(stored, languages[0], calibration.temperature),
     )

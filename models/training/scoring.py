@@ -9,7 +9,10 @@ import torch
 
 from models.data.dataset import Row
 from models.evaluation.scores import macro_f1
+from models.network.info import EVENTS
 from models.network.network import Network
+from models.training.events import event_figures
+from models.training.events import macro_f1 as macro_f1_of_events
 from models.training.options import Progress
 
 BATCH_SIZE = 64
@@ -26,7 +29,8 @@ def network_logits(
 ) -> dict[str, np.ndarray]:
     """For each task, logits [texts, labels] in float32; texts are cut to the tokenizer's truncation.
 
-    The network must be on `device`.  `half` computes in bfloat16.
+    With a head for events, those of EVENTS are [texts, types].  The network must be on `device`.  `half`
+    computes in bfloat16.
     """
     encodings = network.tokenizer.encode_batch(list(texts))
     order = sorted(range(len(texts)), key=lambda i: len(encodings[i].ids))
@@ -36,8 +40,13 @@ def network_logits(
             positions = order[start : start + BATCH_SIZE]
             inputs = network.inputs([encodings[i] for i in positions]).to(device)
             with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
-                outputs = network.classifier(inputs)
-            for task, (logits, _) in outputs.items():
+                hidden = network.classifier.encode(inputs)
+                outputs = {
+                    task: logits for task, (logits, _) in network.classifier.apply_heads(hidden).items()
+                }
+                if network.classifier.events is not None:
+                    outputs[EVENTS] = network.classifier.events(hidden)
+            for task, logits in outputs.items():
                 shape = (len(texts), logits.shape[1])
                 results.setdefault(task, np.zeros(shape, np.float32))[positions] = (
                     logits.float().cpu().numpy()
@@ -48,10 +57,14 @@ def network_logits(
 
 
 def held_out_score(network: Network, valid: Sequence[Row], device: torch.device, half: bool) -> float:
-    """The mean over the tasks of the score of `task_scores`."""
+    """The mean over the tasks of the score of `task_scores`, and over the events of their macro-F1."""
     logits = network_logits(network, [row.text for row in valid], device, half=half)
     scores = [task_scores(task, logits[task], valid, names) for task, names in network.labels.items()]
-    return float(np.mean([task["score"] for task in scores if task]))
+    values = [task["score"] for task in scores if task]
+    if EVENTS in logits:
+        of_events = macro_f1_of_events(event_figures(network.event_types, valid, logits[EVENTS]).scores)
+        values += [of_events] if np.isfinite(of_events) else []
+    return float(np.mean(values))
 
 
 def task_scores(task: str, logits: np.ndarray, rows: Sequence[Row], names: Sequence[str]) -> dict[str, float]:

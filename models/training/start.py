@@ -6,16 +6,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoModel, AutoTokenizer
 
 from models.data.dataset import Row
 from models.errors import DataError, WeightsError
 from models.inference.normalize import normal_form
 from models.network import artifact
-from models.network.classifier import AttentionClassifier
+from models.network.classifier import AttentionClassifier, EventHead
 from models.network.info import PartInfo, read_info
 from models.network.network import Network
 from models.training.adapters import adapt
+from models.training.events import event_types
 from models.training.options import TrainingOptions
 from models.training.trimming import drop_layers, trim_vocabulary
 from stream.domain.documents import SENTIMENTS, TASKS
@@ -85,6 +87,7 @@ def _from_trained_model(options: TrainingOptions, base: Path, rows: Sequence[Row
             "or another --language"
         )
     network = artifact.load_part(base, part_info, info.labels, hugging_face=True).network
+    network = _with_new_events(network, event_types(rows))
     labels = {task: label_names(rows, task, info.labels[task]) for task in TASKS}
     others = tuple(other for other in info.parts if other is not part_info)
     if labels != info.labels:
@@ -100,10 +103,37 @@ def _from_trained_model(options: TrainingOptions, base: Path, rows: Sequence[Row
 def _with_new_topics(network: Network, labels: dict[str, tuple[str, ...]], pooling: str) -> Network:
     """The same network with a new topic head; the heads for sentiment and targets are kept."""
     encoder: Any = network.classifier.encoder
-    classifier = AttentionClassifier(encoder, int(encoder.config.hidden_size), labels, pooling)
+    classifier = AttentionClassifier(
+        encoder,
+        int(encoder.config.hidden_size),
+        labels,
+        pooling,
+        event_types=len(network.event_types),
+        target_head=network.classifier.target.kind,
+    )
     classifier.heads["sentiment"] = network.classifier.heads["sentiment"]
     classifier.target = network.classifier.target
+    classifier.events = network.classifier.events
     return replace(network, classifier=classifier, labels=labels)
+
+
+def _with_new_events(network: Network, types: Sequence[str]) -> Network:
+    """The same network with a head that knows these types of events too; what it has learned is kept."""
+    known = network.event_types
+    new = tuple(name for name in types if name not in known)
+    if not new:
+        return network
+    encoder: Any = network.classifier.encoder
+    head, before = (
+        EventHead(int(encoder.config.hidden_size), len(known) + len(new)),
+        network.classifier.events,
+    )
+    if before is not None:
+        with torch.no_grad():
+            for parameter, learned in zip(head.parameters(), before.parameters(), strict=True):
+                parameter[: len(known)] = learned
+    network.classifier.events = head
+    return replace(network, event_types=(*known, *new))
 
 
 def _from_bare_encoder(options: TrainingOptions, rows: Sequence[Row]) -> Start:
@@ -118,8 +148,11 @@ def _from_bare_encoder(options: TrainingOptions, rows: Sequence[Row]) -> Start:
     model_folders = [folder for folder in (*options.teachers, options.join) if folder]
     topics = read_info(model_folders[0]).labels if model_folders else {}
     labels = {task: label_names(rows, task, topics.get(task, ())) for task in TASKS}
-    classifier = AttentionClassifier(encoder, int(encoder.config.hidden_size), labels, options.pooling)
-    network = Network(classifier, fast, tokenizer.pad_token_id or 0, labels)
+    types = event_types(rows)
+    classifier = AttentionClassifier(
+        encoder, int(encoder.config.hidden_size), labels, options.pooling, event_types=len(types)
+    )
+    network = Network(classifier, fast, tokenizer.pad_token_id or 0, labels, types)
     if not options.join:
         return Start(network)
     parts = read_info(options.join).parts

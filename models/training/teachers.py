@@ -12,7 +12,7 @@ from models.data.dataset import Row
 from models.errors import WeightsError
 from models.network import artifact
 from models.network.calibration import softmax
-from models.network.info import ModelInfo, PartInfo, read_info
+from models.network.info import EVENTS, ModelInfo, PartInfo, read_info
 from models.network.network import Network
 from models.training.options import Progress, TrainingOptions
 from models.training.release import check_score_loss
@@ -22,21 +22,32 @@ Labels = Mapping[str, Sequence[str]]
 
 
 def teacher_probabilities(
-    options: TrainingOptions, labels: Labels, rows: Sequence[Row], progress: Progress | None
+    options: TrainingOptions,
+    labels: Labels,
+    rows: Sequence[Row],
+    progress: Progress | None,
+    event_types: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
     """Mean probabilities of the teachers, [rows, labels] for each task; empty without teachers.
 
-    Teachers are not asked about rows that have a label for every task: their probabilities are NaN.
+    Teachers are not asked about rows that have a label for every task: their probabilities are NaN.  Those
+    that look for these types of events answer for EVENTS too, [rows, types], of the rows that do not say.
     """
     if not options.teachers:
         return {}
-    to_label = [i for i, row in enumerate(rows) if set(labels) - set(row.labels)]
-    texts = [rows[i].text for i in to_label]
+    unlabelled = [i for i, row in enumerate(rows) if set(labels) - set(row.labels)]
+    asked = dict.fromkeys(labels, unlabelled)
+    asked[EVENTS] = [i for i, row in enumerate(rows) if row.events is None] if event_types else []
+    positions = sorted(set().union(*asked.values()))
+    place = {position: i for i, position in enumerate(positions)}
+    texts = [rows[i].text for i in positions]
     answers = [_cached_probabilities(options, folder, labels, texts, progress) for folder in options.teachers]
     results = {}
-    for task, names in labels.items():
-        results[task] = np.full((len(rows), len(names)), np.nan, np.float32)
-        results[task][to_label] = np.mean([answer[task] for answer in answers], axis=0)
+    for task, names in {**labels, EVENTS: event_types}.items():
+        of_task = [answer[task] for answer in answers if task in answer]
+        if of_task and all(part.shape[1] == len(names) for part in of_task):
+            results[task] = np.full((len(rows), len(names)), np.nan, np.float32)
+            results[task][asked[task]] = np.mean(of_task, axis=0)[[place[i] for i in asked[task]]]
     return results
 
 
@@ -76,7 +87,7 @@ def _cached_probabilities(
     cache = options.out / f"teacher-{info.version}-{digest[:12]}.npz"
     if cache.is_file():
         with np.load(cache) as stored:
-            return {task: stored[task] for task in labels}
+            return {task: stored[task] for task in (*labels, EVENTS) if task in stored}
     part_info = _teacher_part(options, folder, info, labels)
     network = artifact.load_part(folder, part_info, info.labels).network
     network.tokenizer.no_padding()
@@ -89,6 +100,9 @@ def _cached_probabilities(
         task: softmax(logits[task] / part_info.temperature.get(task, 1.0)).astype(np.float32)
         for task in labels
     }
+    if EVENTS in logits:
+        calibrated = torch.from_numpy(logits[EVENTS] / part_info.temperature.get(EVENTS, 1.0))
+        probabilities[EVENTS] = calibrated.sigmoid().numpy()
     np.savez_compressed(cache, **probabilities)  # type: ignore[arg-type]
     return probabilities
 

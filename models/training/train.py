@@ -25,6 +25,7 @@ from models.network import artifact
 from models.network.info import ModelInfo, PartInfo
 from models.training.adapters import merge
 from models.training.card import model_card
+from models.training.events import event_copies
 from models.training.fit import Trainer
 from models.training.options import Progress, TrainingOptions
 from models.training.release import store
@@ -36,6 +37,8 @@ from models.training.teachers import check_against_teachers, delete_cache, teach
 log = logging.getLogger(__name__)
 
 MAX_REPORTED_LEAKS = 3
+# The share of the rows with events that are held out.
+EVENT_HOLDOUT = 0.2
 # The subfolder for TensorBoard.
 LOGS = "logs"
 
@@ -137,15 +140,16 @@ def run_seeds(
     et al. 2022, "Model soups"); runs with new heads do not, and their mean does worse.
     """
     teacher: dict[str, np.ndarray] | None = None
+    lessons = [*rows.training, *event_copies(rows.labelled)]
     runs: list[Run] = []
     for seed in range(options.fit.seed, options.fit.seed + options.seeds):
         seed_everything(seed)
         start = load_start(options, [*rows.labelled, *rows.valid])
         network = start.network
         if teacher is None:
-            teacher = teacher_probabilities(options, network.labels, rows.training, progress)
+            teacher = teacher_probabilities(options, network.labels, lessons, progress, network.event_types)
         checkpoint = options.out / f"checkpoint-{seed}.pt"
-        trainer = Trainer(replace(options.fit, seed=seed), network, rows.training, teacher, checkpoint)
+        trainer = Trainer(replace(options.fit, seed=seed), network, lessons, teacher, checkpoint)
         score = partial(held_out_score, valid=rows.valid, device=trainer.device, half=trainer.half)
         trainer.run(score, progress, options.out / LOGS / f"seed-{seed}")
         network.classifier.cpu()
@@ -168,13 +172,16 @@ def seed_everything(seed: int) -> None:
 
 
 def split_rows(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """(training rows, held-out rows): about `share` of the texts are held out.
+    """(training rows, held-out rows): about `share` of the texts are held out, and more of those that say
+    which events they report: those have few rows of a type.
 
     The same text is never on both sides, and a held-out row that nearly repeats a training row moves back to
     training.  Raises DataError if no row is left to hold out.
     """
     rng = random.Random(seed)
-    held_out_texts = {text for text in sorted({row.text for row in rows}) if rng.random() < share}
+    of_text = {row.text: share for row in rows}
+    of_text |= {row.text: max(share, EVENT_HOLDOUT) for row in rows if row.events is not None}
+    held_out_texts = {text for text in sorted(of_text) if rng.random() < of_text[text]}
     training = [row for row in rows if row.text not in held_out_texts]
     held_out = [row for row in rows if row.text in held_out_texts]
     near = {id(row) for row, _ in near_duplicates(training, held_out)}

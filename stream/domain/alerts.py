@@ -44,8 +44,8 @@ class EvidenceItem:
 
     `key` identifies it (`stream.domain.documents.document_key`).  It is empty in episodes of version 0.2.0.
     `precision` says how exactly `published_at` is known.  `traceparent` is the trace of its message, if that
-    named one.  `judged_by` is the model whose labels it has, if there are two.  `events` are the
-    types of the events that it reports.
+    named one.  `judged_by` is the model whose labels it has, if there are two.  `events` are the types
+    of the events that it reports.
     """
 
     source: str

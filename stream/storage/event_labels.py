@@ -88,6 +88,4 @@ def _insert(connection: Connection, rows: Sequence[EventLabelRow]) -> None:
         return
     statement, values = insert_rows(connection, schema.event_labels, rows)
     replaced = {name: statement.excluded[name] for name in ("published_at", "probability")}
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["key", "type"], set_=replaced), values
-    )
+    connection.execute(statement.on_conflict_do_update(index_elements=["key", "type"], set_=replaced), values)

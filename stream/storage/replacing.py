@@ -1,4 +1,4 @@
-"""Replacing the predictions of stored documents: labels, mentions, sums and `document_events` change together.
+"""Replacing the predictions of stored documents: labels, mentions, sums and changes are written together.
 
 Corrected stories, another model and another list of entities all come here.
 """

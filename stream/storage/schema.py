@@ -2,9 +2,10 @@
 
 `documents` holds every document with its prediction, `mentions` the entities it is about, `event_labels` the
 events it reports; `aggregates` and `rollups` hold the sums over documents, `entity_aggregates` those over
-mentions; `offsets` holds how far each Kafka partition was read.  A batch changes these in one transaction.  `document_events` has a row for every
-later change of a document.  `outbox` holds what has to be sent because of a batch.  `alerts`,
-`alert_transitions` and `deliveries` belong to the alerts, `marks` and `leases` to background tasks.
+mentions; `offsets` holds how far each Kafka partition was read.  A batch changes these in one transaction.
+`document_events` has a row for every later change of a document.  `outbox` holds what has to be sent because
+of a batch.  `alerts`, `alert_transitions` and `deliveries` belong to the alerts, `marks` and `leases` to
+background tasks.
 """
 
 from datetime import UTC, datetime
@@ -182,8 +183,8 @@ mentions = Table(
     Index("ix_mentions_time", "published_at"),
 )
 
-# The events that a document reports, which its row has too: a rule finds the documents with some type of event
-# by the index, whatever the length of its history.  `published_at` is that of the document.
+# The events that a document reports, which its row has too: a rule finds the documents with some type of
+# event by the index, whatever the length of its history.  `published_at` is that of the document.
 event_labels = Table(
     "event_labels",
     metadata,

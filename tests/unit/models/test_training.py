@@ -369,3 +369,55 @@ def test_a_task_without_labels_is_an_error(base: Path, tmp_path: Path) -> None:
     ]
     with pytest.raises(DataError, match="no row has a topic label"):
         train(TrainingOptions(base=str(base), out=tmp_path, languages=("fr",), holdout=0.2), data)
+
+
+def with_events(data: Sequence[Row]) -> list[Row]:
+    """The rows with an event for the word "falls" and another for "oil"; every fourth says nothing of them."""
+    names = {"falls": "slump", "oil": "spill"}
+    return [
+        replace(row, events=None if i % 4 == 0 else tuple(names[word] for word in names if word in row.text))
+        for i, row in enumerate(data)
+    ]
+
+
+def test_a_run_learns_the_events_that_rows_report_and_its_card_has_their_scores(
+    base: Path, tmp_path: Path
+) -> None:
+    data = with_events(make_rows(35))
+    result = run(base, tmp_path / "out", data, fit=replace(FAST, epochs=16))
+    assert result.info.event_types == ("slump", "spill")
+    assert result.part.event_scores["slump"]["f1"] > 0.9 and result.part.event_scores["slump"]["n"] > 5
+    engine = load(tmp_path / "out")
+    texts = ["bam ken oil falls fim gos", "bam ken bank flat fim gos", "bam ken bank falls fim gos"]
+    found = [{event.type for event in one.events} for one in engine.classify(texts, ["fr"] * 3)]
+    assert found == [{"slump", "spill"}, set(), {"slump"}]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| slump |" in card and "macro-F1" in card.split("Events,")[1]
+
+
+def test_a_student_learns_events_from_a_teacher_over_texts_that_nobody_labelled(
+    base: Path, tmp_path: Path
+) -> None:
+    data = with_events(make_rows(35))
+    run(base, tmp_path / "teacher", data, fit=replace(FAST, epochs=16))
+    unsaid = [replace(row, events=None) for row in make_rows(35)]
+    few = random.Random(1).sample([row for row in data if row.events is not None], 60)
+    texts = [Row(row.text) for row in make_rows(60)]
+    run(
+        base,
+        tmp_path / "student",
+        [*few, *unsaid, *texts],
+        teachers=(tmp_path / "teacher",),
+        fit=replace(FAST, epochs=16),
+    )
+    events = load(tmp_path / "student").classify(["bam ken bank falls fim gos"], ["fr"])[0].events
+    assert [event.type for event in events] == ["slump"]
+
+
+def test_a_finer_tuned_model_keeps_its_events_and_learns_new_ones(base: Path, tmp_path: Path) -> None:
+    data = with_events(make_rows(35))
+    run(base, tmp_path / "first", data, fit=replace(FAST, epochs=16))
+    own = [replace(row, events=("calm",) if "flat" in row.text else ()) for row in make_rows(35)]
+    renamed = [*own, *data]
+    result = run(tmp_path / "first", tmp_path / "second", renamed, fit=replace(FAST, epochs=8))
+    assert result.part.event_types == ("slump", "spill", "calm")

@@ -59,9 +59,7 @@ def test_events_are_written_with_the_document_and_once_for_one_that_is_sent_agai
     write(filled, reporting(classified("a", 3), default=0.9, strike=0.9))
     assert labels_of(filled) == {("a", "default", 0.9), ("a", "recall", 0.6), ("b", "default", 0.75)}
     with database.reading(filled.engine) as connection:
-        stored = list(
-            connection.scalars(select(schema.documents.c.events).order_by(schema.documents.c.key))
-        )
+        stored = list(connection.scalars(select(schema.documents.c.events).order_by(schema.documents.c.key)))
     assert stored == [[["default", 0.9], ["recall", 0.6]], [["default", 0.75]], []]
 
 
@@ -77,7 +75,9 @@ def test_sums_of_a_selection_count_each_document_with_one_of_its_events_once(fil
     assert (cell.n, cell.start) == (1, NOW.replace(second=0))
     (of_entity,) = filled.reads.entity_sums(start, end, MentionSelection(documents=DEFAULT))
     assert (of_entity.topic, of_entity.n) == ("XNAS:AAPL", 1)
-    assert filled.reads.entity_sums(start, end, MentionSelection(documents=Selection(events=("strike",)))) == []
+    assert (
+        filled.reads.entity_sums(start, end, MentionSelection(documents=Selection(events=("strike",)))) == []
+    )
 
 
 def test_evidence_of_a_selection_names_the_events_of_its_documents(filled: Store) -> None:
