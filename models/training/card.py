@@ -65,8 +65,15 @@ def _summary(options: TrainingOptions, result: "TrainingResult", size: str) -> s
         f"Languages: {', '.join(result.info.languages)}.  This run trained {', '.join(options.languages)}: "
         f"base `{Path(options.base).name}` ({size}), {weights}, {options.pooling} pooling, up to "
         f"{fit.epochs} epochs, learning rate {fit.learning_rate:g}, batch size {fit.batch_size}, "
-        f"{result.seconds:.0f} s."
+        f"{result.seconds:.0f} s{_speed(result)}."
     )
+
+
+def _speed(result: "TrainingResult") -> str:
+    if result.speed is None:
+        return ""
+    rate, share = result.speed.rows_per_second, 100 * result.speed.peak_share
+    return f" ({rate:.1f} rows/s in {result.speed.dtype}, {share:.0f} % of the matrix peak)"
 
 
 def _source_lines(rows: Sequence[Row], sources: Sequence[Source]) -> Iterator[str]:

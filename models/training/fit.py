@@ -6,7 +6,6 @@ import math
 import os
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.backends.device import compute_device, compute_dtype
+from models.backends.device import compute_device, training_dtype
 from models.data.dataset import Row
 from models.errors import WeightsError
 from models.network.classifier import AttentionClassifier, Hidden
@@ -26,13 +25,12 @@ from models.training.adapters import rank_state, restore_rank_state, update_rank
 from models.training.batches import BatchBuilder, TrainingBatch, class_weights, shuffled_batches
 from models.training.losses import allowed_loss, distillation_loss, event_loss, r_drop_loss
 from models.training.options import FitOptions, Progress
+from models.training.speed import SpeedMeter
 
 log = logging.getLogger(__name__)
 
 TARGET_SMOOTHING = 0.05
 MAX_GRADIENT_NORM = 1.0
-# Progress tells the speed and the loss of so many steps.
-RECENT_STEPS = 50
 
 # Scores a network on validation rows; higher is better.
 Score = Callable[[Network], float]
@@ -56,7 +54,7 @@ class Trainer:
     ) -> None:
         self.options, self.network, self.checkpoint = options, network, checkpoint
         self.device = compute_device(options.device)
-        self.half = compute_dtype(options.dtype, self.device) is torch.bfloat16
+        self.half = training_dtype(options.dtype, self.device) is torch.bfloat16
         network.classifier.to(self.device)
         self.trainable: list[Tensor] = [p for p in self.classifier.parameters() if p.requires_grad]
         self.ema = [p.detach().clone() for p in self.trainable]
@@ -72,10 +70,16 @@ class Trainer:
         self.epoch, self.step, self.epochs_without_gain = 0, 0, 0
         self.batches_done = 0  # of the epoch in progress
         self.saved_at = time.monotonic()
+        self.speed = SpeedMeter(self.classifier.encoder)
         self.best_score: float = -1.0
         self.best_state: dict[str, Tensor] = {}
         self.curve: list[float] = []
         self._resume()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the products are computed in; the weights are float32."""
+        return torch.bfloat16 if self.half else torch.float32
 
     @property
     def classifier(self) -> AttentionClassifier:
@@ -84,6 +88,7 @@ class Trainer:
     def run(self, score: Score, progress: Progress | None = None, logs: Path | None = None) -> None:
         """Train; the network ends with the weights of its best epoch by `score`."""
         writer = tensorboard(logs, self.step)
+        log.info("%d rows, %d steps, in %s on %s", len(self.lengths), self.steps, self.dtype, self.device)
         while self.epoch < self.options.epochs and self.epochs_without_gain < self.options.patience:
             self._run_epoch(progress, writer)
             self._end_epoch(score, writer)
@@ -96,15 +101,15 @@ class Trainer:
         self.classifier.train()
         order = random.Random(f"{self.options.seed}/{self.epoch}")
         batches = shuffled_batches(self.lengths, self.options.batch_size, order)
-        speed = Speed()
         for positions in batches[self.batches_done :]:
+            self.speed.start_step()
             loss = self._train_on(self.builder.build(positions))
             self.step += 1
             self.batches_done += 1
             self._update_ema()
-            speed.add(len(positions), loss)
+            self.speed.end_step([self.lengths[i] for i in positions], loss)
             if progress is not None:
-                progress(self.step, self.steps, f"epoch {self.epoch + 1}, {speed}")
+                progress(self.step, self.steps, f"epoch {self.epoch + 1}, {self.speed}")
             if writer is not None:
                 writer.add_scalar("loss", loss, self.step)
                 writer.add_scalar("learning_rate", self.schedule.get_last_lr()[0], self.step)
@@ -269,25 +274,6 @@ class Trainer:
     def _key(self) -> str:
         """What must be equal for a checkpoint to be continued."""
         return f"{self.options} rows {self.row_digest} {sum(self.lengths)} tokens"
-
-
-class Speed:
-    """Rows a second and mean loss of the last steps, as text."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.clock = clock
-        self.steps: deque[tuple[float, int, float]] = deque([(clock(), 0, 0.0)], maxlen=RECENT_STEPS + 1)
-
-    def add(self, rows: int, loss: float) -> None:
-        """A step over so many rows has ended with this loss."""
-        self.steps.append((self.clock(), rows, loss))
-
-    def __str__(self) -> str:
-        steps = list(self.steps)
-        seconds = max(steps[-1][0] - steps[0][0], 1e-9)
-        rows = sum(rows for _, rows, _ in steps[1:])
-        loss = sum(loss for _, _, loss in steps[1:]) / max(1, len(steps) - 1)
-        return f"{rows / seconds:.0f} rows/s, loss {loss:.3f}"
 
 
 def digest(rows: Sequence[Row]) -> str:

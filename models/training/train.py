@@ -31,6 +31,7 @@ from models.training.options import Progress, TrainingOptions
 from models.training.release import store
 from models.training.rows import as_classified
 from models.training.scoring import held_out_score
+from models.training.speed import RunSpeed
 from models.training.start import Start, load_start
 from models.training.teachers import check_against_teachers, delete_cache, teacher_probabilities
 
@@ -45,12 +46,16 @@ LOGS = "logs"
 
 @dataclass(frozen=True)
 class Run:
-    """The result of one seed: best score on the held-out rows, score after each epoch, weights."""
+    """The result of one seed: best score on the held-out rows, score after each epoch, weights.
+
+    `speed` is None for the mean of runs, and for a run of which nothing was left to train.
+    """
 
     name: str
     score: float
     curve: tuple[float, ...]
     state: Mapping[str, torch.Tensor] = field(repr=False)
+    speed: RunSpeed | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,11 @@ class TrainingResult:
     runs: Sequence[Run]
     best: Run
     seconds: float
+
+    @property
+    def speed(self) -> RunSpeed | None:
+        """That of the last run that trained."""
+        return next((run.speed for run in reversed(self.runs) if run.speed is not None), None)
 
 
 @dataclass(frozen=True)
@@ -152,10 +162,11 @@ def run_seeds(
         trainer = Trainer(replace(options.fit, seed=seed), network, lessons, teacher, checkpoint)
         score = partial(held_out_score, valid=rows.valid, device=trainer.device, half=trainer.half)
         trainer.run(score, progress, options.out / LOGS / f"seed-{seed}")
+        speed = trainer.speed.result(trainer.device, trainer.dtype)
         network.classifier.cpu()
         network.classifier.encoder = merge(network.classifier.encoder, options.method)
         state = {key: value.clone() for key, value in network.classifier.state_dict().items()}
-        runs.append(Run(f"seed {seed}", trainer.best_score, tuple(trainer.curve), state))
+        runs.append(Run(f"seed {seed}", trainer.best_score, tuple(trainer.curve), state, speed))
     if len(runs) > 1:
         mean = {key: torch.stack([run.state[key].float() for run in runs]).mean(0) for key in runs[0].state}
         network.classifier.load_state_dict(mean)

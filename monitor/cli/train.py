@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -163,6 +163,13 @@ UNFINISHED = "unfinished"
     help="Train this many times; keep the best run or the mean of the weights.",
 )
 @click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="What the products are computed in; auto measures which is faster here.",
+)
+@click.option(
     "--checkpoint-seconds",
     type=click.FloatRange(0),
     default=600.0,
@@ -226,6 +233,7 @@ def _as_dict(result: TrainingResult, folder: Path) -> dict[str, Any]:
         "version": result.info.version,
         "folder": str(folder),
         "seconds": result.seconds,
+        "speed": asdict(result.speed) if result.speed else None,
         "scores": result.part.scores,
         "leaks": result.leaks,
         "kept": result.best.name,

@@ -192,11 +192,11 @@ def test_a_run_is_continued_in_the_number_type_that_it_began_with(
     """The measurement that chooses it may come out the other way on a busy machine."""
     fit = replace(FAST, epochs=2, batch_size=8, dtype="auto", checkpoint_seconds=0)
     options = TrainingOptions(base=str(base), out=tmp_path / "a", languages=("fr",), holdout=0.2, fit=fit)
-    monkeypatch.setattr(device, "bfloat16_speedup", lambda: 2.6)
+    monkeypatch.setattr(device, "bfloat16_training_speedup", lambda: 2.6)
     uninterrupted = train(replace(options, out=tmp_path / "b"), make_rows(10))
     with pytest.raises(Interrupted):
         train(options, make_rows(10), progress=interrupt_at(4))
-    monkeypatch.setattr(device, "bfloat16_speedup", lambda: 0.5)
+    monkeypatch.setattr(device, "bfloat16_training_speedup", lambda: 0.5)
     assert train(options, make_rows(10)).info.version == uninterrupted.info.version
 
 
@@ -205,8 +205,11 @@ def test_progress_names_epoch_speed_and_loss(base: Path, tmp_path: Path) -> None
     options = TrainingOptions(
         base=str(base), out=tmp_path, languages=("fr",), holdout=0.2, fit=replace(FAST, epochs=1)
     )
-    train(options, make_rows(10), progress=lambda step, total, note: notes.append(note))
-    assert re.fullmatch(r"epoch 1, \d+ rows/s, loss \d\.\d{3}", notes[0])
+    result = train(options, make_rows(10), progress=lambda step, total, note: notes.append(note))
+    assert re.fullmatch(r"epoch 1, [\d.]+ rows/s, loss \d\.\d{3}", notes[0])
+    assert result.speed is not None and result.speed.dtype == "float32"
+    assert result.speed.rows_per_second > 0 and 0 < result.speed.peak_share < 1
+    assert "of the matrix peak)" in (tmp_path / "README.md").read_text()
 
 
 def test_all_labels_are_learned_from_sets_of_possible_labels_and_some_single_ones(

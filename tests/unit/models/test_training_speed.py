@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import BertConfig, BertModel
 
 from models.backends import device
 from models.data.dataset import Row
+from models.training import speed
 from models.training.fit import Trainer
 from models.training.options import FitOptions, TrainingOptions
+from models.training.speed import SpeedMeter
 from models.training.start import load_start
 
 ROWS = [
@@ -54,7 +57,7 @@ def test_the_memory_of_a_training_step_serves_the_next_one() -> None:
 def test_training_computes_in_bfloat16_where_it_was_measured_to_be_faster(
     speedup: float, half: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(device, "bfloat16_speedup", lambda: speedup)
+    monkeypatch.setattr(device, "bfloat16_training_speedup", lambda: speedup)
     options = TrainingOptions(out=tmp_path, fit=FitOptions(device="cpu", epochs=1))
     trainer = Trainer(options.fit, load_start(options, ROWS).network, ROWS)
     products: list[torch.dtype] = []
@@ -63,3 +66,29 @@ def test_training_computes_in_bfloat16_where_it_was_measured_to_be_faster(
     trainer.run(lambda network: 1.0)
     assert set(products) == {torch.bfloat16 if half else torch.float32}
     assert all(weight.dtype is torch.float32 for weight in trainer.trainable), "weights stay exact"
+
+
+def test_the_speed_of_a_run_leaves_out_what_is_between_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    config = BertConfig(
+        vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+    )
+    encoder = BertModel(config, add_pooling_layer=False)
+    meter = SpeedMeter(encoder, clock=lambda: now[0])
+    for loss in (3.0, 1.0):
+        now[0] += 100  # a checkpoint
+        meter.start_step()
+        now[0] += 2
+        meter.end_step([10, 20], loss)
+    assert str(meter) == "1.0 rows/s, loss 2.000"
+    monkeypatch.setattr(speed, "matrix_peak", lambda device, dtype: 1e6)
+    result = meter.result(torch.device("cpu"), torch.float32)
+    linear = 2 * (4 * 32 * 32 + 2 * 32 * 64)
+    expected = 2 * (6 * linear * 30 + 12 * 2 * 32 * (10**2 + 20**2)) / 4 / 1e6
+    assert result is not None and result.rows_per_second == 1.0
+    assert result.peak_share == pytest.approx(expected)
+
+
+def test_a_run_without_steps_has_no_speed() -> None:
+    meter = SpeedMeter(BertModel(BertConfig(hidden_size=12, intermediate_size=12, vocab_size=9)))
+    assert meter.result(torch.device("cpu"), torch.float32) is None
