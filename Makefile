@@ -58,11 +58,12 @@ fmt: install ## format the code and apply safe lint fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-dist: install ## build the sdist and the wheel into dist/
+dist: install ## build the sdist, the wheel, and the wheel of the large model if it is here into dist/
 	$(BIN)/python -m build
+	[ ! -f models/judge/model.json ] || $(BIN)/python -m build --wheel --outdir dist models/judge
 
 clean: ## remove everything that other targets create
-	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache site *.egg-info build dist models/backends/native/_native.*.so tests/kafka/target
+	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache site *.egg-info build dist models/judge/build models/judge/*.egg-info models/backends/native/_native.*.so tests/kafka/target
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## list the targets

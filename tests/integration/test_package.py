@@ -172,6 +172,47 @@ def test_the_wheel_has_the_four_packages_and_the_weights(distributions: Distribu
     )
 
 
+def test_the_wheel_of_the_large_model_has_the_version_of_the_monitor() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    second = tomllib.loads((ROOT / "models/judge/pyproject.toml").read_text())["project"]
+    assert second["version"] == project["version"]
+    assert project["optional-dependencies"]["second-opinion"] == [f"{second['name']}=={second['version']}"]
+
+
+@pytest.mark.timeout(900)
+def test_the_large_model_is_a_wheel_of_its_own_that_the_monitor_finds(
+    installation: Installation, folder: Path
+) -> None:
+    """The shipped model stands in for the large one."""
+    need(require_build)
+    source, cwd = folder / "judge", installation.cwd
+    shutil.copytree(ROOT / "models" / "weights", source)
+    shutil.copy(ROOT / "models" / "judge" / "pyproject.toml", source)
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", folder / "second", source, cwd=folder)
+    (wheel,) = (folder / "second").glob("*.whl")
+    check = "from models import loading; print(loading.shipped_second_opinion())"
+    missing = installation.run("python", "-c", check).stdout.strip()
+    assert missing.endswith("models/judge")
+    pip = [installation.bin / "pip", "install", "--quiet", "--no-deps"]
+    run(*pip, wheel, cwd=cwd, env=clean_environ())
+    try:
+        found = Path(installation.run("python", "-c", check).stdout.strip())
+        assert found.name == "sentiment_monitor_second_opinion" and (found / "model.json").is_file()
+        (cwd / "text").write_text("Shares plunge after huge loss\n")
+        environ = {"MONITOR_MODELS__SECOND_OPINION": "all"}
+        classified = installation.run("monitor", "classify", "--json", "text", **environ)
+        assert json.loads(classified.stdout)["model"].endswith("+all"), classified.stderr
+    finally:
+        uninstall = [
+            installation.bin / "pip",
+            "uninstall",
+            "--quiet",
+            "--yes",
+            "sentiment-monitor-second-opinion",
+        ]
+        run(*uninstall, cwd=cwd, env=clean_environ())
+
+
 @pytest.mark.timeout(900)
 def test_the_installed_package_knows_its_version_and_finds_its_files(
     installation: Installation, distributions: Distributions
