@@ -11,7 +11,7 @@ from alerts.delivery.template import render
 from alerts.detectors.base import Observation, Rule, Subject, SubjectWindow
 from alerts.lifecycle import step
 from alerts.metrics import AlertMetrics
-from alerts.ports import AggregateReader, EpisodeStore
+from alerts.ports import AggregateReader, EpisodeStore, WordCheck
 from alerts.window_reader import LATE_LIMIT, WindowReader
 from stream.domain.alerts import FIRING_STATES, Alert, AlertState, PageRequest, Transition
 from stream.domain.documents import printable
@@ -111,6 +111,10 @@ class AlertEvaluator:
         self._logged_failures: dict[str, str] = {}
         # The rules that wait for numbers of one model.
         self.waiting: set[str] = set()
+
+    def check_words(self, check: WordCheck) -> None:
+        """Show with evidence the words that `check` finds, instead of those that are stored."""
+        self._windows.check_words = check
 
     def replace_rules(self, rules: Sequence[Rule]) -> None:
         """Evaluate these rules from now on.  The next evaluation resolves the episodes of removed rules."""

@@ -1,6 +1,6 @@
 """What alerts need from a store.  `stream.storage` implements it over SQL, `alerts.backtest` over a list."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -8,6 +8,9 @@ from stream.domain.alerts import Alert, EvidenceItem, PageRequest, Transition
 from stream.domain.sums import Aggregate, Fewest, LateWindow, MentionSelection, Scope, Selection
 
 ANY = Fewest()
+
+# An item of evidence with the words that carry its sentiment, found in what is shown of it.
+WordCheck = Callable[[EvidenceItem], EvidenceItem]
 
 
 class AggregateReader(Protocol):

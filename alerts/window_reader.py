@@ -12,7 +12,7 @@ from alerts.entity_windows import LONGEST_GAP, EntityWindows
 from alerts.evidence import distinct_stories
 from alerts.expectation import BaselineSpec, Expectation
 from alerts.labelled_hours import LabelledHours
-from alerts.ports import AggregateReader, EpisodeStore
+from alerts.ports import AggregateReader, EpisodeStore, WordCheck
 from stream.domain.alerts import Alert
 from stream.domain.sums import Aggregate, Scope, Selection, TimeRange, window_start
 
@@ -73,6 +73,7 @@ class WindowReader:
     ) -> None:
         """`window_width` is the width of the stored windows."""
         self._topics, self._reader, self._episodes, self._width = topics, reader, episodes, window_width
+        self.check_words: WordCheck = lambda item: item
         # Both by rule name, and whether it is the history before late windows.
         self._histories: dict[tuple[str, bool], History] = {}
         self._stale_from: dict[tuple[str, bool], datetime] = {}
@@ -257,7 +258,8 @@ class WindowReader:
         scope = _scope(rule, Subject(alert.topic, alert.entity), window, late=late)
         candidates = self._reader.most_negative(scope, EVIDENCE_CANDIDATES)
         sources = list(self._reader.negative_writers(scope)[0].items())[:NAMED_SOURCES]
-        return replace(alert, evidence=distinct_stories(candidates, EVIDENCE_ITEMS), sources=dict(sources))
+        evidence = tuple(map(self.check_words, distinct_stories(candidates, EVIDENCE_ITEMS)))
+        return replace(alert, evidence=evidence, sources=dict(sources))
 
 
 def longest_comparison(rules: Iterable[Rule]) -> timedelta:

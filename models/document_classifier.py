@@ -21,12 +21,15 @@ from typing import NamedTuple, Protocol, Self
 from msgspec.structs import replace
 
 from models import loading
+from models.entities.entity import EntityKind
 from models.entities.gazetteer import Gazetteer
 from models.entities.linker import Linker as EntityLinker
 from models.entities.loading import load_in_background
 from models.entities.relevance import relevances
 from models.inference.cache import RecentCache
+from models.inference.evidence import Name
 from models.inference.metrics import ModelMetrics
+from models.inference.removal import words_for
 from models.inference.second_opinion import TextClassifier
 from models.inference.tokenize import Target
 from models.settings import ModelSettings
@@ -180,20 +183,38 @@ class DocumentClassifier:
         cleaned = [clean(item.text) for item in inputs]
         found = finder.find(inputs, cleaned) if finder else [()] * len(inputs)
         targets = list(map(_targets, inputs, found))
-        predictions = self.engine.classify_clean(cleaned, [item.lang for item in inputs], targets)
         gazetteer = None if finder is None else finder.gazetteer
+        names = [_names(own, gazetteer) for own in found] if gazetteer else None
+        predictions = self.engine.classify_clean(cleaned, [item.lang for item in inputs], targets, names)
         return [
             _complete(prediction, item, own, gazetteer)
             for prediction, item, own in zip(predictions, inputs, found, strict=True)
         ]
+
+    def words_for(self, text: str, sentiment: str) -> tuple[str, ...]:
+        """The words of a text that its sentiment would miss most (`models.inference.removal.words_for`).
+
+        Raises InferenceError as `classify` does.
+        """
+        count = self.engine.settings.evidence_words
+        return words_for(self.engine.reader(text), text, sentiment, count, self.names(TextInput(text)))
+
+    def names(self, item: TextInput) -> list[Name]:
+        """Where a text names entities.  Raises InferenceError if it cannot be linked."""
+        finder = self._finder
+        if finder is None:
+            return []
+        (found,) = finder.find([item], [clean(item.text)])
+        return _names(found, finder.gazetteer)
 
     def with_entities(
         self, inputs: Sequence[TextInput], predictions: Sequence[Prediction]
     ) -> list[Prediction]:
         """These predictions of the texts, in order, with the entities that the linker finds in the texts.
 
-        Labels and scores of the texts stay: only texts that name two entities or more are read by the network
-        again, for the sentiment towards each.  Of an uncertain prediction the labels may be missing.
+        Labels, scores and evidence of the texts stay: only texts that name two entities or more are read by
+        the network again, for the sentiment towards each.  Of an uncertain prediction the labels may be
+        missing.
 
         Raises InferenceError as `classify` does.
         """
@@ -215,6 +236,15 @@ class DocumentClassifier:
             _complete(replace(prediction, targets=answered.get(index, ())), item, own, finder.gazetteer)
             for index, (prediction, item, own) in enumerate(zip(predictions, plain, found, strict=True))
         ]
+
+
+def _names(found: Sequence[Found], gazetteer: Gazetteer) -> list[Name]:
+    """Where a text names its entities, which carry no mood; a company makes no topic either."""
+    return [
+        Name(start, end, gazetteer.entities[one.entity].kind is not EntityKind.COMPANY)
+        for one in found
+        for start, end in one.places
+    ]
 
 
 def _targets(item: TextInput, found: Sequence[Found]) -> list[Target]:
@@ -245,6 +275,8 @@ def _complete(
 def _of_text(prediction: Prediction) -> TargetSentiment:
     """The sentiment of the text, in place of one towards a part of it."""
     label = prediction.sentiment
+    if prediction.score is None:
+        return TargetSentiment()
     if label is None:
         return TargetSentiment(score=prediction.score, certain=prediction.certain)
     probability = prediction.probabilities["sentiment"][label]

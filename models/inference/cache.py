@@ -49,9 +49,9 @@ class PredictionCache(RecentCache[Key, Prediction]):
 
     @staticmethod
     def key(text: CleanInput) -> Key:
-        """What tells texts apart: a hash of text and targets, and the language that the feed declares."""
+        """What tells texts apart: a hash of text, targets and names, and the language that is declared."""
         digest = hashlib.blake2b(text.text.encode("utf-8", "surrogatepass"), digest_size=16)
-        if text.targets:
+        if text.targets or text.names:
             # The first byte is in no text.
-            digest.update(b"\xff" + repr(text.targets).encode())
+            digest.update(b"\xff" + repr((text.targets, text.names)).encode())
         return digest.digest(), text.declared

@@ -36,6 +36,7 @@ from models.errors import WeightsError
 from models.inference import heap, language
 from models.inference.cache import PredictionCache
 from models.inference.drift_monitor import DriftMonitor
+from models.inference.evidence import Name
 from models.inference.forward import ForwardPass
 from models.inference.metrics import ModelMetrics
 from models.inference.predictions import PredictionBuilder, sent_as
@@ -172,10 +173,15 @@ class Engine:
         texts: Sequence[CleanText],
         languages: Sequence[str | None] | None = None,
         targets: Sequence[Sequence[Target]] | None = None,
+        names: Sequence[Sequence[Name]] | None = None,
     ) -> list[Prediction]:
-        """`classify` for texts that the caller has cleaned."""
-        declared = languages or [None] * len(texts)
-        inputs = list(map(_clean_input, texts, declared, targets or [()] * len(texts)))
+        """`classify` for texts that the caller has cleaned.
+
+        `names` are for each text the entities that it names, in characters of the text as it was sent: they
+        are no evidence.
+        """
+        declared, none = languages or [None] * len(texts), [()] * len(texts)
+        inputs = list(map(clean_input, texts, declared, targets or none, names or none))
         keys = list(map(PredictionCache.key, inputs))
         predictions = self._cache.get(keys)
         # The first index of each text that is not in the cache.
@@ -247,7 +253,11 @@ class Engine:
         return predictions
 
 
-def _clean_input(text: CleanText, declared: str | None, targets: Sequence[Target]) -> CleanInput:
+def clean_input(
+    text: CleanText, declared: str | None, targets: Sequence[Target] = (), names: Sequence[Name] = ()
+) -> CleanInput:
+    """What the network reads of a text; targets and names are in characters of the text as it was sent."""
     news = text.news
     places = tuple(tuple(news.clean_span(*span) for span in target) for target in targets)
-    return CleanInput(news.text, declared, places)
+    found = (Name(*news.clean_span(name.start, name.end), name.theme) for name in names)
+    return CleanInput(news.text, declared, places, tuple(name for name in found if name.start < name.end))

@@ -5,9 +5,11 @@ attention    attention times the token's vote for the label, with a sign: free, 
 gradient     gradient x input, with a sign: one backward pass; how the label reacts to small changes
 integrated   integrated gradients, with a sign: STEPS backward passes; the weights add up to the change in
              log-probability against a text of padding tokens
+
+Whatever the method, the words with the largest weights are checked by removal (`models.inference.removal`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,11 +18,13 @@ import torch
 from torch import Tensor
 
 from models.inference import evidence
-from models.inference.engine import Engine
+from models.inference.engine import Engine, clean_input
+from models.inference.evidence import Name, Word
 from models.inference.forward import batch_inputs
 from models.inference.outputs import split_windows
 from models.inference.predictions import sent_as, sent_word
-from models.inference.tokenize import CleanInput, TokenizedText
+from models.inference.removal import MOST_WORDS, remove_each
+from models.inference.tokenize import TokenizedText
 from stream.domain.cleaning import clean
 from stream.domain.documents import Prediction, Span
 
@@ -28,15 +32,38 @@ Method = Literal["attention", "gradient", "integrated"]
 STEPS = 24
 
 
+# Words with less than this share of the largest weight are not tried by removal, and get no weight.
+FAINT = 0.15
+
+
+@dataclass(frozen=True)
+class WordEffect:
+    """What happens to the label without a word: its probability falls by `fall`, from 1 down to -1.
+
+    `start` and `end` are the word's place in the text as it was sent.
+    """
+
+    text: str
+    start: int
+    end: int
+    fall: float
+
+
 @dataclass(frozen=True)
 class Explanation:
-    """A prediction and, for one task, a signed weight for each word, in the order of the text."""
+    """A prediction and, for one task, a signed weight for each word, in the order of the text.
+
+    Only the strongest words have a weight.  Names, numbers and function words have none, and neither has a
+    word whose removal does not change the label's probability in the direction of its weight.  `removed` are
+    the words with a weight and what happens without them, largest fall first.
+    """
 
     text: str
     task: str
     method: Method
     prediction: Prediction
     words: tuple[Span, ...]
+    removed: tuple[WordEffect, ...] = ()
 
 
 def explain(
@@ -45,31 +72,54 @@ def explain(
     task: str = "sentiment",
     method: Method = "attention",
     declared: str | None = None,
+    names: Sequence[Name] = (),
 ) -> Explanation:
     """Weigh the words of one text.  An unsupported text has no words, and boilerplate has none either.
+
+    `names` are the entities that the text names, in its own characters.
 
     Raises ModelError if the backend has no gradients and `method` needs them.
     """
     cleaned = clean(text)
     news = cleaned.news
-    tokenized = engine.tokenizer.tokenize([CleanInput(news.text, declared)])
+    tokenized = engine.tokenizer.tokenize([clean_input(cleaned, declared, names=names)])
     if not tokenized.texts:
         prediction = engine.builder.unsupported(tokenized.unsupported[0])
         return Explanation(text, task, method, prediction, ())
     ((item, output),) = engine.forward.outputs(tokenized.texts)
     prediction = engine.builder.build(item, output.probabilities, output.contributions)
+    label = engine.info.labels[task].index(getattr(prediction, task))
     if method == "attention":
-        weights = output.contributions[task]
+        values = output.contributions[task]
     else:
-        label = engine.info.labels[task].index(getattr(prediction, task))
-        steps = STEPS if method == "integrated" else 1
-        weights = gradients(engine, item, task, label=label, steps=steps)
-    by_word = evidence.sum_by_word(evidence.pieces(item.text, item.windows), weights)
-    spans = (
-        sent_word(Span(task, item.text[start:end], start, end, round(weight, 4)), news)
-        for (start, end), weight in sorted(by_word.items())
-    )
-    return Explanation(text, task, method, sent_as(prediction, cleaned), tuple(spans))
+        values = gradients(engine, item, task, label=label, steps=STEPS if method == "integrated" else 1)
+    words = evidence.Words(item.text, item.windows, item.names)
+    weights = words.sums(values)
+    speaking = strongest(weights, words.can_speak(task, weights))
+    probability = float(output.probabilities[task][label])
+    removals = remove_each(engine, item, task=task, label=label, probability=probability, words=speaking)
+    kept = {
+        removal.word: removal
+        for removal in removals
+        if (removal.speaks_for if weights[removal.word] > 0 else removal.speaks_against)
+    }
+    spans = [
+        sent_word(words.span(task, word, round(weights[word], 4) if word in kept else 0.0), news)
+        for word in sorted(weights)
+    ]
+    effects = [
+        WordEffect(span.text, span.start, span.end, round(kept[word].before - kept[word].after, 4))
+        for word, span in zip(sorted(weights), spans, strict=True)
+        if word in kept
+    ]
+    effects.sort(key=lambda effect: (-effect.fall, effect.start))
+    return Explanation(text, task, method, sent_as(prediction, cleaned), tuple(spans), tuple(effects))
+
+
+def strongest(weights: Mapping[Word, float], words: Sequence[Word]) -> list[Word]:
+    """Those of the words with the largest weights, of either sign, that are worth a pass each."""
+    ranked = sorted(words, key=lambda word: (-abs(weights[word]), word))[:MOST_WORDS]
+    return [word for word in ranked if abs(weights[word]) >= FAINT * abs(weights[ranked[0]])]
 
 
 def gradients(engine: Engine, item: TokenizedText, task: str, *, label: int, steps: int) -> list[np.ndarray]:
@@ -97,9 +147,3 @@ def gradients(engine: Engine, item: TokenizedText, task: str, *, label: int, ste
             total += gradient.float() / len(fractions)
     weights = (total * (vectors - baseline).float()).sum(-1).cpu().numpy()
     return split_windows(weights.reshape(-1), item, weights.shape[1])
-
-
-def carrying(words: Sequence[Span], count: int) -> list[Span]:
-    """The `count` words with the largest weights for the label, largest first, without punctuation."""
-    named = [span for span in words if evidence.HAS_WORD.search(span.text)]
-    return sorted(named, key=lambda span: (-span.weight, span.start))[:count]

@@ -26,7 +26,7 @@ class PredictionBuilder:
 
     def unsupported(self, lang: str | None) -> Prediction:
         """The prediction for a text that the model cannot read: no labels."""
-        return Prediction(model=self._info.version, lang=lang)
+        return Prediction(model=self._info.version, lang=lang, certain=False)
 
     def build(
         self,
@@ -47,7 +47,7 @@ class PredictionBuilder:
             for task, values in probabilities.items()
         }
         best = {task: max(values, key=values.__getitem__) for task, values in by_label.items()}
-        pieces = evidence.pieces(text.text, text.windows)
+        words = evidence.Words(text.text, text.windows, text.names)
         return Prediction(
             model=self._info.version,
             lang=text.lang,
@@ -58,7 +58,7 @@ class PredictionBuilder:
             evidence=tuple(
                 span
                 for task, values in contributions.items()
-                for span in evidence.spans(task, text.text, pieces, values, self._evidence_words)
+                for span in words.spans(task, values, self._evidence_words)
             ),
             truncated=text.truncated,
             windows=len(text.windows),

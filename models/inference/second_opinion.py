@@ -12,7 +12,7 @@ model on either side, or another mode, gives other labels.
 import hashlib
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from models.inference import routing
 from models.inference.cache import PredictionCache, RecentCache
 from models.inference.engine import Engine
+from models.inference.evidence import Name
 from models.inference.metrics import ModelMetrics
 from models.inference.tokenize import CleanInput, Target
 from models.network.info import ModelInfo, Routing
@@ -37,6 +38,15 @@ class Mode(StrEnum):
     ALL = "all"
     AUTO = "auto"
     OFF = "off"
+
+
+class Input(NamedTuple):
+    """A text with what `Engine.classify_clean` wants to know of it."""
+
+    text: CleanText
+    declared: str | None
+    targets: Sequence[Target]
+    names: Sequence[Name]
 
 
 class TextClassifier(Protocol):
@@ -72,6 +82,7 @@ class TextClassifier(Protocol):
         texts: Sequence[CleanText],
         languages: Sequence[str | None] | None = None,
         targets: Sequence[Sequence[Target]] | None = None,
+        names: Sequence[Sequence[Name]] | None = None,
     ) -> list[Prediction]: ...
 
     def classify_targets(
@@ -169,14 +180,12 @@ class SecondOpinion:
         texts: Sequence[CleanText],
         languages: Sequence[str | None] | None = None,
         targets: Sequence[Sequence[Target]] | None = None,
+        names: Sequence[Sequence[Name]] | None = None,
     ) -> list[Prediction]:
-        """`classify` for texts that the caller has cleaned."""
-        declared = list(languages or [None] * len(texts))
-        asked = list(targets or [()] * len(texts))
-        if self.mode is Mode.ALL:
-            predictions = self._all(texts, declared, asked)
-        else:
-            predictions = self._auto(texts, declared, asked)
+        """`Engine.classify_clean`: `classify` for texts that the caller has cleaned."""
+        none: list[Any] = [()] * len(texts)
+        inputs = list(map(Input, texts, languages or [None] * len(texts), targets or none, names or none))
+        predictions = self._all(inputs) if self.mode is Mode.ALL else self._auto(inputs)
         judged = [prediction.judged_by for prediction in predictions if prediction.sentiment is not None]
         of_second = judged.count(self._second.version)
         self._metrics.observe_opinions(len(judged) - of_second, of_second)
@@ -193,13 +202,8 @@ class SecondOpinion:
             answers = engine.classify_targets(text, targets, declared)
         return [self._as_whole(answer, engine) for answer in answers]
 
-    def _all(
-        self,
-        texts: Sequence[CleanText],
-        declared: Sequence[str | None],
-        targets: Sequence[Sequence[Target]],
-    ) -> list[Prediction]:
-        answers = self._second.classify_clean(texts, declared, targets)
+    def _all(self, inputs: Sequence[Input]) -> list[Prediction]:
+        answers = _ask(self._second, inputs)
         predictions = [self._as_whole(answer, self._second) for answer in answers]
         if self._first is None:
             return predictions
@@ -208,9 +212,10 @@ class SecondOpinion:
             index
             for index, answer in enumerate(answers)
             if (answer.sentiment is None and info.part_of(answer.lang))
-            or (targets[index] and not answer.targets and _answers_targets(info, answer.lang))
+            or (inputs[index].targets and not answer.targets and _answers_targets(info, answer.lang))
         ]
-        for index, own in self._ask(self._first, unanswered, texts, declared, targets).items():
+        asked = _ask(self._first, [inputs[index] for index in unanswered])
+        for index, own in zip(unanswered, asked, strict=True):
             is_read = answers[index].sentiment is not None
             predictions[index] = (
                 replace(predictions[index], targets=own.targets)
@@ -219,18 +224,13 @@ class SecondOpinion:
             )
         return predictions
 
-    def _auto(
-        self,
-        texts: Sequence[CleanText],
-        declared: Sequence[str | None],
-        targets: Sequence[Sequence[Target]],
-    ) -> list[Prediction]:
+    def _auto(self, inputs: Sequence[Input]) -> list[Prediction]:
         first = self._first
         if first is None:
             raise ValueError("in mode auto the first model reads every text")
-        own = first.classify_clean(texts, declared, targets)
-        routed = self._routed(first, texts, declared, own)
-        answers = self._ask(self._second, routed, texts, declared, targets)
+        own = _ask(first, inputs)
+        routed = self._routed(first, inputs, own)
+        answers = dict(zip(routed, _ask(self._second, [inputs[index] for index in routed]), strict=True))
         predictions = []
         for index, prediction in enumerate(own):
             answer = answers.get(index)
@@ -249,20 +249,15 @@ class SecondOpinion:
             predictions.append(self._as_whole(answer, self._second))
         return predictions
 
-    def _routed(
-        self,
-        first: Engine,
-        texts: Sequence[CleanText],
-        declared: Sequence[str | None],
-        predictions: Sequence[Prediction],
-    ) -> list[int]:
+    def _routed(self, first: Engine, inputs: Sequence[Input], predictions: Sequence[Prediction]) -> list[int]:
         """The indexes of the texts that the second model labels.
 
         A text that is nothing but boilerplate has nothing to read.
         """
         wanted: dict[int, bool] = {}
         close: dict[int, CleanInput] = {}
-        for index, (text, prediction) in enumerate(zip(texts, predictions, strict=True)):
+        for index, (item, prediction) in enumerate(zip(inputs, predictions, strict=True)):
+            text = item.text
             if prediction.sentiment is None:
                 wanted[index] = self._second.info.part_of(prediction.lang) is not None
             elif not text.only_boilerplate and self._second.info.part_of(prediction.lang):
@@ -270,7 +265,7 @@ class SecondOpinion:
                 distance = routing.doubt(route, text.news.text, prediction) - route.threshold
                 wanted[index] = distance >= 0
                 if abs(distance) < routing.CLOSE:
-                    close[index] = CleanInput(text.news.text, declared[index])
+                    close[index] = CleanInput(text.news.text, item.declared)
         wanted |= self._decide_alone(first, close)
         return sorted(index for index, is_wanted in wanted.items() if is_wanted)
 
@@ -296,18 +291,10 @@ class SecondOpinion:
         judged_by = None if prediction.sentiment is None else by.version
         return replace(prediction, model=self.version, judged_by=judged_by)
 
-    @staticmethod
-    def _ask(
-        engine: Engine,
-        indexes: Sequence[int],
-        texts: Sequence[CleanText],
-        declared: Sequence[str | None],
-        targets: Sequence[Sequence[Target]],
-    ) -> dict[int, Prediction]:
-        """The predictions of one model for some of the texts, by index."""
-        answers = engine.classify_clean(
-            [texts[index] for index in indexes],
-            [declared[index] for index in indexes],
-            [targets[index] for index in indexes],
-        )
-        return dict(zip(indexes, answers, strict=True))
+
+def _ask(engine: Engine, inputs: Sequence[Input]) -> list[Prediction]:
+    """The predictions of one model, in order."""
+    if not inputs:
+        return []
+    texts, declared, targets, names = zip(*inputs, strict=True)
+    return engine.classify_clean(texts, declared, targets, names)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tokenizers import Encoding, Tokenizer
 
 from models.inference import language, normalize
+from models.inference.evidence import Name
 from models.network.artifact import Part
 
 # Characters of a text that are read for each token the model may read; the rest is cut before tokenising.
@@ -22,16 +23,20 @@ Target = tuple[tuple[int, int], ...]
 
 
 class CleanInput(NamedTuple):
-    """A clean text, the language that its feed declares, and the targets to find the sentiment towards."""
+    """A clean text, the language that its feed declares, and the targets to find the sentiment towards.
+
+    `names` are the entities that it names, which are no evidence.
+    """
 
     text: str
     declared: str | None = None
     targets: tuple[Target, ...] = ()
+    names: tuple[Name, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TokenizedText:
-    """One tokenised text: its index among the input texts, language, part, windows and targets.
+    """One tokenised text: its index among the input texts, language, part, windows, targets and names.
 
     `truncated` is true if the windows do not cover the whole text.
     """
@@ -43,6 +48,7 @@ class TokenizedText:
     windows: tuple[Encoding, ...]
     truncated: bool
     targets: tuple[Target, ...] = ()
+    names: tuple[Name, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -90,7 +96,7 @@ class TextTokenizer:
         """Detect the language of each text (`language.detect`) and tokenise those that a part reads."""
         unsupported: dict[int, str | None] = {}
         by_language: dict[str, list[int]] = {}
-        for index, (text, declared, _) in enumerate(inputs):
+        for index, (text, declared, *_) in enumerate(inputs):
             lang = language.detect(text, declared)
             if lang is None or lang not in self._parts:
                 unsupported[index] = lang
@@ -106,12 +112,13 @@ class TextTokenizer:
     def _tokenize_language(self, lang: str, inputs: Mapping[int, CleanInput]) -> Iterator[TokenizedText]:
         part = self._parts[lang]
         limit = CHARACTERS_PER_TOKEN * part.info.max_tokens * self._max_windows
-        encodings = self._encode(part, [text[:limit] for text, _, _ in inputs.values()])
-        for (index, (text, _, targets)), encoding in zip(inputs.items(), encodings, strict=True):
+        encodings = self._encode(part, [item.text[:limit] for item in inputs.values()])
+        for (index, item), encoding in zip(inputs.items(), encodings, strict=True):
             windows = (encoding, *encoding.overflowing)
-            truncated = len(text) > limit or len(windows) > self._max_windows
+            truncated = len(item.text) > limit or len(windows) > self._max_windows
             read = windows[: self._max_windows]
-            yield TokenizedText(index, text[:limit], lang, part, read, truncated, targets)
+            text = item.text[:limit]
+            yield TokenizedText(index, text, lang, part, read, truncated, item.targets, item.names)
 
     def _encode(self, part: Part, texts: Sequence[str]) -> Iterator[Encoding]:
         tokenizer = part.network.tokenizer

@@ -42,6 +42,9 @@ class StandIn:
     def classify(self, inputs: Sequence[TextInput]) -> list[Prediction]:
         return [_predict(item.text, item.symbols, self.gazetteer.version) for item in inputs]
 
+    def words_for(self, text: str, sentiment: str) -> tuple[str, ...]:
+        return ()
+
 
 @lru_cache(4096)
 def _predict(text: str, symbols: tuple[str, ...], gazetteer: str) -> Prediction:

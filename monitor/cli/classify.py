@@ -153,7 +153,7 @@ def entity_text(entity: Mapping[str, Any]) -> str:
     """An entity for the terminal: name, id, relevance and the sentiment towards it."""
     sentiment = entity["sentiment"]
     label = f"{sentiment['label']} {sentiment['probability']:.2f}" if sentiment else "no label"
-    uncertain = "" if entity["certain"] else " uncertain"
+    uncertain = " uncertain" if sentiment and not entity["certain"] else ""
     return f"{entity['name']} ({entity['id']}): {label}{uncertain}, relevance {entity['relevance']}"
 
 

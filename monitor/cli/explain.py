@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,10 +94,18 @@ class ExplanationWithTargets:
         largest = max((abs(word.weight) for word in words), default=0.0) or 1.0
         for word in words:
             yield text[end : word.start], None, 0.0
-            # The first word of a Chinese text may overlap the token that marks its start.
-            yield text[max(end, word.start) : word.end], word, word.weight / largest
+            yield text[word.start : word.end], word, word.weight / largest
             end = word.end
         yield text[end:], None, 0.0
+
+    def lines(self) -> Iterator[str]:
+        """The words with their weights, and what happens to the label without each of them."""
+        weights = [(piece, weight) for piece, word, weight in self.pieces() if word and weight]
+        strongest = sorted(weights, key=lambda item: -abs(item[1]))
+        yield f"weights: {', '.join(f'{piece} {weight:+.2f}' for piece, weight in strongest) or 'none'}"
+        if self.explanation.removed:
+            falls = (f"{effect.text} {-effect.fall:+.2f}" for effect in self.explanation.removed)
+            yield f"change without the word: {', '.join(falls)}"
 
     def as_dict(self) -> dict[str, Any]:
         explanation = self.explanation
@@ -107,6 +115,7 @@ class ExplanationWithTargets:
             "method": explanation.method,
             "prediction": msgspec.to_builtins(prediction_fields(explanation.prediction)),
             "words": msgspec.to_builtins(explanation.words),
+            "removed": [asdict(effect) for effect in explanation.removed],
             "targets": {target.name: target.as_dict() for target in self.targets},
         }
 
@@ -126,8 +135,9 @@ def explain_with_targets(
         NamedTarget(name, prediction, engine.info.target_sentiment_error(prediction.lang))
         for name, prediction in zip(names, predictions, strict=True)
     ]
-    explanation = explain_text(engine.reader(text), text, task, method)
-    (prediction,) = classifier.classify([TextInput(text)])
+    item = TextInput(text)
+    explanation = explain_text(engine.reader(text), text, task, method, names=classifier.names(item))
+    (prediction,) = classifier.classify([item])
     return ExplanationWithTargets(replace(explanation, prediction=prediction), tuple(targets))
 
 
@@ -141,19 +151,14 @@ def find_name(text: str, name: str) -> tuple[int, int] | None:
 def print_explanation(explanation: ExplanationWithTargets, console: Console) -> None:
     """Print the text with coloured words: green ones support the label, red ones contradict it.
 
-    Where there are no colours, such as in a pipe, the words and their weights follow in a line of their own.
+    The weights follow in a line of their own, and how the probability changes without each of the words.
     """
     console.print(explanation.headline, markup=False, highlight=False)
     line = Text()
     for piece, _, weight in explanation.pieces():
         line.append(printable(piece), _style(weight))
     console.print(line, soft_wrap=True)
-    if console.color_system is None:
-        weights = [(piece, weight) for piece, _, weight in explanation.pieces() if abs(weight) >= FAINT]
-        strongest = sorted(weights, key=lambda item: -abs(item[1]))
-        shown = ", ".join(f"{printable(piece.strip())} {weight:+.2f}" for piece, weight in strongest)
-        console.print(f"weights: {shown or 'none'}", markup=False, highlight=False, soft_wrap=True)
-    for name in (*explanation.entities, *map(str, explanation.targets)):
+    for name in (*explanation.lines(), *explanation.entities, *map(str, explanation.targets)):
         console.print(printable(name), markup=False, highlight=False, soft_wrap=True)
 
 

@@ -24,6 +24,7 @@ from models.entities.metrics import EntityMetrics
 from models.inference import heap
 from monitor.entity_ids import resolver
 from monitor.runtime.classifier import Classifier, LoadClassifier
+from monitor.runtime.evidence_words import with_checked_words
 from monitor.runtime.settings import Settings
 from monitor.runtime.shutdown import Shutdown
 from monitor.runtime.tasks.alert_evaluation import (
@@ -333,17 +334,19 @@ def _task(
 def _alert_tasks(base: Foundation) -> list[PeriodicTask]:
     """Evaluating the rules, and telling each Alertmanager."""
     settings, reads = base.settings, base.store.reads
+    evaluator = AlertEvaluator(
+        rules=base.rule_file.rules,
+        topics=base.classifier.topics,
+        reader=reads,
+        episodes=base.episodes,
+        delivery=base.delivery,
+        window_width=base.store.width,
+        metrics=base.alert_metrics,
+    )
+    evaluator.check_words(partial(with_checked_words, base.classifier))
     evaluation = AlertEvaluation(
         rule_file=base.rule_file,
-        evaluator=AlertEvaluator(
-            rules=base.rule_file.rules,
-            topics=base.classifier.topics,
-            reader=reads,
-            episodes=base.episodes,
-            delivery=base.delivery,
-            window_width=base.store.width,
-            metrics=base.alert_metrics,
-        ),
+        evaluator=evaluator,
         lease=base.leases.get("alerts"),
         watch=base.evaluation_watch,
         mood=MoodGauges(

@@ -38,6 +38,9 @@ class Classifier(Protocol):
 
     def classify(self, inputs: Sequence[TextInput], /) -> Sequence[Prediction]: ...
 
+    def words_for(self, text: str, sentiment: str, /) -> tuple[str, ...]:
+        """The words of a text that its sentiment would miss most; none if it has another sentiment."""
+
 
 LoadClassifier = Callable[[Settings, CollectorRegistry], Classifier]
 

@@ -196,13 +196,13 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     """What the classifier predicts for one text.
 
     `probabilities` maps each task to the probability of each label.  An unsupported text (no words, or a
-    language that the model was not trained for) has no labels: `topic`, `sentiment` and `score` are None, and
-    `probabilities` is empty.  If the model is not `certain`, the labels are its most probable ones and must
-    not be counted.  A long text is read in several `windows`.  `target` is the part of the text whose
-    sentiment was asked for, None for the whole text, and `targets` is the sentiment towards each of the parts
-    that were asked for together with it.  `entities` are those that the text is about, by falling relevance,
-    and `gazetteer` is the version of the list that found them; None if none looked.  `events` are those that
-    the text reports, by falling probability.
+    language that the model was not trained for) has no labels and is not `certain`: `topic`, `sentiment` and
+    `score` are None, and `probabilities` is empty.  If the model is not `certain` of labels, they are its
+    most probable ones and must not be counted.  A long text is read in several `windows`.  `target` is the
+    part of the text whose sentiment was asked for, None for the whole text, and `targets` is the sentiment
+    towards each of the parts that were asked for together with it.  `entities` are those that the text is
+    about, by falling relevance, and `gazetteer` is the version of the list that found them; None if none
+    looked.  `events` are those that the text reports, by falling probability.
 
     `model` is the version of everything that the labels depend on, and `judged_by` the version of the model
     whose labels these are: with a second opinion there are two.  None stands for `model`.
@@ -232,9 +232,9 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def status(self) -> DocumentStatus:
-        if not self.certain:
-            return DocumentStatus.UNCERTAIN
-        return DocumentStatus.OK if self.sentiment is not None else DocumentStatus.UNSUPPORTED
+        if self.sentiment is None and self.score is None:
+            return DocumentStatus.UNSUPPORTED
+        return DocumentStatus.OK if self.certain else DocumentStatus.UNCERTAIN
 
     @property
     def is_finite(self) -> bool:

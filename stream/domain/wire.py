@@ -20,7 +20,7 @@ def prediction_fields(prediction: Prediction) -> dict[str, Any]:
         "probabilities": prediction.probabilities,
         "evidence": prediction.evidence,
         "status": (DocumentStatus.OK if supported else DocumentStatus.UNSUPPORTED).value,
-        "certain": prediction.certain,
+        "certain": prediction.certain and supported,
         "windows": prediction.windows,
         "model": prediction.model,
         "judged_by": prediction.judged_by or prediction.model,
@@ -45,7 +45,7 @@ def entity_fields(mention: EntityMention) -> dict[str, Any]:
         "relevance": mention.relevance,
         "sentiment": sentiment,
         "score": mention.score,
-        "certain": mention.uncertain is None,
+        "certain": mention.sentiment is not None,
         "of_target": mention.of_target,
     }
 
@@ -58,7 +58,7 @@ def target_fields(span: tuple[int, int], answer: TargetSentiment) -> dict[str, A
         "end": span[1],
         "sentiment": None if label is None else {"label": label, "probability": answer.probability},
         "score": answer.score,
-        "certain": answer.certain,
+        "certain": answer.certain and label is not None,
         "of_target": answer.of_target,
     }
 

@@ -171,7 +171,7 @@ def prediction_of_row(row: Any) -> Prediction:
         score=None if row.score is None else row.score / SCORE_SCALE,
         probabilities=probabilities,
         evidence=msgspec.convert(row.evidence, tuple[Span, ...]),
-        certain=row.status != DocumentStatus.UNCERTAIN,
+        certain=row.status == DocumentStatus.OK,
         gazetteer=row.gazetteer,
         events=tuple(EventLabel(*event) for event in row.events or ()),
         judged_by=row.judged_by,

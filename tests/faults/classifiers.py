@@ -61,6 +61,9 @@ class FaultClassifier:
         gazetteer = self._version()
         return [classify(item, self.version, gazetteer) for item in inputs]
 
+    def words_for(self, text: str, sentiment: str, /) -> tuple[str, ...]:
+        return ()
+
     @property
     def gazetteer(self) -> Gazetteer:
         """The list of entities: its version is all that there is of it."""

@@ -110,6 +110,13 @@ def surging() -> Room:
     return store
 
 
+def test_evidence_is_shown_with_the_words_that_were_checked() -> None:
+    evaluator = evaluator_of(surging(), SURGE)
+    evaluator.check_words(lambda item: replace(item, words=(f"checked {item.content}",)))
+    (alert,) = evaluator.evaluate(NOW)
+    assert [item.words for item in alert.evidence] == [("checked negative IPO",)]
+
+
 def test_a_surge_fires_on_its_topic_alone_with_distinct_evidence() -> None:
     store = surging()
     (alert,) = evaluator_of(store, SURGE).evaluate(NOW)

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from models.errors import WeightsError
-from models.inference import evidence, language
+from models.inference import language
 from models.inference.engine import Engine
 from models.inference.outputs import margin
 from models.network import artifact
 from models.network.info import ModelInfo, read_info
 from models.settings import SHIPPED_WEIGHTS, ModelSettings
-from stream.domain.documents import LONGEST_WORD, SENTIMENTS, Prediction
+from stream.domain.documents import SENTIMENTS, Prediction
 from stream.domain.errors import InferenceError
 
 TEXTS = [
@@ -53,26 +53,6 @@ def test_probabilities_sum_to_one_and_the_score_is_positive_minus_negative(engin
             assert sum(distribution.values()) == pytest.approx(1, abs=1e-6)
         sentiments = prediction.probabilities["sentiment"]
         assert prediction.score == pytest.approx(sentiments["positive"] - sentiments["negative"])
-
-
-def test_evidence_spans_are_words_of_the_text(engine: Engine) -> None:
-    for text, prediction in zip(TEXTS, engine.classify(TEXTS), strict=True):
-        for task in ("topic", "sentiment"):
-            spans = [span for span in prediction.evidence if span.task == task]
-            assert 1 <= len(spans) <= 3
-            assert [span.weight for span in spans] == sorted((s.weight for s in spans), reverse=True)
-            for span in spans:
-                assert text[span.start : span.end] == span.text
-                assert 0 < span.weight <= 1
-                assert "example.org" not in span.text
-
-
-def test_a_word_without_end_is_shown_in_part_and_its_place_in_the_text_stays_true() -> None:
-    word, pieces = "Plunge" * 25_000, [[(0, (0, 150_000)), (1, (150_001, 150_006))]]
-    long, short = evidence.spans("sentiment", f"{word} fraud", pieces, [np.array([3.0, 1.0])], 3)
-    assert (long.start, long.end) == (0, len(word))
-    assert long.text == word[: LONGEST_WORD - 1] + "\u2026" and len(long.text) == LONGEST_WORD
-    assert (short.text, short.start, short.end) == ("fraud", 150_001, 150_006)
 
 
 def test_the_prediction_does_not_depend_on_the_other_texts_of_the_batch(engine: Engine) -> None:

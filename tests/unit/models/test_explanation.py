@@ -5,7 +5,9 @@ import math
 import pytest
 
 from models.inference.engine import Engine
-from models.inference.explain import carrying, explain
+from models.inference.evidence import Name
+from models.inference.explain import explain, gradients
+from models.inference.tokenize import CleanInput
 
 TEXT = "Alderbrook Foods shares plunge 20% after profit warning"
 
@@ -22,21 +24,39 @@ def test_every_word_gets_a_weight_in_the_order_of_the_text(engine: Engine, metho
 
 def test_integrated_gradients_add_up_to_the_change_in_log_probability(engine: Engine) -> None:
     """The completeness of integrated gradients, within the error of the steps and of bfloat16."""
-    explanation = explain(engine, "Profit falls at Alderbrook as costs rise", method="integrated")
-    total = sum(span.weight for span in explanation.words)
-    log_probability = math.log(explanation.prediction.probabilities["sentiment"]["negative"])
-    assert 0.2 < total < 8
-    assert total > log_probability
+    text = "Profit falls at Alderbrook as costs rise"
+    (item,) = engine.tokenizer.tokenize([CleanInput(text)]).texts
+    label = engine.info.labels["sentiment"].index("negative")
+    (values,) = gradients(engine, item, "sentiment", label=label, steps=24)
+    log_probability = math.log(engine.classify([text])[0].probabilities["sentiment"]["negative"])
+    assert 0.2 < values.sum() < 8
+    assert values.sum() > log_probability
 
 
-def test_the_decisive_word_has_one_of_the_largest_weights(engine: Engine) -> None:
-    explanation = explain(engine, "Alderbrook Foods shares plunge on Monday", method="integrated")
-    assert "plunge" in [span.text for span in carrying(explanation.words, 2)]
+@pytest.mark.parametrize("method", ["attention", "integrated"])
+def test_only_words_that_the_label_misses_have_a_weight(engine: Engine, method: str) -> None:
+    start = TEXT.index("Alderbrook")
+    names = [Name(start, start + len("Alderbrook Foods"))]
+    explanation = explain(engine, TEXT, "sentiment", method, names=names)  # type: ignore[arg-type]
+    weights = {span.text: span.weight for span in explanation.words}
+    assert weights["plunge"] > 0
+    assert not any(weights[word] for word in ("Alderbrook", "Foods", "20%", "after"))
+    assert {effect.text for effect in explanation.removed} == {word for word in weights if weights[word]}
+    falls = [effect.fall for effect in explanation.removed]
+    assert falls == sorted(falls, reverse=True)
+    for effect in explanation.removed:
+        without = TEXT.replace(f"{effect.text} ", "")
+        (prediction,) = engine.classify([without], ["en"])
+        before = explanation.prediction.probabilities["sentiment"]["negative"]
+        fall = before - prediction.probabilities["sentiment"]["negative"]
+        assert effect.fall == pytest.approx(fall, abs=0.02)
+        assert effect.fall * weights[effect.text] > 0
 
 
 def test_an_unsupported_text_has_no_words(engine: Engine) -> None:
     explanation = explain(engine, "トヨタの株価が下落した")
     assert (explanation.words, explanation.prediction.status) == ((), "unsupported")
+    assert not explanation.prediction.certain
 
 
 def test_chinese_words_are_the_pieces_of_the_tokenizer(engine: Engine) -> None:

@@ -69,7 +69,8 @@ def test_classify_answers_every_line_in_order_by_its_contract() -> None:
         None,
     ]
     keys = {"id", "lang", "topic", "sentiment", "score", "probabilities", "evidence", "status", "model"}
-    keys |= {"certain", "windows", "entities", "gazetteer"}
+    keys |= {"certain", "windows", "entities", "gazetteer", "events", "judged_by"}
+    assert [a["certain"] for a in answered] == [True, True, False, True, False]
     for answer in answered:
         assert answer.keys() == keys
     assert answered[2]["lang"] == "ja" and answered[2]["topic"] is None and answered[2]["score"] is None
@@ -132,6 +133,15 @@ def test_explain_gives_each_word_a_weight_and_escapes_the_text(tmp_path: Path) -
     assert "<b>soars" not in page.read_text() and "soars" in page.read_text()
     shown = call("explain", "--method", "attention", text)
     assert text in shown.stdout.replace("\n", " ")
+
+
+@pytest.mark.parametrize("colours", [{}, {"FORCE_COLOR": "1"}, {"TERM": "dumb"}])
+def test_explain_shows_weights_wherever_its_output_goes(colours: dict[str, str]) -> None:
+    shown = call("explain", "--method", "attention", "Alderbrook Foods shares plunge 20%", **colours).stdout
+    weights, changes = shown.splitlines()[2:4]
+    assert "plunge +1.00" in weights and weights.startswith("weights: ")
+    assert "plunge -0." in changes and changes.startswith("change without the word: ")
+    assert "Alderbrook" not in weights and "20%" not in weights
 
 
 def test_explain_finds_a_name_whatever_stands_between_its_letters() -> None:
