@@ -52,9 +52,10 @@ def load_rules(
     topics: Sequence[str] = (),
     time_zone: str = "UTC",
     resolve: ResolveEntity = any_entity,
+    event_types: Sequence[str] | None = None,
 ) -> tuple[Rule, ...]:
     """The rules of a file; see `load_rule_set`."""
-    return load_rule_set(path, topics, time_zone, resolve).rules
+    return load_rule_set(path, topics, time_zone, resolve, event_types=event_types).rules
 
 
 def load_rule_set(
@@ -63,16 +64,18 @@ def load_rule_set(
     time_zone: str = "UTC",
     resolve: ResolveEntity = any_entity,
     watchlist: str = "",
+    *,
+    event_types: Sequence[str] | None = None,
 ) -> RuleSet:
-    """Read a rule file.  With `topics`, a rule on an unknown topic is refused too.  Rules that name no time
-    zone get `time_zone`.  `resolve` gives the id that an entity has now.  The entities of `watchlist`, if
-    there is a name, have gauges of their own.
+    """Read a rule file.  With `topics`, a rule on an unknown topic is refused too, and with `event_types` one
+    on an unknown type of event.  Rules that name no time zone get `time_zone`.  `resolve` gives the id that
+    an entity has now.  The entities of `watchlist`, if there is a name, have gauges of their own.
 
     Raises RuleError, and nothing else whatever the file holds: a running monitor reads it.  It has the errors
     of the file, a line each: file, line, rule, what is wrong.
     """
     try:
-        loaded = _load_rule_set(path, topics, time_zone, resolve)
+        loaded = _load_rule_set(path, Known(topics, event_types, time_zone), resolve)
     except RuleError:
         raise
     except OSError as error:
@@ -91,7 +94,34 @@ def _with_gauges(path: Path, loaded: RuleSet, watchlist: str) -> RuleSet:
     return replace(loaded, with_gauges=loaded.watchlists[watchlist])
 
 
-def _load_rule_set(path: Path, topics: Sequence[str], time_zone: str, resolve: ResolveEntity) -> RuleSet:
+@dataclass(frozen=True)
+class Known:
+    """What rules may name: the topics (empty: any) and types of events (None: any); and the time zone of
+    rules that name none."""
+
+    topics: Sequence[str]
+    event_types: Sequence[str] | None
+    time_zone: str
+
+    def error_of(self, rule: Rule) -> tuple[str, str] | None:
+        """The key of the first name of a rule that is not known, and what is wrong; None if there is none."""
+        topics = self.topics
+        unknown = [t for t in rule.watched_topics(topics) if topics and t != ALL_TOPICS and t not in topics]
+        if unknown:
+            return "topics", _unknown_names("topic", unknown, topics)
+        if self.event_types is None:
+            return None
+        unknown = [name for name in rule.events if name not in self.event_types]
+        return ("events", _unknown_names("event", unknown, self.event_types)) if unknown else None
+
+
+def _unknown_names(what: str, unknown: Sequence[str], known: Sequence[str]) -> str:
+    named = ", ".join(f"{show_value(name)}{_did_you_mean(name, known)}" for name in unknown)
+    plural = "s" if len(unknown) > 1 else ""
+    return f"unknown {what}{plural} {named}; known: {', '.join(known) or 'none, by this model'}"
+
+
+def _load_rule_set(path: Path, labels: Known, resolve: ResolveEntity) -> RuleSet:
     rules: list[Rule] = []
     lines: list[int] = []
     root = compose(path)
@@ -102,7 +132,7 @@ def _load_rule_set(path: Path, topics: Sequence[str], time_zone: str, resolve: R
     known = KnownEntities(watchlists.ids, resolve)
     for node in nodes:
         try:
-            rules.append(_parse_rule(path, node, topics, time_zone, known))
+            rules.append(_parse_rule(path, node, labels, known))
             lines.append(node.start_mark.line + 1)
         except _InvalidRule as invalid:
             errors += [
@@ -150,10 +180,14 @@ class RuleFile:
         time_zone: str = "UTC",
         resolve: ResolveEntity = any_entity,
         watchlist: str = "",
+        *,
+        event_types: Sequence[str] | None = None,
     ) -> None:
         """Raises RuleError."""
         self.path = path
-        self._load = partial(load_rule_set, path, topics, time_zone, resolve, watchlist)
+        self._load = partial(
+            load_rule_set, path, topics, time_zone, resolve, watchlist, event_types=event_types
+        )
         self._files = rule_files(path)
         self._seen = _fingerprints(self._files)
         self._fingerprint: Fingerprints | None = self._seen
@@ -228,9 +262,7 @@ class _InvalidRule(Exception):
         self.name, self.errors = name, errors
 
 
-def _parse_rule(
-    path: Path, node: yaml.Node, topics: Sequence[str], time_zone: str, known: KnownEntities
-) -> Rule:
+def _parse_rule(path: Path, node: yaml.Node, labels: Known, known: KnownEntities) -> Rule:
     """Raises _InvalidRule; RuleError if the node is not data."""
     data = as_data(path, node)
     settings = data if isinstance(data, dict) else {}
@@ -239,18 +271,15 @@ def _parse_rule(
     if rule_type is None:
         hint, allowed = _did_you_mean(str(type_name), RULE_TYPES), ", ".join(RULE_TYPES)
         raise _InvalidRule(name, [(("type",), f"type is {show_value(type_name)}{hint}; allowed: {allowed}")])
-    defaults = {"timezone": time_zone} if "timezone" in rule_type.model_fields else {}
+    defaults = {"timezone": labels.time_zone} if "timezone" in rule_type.model_fields else {}
     try:
         rule = rule_type.model_validate(defaults | settings, context=known)
     except ValidationError as error:
         errors = [(detail["loc"], _message(rule_type, detail)) for detail in error.errors()]
         raise _InvalidRule(name, errors) from error
-    unknown = [t for t in rule.watched_topics(topics) if topics and t != ALL_TOPICS and t not in topics]
-    if unknown:
-        named = ", ".join(f"{show_value(topic)}{_did_you_mean(topic, topics)}" for topic in unknown)
-        plural = "s" if len(unknown) > 1 else ""
-        message = f"unknown topic{plural} {named}; known: {', '.join(topics)}"
-        raise _InvalidRule(name, [(("topics",), message)])
+    if unknown := labels.error_of(rule):
+        key, message = unknown
+        raise _InvalidRule(name, [((key,), message)])
     return rule
 
 

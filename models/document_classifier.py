@@ -150,6 +150,11 @@ class DocumentClassifier:
         return self.engine.topics
 
     @property
+    def event_types(self) -> tuple[str, ...]:
+        """The types of events that are looked for, in any language."""
+        return self.engine.info.event_types
+
+    @property
     def version(self) -> str:
         """The version of the model."""
         return self.engine.version

@@ -179,6 +179,13 @@ def _measured(plan: Plan, choose: Choose) -> float | None:
     return measured_rate(choose(_of_larger(plan.settings, plan.larger))) if plan.larger else None
 
 
+def event_types(settings: ModelSettings) -> tuple[str, ...]:
+    """The types of events that `load` would look for.  Raises WeightsError."""
+    plan = Plan.of(settings)
+    infos = [plan.first, *([plan.larger.info] if plan.larger else [])]
+    return tuple(sorted({name for info in infos for name in info.event_types}))
+
+
 def version(settings: ModelSettings, choose: Choose = lambda settings: settings) -> str:
     """The version of what `load` would load.  Raises WeightsError."""
     plan = Plan.of(settings)

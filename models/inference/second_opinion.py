@@ -104,7 +104,11 @@ def whole_version(first: ModelInfo, second: ModelInfo, mode: Mode) -> str:
 def whole_info(first: ModelInfo, second: ModelInfo, mode: Mode) -> ModelInfo:
     """What two models can do as one: languages, and languages with a sentiment towards names."""
     parts = [
-        replace(part, target_sentiment=part.target_sentiment or _answers_targets(second, part.languages[0]))
+        replace(
+            part,
+            target_sentiment=part.target_sentiment or _answers_targets(second, part.languages[0]),
+            event_thresholds=part.event_thresholds | _event_thresholds(second, part.languages[0]),
+        )
         for part in first.parts
     ]
     more = [part for part in second.parts if not set(part.languages) & set(first.languages)]
@@ -116,6 +120,7 @@ def needs_first(first: ModelInfo, second: ModelInfo) -> bool:
     return any(
         second.part_of(language) is None
         or (_answers_targets(first, language) and not _answers_targets(second, language))
+        or (_event_thresholds(first, language) and not _event_thresholds(second, language))
         for language in first.languages
     )
 
@@ -123,6 +128,12 @@ def needs_first(first: ModelInfo, second: ModelInfo) -> bool:
 def _answers_targets(info: ModelInfo, language: str | None) -> bool:
     part = info.part_of(language)
     return part is not None and part.target_sentiment
+
+
+def _event_thresholds(info: ModelInfo, language: str | None) -> dict[str, float]:
+    """Those of the events that a model looks for in this language; empty if it looks for none."""
+    part = info.part_of(language)
+    return {} if part is None else part.event_thresholds
 
 
 class SecondOpinion:
@@ -213,14 +224,13 @@ class SecondOpinion:
             for index, answer in enumerate(answers)
             if (answer.sentiment is None and info.part_of(answer.lang))
             or (inputs[index].targets and not answer.targets and _answers_targets(info, answer.lang))
+            or (not self._second_finds_events(answer.lang) and _event_thresholds(info, answer.lang))
         ]
         asked = _ask(self._first, [inputs[index] for index in unanswered])
         for index, own in zip(unanswered, asked, strict=True):
             is_read = answers[index].sentiment is not None
             predictions[index] = (
-                replace(predictions[index], targets=own.targets)
-                if is_read
-                else self._as_whole(own, self._first)
+                self._completed(predictions[index], own) if is_read else self._as_whole(own, self._first)
             )
         return predictions
 
@@ -244,10 +254,16 @@ class SecondOpinion:
                     self._metrics.observe_change(task)
             if route.second == self._second.version:
                 answer = self._second.builder.tempered(answer, route.second_temperature)
-            if not answer.targets:
-                answer = replace(answer, targets=prediction.targets)
-            predictions.append(self._as_whole(answer, self._second))
+            predictions.append(self._as_whole(self._completed(answer, prediction), self._second))
         return predictions
+
+    def _second_finds_events(self, language: str | None) -> bool:
+        return bool(_event_thresholds(self._second.info, language))
+
+    def _completed(self, answer: Prediction, own: Prediction) -> Prediction:
+        """The second model's answer, with the first model's where the second has nothing to say."""
+        events = answer.events if self._second_finds_events(answer.lang) else own.events
+        return replace(answer, targets=answer.targets or own.targets, events=events)
 
     def _routed(self, first: Engine, inputs: Sequence[Input], predictions: Sequence[Prediction]) -> list[int]:
         """The indexes of the texts that the second model labels.

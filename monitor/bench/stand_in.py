@@ -28,6 +28,7 @@ class StandIn:
     """
 
     topics = TOPICS
+    event_types: tuple[str, ...] = ()
     version = VERSION
     description = f"{VERSION}, not a real classifier"
 

@@ -122,13 +122,14 @@ def _as_it_would_run(settings: Settings) -> ModelSettings:
 
 
 def _rules(settings: Settings) -> str:
-    weights = settings_module.resolve_weights(settings).models.weights
+    models = settings_module.resolve_weights(settings).models
     loaded = load_rule_set(
         settings.alerts.rules,
-        read_info(weights).labels["topic"],
+        read_info(models.weights).labels["topic"],
         settings.alerts.time_zone,
         resolver_of_settings(settings.models),
         settings.alerts.watchlist,
+        event_types=loading.event_types(models),
     )
     return f"{len(loaded.rules)} in {settings.alerts.rules}"
 

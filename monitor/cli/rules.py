@@ -21,13 +21,15 @@ def rules() -> None:
 def rules_check(file: Path, config: Path | None) -> None:
     """Check a rule file; each error names the file, the line and the rule."""
     from alerts.rule_file import load_rule_set
+    from models.loading import event_types
     from models.network.info import read_info
     from monitor.entity_ids import resolver_of_settings
 
     settings = settings_module.load(config)
     topics = read_info(settings.models.weights).labels["topic"]
     alerts, resolve = settings.alerts, resolver_of_settings(settings.models)
-    loaded = load_rule_set(file, topics, alerts.time_zone, resolve, alerts.watchlist).rules
+    known = event_types(settings.models)
+    loaded = load_rule_set(file, topics, alerts.time_zone, resolve, alerts.watchlist, event_types=known).rules
     budget = sum(rule.false_page_budget for rule in loaded)
     click.echo(f"{file}: {len(loaded)} rules; by chance alone they fire {budget:g} times a month at most")
     for rule in loaded:

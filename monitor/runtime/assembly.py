@@ -226,7 +226,14 @@ def _foundation(
 ) -> Foundation:
     classifier, alerts = load(settings, registry), settings.alerts
     resolve = resolver(lambda: classifier.gazetteer)
-    rule_file = RuleFile(alerts.rules, classifier.topics, alerts.time_zone, resolve, alerts.watchlist)
+    rule_file = RuleFile(
+        alerts.rules,
+        classifier.topics,
+        alerts.time_zone,
+        resolve,
+        alerts.watchlist,
+        event_types=classifier.event_types,
+    )
     late_after = timedelta(seconds=settings.stream.late_seconds)
     stream_metrics = StreamMetrics(registry, classifier.topics, late_after, settings.stream.unsupported_share)
     alert_metrics = AlertMetrics(registry)

@@ -22,6 +22,10 @@ class Classifier(Protocol):
     def topics(self) -> Sequence[str]: ...
 
     @property
+    def event_types(self) -> Sequence[str]:
+        """The types of events that it looks for."""
+
+    @property
     def version(self) -> str:
         """The version of the model."""
 

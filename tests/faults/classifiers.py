@@ -51,7 +51,7 @@ class FaultClassifier:
     The house file, if there is one, holds nothing but the version of the gazetteer. It is read for each call.
     """
 
-    topics = StandIn.topics
+    topics, event_types = StandIn.topics, StandIn.event_types
 
     def __init__(self, house: Path | None = None, model: str = MODEL) -> None:
         self.version, self.description = model, f"{model}, not a real classifier"

@@ -93,6 +93,7 @@ def backtest(
     logging.getLogger("alerts").setLevel(logging.ERROR)
     from alerts.rule_file import load_rules
     from models.errors import DataError
+    from models.loading import event_types
     from models.network.info import read_info
     from monitor.cli.backtest import outcome, report
     from monitor.cli.backtest.texts import classify_file, read_database
@@ -103,7 +104,8 @@ def backtest(
     topics = read_info(settings.models.weights).labels["topic"]
     files = [rule_file or settings.alerts.rules, *([against] if against else [])]
     resolve = resolver_of_settings(settings.models)
-    rule_sets = [load_rules(file, topics, settings.alerts.time_zone, resolve) for file in files]
+    known, zone_of_rules = event_types(settings.models), settings.alerts.time_zone
+    rule_sets = [load_rules(file, topics, zone_of_rules, resolve, event_types=known) for file in files]
     times = TimeFormat(zone, excel_days)
     events = outcome.read_events(events_file, times) if events_file else []
     with show_progress("reading", Unit.SHARE) as update:

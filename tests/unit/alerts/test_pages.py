@@ -180,3 +180,11 @@ def test_every_form_of_a_page_is_smaller_than_the_one_before_and_can_be_read_as_
         assert title == "rule on topic and 2 more [page]" and "https://monitor.example/alerts/1" in body
         assert ("shortened" in body) is (form is not forms[0])
     assert forms[-1]["message"] == "m" * 199 + "\u2026"
+
+
+def test_a_page_names_the_events_of_its_evidence_and_one_queued_by_an_older_version_has_none() -> None:
+    item = EvidenceItem("wire", "1", NOW, "Bonds fall", -0.9, ("fall",), events=("default", "guidance_cut"))
+    message = merge_pages([msgspec.json.decode(msgspec.json.encode(alert_message(alert(evidence=(item,)))))])
+    assert "-0.90 wire: Bonds fall [fall] (default, guidance cut)" in plain_text(message)[1]
+    del message["evidence"][0]["events"]
+    assert plain_text(message)[1].splitlines()[1] == "-0.90 wire: Bonds fall [fall]"
