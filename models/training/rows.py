@@ -9,6 +9,7 @@ from pathlib import Path
 from models.data.augmentation_sets import GENERATED, WRITTEN, Sentence, generated_sentences, written_sentences
 from models.data.dataset import Recipe, Row, Source, Target, read_recipe, read_source
 from models.errors import DataError
+from models.network.info import read_info
 from models.training.options import DataOptions, TrainingOptions
 from stream.domain.cleaning import clean
 from stream.domain.documents import SENTIMENTS
@@ -89,11 +90,19 @@ def _as_rows(source: str, sentences: Sequence[Sentence]) -> list[Row]:
 def _rehearsal_rows(own_rows: int, data: DataOptions, options: TrainingOptions) -> list[Row]:
     """Written sentences against forgetting: as many as there are own rows, unless --rehearsal says otherwise.
 
-    None with a recipe, which brings its own, and none for a bare encoder, which has nothing to forget.
+    None with a recipe, which brings its own, and none for a bare encoder, which has nothing to forget.  Only
+    topics and events that the base knows: it cannot forget others.
     """
     count = own_rows if data.rehearsal is None else data.rehearsal
     is_bare_encoder = not (Path(options.base) / "model.json").is_file()
     if data.recipe or is_bare_encoder or not count:
         return []
-    rows = [row for language in options.languages for row in written_rows(language)]
+    info = read_info(Path(options.base))
+    topics, looks_for_events = info.labels["topic"], any(part.event_types for part in info.parts)
+    rows = [
+        row if looks_for_events else replace(row, events=None)
+        for language in options.languages
+        for row in written_rows(language)
+        if row.labels["topic"].only in topics
+    ]
     return random.Random(options.fit.seed).sample(rows, min(count, len(rows)))

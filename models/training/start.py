@@ -92,8 +92,8 @@ def _from_trained_model(options: TrainingOptions, base: Path, rows: Sequence[Row
     others = tuple(other for other in info.parts if other is not part_info)
     if labels != info.labels:
         log.warning(
-            "the rows have topics that %s does not know: the topic head is trained from scratch and the "
-            "parts for other languages are left out",
+            "the rows have topics that %s does not know: its topic head learns them, and the parts for other "
+            "languages are left out",
             base,
         )
         network, others = _with_new_topics(network, labels, part_info.pooling), ()
@@ -101,7 +101,7 @@ def _from_trained_model(options: TrainingOptions, base: Path, rows: Sequence[Row
 
 
 def _with_new_topics(network: Network, labels: dict[str, tuple[str, ...]], pooling: str) -> Network:
-    """The same network with a new topic head; the heads for sentiment and targets are kept."""
+    """The same network with a topic head that knows these topics too; what it has learned is kept."""
     encoder: Any = network.classifier.encoder
     classifier = AttentionClassifier(
         encoder,
@@ -112,6 +112,12 @@ def _with_new_topics(network: Network, labels: dict[str, tuple[str, ...]], pooli
         target_head=network.classifier.target.kind,
     )
     classifier.heads["sentiment"] = network.classifier.heads["sentiment"]
+    topics: Any = classifier.heads["topic"]
+    before: Any = network.classifier.heads["topic"]
+    topics.pooling = before.pooling
+    with torch.no_grad():
+        for parameter, learned in zip(topics.output.parameters(), before.output.parameters(), strict=True):
+            parameter[: len(learned)] = learned
     classifier.target = network.classifier.target
     classifier.events = network.classifier.events
     return replace(network, classifier=classifier, labels=labels)

@@ -18,6 +18,9 @@ from models.training.options import Progress, TrainingOptions
 from models.training.release import check_score_loss
 from models.training.scoring import network_logits
 
+# The answers of a teacher are stored for so many texts at a time: minutes of a large one.
+PIECE = 8192
+
 Labels = Mapping[str, Sequence[str]]
 
 
@@ -41,25 +44,29 @@ def teacher_probabilities(
     positions = sorted(set().union(*asked.values()))
     place = {position: i for i, position in enumerate(positions)}
     texts = [rows[i].text for i in positions]
-    answers = [_cached_probabilities(options, folder, labels, texts, progress) for folder in options.teachers]
+    wanted = {**labels, EVENTS: event_types} if event_types else labels
+    answers = [_cached_probabilities(options, folder, wanted, texts, progress) for folder in options.teachers]
     results = {}
-    for task, names in {**labels, EVENTS: event_types}.items():
+    for task, names in wanted.items():
         of_task = [answer[task] for answer in answers if task in answer]
-        if of_task and all(part.shape[1] == len(names) for part in of_task):
+        if of_task:
             results[task] = np.full((len(rows), len(names)), np.nan, np.float32)
             results[task][asked[task]] = np.mean(of_task, axis=0)[[place[i] for i in asked[task]]]
     return results
 
 
-def check_against_teachers(
+def check_against_base(
     options: TrainingOptions, network: Network, valid: Sequence[Row], progress: Progress | None
 ) -> None:
-    """Raise WeightsError if fewer layers cost more than options.max_loss points against the teachers."""
+    """Raise WeightsError if fewer layers of a base that is a teacher cost more than options.max_loss points.
+
+    Other teachers may be much larger than the base: they say nothing about its layers.
+    """
+    base = Path(options.base).resolve()
+    if not options.layers or base not in {folder.resolve() for folder in options.teachers}:
+        return
     texts = [row.text for row in valid]
-    answers = [
-        _cached_probabilities(options, folder, network.labels, texts, progress) for folder in options.teachers
-    ]
-    full = {task: np.mean([answer[task] for answer in answers], axis=0) for task in network.labels}
+    full = _cached_probabilities(options, base, network.labels, texts, progress)
     device, half = _compute(options)
     network.classifier.to(device)
     student = network_logits(network, texts, device, half=half)
@@ -81,30 +88,72 @@ def _cached_probabilities(
     texts: Sequence[str],
     progress: Progress | None,
 ) -> dict[str, np.ndarray]:
-    """One teacher's calibrated probabilities [texts, labels] for each task, kept in the output folder."""
-    info = read_info(folder)
-    digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
-    cache = options.out / f"teacher-{info.version}-{digest[:12]}.npz"
-    if cache.is_file():
+    """One teacher's calibrated probabilities [texts, labels] for each task, kept in the output folder.
+
+    They are kept in pieces, so that a killed run loses a piece.
+    """
+    teacher: Teacher | None = None
+    pieces = []
+    for start in range(0, len(texts), PIECE):
+        piece = texts[start : start + PIECE]
+        digest = hashlib.sha256("\0".join([str(labels), *piece]).encode()).hexdigest()
+        cache = options.out / f"teacher-{read_info(folder).version}-{digest[:12]}.npz"
+        if not cache.is_file():
+            teacher = teacher or Teacher(options, folder, labels)
+            note = f"teacher {folder.name}, texts {start} to {start + len(piece)} of {len(texts)}"
+            save_whole(cache, teacher.probabilities(piece, progress, note))
         with np.load(cache) as stored:
-            return {task: stored[task] for task in (*labels, EVENTS) if task in stored}
-    part_info = _teacher_part(options, folder, info, labels)
-    network = artifact.load_part(folder, part_info, info.labels).network
-    network.tokenizer.no_padding()
-    network.tokenizer.enable_truncation(part_info.max_tokens)
-    device, half = _compute(options)
-    network.classifier.to(device)
-    note = f"teacher {info.version}"
-    logits = network_logits(network, texts, device, half=half, progress=progress, note=note)
-    probabilities = {
-        task: softmax(logits[task] / part_info.temperature.get(task, 1.0)).astype(np.float32)
-        for task in labels
-    }
-    if EVENTS in logits:
-        calibrated = torch.from_numpy(logits[EVENTS] / part_info.temperature.get(EVENTS, 1.0))
-        probabilities[EVENTS] = calibrated.sigmoid().numpy()
-    np.savez_compressed(cache, **probabilities)  # type: ignore[arg-type]
-    return probabilities
+            pieces.append(dict(stored))
+    return {task: np.concatenate([piece[task] for piece in pieces]) for task in (pieces[0] if pieces else ())}
+
+
+def save_whole(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays to a file that is complete if it is there."""
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    part.replace(path)
+
+
+class Teacher:
+    """A trained model that answers with its calibrated probabilities.
+
+    Raises WeightsError if it does not read the language of the run, or has other labels than `labels`.
+    """
+
+    def __init__(self, options: TrainingOptions, folder: Path, labels: Labels) -> None:
+        info = read_info(folder)
+        self.part = _teacher_part(options, folder, info, labels)
+        known = {**info.labels, EVENTS: self.part.event_types}
+        # Where each label is in the teacher's order.  One that looks for fewer events says nothing of events.
+        self.columns = {
+            task: [known[task].index(name) for name in names]
+            for task, names in labels.items()
+            if set(names) <= set(known[task])
+        }
+        self.network = artifact.load_part(folder, self.part, info.labels).network
+        self.network.tokenizer.no_padding()
+        self.network.tokenizer.enable_truncation(self.part.max_tokens)
+        self.device, self.half = _compute(options)
+        self.network.classifier.to(self.device)
+
+    def probabilities(
+        self, texts: Sequence[str], progress: Progress | None, note: str
+    ) -> dict[str, np.ndarray]:
+        """Probabilities [texts, labels] for each task, and [texts, types] of EVENTS if it looks for them."""
+        logits = network_logits(
+            self.network, texts, self.device, half=self.half, progress=progress, note=note
+        )
+        calibrated = {task: values / self.part.temperature.get(task, 1.0) for task, values in logits.items()}
+        return {
+            task: _probabilities(task, calibrated[task][:, columns]).astype(np.float32)
+            for task, columns in self.columns.items()
+        }
+
+
+def _probabilities(task: str, logits: np.ndarray) -> np.ndarray:
+    """A text has one label of a task, and any number of events."""
+    return softmax(logits) if task != EVENTS else torch.from_numpy(logits).sigmoid().numpy()
 
 
 def _teacher_part(options: TrainingOptions, folder: Path, info: ModelInfo, labels: Labels) -> PartInfo:
@@ -112,9 +161,12 @@ def _teacher_part(options: TrainingOptions, folder: Path, info: ModelInfo, label
     part = next((part for part in info.parts if set(options.languages) & set(part.languages)), None)
     if part is None:
         raise WeightsError(f"teacher {folder} does not read {', '.join(options.languages)}")
-    for task, names in labels.items():
-        if tuple(names) != info.labels[task]:
-            raise WeightsError(f"teacher {folder} has other {task} labels than the rows and the base")
+    for task in labels.keys() & info.labels.keys():
+        names = labels[task]
+        if missing := sorted(set(names) ^ set(info.labels[task])):
+            raise WeightsError(
+                f"teacher {folder} has other {task} labels than the rows and the base: {', '.join(missing)}"
+            )
     return part
 
 

@@ -33,7 +33,7 @@ from models.training.rows import as_classified
 from models.training.scoring import held_out_score
 from models.training.speed import RunSpeed
 from models.training.start import Start, load_start
-from models.training.teachers import check_against_teachers, delete_cache, teacher_probabilities
+from models.training.teachers import check_against_base, delete_cache, teacher_probabilities
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +107,7 @@ def train(
     start, runs = run_seeds(options, split_rows, progress)
     best = max(runs, key=lambda run: run.score)
     start.network.classifier.load_state_dict(best.state)
-    if options.layers and options.teachers:
-        check_against_teachers(options, start.network, split_rows.valid, progress)
+    check_against_base(options, start.network, split_rows.valid, progress)
     info, part = _write_model(options, start, split_rows, sources)
     result = TrainingResult(info, part, len(leaks), runs, best, time.monotonic() - started)
     card = model_card(options, result, split_rows.training, sources, start.size)

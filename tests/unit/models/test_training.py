@@ -23,9 +23,11 @@ from models.inference.engine import Engine
 from models.network import artifact
 from models.network.info import read_info
 from models.settings import ModelSettings
+from models.training import teachers
 from models.training.adapters import Method
 from models.training.options import FitOptions, Progress, TrainingOptions
-from models.training.teachers import teacher_probabilities
+from models.training.start import load_start
+from models.training.teachers import check_against_base, teacher_probabilities
 from models.training.train import TrainingResult, split_rows, train
 
 FILLERS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "mnrst"]
@@ -309,6 +311,45 @@ def test_teachers_label_only_rows_that_lack_a_label(base: Path, tmp_path: Path) 
         assert np.allclose(probabilities[1:].sum(-1), 1)
 
 
+def test_a_teacher_answers_in_the_order_of_the_students_labels_and_in_pieces(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(base, tmp_path / "teacher", make_rows(10), fit=replace(FAST, epochs=1))
+    labels = read_info(tmp_path / "teacher").labels
+    reversed_labels = {task: names[::-1] for task, names in labels.items()}
+    data = [Row(row.text) for row in make_rows(2)]
+
+    def ask(out: str, labels: dict[str, tuple[str, ...]]) -> dict[str, np.ndarray]:
+        (tmp_path / out).mkdir(exist_ok=True)
+        options = TrainingOptions(
+            out=tmp_path / out, languages=("fr",), teachers=(tmp_path / "teacher",), fit=FAST
+        )
+        return teacher_probabilities(options, labels, data, None)
+
+    whole, turned = ask("whole", labels), ask("whole", reversed_labels)
+    with pytest.raises(WeightsError, match="other topic labels than the rows and the base: Shipping"):
+        ask("whole", {**labels, "topic": (*labels["topic"], "Shipping")})
+    monkeypatch.setattr(teachers, "PIECE", 5)
+    pieces = ask("pieces", labels)
+    assert len(list((tmp_path / "pieces").glob("teacher-*.npz"))) == 3, "12 texts"
+    monkeypatch.setattr(teachers, "Teacher", None)  # nobody is asked again
+    again = ask("pieces", labels)
+    for task in labels:
+        assert np.allclose(whole[task], turned[task][:, ::-1])
+        assert np.allclose(whole[task], pieces[task], atol=1e-5) and np.array_equal(pieces[task], again[task])
+
+
+def test_a_new_topic_is_learned_beside_those_that_the_model_knows(base: Path, tmp_path: Path) -> None:
+    run(base, tmp_path / "fr", make_rows(10), fit=replace(FAST, epochs=1))
+    before = artifact.load(tmp_path / "fr").parts[0].network.classifier.heads["topic"].state_dict()
+    options = TrainingOptions(base=str(tmp_path / "fr"), out=tmp_path / "house", languages=("fr",))
+    network = load_start(options, [Row.of("oil rises", topic="Shipping")]).network
+    assert network.labels["topic"] == ("Energy", "Financials", "Shipping")
+    after = network.classifier.heads["topic"].state_dict()
+    for name, learned in before.items():
+        assert torch.equal(after[name][: len(learned)], learned), name
+
+
 def test_training_continues_from_a_model_and_keeps_its_other_languages(base: Path, tmp_path: Path) -> None:
     run(base, tmp_path / "fr", make_rows(10), fit=replace(FAST, epochs=1))
     run(
@@ -339,17 +380,24 @@ def test_equal_texts_are_on_the_same_side_of_the_split() -> None:
     assert not {row.text for row in training} & {row.text for row in validation}
 
 
-def test_dropping_layers_fails_if_it_costs_more_than_the_allowed_loss(base: Path, tmp_path: Path) -> None:
+def test_layers_that_cost_more_than_the_allowed_loss_are_not_dropped(base: Path, tmp_path: Path) -> None:
     run(base, tmp_path / "teacher", make_rows(35), fit=replace(FAST, epochs=16))
-    options: dict[str, Any] = {
-        "layers": 1,
-        "teachers": (tmp_path / "teacher",),
-        "fit": replace(FAST, learning_rate=1e-7, epochs=1),
-    }
+    student = artifact.load(tmp_path / "teacher").parts[0].network
+    with torch.no_grad():
+        student.classifier.heads["sentiment"].output.weight.zero_()
+    options = TrainingOptions(
+        base=str(tmp_path / "teacher"),
+        out=tmp_path,
+        languages=("fr",),
+        layers=1,
+        teachers=(tmp_path / "teacher",),
+        fit=FAST,
+    )
     with pytest.raises(WeightsError, match=r"keeping 1 layers costs .* points .* --max-loss"):
-        run(base, tmp_path / "student", make_rows(35), **options)
-    assert not (tmp_path / "student" / "model.json").exists()
-    run(base, tmp_path / "student", make_rows(35), **options, max_loss=100)
+        check_against_base(options, student, make_rows(35), None)
+    check_against_base(replace(options, max_loss=100), student, make_rows(35), None)
+    # The layers are not those of the teacher.
+    check_against_base(replace(options, base=str(base)), student, make_rows(35), None)
 
 
 def test_quantisation_fails_if_it_changes_the_scores_too_much(

@@ -6,6 +6,8 @@ from typing import Any
 
 from models.data.augmentation_sets import WRITTEN
 from models.data.dataset import Row
+from models.network.info import read_info
+from models.settings import SHIPPED_WEIGHTS
 from models.training.options import DataOptions, TrainingOptions
 from models.training.rows import restrict_to_used_sentiments, training_rows
 
@@ -35,6 +37,11 @@ def test_as_many_written_sentences_as_rows_are_added_except_to_a_bare_encoder(tm
         _, rows = training_rows(data, TrainingOptions(out=tmp_path, **options))
         return sum(row.source == WRITTEN for row in rows)
 
+    info = read_info(SHIPPED_WEIGHTS)
+    for row in training_rows(DataOptions(files=(file,)), TrainingOptions(out=tmp_path))[1]:
+        if row.source == WRITTEN:
+            assert row.labels["topic"].only in info.labels["topic"], "nothing new is taught by the way"
+            assert row.events is None or info.parts[0].event_types
     assert written() == 30
     assert written(rehearsal=7) == 7
     assert written(rehearsal=0) == 0
