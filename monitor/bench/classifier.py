@@ -23,6 +23,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from models import loading
 from models.backend_selection import select_backend
 from models.backends.device import compute_device, compute_dtype
 from models.backends.onnx import ENCODER, EXPORTED
@@ -32,8 +33,10 @@ from models.entities.loading import load_linker
 from models.errors import ModelError
 from models.inference.batching import token_batches
 from models.inference.engine import Engine
+from models.inference.second_opinion import Mode, SecondOpinion, TextClassifier, whole_info
 from models.inference.tokenize import CleanInput
 from models.inference.workers import TOKENIZER_THREADS
+from models.loading import Plan
 from models.network import artifact
 from models.network.classifier import AttentionClassifier, Inputs
 from models.network.registry import resolve
@@ -43,6 +46,7 @@ from stream.domain.documents import TextInput
 
 ENGINE = "this classifier"
 WITH_ENTITIES = "this classifier, with entities"
+SECOND_OPINION = {mode: f"with a second opinion, {mode}" for mode in (Mode.AUTO, Mode.ALL)}
 PIPELINES = "transformers pipelines"
 PIPELINES_BATCHED = "transformers pipelines, batches of 32"
 PLAIN_TORCH = "plain torch"
@@ -114,6 +118,7 @@ def measure_classifier(
     linker = load_linker(settings)
     workloads = classifier_workloads(settings, engine, samples)
     workloads[WITH_ENTITIES] = _document_workload(DocumentClassifier(engine, linker), samples)
+    workloads |= second_opinion_workloads(settings, engine, samples)
     timings = time_interleaved(workloads | matmul, rounds, progress)
     # Operations per second: with int8, of integers.
     peak = 2.0 * MATMUL_SIZE**3 * timings.pop(MATMUL).per_second
@@ -149,7 +154,13 @@ def _speed_ratios(timings: Mapping[str, Timing]) -> dict[str, float]:
         "classifier_over_pipelines_in_batches": own / rates[PIPELINES_BATCHED],
         "classifier_over_plain_torch": own / plain_torch,
         "with_entities_over_without": rates[WITH_ENTITIES] / own,
-    } | {f"classifier_over_{name}": own / rates[name] for name in EXPORTED if name in rates}
+        **{f"classifier_over_{name}": own / rates[name] for name in EXPORTED if name in rates},
+        **{
+            f"second_opinion_{mode}_over_none": rates[name] / own
+            for mode, name in SECOND_OPINION.items()
+            if name in rates
+        },
+    }
 
 
 def classifier_workloads(
@@ -189,7 +200,9 @@ def classifier_rate(settings: ModelSettings, texts: Sequence[str], documents: in
 
     It is for comparison with a run of the whole stream, which is as long.
     """
-    workload = _engine_workload(_load_engine(settings), sample_texts(texts, LONG_RUN_SAMPLES + 1))
+    settings = settings.model_copy(update={"remembered_texts": 0})
+    classifier = loading.load(settings, select_backend)
+    workload = _engine_workload(classifier, sample_texts(texts, LONG_RUN_SAMPLES + 1))
     workload.run()
     rounds = -(-documents // workload.documents)
     started = time.perf_counter()
@@ -217,7 +230,22 @@ def _load_engine(settings: ModelSettings) -> Engine:
     return Engine.load(select_backend(settings.model_copy(update={"remembered_texts": 0})))
 
 
-def _engine_workload(engine: Engine, samples: Sequence[Sequence[str]]) -> Workload:
+def second_opinion_workloads(
+    settings: ModelSettings, engine: Engine, samples: Sequence[Sequence[str]]
+) -> dict[str, Workload]:
+    """The engine with the larger model of the settings, in each mode; nothing if there is none."""
+    plan = Plan.of(settings)
+    if plan.larger is None:
+        return {}
+    second = _load_engine(settings.model_copy(update={"weights": plan.larger.folder}))
+    workloads = {}
+    for mode, name in SECOND_OPINION.items():
+        info = whole_info(engine.info, second.info, mode)
+        workloads[name] = _engine_workload(SecondOpinion(engine, second, info, mode), samples)
+    return workloads
+
+
+def _engine_workload(engine: TextClassifier, samples: Sequence[Sequence[str]]) -> Workload:
     languages = [engine.info.parts[0].languages[0]] * len(samples[0])
     return Workload(
         len(samples[0]), _with_next_sample(samples, partial(engine.classify, languages=languages))

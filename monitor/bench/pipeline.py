@@ -171,12 +171,12 @@ def stand_in(_settings: Settings, _registry: CollectorRegistry) -> Classifier:
 
 def without_entities(settings: Settings, registry: CollectorRegistry) -> Classifier:
     """The classifier, which looks for no entities."""
+    from models import loading
     from models.backend_selection import select_backend
     from models.document_classifier import DocumentClassifier
-    from models.inference.engine import Engine
     from models.inference.metrics import ModelMetrics
 
-    return DocumentClassifier(Engine.load(select_backend(settings.models), ModelMetrics(registry)))
+    return DocumentClassifier(loading.load(settings.models, select_backend, ModelMetrics(registry)))
 
 
 def measure_stream(

@@ -16,6 +16,7 @@ from monitor.bench.pipeline import steady_rate
 from monitor.cli.bench import CLASSIFIER_ALONE, invented, stream_ratios
 from stream.storage import schema
 from tests.conftest import Scene
+from tests.unit.models.test_second_opinion import copy_model
 
 TEXTS = invented()[:48]
 
@@ -79,6 +80,20 @@ def test_entities_cost_a_small_share_of_the_classifier(engine: Engine) -> None:
         < classifier.linking_share(engine, linker, [[f"{n} {text}" for text in TEXTS] for n in range(3)])
         < 0.5
     )
+
+
+def test_a_second_opinion_is_measured_in_both_modes_if_there_is_one(engine: Engine, tmp_path: Path) -> None:
+    """The small model stands in for the larger one."""
+    large = copy_model(tmp_path / "large", "large")
+    samples = classifier.sample_texts(TEXTS, 2)
+    settings = engine.settings.model_copy(update={"second_opinion": large, "backend": "packed"})
+    workloads = classifier.second_opinion_workloads(settings, engine, samples)
+    assert list(workloads) == ["with a second opinion, auto", "with a second opinion, all"]
+    for workload in workloads.values():
+        workload.run()
+        assert workload.documents == len(samples[0])
+    off = settings.model_copy(update={"second_opinion": "off"})
+    assert classifier.second_opinion_workloads(off, engine, samples) == {}
 
 
 @pytest.mark.timeout(400)
