@@ -1,7 +1,7 @@
 """Measure a classifier on all that its labels are judged by: labelled sets, checks, names, speed and start.
 
     python -m tools.judgement --data FOLDER
-    python -m tools.judgement --data FOLDER --second-opinion off --second-opinion auto --second-opinion all
+    python -m tools.judgement --data FOLDER --second-opinion off --second-opinion auto:LARGE
     python -m tools.judgement --data FOLDER --weights SEED1 --weights SEED2 --json > figures.json
     python -m tools.judgement --data FOLDER --only kinds --only plain
     python -m tools.judgement --data FOLDER --only left-out --left-out tfn=FOLDER --left-out sentfin=FOLDER
@@ -23,6 +23,7 @@ from typing import Any
 
 from models.backend_selection import select_backend
 from models.document_classifier import DocumentClassifier
+from models.inference.second_opinion import Mode, SecondOpinion
 from models.settings import SHIPPED_WEIGHTS, ModelSettings
 from tools.judgement_figures import (
     LEFT_OUT,
@@ -34,7 +35,7 @@ from tools.judgement_figures import (
     plain_figures,
     target_figures,
 )
-from tools.judgement_speed import ALL, AUTO, OFF, headlines, speed_figures, start_figures
+from tools.judgement_speed import headlines, speed_figures, start_figures
 
 FROM_TEXTS = {
     "labels": label_figures,
@@ -73,11 +74,6 @@ class Subject:
         if self.second_opinion:
             values["SECOND_OPINION"] = self.second_opinion
         return {f"MONITOR_MODELS__{name}": value for name, value in values.items()}
-
-    @property
-    def mode(self) -> str:
-        """all, auto or off; "" if the settings decide."""
-        return (self.second_opinion or "").partition(":")[0]
 
 
 def main() -> None:
@@ -140,9 +136,10 @@ def figures(subject: Subject, options: argparse.Namespace) -> Iterator[Figure]:
             yield from FROM_TEXTS[group](classifier, options.data)
         if SPEED in wanted:
             _progress(subject, SPEED)
-            small = _load(subject.settings(OFF)) if subject.mode in (ALL, AUTO) else None
+            mode = _mode(classifier)
+            small = _load(subject.settings(Mode.OFF)) if mode is not Mode.OFF else None
             drawn = headlines(options.data, options.headlines)
-            yield from speed_figures(classifier, small, drawn, mode=subject.mode, rounds=options.rounds)
+            yield from speed_figures(classifier, small, drawn, mode=mode, rounds=options.rounds)
     if START in wanted:
         _progress(subject, START)
         yield from start_figures(subject.variables, options.rounds)
@@ -152,11 +149,17 @@ def figures(subject: Subject, options: argparse.Namespace) -> Iterator[Figure]:
 
 
 def _load(settings: ModelSettings) -> DocumentClassifier:
-    return DocumentClassifier.load(select_backend(settings))
+    return DocumentClassifier.load(settings, choose=select_backend)
+
+
+def _mode(classifier: DocumentClassifier) -> Mode:
+    """Which texts get a second opinion, also where the settings leave that open."""
+    engine = classifier.engine
+    return engine.mode if isinstance(engine, SecondOpinion) else Mode.OFF
 
 
 def _load_alone(weights: Path) -> DocumentClassifier:
-    return _load(ModelSettings(weights=weights, remembered_texts=0))
+    return _load(ModelSettings(weights=weights, remembered_texts=0, second_opinion="off"))
 
 
 def _progress(subject: Subject, group: str) -> None:

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from models.document_classifier import DocumentClassifier
+from models.inference.second_opinion import Mode
 from stream.domain.documents import TextInput
 from tools.judgement_figures import Figure
 
@@ -26,8 +27,6 @@ HEADLINES = ("stories/headlines_dev.jsonl", "streams/crypto_headlines_2022-05_20
 # As many texts as the daemon classifies in one call.
 CALL = 512
 HEADLINE = "Chipmaker Lumex cuts its forecast for the year"
-# Values of models.second_opinion.
-OFF, ALL, AUTO = "off", "all", "auto"
 KILOBYTES_PER_MEGABYTE = 1024
 
 
@@ -53,10 +52,10 @@ def speed_figures(
     small: DocumentClassifier | None,
     texts: Sequence[TextInput],
     *,
-    mode: str,
+    mode: Mode,
     rounds: int,
 ) -> Iterator[Figure]:
-    """Headlines a second, also compared with the small model alone, and the share judged twice.
+    """Headlines a second, also compared with the small model alone, and the share with a second opinion.
 
     Both take turns, so that a busy moment slows both.  Neither remembers texts.
     """
@@ -65,19 +64,20 @@ def speed_figures(
         one.classify(texts[:CALL])
     n = len(texts)
     taken = [[_classify(one, texts) for one in both] for _ in range(rounds)]
-    at_least = 400.0 if mode == ALL else None
+    at_least = 400.0 if mode is Mode.ALL else None
     yield _measured("headlines/s", [n / own[0].clock for own in taken], n, at_least=at_least)
     yield _measured("headlines/s, from CPU time", [n * _threads(classifier) / own[0].cpu for own in taken], n)
     if small is None:
         return
     yield _measured("headlines/s of the small model", [n / seconds[1].clock for seconds in taken], n)
     ratios = [other.clock / own.clock for own, other in taken]
-    yield _measured("speed against the small model", ratios, n, at_least=0.35 if mode == AUTO else None)
+    yield _measured("speed against the small model", ratios, n, at_least=0.35 if mode is Mode.AUTO else None)
     ratios = [other.cpu / own.cpu for own, other in taken]
     yield _measured("speed against the small model, from CPU time", ratios, n)
     judges = [one.judged_by for one in classifier.classify(texts)]
-    twice = sum(judge not in (None, small.version) for judge in judges)
-    yield Figure("share of headlines judged twice", twice / n, n=n, at_most=0.2 if mode == AUTO else None)
+    share = sum(judge not in (None, small.version) for judge in judges) / n
+    at_most = 0.2 if mode is Mode.AUTO else None
+    yield Figure("share of headlines with a second opinion", share, n=n, at_most=at_most)
 
 
 def _threads(classifier: DocumentClassifier) -> int:

@@ -13,6 +13,7 @@ from models.data.dataset import Source, read_source
 from models.document_classifier import DocumentClassifier
 from models.evaluation.robustness import read_pairs
 from models.inference.engine import Engine
+from models.inference.second_opinion import Mode
 from stream.domain.documents import SENTIMENTS, Prediction, TextInput
 from stream.domain.entities import TargetSentiment
 from tools.judgement import table
@@ -24,7 +25,7 @@ from tools.judgement_figures import (
     target_figures,
     without_new_topic,
 )
-from tools.judgement_speed import AUTO, headlines, speed_figures
+from tools.judgement_speed import headlines, speed_figures
 
 TOPICS = ("Macro", "Markets", "Crypto")
 
@@ -181,11 +182,11 @@ def test_speed_is_compared_in_turns_and_texts_that_both_models_read_are_counted(
     texts = headlines(data, 100)
     assert len(texts) == 8 and texts == headlines(data, 100)
     both, small = classifier(version="both", second_opinion="large"), classifier()
-    figures = {figure.name: figure for figure in speed_figures(both, None, texts, mode="", rounds=1)}
+    figures = {figure.name: figure for figure in speed_figures(both, None, texts, mode=Mode.OFF, rounds=1)}
     assert list(figures) == ["headlines/s", "headlines/s, from CPU time"]
-    figures = {figure.name: figure for figure in speed_figures(both, small, texts, mode=AUTO, rounds=2)}
-    assert figures["share of headlines judged twice"].value == 0.25
-    assert figures["share of headlines judged twice"].reached is False
+    figures = {figure.name: figure for figure in speed_figures(both, small, texts, mode=Mode.AUTO, rounds=2)}
+    assert figures["share of headlines with a second opinion"].value == 0.25
+    assert figures["share of headlines with a second opinion"].reached is False
     assert figures["speed against the small model"].at_least == 0.35
 
 
