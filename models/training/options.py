@@ -23,7 +23,8 @@ class DataOptions:
     """Which rows to train on.
 
     `columns` maps our field names to the files' column names, `encoding` is that of the files (see `Source`).
-    `recipe` is a YAML file of sources, relative to `root`.  `rehearsal` is the number of written sentences to
+    `recipe` is a YAML file of sources, relative to `root`.  The sources of the names in `leave_out` are not
+    trained on, but scored.  `rehearsal` is the number of written sentences to
     add against forgetting; None for as many as there are rows.
     """
 
@@ -35,6 +36,7 @@ class DataOptions:
     valid_files: tuple[Path, ...] = ()
     encoding: str | None = None
     rehearsal: int | None = None
+    leave_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,12 @@ UNFINISHED = "unfinished"
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of the recipe's files.  [default: the recipe's folder]",
 )
+@click.option(
+    "--leave-out",
+    multiple=True,
+    metavar="SOURCE",
+    help="Do not train on this source, but score the model on it; can be repeated.",
+)
 @click.option("--licensed-only", is_flag=True, help="Skip the recipe's sources without a licence.")
 @click.option(
     "--valid",
@@ -193,10 +199,10 @@ def train(as_json: bool, registry: Path, **values: Any) -> None:
         TrainingOptions, {**values, "out": out or registry / UNFINISHED, "fit": _options(FitOptions, values)}
     )
     with show_progress("reading", seconds=SECONDS_BETWEEN_LINES) as progress:
-        result = train_on_files(data, options, progress)
+        result, left_out = train_on_files(data, options, progress)
     folder = out or _add_to_registry(registry, options.out, result)
     if as_json:
-        click.echo(json.dumps(_as_dict(result, folder)))
+        click.echo(json.dumps(_as_dict(result, folder) | {"left_out": left_out}))
         return
     click.echo(f"{result.info.version} written to {folder} in {result.seconds:.0f} s")
     click.echo((folder / "README.md").read_text(encoding="utf-8"))
@@ -204,15 +210,25 @@ def train(as_json: bool, registry: Path, **values: Any) -> None:
 
 def train_on_files(
     data: training.DataOptions, options: training.TrainingOptions, progress: training.Progress
-) -> TrainingResult:
-    """Read the rows and train.  Raises DataError and WeightsError."""
+) -> tuple[TrainingResult, dict[str, Any]]:
+    """Read the rows and train.  Returns the scores of the sources that were left out too, as --json has them.
+
+    Raises DataError and WeightsError.
+    """
     from models.data.dataset import read_rows
+    from models.training.left_out import as_markdown, leave_out, score_left_out
     from models.training.rows import training_rows
     from models.training.train import train as train_model
 
     sources, rows = training_rows(data, options)
+    rows, left_out = leave_out(rows, data.leave_out)
     valid = read_rows(data.valid_files, data.columns, data.encoding)
-    return train_model(options, rows, valid, sources, progress)
+    result = train_model(options, rows, valid, sources, progress)
+    reports = score_left_out(options.out, left_out, rows)
+    if reports:
+        with (options.out / "README.md").open("a", encoding="utf-8") as card:
+            card.write(as_markdown(reports))
+    return result, {name: [task.as_dict() for task in tasks] for name, tasks in reports.items()}
 
 
 def _options(options_type: type[Options], values: Mapping[str, Any]) -> Options:
