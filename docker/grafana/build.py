@@ -204,6 +204,12 @@ def desk() -> dashboard.Dashboard:
                 FROM entity_aggregates LEFT JOIN entities ON entities.id = entity
                 WHERE width = 3600 AND band >= 20 AND $__timeFilter(window_start)
                 GROUP BY entity, entities.name ORDER BY negative DESC, texts DESC LIMIT 50"""),
+        rows("What the texts report", "The events that the most texts report in the selected time range: texts, and negative ones.",
+             """SELECT type AS event, count(*) AS texts,
+                    count(*) FILTER (WHERE sentiment = 'negative') AS negative, max(reported_at) AS latest
+                FROM (SELECT key, type, published_at AS reported_at FROM event_labels) AS reported
+                JOIN documents USING (key) WHERE $__timeFilter(reported_at)
+                GROUP BY type ORDER BY texts DESC, type LIMIT 50"""),
         rows("Most negative texts", "The most negative texts in the selected time range.",
              """SELECT published_at, round(score / 10000.0, 2) AS score, topic, source,
                     coalesce(nullif(title, ''), text) AS text, symbols::text AS symbols

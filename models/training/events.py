@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 
 # A type that fewer rows report is not learned.
 FEWEST_ROWS = 5
+# With fewer rows than that nothing is said of how well events are found.
+FEWEST_HELD_OUT = 20
 # Each training row that says which events it reports comes so many times more: types are many and rows few.
 COPIES = 3
 # A held-out type with fewer rows has the common threshold: its own would be that of a few texts.
@@ -48,11 +50,11 @@ def event_copies(rows: Sequence[Row]) -> list[Row]:
 def event_figures(types: Sequence[str], rows: Sequence[Row], logits: np.ndarray) -> EventFigures:
     """Calibrate and score logits [rows, types] on those of the rows that say which events they report.
 
-    The rows must not have been trained on.  One temperature and, unless a type has many rows, one threshold
-    serve all types: rows of each are few.
+    With fewer than FEWEST_HELD_OUT of those there are no scores.  The rows must not have been trained on.
+    One temperature and, unless a type has many rows, one threshold serve all types: rows of each are few.
     """
     labelled = [i for i, row in enumerate(rows) if row.events is not None]
-    if not labelled or not types:
+    if len(labelled) < FEWEST_HELD_OUT or not types:
         return EventFigures(1.0, dict.fromkeys(types, DEFAULT_THRESHOLD), {})
     truth = np.array([[name in (rows[i].events or ()) for name in types] for i in labelled])
     own = logits[labelled].astype(float)

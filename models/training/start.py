@@ -1,8 +1,8 @@
 """The network that a training run starts from: a trained model's part, or a bare encoder with new heads."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from models.errors import DataError, WeightsError
 from models.inference.normalize import normal_form
 from models.network import artifact
 from models.network.classifier import AttentionClassifier, EventHead
-from models.network.info import PartInfo, read_info
+from models.network.info import EVENTS, PartInfo, read_info
 from models.network.network import Network
 from models.training.adapters import adapt
 from models.training.events import event_types
@@ -31,7 +31,8 @@ class Start:
 
     `other_parts` are the parts for other languages, in the folder `other_parts_in`, that the new model takes
     over.  `size` says in words which layers and word vectors are kept.  `target_sentiment` says whether the
-    head for the sentiment towards names is already trained.
+    head for the sentiment towards names is already trained.  `event_thresholds` are those of the events that
+    it knows, and `event_temperature` is theirs.
     """
 
     network: Network
@@ -39,6 +40,8 @@ class Start:
     other_parts_in: Path | None = None
     size: str = ""
     target_sentiment: bool = False
+    event_thresholds: Mapping[str, float] = field(default_factory=dict)
+    event_temperature: float = 1.0
 
 
 def load_start(options: TrainingOptions, rows: Sequence[Row]) -> Start:
@@ -97,7 +100,14 @@ def _from_trained_model(options: TrainingOptions, base: Path, rows: Sequence[Row
             base,
         )
         network, others = _with_new_topics(network, labels, part_info.pooling), ()
-    return Start(network, others, base, target_sentiment=part_info.target_sentiment)
+    return Start(
+        network,
+        others,
+        base,
+        target_sentiment=part_info.target_sentiment,
+        event_thresholds=part_info.event_thresholds,
+        event_temperature=part_info.temperature.get(EVENTS, 1.0),
+    )
 
 
 def _with_new_topics(network: Network, labels: dict[str, tuple[str, ...]], pooling: str) -> Network:

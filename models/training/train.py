@@ -22,7 +22,7 @@ from models.data.dataset import Row, Source, fingerprint, near_duplicates
 from models.errors import DataError
 from models.inference import heap
 from models.network import artifact
-from models.network.info import ModelInfo, PartInfo
+from models.network.info import EVENTS, ModelInfo, PartInfo
 from models.training.adapters import merge
 from models.training.card import model_card
 from models.training.events import event_copies
@@ -230,6 +230,13 @@ def _write_model(
         data={source.file.name: fingerprint(source.file) for source in sources},
         target_sentiment=start.target_sentiment or teaches_target_sentiment(rows.training),
     )
+    if part.event_thresholds and not part.event_scores:
+        # Too few rows to learn the thresholds again: those of the base are better than none.
+        part = msgspec.structs.replace(
+            part,
+            event_thresholds=part.event_thresholds | dict(start.event_thresholds),
+            temperature=part.temperature | {EVENTS: start.event_temperature},
+        )
     parts = (part, *copy_other_parts(options, start))
     labels = dict(start.network.labels)
     return artifact.save_info(options.out, ModelInfo(options.name, "", labels, parts)), part

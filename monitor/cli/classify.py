@@ -136,7 +136,7 @@ def classify_lines(
 
 
 def _as_text(answer: Mapping[str, Any]) -> str:
-    """One line for the terminal: labels, probabilities and the words behind the sentiment."""
+    """One line for the terminal: labels, probabilities, the words behind the sentiment, events, entities."""
     if answer["status"] == "unsupported":
         return f"unsupported ({answer.get('error') or answer['lang'] or 'no words'})"
     sentiment, topic = answer["sentiment"], answer["topic"]
@@ -145,8 +145,9 @@ def _as_text(answer: Mapping[str, Any]) -> str:
         f"{sentiment['label']} {sentiment['probability']:.2f}  {topic['label']} "
         f"{topic['probability']:.2f}  [{words}]"
     )
+    events = ", ".join(f"{event['type']} {event['probability']:.2f}" for event in answer["events"])
     entities = "; ".join(map(entity_text, answer["entities"]))
-    return "  ".join(filter(None, [line, "" if answer["certain"] else "uncertain", entities]))
+    return "  ".join(filter(None, [line, "" if answer["certain"] else "uncertain", events, entities]))
 
 
 def entity_text(entity: Mapping[str, Any]) -> str:

@@ -472,3 +472,6 @@ def test_a_finer_tuned_model_keeps_its_events_and_learns_new_ones(base: Path, tm
     renamed = [*own, *data]
     result = run(tmp_path / "first", tmp_path / "second", renamed, fit=replace(FAST, epochs=8))
     assert result.part.event_types == ("slump", "spill", "calm")
+    few = run(tmp_path / "first", tmp_path / "third", [*own[:2], *make_rows(20)], fit=replace(FAST, epochs=1))
+    first = read_info(tmp_path / "first").parts[0]
+    assert few.part.event_thresholds == first.event_thresholds and not few.part.event_scores
