@@ -23,6 +23,7 @@ from typing import Any
 
 from models.backend_selection import select_backend
 from models.document_classifier import DocumentClassifier
+from models.errors import ModelError
 from models.inference.second_opinion import Mode, SecondOpinion
 from models.settings import SHIPPED_WEIGHTS, ModelSettings
 from tools.judgement_figures import (
@@ -84,7 +85,10 @@ def main() -> None:
         for weights in options.weights or [SHIPPED_WEIGHTS]
         for opinion in opinions
     ]
-    tables = [list(figures(subject, options)) for subject in subjects]
+    try:
+        tables = [list(figures(subject, options)) for subject in subjects]
+    except (ModelError, OSError) as error:
+        raise SystemExit(f"error: {error}") from error
     if options.json:
         columns = [
             {"weights": str(subject.weights), "second_opinion": subject.second_opinion, "figures": rows}

@@ -7,7 +7,6 @@ what an idle machine would show: other programs that run at the same time hardly
 import json
 import os
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,11 +29,12 @@ HEADLINE = "Chipmaker Lumex cuts its forecast for the year"
 KILOBYTES_PER_MEGABYTE = 1024
 
 
-class Seconds(NamedTuple):
-    """What something took: time on the clock, and CPU time of all threads."""
+class Cost(NamedTuple):
+    """Seconds on the clock, CPU seconds of all threads, and for a process its peak memory in MB."""
 
     clock: float
     cpu: float
+    memory: float = 0.0
 
 
 def headlines(data: Path, count: int) -> list[TextInput]:
@@ -84,11 +84,11 @@ def _threads(classifier: DocumentClassifier) -> int:
     return classifier.engine.settings.threads or os.cpu_count() or 1
 
 
-def _classify(classifier: DocumentClassifier, texts: Sequence[TextInput]) -> Seconds:
+def _classify(classifier: DocumentClassifier, texts: Sequence[TextInput]) -> Cost:
     started, cpu = time.perf_counter(), time.process_time()
     for start in range(0, len(texts), CALL):
         classifier.classify(texts[start : start + CALL])
-    return Seconds(time.perf_counter() - started, time.process_time() - cpu)
+    return Cost(time.perf_counter() - started, time.process_time() - cpu)
 
 
 def _measured(
@@ -100,32 +100,31 @@ def _measured(
 def start_figures(variables: Mapping[str, str], rounds: int) -> Iterator[Figure]:
     """Seconds until `monitor classify` has printed its first prediction; the first start warms the disk."""
     taken = [_start(variables) for _ in range(rounds + 1)][1:]
-    clock, cpu = [seconds.clock for seconds in taken], [seconds.cpu for seconds in taken]
+    clock, cpu, memory = zip(*taken, strict=True)
     yield _measured("start to first prediction, s", clock, rounds, at_most=4.0)
     yield _measured("CPU time of a start with one text, s", cpu, rounds)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / KILOBYTES_PER_MEGABYTE
-    yield Figure("peak memory of a start with one text, MB", peak, n=rounds)
+    yield _measured("peak memory of a start with one text, MB", memory, rounds)
 
 
-def _start(variables: Mapping[str, str]) -> Seconds:
-    environment = {**os.environ, **variables}
-    with TemporaryDirectory() as folder:
+def _start(variables: Mapping[str, str]) -> Cost:
+    with TemporaryDirectory() as folder, Path(folder, "errors.txt").open("w+b") as errors:
         file = Path(folder, "headline.txt")
         file.write_text(HEADLINE + "\n", encoding="utf-8")
         command = [sys.executable, "-m", "monitor", "classify", str(file)]
-        started, cpu = time.perf_counter(), _cpu_of_children()
-        with subprocess.Popen(  # noqa: S603
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
-        ) as process:
-            assert process.stdout is not None and process.stderr is not None
-            line = process.stdout.readline()
+        environment = {**os.environ, **variables}
+        started = time.perf_counter()
+        process = subprocess.Popen(  # noqa: S603
+            command, stdout=subprocess.PIPE, stderr=errors, env=environment
+        )
+        assert process.stdout is not None
+        with process.stdout as lines:
+            line = lines.readline()
             seconds = time.perf_counter() - started
-            errors = process.stderr.read().decode(errors="replace")
-    if process.returncode or not line:
-        raise SystemExit(f"monitor classify ended with status {process.returncode}: {errors}")
-    return Seconds(seconds, _cpu_of_children() - cpu)
-
-
-def _cpu_of_children() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+        # Unlike Popen.wait, this says what the process used.
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        errors.seek(0)
+        if process.returncode or not line:
+            raise SystemExit(f"monitor classify: {errors.read().decode(errors='replace')}")
+    memory = usage.ru_maxrss / KILOBYTES_PER_MEGABYTE
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, memory)

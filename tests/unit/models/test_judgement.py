@@ -25,7 +25,7 @@ from tools.judgement_figures import (
     target_figures,
     without_new_topic,
 )
-from tools.judgement_speed import headlines, speed_figures
+from tools.judgement_speed import headlines, speed_figures, start_figures
 
 TOPICS = ("Macro", "Markets", "Crypto")
 
@@ -188,6 +188,11 @@ def test_speed_is_compared_in_turns_and_texts_that_both_models_read_are_counted(
     assert figures["share of headlines with a second opinion"].value == 0.25
     assert figures["share of headlines with a second opinion"].reached is False
     assert figures["speed against the small model"].at_least == 0.35
+
+
+def test_a_start_that_fails_says_what_the_command_said(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"model\.json is missing"):
+        list(start_figures({"MONITOR_MODELS__WEIGHTS": str(tmp_path)}, rounds=1))
 
 
 def test_the_table_has_a_column_for_each_model_and_marks_what_is_not_reached() -> None:
