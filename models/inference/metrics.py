@@ -42,8 +42,8 @@ class ModelMetrics:
             self.texts_classified.labels(by)
         self.opinions = Counter(
             "sentiment_inference_opinions",
-            "Labelled texts by whose labels they have: of the model of models.weights (first), or of the "
-            "second opinion (second)",
+            "Labelled texts, if there is a second opinion, by whose labels they have: of the model of "
+            "models.weights (first), or of the second opinion (second)",
             ("by",),
             registry=registry,
         )
