@@ -211,22 +211,25 @@ inline void to_right_hand_tiles(const bf16* from, int rows, bf16* to) {
         }
 }
 
-// shares = 2^(scale (score - highest score)) for each key, then zeros up to a whole block.  Returns 1 / their
-// sum.
-inline float softmax(const float* scores, int keys, __m512 scale, bf16* shares) {
+// shares = 2^(scaled score - highest one) for each key, then zeros up to a whole block.  Returns 1 / their sum.
+// `bias` is null or holds a value for each key, up to a whole block.  Changes the scores.
+inline float softmax(float* scores, int keys, __m512 scale, const float* bias, bf16* shares) {
     const int full_blocks = keys / BLOCK * BLOCK;
     const __mmask16 left_mask = lane_mask(keys - full_blocks);
     const __mmask16 right_mask = lane_mask(keys - full_blocks - TILE);
     __m512 highest = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps();
-    for (int at = 0; at < full_blocks; at += TILE)
-        highest = _mm512_max_ps(highest, _mm512_load_ps(scores + at));
-    const float *left = scores + full_blocks, *right = left + TILE;
-    highest = _mm512_mask_max_ps(highest, left_mask, highest, _mm512_maskz_loadu_ps(left_mask, left));
-    highest = _mm512_mask_max_ps(highest, right_mask, highest, _mm512_maskz_loadu_ps(right_mask, right));
-    highest = _mm512_set1_ps(_mm512_reduce_max_ps(highest));
-    auto share = [&](int at) {
-        return power_of_two(_mm512_mul_ps(_mm512_sub_ps(_mm512_load_ps(scores + at), highest), scale));
+    auto scaled = [&](int at) {
+        const __m512 values = scale_scores(_mm512_load_ps(scores + at), scale, bias ? bias + at : nullptr);
+        _mm512_store_ps(scores + at, values);
+        return values;
     };
+    for (int at = 0; at < full_blocks; at += TILE) highest = _mm512_max_ps(highest, scaled(at));
+    if (full_blocks < keys) {
+        highest = _mm512_mask_max_ps(highest, left_mask, highest, scaled(full_blocks));
+        highest = _mm512_mask_max_ps(highest, right_mask, highest, scaled(full_blocks + TILE));
+    }
+    highest = _mm512_set1_ps(_mm512_reduce_max_ps(highest));
+    auto share = [&](int at) { return power_of_two(_mm512_sub_ps(_mm512_load_ps(scores + at), highest)); };
     auto add = [&](int at, __m512 left, __m512 right) {
         sum = _mm512_add_ps(sum, _mm512_add_ps(left, right));
         store(shares + at, left, right);
@@ -261,11 +264,12 @@ inline void multiply_rows(
 // queries, then keys, then values.  context [*, h] is in tiles.  Takes 16 queries at a time, and in each step
 // all heads, because the steps of one head depend on each other.
 void attend(
-    const bf16* projected, int64_t rows, int first, int tokens, int h, int d, bf16* context,
+    const Model& model, const bf16* projected, int64_t rows, int first, int tokens, bf16* context,
     Workspace& workspace
 ) {
+    const int h = model.hidden_size, heads = model.heads, d = h / heads;
     const int padded = round_up_to_block(tokens);
-    const int columns = h / BLOCK, columns_per_head = d / BLOCK, heads = h / d;
+    const int columns = h / BLOCK, columns_per_head = d / BLOCK;
     const int64_t column_size = rows * BLOCK, key_column_size = int64_t(padded) * BLOCK;
     const int64_t head_size = int64_t(TILE) * padded;
     const bf16* query = projected + int64_t(first) * BLOCK;
@@ -295,7 +299,8 @@ void attend(
         for (int head = 0; head < heads; ++head)
             for (int at = 0; at < queries; ++at) {
                 const int64_t offset = head * head_size + at * padded;
-                inverse_sums[head * TILE + at] = softmax(scores + offset, tokens, scale, shares + offset);
+                inverse_sums[head * TILE + at] =
+                    softmax(scores + offset, tokens, scale, bias_of(model, head, row + at), shares + offset);
             }
         for (int column = 0; column < columns; ++column)
             multiply_rows(shares + column / columns_per_head * head_size, padded, BLOCK,
@@ -315,7 +320,7 @@ void attend(
 // Runs all layers over a group of texts.  `out` [tokens, hidden] and `scores` [tokens, scorers] cover all
 // texts.
 void run(const Model& model, const Texts& texts, bf16* out, float* scores, Workspace& workspace) {
-    const int h = model.hidden_size, intermediate_size = model.intermediate_size, d = h / model.heads;
+    const int h = model.hidden_size, intermediate_size = model.intermediate_size;
     const int start = texts.bounds[0], tokens = texts.bounds[texts.count] - start;
     const int rows = round_up_to_block(tokens);
     if (!tokens) return;
@@ -342,7 +347,7 @@ void run(const Model& model, const Texts& texts, bf16* out, float* scores, Works
                            });
         for (int text = 0; text < texts.count; ++text) {
             const int32_t* bounds = texts.bounds + text;
-            attend(projected, all_rows, bounds[0] - start, bounds[1] - bounds[0], h, d, context, workspace);
+            attend(model, projected, all_rows, bounds[0] - start, bounds[1] - bounds[0], context, workspace);
         }
         accumulate(context, rows, h, layer->attention_output, 0, h, h, sums);
         normalise(sums, layer->attention_norm, layer->output.bias, model.eps, rows, h, x);

@@ -14,7 +14,7 @@
 #include <vector>
 
 // The version of the functions and structures that encoders.py uses.
-constexpr int INTERFACE = 3;
+constexpr int INTERFACE = 4;
 
 namespace {
 // The structures that encoders.py passes.  Weights [n, k] and embeddings have the number type and layout of
@@ -34,11 +34,25 @@ struct Model {
     int64_t hidden_size, heads, intermediate_size, layer_count;
     float eps;
     const void *word_embeddings, *position_embeddings;  // [ids, hidden], [positions, hidden]
+    // What attention adds to a score, times log2(e), or null: of the first head, for the distance 0 from query
+    // to key.  Other distances are beside it, up to BIAS_MARGIN beyond the last position in both directions;
+    // the next head is `position_bias_stride` values further.
+    const float* position_bias;
+    int64_t position_bias_stride;
     Norm embedding_norm;
     const Layer* layers;
     int64_t scorer_count;
     const Scorer* scorers;
 };
+
+// The encoders process queries and keys in blocks, which reach beyond the end of a text.
+constexpr int BIAS_MARGIN = 32;
+
+// The bias of one query, by key.
+inline const float* bias_of(const Model& model, int head, int query) {
+    if (!model.position_bias) return nullptr;
+    return model.position_bias + head * model.position_bias_stride - query;
+}
 
 struct Texts {
     const int64_t *ids, *positions;  // [tokens]
@@ -87,6 +101,11 @@ inline __m512 power_of_two(__m512 x) {
     for (float c : {9.6181291e-3f, 5.5503324e-2f, 0.24022651f, 0.69314718f, 1.0f})
         p = _mm512_fmadd_ps(p, fraction, _mm512_set1_ps(c));
     return _mm512_scalef_ps(p, integer);
+}
+
+// A vector of scores times `scale`, plus the bias of their keys if there is one.
+inline __m512 scale_scores(__m512 scores, __m512 scale, const float* bias) {
+    return bias ? _mm512_fmadd_ps(scores, scale, _mm512_loadu_ps(bias)) : _mm512_mul_ps(scores, scale);
 }
 
 // (1 - e) / (1 + e) with e = e^(-2 |x|), and the sign of x.  The CPU's reciprocal has an error of 6e-5.

@@ -8,6 +8,7 @@ product is installed, if there is a C++ compiler.  Without it the packed encoder
 import copy
 import ctypes
 import importlib.util
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cache
@@ -26,7 +27,9 @@ from stream.domain.errors import InferenceError
 
 Pointer = ctypes.c_void_p
 # The version of the interface in encoder.h.  A library with another version is not used.
-INTERFACE = 3
+INTERFACE = 4
+# What the bias of distances holds beyond the longest text, in each direction: BIAS_MARGIN of encoder.h.
+BIAS_MARGIN = 32
 # The number of slots of an output is a multiple of this.  Torch caches what it compiles for each shape of the
 # heads' products: with a shape for every batch its memory would grow for hours.
 SLOT_MULTIPLE = 256
@@ -61,6 +64,8 @@ class _Model(ctypes.Structure):
         ("eps", ctypes.c_float),
         ("word_embeddings", Pointer),
         ("position_embeddings", Pointer),
+        ("position_bias", Pointer),
+        ("position_bias_stride", ctypes.c_int64),
         ("embedding_norm", _Norm),
         ("layers", ctypes.POINTER(_Layer)),
         ("scorer_count", ctypes.c_int64),
@@ -142,6 +147,7 @@ class NativeEncoder(nn.Module):
             config.layer_norm_eps,
             self.words.data_ptr(),
             self.positions.data_ptr(),
+            *self._position_bias(encoder),
             self._norm(tables.LayerNorm),
             (_Layer * len(layers))(*layers),
             len(scorers),
@@ -161,7 +167,6 @@ class NativeEncoder(nn.Module):
             all(width % size == 0 for width in (config.hidden_size, config.intermediate_size))
             and config.hidden_size // config.num_attention_heads % size_of_head == 0
             and all(map(is_gelu, activations))
-            and position_bias(encoder, 1) is None
         )
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> PackedOutput:
@@ -224,6 +229,16 @@ class NativeEncoder(nn.Module):
     def _scorer(self, pooling: AdditivePooling, norm: nn.LayerNorm) -> _Scorer:
         key = self._product(pooling.key.weight, pooling.key.bias, norm)
         return _Scorer(key, self._keep(pooling.query.weight, torch.float32).data_ptr())
+
+    def _position_bias(self, encoder: Any) -> tuple[int | None, int]:
+        """The address of the first head's bias for the distance 0, and the number of values of a head."""
+        reach = len(self.positions) + BIAS_MARGIN
+        bias = position_bias(encoder, reach)
+        if bias is None:
+            return None, 0
+        # The library computes powers of two.
+        kept = self._keep(bias.detach().float() * math.log2(math.e), torch.float32)
+        return kept[0, reach - 1 :].data_ptr(), kept.stride(0)
 
     def _norm(self, norm: nn.LayerNorm) -> _Norm:
         return _Norm(*(self._keep(part, torch.float32).data_ptr() for part in (norm.weight, norm.bias)))

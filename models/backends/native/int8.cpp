@@ -197,15 +197,18 @@ template <int VECTORS> inline __attribute__((always_inline)) void multiply_rows(
             _mm512_storeu_ps(to + row * to_row + vector * LANES, sums[row][vector]);
 }
 
-// Replaces the score of each key by its share: 2^(scale (score - highest score)), divided by the sum of all.
-inline void softmax(float* scores, int keys, __m512 scale) {
+// Replaces the score of each key by its share: 2^(scaled score - highest one), divided by the sum of all.
+// `bias` is null or holds a value for each key, up to a whole vector.
+inline void softmax(float* scores, int keys, __m512 scale, const float* bias) {
     __m512 highest = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps();
-    for (int at = 0; at < keys; at += LANES)
-        highest = _mm512_mask_max_ps(highest, lane_mask(keys - at), highest, _mm512_load_ps(scores + at));
+    for (int at = 0; at < keys; at += LANES) {
+        const __m512 scaled = scale_scores(_mm512_load_ps(scores + at), scale, bias ? bias + at : nullptr);
+        _mm512_store_ps(scores + at, scaled);
+        highest = _mm512_mask_max_ps(highest, lane_mask(keys - at), highest, scaled);
+    }
     highest = _mm512_set1_ps(_mm512_reduce_max_ps(highest));
     for (int at = 0; at < keys; at += LANES) {
-        const __m512 difference = _mm512_sub_ps(_mm512_load_ps(scores + at), highest);
-        const __m512 share = power_of_two(_mm512_mul_ps(difference, scale));
+        const __m512 share = power_of_two(_mm512_sub_ps(_mm512_load_ps(scores + at), highest));
         const __m512 masked = _mm512_maskz_mov_ps(lane_mask(keys - at), share);
         _mm512_store_ps(scores + at, masked);
         sum = _mm512_add_ps(sum, masked);
@@ -217,7 +220,8 @@ inline void softmax(float* scores, int keys, __m512 scale) {
 
 // Attention within one text.  projected [tokens, 3 h] holds queries, keys and values; context is [tokens, h].
 // It reads beyond the end of the text, where there is memory, and ignores those results.
-void attend(const float* projected, int tokens, int h, int d, float* context, Workspace& workspace) {
+void attend(const Model& model, const float* projected, int tokens, float* context, Workspace& workspace) {
+    const int h = model.hidden_size, d = h / model.heads;
     const int padded = round_up(tokens, LANES), projected_row = 3 * h;
     float* keys = workspace.keys.reserve(int64_t(h) * padded);
     float* scores = workspace.scores.reserve(int64_t(QUERIES) * padded);
@@ -226,18 +230,19 @@ void attend(const float* projected, int tokens, int h, int d, float* context, Wo
             transpose(projected + int64_t(token) * projected_row + h + at, projected_row * sizeof(float),
                       keys + int64_t(at) * padded + token, padded * sizeof(float));
     const __m512 scale = _mm512_set1_ps(float(M_LOG2E) / std::sqrt(float(d)));
-    for (int head = 0; head < h; head += d)
+    for (int head = 0; head < model.heads; ++head)
         for (int row = 0; row < tokens; row += QUERIES) {
-            const float* query = projected + int64_t(row) * projected_row + head;
-            const float *key = keys + int64_t(head) * padded, *value = projected + 2 * h + head;
+            const float* query = projected + int64_t(row) * projected_row + head * d;
+            const float *key = keys + int64_t(head) * d * padded, *value = projected + 2 * h + head * d;
             int at = 0;
             for (; at + 2 * LANES <= padded; at += 2 * LANES)
                 multiply_rows<2>(query, projected_row, key + at, padded, d, scores + at, padded);
             if (at < padded) multiply_rows<1>(query, projected_row, key + at, padded, d, scores + at, padded);
-            for (int i = 0; i < QUERIES; ++i) softmax(scores + int64_t(i) * padded, tokens, scale);
+            for (int i = 0; i < QUERIES; ++i)
+                softmax(scores + int64_t(i) * padded, tokens, scale, bias_of(model, head, row + i));
             for (at = 0; at < d; at += 2 * LANES)
                 multiply_rows<2>(scores, padded, value + at, projected_row, tokens,
-                                 context + int64_t(row) * h + head + at, h);
+                                 context + int64_t(row) * h + head * d + at, h);
         }
 }
 
@@ -245,7 +250,7 @@ void attend(const float* projected, int tokens, int h, int d, float* context, Wo
 // texts.
 template <int BYTES>
 void run(const Model& model, const Texts& texts, float* out, float* scores, Workspace& workspace) {
-    const int h = model.hidden_size, intermediate_size = model.intermediate_size, d = h / model.heads;
+    const int h = model.hidden_size, intermediate_size = model.intermediate_size;
     const int start = texts.bounds[0], tokens = texts.bounds[texts.count] - start;
     const int rows = round_up(tokens, ROWS);
     if (!tokens) return;
@@ -281,7 +286,7 @@ void run(const Model& model, const Texts& texts, float* out, float* scores, Work
         });
         for (int text = 0; text < texts.count; ++text) {
             const int64_t first = texts.bounds[text] - start, last = texts.bounds[text + 1] - start;
-            attend(projected + first * 3 * h, last - first, h, d, context + first * h, workspace);
+            attend(model, projected + first * 3 * h, last - first, context + first * h, workspace);
         }
         for (int row = 0; row < rows; ++row) quantise<BYTES>(context + int64_t(row) * h, x, row);
         multiply_with_bias<BYTES>(x, layer->attention_output, 0, 0, h, add);
