@@ -43,6 +43,8 @@ from tests.stand_ins import StandIns
 # Several test processes share the cores: threads of torch that wait must not spin, which takes 2.5 times the time.
 # Read when torch is loaded, and inherited by what the tests start.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# The large model takes seconds and memory that few tests need. Those say so themselves.
+os.environ.setdefault("MONITOR_MODELS__SECOND_OPINION", "off")
 
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
@@ -148,6 +150,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("MONITOR_")}
+        kept |= {"MONITOR_MODELS__SECOND_OPINION": os.environ["MONITOR_MODELS__SECOND_OPINION"]}
         own = {f"MONITOR_KAFKA__{k.upper()}": str(v) for k, v in self.kafka.model_dump().items() if v}
         self.environ = kept | own | {"MONITOR_DATABASE__URL": self.database_url} | self.environ
 

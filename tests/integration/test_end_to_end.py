@@ -11,6 +11,7 @@ from confluent_kafka import Producer
 from sqlalchemy import create_engine, select
 
 from models.inference.engine import Engine
+from models.network.info import Routing, read_info
 from models.settings import ModelSettings
 from monitor.demo.sample import SampleFeed
 from stream.domain.documents import SCORE_SCALE, Kind, document_key, join_content
@@ -18,6 +19,7 @@ from stream.domain.sums import window_start
 from stream.storage import schema
 from tests.conftest import Running, Scene, read_topic
 from tests.parts import wait_until
+from tests.unit.models.test_second_opinion import copy_model
 
 NOW = datetime.now(UTC)
 STAMP = "2024-03-01T12:00:00Z"
@@ -196,6 +198,41 @@ def test_entities_are_the_same_on_kafka_and_in_sql(
     assert stored == {}
     towards = {entity["id"]: entity["sentiment"]["label"] for entity in on_kafka["0"]["entities"]}
     assert towards == {"XNAS:MSFT": "positive", "XNYS:NOK": "negative"}
+    assert monitor.stop() == 0
+
+
+def test_documents_and_predictions_say_which_of_two_models_labelled_them(
+    scene: Scene, sent: Callable[[str, list[Any]], None]
+) -> None:
+    """Two small models stand in for a pair; the larger one calls positive what the other calls negative."""
+    scene.prepare()
+    large = copy_model(scene.folder / "large", "large", contrary=True)
+    small = copy_model(scene.folder / "small", "small", routing=Routing({"unreal": 1.0}, 0.5))
+    own, other = read_info(small).version, read_info(large).version
+    common = {"source": "s", "published_at": NOW.isoformat()}
+    texts = ["Shares plunge after huge loss", "Shares did not plunge after huge loss", "!!"]
+    sent(scene.kafka.news, [{"id": str(n), **common, "text": text} for n, text in enumerate(texts)])
+    pair = {"MONITOR_MODELS__WEIGHTS": str(small), "MONITOR_MODELS__BACKEND": "packed"}
+    monitor = scene.start(**pair, MONITOR_MODELS__SECOND_OPINION=f"auto:{large}")
+    wait_until(lambda: len(rows(scene, schema.documents)) == 3, 90, "all documents in SQL")
+    documents = {row.id: row for row in rows(scene, schema.documents)}
+    assert {id_: row.judged_by for id_, row in documents.items()} == {"0": own, "1": other, "2": None}
+    assert [documents[id_].score > 0 for id_ in "01"] == [False, True]
+    (version,) = {row.model for row in documents.values()}
+    assert version.startswith(f"{own}+{other}+auto-")
+    found = read_topic(scene.kafka.bootstrap_servers, scene.kafka.predictions, 3)
+    judged = {value["id"]: (value["model"], value["judged_by"]) for _, value in found}
+    assert judged == {"0": (version, own), "1": (version, other), "2": (version, version)}
+    assert monitor.metric("sentiment_inference_opinions_total", by="second") == 1
+    assert monitor.metric("sentiment_model_info", version=version, second_opinion="auto") == 1
+    assert monitor.stop() == 0
+
+    # The mode is left open, and the machine would be fast enough for all: the database keeps its mode.
+    open_mode = pair | {"MONITOR_MODELS__SECOND_OPINION_RATE": "0.1"}
+    monitor = scene.start(**open_mode, MONITOR_MODELS__SECOND_OPINION=str(large))
+    sent(scene.kafka.news, [{"id": "3", **common, "text": "Profit doubles"}])
+    wait_until(lambda: len(rows(scene, schema.documents)) == 4, 60, "the last document in SQL")
+    assert {row.model for row in rows(scene, schema.documents)} == {version}
     assert monitor.stop() == 0
 
 
