@@ -4,7 +4,7 @@ model.json               name, version and label names; for each part its langua
                          calibration and canaries
 README.md                the model card
 <part>/                  one encoder and its heads, for one language or several:
-    model.safetensors    matrices as int8 with one float scale a row, everything else float32
+    model.safetensors    matrices in 8 or 4 bits, everything else float32: see models/network/quantisation.py
     config.json          the encoder's Hugging Face configuration
     tokenizer.json       the tokenizer
 """
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
@@ -30,12 +29,9 @@ from models.network.classifier import AttentionClassifier
 from models.network.encoder import BertLikeEncoder, without_values
 from models.network.info import ModelInfo, PartInfo, read_info
 from models.network.network import Network
+from models.network.quantisation import Bits, pack, unpack
 
 WEIGHTS = "model.safetensors"
-SCALE = ".scale"
-# Matrices of at least so many values are stored as int8.
-LARGE = 1 << 16
-INT8_MAX = 127
 
 
 @dataclass(frozen=True)
@@ -63,14 +59,15 @@ def save_part(
     max_tokens: int,
     pooling: str,
     event_thresholds: Mapping[str, float] | None = None,
+    bits: Bits = 8,
 ) -> PartInfo:
-    """Write one encoder and its heads to `folder`, a subfolder of the model's.
+    """Write one encoder and its heads to `folder`, a subfolder of the model's, in so many `bits`.
 
     `event_thresholds` (type to probability) name the outputs of the head for events, if there is one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().float().cpu() for key, value in classifier.state_dict().items()}
-    save_file(pack(state), folder / WEIGHTS)
+    save_file(pack(state, bits=bits), folder / WEIGHTS)
     config: Any = classifier.encoder.config
     config.save_pretrained(folder)
     tokenizer.no_padding()
@@ -97,8 +94,22 @@ def replace_head(folder: Path, part: PartInfo, name: str, head: nn.Module) -> Pa
     path = folder / part.folder / WEIGHTS
     state = {f"{name}.{key}": value.detach().float().cpu() for key, value in head.state_dict().items()}
     kept = {key: value for key, value in load_file(path).items() if not key.startswith(f"{name}.")}
-    save_file(kept | pack(state), path)
+    _replace_weights(path, kept | pack(state))
     return msgspec.structs.replace(part, sha256=_sha256(path))
+
+
+def compress_part(folder: Path, part: PartInfo) -> PartInfo:
+    """Store a part of the model in `folder` with the encoder's matrices in 4 bits; returns its new entry."""
+    path = folder / part.folder / WEIGHTS
+    _replace_weights(path, pack(unpack(load_file(path)), bits=4))
+    return msgspec.structs.replace(part, sha256=_sha256(path))
+
+
+def _replace_weights(path: Path, weights: dict[str, Tensor]) -> None:
+    """Write a new file in the place of one that some of the `weights` may still be mapped from."""
+    unfinished = path.with_suffix(".part")
+    save_file(weights, unfinished)
+    unfinished.replace(path)
 
 
 def save_info(folder: Path, info: ModelInfo) -> ModelInfo:
@@ -185,28 +196,6 @@ def _hugging_face_encoder(folder: Path) -> Any:
     _quiet_libraries()
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     return drop_pooler(AutoModel.from_config(config, trust_remote_code=False))
-
-
-def pack(state: Mapping[str, Tensor], large: int = LARGE) -> dict[str, Tensor]:
-    """Quantise matrices of `large` values or more to int8 [rows, columns] and a scale [rows]."""
-    packed: dict[str, Tensor] = {}
-    for key, value in state.items():
-        if value.ndim == 2 and value.numel() >= large:
-            scale = value.abs().amax(dim=1).clamp(min=1e-12) / INT8_MAX
-            packed[key] = (value / scale[:, None]).round().to(torch.int8)
-            packed[key + SCALE] = scale
-        else:
-            packed[key] = value.contiguous()
-    return packed
-
-
-def unpack(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `pack`, in float32."""
-    return {
-        key: value.float().mul_(packed[key + SCALE][:, None]) if key + SCALE in packed else value
-        for key, value in packed.items()
-        if not key.endswith(SCALE)
-    }
 
 
 def drop_pooler(encoder: Any) -> Any:

@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from models.network.quantisation import Bits
 from models.settings import SHIPPED_WEIGHTS
 from models.training.adapters import Method
 
 # Points of macro-F1 that a smaller or faster form of a model may cost.
 MAX_LOSS = 0.5
+# The same for weights in 4 bits: a part that loses more is better stored in 8, or made smaller otherwise.
+MAX_LOSS_OF_4_BITS = 0.3
 
 
 class Progress(Protocol):
@@ -73,7 +76,7 @@ class TrainingOptions:
     """Which network to train and how.  The defaults fine-tune the shipped model on a user's own rows.
 
     `layers` and `vocabulary` are the numbers of layers and word vectors to keep, 0 for all; the lowest
-    `frozen` layers are not trained.
+    `frozen` layers are not trained.  `bits` is how the encoder's matrices are stored.
     """
 
     out: Path
@@ -92,4 +95,5 @@ class TrainingOptions:
     holdout: float = 0.05
     seeds: int = 1
     max_loss: float = MAX_LOSS
+    bits: Bits = 8
     fit: FitOptions = field(default_factory=FitOptions)

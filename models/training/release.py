@@ -1,9 +1,10 @@
-"""From a trained network to a part of a model: int8, compared with full precision, calibrated.
+"""From a trained network to a part of a model: in 8 or 4 bits, compared with full precision, calibrated.
 
 The part also gets canaries (sentences that it must label right) and a reference profile for drift.
 """
 
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,11 +20,12 @@ from models.errors import WeightsError
 from models.inference.drift import Profiler
 from models.network import artifact
 from models.network.calibration import expected_calibration_error, fit_temperature, reliability, softmax
-from models.network.info import EVENTS, Canary, PartInfo
+from models.network.info import EVENTS, Canary, ModelInfo, PartInfo, read_info
 from models.network.network import Network
 from models.network.profile import Profile
+from models.network.quantisation import Bits
 from models.training.events import DEFAULT_THRESHOLD, event_figures
-from models.training.options import MAX_LOSS
+from models.training.options import MAX_LOSS, MAX_LOSS_OF_4_BITS
 from models.training.scoring import network_logits, task_scores
 
 log = logging.getLogger(__name__)
@@ -49,11 +51,16 @@ def store(
     languages: tuple[str, ...],
     max_tokens: int,
     max_loss: float = MAX_LOSS,
+    bits: Bits = 8,
 ) -> PartInfo:
-    """Write the network as an int8 part in `out`, calibrate it on `valid` and describe it.
+    """Write the network as a part in `out` in so many `bits`, calibrate it on `valid` and describe it.
 
-    Raises WeightsError if int8, or int8 computed in bfloat16, costs more than `max_loss` points.
+    Raises WeightsError if the bits, or the bits computed in bfloat16, cost more than `max_loss` points.  4
+    bits may cost no more than MAX_LOSS_OF_4_BITS.
     """
+    if bits == 4:
+        max_loss = min(max_loss, MAX_LOSS_OF_4_BITS)
+    name = f"int{bits}"
     texts = [row.text for row in valid]
     exact = network_logits(network, texts, torch.device("cpu"))
     info = artifact.save_part(
@@ -64,11 +71,12 @@ def store(
         max_tokens=max_tokens,
         pooling=next(iter(network.classifier.heads.values())).kind,  # type: ignore[arg-type]
         event_thresholds=dict.fromkeys(network.event_types, DEFAULT_THRESHOLD),
+        bits=bits,
     )
-    stored, logits = _stored_logits(out, info, network, texts)
-    check_score_loss("int8", network.labels, valid, before=exact, after=logits, max_loss=max_loss)
-    _, bfloat16 = _stored_logits(out, info, network, texts, torch.bfloat16)
-    what = "int8 computed in bfloat16"
+    stored, logits = _stored_logits(out, info, network.labels, texts)
+    check_score_loss(name, network.labels, valid, before=exact, after=logits, max_loss=max_loss)
+    _, bfloat16 = _stored_logits(out, info, network.labels, texts, torch.bfloat16)
+    what = f"{name} computed in bfloat16"
     check_score_loss(what, network.labels, valid, before=exact, after=bfloat16, max_loss=max_loss)
     calibration = calibrate(network.labels, valid, logits)
     events = event_figures(network.event_types, valid, logits.get(EVENTS, np.empty((len(valid), 0))))
@@ -84,15 +92,66 @@ def store(
     )
 
 
+def compress(folder: Path, out: Path, language: str, rows: Sequence[Row]) -> ModelInfo:
+    """Write the model in `folder` to `out`, with the part for a language in 4 bits, calibrated on `rows`.
+
+    `rows` are labelled ones that the model was not trained on; those with labels that it does not know are
+    left out.  The other parts are copied.  Raises WeightsError if 4 bits cost more than MAX_LOSS_OF_4_BITS
+    points of macro-F1; nothing is left then.
+    """
+    info = read_info(folder)
+    if language not in info.languages:
+        raise WeightsError(
+            f"{folder} reads {', '.join(info.languages)}, not {language}: choose another language"
+        )
+    known = [row for row in rows if row.labels and _is_known(row, info.labels)]
+    if not known:
+        raise WeightsError(f"no row has labels that {folder} knows: give rows to compare 4 bits on")
+    if out.exists():
+        raise WeightsError(f"{out} is there already: choose a new folder, or delete it")
+    try:
+        shutil.copytree(folder, out, ignore=shutil.ignore_patterns("*.onnx"))
+        parts = tuple(
+            _compressed(folder, out, part, info.labels, known) if language in part.languages else part
+            for part in info.parts
+        )
+        return artifact.save_info(out, msgspec.structs.replace(info, parts=parts))
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def _is_known(row: Row, labels: Mapping[str, tuple[str, ...]]) -> bool:
+    return all(set(label.names) <= set(labels[task]) for task, label in row.labels.items())
+
+
+def _compressed(
+    folder: Path, out: Path, part: PartInfo, labels: Mapping[str, tuple[str, ...]], rows: Sequence[Row]
+) -> PartInfo:
+    texts = [row.text for row in rows]
+    _, before = _stored_logits(folder, part, labels, texts)
+    smaller = artifact.compress_part(out, part)
+    stored, after = _stored_logits(out, smaller, labels, texts)
+    check_score_loss("int4", labels, rows, before=before, after=after, max_loss=MAX_LOSS_OF_4_BITS)
+    calibration = calibrate(labels, rows, after)
+    temperature = part.temperature | calibration.temperature
+    return msgspec.structs.replace(
+        smaller,
+        temperature=temperature,
+        scores=part.scores | calibration.scores,
+        canaries=canaries(stored, part.languages[0], temperature),
+    )
+
+
 def _stored_logits(
     out: Path,
     info: PartInfo,
-    network: Network,
+    labels: Mapping[str, tuple[str, ...]],
     texts: Sequence[str],
     dtype: torch.dtype = torch.float32,
 ) -> tuple[Network, dict[str, np.ndarray]]:
     """The part as it is loaded from disk, and its logits computed in `dtype`."""
-    stored = artifact.load_part(out, info, network.labels).network
+    stored = artifact.load_part(out, info, labels).network
     stored.tokenizer.enable_truncation(info.max_tokens)
     stored.classifier.to(dtype)
     return stored, network_logits(stored, texts, torch.device("cpu"))

@@ -224,6 +224,7 @@ def _write_model(
         languages=options.languages,
         max_tokens=options.max_tokens,
         max_loss=options.max_loss,
+        bits=options.bits,
     )
     part = msgspec.structs.replace(
         part,

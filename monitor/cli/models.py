@@ -136,6 +136,38 @@ def _texts(file: Path, columns: Mapping[str, str]) -> Iterator[str]:
             yield line.item.text
 
 
+@models.command("compress", epilog=examples("monitor models compress ./mine ./small --data validation.jsonl"))
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--language", default="en", show_default=True, help="The part to compress.")
+@click.option(
+    "--data",
+    "files",
+    type=EXISTING,
+    multiple=True,
+    required=True,
+    help="Labelled rows to compare 4 bits on and to calibrate with, which the model was not trained on.",
+)
+@map_option("text, title, topic, sentiment, entities")
+@plain_errors
+def models_compress(
+    folder: Path, out: Path, language: str, files: tuple[Path, ...], columns: Mapping[str, str]
+) -> None:
+    """Store a model's part in 4 bits: about half as large.
+
+    Refused if it costs more than 0.3 points of macro-F1.
+    """
+    log.set_up(Settings().log)
+    from models.data.dataset import read_rows
+    from models.training.release import compress
+
+    info = compress(folder, out, language, read_rows(files, columns))
+    for part in info.parts:
+        size = sum(path.stat().st_size for path in (out / part.folder).iterdir())
+        click.echo(f"{out / part.folder} ({size / 1e6:.0f} MB)")
+    click.echo(info.version)
+
+
 @models.command("export", epilog=examples("monitor models export ./mine --data validation.jsonl"))
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--data", "files", type=EXISTING, multiple=True, help="Labelled rows to compare the export on.")

@@ -126,6 +126,13 @@ UNFINISHED = "unfinished"
     show_default=True,
     help="Points of macro-F1 that int8, bfloat16 or fewer layers may cost.",
 )
+@click.option(
+    "--bits",
+    type=click.Choice([8, 4]),
+    default=8,
+    show_default=True,
+    help="Bits of a stored weight; 4 are refused if they cost more than 0.3 points of macro-F1.",
+)
 @click.option("--frozen", type=click.IntRange(0), default=0, help="Lowest layers to freeze.")
 @click.option("--max-tokens", type=click.IntRange(8, 512), default=128, show_default=True)
 @click.option("--epochs", type=click.IntRange(1), default=3, show_default=True)

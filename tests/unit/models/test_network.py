@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.inference.batching import packed_batches, token_batches
-from models.network.artifact import LARGE, pack, unpack
 from models.network.classifier import Head, Hidden, join_windows
 from models.network.pooling import (
     POOLINGS,
@@ -18,6 +17,7 @@ from models.network.pooling import (
     masked_softmax,
     scaled_dot_product,
 )
+from models.network.quantisation import LARGE, pack, unpack
 from models.network.target_heads import (
     DISTANCES,
     TARGET_HEADS,
