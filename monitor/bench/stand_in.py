@@ -8,10 +8,11 @@ from types import MappingProxyType
 
 from models.entities.gazetteer import Gazetteer
 from models.entities.linker import Linker
-from stream.domain.documents import SENTIMENTS, Prediction, Span, TextInput
+from stream.domain.documents import SENTIMENTS, EventLabel, Prediction, Span, TextInput
 from stream.domain.entities import EntityMention
 
 TOPICS = ("Alpha", "Beta", "Gamma", "Delta")
+EVENT_TYPES = ("default", "fine", "recall", "strike")
 VERSION = "stand-in"
 WORD = re.compile(r"\$?\w+")
 # About one word in so many is the name of an entity.
@@ -22,13 +23,13 @@ MOST_ENTITIES, LONGEST_NAME = 8, 16
 class StandIn:
     """The same text always gets the same labels and entities.
 
-    About one text in sixteen is uncertain; a text without letters gets no label.  Entities are the text's
+    About one text in sixteen is uncertain; a text without letters gets no label.  One in four reports an
+    event, one in sixteen two.  Entities are the text's
     cashtags (`$AB` is `XNAS:AB`), the symbols of its message, and about one word in NAMES: which words these
     are depends on the version of the `gazetteer`.
     """
 
-    topics = TOPICS
-    event_types: tuple[str, ...] = ()
+    topics, event_types = TOPICS, EVENT_TYPES
     version = VERSION
     description = f"{VERSION}, not a real classifier"
 
@@ -70,7 +71,15 @@ def _predict(text: str, symbols: tuple[str, ...], gazetteer: str) -> Prediction:
         certain=digest[4] >= 16,
         entities=entities,
         gazetteer=gazetteer,
+        events=_events(digest),
     )
+
+
+def _events(digest: bytes) -> tuple[EventLabel, ...]:
+    count = 2 if digest[5] < 16 else int(digest[5] < 64)
+    first = digest[6] % len(EVENT_TYPES)
+    names = (EVENT_TYPES[first], EVENT_TYPES[first - 1])[:count]
+    return tuple(EventLabel(name, 1 - (digest[7] / 512) - i / 8) for i, name in enumerate(names))
 
 
 def _entities(

@@ -60,7 +60,7 @@ class NamedTarget:
 
     def as_dict(self) -> dict[str, Any]:
         fields: dict[str, Any] = msgspec.to_builtins(prediction_fields(self.prediction))
-        for of_text in ("entities", "gazetteer"):
+        for of_text in ("entities", "gazetteer", "events"):
             del fields[of_text]
         return fields | {"error": self.error} if self.error else fields
 

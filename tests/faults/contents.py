@@ -42,12 +42,13 @@ MENTION_COLUMNS = [
 class Contents:
     """The contents of a database.
 
-    Documents and their mentions by identity; sums by window, topic and kind; those of entities by width, window,
+    Documents, their mentions and the events that they report by identity; sums by window, topic and kind; those of entities by width, window,
     entity, kind and band of relevance; dead letters by position; and the next offset of each partition.
     """
 
     documents: dict[str, Any] = field(default_factory=dict)
     mentions: dict[str, Any] = field(default_factory=dict)
+    reported: dict[str, Any] = field(default_factory=dict)
     aggregates: Sums = field(default_factory=dict)
     rollups: Sums = field(default_factory=dict)
     entity_sums: Sums = field(default_factory=dict)
@@ -57,21 +58,40 @@ class Contents:
     linked: dict[str, tuple[str | None, datetime | None]] = field(default_factory=dict)
 
     def add_document(
-        self, key: str, values: tuple[Any, ...], mentions: Mapping[str, Any], *, brief: bool
+        self,
+        key: str,
+        values: tuple[Any, ...],
+        mentions: Mapping[str, Any],
+        reported: Mapping[str, Any],
+        *,
+        brief: bool,
     ) -> None:
-        """Add a document and its mentions; if `brief`, only a hash of both."""
+        """Add a document, its mentions and its events; if `brief`, only a hash of all."""
         if brief:
-            self.documents[key] = hash((values, repr(sorted(mentions.items()))))
+            rest = sorted(mentions.items()), sorted(reported.items())
+            self.documents[key] = hash((values, repr(rest)))
             return
         self.documents[key] = values
         self.linked[key] = values[-1], values[-3]
         if mentions:
             self.mentions[key] = mentions
+        if reported:
+            self.reported[key] = reported
 
     def differences(self, other: "Contents") -> dict[str, int]:
         """How many entries of each table are missing in `other`, are only there, or differ."""
         counts: Counter[str] = Counter()
-        for name in ("documents", "mentions", "aggregates", "rollups", "entity_sums", "dead", "offsets"):
+        names = (
+            "documents",
+            "mentions",
+            "reported",
+            "aggregates",
+            "rollups",
+            "entity_sums",
+            "dead",
+            "offsets",
+        )
+        for name in names:
             mine, theirs = getattr(self, name), getattr(other, name)
             label = name.replace("_", " ")
             counts[f"{label} lost"] = len(mine.keys() - theirs.keys())
@@ -112,17 +132,22 @@ def read_database(url: str, *, brief: bool = False) -> Contents:
 
 
 def _read_documents(connection: Connection, contents: Contents, *, brief: bool) -> None:
-    """Documents with their mentions, in order of their keys. A mention of no document is one of a document that
-    nobody expects."""
-    documents, mentions = schema.documents, schema.mentions
+    """Documents with their mentions and events, in order of their keys. A mention of no document is one of a
+    document that nobody expects."""
+    documents, mentions, labels = schema.documents, schema.mentions, schema.event_labels
+    reported: dict[str, dict[str, Any]] = {}
+    for row in connection.execute(select(labels)):
+        reported.setdefault(row.key, {})[row.type] = (row.published_at, row.probability)
     found: dict[str, dict[str, Any]] = {}
     for key, entity, *values in connection.execute(
         select(mentions.c.key, mentions.c.entity, *MENTION_COLUMNS)
     ):
         found.setdefault(key, {})[entity] = tuple(values)
     for key, *values in connection.execute(select(documents.c.key, *DOCUMENT_COLUMNS)):
-        contents.add_document(key, tuple(values), found.pop(key, {}), brief=brief)
+        of_document = found.pop(key, {}), reported.pop(key, {})
+        contents.add_document(key, tuple(values), *of_document, brief=brief)
     contents.mentions |= found
+    contents.reported |= reported
 
 
 def wrong_histories(url: str) -> dict[str, int]:

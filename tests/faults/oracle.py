@@ -270,8 +270,10 @@ class Reference:
         if sign < 0:
             del contents.documents[document.key]
             contents.mentions.pop(document.key, None)
+            contents.reported.pop(document.key, None)
         else:
-            contents.add_document(document.key, values, mentions, brief=self._brief)
+            reported = {one.type: (document.published_at, one.probability) for one in prediction.events}
+            contents.add_document(document.key, values, mentions, reported, brief=self._brief)
         if prediction.topic is None or score is None:
             return
         topic, amounts = prediction.topic, sums_of(prediction.counted_sentiment, score, sign)

@@ -3,11 +3,12 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from models.document_classifier import DocumentClassifier
 from monitor.cli.classify import Line, classify_lines, entity_text, parse_row, read_targets
-from stream.domain.documents import Prediction, TextInput
+from stream.domain.documents import EventLabel, Prediction, TextInput
 from stream.domain.entities import EntityMention, TargetSentiment
 from stream.domain.input_rows import InputRow
 from stream.domain.wire import entity_fields, prediction_fields
@@ -39,6 +40,14 @@ def test_an_entity_has_the_fields_of_the_contract() -> None:
     assert (found["sentiment"], found["certain"]) == ({"label": "neutral", "probability": 0.4}, False)
     assert entity_fields(EntityMention("crypto:BTC", "Bitcoin"))["sentiment"] is None
     assert prediction_fields(Prediction("m", None, gazetteer="g"))["gazetteer"] == "g"
+
+
+def test_events_have_their_type_and_their_probability() -> None:
+    prediction = Prediction("m", "en", events=(EventLabel("default", 0.9), EventLabel("recall", 0.5)))
+    assert list(msgspec.to_builtins(prediction_fields(prediction))["events"]) == [
+        {"type": "default", "probability": 0.9},
+        {"type": "recall", "probability": 0.5},
+    ]
 
 
 def test_the_terminal_form_names_the_entities() -> None:
