@@ -8,6 +8,7 @@ import jinja2
 
 from models.data.dataset import read_recipe, read_rows, read_source
 from models.errors import DataError
+from models.evaluation.events import EventReport, evaluate_events
 from models.evaluation.robustness import Faithfulness, RobustnessReport, faithfulness, robustness
 from models.evaluation.scores import Comparison, TaskReport, compare, evaluate
 from models.inference.engine import Engine
@@ -29,6 +30,7 @@ class Report:
     comparisons: dict[str, Sequence[Comparison]] = field(default_factory=dict)
     robustness: dict[str, RobustnessReport] = field(default_factory=dict)
     faithfulness: dict[str, Faithfulness] = field(default_factory=dict)
+    events: dict[str, EventReport] = field(default_factory=dict)
 
 
 def build_report(
@@ -67,6 +69,11 @@ def build_report(
         }
         if checks
         else {},
+        {
+            name: events
+            for name, rows in row_sets.items()
+            if (events := evaluate_events(engine, rows)) is not None
+        },
     )
 
 

@@ -27,9 +27,10 @@ from monitor.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from models.evaluation.events import EventReport
     from models.evaluation.report import Report
     from models.evaluation.robustness import Check
-    from models.evaluation.scores import Comparison, TaskReport
+    from models.evaluation.scores import ClassReport, Comparison, TaskReport
 
 
 @click.command(
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     help="Also check label flips, directions, hard kinds of text and the faithfulness of the evidence.",
 )
 @click.option("--html", "html_file", type=OutputFile(), help="Also write an HTML page.")
-@map_option("text, title, topic, sentiment, entities")
+@map_option("text, title, topic, sentiment, entities, events")
 @encoding_option
 @json_option
 @plain_errors
@@ -87,6 +88,7 @@ def as_dict(report: Report) -> dict[str, Any]:
     return {
         "model": report.model,
         "files": {name: [task.as_dict() for task in tasks] for name, tasks in report.files.items()},
+        "events": {name: events.as_dict() for name, events in report.events.items()},
         "comparisons": {
             name: [asdict(c) for c in comparisons] for name, comparisons in report.comparisons.items()
         },
@@ -112,6 +114,8 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"{escape(name)}  (model {escape(report.model)})", highlight=False)
         for task in tasks:
             _print_task(task, console)
+        if name in report.events:
+            _print_events(report.events[name], console)
         for comparison in report.comparisons.get(name, ()):
             _print_comparison(comparison, console)
         if name in report.faithfulness:
@@ -140,17 +144,28 @@ def _print_task(task: TaskReport, console: Console) -> None:
     low, high = task.macro_f1_interval
     summary = f"accuracy {task.accuracy:.4f}, macro-F1 {task.macro_f1:.4f} ({low:.3f} to {high:.3f})"
     unlabelled = f", {task.unsupported} of them unsupported" if task.unsupported else ""
-    table = Table(title=f"{task.task}: {summary}, {task.n} rows{unlabelled}", title_justify="left")
-    for heading in ("class", "precision", "recall", "F1", "rows"):
-        table.add_column(heading, justify="left" if heading == "class" else "right")
-    for report in task.classes:
-        scores = (report.precision, report.recall, report.f1)
-        table.add_row(report.label, *(f"{score:.3f}" for score in scores), str(report.support))
-    console.print(table)
+    console.print(_class_table(f"{task.task}: {summary}, {task.n} rows{unlabelled}", "class", task.classes))
     console.print(
         f"calibration error {task.ece:.3f}; certain: {task.certain:.1%} of the rows, "
         f"accuracy on these {task.certain_accuracy:.1%}"
     )
+
+
+def _print_events(events: EventReport, console: Console) -> None:
+    low, high = events.macro_f1_interval
+    quiet = "" if events.quiet is None else f", none found in {events.quiet:.1%} of the rows without any"
+    summary = f"events: macro-F1 {events.macro_f1:.4f} ({low:.3f} to {high:.3f}), {events.n} rows{quiet}"
+    console.print(_class_table(summary, "event", events.types))
+
+
+def _class_table(title: str, heading: str, classes: Sequence[ClassReport]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name in (heading, "precision", "recall", "F1", "rows"):
+        table.add_column(name, justify="left" if name == heading else "right")
+    for report in classes:
+        scores = (report.precision, report.recall, report.f1)
+        table.add_row(report.label, *(f"{score:.3f}" for score in scores), str(report.support))
+    return table
 
 
 def _print_checks(title: str, checks: Sequence[Check], console: Console, what: str = "pairs") -> None:

@@ -11,6 +11,7 @@ import torch
 from models.data.augmentation_sets import EVENT_TYPES, written_sentences
 from models.data.dataset import read_rows
 from models.errors import DataError
+from models.evaluation.events import event_report
 from models.inference.engine import Engine
 from models.network import artifact
 from models.network.classifier import EventHead, Hidden
@@ -102,6 +103,18 @@ def test_a_model_without_a_head_for_events_reports_none(engine: Engine) -> None:
     if engine.info.event_types:
         pytest.skip("the shipped model looks for events")
     assert engine.classify(["Northgate defaults on its bonds"])[0].events == ()
+
+
+def test_events_are_scored_by_type_over_the_rows_that_name_them() -> None:
+    reported = [{"default"}, {"default", "recall"}, {"recall"}, set(), set()]
+    found = [{"default"}, {"default"}, {"default", "fine"}, {"fine"}, set()]
+    report = event_report(reported, found)
+    assert (report.n, report.quiet) == (5, 0.5)
+    scores = {one.label: (one.precision, one.recall, one.support) for one in report.types}
+    assert scores == {"default": (2 / 3, 1, 2), "fine": (0, 0, 0), "recall": (0, 0, 2)}
+    assert report.macro_f1 == pytest.approx((0.8 + 0) / 2)
+    low, high = report.macro_f1_interval
+    assert low <= report.macro_f1 <= high
 
 
 def test_other_thresholds_are_another_version_of_the_model(with_events: Path) -> None:
