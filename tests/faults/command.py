@@ -30,7 +30,7 @@ def main(commits: str, *words: str) -> None:
         event.listen(Engine, "commit", lambda _connection: fault())
     with (
         patch.object(backend_selection, "select_backend", lambda settings: settings),
-        patch.object(DocumentClassifier, "load", lambda _settings: classifier),
+        patch.object(DocumentClassifier, "load", lambda _settings, **_options: classifier),
         patch.object(relabel, "CHUNK", CHUNK),
         patch.object(backfill, "CHUNK", CHUNK),
     ):
