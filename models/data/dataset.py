@@ -25,7 +25,7 @@ from stream.domain.fields import is_missing
 
 log = logging.getLogger(__name__)
 
-FIELDS = ("title", "text", "entities", "events", *TASKS)
+FIELDS = ("title", "text", "entities", "targets", "events", *TASKS)
 # What separates events in a column of text.
 EVENT_SEPARATOR = ";"
 # How many values a line of the log, or an error, names.

@@ -21,7 +21,7 @@ from models.inference.outputs import (
 )
 from models.inference.targets import target_outputs
 from models.inference.tokenize import TokenizedText
-from models.network.classifier import Inputs
+from models.network.classifier import Hidden, Inputs
 from stream.domain.errors import InferenceError
 
 # Tokens of one batch where the settings leave it open.
@@ -58,6 +58,12 @@ class ForwardPass:
         for batch in self._batches(close_calls):
             yield from zip(batch, self._run(batch, recheck=True), strict=True)
 
+    @torch.inference_mode()
+    def hidden(self, texts: Sequence[TokenizedText]) -> Iterator[tuple[list[TokenizedText], Hidden]]:
+        """The token vectors of the texts, in batches of texts of one part."""
+        for batch in self._batches(texts):
+            yield batch, self._encode(batch)
+
     def _batches(self, texts: Sequence[TokenizedText]) -> Iterator[list[TokenizedText]]:
         """Texts of one part that go through the network together."""
         by_part: dict[str, list[TokenizedText]] = {}
@@ -75,22 +81,27 @@ class ForwardPass:
     def _run(self, batch: Sequence[TokenizedText], recheck: bool = False) -> list[TextOutput]:
         """One pass over texts of one part."""
         started = time.perf_counter()
-        part = batch[0].part
-        runs = self._runtime.encoder(part)
-        inputs = batch_inputs(batch) if runs.packed else batch_inputs(batch).to(self._runtime.device)
-        classifier = part.network.classifier
+        classifier = batch[0].part.network.classifier
         try:
-            hidden = classifier.encode(inputs, encoder=runs.recheck if recheck else runs.encoder)
+            hidden = self._encode(batch, recheck)
             heads = classifier.with_contributions(hidden)
             targets = target_outputs(classifier, hidden, batch, self._version)
             events = None if classifier.events is None else classifier.events(hidden)
         except (RuntimeError, MemoryError) as error:
             reason = str(error) or type(error).__name__
             raise InferenceError(f"{self._version}: {reason}") from error
-        outputs = self._by_text(batch, heads, targets, events, inputs.ids.shape[1])
+        outputs = self._by_text(
+            batch, heads, targets, events, max(len(window) for text in batch for window in text.windows)
+        )
         windows, tokens = sum(len(text.windows) for text in batch), sum(text.tokens for text in batch)
         self._metrics.observe_forward(len(batch), windows, tokens, time.perf_counter() - started)
         return outputs
+
+    def _encode(self, batch: Sequence[TokenizedText], recheck: bool = False) -> Hidden:
+        part = batch[0].part
+        runs = self._runtime.encoder(part)
+        inputs = batch_inputs(batch) if runs.packed else batch_inputs(batch).to(self._runtime.device)
+        return part.network.classifier.encode(inputs, encoder=runs.recheck if recheck else runs.encoder)
 
     def _by_text(
         self,

@@ -58,6 +58,42 @@ def model_card(
     return "\n".join(lines) + "\n"
 
 
+def head_card(
+    options: TrainingOptions, result: "TrainingResult", rows: Sequence[Row], sources: Sequence[Source]
+) -> str:
+    """The card of a model whose head for targets was trained alone: that of its base, and what is new."""
+    base, part = Path(options.base), result.part
+    card = (base / "README.md").read_text(encoding="utf-8") if (base / "README.md").is_file() else ""
+    old_title = f"# {read_info(base).version}"
+    body = card.removeprefix(old_title).strip()
+    head = [
+        f"# {result.info.version}",
+        "",
+        f"{read_info(base).version} with another head for the sentiment towards names in "
+        f"{', '.join(part.languages)} texts; its encoder and all other heads are the same.  Trained alone on "
+        f"{sum(len(row.targets) for row in rows)} targets of {len(rows)} texts, up to {options.fit.epochs} "
+        f"epochs, learning rate {options.fit.learning_rate:g}, {result.seconds:.0f} s.",
+        "",
+        "| source | rows | licence as stated |",
+        "|---|---|---|",
+        *_source_lines(rows, sources),
+        "",
+        "Best epoch, on targets that the head was not trained on (int8, as stored).  Where the encoder was "
+        "trained on these texts, the figures are too good.",
+        "",
+        "| | targets | accuracy | macro-F1 | ECE |",
+        "|---|---|---|---|---|",
+        *(line for line in _score_lines(part) if line.startswith("| target ")),
+        "",
+        "| run | best | epochs |",
+        "|---|---|---|",
+        *_run_lines(result),
+    ]
+    if not part.target_sentiment:
+        head += ["", "No sentiment towards names: no rows taught it."]
+    return "\n".join([*head, *(["", "## The model it is from", "", body] if body else [])]) + "\n"
+
+
 def _summary(options: TrainingOptions, result: "TrainingResult", size: str) -> str:
     weights = "all weights" if options.method == "full" else f"{options.method} of rank {options.rank}"
     fit = options.fit

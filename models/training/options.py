@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from models.network.quantisation import Bits
 from models.settings import SHIPPED_WEIGHTS
@@ -76,7 +76,8 @@ class TrainingOptions:
     """Which network to train and how.  The defaults fine-tune the shipped model on a user's own rows.
 
     `layers` and `vocabulary` are the numbers of layers and word vectors to keep, 0 for all; the lowest
-    `frozen` layers are not trained.  `bits` is how the encoder's matrices are stored.
+    `frozen` layers are not trained.  `bits` is how the encoder's matrices are stored.  `only_heads` trains a
+    head of a trained model and nothing else.
     """
 
     out: Path
@@ -96,4 +97,5 @@ class TrainingOptions:
     seeds: int = 1
     max_loss: float = MAX_LOSS
     bits: Bits = 8
+    only_heads: Literal["targets"] | None = None
     fit: FitOptions = field(default_factory=FitOptions)
