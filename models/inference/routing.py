@@ -72,17 +72,14 @@ HAN = re.compile(r"[\u3400-\u9fff]+")
 POST = re.compile(r"[$#]\w|[\U0001f300-\U0001faff\u2600-\u27bf]|!!|！！|[\[［][\u4e00-\u9fff]{1,4}[\]］]")
 ST_SHARE = re.compile(r"(?<![A-Za-z])\*?ST(?=[\u4e00-\u9fff])")
 
+# Kinds that are rare in most streams, so that a stream says little of them, and harmful where they are wrong.
+MISLEADING = ("comparison", "holder", "unreal", "contrast", "turn", "policy")
+# The least that a cue of them counts, where an unsure sentiment counts 1.  With more, plain texts that have
+# such a word would take the place of unsure ones.
+LEAST_OF_A_CUE = 0.3
 # For models whose `model.json` has no routing.
 DEFAULT = Routing(
-    weights={
-        "sentiment": 1.0,
-        "topic": 0.5,
-        "unreal": 0.1,
-        "contrast": 0.1,
-        "comparison": 0.05,
-        "turn": 0.05,
-    },
-    threshold=0.8,
+    weights={"sentiment": 1.0, "topic": 0.6} | dict.fromkeys(MISLEADING, LEAST_OF_A_CUE), threshold=1.0
 )
 
 

@@ -130,7 +130,8 @@ def find_routing(streams: Mapping[str, Answers], share: float) -> Routing:
     """The weights that tell best where the models disagree, and a threshold for the share."""
     features = np.concatenate([found.features() for found in streams.values()])
     disagreement = np.concatenate([found.disagreement() for found in streams.values()])
-    weights = fit_weights(features, disagreement)
+    least = [routing.LEAST_OF_A_CUE * (name in routing.MISLEADING) for name in FEATURES]
+    weights = np.maximum(fit_weights(features, disagreement), least)
     route = Routing({name: float(value) for name, value in zip(FEATURES, weights, strict=True) if value}, 0.0)
     doubts = {name: found.doubts(route) for name, found in streams.items()}
     threshold = max(threshold_for(values, share) for values in doubts.values())
