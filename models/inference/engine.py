@@ -38,8 +38,9 @@ from models.inference.cache import PredictionCache
 from models.inference.drift_monitor import DriftMonitor
 from models.inference.evidence import Name
 from models.inference.forward import ForwardPass
+from models.inference.long_texts import LEAST_NEWS
 from models.inference.metrics import ModelMetrics
-from models.inference.predictions import PredictionBuilder, sent_as
+from models.inference.predictions import PredictionBuilder, sent_as, without_news
 from models.inference.tokenize import CleanInput, Target, TextTokenizer, TokenizedText
 from models.inference.workers import WorkerPool
 from models.network import artifact
@@ -217,13 +218,15 @@ class Engine:
         tokenized = self.tokenizer.tokenize(inputs)
         predictions = {index: self.builder.unsupported(lang) for index, lang in tokenized.unsupported.items()}
         for text, output in self.forward.outputs(tokenized.texts):
-            predictions[text.index] = self.builder.build(
+            prediction = self.builder.build(
                 text,
                 output.probabilities,
                 output.contributions,
                 targets=output.targets,
                 events=output.events,
             )
+            has_news = output.news >= LEAST_NEWS
+            predictions[text.index] = prediction if has_news else without_news(prediction)
         return Chunk(tokenized.texts, [predictions[index] for index in range(len(inputs))])
 
     def classify_targets(

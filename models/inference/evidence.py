@@ -6,14 +6,16 @@ share of it.  They are in texts of every mood and are never shown.
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from functools import cached_property
+from heapq import nsmallest
 from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 from tokenizers import Encoding
 
-from models.inference.silent_words import RATINGS, is_silent
+from models.inference.silent_words import RATINGS, SILENT, SILENT_TOPIC
 from stream.domain.budgets import cut
 from stream.domain.documents import LONGEST_WORD, Span
 
@@ -25,6 +27,7 @@ UNIT = re.compile(
     r"\d+(?:[.,:]\d+)*(?:%|[A-Za-z]{1,4}(?![A-Za-z]))?|[^\W\u3400-\u9fff]+(?:['’][^\W\d_\u3400-\u9fff]+)*|\S"
 )
 PLAIN = re.compile(r"[\u3400-\u9fff]{1,2}|[^\W\u3400-\u9fff]+")
+SIGNS = ("$", "#", "@")
 SENTENCE_END = '.!?:;\n"“”|'
 # A text with this share of capitalised words is a title: there a capital says nothing.
 TITLE_CASE = 0.6
@@ -59,9 +62,11 @@ class Words:
 
     def __init__(self, text: str, windows: Sequence[Encoding], names: Sequence[Name] = ()) -> None:
         self.text = text
-        self.pieces = _pieces(text, windows)
         self._names = names
-        self._places: tuple[list[Word], list[Word]] | None = None
+        self._has_han = HAN.search(text) is not None
+        # Words that the vocabulary has no single token for.
+        self._rare: set[Word] = set()
+        self.pieces = [self._pieces(window) for window in windows]
 
     def sums(self, values: Sequence[np.ndarray]) -> dict[Word, float]:
         """The sum of `values`, one array [tokens] a window, over the tokens of each word, in their order.
@@ -74,10 +79,7 @@ class Words:
             window_values = array.tolist()
             for token, word in window_pieces:
                 sums[word] = sums.get(word, 0.0) + window_values[token]
-        ordered = dict(sorted(sums.items()))
-        if HAN.search(self.text) is None:
-            return ordered
-        return _merged(self.text, ordered, {*_inside(ordered, self._name_places("sentiment"))})
+        return _merged(self.text, sums, self._speaking[0]) if self._has_han else sums
 
     def can_speak(self, task: str, words: Iterable[Word]) -> list[Word]:
         """Those of the words that can be evidence for a label of the task.
@@ -85,16 +87,8 @@ class Words:
         Numbers, links, punctuation and function words cannot, nor names: a name carries no mood, and a topic
         only if it is that of a theme.
         """
-        found, text = list(words), self.text
-        names = {*_inside(found, self._name_places(task))}
-        return [
-            word
-            for word in found
-            if word not in names
-            and LETTER.search(text, *word)
-            and not text[word[0]].isdigit()
-            and not is_silent(task, text[slice(*word)].lower().replace("’", "'"))
-        ]
+        speaking, known = self._speaking[task == "topic"], self._known
+        return [word for word in words if word in speaking or word not in known]
 
     def spans(self, task: str, values: Sequence[np.ndarray], count: int) -> list[Span]:
         """The `count` words that contributed most to the label, largest first.
@@ -103,10 +97,10 @@ class Words:
         long word is cut; its start and end are those of the whole.
         """
         sums = self.sums(values)
-        positive = self.can_speak(task, [word for word, value in sums.items() if value > 0])
-        total = sum(sums[word] for word in positive)
-        ranked = sorted(positive, key=lambda word: (-sums[word], word))[:count]
-        shares = ((word, sums[word] / total) for word in ranked)
+        positive = [(-sums[word], word) for word in self.can_speak(task, sums) if sums[word] > 0]
+        total = -sum(value for value, _ in positive)
+        ranked = nsmallest(count, positive)
+        shares = ((word, -value / total) for value, word in ranked)
         return [self.span(task, word, round(share, 4)) for word, share in shares if share >= LEAST_SHARE]
 
     def span(self, task: str, word: Word, weight: float) -> Span:
@@ -116,72 +110,95 @@ class Words:
         shown = cut(self.text[start : min(end, start + LONGEST_WORD + 1)], LONGEST_WORD)
         return Span(task, shown, start, end, weight)
 
-    def _name_places(self, task: str) -> list[Word]:
-        """Where the text has links and names; for topics, names of no theme."""
-        if self._places is None:
-            tokens: dict[Word, int] = {}
-            for window in self.pieces:
-                for word, count in _counts(window).items():
-                    tokens[word] = max(count, tokens.get(word, 0))
-            links = [match.span() for match in LINK.finditer(self.text)] if "http" in self.text else []
-            rare, capital = _unknown_names(self.text, tokens)
-            places = [*((start, end) for start, end, _ in self._names), *links, *rare, *capital]
-            themes = {*_inside(rare, [(start, end) for start, end, theme in self._names if theme])}
-            topical = [*((start, end) for start, end, theme in self._names if not theme), *links]
-            self._places = places, [*topical, *(word for word in rare if word not in themes)]
-        return self._places[task == "topic"]
+    @cached_property
+    def _units(self) -> tuple[list[int], list[Word]]:
+        """The words of the text, numbers and signs, and where each ends."""
+        units = [match.span() for match in UNIT.finditer(self.text)]
+        return [end for _, end in units], units
 
+    def _pieces(self, window: Encoding) -> list[Piece]:
+        """The tokens of a window that belong to a word.
 
-def _pieces(text: str, windows: Sequence[Encoding]) -> list[list[Piece]]:
-    """For each window, its tokens that belong to a word.
-
-    In Chinese, where nothing separates words, each token counts as a word.
-    """
-    has_han = HAN.search(text) is not None
-    units = [match.span() for match in UNIT.finditer(text)]
-    ends = [end for _, end in units]
-    result = []
-    for window in windows:
+        In Chinese, where nothing separates words, each token counts as a word.
+        """
+        text, has_han, rare = self.text, self._has_han, self._rare
+        ends, units = self._units
+        tokens = window.tokens if has_han else ()
         pieces: list[Piece] = []
-        texts = window.tokens if has_han else ()
-        last = 0
-        for token, (word, (first, end)) in enumerate(zip(window.word_ids, window.offsets, strict=True)):
-            start = first
-            while start < end and text[start].isspace():
-                start += 1
-            if word is None or start == end or (texts and texts[token] == WORD_MARK):
+        last, span, unit = 0, (0, 0), -1
+        for token, (word, (start, end)) in enumerate(zip(window.word_ids, window.offsets, strict=True)):
+            if word is None or start == end or (tokens and tokens[token] == WORD_MARK):
                 continue
-            if has_han and HAN.search(text, start, end):
-                span = (max(start, last), end) if last < end else pieces[-1][1]
+            if text[start].isspace():
+                start += len(text[start:end]) - len(text[start:end].lstrip())  # noqa: PLW2901
+                if start == end:
+                    continue
+            if has_han and "\u3400" <= text[start] <= "\u9fff":
+                if last < end:
+                    span = (max(start, last), end)
             else:
-                span = units[bisect_right(ends, start)]
+                if unit < 0:
+                    unit = bisect_right(ends, start)
+                while ends[unit] <= start:
+                    unit += 1
+                if span == units[unit]:
+                    rare.add(span)
+                span = units[unit]
             last = span[1]
             pieces.append((token, span))
-        result.append(pieces)
-    return result
+        return pieces
+
+    @cached_property
+    def _known(self) -> set[Word]:
+        """The words of the tokens, in contrast to those that were merged."""
+        return {word for window in self.pieces for _, word in window}
+
+    @cached_property
+    def _speaking(self) -> tuple[set[Word], set[Word]]:
+        """The words that can speak for a sentiment, and those that can speak for a topic."""
+        text = self.text
+        words = sorted(self._known)
+        sentiment, topic = set[Word](), set[Word]()
+        for word in words:
+            start, end = word
+            first = text[start]
+            if not first.isalpha() and (first.isdigit() or not LETTER.search(text, start, end)):
+                continue
+            lower = text[start:end].lower()
+            if lower not in SILENT:
+                sentiment.add(word)
+                if lower not in SILENT_TOPIC:
+                    topic.add(word)
+        capital, rare = _unknown_names(text, words, self._rare)
+        links = [match.span() for match in LINK.finditer(text)] if "http" in text else []
+        themes = [(start, end) for start, end, is_theme in self._names if is_theme]
+        others = [(start, end) for start, end, is_theme in self._names if not is_theme]
+        sentiment.difference_update(_inside(words, [*links, *themes, *others]), capital, rare)
+        of_themes = _inside(rare, themes)
+        topic.difference_update(_inside(words, [*links, *others]), set(rare).difference(of_themes))
+        return sentiment, topic
 
 
-def _merged(text: str, values: dict[Word, float], names: set[Word]) -> dict[Word, float]:
-    """The values of words, where single Chinese characters of one sign side by side are one word."""
+def _merged(text: str, values: dict[Word, float], speaking: set[Word]) -> dict[Word, float]:
+    """The values of words, where single Chinese characters that speak alike side by side are one word."""
     merged: dict[Word, float] = {}
     last: Word | None = None
-    for (start, end), value in values.items():
-        is_single = end - start == 1 and HAN.match(text, start) is not None
-        is_single = is_single and (start, end) not in names and not is_silent("sentiment", text[start])
-        word, total = (start, end), value
-        goes_on = is_single and last and last[1] == start and end - last[0] <= LONGEST_MERGED
-        if goes_on and last and merged[last] * value > 0:
-            word, total = (last[0], end), merged.pop(last) + value
-        merged[word] = total
-        last = word if is_single else None
+    for word, value in sorted(values.items()):
+        start, end = word
+        is_single = end - start == 1 and word in speaking and "\u3400" <= text[start] <= "\u9fff"
+        if (
+            is_single
+            and last
+            and last[1] == start
+            and end - last[0] <= LONGEST_MERGED
+            and merged[last] * value > 0
+        ):
+            last = (last[0], end)
+            merged[last] = merged.pop((last[0], start)) + value
+        else:
+            merged[word] = value
+            last = word if is_single else None
     return merged
-
-
-def _counts(window: Sequence[Piece]) -> dict[Word, int]:
-    counts: dict[Word, int] = {}
-    for _, word in window:
-        counts[word] = counts.get(word, 0) + 1
-    return counts
 
 
 def _inside(words: Iterable[Word], places: Sequence[Word]) -> list[Word]:
@@ -199,34 +216,34 @@ def _inside(words: Iterable[Word], places: Sequence[Word]) -> list[Word]:
     return found
 
 
-def _unknown_names(text: str, tokens: dict[Word, int]) -> tuple[list[Word], list[Word]]:
-    """Words that are written like names: those that are hardly anything else, and those with a capital.
+def _unknown_names(text: str, words: Sequence[Word], rare: Collection[Word]) -> tuple[list[Word], list[Word]]:
+    """Words that are written like names: those with a capital, and those that are hardly anything else.
 
-    `tokens` are the words with the number of their tokens.  The first are behind a sign such as $, or have a
-    capital and no single token in the vocabulary, or go on with such a name.  At the start of a sentence and
-    in titles a capital alone says nothing.
+    `words` are in order; `rare` are those that the vocabulary has no single token for.  The second kind is
+    behind a sign such as $, or has a capital and is rare, or goes on with such a name.  At the start of a
+    sentence and in titles a capital alone says nothing.
     """
-    found = [match.span(1) for match in CLAUSE_NAME_ZH.finditer(text)]
     capital: list[Word] = []
-    latin = [word for word in sorted(tokens) if text[word[0]].isalpha() and not HAN.match(text, word[0])]
-    capitals = sum(text[start].isupper() for start, _ in latin)
-    if not capitals:
-        return found, capital
-    is_title = capitals >= TITLE_CASE * len(latin)
-    for start, end in latin:
-        before = _before(text, start)
-        if text[start - 1 : start] in ("$", "#", "@"):
+    found = (
+        _inside(words, [match.span(1) for match in CLAUSE_NAME_ZH.finditer(text)]) if HAN.search(text) else []
+    )
+    latin = [word for word in words if text[word[0]].isalpha() and not "\u3400" <= text[word[0]] <= "\u9fff"]
+    upper = [word for word in latin if text[word[0]].isupper()]
+    is_title = len(upper) >= TITLE_CASE * len(latin)
+    candidates = upper if "$" not in text and "#" not in text and "@" not in text else latin
+    for start, end in candidates:
+        if text[start - 1 : start] in SIGNS:
             found.append((start, end))
         elif text[start].isupper() and text[start:end].lower() not in RATINGS:
-            rest = text[start + 1 : end]
-            is_rare = tokens[start, end] > 1 and not rest.endswith(PLAIN_ENDINGS)
+            rest, before = text[start + 1 : end], _before(text, start)
+            is_rare = (start, end) in rare and not rest.endswith(PLAIN_ENDINGS)
             says_nothing = is_title or rest.isupper() or not before or before in SENTENCE_END
             goes_on = not says_nothing and bool(found) and found[-1][1] == start - 1
             if is_rare or goes_on:
                 found.append((start, end))
             elif not says_nothing:
                 capital.append((start, end))
-    return found, capital
+    return capital, found
 
 
 def _before(text: str, start: int) -> str:

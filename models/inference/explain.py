@@ -10,7 +10,7 @@ Whatever the method, the words with the largest weights are checked by removal (
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,8 +21,9 @@ from models.inference import evidence
 from models.inference.engine import Engine, clean_input
 from models.inference.evidence import Name, Word
 from models.inference.forward import batch_inputs
+from models.inference.long_texts import LEAST_NEWS, weigh
 from models.inference.outputs import split_windows
-from models.inference.predictions import sent_as, sent_word
+from models.inference.predictions import sent_as, sent_word, without_news
 from models.inference.removal import MOST_WORDS, remove_each
 from models.inference.tokenize import TokenizedText
 from stream.domain.cleaning import clean
@@ -88,6 +89,8 @@ def explain(
         return Explanation(text, task, method, prediction, ())
     ((item, output),) = engine.forward.outputs(tokenized.texts)
     prediction = engine.builder.build(item, output.probabilities, output.contributions)
+    if output.news < LEAST_NEWS:
+        return Explanation(text, task, method, sent_as(without_news(prediction), cleaned), ())
     label = engine.info.labels[task].index(getattr(prediction, task))
     if method == "attention":
         values = output.contributions[task]
@@ -136,12 +139,16 @@ def gradients(engine: Engine, item: TokenizedText, task: str, *, label: int, ste
     padding_ids = torch.full_like(inputs.ids, item.part.network.pad_id)
     padding = encoder.get_input_embeddings()(padding_ids).detach()
     baseline = torch.where(inputs.words.unsqueeze(-1), padding, vectors)
+    with torch.no_grad():
+        log_weights = weigh(classifier.encode(inputs), [item])[0].log_weights
     total = torch.zeros_like(vectors, dtype=torch.float32)
     fractions = [1.0] if steps == 1 else [(step + 0.5) / steps for step in range(steps)]
     with torch.enable_grad():
         for fraction in fractions:
             point = (baseline + fraction * (vectors - baseline)).requires_grad_(True)
-            logits, _ = classifier.apply_heads(classifier.encode(inputs, point))[task]
+            logits, _ = classifier.apply_heads(
+                replace(classifier.encode(inputs, point), log_weights=log_weights)
+            )[task]
             log_probability = torch.log_softmax(logits, dim=-1)[0, label]
             (gradient,) = torch.autograd.grad(log_probability, point)
             total += gradient.float() / len(fractions)

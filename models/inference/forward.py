@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from models.backends.packed import ROW_WIDTHS
 from models.backends.runtime import Runtime
 from models.inference.batching import packed_batches, token_batches
+from models.inference.long_texts import weigh
 from models.inference.metrics import ModelMetrics
 from models.inference.outputs import (
     TargetOutput,
@@ -83,7 +85,7 @@ class ForwardPass:
         started = time.perf_counter()
         classifier = batch[0].part.network.classifier
         try:
-            hidden = self._encode(batch, recheck)
+            hidden, news = weigh(self._encode(batch, recheck), batch)
             heads = classifier.with_contributions(hidden)
             targets = target_outputs(classifier, hidden, batch, self._version)
             events = None if classifier.events is None else classifier.events(hidden)
@@ -93,6 +95,7 @@ class ForwardPass:
         outputs = self._by_text(
             batch, heads, targets, events, max(len(window) for text in batch for window in text.windows)
         )
+        outputs = [replace(output, news=share) for output, share in zip(outputs, news, strict=True)]
         windows, tokens = sum(len(text.windows) for text in batch), sum(text.tokens for text in batch)
         self._metrics.observe_forward(len(batch), windows, tokens, time.perf_counter() - started)
         return outputs

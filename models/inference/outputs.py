@@ -37,7 +37,8 @@ class TextOutput:
     the order of the text's; None for one that has no token, and there are none if the part of the model does
     not answer for targets.  `margin` is the smallest difference, over tasks and targets, between the
     probabilities of the two likeliest labels.  `events` is the probability of each type of event [types];
-    there are none if the part does not look for events.
+    there are none if the part does not look for events.  `news` is the share of the text that is news and no
+    boilerplate (`models.inference.long_texts`).
     """
 
     probabilities: dict[str, np.ndarray]
@@ -45,6 +46,7 @@ class TextOutput:
     targets: list[TargetOutput | None]
     margin: float
     events: np.ndarray
+    news: float = 1.0
 
 
 def calibrated(logits: Tensor, text: TokenizedText, task: str, version: str) -> np.ndarray:

@@ -151,7 +151,12 @@ def sent_as(prediction: Prediction, text: CleanText) -> Prediction:
     prediction = msgspec.structs.replace(
         prediction, evidence=evidence, truncated=prediction.truncated or text.truncated
     )
-    if not text.only_boilerplate or prediction.sentiment is None:
+    return without_news(prediction) if text.only_boilerplate else prediction
+
+
+def without_news(prediction: Prediction) -> Prediction:
+    """The prediction for a text that is nothing but boilerplate: neutral, and not certain."""
+    if prediction.sentiment is None:
         return prediction
     labels = prediction.probabilities["sentiment"]
     unknown = dict.fromkeys(labels, round(1 / len(labels), DECIMALS))
@@ -160,7 +165,7 @@ def sent_as(prediction: Prediction, text: CleanText) -> Prediction:
         sentiment="neutral",
         score=0.0,
         probabilities={**prediction.probabilities, "sentiment": unknown},
-        evidence=tuple(span for span in evidence if span.task != "sentiment"),
+        evidence=tuple(span for span in prediction.evidence if span.task != "sentiment"),
         certain=False,
         targets=(),
         events=(),

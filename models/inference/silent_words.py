@@ -40,16 +40,19 @@ _FUNCTION_ZH = """
 """
 _TURNING_ZH = "不 没 没有 未 但 但是 却 然而 不过 尽管 虽然 更 最 较 比 很 太 非常 仅 只 再 进一步"
 
-_SILENT = frozenset((*_FUNCTION.split(), *_MEASURES.split(), *_FUNCTION_ZH.split()))
-_SILENT_TOPIC = _SILENT | frozenset((*_TURNING.split(), *_TURNING_ZH.split()))
+
+def _spellings(*lists: str) -> frozenset[str]:
+    """The words of lists, with both apostrophes."""
+    words = {word for listed in lists for word in listed.split()}
+    return frozenset(words | {word.replace("'", "’") for word in words})
+
+
+# Words in lower case that are no evidence for any label, and those that are none for a topic.
+SILENT = _spellings(_FUNCTION, _MEASURES, _FUNCTION_ZH)
+SILENT_TOPIC = SILENT | _spellings(_TURNING, _TURNING_ZH)
 # Words of analysts that are written with a capital, and are no names.
 _RATINGS = """
 buy sell hold overweight underweight outperform underperform neutral reduce accumulate strong junk bullish
 bearish bull bear upgrade upgraded downgrade downgraded positive negative
 """
 RATINGS = frozenset(_RATINGS.split())
-
-
-def is_silent(task: str, word: str) -> bool:
-    """Whether a word, in lower case, is no evidence for a label of the task."""
-    return word in (_SILENT_TOPIC if task == "topic" else _SILENT)

@@ -118,6 +118,7 @@ def save_info(folder: Path, info: ModelInfo) -> ModelInfo:
         (part.languages, part.sha256, part.temperature, part.certain_from)
         # A model without events keeps the version that it always had.
         + ((part.event_thresholds,) if part.event_thresholds else ())
+        + ((part.news_head,) if part.news_head else ())
         for part in info.parts
     ]
     digest = hashlib.sha256(msgspec.json.encode(digested, order="sorted")).hexdigest()

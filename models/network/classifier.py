@@ -50,7 +50,8 @@ class Hidden:
 
     `vectors` are [texts, tokens, width]; `words` and `first` bool [texts, tokens].  Packed `vectors` are
     [slots, width], and `slots` int64 [texts, tokens] is the slot of each token; it is arbitrary for padding.
-    `scores` are the scores of a task's pooling for each vector, if the encoder computed them.
+    `scores` are the scores of a task's pooling for each vector, if the encoder computed them.  `log_weights`
+    [texts, tokens] are added to the scores of every pooling: they say how much each token counts.
     """
 
     vectors: Tensor
@@ -58,6 +59,14 @@ class Hidden:
     first: Tensor
     slots: Tensor | None = None
     scores: Mapping[str, Tensor] = field(default_factory=dict)
+    log_weights: Tensor | None = None
+
+    def weighed(self, scores: Tensor) -> Tensor:
+        """Scores [texts, tokens] or [texts, any, tokens] with the weights of the tokens."""
+        if self.log_weights is None:
+            return scores
+        weights = self.log_weights if scores.ndim == 2 else self.log_weights.unsqueeze(1)
+        return scores.float() + weights
 
     def of_texts(self, texts: Tensor, tokens: int) -> Tensor:
         """The first vectors of some texts, by their indexes int64 [n]: [n, tokens, width]."""
@@ -85,7 +94,8 @@ class Head(nn.Module):
 
     def forward(self, hidden: Hidden) -> tuple[Tensor, Tensor]:
         """Logits [texts, labels] and attention weights [texts, tokens], both float32."""
-        pooled, weights = self.pooling(hidden.by_text(hidden.vectors), hidden.words, hidden.first)
+        vectors = hidden.by_text(hidden.vectors)
+        pooled, weights = self.pooling(vectors, hidden.words, hidden.first, hidden.log_weights)
         return self.output(self.dropout(pooled)).float(), weights
 
     def with_contributions(self, hidden: Hidden, scores: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -100,7 +110,8 @@ class Head(nn.Module):
         if not self.pooling.is_weighted_sum:
             return self.forward(hidden)
         scores = self.pooling.scores(hidden.vectors) if scores is None else scores
-        weights = masked_softmax(hidden.by_text(scores), self.pooling.attended(hidden.words, hidden.first))
+        attended = self.pooling.attended(hidden.words, hidden.first)
+        weights = masked_softmax(hidden.weighed(hidden.by_text(scores)), attended)
         votes = hidden.by_text(functional.linear(hidden.vectors, self.output.weight)).float()
         parts = weights.unsqueeze(-1) * votes
         logits = parts.sum(1) + self.output.bias.float()
@@ -133,7 +144,7 @@ class EventHead(nn.Module):
         weight = torch.cat([self.query.weight, self.output.weight])
         products = functional.linear(self.dropout(hidden.vectors), weight)
         scores, votes = hidden.by_text(products).float().transpose(1, 2).chunk(2, dim=1)
-        weights = masked_softmax(scores, hidden.words.unsqueeze(1))
+        weights = masked_softmax(hidden.weighed(scores), hidden.words.unsqueeze(1))
         return (weights * votes).sum(-1) + self.output.bias.float()
 
 

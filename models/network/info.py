@@ -50,6 +50,8 @@ class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `event_thresholds` has the probability from which each type of event is reported, in the order of the
     head's outputs; empty if the part does not look for events.  `event_scores` are the figures of each type.
     `routing` says which texts need a second opinion; None leaves it to `models.inference.routing`.
+    `news_head` is the weight of each number of a token's vector, and the bias last, of the head that tells
+    boilerplate from news (`models.inference.long_texts`); empty if the part reads all sentences alike.
     """
 
     folder: str
@@ -68,6 +70,7 @@ class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event_thresholds: dict[str, float] = {}
     event_scores: dict[str, dict[str, float]] = {}
     routing: Routing | None = None
+    news_head: tuple[float, ...] = ()
 
     @property
     def target_task(self) -> str:

@@ -39,10 +39,11 @@ def weighted_sum(weights: Tensor, hidden: Tensor) -> Tensor:
 
 
 class Pooling(nn.Module):
-    """Base of the poolings: `forward(hidden, words, first)`, built from the width of the vectors.
+    """Base of the poolings: `forward(hidden, words, first, log_weights)`, built from the width of vectors.
 
     hidden is [batch, tokens, width]; words bool [batch, tokens], true for the text's own tokens;
-    first bool [batch, tokens], true for the first token of a window ([CLS]).
+    first bool [batch, tokens], true for the first token of a window ([CLS]).  `log_weights` [batch, tokens]
+    are added to the scores: how much each token counts.
     Returns pooled [batch, width] and weights [batch, tokens] in float32.
     `is_weighted_sum` is false for a pooling whose result is not the weighted sum of the vectors: it has a
     `forward` of its own.
@@ -53,8 +54,13 @@ class Pooling(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
 
-    def forward(self, hidden: Tensor, words: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-        weights = masked_softmax(self.scores(hidden), self.attended(words, first))
+    def forward(
+        self, hidden: Tensor, words: Tensor, first: Tensor, log_weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        scores = self.scores(hidden)
+        if log_weights is not None:
+            scores = scores.float() + log_weights
+        weights = masked_softmax(scores, self.attended(words, first))
         return weighted_sum(weights, hidden), weights
 
     def scores(self, vectors: Tensor) -> Tensor:
@@ -113,7 +119,7 @@ class MultiHeadPooling(Pooling):
     """Several learned queries, each over its own slice of keys and values (Vaswani et al. 2017).
 
     pooled = norm(mean(h) + W_o concat(head_1 ... head_k)): the heads add to the mean as a
-    residual.  The weights returned are the mean over the heads.
+    residual.  The weights returned are the mean over the heads.  All tokens count alike.
     """
 
     is_weighted_sum = False
@@ -139,7 +145,9 @@ class MultiHeadPooling(Pooling):
         pooled, weights = scaled_dot_product(query, key, value, words.unsqueeze(1))
         return self.output(pooled.reshape(batch, width)), weights.squeeze(2)
 
-    def forward(self, hidden: Tensor, words: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, hidden: Tensor, words: Tensor, first: Tensor, log_weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         pooled, weights = self.attend(hidden, words)
         mean = weighted_sum(masked_softmax(hidden.new_zeros(words.shape), words), hidden)
         return self.norm(mean + pooled), weights.mean(dim=1)

@@ -27,6 +27,7 @@ from models.training.adapters import merge
 from models.training.card import model_card
 from models.training.events import event_copies
 from models.training.fit import Trainer
+from models.training.news_head import fit_news_head
 from models.training.options import Progress, TrainingOptions
 from models.training.release import store
 from models.training.rows import as_classified
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 MAX_REPORTED_LEAKS = 3
 # The share of the rows with events that are held out.
 EVENT_HOLDOUT = 0.2
+# Rows that boilerplate is put to, for the head that tells it from news; shorter ones are headlines.
+MOST_NEWS, SHORTEST_NEWS = 400, 80
 # The subfolder for TensorBoard.
 LOGS = "logs"
 
@@ -226,8 +229,12 @@ def _write_model(
         max_loss=options.max_loss,
         bits=options.bits,
     )
+    texts = [row.text for row in rows.training if len(row.text) >= SHORTEST_NEWS][:MOST_NEWS]
     part = msgspec.structs.replace(
         part,
+        news_head=fit_news_head(
+            start.network, options.languages[0], texts, max_tokens=options.max_tokens, seed=options.fit.seed
+        ),
         data={source.file.name: fingerprint(source.file) for source in sources},
         target_sentiment=start.target_sentiment or teaches_target_sentiment(rows.training),
     )

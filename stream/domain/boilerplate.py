@@ -94,10 +94,10 @@ def spans(text: str) -> tuple[tuple[int, int], ...]:
     if not has_clue and (text.isascii() or _CLUES_ZH.search(lower) is None):
         return ()
     found = _found(lower, words)
-    sentences = [_sentence(text, lower, start, end, found) for start, end in _sentences(text)]
-    if all(sentence.sign is Sign.NONE for sentence in sentences):
+    parts = [_sentence(text, lower, start, end, found) for start, end in sentences(text)]
+    if all(sentence.sign is Sign.NONE for sentence in parts):
         return ()
-    return _merged(_marked(lower, sentences))
+    return _merged(_marked(lower, parts))
 
 
 def _found(lower: str, words: Sequence[str]) -> Found:
@@ -119,7 +119,8 @@ def _lower(text: str) -> str:
     return "".join(new if len(new := char.lower()) == 1 else char for char in text)
 
 
-def _sentences(text: str) -> Iterable[tuple[int, int]]:
+def sentences(text: str) -> Iterable[tuple[int, int]]:
+    """The (start, end) of each sentence or line, with the blanks behind it, in order."""
     start = 0
     for match in END_OF_SENTENCE.finditer(text):
         yield start, match.end()
