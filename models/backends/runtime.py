@@ -92,7 +92,7 @@ def _native_encoder(
     classifier: AttentionClassifier, kind: type[NativeEncoder], device: torch.device, dtype: torch.dtype
 ) -> PartEncoder:
     poolings = {task: head.pooling for task, head in classifier.heads.items()}
-    encoder = kind(classifier.encoder, device, dtype, poolings)
-    # The native encoder has its own copy of the weights: free the layers of the torch one.
+    # The native encoder has its own copy of the weights: free those of the torch one.
+    encoder = kind(classifier.encoder, device, dtype, poolings, keep_layers=False)
     classifier.encoder.encoder = nn.Identity()
     return PartEncoder(encoder, encoder.more_exact(), packed=True)

@@ -106,8 +106,19 @@ class NativeEncoder(nn.Module):
     _extra_arguments: tuple[int, ...] = ()
 
     def __init__(
-        self, encoder: Any, device: torch.device, dtype: torch.dtype, poolings: Mapping[str, object]
+        self,
+        encoder: Any,
+        device: torch.device,
+        dtype: torch.dtype,
+        poolings: Mapping[str, object],
+        *,
+        keep_layers: bool = True,
     ) -> None:
+        """Convert the weights of `encoder`.
+
+        Without `keep_layers` each of its layers is removed when it is converted, so that the memory never
+        holds all weights twice.
+        """
         super().__init__()
         if device.type != "cpu" or dtype != self.dtype:
             raise ModelError(
@@ -133,9 +144,11 @@ class NativeEncoder(nn.Module):
         self.words = self._keep(tables.word_embeddings.weight, self.dtype)
         self.positions = self._keep(position_vectors(tables), self.dtype)
         layers, norm = [], tables.LayerNorm
-        for layer in encoder.encoder.layer:
+        for index, layer in enumerate(encoder.encoder.layer):
             layers.append(self._layer(layer, norm))
             norm = layer.output.LayerNorm
+            if not keep_layers:
+                encoder.encoder.layer[index] = nn.Identity()
         additive = {task: p for task, p in poolings.items() if isinstance(p, AdditivePooling)}
         self.scored = tuple(additive)
         scorers = [self._scorer(pooling, norm) for pooling in additive.values()]

@@ -255,6 +255,15 @@ def test_amx_restores_the_tile_configuration_of_torch() -> None:
 
 
 @EACH_ENCODER
+def test_layers_that_are_not_kept_are_removed_and_the_output_is_the_same(kind: Kind) -> None:
+    plain, texts = random_encoder(), random_texts([20, 7])
+    expected = vectors(native(kind, plain), *texts)
+    sparing = kind(plain, CPU, kind.dtype, {}, keep_layers=False)
+    assert torch.equal(vectors(sparing, *texts), expected)
+    assert [type(layer) for layer in plain.encoder.layer] == [nn.Identity, nn.Identity]
+
+
+@EACH_ENCODER
 def test_unknown_token_ids_and_too_long_texts_are_refused(kind: Kind) -> None:
     encoder = native(kind, random_encoder())
     ids, attend = random_texts([5, 4])
