@@ -231,12 +231,10 @@ class Trainer:
             "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "dice": self.rng.getstate(),
         }
-        part = self.checkpoint.with_suffix(".part")
-        with part.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self.checkpoint)
+        try:
+            write_whole(self.checkpoint, state)
+        except (OSError, RuntimeError) as error:  # torch raises RuntimeError for a full disk
+            log.error("%s cannot be written, training goes on without it: %s", self.checkpoint, error)
         self.saved_at = time.monotonic()
 
     def _resume(self) -> None:
@@ -274,6 +272,16 @@ class Trainer:
     def _key(self) -> str:
         """What must be equal for a checkpoint to be continued."""
         return f"{self.options} rows {self.row_digest} {sum(self.lengths)} tokens"
+
+
+def write_whole(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint to a file that is complete if it is there, also after a power failure."""
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
 
 
 def digest(rows: Sequence[Row]) -> str:

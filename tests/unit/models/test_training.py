@@ -188,6 +188,14 @@ def test_a_run_is_not_continued_with_other_options_or_rows(base: Path, tmp_path:
         train(options, make_rows(10))
 
 
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "checkpoint-1.part").mkdir()
+    run(base, tmp_path, make_rows(10), fit=replace(FAST, epochs=1))
+    assert "checkpoint-1.pt cannot be written, training goes on without it" in caplog.text
+
+
 def test_a_run_is_continued_in_the_number_type_that_it_began_with(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
