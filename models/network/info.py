@@ -10,6 +10,9 @@ from models.network.profile import Profile
 # The name of the events among tasks: several of a text may be true, or none.
 EVENTS = "events"
 
+# The name of the head for the sentiment towards names in weights, temperatures, thresholds and scores.
+TARGET = "target"
+
 
 class Canary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A simple text and the labels that an intact model gives it."""
@@ -75,7 +78,7 @@ class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def target_task(self) -> str:
         """The name of the figures for targets: those of the sentiment of texts, if targets have none."""
-        return "target" if "target" in self.temperature else "sentiment"
+        return TARGET if TARGET in self.temperature else "sentiment"
 
     @property
     def event_types(self) -> tuple[str, ...]:

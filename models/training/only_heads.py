@@ -20,7 +20,7 @@ from models.backends.device import compute_device
 from models.data.dataset import Row, Source, fingerprint, near_duplicates
 from models.errors import DataError, WeightsError
 from models.network import artifact
-from models.network.info import ModelInfo, PartInfo, read_info
+from models.network.info import TARGET, ModelInfo, PartInfo, read_info
 from models.network.target_heads import DistanceTargetHead, TargetHead
 from models.training.batches import shuffled_batches
 from models.training.card import head_card
@@ -28,7 +28,7 @@ from models.training.features import compute_features
 from models.training.fit import MAX_GRADIENT_NORM, TARGET_SMOOTHING, adamw, warmup_then_linear
 from models.training.losses import allowed_loss
 from models.training.options import FitOptions, Progress, TrainingOptions
-from models.training.release import CERTAIN_FROM, calibrate, check_score_loss
+from models.training.release import check_score_loss, with_target_figures
 from models.training.rows import as_classified
 from models.training.scoring import task_scores
 from models.training.target_lesson import TargetLesson
@@ -47,8 +47,6 @@ log = logging.getLogger(__name__)
 
 # Texts with targets are few: a smaller share of them would say too little of an epoch.
 HOLDOUT = 0.1
-# The name of the head in the network's weights, and of its figures.
-HEAD = "target"
 
 
 def train_heads(
@@ -225,18 +223,12 @@ def _store(
     device, labels, rows = torch.device("cpu"), {"sentiment": SENTIMENTS}, check.by_target
     before = {"sentiment": check.logits(head, device)}
     shutil.copytree(base, options.out, dirs_exist_ok=True)
-    part = artifact.replace_head(options.out, part, HEAD, head)
+    part = artifact.replace_head(options.out, part, TARGET, head)
     part = msgspec.structs.replace(part, target_head=head.kind)
     stored = artifact.load_part(options.out, part, info.labels).network.classifier.target
     after = {"sentiment": check.logits(stored, device)}
     check_score_loss("int8", labels, rows, before=before, after=after, max_loss=options.max_loss)
-    figures = calibrate(labels, rows, after)
-    return msgspec.structs.replace(
-        part,
-        temperature=part.temperature | {HEAD: figures.temperature["sentiment"]},
-        certain_from=part.certain_from | {HEAD: CERTAIN_FROM["sentiment"]},
-        scores=part.scores | {HEAD: figures.scores["sentiment"]},
-    )
+    return with_target_figures(part, rows, after["sentiment"])
 
 
 def _files(rows: Sequence[Row], sources: Sequence[Source]) -> dict[str, str]:

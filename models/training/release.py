@@ -20,13 +20,14 @@ from models.errors import WeightsError
 from models.inference.drift import Profiler
 from models.network import artifact
 from models.network.calibration import expected_calibration_error, fit_temperature, reliability, softmax
-from models.network.info import EVENTS, Canary, ModelInfo, PartInfo, read_info
+from models.network.info import EVENTS, TARGET, Canary, ModelInfo, PartInfo, read_info
 from models.network.network import Network
 from models.network.profile import Profile
 from models.network.quantisation import Bits
 from models.training.events import DEFAULT_THRESHOLD, event_figures
 from models.training.options import MAX_LOSS, MAX_LOSS_OF_4_BITS
-from models.training.scoring import network_logits, task_scores
+from models.training.scoring import network_logits, target_logits, task_scores
+from stream.domain.documents import SENTIMENTS
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ def store(
     check_score_loss(what, network.labels, valid, before=exact, after=bfloat16, max_loss=max_loss)
     calibration = calibrate(network.labels, valid, logits)
     events = event_figures(network.event_types, valid, logits.get(EVENTS, np.empty((len(valid), 0))))
-    return msgspec.structs.replace(
+    info = msgspec.structs.replace(
         info,
         temperature=calibration.temperature | ({EVENTS: events.temperature} if events.thresholds else {}),
         certain_from=CERTAIN_FROM,
@@ -89,6 +90,24 @@ def store(
         event_scores=events.scores,
         reference=reference_profile(stored, texts, logits, calibration.temperature),
         canaries=canaries(stored, languages[0], calibration.temperature),
+    )
+    return with_target_figures(info, *target_logits(stored, valid, torch.device("cpu")))
+
+
+def with_target_figures(info: PartInfo, by_target: Sequence[Row], logits: np.ndarray) -> PartInfo:
+    """The part with the temperature, threshold and scores of the sentiment towards names.
+
+    `by_target` are a row for each target, with the sentiment towards it; `logits` are [rows, sentiments].
+    Without rows the part has none: it uses those of the sentiment of texts.
+    """
+    figures = calibrate({"sentiment": SENTIMENTS}, by_target, {"sentiment": logits})
+    if not figures.scores:
+        return info
+    return msgspec.structs.replace(
+        info,
+        temperature=info.temperature | {TARGET: figures.temperature["sentiment"]},
+        certain_from=info.certain_from | {TARGET: CERTAIN_FROM["sentiment"]},
+        scores=info.scores | {TARGET: figures.scores["sentiment"]},
     )
 
 

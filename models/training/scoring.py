@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,13 @@ import torch
 
 from models.data.dataset import Row
 from models.evaluation.scores import macro_f1
+from models.network.classifier import span_mask
 from models.network.info import EVENTS
 from models.network.network import Network
 from models.training.events import event_figures
 from models.training.events import macro_f1 as macro_f1_of_events
 from models.training.options import Progress
+from stream.domain.documents import SENTIMENTS
 
 BATCH_SIZE = 64
 
@@ -54,6 +57,38 @@ def network_logits(
             if progress is not None:
                 progress(start + len(positions), len(order), note)
     return results
+
+
+def target_logits(
+    network: Network, rows: Sequence[Row], device: torch.device
+) -> tuple[list[Row], np.ndarray]:
+    """For each target of the rows that the network can see: a row with its label, and logits [sentiments].
+
+    Texts are cut to the tokenizer's truncation.  The network must be on `device`.
+    """
+    by_target: list[Row] = []
+    logits: list[np.ndarray] = []
+    with_targets = [row for row in rows if row.targets]
+    with torch.inference_mode():
+        for start in range(0, len(with_targets), BATCH_SIZE):
+            batch = with_targets[start : start + BATCH_SIZE]
+            encodings = network.tokenizer.encode_batch([row.text for row in batch])
+            inputs = network.inputs(encodings).to(device)
+            spans = np.zeros((sum(len(row.targets) for row in batch), inputs.ids.shape[1]), bool)
+            texts: list[int] = []
+            for position, (row, encoding) in enumerate(zip(batch, encodings, strict=True)):
+                for target in row.targets:
+                    span = span_mask(encoding, target.places)
+                    if any(span):
+                        spans[len(texts), : len(span)] = span
+                        texts.append(position)
+                        by_target.append(replace(row, labels={"sentiment": target.label}, targets=()))
+            if texts:
+                hidden = network.classifier.encode(inputs)
+                own = torch.from_numpy(spans[: len(texts)]).to(device)
+                output, _ = network.classifier.target(hidden, torch.tensor(texts, device=device), own)
+                logits.append(output.float().cpu().numpy())
+    return by_target, np.concatenate(logits) if logits else np.empty((0, len(SENTIMENTS)), np.float32)
 
 
 def held_out_score(network: Network, valid: Sequence[Row], device: torch.device, half: bool) -> float:

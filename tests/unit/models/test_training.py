@@ -249,7 +249,10 @@ def test_the_sentiment_towards_each_target_is_learned(base: Path, tmp_path: Path
                 Target(((start, start + 4),), Label((opposite,))),
             )
             data.append(Row(text, {}, targets))
-    run(base, tmp_path, data, fit=replace(FAST, epochs=25))
+    result = run(base, tmp_path, data, fit=replace(FAST, epochs=25))
+    assert result.part.scores["target"]["accuracy"] > 0.9
+    assert {"target", "sentiment"} <= result.part.temperature.keys() & result.part.certain_from.keys()
+    assert "| target | " in (tmp_path / "README.md").read_text(encoding="utf-8")
     engine = load(tmp_path)
     up, down = engine.classify_targets("oil rises bam ban bank falls", [(0, 3), (18, 22)], "fr")
     assert (up.sentiment, down.sentiment) == ("positive", "negative")
