@@ -22,7 +22,7 @@ from stream.domain.boilerplate import sentences
 
 FOLDER = Path(__file__).parents[1] / "data" / "boilerplate"
 # Characters of a text of news that boilerplate is put to, and how many texts stand without any.
-LONGEST_NEWS, PLAIN_TEXTS = 500, 60
+LONGEST_NEWS, PLAIN_TEXTS = 500, 160
 # Documents of one pass of the encoder.
 BATCH = 8
 PENALTY = 3e-3
