@@ -31,7 +31,7 @@ Options = TypeVar("Options")
 # A run takes minutes to hours, and its log is read as a whole.
 SECONDS_BETWEEN_LINES = 30.0
 # Defaults of --only-heads: a head is small, and an epoch of it takes seconds.
-HEAD_DEFAULTS = {"epochs": 8, "batch_size": 64, "learning_rate": 1e-3, "averaging": 0.995}
+HEAD_DEFAULTS = {"epochs": 14, "batch_size": 32, "learning_rate": 1e-3, "averaging": 0.995}
 # Options that change the encoder, or all heads.
 NOT_WITH_ONLY_HEADS = (
     "join", "method", "rank", "pooling", "teachers", "layers", "vocabulary", "frozen", "max_tokens",
@@ -129,7 +129,7 @@ UNFINISHED = "unfinished"
     "--only-heads",
     type=click.Choice(["targets"]),
     help="Train only the head for the sentiment towards names, on the encoder of --base as it is: minutes. "
-    "Other defaults: 8 epochs, batches of 64, learning rate 0.001.",
+    "Other defaults: 14 epochs, learning rate 0.001.",
 )
 @click.option("--layers", type=click.IntRange(0), default=0, help="Layers to keep; 0 for all.")
 @click.option("--vocabulary", type=click.IntRange(0), default=0, help="Word vectors to keep; 0 for all.")
