@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 Options = TypeVar("Options")
 # A run takes minutes to hours, and its log is read as a whole.
 SECONDS_BETWEEN_LINES = 30.0
-# Defaults of --only-heads: a head is small, and an epoch of it takes seconds.
-HEAD_DEFAULTS = {"epochs": 14, "batch_size": 32, "learning_rate": 1e-3, "averaging": 0.995}
+# Defaults of --only-heads: an epoch takes seconds, and few held-out rows are no reason to stop early.
+HEAD_DEFAULTS = {"epochs": 14, "batch_size": 32, "learning_rate": 1e-3, "averaging": 0.995, "patience": 14}
 # Options that change the encoder, or all heads.
 NOT_WITH_ONLY_HEADS = (
     "join", "method", "rank", "pooling", "teachers", "layers", "vocabulary", "frozen", "max_tokens",
