@@ -89,7 +89,7 @@ def test_plain_news_has_every_sentiment_and_most_topics_and_is_not_trained_on(
     assert all(sentiments.count(sentiment) >= least / 4 for sentiment in SENTIMENTS)
     topics = {row["topic"] for row in rows}
     assert topics <= set(TOPICS) and len(topics) >= len(TOPICS) - 1
-    written = [Row(text) for text, _ in written_sentences(language)]
+    written = [Row(sentence.text) for sentence in written_sentences(language)]
     assert near_duplicates(written, [Row(row["text"]) for row in rows]) == []
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from alerts.settings import SHIPPED_RULES
 from models.settings import SHIPPED_WEIGHTS
-from monitor.cli import options
+from monitor.cli import train
 from monitor.cli.main import main
 from tests.parts import free_port
 
@@ -169,7 +169,7 @@ def test_explain_gives_no_sentiment_towards_names_in_chinese_and_says_why(tmp_pa
 def test_house_rows_become_a_version_that_can_be_promoted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(options, "SECONDS_BETWEEN_LINES", 0.05)
+    monkeypatch.setattr(train, "SECONDS_BETWEEN_LINES", 0.05)
     rows = [
         {"text": f"{company} {said}", "mood": mood}
         for company in ("Acme", "Brightmoor", "Alderbrook", "Northgate", "Kestrel", "Orwell", "Tamar", "Vesta")
@@ -189,7 +189,7 @@ def test_house_rows_become_a_version_that_can_be_promoted(
     (summary,) = answers(result)
     assert summary["leaks"] == len(rows)
     assert "nearly repeat training rows" in result.stderr
-    assert re.search(r"^epoch 1 loss [\d.]+: \d+ of \d+, .* so far$", result.stderr, re.M)
+    assert re.search(r"^epoch 1, [\d.]+ rows/s, loss [\d.]+: \d+ of \d+, .* so far$", result.stderr, re.M)
     version = summary["version"]
     assert call("models", "promote", version, "--registry", str(registry)).exit_code == 0
     listed = call("models", "list", "--registry", str(registry)).stdout
