@@ -10,7 +10,7 @@ import itertools
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -57,7 +57,7 @@ def select_backend(settings: ModelSettings, cache: Path | None = None) -> ModelS
     if settings.backend != "auto":
         return settings
     stored = ChoiceCache(settings, cache)
-    choice, how = stored.read(candidates(settings)), "as measured before"
+    choice, how = stored.read(possible(settings)), "as measured before"
     if choice is None:
         choice, how = measure(settings), "measured now"
         stored.write(choice)
@@ -71,7 +71,7 @@ def cached_backend(settings: ModelSettings, cache: Path | None = None) -> ModelS
     """Like `select_backend`, for short commands: "auto" stays if there is no choice in the cache."""
     if settings.backend != "auto":
         return settings
-    choice = ChoiceCache(settings, cache).read(candidates(settings))
+    choice = ChoiceCache(settings, cache).read(possible(settings))
     return settings if choice is None else _with(settings, choice)
 
 
@@ -201,9 +201,21 @@ def _load(settings: ModelSettings, backend: str, dtype: str) -> Engine:
 
 
 def candidates(settings: ModelSettings) -> list[tuple[str, str]]:
-    """The pairs (backend, number type) that this machine may run, the likely fastest first."""
+    """The pairs (backend, number type) to try on this machine, the likely fastest first."""
+    return _pairs(settings, _dtypes(settings, compute_device(settings.device)))
+
+
+def possible(settings: ModelSettings) -> list[tuple[str, str]]:
+    """The pairs that may have been selected here: without measuring which number types are worth trying."""
     device = compute_device(settings.device)
-    on_cpu, dtypes = device.type == "cpu", _dtypes(settings, device)
+    if settings.dtype == "auto" and device.type == "cpu":
+        return _pairs(settings, ["float32", "bfloat16"])
+    return _pairs(settings, _dtypes(settings, device))
+
+
+def _pairs(settings: ModelSettings, dtypes: Sequence[str]) -> list[tuple[str, str]]:
+    """The backends of this machine, with these number types in torch."""
+    on_cpu = compute_device(settings.device).type == "cpu"
     pairs = []
     if on_cpu and settings.dtype in ("auto", "bfloat16") and encoders.library("amx"):
         pairs.append(("amx", "bfloat16"))

@@ -87,8 +87,9 @@ class Engine:
         not support the backend.
         """
         heap.tune()
-        language.load()
+        language.load_in_background()
         engine = cls(artifact.load(resolve(settings.weights)), settings, metrics)
+        language.load()
         engine.check_canaries()
         # Return the memory that only loading needed to the system.
         gc.collect()

@@ -1,38 +1,62 @@
 """The command line.  Exit codes: 0 done; 1 something went wrong; 2 wrong usage or settings."""
 
+from importlib import import_module
+
 import click
 
-from monitor.cli.alerts import alerts
-from monitor.cli.backfill import backfill
-from monitor.cli.backtest.command import backtest
-from monitor.cli.bench import bench
-from monitor.cli.classify import classify
-from monitor.cli.daemon import healthy, run
-from monitor.cli.db import db
-from monitor.cli.dead_letters import dead_letters
-from monitor.cli.demo import demo, sample
-from monitor.cli.doctor import doctor
-from monitor.cli.entities import entities
-from monitor.cli.evaluate import evaluate
-from monitor.cli.explain import explain
-from monitor.cli.feed import feed
-from monitor.cli.leases import leases
-from monitor.cli.listen import listen
-from monitor.cli.maintenance import purge, relabel, replay
-from monitor.cli.models import models
-from monitor.cli.offsets import offsets
 from monitor.cli.options import CommandGroup, examples
-from monitor.cli.outbox import outbox
-from monitor.cli.rules import rules
-from monitor.cli.settings import show_settings
-from monitor.cli.status import status
-from monitor.cli.sums import sums
-from monitor.cli.topics import topics
-from monitor.cli.train import train
+
+# Where each command is defined: module of monitor.cli, and name in it.
+COMMANDS = {
+    "alerts": "alerts:alerts",
+    "backfill": "backfill:backfill",
+    "backtest": "backtest.command:backtest",
+    "bench": "bench:bench",
+    "classify": "classify:classify",
+    "db": "db:db",
+    "dead-letters": "dead_letters:dead_letters",
+    "demo": "demo:demo",
+    "doctor": "doctor:doctor",
+    "entities": "entities:entities",
+    "evaluate": "evaluate:evaluate",
+    "explain": "explain:explain",
+    "feed": "feed:feed",
+    "healthy": "daemon:healthy",
+    "leases": "leases:leases",
+    "listen": "listen:listen",
+    "models": "models:models",
+    "offsets": "offsets:offsets",
+    "outbox": "outbox:outbox",
+    "purge": "maintenance:purge",
+    "relabel": "maintenance:relabel",
+    "replay": "maintenance:replay",
+    "rules": "rules:rules",
+    "run": "daemon:run",
+    "sample": "demo:sample",
+    "settings": "settings:show_settings",
+    "status": "status:status",
+    "sums": "sums:sums",
+    "topics": "topics:topics",
+    "train": "train:train",
+}
+
+
+class MainGroup(CommandGroup):
+    """Imports a command when it is called: a short one does not wait for what only others need."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(import_module(f"monitor.cli.{module}"), name)
+        return command
 
 
 @click.group(
-    cls=CommandGroup,
+    cls=MainGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=examples(
         "monitor demo                          everything in one process, with a sample feed",
@@ -45,13 +69,6 @@ from monitor.cli.train import train
 def main() -> None:
     """Streaming financial sentiment: Kafka in, SQL and alerts out."""
 
-
-DAEMON = (run, healthy, status, doctor, show_settings, demo, sample, listen)
-STORAGE = (topics, db, feed, sums, purge, relabel, backfill, replay, offsets, outbox, leases, dead_letters)
-MODELS = (classify, entities, explain, train, models, evaluate)
-ALERTS = (rules, alerts, backtest)
-for command in (*DAEMON, *STORAGE, *MODELS, *ALERTS, bench):
-    main.add_command(command)
 
 if __name__ == "__main__":
     main()

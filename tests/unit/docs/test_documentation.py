@@ -77,6 +77,12 @@ def is_broken(page: Path, link: str) -> bool:
     return bool(anchor) and anchor not in anchors(target)
 
 
+def subcommand(group: click.Group, name: str) -> click.Command:
+    command = group.get_command(click.Context(group), name)
+    assert command is not None, name
+    return command
+
+
 @pytest.mark.parametrize("line", command_lines())
 def test_every_command_line_parses(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -90,7 +96,7 @@ def test_every_command_line_parses(line: str, tmp_path: Path, monkeypatch: pytes
             Path(word).mkdir(exist_ok=True)
     command: click.Command = main
     while isinstance(command, click.Group):
-        command = command.commands[words.pop(0)]
+        command = subcommand(command, words.pop(0))
     command.make_context(command.name, words)
 
 
@@ -99,8 +105,7 @@ def test_every_command_in_the_prose_exists_with_its_options(line: str) -> None:
     words = shlex.split(line)[1:]
     command: click.Command = main
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
-        name = words.pop(0)
-        command = command.commands[name]
+        command = subcommand(command, words.pop(0))
     options = {option for parameter in command.params for option in parameter.opts} | {"--help", "--version"}
     assert {word.split("=")[0] for word in words if word.startswith("-") and word != "-"} <= options
 

@@ -7,14 +7,13 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 
 from alerts.settings import SHIPPED_RULES
 from models.settings import SHIPPED_WEIGHTS
 from monitor.cli import train
-from monitor.cli.main import main
+from monitor.cli.main import COMMANDS, main
 from tests.parts import free_port
 
 
@@ -26,7 +25,7 @@ def call(*words: str, stdin: str | bytes | None = None, **environ: str) -> Resul
 def commands() -> list[tuple[str, ...]]:
     return [
         (),
-        *[(name,) for name in main.commands],
+        *[(name,) for name in COMMANDS],
         ("topics", "create"),
         ("db", "upgrade"),
         ("models", "promote"),
@@ -41,8 +40,7 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
     result = call(*words, "--help")
     assert result.exit_code == 0
     assert len(result.output) > 100
-    is_group = len(words) == 1 and isinstance(main.commands[words[0]], click.Group)
-    if not is_group:
+    if "Commands:" not in result.output:
         assert "Examples:" in result.output
 
 
