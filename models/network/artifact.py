@@ -83,6 +83,7 @@ def save_part(
         digest,
         target_head=classifier.target.kind,
         event_thresholds=thresholds,
+        embedding_size=classifier.embedding.size if classifier.embedding else 0,
     )
 
 
@@ -169,6 +170,7 @@ def load_part(
                 part.pooling,
                 event_types=len(part.event_types),
                 target_head=part.target_head,
+                embedding_size=part.embedding_size,
             )
         # The values become the parameters themselves, without a copy.
         classifier.load_state_dict(unpack(load_file(path)), assign=True)

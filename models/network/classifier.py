@@ -1,4 +1,5 @@
-"""The classifier: one shared encoder, an attention-pooling head a task, and heads for targets and events."""
+"""The classifier: one shared encoder, an attention-pooling head a task, and heads for targets, events and the
+text's embedding."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -148,11 +149,32 @@ class EventHead(nn.Module):
         return (weights * votes).sum(-1) + self.output.bias.float()
 
 
+class EmbeddingHead(nn.Module):
+    """A text's embedding: texts that tell the same have similar ones, whatever their mood.
+
+    It is the mean of the projected token vectors, of length 1 (Reimers and Gurevych 2019, "Sentence-BERT").
+    """
+
+    def __init__(self, width: int, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.output = nn.Linear(width, size)
+
+    def forward(self, hidden: Hidden) -> Tensor:
+        """Embeddings [texts, size] in float32, of length 1."""
+        projected = hidden.by_text(functional.linear(hidden.vectors, self.output.weight)).float()
+        uniform = torch.zeros(hidden.words.shape, device=projected.device)
+        weights = masked_softmax(hidden.weighed(uniform), hidden.words)
+        mean = torch.einsum("bt,btd->bd", weights, projected) + self.output.bias.float()
+        return functional.normalize(mean, dim=-1)
+
+
 class AttentionClassifier(nn.Module):
-    """One pass of the encoder serves every task, every target and the events.
+    """One pass of the encoder serves every task, every target, the events and the embedding.
 
     `encoder` is any Hugging Face encoder whose output has `last_hidden_state` of `width`.  Without
-    `event_types`, their number, there is no head for events.
+    `event_types`, their number, there is no head for events, and without `embedding_size` none for the
+    embedding.
     """
 
     def __init__(
@@ -163,12 +185,14 @@ class AttentionClassifier(nn.Module):
         pooling: str = "additive",
         event_types: int = 0,
         target_head: str = "distance",
+        embedding_size: int = 0,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.heads = nn.ModuleDict({task: Head(width, len(names), pooling) for task, names in labels.items()})
         self.target = TARGET_HEADS[target_head](width, len(labels["sentiment"]))
         self.events = EventHead(width, event_types) if event_types else None
+        self.embedding = EmbeddingHead(width, embedding_size) if embedding_size else None
 
     def encode(
         self, inputs: Inputs, embeddings: Tensor | None = None, encoder: nn.Module | None = None

@@ -10,6 +10,9 @@ from models.network.profile import Profile
 # The name of the events among tasks: several of a text may be true, or none.
 EVENTS = "events"
 
+# The name of a text's embedding among the answers of a network.
+EMBEDDING = "embedding"
+
 # The name of the head for the sentiment towards names in weights, temperatures, thresholds and scores.
 TARGET = "target"
 
@@ -55,6 +58,7 @@ class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `routing` says which texts need a second opinion; None leaves it to `models.inference.routing`.
     `news_head` is the weight of each number of a token's vector, and the bias last, of the head that tells
     boilerplate from news (`models.inference.long_texts`); empty if the part reads all sentences alike.
+    `embedding_size` is the length of a text's embedding; 0 if the part gives none.
     """
 
     folder: str
@@ -74,6 +78,7 @@ class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event_scores: dict[str, dict[str, float]] = {}
     routing: Routing | None = None
     news_head: tuple[float, ...] = ()
+    embedding_size: int = 0
 
     @property
     def target_task(self) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.data.dataset import Label, Row
 from models.network.classifier import Inputs, span_mask
-from models.network.info import EVENTS
+from models.network.info import EMBEDDING, EVENTS
 from models.network.network import Network
 from models.training.augment import augment
 from stream.domain.documents import SENTIMENTS
@@ -28,8 +28,9 @@ class TrainingBatch:
 
     `teacher` [rows, labels] are a teacher's probabilities, NaN for rows it was not asked about; empty without
     a teacher.  `events` [rows, types] are 1 for the events that a row reports and 0 for others, or a
-    teacher's probabilities; NaN where nobody knows.  `target_text` [targets], `target_spans`
-    [targets, tokens], `target_allowed` [targets, sentiments].
+    teacher's probabilities; NaN where nobody knows.  `embeddings` [rows, size] is what the embedding head
+    must answer, None without one.  `target_text` [targets], `target_spans` [targets, tokens],
+    `target_allowed` [targets, sentiments].
     """
 
     inputs: Inputs
@@ -38,6 +39,7 @@ class TrainingBatch:
     has_label: dict[str, Tensor]
     teacher: dict[str, Tensor]
     events: Tensor
+    embeddings: Tensor | None
     target_text: Tensor
     target_spans: Tensor
     target_allowed: Tensor
@@ -46,8 +48,8 @@ class TrainingBatch:
 class BatchBuilder:
     """Turns rows into training batches; texts are edited on the fly if augmentation is on.
 
-    `teacher` are a teacher's probabilities [rows, labels] for each task, and [rows, types] for EVENTS.  `rng`
-    draws the edits.
+    `teacher` are a teacher's probabilities [rows, labels] for each task, and [rows, types] for EVENTS, and
+    the embeddings [rows, size] for EMBEDDING.  `rng` draws the edits.
     """
 
     def __init__(
@@ -82,7 +84,10 @@ class BatchBuilder:
                 teacher[task] = torch.from_numpy(probabilities).float().to(self.device)
         targets = self._targets(rows, encodings, inputs.ids.shape[1])
         events = self._events(positions)
-        return TrainingBatch(inputs, allowed, among, has_label, teacher, events, *targets)
+        embeddings = None
+        if EMBEDDING in self.teacher:
+            embeddings = torch.from_numpy(self.teacher[EMBEDDING][list(positions)]).to(self.device)
+        return TrainingBatch(inputs, allowed, among, has_label, teacher, events, embeddings, *targets)
 
     def _events(self, positions: Sequence[int]) -> Tensor:
         """What the rows say of events; of the others, what a teacher or their topic says."""

@@ -23,7 +23,7 @@ from models.network.classifier import AttentionClassifier, Hidden
 from models.network.network import Network
 from models.training.adapters import rank_state, restore_rank_state, update_rank
 from models.training.batches import BatchBuilder, TrainingBatch, class_weights, shuffled_batches
-from models.training.losses import allowed_loss, distillation_loss, event_loss, r_drop_loss
+from models.training.losses import allowed_loss, distillation_loss, embedding_loss, event_loss, r_drop_loss
 from models.training.options import FitOptions, Progress
 from models.training.speed import SpeedMeter
 
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 TARGET_SMOOTHING = 0.05
 MAX_GRADIENT_NORM = 1.0
+# The weight of the embeddings' cosine distance among the losses.
+EMBEDDING_WEIGHT = 2.0
 
 # Scores a network on validation rows; higher is better.
 Score = Callable[[Network], float]
@@ -39,7 +41,8 @@ Score = Callable[[Network], float]
 class Trainer:
     """Trains a network on rows, in place.
 
-    `teacher` are a teacher's probabilities [rows, labels] for each task.  `checkpoint` is written every
+    `teacher` are a teacher's probabilities [rows, labels] for each task, and the embeddings to learn [rows,
+    size] for EMBEDDING.  `checkpoint` is written every
     `options.checkpoint_seconds` and after every epoch, and training continues from it if it exists, to the
     same weights as without the interruption.
     """
@@ -147,15 +150,18 @@ class Trainer:
 
     def _loss(self, batch: TrainingBatch) -> Tensor:
         tasks = self.network.labels
-        logits, targets, events = self._forward(batch)
+        hidden, logits, targets, events = self._forward(batch)
         losses = [self._task_loss(task, logits[task], batch) for task in tasks]
         if events is not None:
             losses.append(event_loss(events, batch.events))
         if len(batch.target_text):
             among = torch.ones_like(batch.target_allowed)
             losses.append(allowed_loss(targets, batch.target_allowed, among, TARGET_SMOOTHING).mean())
+        if batch.embeddings is not None and self.classifier.embedding is not None:
+            embeddings = self.classifier.embedding(hidden)
+            losses.append(EMBEDDING_WEIGHT * embedding_loss(embeddings, batch.embeddings))
         if self.options.r_drop:
-            second, *_ = self._forward(batch)
+            _, second, *_ = self._forward(batch)
             losses += [self.options.r_drop * r_drop_loss(logits[t], second[t]) for t in tasks]
         return torch.stack(losses).sum()
 
@@ -179,9 +185,9 @@ class Trainer:
             loss = loss + share * distilled.mean()
         return loss
 
-    def _forward(self, batch: TrainingBatch) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
-        """Logits [rows, labels] of each task, of the targets [targets, sentiments], and of the events
-        [rows, types] if the network has a head for them."""
+    def _forward(self, batch: TrainingBatch) -> tuple[Hidden, dict[str, Tensor], Tensor, Tensor | None]:
+        """The token vectors; logits [rows, labels] of each task, of the targets [targets, sentiments], and of
+        the events [rows, types] if the network has a head for them."""
         with torch.autocast(self.device.type, torch.bfloat16) if self.half else nullcontext():
             hidden: Hidden = self.classifier.encode(batch.inputs)
             logits = {task: output for task, (output, _) in self.classifier.apply_heads(hidden).items()}
@@ -189,7 +195,7 @@ class Trainer:
             if len(batch.target_text):
                 targets, _ = self.classifier.target(hidden, batch.target_text, batch.target_spans)
             events = None if self.classifier.events is None else self.classifier.events(hidden)
-        return logits, targets, events
+        return hidden, logits, targets, events
 
     @torch.no_grad()
     def _update_ema(self) -> None:

@@ -42,6 +42,11 @@ def event_loss(logits: Tensor, reported: Tensor) -> Tensor:
     return loss + PARTLY_KNOWN_WEIGHT * by_text[partly].mean() if partly.any() else loss
 
 
+def embedding_loss(embeddings: Tensor, lesson: Tensor) -> Tensor:
+    """The mean cosine distance of embeddings from what they should be, both [n, size] and of length 1."""
+    return 1 - (embeddings * lesson).sum(-1).mean()
+
+
 def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """Kullback-Leibler divergence from the teacher's probabilities [n, labels], both softened; [n].
 

@@ -77,7 +77,8 @@ class TrainingOptions:
 
     `layers` and `vocabulary` are the numbers of layers and word vectors to keep, 0 for all; the lowest
     `frozen` layers are not trained.  `bits` is how the encoder's matrices are stored.  `only_heads` trains a
-    head of a trained model and nothing else.
+    head of a trained model and nothing else.  `embeddings` is a sentence encoder, by name or folder, whose
+    embeddings the model learns to give; without it a model keeps giving those that it gave, or none.
     """
 
     out: Path
@@ -98,4 +99,5 @@ class TrainingOptions:
     max_loss: float = MAX_LOSS
     bits: Bits = 8
     only_heads: Literal["targets"] | None = None
+    embeddings: str | None = None
     fit: FitOptions = field(default_factory=FitOptions)

@@ -13,10 +13,11 @@ from models.data.dataset import Row
 from models.errors import DataError, WeightsError
 from models.inference.normalize import normal_form
 from models.network import artifact
-from models.network.classifier import AttentionClassifier, EventHead
+from models.network.classifier import AttentionClassifier, EmbeddingHead, EventHead
 from models.network.info import EVENTS, PartInfo, read_info
 from models.network.network import Network
 from models.training.adapters import adapt
+from models.training.embeddings import EMBEDDING_SIZE
 from models.training.events import event_types
 from models.training.options import TrainingOptions
 from models.training.trimming import drop_layers, trim_vocabulary
@@ -54,6 +55,10 @@ def load_start(options: TrainingOptions, rows: Sequence[Row]) -> Start:
         start = _from_trained_model(options, base, rows)
     else:
         start = _from_bare_encoder(options, rows)
+    classifier = start.network.classifier
+    if options.embeddings and classifier.embedding is None:
+        width = int(classifier.encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        classifier.embedding = EmbeddingHead(width, EMBEDDING_SIZE)
     start = _trim(options, start, [row.text for row in rows])
     encoder: Any = start.network.classifier.encoder
     if options.frozen:
@@ -130,6 +135,7 @@ def _with_new_topics(network: Network, labels: dict[str, tuple[str, ...]], pooli
             parameter[: len(learned)] = learned
     classifier.target = network.classifier.target
     classifier.events = network.classifier.events
+    classifier.embedding = network.classifier.embedding
     return replace(network, classifier=classifier, labels=labels)
 
 

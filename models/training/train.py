@@ -22,9 +22,10 @@ from models.data.dataset import Row, Source, fingerprint, near_duplicates
 from models.errors import DataError
 from models.inference import heap
 from models.network import artifact
-from models.network.info import EVENTS, ModelInfo, PartInfo
+from models.network.info import EMBEDDING, EVENTS, ModelInfo, PartInfo
 from models.training.adapters import merge
 from models.training.card import model_card
+from models.training.embeddings import embedding_lesson
 from models.training.events import event_copies
 from models.training.fit import Trainer
 from models.training.news_head import fit_news_head
@@ -160,6 +161,8 @@ def run_seeds(
         network = start.network
         if teacher is None:
             teacher = teacher_probabilities(options, network.labels, lessons, progress, network.event_types)
+            embeddings = embedding_lesson(options, network, [row.text for row in lessons], progress)
+            teacher |= {} if embeddings is None else {EMBEDDING: embeddings}
         checkpoint = options.out / f"checkpoint-{seed}.pt"
         trainer = Trainer(replace(options.fit, seed=seed), network, lessons, teacher, checkpoint)
         score = partial(held_out_score, valid=rows.valid, device=trainer.device, half=trainer.half)

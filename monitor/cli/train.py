@@ -34,8 +34,8 @@ SECONDS_BETWEEN_LINES = 30.0
 HEAD_DEFAULTS = {"epochs": 14, "batch_size": 32, "learning_rate": 1e-3, "averaging": 0.995, "patience": 14}
 # Options that change the encoder, or all heads.
 NOT_WITH_ONLY_HEADS = (
-    "join", "method", "rank", "pooling", "teachers", "layers", "vocabulary", "frozen", "max_tokens",
-    "bits", "label_smoothing", "class_weights", "augmentation", "r_drop", "rehearsal",
+    "join", "embeddings", "method", "rank", "pooling", "teachers", "layers", "vocabulary", "frozen",
+    "max_tokens", "bits", "label_smoothing", "class_weights", "augmentation", "r_drop", "rehearsal",
 )  # fmt: skip
 # Where a run writes before its version is added to the registry.
 UNFINISHED = "unfinished"
@@ -124,6 +124,12 @@ UNFINISHED = "unfinished"
     multiple=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Model to distil from; can be repeated, the mean is used.",
+)
+@click.option(
+    "--embeddings",
+    metavar="ENCODER",
+    help="Sentence encoder (Hugging Face name or folder) whose embeddings the model learns to give too: they "
+    "tell which texts report the same.  [default: those of --base, if it gives any]",
 )
 @click.option(
     "--only-heads",

@@ -25,6 +25,12 @@ from models.network.info import read_info
 from models.settings import ModelSettings
 from models.training import teachers
 from models.training.adapters import Method
+from models.training.embeddings import (
+    EMBEDDING_SIZE,
+    network_embeddings,
+    principal_components,
+    sentence_embeddings,
+)
 from models.training.options import FitOptions, Progress, TrainingOptions
 from models.training.start import load_start
 from models.training.teachers import check_against_base, teacher_probabilities
@@ -486,3 +492,30 @@ def test_a_finer_tuned_model_keeps_its_events_and_learns_new_ones(base: Path, tm
     few = run(tmp_path / "first", tmp_path / "third", [*own[:2], *make_rows(20)], fit=replace(FAST, epochs=1))
     first = read_info(tmp_path / "first").parts[0]
     assert few.part.event_thresholds == first.event_thresholds and not few.part.event_scores
+
+
+def test_a_model_gives_the_embeddings_of_a_sentence_encoder_and_keeps_them_in_later_training(
+    base: Path, tmp_path: Path
+) -> None:
+    rows = make_rows(30)
+    texts = [row.text for row in rows]
+    cpu = torch.device("cpu")
+    expected = principal_components(sentence_embeddings(str(base), texts, cpu, None), EMBEDDING_SIZE)
+
+    def answers(folder: Path) -> np.ndarray:
+        (part,) = artifact.load(folder).parts
+        head = part.network.classifier.embedding
+        assert head is not None and part.info.embedding_size == head.size
+        return network_embeddings(part.network, head, texts, cpu)
+
+    run(base, tmp_path / "first", rows, embeddings=str(base))
+    first = answers(tmp_path / "first")
+    # The same similarities; the directions may be others.
+    pairs = np.triu_indices(len(texts), 1)
+    assert np.corrcoef((first @ first.T)[pairs], (expected @ expected.T)[pairs])[0, 1] > 0.5
+    # Own rows, and no sentence encoder at hand.
+    fit = replace(FAST, epochs=3, learning_rate=1e-3)
+    run(tmp_path / "first", tmp_path / "second", rows, fit=fit)
+    assert (answers(tmp_path / "second") * first).sum(-1).mean() > 0.9
+    run(base, tmp_path / "without", rows, fit=replace(FAST, epochs=1))
+    assert artifact.load(tmp_path / "without").parts[0].network.classifier.embedding is None
