@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Self
 
 import torch
+from msgspec.structs import replace
 
 from models.backends.runtime import load_runtime
 from models.errors import WeightsError
@@ -226,6 +227,7 @@ class Engine:
                 targets=output.targets,
                 events=output.events,
             )
+            prediction = replace(prediction, embedding=self.builder.embedding(text, output.embedding))
             has_news = output.news >= LEAST_NEWS
             predictions[text.index] = prediction if has_news else without_news(prediction)
         return Chunk(tokenized.texts, [predictions[index] for index in range(len(inputs))])

@@ -89,13 +89,17 @@ class ForwardPass:
             heads = classifier.with_contributions(hidden)
             targets = target_outputs(classifier, hidden, batch, self._version)
             events = None if classifier.events is None else classifier.events(hidden)
+            embeddings = None if classifier.embedding is None else classifier.embedding(hidden).cpu().numpy()
         except (RuntimeError, MemoryError) as error:
             reason = str(error) or type(error).__name__
             raise InferenceError(f"{self._version}: {reason}") from error
         outputs = self._by_text(
             batch, heads, targets, events, max(len(window) for text in batch for window in text.windows)
         )
-        outputs = [replace(output, news=share) for output, share in zip(outputs, news, strict=True)]
+        outputs = [
+            replace(output, news=share, embedding=None if embeddings is None else embeddings[row])
+            for row, (output, share) in enumerate(zip(outputs, news, strict=True))
+        ]
         windows, tokens = sum(len(text.windows) for text in batch), sum(text.tokens for text in batch)
         self._metrics.observe_forward(len(batch), windows, tokens, time.perf_counter() - started)
         return outputs

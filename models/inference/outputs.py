@@ -38,7 +38,8 @@ class TextOutput:
     not answer for targets.  `margin` is the smallest difference, over tasks and targets, between the
     probabilities of the two likeliest labels.  `events` is the probability of each type of event [types];
     there are none if the part does not look for events.  `news` is the share of the text that is news and no
-    boilerplate (`models.inference.long_texts`).
+    boilerplate (`models.inference.long_texts`).  `embedding` float32 [size] is of length 1; None if the part
+    gives none.
     """
 
     probabilities: dict[str, np.ndarray]
@@ -47,6 +48,7 @@ class TextOutput:
     margin: float
     events: np.ndarray
     news: float = 1.0
+    embedding: np.ndarray | None = None
 
 
 def calibrated(logits: Tensor, text: TokenizedText, task: str, version: str) -> np.ndarray:

@@ -12,8 +12,12 @@ from models.network.info import ModelInfo, PartInfo
 from models.settings import ModelSettings
 from stream.domain.budgets import cut
 from stream.domain.cleaning import CleanText
-from stream.domain.documents import LONGEST_WORD, EventLabel, Prediction, Span
+from stream.domain.documents import LONGEST_WORD, Embedding, EventLabel, Prediction, Span
 from stream.domain.entities import TargetSentiment
+
+
+# An embedding of length 1 in signed bytes.
+LARGEST_BYTE = 127
 
 
 class PredictionBuilder:
@@ -70,6 +74,13 @@ class PredictionBuilder:
             targets=tuple(self._towards(text, output) for output in targets),
             events=_reported(text, events),
         )
+
+    def embedding(self, text: TokenizedText, values: np.ndarray | None) -> Embedding | None:
+        """The embedding float32 [size] of a text, of length 1, in signed bytes."""
+        if values is None:
+            return None
+        space = f"{self._info.version}/{text.part.info.folder}"
+        return Embedding(space, np.rint(values * LARGEST_BYTE).astype(np.int8).tobytes())
 
     def _towards(self, text: TokenizedText, output: TargetOutput | None) -> TargetSentiment:
         """The sentiment towards one target of a text; without an output there is no answer."""

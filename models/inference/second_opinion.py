@@ -263,7 +263,10 @@ class SecondOpinion:
     def _completed(self, answer: Prediction, own: Prediction) -> Prediction:
         """The second model's answer, with the first model's where the second has nothing to say."""
         events = answer.events if self._second_finds_events(answer.lang) else own.events
-        return replace(answer, targets=answer.targets or own.targets, events=events)
+        # All texts of a language have their embeddings from one model: only those can be compared.
+        is_of_second = self.mode is Mode.ALL or own.sentiment is None
+        embedding = answer.embedding if is_of_second else own.embedding
+        return replace(answer, targets=answer.targets or own.targets, events=events, embedding=embedding)
 
     def _routed(self, first: Engine, inputs: Sequence[Input], predictions: Sequence[Prediction]) -> list[int]:
         """The indexes of the texts that the second model labels.

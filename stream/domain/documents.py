@@ -192,6 +192,16 @@ class EventLabel(msgspec.Struct, frozen=True, gc=False):
     probability: float
 
 
+class Embedding(msgspec.Struct, frozen=True, gc=False):
+    """What a text tells, as a vector of signed bytes: texts that tell the same have a small angle.
+
+    Only embeddings of one `space` (a model, and its part for the language) can be compared.
+    """
+
+    space: str
+    values: bytes
+
+
 class Prediction(msgspec.Struct, frozen=True, gc=False):
     """What the classifier predicts for one text.
 
@@ -203,6 +213,8 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     towards each of the parts that were asked for together with it.  `entities` are those that the text is
     about, by falling relevance, and `gazetteer` is the version of the list that found them; None if none
     looked.  `events` are those that the text reports, by falling probability.
+
+    `embedding` is that of the text, None if the model gives none.
 
     `model` is the version of everything that the labels depend on, and `judged_by` the version of the model
     whose labels these are: with a second opinion there are two.  None stands for `model`.
@@ -224,6 +236,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     gazetteer: str | None = None
     events: tuple[EventLabel, ...] = ()
     judged_by: str | None = None
+    embedding: Embedding | None = None
 
     @property
     def counted_sentiment(self) -> str | None:

@@ -513,6 +513,11 @@ def test_a_model_gives_the_embeddings_of_a_sentence_encoder_and_keeps_them_in_la
     # The same similarities; the directions may be others.
     pairs = np.triu_indices(len(texts), 1)
     assert np.corrcoef((first @ first.T)[pairs], (expected @ expected.T)[pairs])[0, 1] > 0.5
+    engine = load(tmp_path / "first")
+    stored = [prediction.embedding for prediction in engine.classify(texts, ["fr"] * len(texts))]
+    vectors = np.array([np.frombuffer(own.values, np.int8) for own in stored if own]) / 127
+    assert {own.space for own in stored if own} == {f"{engine.version}/fr"}
+    assert np.allclose(vectors, first, atol=0.01)
     # Own rows, and no sentence encoder at hand.
     fit = replace(FAST, epochs=3, learning_rate=1e-3)
     run(tmp_path / "first", tmp_path / "second", rows, fit=fit)
