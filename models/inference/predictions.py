@@ -15,7 +15,6 @@ from stream.domain.cleaning import CleanText
 from stream.domain.documents import LONGEST_WORD, Embedding, EventLabel, Prediction, Span
 from stream.domain.entities import TargetSentiment
 
-
 # An embedding of length 1 in signed bytes.
 LARGEST_BYTE = 127
 

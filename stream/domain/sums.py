@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
 from stream.domain.documents import EPOCH, SCORE_SCALE, SENTIMENTS
@@ -59,10 +60,18 @@ class LateWindow(NamedTuple):
     has_exact: bool
 
 
+class Counted(StrEnum):
+    """What a rule counts: all texts, those that are voices, or those that begin a story."""
+
+    TEXTS = "texts"
+    VOICES = "voices"
+    STORIES = "stories"
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Documents of these sources, with these symbols, in these languages, that report one of these types of
-    events; an empty tuple means any.
+    events; an empty tuple means any.  Of those, what is `counted`.
 
     With `exact_times`, only those whose time is known exactly (`stream.domain.documents.Precision`).
     """
@@ -72,11 +81,13 @@ class Selection:
     languages: tuple[str, ...] = ()
     exact_times: bool = False
     events: tuple[str, ...] = ()
+    counted: Counted = Counted.TEXTS
 
     @property
     def names_documents(self) -> bool:
         """Whether it selects by what the stored sums do not know."""
-        return bool(self.sources or self.symbols or self.languages or self.events)
+        named = self.sources or self.symbols or self.languages or self.events
+        return bool(named) or self.counted is Counted.STORIES
 
 
 EVERYTHING = Selection()

@@ -29,6 +29,7 @@ from stream.domain.records import (
     Tombstone,
     WriteResult,
 )
+from stream.domain.stories import StoryFeatures
 from stream.domain.sums import entity_sums_by_key, sums_by_key
 from stream.storage import schema
 from stream.storage.corrections import Resent, apply_corrections
@@ -39,7 +40,10 @@ from stream.storage.mentions import insert_mentions, mention_rows
 from stream.storage.outbox import enqueue
 from stream.storage.reads import StoreReader
 from stream.storage.sql import dialect_insert, insert_rows
+from stream.storage.stories import insert_story_inputs
 from stream.storage.sums import HOUR, Sums, add_sums, delete_empty
+from stream.stories.features import story_features
+from stream.stories.origin import SHIPPED_PUBLISHERS, Publishers
 
 PARTITION_COLUMNS = ("incarnation", "kafka_topic", "kafka_partition")
 SET_OFFSETS = (
@@ -55,8 +59,11 @@ class Store:
     `reads` has the queries of rules and pages.
     """
 
-    def __init__(self, engine: Engine, window_seconds: int) -> None:
-        self.engine = engine
+    def __init__(
+        self, engine: Engine, window_seconds: int, publishers: Publishers = SHIPPED_PUBLISHERS
+    ) -> None:
+        """`publishers` tell who said a text first (`stream.stories.origin`)."""
+        self.engine, self._publishers = engine, publishers
         self.width = timedelta(seconds=window_seconds)
         self.reads = StoreReader(engine, self.width)
 
@@ -67,6 +74,7 @@ class Store:
         StoreUnavailable or StoreRefused; nothing of the batch is written then.
         """
         ends = batch.ends
+        features = self._features(batch.outcomes)
         with writing(self.engine) as connection:
             stored = _lock_offsets(connection, ends, now)
             fresh = [
@@ -75,6 +83,7 @@ class Store:
             documents = [item for item in fresh if isinstance(item, ClassifiedDocument)]
             dead_letters = [item for item in fresh if isinstance(item, DeadLetter)]
             new, resent = self._add(connection, documents, dead_letters, outbound, now)
+            insert_story_inputs(connection, ((item, features[id(item)]) for item in new), now)
             _advance_offsets(connection, ends, stored, now)
         return WriteResult(
             documents=new,
@@ -92,8 +101,10 @@ class Store:
 
         Raises StoreUnavailable or StoreRefused.
         """
+        features = self._features(documents)
         with writing(self.engine) as connection:
             new, resent = self._add(connection, documents, [], outbound, now)
+            insert_story_inputs(connection, ((item, features[id(item)]) for item in new), now)
         return new, resent.corrected
 
     def refusal_reason(
@@ -176,6 +187,15 @@ class Store:
         """Raises StoreUnavailable if the database does not answer."""
         with reading(self.engine) as connection:
             connection.execute(select(1))
+
+    def _features(self, outcomes: Iterable[Outcome]) -> dict[int, StoryFeatures]:
+        """What the stories of documents depend on, by their identity in memory; computed before a transaction
+        holds locks."""
+        return {
+            id(item): story_features(item.document, item.prediction, self._publishers)
+            for item in outcomes
+            if isinstance(item, ClassifiedDocument)
+        }
 
     def _add(
         self,

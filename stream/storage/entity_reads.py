@@ -11,11 +11,13 @@ from sqlalchemy import BigInteger, Engine, Integer, cast, func, literal, select,
 
 from stream.domain.documents import EPOCH, SCORE_SCALE, SENTIMENTS, Precision
 from stream.domain.entities import EntityMention
-from stream.domain.sums import SUM_FIELDS, Aggregate, Fewest, MentionSelection
+from stream.domain.sums import SUM_FIELDS, Aggregate, Counted, Fewest, MentionSelection
 from stream.storage import schema
 from stream.storage.database import reading
 from stream.storage.filters import selection_filters
 from stream.storage.sql import bucket_number, within
+from stream.storage.stories import voices_between
+from stream.storage.sums import OF_TEXTS, OF_VOICES
 from stream.storage.windows import StoredWindows, widest_windows
 
 # A database takes some thousands of parameters in one query.
@@ -172,7 +174,8 @@ def _source(
 
 
 def _stored(part: StoredWindows, mentions: MentionSelection, ids: Sequence[str] | None) -> Any:
-    columns = schema.entity_aggregates.c
+    are_voices = mentions.documents.counted is Counted.VOICES
+    columns = (OF_VOICES if are_voices else OF_TEXTS).entities.c
     query = select(columns.window_start, columns.entity, *[columns[name] for name in SUM_FIELDS]).where(
         columns.width == part.seconds, within(columns.window_start, part.start, part.end)
     )
@@ -199,8 +202,11 @@ def _counted(start: datetime, end: datetime, mentions: MentionSelection, ids: Se
         documents = schema.documents
         query = query.join(documents, documents.c.key == columns.key)
         query = query.where(*selection_filters(mentions.documents, start, end))
-    elif mentions.documents.exact_times:
-        query = query.where(columns.published_precision == Precision.EXACT)
+    else:
+        if mentions.documents.exact_times:
+            query = query.where(columns.published_precision == Precision.EXACT)
+        if mentions.documents.counted is Counted.VOICES:
+            query = query.where(columns.key.in_(voices_between(start, end)))
     return _restrict(query, columns, columns.relevance, mentions, ids)
 
 

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, String, cast, or_, text
 
 from stream.domain.documents import DocumentStatus, Precision
-from stream.domain.sums import Scope, Selection
+from stream.domain.sums import Counted, Scope, Selection
 from stream.storage import schema
 from stream.storage.event_labels import with_events
 from stream.storage.sql import within
+from stream.storage.stories import begins_story, is_voice
 
 # As it is written in the index, or SQLite would not use that.
 INEXACT: ColumnElement[bool] = text("documents.published_precision <> 'exact'")  # type: ignore[assignment]
@@ -74,4 +75,8 @@ def selection_filters(selection: Selection, start: datetime, end: datetime) -> l
         filters.append(or_(*[symbols.contains(name, autoescape=True) for name in sorted(quoted)]))
     if selection.events:
         filters.append(with_events(selection.events, start, end))
+    if selection.counted is Counted.VOICES:
+        filters.append(is_voice(start, end))
+    elif selection.counted is Counted.STORIES:
+        filters.append(begins_story(start, end))
     return filters

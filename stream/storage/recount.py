@@ -4,9 +4,10 @@ running.
 Each hour is one transaction, so that an interrupted run is simply started again.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, select
 
@@ -27,11 +28,13 @@ from stream.storage.batches import Store
 from stream.storage.database import reading, writing
 from stream.storage.event_labels import correct_event_labels
 from stream.storage.sql import bucket_number, within
+from stream.storage.stories import voices_between
 from stream.storage.sums import (
     HOUR,
-    Sums,
+    OF_TEXTS,
+    OF_VOICES,
+    SumTables,
     add_windows,
-    delete_empty,
     delete_empty_windows,
     stored_sums,
     sums_of_rows,
@@ -59,12 +62,14 @@ def _hours_with_data(store: Store, times: TimeRange) -> list[datetime]:
     numbers: set[int] = set()
     start = window_start(times.start, HOUR)
     with reading(store.engine) as connection:
-        entities = schema.entity_aggregates
+        entities, of_voices = schema.entity_aggregates, schema.voice_entity_aggregates
         for stamp, *of_width in (
             (schema.documents.c.published_at,),
             (schema.aggregates.c.window_start,),
             (entities.c.window_start, entities.c.width == schema.HOUR),
             (schema.event_labels.c.published_at,),
+            (schema.voice_aggregates.c.window_start,),
+            (of_voices.c.window_start, of_voices.c.width == schema.HOUR),
         ):
             query = select(bucket_number(stamp, schema.HOUR)).where(
                 within(stamp, start, times.end), *of_width
@@ -77,36 +82,42 @@ def _recount_hour(store: Store, hour: datetime) -> int:
     """Compare the tables in one snapshot, since the live stream changes them together."""
     isolated = store.engine.execution_options(isolation_level="REPEATABLE READ")
     engine = isolated if store.engine.dialect.name == "postgresql" else store.engine
+    documents, mentions = schema.documents, schema.mentions
     with writing(engine) as connection:
-        wrong = _recount_documents(connection, store.width, hour)
-        return wrong + _recount_mentions(connection, hour)
+        in_hour = within(documents.c.published_at, hour, hour + HOUR)
+        rows = connection.execute(select(documents).where(in_hour)).all()
+        labels = within(schema.event_labels.c.published_at, hour, hour + HOUR)
+        wrong = correct_event_labels(connection, rows, labels)
+        of_hour = within(mentions.c.published_at, hour, hour + HOUR)
+        mentioned = connection.execute(select(mentions).where(of_hour)).all()
+        voices = set(connection.scalars(voices_between(hour, hour + HOUR)))
+        for tables, counts in ((OF_TEXTS, None), (OF_VOICES, voices)):
+            counted = [row for row in rows if counts is None or row.key in counts]
+            wrong += _recount_documents(connection, tables, store.width, hour, counted)
+            counted = [row for row in mentioned if counts is None or row.key in counts]
+            wrong += _recount_mentions(connection, tables, hour, counted)
+    return wrong
 
 
-def _recount_documents(connection: Connection, width: timedelta, hour: datetime) -> int:
-    """Correct the sums over the documents of an hour, and their events; return how many rows were wrong."""
-    documents, aggregates, rollups = schema.documents, schema.aggregates, schema.rollups
-    in_hour = within(documents.c.published_at, hour, hour + HOUR)
-    rows = connection.execute(select(documents).where(in_hour)).all()
-    labels = within(schema.event_labels.c.published_at, hour, hour + HOUR)
-    wrong_labels = correct_event_labels(connection, rows, labels)
-    counted = sums_of_rows(rows, width)
-    held = stored_sums(connection, aggregates, within(aggregates.c.window_start, hour, hour + HOUR))
-    changes = difference(counted, held)
+def _recount_documents(
+    connection: Connection, tables: SumTables, width: timedelta, hour: datetime, rows: Sequence[Any]
+) -> int:
+    """Correct the sums over the documents of an hour; return how many rows were wrong."""
+    aggregates = tables.aggregates
+    in_hour = within(aggregates.c.window_start, hour, hour + HOUR)
+    changes = difference(sums_of_rows(rows, width), stored_sums(connection, aggregates, in_hour))
     add_windows(connection, aggregates, None, changes)
-    minutes = stored_sums(connection, aggregates, within(aggregates.c.window_start, hour, hour + HOUR))
-    wrong_hours = _correct_windows(connection, rollups, schema.HOUR, hour, minutes)
-    wrong_days = _correct_day(connection, rollups, hour)
-    delete_empty(connection, Sums(topics=changes))
-    return len(changes) + wrong_hours + wrong_days + wrong_labels
+    delete_empty_windows(connection, aggregates, None, changes)
+    minutes = stored_sums(connection, aggregates, in_hour)
+    wrong_hours = _correct_windows(connection, tables.rollups, schema.HOUR, hour, minutes)
+    return len(changes) + wrong_hours + _correct_day(connection, tables.rollups, hour)
 
 
-def _recount_mentions(connection: Connection, hour: datetime) -> int:
+def _recount_mentions(connection: Connection, tables: SumTables, hour: datetime, rows: Sequence[Any]) -> int:
     """The same for the sums over its mentions, which have no base windows."""
-    mentions, entities = schema.mentions, schema.entity_aggregates
-    in_hour = within(mentions.c.published_at, hour, hour + HOUR)
-    counted = entity_sums_by_key(connection.execute(select(mentions).where(in_hour)), HOUR)
-    wrong_hours = _correct_windows(connection, entities, schema.HOUR, hour, counted)
-    return wrong_hours + _correct_day(connection, entities, hour)
+    counted = entity_sums_by_key(rows, HOUR)
+    wrong_hours = _correct_windows(connection, tables.entities, schema.HOUR, hour, counted)
+    return wrong_hours + _correct_day(connection, tables.entities, hour)
 
 
 def _correct_day(connection: Connection, table: Table, hour: datetime) -> int:

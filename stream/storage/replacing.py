@@ -11,7 +11,6 @@ from msgspec import structs
 from sqlalchemy import Connection, bindparam, update
 
 from stream.domain.records import ClassifiedDocument
-from stream.domain.sums import entity_sums_by_key
 from stream.storage import schema
 from stream.storage.documents import (
     PREDICTION_COLUMNS,
@@ -24,7 +23,8 @@ from stream.storage.event_labels import replace_event_labels
 from stream.storage.events import EventCause, Version, add_events
 from stream.storage.mentions import mention_rows, replace_mentions
 from stream.storage.sql import as_mapping
-from stream.storage.sums import HOUR, Sums, sums_of_rows
+from stream.storage.stories import voice_keys
+from stream.storage.sums import Sums, document_sums
 
 # The columns of `documents` that each cause replaces.
 REPLACED = {
@@ -60,6 +60,7 @@ def replace_predictions(
         before.append(stored)
         after.append(replaced)
         mentions[row.key] = mention_rows(placed, replaced.received_at)
+    voices = voice_keys(connection, [row.key for row in before])
     connection.execute(UPDATE_DOCUMENT, [_values(row, columns) for row in after])
     replace_event_labels(connection, list(zip(before, after, strict=True)))
     old_mentions = replace_mentions(connection, mentions)
@@ -68,14 +69,9 @@ def replace_predictions(
         for old, new in zip(before, after, strict=True)
     ]
     add_events(connection, versions, cause, now)
-    return _sums(after, mentions.values(), width) - _sums(before, old_mentions.values(), width)
+    return document_sums(after, mentions, voices, width) - document_sums(before, old_mentions, voices, width)
 
 
 def _values(row: DocumentRow, columns: Sequence[str]) -> dict[str, Any]:
     """The parameters of UPDATE_DOCUMENT."""
     return as_mapping({"of_key": row.key} | {name: getattr(row, name) for name in columns})
-
-
-def _sums(documents: Sequence[DocumentRow], mentions: Any, width: timedelta) -> Sums:
-    rows = (row for of_document in mentions for row in of_document)
-    return Sums(sums_of_rows(documents, width), entity_sums_by_key(rows, HOUR))

@@ -3,6 +3,7 @@
 `documents` holds every document with its prediction, `mentions` the entities it is about, `event_labels` the
 events it reports; `aggregates` and `rollups` hold the sums over documents, `entity_aggregates` those over
 mentions; `offsets` holds how far each Kafka partition was read.  A batch changes these in one transaction.
+`story_inputs`, `document_stories`, `stories` and the sums over voices belong to the story task.
 `document_events` has a row for every later change of a document.  `outbox` holds what has to be sent because
 of a batch.  `alerts`, `alert_transitions` and `deliveries` belong to the alerts, `marks` and `leases` to
 background tasks.
@@ -32,6 +33,7 @@ from sqlalchemy import (
 )
 
 from stream.domain.entities import LONGEST_ENTITY, LONGEST_GAZETTEER
+from stream.domain.stories import LONGEST_ORIGIN
 from stream.domain.sums import SUM_FIELDS
 
 
@@ -132,30 +134,66 @@ documents = Table(
     ),
 )
 
-# Sums by event-time window, topic and kind.  Each Kafka partition has rows of its own, so that workers never
-# contend; readers add them up.
-aggregates = Table(
-    "aggregates",
-    metadata,
-    _column("window_start", UtcDateTime, primary_key=True),
-    _column("topic", String(100), primary_key=True),
-    _column("kind", String(16), primary_key=True),
-    _column("kafka_partition", Integer, primary_key=True, autoincrement=False),
-    *_sum_columns(uncertain={"server_default": "0"}),
-)
 
-# The same sums by hour and by day (`width` in seconds), written in the same transaction, so that a query over
-# a year need not add up half a million minutes.
-rollups = Table(
-    "rollups",
-    metadata,
-    _column("width", Integer, primary_key=True, autoincrement=False),
-    _column("window_start", UtcDateTime, primary_key=True),
-    _column("topic", String(100), primary_key=True),
-    _column("kind", String(16), primary_key=True),
-    _column("kafka_partition", Integer, primary_key=True, autoincrement=False),
-    *_sum_columns(),
-)
+def _aggregates(name: str, **options: dict[str, Any]) -> Table:
+    """Sums by event-time window, topic and kind.
+
+    Each Kafka partition has rows of its own, so that workers never contend; readers add them up.
+    """
+    return Table(
+        name,
+        metadata,
+        _column("window_start", UtcDateTime, primary_key=True),
+        _column("topic", String(100), primary_key=True),
+        _column("kind", String(16), primary_key=True),
+        _column("kafka_partition", Integer, primary_key=True, autoincrement=False),
+        *_sum_columns(**options),
+    )
+
+
+def _rollups(name: str) -> Table:
+    """The same sums by hour and by day (`width` in seconds), so that a query over a year need not add up half
+    a million minutes."""
+    return Table(
+        name,
+        metadata,
+        _column("width", Integer, primary_key=True, autoincrement=False),
+        _column("window_start", UtcDateTime, primary_key=True),
+        _column("topic", String(100), primary_key=True),
+        _column("kind", String(16), primary_key=True),
+        _column("kafka_partition", Integer, primary_key=True, autoincrement=False),
+        *_sum_columns(),
+    )
+
+
+def _entity_aggregates(name: str) -> Table:
+    """The sums over mentions by hour and by day (`width` in seconds), entity and kind.
+
+    `band` is the relevance rounded down to a multiple of 20, at most 80, so that sums from a multiple of 20
+    on are exact.
+    """
+    return Table(
+        name,
+        metadata,
+        _column("width", Integer, primary_key=True, autoincrement=False),
+        _column("entity", String(LONGEST_ENTITY), primary_key=True),
+        _column("window_start", UtcDateTime, primary_key=True),
+        _column("kind", String(16), primary_key=True),
+        _column("kafka_partition", Integer, primary_key=True, autoincrement=False),
+        _column("band", SmallInteger, primary_key=True, autoincrement=False),
+        *_sum_columns(),
+        Index(f"ix_{name}_time", "width", "window_start"),
+    )
+
+
+# The sums over all documents, written with them.
+aggregates = _aggregates("aggregates", uncertain={"server_default": "0"})
+rollups = _rollups("rollups")
+entity_aggregates = _entity_aggregates("entity_aggregates")
+# The sums over the documents that are voices, written when they are assigned to stories.
+voice_aggregates = _aggregates("voice_aggregates")
+voice_rollups = _rollups("voice_rollups")
+voice_entity_aggregates = _entity_aggregates("voice_entity_aggregates")
 
 # The entities that a document is about.  Kind, times and partition are those of the document.  `relevance` is
 # from 0 to 100.  `sentiment` and `score` (in units of 1/10,000) are towards the entity; the sentiment is null
@@ -196,19 +234,71 @@ event_labels = Table(
     Index("ix_event_labels_time", "published_at"),
 )
 
-# The sums over mentions by hour and by day (`width` in seconds), entity and kind.  `band` is the relevance
-# rounded down to a multiple of 20, at most 80, so that sums from a multiple of 20 on are exact.
-entity_aggregates = Table(
-    "entity_aggregates",
+# What the story of a document depends on, written with it.  It waits for its story while `sequence` is null:
+# in the order of time of receipt, kind, source and id.  After the story window the row is deleted.
+story_inputs = Table(
+    "story_inputs",
     metadata,
-    _column("width", Integer, primary_key=True, autoincrement=False),
-    _column("entity", String(LONGEST_ENTITY), primary_key=True),
-    _column("window_start", UtcDateTime, primary_key=True),
-    _column("kind", String(16), primary_key=True),
-    _column("kafka_partition", Integer, primary_key=True, autoincrement=False),
-    _column("band", SmallInteger, primary_key=True, autoincrement=False),
-    *_sum_columns(),
-    Index("ix_entity_aggregates_time", "width", "window_start"),
+    _column("key", String(512), primary_key=True),
+    _column("received_at", UtcDateTime),
+    _column("kind", String(16)),
+    _column("source", String(128)),
+    _column("id", String(512)),
+    # stream.domain.stories.StoryFeatures, as MessagePack.
+    _column("features", LargeBinary),
+    _column("sequence", BigInteger, nullable=True),
+    Index(
+        "ix_story_inputs_waiting",
+        "received_at",
+        "kind",
+        "source",
+        "id",
+        postgresql_where=text("sequence IS NULL"),
+        sqlite_where=text("sequence IS NULL"),
+    ),
+    Index("ix_story_inputs_sequence", "sequence"),
+)
+
+# The story of each document (stream.domain.stories.StoryAssignment), decided once.  `sequence` has no gaps.
+# `published_at` is that of the document, and `assigned_at` when the row was written.
+document_stories = Table(
+    "document_stories",
+    metadata,
+    _column("key", String(512), primary_key=True),
+    _column("sequence", BigInteger),
+    _column("seen_at", UtcDateTime),
+    _column("assigned_at", UtcDateTime),
+    _column("published_at", UtcDateTime),
+    _column("story", BigInteger),
+    _column("novelty", SmallInteger),
+    _column("copy_of", String(512), nullable=True),
+    _column("voice", SmallInteger),
+    _column("origin", String(LONGEST_ORIGIN)),
+    Index("ix_document_stories_sequence", "sequence", unique=True),
+    Index("ix_document_stories_story", "story"),
+    Index("ix_document_stories_assigned", "assigned_at"),
+    # For the documents of a time that are voices, without reading them.
+    Index("ix_document_stories_time", "published_at", "voice", "key"),
+)
+
+# The stories: documents that tell the same event.  `id` is the `sequence` of the first document, `first_key`,
+# and the document `central_key` stands for it.  `state` is what later documents are compared with
+# (stream.stories.story.Story), null once the story is over.  `merged_into` is the story that it was joined
+# with by a person; null if it was not.
+stories = Table(
+    "stories",
+    metadata,
+    _column("id", BigInteger, primary_key=True, autoincrement=False),
+    _column("first_key", String(512)),
+    _column("central_key", String(512)),
+    _column("first_seen_at", UtcDateTime),
+    _column("last_seen_at", UtcDateTime),
+    _column("documents", Integer),
+    _column("copies", Integer),
+    _column("voices", Integer),
+    _column("merged_into", BigInteger, nullable=True),
+    _column("state", LargeBinary, nullable=True),
+    Index("ix_stories_last_seen", "last_seen_at"),
 )
 
 # Every change of a stored document, numbered for each document from 1.  Rows are only added; `purge` erases

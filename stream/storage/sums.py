@@ -1,13 +1,14 @@
 """Adding sums to the stored windows.
 
-Sums over documents have base windows, and hours and days rolled up from them.  Sums over mentions have hours,
-and days rolled up from those: their minutes are counted from the mentions themselves.
+Sums over documents have base windows, and hours and days rolled up from them.  Sums over mentions have
+hours, and days rolled up from those: their minutes are counted from the mentions themselves.  Sums over the
+documents that are voices, and over their mentions, are in tables of their own.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, select
 
@@ -19,6 +20,7 @@ from stream.domain.sums import (
     SumKey,
     add_by_key,
     difference,
+    entity_sums_by_key,
     roll_up,
     window_start,
 )
@@ -26,30 +28,54 @@ from stream.storage import schema
 from stream.storage.sql import insert_rows
 
 HOUR = timedelta(seconds=schema.HOUR)
-# The columns of a key, in its order; those of `rollups` and `entity_aggregates` have a width too.
+
+
+class SumTables(NamedTuple):
+    """The tables of sums over some documents: base windows, hours and days, and those of their mentions."""
+
+    aggregates: Table
+    rollups: Table
+    entities: Table
+
+
+OF_TEXTS = SumTables(schema.aggregates, schema.rollups, schema.entity_aggregates)
+OF_VOICES = SumTables(schema.voice_aggregates, schema.voice_rollups, schema.voice_entity_aggregates)
+# The columns of a key, in its order; those of rollups and of sums over mentions have a width too.
+WINDOW_KEY = ("window_start", "topic", "kind", "kafka_partition")
+ENTITY_KEY = ("window_start", "entity", "kind", "kafka_partition", "band")
 KEY_COLUMNS = {
-    schema.aggregates: ("window_start", "topic", "kind", "kafka_partition"),
-    schema.rollups: ("window_start", "topic", "kind", "kafka_partition"),
-    schema.entity_aggregates: ("window_start", "entity", "kind", "kafka_partition", "band"),
+    table: key
+    for tables in (OF_TEXTS, OF_VOICES)
+    for table, key in zip(tables, (WINDOW_KEY, WINDOW_KEY, ENTITY_KEY), strict=True)
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Sums over documents by base window and topic, and over their mentions by hour and entity."""
+    """Sums over documents by base window and topic, and over their mentions by hour and entity; and the same
+    over those of them that are voices."""
 
     topics: Mapping[SumKey, Aggregate] = field(default_factory=dict)
     entities: Mapping[EntityKey, Aggregate] = field(default_factory=dict)
+    voice_topics: Mapping[SumKey, Aggregate] = field(default_factory=dict)
+    voice_entities: Mapping[EntityKey, Aggregate] = field(default_factory=dict)
+
+    @property
+    def only_voices(self) -> "Sums":
+        """The sums over voices alone."""
+        return Sums(voice_topics=self.voice_topics, voice_entities=self.voice_entities)
+
+    @property
+    def parts(self) -> tuple[Mapping[Any, Aggregate], ...]:
+        return self.topics, self.entities, self.voice_topics, self.voice_entities
 
     def __add__(self, other: "Sums") -> "Sums":
-        return Sums(
-            add_by_key([*self.topics.items(), *other.topics.items()]),
-            add_by_key([*self.entities.items(), *other.entities.items()]),
-        )
+        pairs = zip(self.parts, other.parts, strict=True)
+        return Sums(*(add_by_key([*own.items(), *others.items()]) for own, others in pairs))
 
     def __sub__(self, other: "Sums") -> "Sums":
         """What has to be added to `other` to get these, without the keys where nothing changes."""
-        return Sums(difference(self.topics, other.topics), difference(self.entities, other.entities))
+        return Sums(*(difference(own, others) for own, others in zip(self.parts, other.parts, strict=True)))
 
 
 def add_sums(connection: Connection, sums: Sums) -> None:
@@ -63,11 +89,15 @@ def add_sums(connection: Connection, sums: Sums) -> None:
 
 def _by_table(sums: Sums) -> Iterator[tuple[Table, int | None, Mapping[Any, Aggregate]]]:
     """The sums of each table, and of each width of its windows in seconds (None: base windows)."""
-    yield schema.aggregates, None, sums.topics
-    for seconds in schema.ROLLUP_WIDTHS:
-        yield schema.rollups, seconds, roll_up(sums.topics, timedelta(seconds=seconds))
-    for seconds in schema.ROLLUP_WIDTHS:
-        yield schema.entity_aggregates, seconds, roll_up(sums.entities, timedelta(seconds=seconds))
+    for tables, topics, entities in (
+        (OF_TEXTS, sums.topics, sums.entities),
+        (OF_VOICES, sums.voice_topics, sums.voice_entities),
+    ):
+        yield tables.aggregates, None, topics
+        for seconds in schema.ROLLUP_WIDTHS:
+            yield tables.rollups, seconds, roll_up(topics, timedelta(seconds=seconds))
+        for seconds in schema.ROLLUP_WIDTHS:
+            yield tables.entities, seconds, roll_up(entities, timedelta(seconds=seconds))
 
 
 def add_windows(
@@ -105,6 +135,21 @@ def sums_of_rows(rows: Iterable[Any], width: timedelta) -> dict[SumKey, Aggregat
             aggregate = Aggregate.of_document(start, row.topic, row.kind, row.sentiment, row.score)
             parts.append(((start, row.topic, row.kind, row.kafka_partition), aggregate))
     return add_by_key(parts)
+
+
+def document_sums(
+    rows: Sequence[Any], mentions: Mapping[str, Iterable[Any]], voices: Container[str], width: timedelta
+) -> Sums:
+    """What rows of `documents` and of their mentions, by key, add to all sums; `voices` are the keys of those
+    that are voices.  `width` is the width of the base windows."""
+    counted = [row for own in mentions.values() for row in own]
+    of_voices = [row for key, own in mentions.items() if key in voices for row in own]
+    return Sums(
+        sums_of_rows(rows, width),
+        entity_sums_by_key(counted, HOUR),
+        sums_of_rows((row for row in rows if row.key in voices), width),
+        entity_sums_by_key(of_voices, HOUR),
+    )
 
 
 def delete_empty(connection: Connection, changed: Sums) -> None:

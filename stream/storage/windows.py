@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 from sqlalchemy import BigInteger, Integer, cast, func, literal, select, union_all
 
 from stream.domain.documents import EPOCH, SENTIMENTS
-from stream.domain.sums import SUM_FIELDS, Selection, window_start
+from stream.domain.sums import SUM_FIELDS, Counted, Selection, window_start
 from stream.storage import schema
 from stream.storage.filters import INEXACT, selection_filters
 from stream.storage.sql import within
+from stream.storage.stories import is_voice
+from stream.storage.sums import OF_TEXTS, OF_VOICES, SumTables
 
 
 def sums_source(selection: Selection, start: datetime, end: datetime, width: int | None) -> Any:
@@ -21,10 +23,12 @@ def sums_source(selection: Selection, start: datetime, end: datetime, width: int
     """
     if selection.names_documents:
         return _documents(selection_filters(selection, start, end), start, end).subquery()
-    stored = _stored_windows(start, end, width)
+    are_voices = selection.counted is Counted.VOICES
+    stored = _stored_windows(OF_VOICES if are_voices else OF_TEXTS, start, end, width)
     if not selection.exact_times:
         return union_all(*stored).subquery()
-    return union_all(*stored, _documents([INEXACT], start, end, sign=-1)).subquery()
+    inexact = [INEXACT, is_voice(start, end)] if are_voices else [INEXACT]
+    return union_all(*stored, _documents(inexact, start, end, sign=-1)).subquery()
 
 
 def _documents(filters: Sequence[Any], start: datetime, end: datetime, sign: int = 1) -> Any:
@@ -76,12 +80,12 @@ def widest_windows(start: datetime, end: datetime, width: int | None) -> list[St
     return [StoredWindows(0, start, end)]
 
 
-def _stored_windows(start: datetime, end: datetime, width: int | None) -> list[Any]:
+def _stored_windows(tables: SumTables, start: datetime, end: datetime, width: int | None) -> list[Any]:
     """Queries for the rows of `widest_windows`, with the columns of `aggregates`."""
     names = ("window_start", "topic", "kind", *SUM_FIELDS)
     queries = []
     for seconds, first, last in widest_windows(start, end, width):
-        table = schema.rollups if seconds else schema.aggregates
+        table = tables.rollups if seconds else tables.aggregates
         query = select(*[table.c[name] for name in names]).where(within(table.c.window_start, first, last))
-        queries.append(query.where(schema.rollups.c.width == seconds) if seconds else query)
+        queries.append(query.where(table.c.width == seconds) if seconds else query)
     return queries

@@ -1,0 +1,247 @@
+"""Rows of the tables of stories: what waits for its story, what was decided, and the stories themselves."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, delete, func, select, update
+
+from stream.domain.documents import HEARTBEAT_SOURCE, Kind
+from stream.domain.records import ClassifiedDocument
+from stream.domain.stories import StoryAssignment, StoryFeatures, StoryInput, StoryWeights
+from stream.storage import schema
+from stream.storage.sql import dialect_insert, within
+from stream.stories.assignment import COPY_WINDOW, STORY_WINDOW, Assigned, Assigner
+from stream.stories.story import ENTITY, KIND_BITS, NUMBER, Story
+
+# Since when every document is assigned to a story.
+STORIES_MARK = "stories"
+SET_SEQUENCE = (
+    update(schema.story_inputs)
+    .where(schema.story_inputs.c.key == bindparam("of_key"))
+    .values(sequence=bindparam("of_sequence"))
+)
+
+
+class StoredState(msgspec.Struct, frozen=True, array_like=True):
+    """The column `state` of a story: what of `stream.stories.story.Story` has no column of its own."""
+
+    last_sequence: int
+    space: str | None
+    total: bytes | None
+    added: int
+    central: bytes | None
+    has_headline: bool
+    terms: list[tuple[int, int]]
+    seen: list[datetime]
+    voices: list[tuple[str, datetime]]
+
+
+def insert_story_inputs(
+    connection: Connection, documents: Iterable[tuple[ClassifiedDocument, StoryFeatures]], now: datetime
+) -> None:
+    """Let documents that this transaction has inserted wait for their story; heartbeats tell none."""
+    rows = [
+        {
+            "key": item.key,
+            "received_at": now,
+            "kind": item.document.kind,
+            "source": item.document.source,
+            "id": item.document.id,
+            "features": msgspec.msgpack.encode(features),
+        }
+        for item, features in documents
+        if item.document.source != HEARTBEAT_SOURCE
+    ]
+    if rows:
+        # If somebody deleted a document by hand, its row may still be there.
+        _upsert(connection, schema.story_inputs, [row | {"sequence": None} for row in rows])
+
+
+def waiting_inputs(connection: Connection, limit: int) -> list[StoryInput]:
+    """The next documents that wait for their story, in their order."""
+    table = schema.story_inputs
+    order = (table.c.received_at, table.c.kind, table.c.source, table.c.id)
+    query = select(table).where(table.c.sequence.is_(None)).order_by(*order).limit(limit)
+    return [
+        StoryInput(row.key, Kind(row.kind), row.source, row.id, row.received_at, _features(row.features))
+        for row in connection.execute(query)
+    ]
+
+
+def oldest_waiting(connection: Connection) -> datetime | None:
+    """When the document was received that has waited longest for its story; None if none waits."""
+    table = schema.story_inputs
+    return connection.scalar(select(func.min(table.c.received_at)).where(table.c.sequence.is_(None)))
+
+
+def load_assigner(connection: Connection, weights: Mapping[str, StoryWeights]) -> Assigner:
+    """An assigner that goes on where the last one stopped."""
+    table, inputs, stories = schema.document_stories, schema.story_inputs, schema.stories
+    last, seen_at = connection.execute(select(func.max(table.c.sequence), func.max(table.c.seen_at))).one()
+    if last is None:
+        return Assigner(weights)
+    recent = (
+        select(table, inputs.c.features)
+        .join(inputs, inputs.c.key == table.c.key)
+        .where(table.c.seen_at >= seen_at - COPY_WINDOW, inputs.c.sequence.is_not(None))
+        .order_by(table.c.sequence)
+    )
+    open_stories = select(stories).where(
+        stories.c.last_seen_at >= seen_at - STORY_WINDOW, stories.c.state.is_not(None)
+    )
+    return Assigner(
+        weights,
+        stories=sorted(map(_story, connection.execute(open_stories)), key=lambda story: story.last_sequence),
+        recent=map(_assigned, connection.execution_options(yield_per=1000).execute(recent)),
+        next_sequence=last + 1,
+    )
+
+
+def write_assignments(
+    connection: Connection,
+    assigned: Sequence[tuple[StoryInput, StoryAssignment]],
+    stories: Iterable[Story],
+    published: Mapping[str, datetime],
+    now: datetime,
+) -> None:
+    """Write what was decided, and take the documents out of the queue.
+
+    `published` are the publication times by key; a document that somebody deleted meanwhile has none.
+    """
+    rows = [
+        {
+            "key": decided.key,
+            "sequence": decided.sequence,
+            "seen_at": decided.seen_at,
+            "assigned_at": now,
+            "published_at": published.get(decided.key, document.received_at),
+            "story": decided.story,
+            "novelty": decided.novelty,
+            "copy_of": decided.copy_of,
+            "voice": int(decided.is_voice),
+            "origin": document.features.origin,
+        }
+        for document, decided in assigned
+    ]
+    _upsert(connection, schema.document_stories, rows)
+    connection.execute(
+        SET_SEQUENCE,
+        [{"of_key": decided.key, "of_sequence": decided.sequence} for _, decided in assigned],
+    )
+    _upsert(connection, schema.stories, [_row(story) for story in stories])
+
+
+def forget_inputs(connection: Connection, seen_at: datetime, limit: int) -> int:
+    """Delete what nothing is compared with any more, at most so many rows; return how many rows there were.
+
+    Signatures and embeddings of texts go after the time in which copies are found, and the state of a story
+    when it is over.
+    """
+    table, inputs, stories = schema.document_stories, schema.story_inputs, schema.stories
+    last = select(func.max(table.c.sequence)).where(table.c.seen_at < seen_at - COPY_WINDOW).scalar_subquery()
+    old = select(inputs.c.key).where(inputs.c.sequence <= last).limit(limit)
+    deleted = connection.execute(delete(inputs).where(inputs.c.key.in_(old))).rowcount
+    over = (stories.c.last_seen_at < seen_at - STORY_WINDOW, stories.c.state.is_not(None))
+    ids = select(stories.c.id).where(*over).limit(limit)
+    ended = connection.execute(update(stories).where(stories.c.id.in_(ids)).values(state=None)).rowcount
+    return max(deleted, ended)
+
+
+def voice_keys(connection: Connection, keys: Sequence[str]) -> set[str]:
+    """Which of these documents are voices."""
+    table = schema.document_stories
+    query = select(table.c.key).where(table.c.key.in_(keys), table.c.voice == 1)
+    return set(connection.scalars(query)) if keys else set()
+
+
+def voices_between(start: datetime, end: datetime) -> Select[tuple[str]]:
+    """A query for the keys of the voices that were published in [start, end)."""
+    columns = schema.document_stories.c
+    return select(columns.key).where(within(columns.published_at, start, end), columns.voice == 1)
+
+
+def is_voice(start: datetime, end: datetime) -> ColumnElement[bool]:
+    """The condition on `documents` published in [start, end) for those that are voices."""
+    return schema.documents.c.key.in_(voices_between(start, end))
+
+
+def begins_story(start: datetime, end: datetime) -> ColumnElement[bool]:
+    """The condition on `documents` published in [start, end) for the first ones of their stories."""
+    columns = schema.document_stories.c
+    first = select(columns.key).where(
+        within(columns.published_at, start, end), columns.sequence == columns.story
+    )
+    return schema.documents.c.key.in_(first)
+
+
+def _upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows, or replace what they name in the rows of the same key."""
+    statement, keys = dialect_insert(connection, table), [column.name for column in table.primary_key]
+    replaced = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=replaced), rows)
+
+
+def _features(stored: bytes) -> StoryFeatures:
+    return msgspec.msgpack.decode(stored, type=StoryFeatures)
+
+
+def _assigned(row: Any) -> Assigned:
+    features = _features(row.features)
+    assignment = StoryAssignment(
+        row.key, row.sequence, row.seen_at, row.story, row.novelty, row.copy_of, bool(row.voice)
+    )
+    return Assigned(assignment, features.signature, features.terms.numbers)
+
+
+def _row(story: Story) -> dict[str, Any]:
+    state = StoredState(
+        story.last_sequence,
+        story.space,
+        None if story.total is None else story.total.astype("<i8").tobytes(),
+        story.added,
+        story.central,
+        story.has_headline,
+        sorted(story.terms.items()),
+        story.seen,
+        list(story.voices.items()),
+    )
+    return {
+        "id": story.id,
+        "first_key": story.first_key,
+        "central_key": story.central_key,
+        "first_seen_at": story.first_seen_at,
+        "last_seen_at": story.last_seen_at,
+        "documents": story.documents,
+        "copies": story.copies,
+        "voices": story.voice_count,
+        "state": msgspec.msgpack.encode(state),
+    }
+
+
+def _story(row: Any) -> Story:
+    state = msgspec.msgpack.decode(row.state, type=StoredState)
+    kinds = [term & KIND_BITS for term, _ in state.terms]
+    return Story(
+        id=row.id,
+        first_key=row.first_key,
+        central_key=row.central_key,
+        first_seen_at=row.first_seen_at,
+        last_seen_at=row.last_seen_at,
+        last_sequence=state.last_sequence,
+        space=state.space,
+        total=None if state.total is None else np.frombuffer(state.total, "<i8").astype(np.int64),
+        added=state.added,
+        central=state.central,
+        has_headline=state.has_headline,
+        terms=dict(state.terms),
+        entities=kinds.count(ENTITY),
+        numbers=kinds.count(NUMBER),
+        seen=state.seen,
+        voices=dict(state.voices),
+        documents=row.documents,
+        copies=row.copies,
+        voice_count=row.voices,
+    )

@@ -1,0 +1,106 @@
+"""Assigning the documents that wait to stories: by one monitor at a time, in one transaction a step."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from sqlalchemy import Connection, select
+
+from stream.domain.errors import LeaseLost
+from stream.domain.records import OutboundMessage
+from stream.domain.stories import StoryAssignment, StoryInput, StoryWeights
+from stream.storage import schema
+from stream.storage.batches import Store
+from stream.storage.database import reading, writing
+from stream.storage.leases import Lease
+from stream.storage.outbox import enqueue
+from stream.storage.stories import (
+    forget_inputs,
+    load_assigner,
+    oldest_waiting,
+    waiting_inputs,
+    write_assignments,
+)
+from stream.storage.sums import add_sums, document_sums
+from stream.stories.assignment import Assigner
+
+# Documents of one transaction.
+CHUNK = 500
+
+
+class StoryOutbound(Protocol):
+    """Decides what to send because of documents that were assigned to stories."""
+
+    def __call__(self, assigned: Sequence[StoryAssignment], /) -> Sequence[OutboundMessage]: ...
+
+
+class StoryStore:
+    """Assigns documents to stories in the database.  One thread uses it.
+
+    What later documents are compared with is in memory, and in SQL for the next holder of the lease.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        lease: Lease,
+        *,
+        weights: Callable[[], Mapping[str, StoryWeights]],
+        outbound: StoryOutbound,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store, self._lease, self._weights = store, lease, weights
+        self._outbound, self._clock = outbound, clock
+        self._assigner: Assigner | None = None
+
+    def assign_next(self, limit: int = CHUNK) -> int:
+        """Assign the documents that wait, at most so many; return how many they were.
+
+        Nothing is assigned without the lease.  Raises StoreUnavailable, StoreRefused and LeaseLost; nothing
+        of the step is written then.
+        """
+        assigner, self._assigner = self._assigner, None
+        with writing(self._store.engine) as connection:
+            if not self._lease.renew(connection):
+                raise LeaseLost("stories are assigned by another monitor")
+            if assigner is None:
+                assigner = load_assigner(connection, self._weights())
+            waiting = waiting_inputs(connection, limit)
+            if waiting:
+                self._assign(connection, assigner, waiting)
+        # Only now is it sure that memory and SQL say the same.
+        self._assigner = assigner
+        return len(waiting)
+
+    def forget(self) -> None:
+        """Keep nothing in memory: another monitor may assign documents meanwhile."""
+        self._assigner = None
+
+    def oldest_waiting(self) -> datetime | None:
+        """When the document was received that has waited longest.  Raises StoreUnavailable."""
+        with reading(self._store.engine) as connection:
+            return oldest_waiting(connection)
+
+    def _assign(self, connection: Connection, assigner: Assigner, waiting: Sequence[StoryInput]) -> None:
+        documents, mentions = schema.documents, schema.mentions
+        # Labels that change meanwhile change the sums of voices too: by one transaction after the other.
+        keys = sorted(document.key for document in waiting)
+        query = select(documents).where(documents.c.key.in_(keys)).order_by(documents.c.key)
+        rows = connection.execute(query.with_for_update()).all()
+        decided = [(document, *assigner.assign(document)) for document in waiting]
+        voices = {assignment.key for _, assignment, _ in decided if assignment.is_voice}
+        mentioned: dict[str, list[object]] = {key: [] for key in voices}
+        for row in connection.execute(select(mentions).where(mentions.c.key.in_(sorted(voices)))):
+            mentioned[row.key].append(row)
+        now = self._clock()
+        write_assignments(
+            connection,
+            [(document, assignment) for document, assignment, _ in decided],
+            {story.id: story for _, _, story in decided}.values(),
+            {row.key: row.published_at for row in rows},
+            now,
+        )
+        of_voices = document_sums(rows, mentioned, voices, self._store.width)
+        add_sums(connection, of_voices.only_voices)
+        enqueue(connection, self._outbound([assignment for _, assignment, _ in decided]), now)
+        forget_inputs(connection, decided[-1][1].seen_at, CHUNK)

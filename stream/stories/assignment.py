@@ -1,0 +1,230 @@
+"""Assigns documents to stories, one after the other.
+
+A document is a copy of a recent text that it nearly repeats, and belongs to its story.  Else it belongs to
+the story that tells most nearly the same: candidates share entities, figures or rare words with it, and the
+best of them by the weights counts if it is good enough.  Else it begins a story.
+
+What is decided depends on the documents and their order alone.  Embeddings are whole numbers, whose products
+are exact, and square roots and quotients are the same on every processor (IEEE 754).
+"""
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+import numpy as np
+
+from stream.domain.documents import Embedding
+from stream.domain.stories import StoryAssignment, StoryFeatures, StoryInput, StoryWeights
+from stream.stories.copies import RecentTexts
+from stream.stories.novelty import NOVELTY_WINDOW, novelty
+from stream.stories.story import NO_TERMS, Addition, Story, Terms
+
+# A copy repeats a text of the last day.
+COPY_WINDOW = timedelta(hours=24)
+# A story that gets no document for so long is over.
+STORY_WINDOW = timedelta(hours=48)
+# An origin has one voice on a story in this time.
+VOICE_WINDOW = timedelta(hours=1)
+# Stories that go on at a time; the ones that were silent for longest end early.
+MOST_STORIES = 100_000
+# Candidates that are compared in full.
+MOST_CANDIDATES = 16
+# A term of more stories leads to none of them, except the rarest terms of a document.
+MOST_STORIES_OF_A_TERM, FEWEST_TERMS = 400, 3
+
+
+# Of a space that was not calibrated.
+WITH_EMBEDDINGS = StoryWeights(0.4, 1.0, 0.3, 0.15, -0.5, 0.1, 0.0)
+# Where there are no embeddings to compare, words decide.
+WITHOUT_EMBEDDINGS = StoryWeights(1.0, 0.0, 1.4, 0.2, -0.6, 0.3, -0.3)
+
+
+class Assigned(msgspec.Struct, frozen=True, gc=False):
+    """A document that was assigned before, with what finds copies of it."""
+
+    assignment: StoryAssignment
+    signature: bytes
+    numbers: tuple[int, ...]
+
+
+class Assigner:
+    """Assigns documents in the order of `StoryInput.order`; their sequences have no gaps.
+
+    It begins where another left off if it is given that one's stories, the documents of the last day, and the
+    next sequence.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, StoryWeights] | None = None,
+        *,
+        stories: Iterable[Story] = (),
+        recent: Iterable[Assigned] = (),
+        next_sequence: int = 1,
+    ) -> None:
+        """`weights` are those of each space of embeddings; `stories` come in the order of `last_sequence`,
+        and `recent` in that of their sequences."""
+        self._weights = dict(weights or {})
+        self._next = next_sequence
+        self._clock: datetime | None = None
+        self._texts = RecentTexts()
+        self._recent: OrderedDict[int, StoryAssignment] = OrderedDict()
+        self._stories: OrderedDict[int, Story] = OrderedDict()
+        self._by_term: dict[int, dict[int, None]] = {}
+        for story in stories:
+            self._stories[story.id] = story
+            self._index(story.id, story.terms)
+            self._clock = max(self._clock or story.last_seen_at, story.last_seen_at)
+        for document in recent:
+            self._remember(document)
+
+    def assign(self, document: StoryInput) -> tuple[StoryAssignment, Story]:
+        """Assign the next document.  Returns the decision, and its story as it is now."""
+        now = self._clock = max(self._clock or document.received_at, document.received_at)
+        self._forget(now)
+        sequence, features, terms = self._next, document.features, Terms.of(document.features.terms)
+        original = self._original(features)
+        story = self._stories.get(original.story) if original else self._best(features, terms)
+        if story is None:
+            story = Story.beginning_with(sequence, document.key, now)
+        copy_of = None if original is None else original.copy_of or original.key
+        addition = Addition(
+            document.key,
+            features,
+            terms,
+            sequence,
+            now,
+            is_copy=copy_of is not None,
+            is_voice=copy_of is None and story.has_no_voice_of(features.origin, now - VOICE_WINDOW),
+        )
+        assignment = StoryAssignment(
+            document.key,
+            sequence,
+            now,
+            story.id,
+            novelty(story.documents_since(now - NOVELTY_WINDOW)),
+            copy_of,
+            addition.is_voice,
+        )
+        self._add(story, addition)
+        self._remember(Assigned(assignment, features.signature, features.terms.numbers))
+        return assignment, story
+
+    def _original(self, features: StoryFeatures) -> StoryAssignment | None:
+        """The recent document that this one is a copy of."""
+        oldest = next(iter(self._recent), self._next)
+        number = self._texts.find(features.signature, features.terms.numbers, oldest)
+        return None if number is None else self._recent[number]
+
+    def _best(self, features: StoryFeatures, terms: Terms) -> Story | None:
+        """The story that a document belongs to; None if it begins one."""
+        candidates = [self._stories[number] for number in self._candidates(terms)]
+        best, best_score = None, 0.0
+        for story, cosine in zip(candidates, _cosines(features.embedding, candidates), strict=True):
+            weights = WITHOUT_EMBEDDINGS
+            if cosine is not None and story.space is not None:
+                weights = self._weights.get(story.space, WITH_EMBEDDINGS)
+            score = self._score(weights, story, terms, cosine or 0.0) - weights.threshold
+            # Candidates come with the least likely first: of equal ones the last counts.
+            if score >= best_score:
+                best, best_score = story, score
+        return best
+
+    def _score(self, weights: StoryWeights, story: Story, terms: Terms, cosine: float) -> float:
+        """How much speaks for the same event."""
+        score = weights.cosine * cosine + weights.words * self._words_in_common(story, terms)
+        if terms.entities and story.entities:
+            is_same = any(term in story.terms for term in terms.entities)
+            score += weights.same_entity if is_same else weights.other_entity
+        if terms.numbers and story.numbers:
+            is_same = any(term in story.terms for term in terms.numbers)
+            score += weights.same_number if is_same else weights.other_number
+        return score
+
+    def _words_in_common(self, story: Story, terms: Terms) -> float:
+        """The share of the document's words that the story has, weighed by their rarity."""
+        rarities = [(term, self._rarity(term)) for term in terms.words]
+        total = sum(rarity for _, rarity in rarities)
+        return sum(rarity for term, rarity in rarities if term in story.terms) / total if total else 0.0
+
+    def _rarity(self, term: int) -> int:
+        """Sixteen times the binary logarithm of the share of stories without which a term would be common."""
+        return 1 + _log2(len(self._stories) + 1) - _log2(len(self._by_term.get(term, NO_TERMS)) + 1)
+
+    def _candidates(self, terms: Terms) -> list[int]:
+        """The stories with which the document has most in common, the one with least first."""
+        lists = sorted((len(stories), term) for term in terms.all if (stories := self._by_term.get(term)))
+        common: dict[int, int] = {}
+        for place, (count, term) in enumerate(lists):
+            if count > MOST_STORIES_OF_A_TERM and place >= FEWEST_TERMS:
+                break
+            rarity = self._rarity(term)
+            for number in self._by_term[term]:
+                common[number] = common.get(number, 0) + rarity
+        best = heapq.nlargest(MOST_CANDIDATES, common.items(), key=lambda item: (item[1], item[0]))
+        return [number for number, _ in reversed(best)]
+
+    def _add(self, story: Story, addition: Addition) -> None:
+        """Add a document to a story, which becomes the one that was active last."""
+        new, gone = story.add(addition)
+        self._stories[story.id] = story
+        self._stories.move_to_end(story.id)
+        self._index(story.id, new)
+        self._remove(story.id, gone)
+
+    def _index(self, number: int, terms: Iterable[int]) -> None:
+        for term in terms:
+            self._by_term.setdefault(term, {})[number] = None
+
+    def _remove(self, number: int, terms: Iterable[int]) -> None:
+        for term in terms:
+            stories = self._by_term[term]
+            del stories[number]
+            if not stories:
+                del self._by_term[term]
+
+    def _remember(self, document: Assigned) -> None:
+        assignment = document.assignment
+        self._recent[assignment.sequence] = assignment
+        self._texts.add(assignment.sequence, document.signature, document.numbers)
+        self._next = max(self._next, assignment.sequence + 1)
+        self._clock = max(self._clock or assignment.seen_at, assignment.seen_at)
+
+    def _forget(self, now: datetime) -> None:
+        """Forget texts of which nothing can be a copy any more, and stories that are over."""
+        while self._recent:
+            sequence, document = next(iter(self._recent.items()))
+            if document.seen_at >= now - COPY_WINDOW and self._next - sequence < self._texts.size:
+                break
+            del self._recent[sequence]
+        while self._stories:
+            number, story = next(iter(self._stories.items()))
+            if story.last_seen_at >= now - STORY_WINDOW and len(self._stories) < MOST_STORIES:
+                break
+            del self._stories[number]
+            self._remove(number, story.terms)
+
+
+def _cosines(embedding: Embedding | None, stories: Sequence[Story]) -> list[float | None]:
+    """The cosine between an embedding and the mean of each story's; None for a story of another space."""
+    cosines: list[float | None] = [None] * len(stories)
+    if embedding is None:
+        return cosines
+    places = [i for i, story in enumerate(stories) if story.space == embedding.space]
+    if not places:
+        return cosines
+    own = np.frombuffer(embedding.values, np.int8).astype(np.float64)
+    totals = np.array([stories[i].total for i in places], np.float64)
+    lengths = np.sqrt((totals * totals).sum(axis=1) * (own * own).sum())
+    for i, product, length in zip(places, totals @ own, lengths, strict=True):
+        cosines[i] = float(product / length) if length else 0.0
+    return cosines
+
+
+def _log2(number: int) -> int:
+    """Sixteen times the binary logarithm of a positive number, in whole numbers."""
+    bits = number.bit_length() - 1
+    return 16 * bits + ((number << 4) >> bits) - 16

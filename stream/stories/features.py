@@ -1,0 +1,21 @@
+"""The features of a document by which it is assigned to a story."""
+
+from stream.domain.cleaning import clean
+from stream.domain.documents import Document, Kind, Prediction
+from stream.domain.stories import StoryFeatures
+from stream.stories.origin import Publishers, origin
+from stream.stories.signature import signature, tokens
+from stream.stories.terms import text_terms
+
+
+def story_features(document: Document, prediction: Prediction, publishers: Publishers) -> StoryFeatures:
+    """What is stored of a document for the story task."""
+    text = clean(document.content).news.text
+    entities = ((mention.entity, mention.relevance) for mention in prediction.entities)
+    return StoryFeatures(
+        origin(document, publishers),
+        signature(tokens(text)),
+        text_terms(text, entities),
+        prediction.embedding,
+        document.kind is Kind.NEWS and bool(document.title),
+    )
