@@ -74,7 +74,10 @@ def waiting_inputs(connection: Connection, limit: int) -> list[StoryInput]:
 def oldest_waiting(connection: Connection) -> datetime | None:
     """When the document was received that has waited longest for its story; None if none waits."""
     table = schema.story_inputs
-    return connection.scalar(select(func.min(table.c.received_at)).where(table.c.sequence.is_(None)))
+    oldest: datetime | None = connection.scalar(
+        select(func.min(table.c.received_at)).where(table.c.sequence.is_(None))
+    )
+    return oldest
 
 
 def load_assigner(connection: Connection, weights: Mapping[str, StoryWeights]) -> Assigner:

@@ -74,7 +74,8 @@ def _slots(signature: np.ndarray) -> np.ndarray:
     """The slot of each band of a signature: int64 [BANDS]."""
     bands = signature[: BANDS * BAND].reshape(BANDS, BAND).astype(np.uint64)
     hashes = ((bands * _POWERS).sum(axis=1, dtype=np.uint64) + _SEEDS) * np.uint64(0xBF58476D1CE4E5B9)
-    return (hashes >> np.uint64(64 - SLOT_BITS)).astype(np.int64)
+    slots: np.ndarray = (hashes >> np.uint64(64 - SLOT_BITS)).astype(np.int64)
+    return slots
 
 
 def _agree(figures: set[int], others: set[int]) -> bool:
