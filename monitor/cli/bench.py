@@ -1,5 +1,6 @@
 """`monitor bench`: measures the monitor on this machine, and what one would write instead."""
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,14 +82,18 @@ def _lines(file: Path) -> list[str]:
 
 
 def invented() -> list[str]:
-    """Texts of the sample feed."""
+    """English headlines and comments of the sample feed: each language has a network of its own."""
     from datetime import UTC, datetime
 
     from monitor.demo.sample import SampleFeed
 
     feed, now = SampleFeed("bench"), datetime.now(UTC)
-    messages = (feed.calm(now).message for _ in range(SAMPLE_TEXTS))
-    return [str(message.get("title") or message.get("text")) for message in messages]
+    messages = (feed.calm(now).message for _ in itertools.count())
+    english = (message for message in messages if message["lang"] == "en")
+    return [
+        str(message.get("title") or message.get("text"))
+        for message in itertools.islice(english, SAMPLE_TEXTS)
+    ]
 
 
 def _measure(

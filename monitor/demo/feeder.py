@@ -30,7 +30,7 @@ class Plan:
     history: timedelta
     per_second: float
     surge_after: float = 30.0
-    surge_lasts: float = 25.0
+    surge_lasts: float = 32.0
     surge_per_second: float = 5.0
     surge_every: float | None = None
 

@@ -70,7 +70,8 @@ def straight_computation(documents: list[tuple[Kind, dict[str, Any]]]) -> dict[A
     engine = Engine.load(ModelSettings(dtype="float32"))
     expected = {}
     for kind, message in documents:
-        (prediction,) = engine.classify([str(message.get("title") or message["text"])])
+        content = join_content(message.get("title", ""), message.get("text", ""))
+        (prediction,) = engine.classify([content], [message["lang"]])
         assert prediction.score is not None
         expected[message["source"], message["id"]] = (
             kind.value,

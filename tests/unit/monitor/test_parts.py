@@ -1,4 +1,4 @@
-"""The HTTP endpoint, the log, the sample feed and the tuned interpreter."""
+"""The HTTP endpoint, the log and the tuned interpreter."""
 
 import gc
 import json
@@ -6,14 +6,12 @@ import logging
 import platform
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from monitor.demo.sample import COMMENTS, NEWS, SampleFeed
 from monitor.runtime.build import BuildMetrics, program_version
 from monitor.runtime.http import Endpoint
 from monitor.runtime.interpreter import tuned_interpreter
@@ -21,8 +19,6 @@ from monitor.runtime.log import JsonFormatter
 from monitor.runtime.settings import HttpSettings, SettingsError
 from stream.domain.documents import printable
 from tests.conftest import ROOT
-
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def get(url: str) -> tuple[int, str]:
@@ -78,19 +74,6 @@ def test_the_log_hides_the_internal_messages_of_faust_but_not_its_errors() -> No
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
     assert [line.split(": ", 1)[1] for line in done.stderr.splitlines()] == ["Faust failed", "ours"]
-
-
-def test_the_sample_feed_is_varied_timestamped_and_reproducible() -> None:
-    feeds = [list(SampleFeed("run").history(NOW, timedelta(minutes=15), 2.0)) for _ in range(2)]
-    assert feeds[0] == feeds[1]
-    messages = [sample.message for sample in feeds[0]]
-    assert len(messages) == 1800
-    assert len({m["id"] for m in messages}) == 1800
-    stamps = [datetime.fromisoformat(str(m["published_at"])) for m in messages]
-    assert stamps == sorted(stamps)
-    assert NOW - timedelta(minutes=15) <= stamps[0] and stamps[-1] <= NOW
-    assert len({m.get("title") or m.get("text") for m in messages}) > 700
-    assert len(NEWS) + len(COMMENTS) >= 70
 
 
 def test_a_headline_cannot_send_control_codes_to_the_terminal() -> None:
