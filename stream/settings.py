@@ -1,5 +1,6 @@
 """The `[stream]` part of the settings."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
@@ -111,6 +112,11 @@ class StreamSettings(BaseModel):
         description="if this share of the last 1,000 messages of a topic is refused, its circuit breaker "
         "opens: after each batch that is refused whole the topic pauses, at first for a second, in the end "
         "for a minute. Lower it if a topic should slow down although some of its feeds can be read",
+    )
+    publishers: Path | None = Field(
+        None,
+        description="CSV file with a house's own publishers, on top of the shipped list: which hosts and "
+        "names are one origin of texts; read at the start. docs/stories.md describes it",
     )
     publish_predictions: bool = Field(True, description="also send every prediction to the predictions topic")
     mood_seconds: int = Field(

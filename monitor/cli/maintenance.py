@@ -27,9 +27,14 @@ def open_store(config: Path | None) -> Iterator[tuple[Settings, "Store"]]:
     """The settings and the store.  Raises SchemaError where its schema is not this version's."""
     from stream.storage import database
     from stream.storage.batches import Store
+    from stream.stories.publishers import load_publishers
 
     settings = load_settings(config)
-    store = Store(database.connect_existing(settings.database), settings.stream.window_seconds)
+    house = settings.stream.publishers
+    publishers = (
+        load_publishers(house) if house else None
+    )  # the shipped ones are read when a command needs them
+    store = Store(database.connect_existing(settings.database), settings.stream.window_seconds, publishers)
     try:
         yield settings, store
     finally:

@@ -72,6 +72,7 @@ from stream.storage.batches import Store
 from stream.storage.leases import Lease
 from stream.storage.outbox import KAFKA_PREFIX, Outbox, OutboxEntry
 from stream.storage.secrets import load_heartbeats
+from stream.stories.publishers import load_publishers
 from stream.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -272,7 +273,8 @@ def _foundation(
 
 
 def _connect_store(settings: Settings) -> Store:
-    store = Store(database.connect(settings.database), settings.stream.window_seconds)
+    publishers = load_publishers(settings.stream.publishers)
+    store = Store(database.connect(settings.database), settings.stream.window_seconds, publishers)
     _retry_at_startup(lambda: database.check_schema(store.engine))
     return store
 

@@ -43,7 +43,7 @@ from stream.storage.sql import dialect_insert, insert_rows
 from stream.storage.stories import insert_story_inputs
 from stream.storage.sums import HOUR, Sums, add_sums, delete_empty
 from stream.stories.features import story_features
-from stream.stories.origin import SHIPPED_PUBLISHERS, Publishers
+from stream.stories.publishers import Publishers, shipped_publishers
 
 PARTITION_COLUMNS = ("incarnation", "kafka_topic", "kafka_partition")
 SET_OFFSETS = (
@@ -59,10 +59,8 @@ class Store:
     `reads` has the queries of rules and pages.
     """
 
-    def __init__(
-        self, engine: Engine, window_seconds: int, publishers: Publishers = SHIPPED_PUBLISHERS
-    ) -> None:
-        """`publishers` tell who said a text first (`stream.stories.origin`)."""
+    def __init__(self, engine: Engine, window_seconds: int, publishers: Publishers | None = None) -> None:
+        """`publishers` tell who said a text first (`stream.stories.origin`); None for the shipped ones."""
         self.engine, self._publishers = engine, publishers
         self.width = timedelta(seconds=window_seconds)
         self.reads = StoreReader(engine, self.width)
@@ -191,8 +189,9 @@ class Store:
     def _features(self, outcomes: Iterable[Outcome]) -> dict[int, StoryFeatures]:
         """What the stories of documents depend on, by their identity in memory; computed before a transaction
         holds locks."""
+        publishers = self._publishers or shipped_publishers()
         return {
-            id(item): story_features(item.document, item.prediction, self._publishers)
+            id(item): story_features(item.document, item.prediction, publishers)
             for item in outcomes
             if isinstance(item, ClassifiedDocument)
         }

@@ -3,7 +3,8 @@
 from stream.domain.cleaning import clean
 from stream.domain.documents import Document, Kind, Prediction
 from stream.domain.stories import StoryFeatures
-from stream.stories.origin import Publishers, origin
+from stream.stories.origin import origin
+from stream.stories.publishers import Publishers
 from stream.stories.signature import signature, tokens
 from stream.stories.terms import text_terms
 

@@ -46,6 +46,7 @@ DATA_FILES = (
     ("models/weights", "*.*"),
     ("monitor", "*.html"),
     ("monitor", "*.yaml"),
+    ("stream", "*.csv"),
     ("stream", "*.mako"),
 )
 
