@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from stream.domain.documents import Precision
+from stream.domain.sums import Counted
 
 # The labels of an episode about an entity.
 ENTITY, ENTITY_NAME = "entity", "entity_name"
@@ -45,7 +46,8 @@ class EvidenceItem:
     `key` identifies it (`stream.domain.documents.document_key`).  It is empty in episodes of version 0.2.0.
     `precision` says how exactly `published_at` is known.  `traceparent` is the trace of its message, if that
     named one.  `judged_by` is the model whose labels it has, if there are two.  `events` are the types
-    of the events that it reports.
+    of the events that it reports.  `story`, `novelty` and `is_voice` are those of its StoryAssignment, None
+    before it has one, and `copies` is the number of its copies in the alert's window.
     """
 
     source: str
@@ -60,6 +62,20 @@ class EvidenceItem:
     traceparent: str | None = None
     judged_by: str | None = None
     events: tuple[str, ...] = ()
+    story: int | None = None
+    novelty: int | None = None
+    is_voice: bool | None = None
+    copies: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoryCounts:
+    """How many texts there are, and how many stories, voices and copies are among them."""
+
+    texts: int
+    stories: int
+    voices: int
+    copies: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +88,9 @@ class Alert:
     fired.  `message` is the rendered template of the rule, empty if the rule has none.  `severity` and
     `labels` are those of the rule at the moment it fired; `labels` is None in episodes of older versions.
     `entity` is the id of the entity that it is about, if its rule watches entities; the labels have its name.
+    `counted` says what `n` is a number of: texts, voices or stories.  `texts`, `stories`, `voices` and
+    `copies` are the StoryCounts of the moment it fired, of the negative documents if the rule is about those;
+    None if stories did not cover the window.
     """
 
     id: str
@@ -94,6 +113,11 @@ class Alert:
     clear_since: datetime | None = None
     labels: Mapping[str, str] | None = None
     entity: str | None = None
+    counted: Counted = Counted.TEXTS
+    texts: int | None = None
+    stories: int | None = None
+    voices: int | None = None
+    copies: int | None = None
 
     @property
     def entity_name(self) -> str | None:

@@ -71,7 +71,8 @@ class Counted(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Documents of these sources, with these symbols, in these languages, that report one of these types of
-    events; an empty tuple means any.  Of those, what is `counted`.
+    events; an empty tuple means any.  Of those, what is `counted`, with at least `min_novelty`: above 0 only
+    documents that were assigned to a story have any.
 
     With `exact_times`, only those whose time is known exactly (`stream.domain.documents.Precision`).
     """
@@ -82,11 +83,12 @@ class Selection:
     exact_times: bool = False
     events: tuple[str, ...] = ()
     counted: Counted = Counted.TEXTS
+    min_novelty: int = 0
 
     @property
     def names_documents(self) -> bool:
         """Whether it selects by what the stored sums do not know."""
-        named = self.sources or self.symbols or self.languages or self.events
+        named = self.sources or self.symbols or self.languages or self.events or self.min_novelty
         return bool(named) or self.counted is Counted.STORIES
 
 

@@ -18,6 +18,7 @@ from stream.domain.alerts import (
 )
 from stream.domain.errors import LeaseLost
 from stream.domain.records import OutboundMessage
+from stream.domain.sums import Counted
 from stream.storage import schema
 from stream.storage.batches import Store
 from stream.storage.database import reading, writing
@@ -159,5 +160,6 @@ def _outbound_page(request: PageRequest) -> OutboundMessage:
 def _alert_of_row(row: Any) -> Alert:
     fields = dict(row._mapping)
     fields["state"], fields["severity"] = AlertState(fields["state"]), Severity(fields["severity"])
+    fields["counted"] = Counted(fields["counted"])
     fields["evidence"] = msgspec.convert(fields["evidence"], tuple[EvidenceItem, ...])
     return Alert(**fields)

@@ -11,7 +11,7 @@ from stream.domain.sums import Counted, Scope, Selection
 from stream.storage import schema
 from stream.storage.event_labels import with_events
 from stream.storage.sql import within
-from stream.storage.stories import begins_story, is_voice
+from stream.storage.stories import begins_story, has_novelty, is_voice
 
 # As it is written in the index, or SQLite would not use that.
 INEXACT: ColumnElement[bool] = text("documents.published_precision <> 'exact'")  # type: ignore[assignment]
@@ -79,4 +79,6 @@ def selection_filters(selection: Selection, start: datetime, end: datetime) -> l
         filters.append(is_voice(start, end))
     elif selection.counted is Counted.STORIES:
         filters.append(begins_story(start, end))
+    if selection.min_novelty:
+        filters.append(has_novelty(selection.min_novelty, start, end))
     return filters

@@ -19,13 +19,13 @@ from stream.domain.documents import (
 from stream.domain.sums import EVERYTHING, SUM_FIELDS, Aggregate, LateWindow, Scope, Selection
 from stream.storage import schema
 from stream.storage.database import reading
-from stream.storage.entity_reads import EntityReader
 from stream.storage.filters import scope_filters, scope_source
 from stream.storage.sql import bucket_number, within
+from stream.storage.story_reads import StoryReader, is_no_copy, with_stories
 from stream.storage.windows import sums_source
 
 
-class StoreReader(EntityReader):
+class StoreReader(StoryReader):
     """Queries over one engine; safe to share between threads.  `width` is the width of the base windows.
 
     Every method raises StoreUnavailable if the database does not answer.
@@ -70,34 +70,45 @@ class StoreReader(EntityReader):
         ]
 
     def most_negative(self, scope: Scope, limit: int) -> list[EvidenceItem]:
-        """The documents with the lowest scores, lowest first."""
-        table, found = schema.documents, scope_source(scope)
-        query = select(table, found.score.label("score_of_scope")).select_from(found.source)
-        query = query.where(*found.filters, found.is_certain)
+        """The documents with the lowest scores, lowest first, without copies."""
+        table, found, stories = schema.documents, scope_source(scope), schema.document_stories.c
+        query = select(
+            table, found.score.label("score_of_scope"), stories.story, stories.novelty, stories.voice
+        ).select_from(with_stories(found.source))
+        query = query.where(*found.filters, found.is_certain, is_no_copy())
         query = query.order_by(found.score, table.c.published_at, table.c.key)
         with reading(self.engine) as connection:
-            return [
-                EvidenceItem(
-                    source=row.source,
-                    id=row.id,
-                    published_at=row.published_at,
-                    content=row.title or row.text,
-                    score=row.score_of_scope / SCORE_SCALE,
-                    words=evidence_words(row.evidence),
-                    url=row.url,
-                    key=row.key,
-                    precision=Precision(row.published_precision),
-                    traceparent=row.traceparent,
-                    judged_by=row.judged_by,
-                    events=tuple(name for name, _ in row.events or ()),
-                )
-                for row in connection.execute(query.limit(limit))
-            ]
+            rows = connection.execute(query.limit(limit)).all()
+        copies = self.copies_of(scope, [row for row in rows if row.story is not None])
+        return [
+            EvidenceItem(
+                source=row.source,
+                id=row.id,
+                published_at=row.published_at,
+                content=row.title or row.text,
+                score=row.score_of_scope / SCORE_SCALE,
+                words=evidence_words(row.evidence),
+                url=row.url,
+                key=row.key,
+                precision=Precision(row.published_precision),
+                traceparent=row.traceparent,
+                judged_by=row.judged_by,
+                events=tuple(name for name, _ in row.events or ()),
+                story=row.story,
+                novelty=row.novelty,
+                is_voice=None if row.voice is None else bool(row.voice),
+                copies=copies.get(row.key, 0),
+            )
+            for row in rows
+        ]
 
     def scored_documents(self, start: datetime, end: datetime) -> Iterator[Any]:
-        """The rows of the documents published in [start, end) that have a score, in order of publication."""
-        table = schema.documents
-        query = select(table).where(within(table.c.published_at, start, end), table.c.score.is_not(None))
+        """The rows of the documents published in [start, end) that have a score, in order of publication,
+        each with its story if it has one."""
+        table, stories = schema.documents, schema.document_stories.c
+        columns = (stories.story, stories.sequence, stories.novelty, stories.copy_of, stories.voice)
+        query = select(table, *columns).select_from(with_stories(table))
+        query = query.where(within(table.c.published_at, start, end), table.c.score.is_not(None))
         with reading(self.engine) as connection:
             rows = connection.execution_options(yield_per=1000).execute(query.order_by(table.c.published_at))
             yield from rows
@@ -161,20 +172,9 @@ class StoreReader(EntityReader):
 
         Raises StoreUnavailable.
         """
-        table = schema.documents
-        window = bucket_number(table.c.published_at, int(self.width.total_seconds()))
-        is_exact = cast(table.c.published_precision == Precision.EXACT, Integer)
-        query = (
-            select(window.label("cell"), func.max(is_exact))
-            .where(table.c.received_at >= since, table.c.published_at < before, table.c.score.is_not(None))
-            .group_by("cell")
-            .order_by("cell")
-        )
+        query = self.late_query(before).where(schema.documents.c.received_at >= since)
         with reading(self.engine) as connection:
-            return [
-                LateWindow(EPOCH + number * self.width, bool(exact))
-                for number, exact in connection.execute(query)
-            ]
+            return self.late_rows(connection.execute(query))
 
     def latest_model(self) -> str | None:
         """The model that labelled the document received last; None without any."""

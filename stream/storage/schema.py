@@ -413,6 +413,10 @@ alerts = Table(
     _column("labels", JSON, nullable=True),
     # The entity that the episode is about; null if its rule watches topics.
     _column("entity", String(LONGEST_ENTITY), nullable=True),
+    # What `n` is a number of (stream.domain.sums.Counted), and the texts, stories, voices and copies in the
+    # window when it fired; null if stories did not cover it.
+    _column("counted", String(8), server_default="texts"),
+    *[_column(name, BigInteger, nullable=True) for name in ("texts", "stories", "voices", "copies")],
     Index("ix_alerts_state", "state"),
 )
 

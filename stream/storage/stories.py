@@ -180,6 +180,13 @@ def begins_story(start: datetime, end: datetime) -> ColumnElement[bool]:
     return schema.documents.c.key.in_(first)
 
 
+def has_novelty(least: int, start: datetime, end: datetime) -> ColumnElement[bool]:
+    """The condition on `documents` published in [start, end) for those with at least this novelty."""
+    columns = schema.document_stories.c
+    novel = select(columns.key).where(within(columns.published_at, start, end), columns.novelty >= least)
+    return schema.documents.c.key.in_(novel)
+
+
 def _upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows, or replace what they name in the rows of the same key."""
     statement, keys = dialect_insert(connection, table), [column.name for column in table.primary_key]
