@@ -16,13 +16,15 @@ from alerts.evaluator import AlertEvaluator
 from alerts.mention_table import MICROSECOND, MentionTable, bounds, microseconds, stored_score
 from alerts.metrics import AlertMetrics
 from alerts.ports import ANY
-from stream.domain.alerts import OPEN_STATES, Alert, EvidenceItem, PageRequest, Transition
+from stream.domain.alerts import OPEN_STATES, Alert, EvidenceItem, PageRequest, StoryCounts, Transition
 from stream.domain.documents import EPOCH, SCORE_SCALE, Kind, Precision, document_key
 from stream.domain.entities import EntityMention
+from stream.domain.stories import StoryAssignment
 from stream.domain.sums import (
     EVERYTHING,
     SUM_FIELDS,
     Aggregate,
+    Counted,
     Fewest,
     LateWindow,
     MentionSelection,
@@ -45,7 +47,7 @@ class Text:
 
     `sentiment` is None if the model was not certain.  `score` is in units of 1 / SCORE_SCALE.  `precision`
     says how exactly `published_at` is known.  `entities` are those that it is about, `events` the types of
-    those that it reports.
+    those that it reports.  `assignment` is its story, None if it has none.
     """
 
     id: str
@@ -64,6 +66,11 @@ class Text:
     precision: Precision = Precision.EXACT
     entities: tuple[EntityMention, ...] = ()
     events: tuple[str, ...] = ()
+    assignment: StoryAssignment | None = None
+
+    @property
+    def is_copy(self) -> bool:
+        return self.assignment is not None and self.assignment.copy_of is not None
 
     @property
     def key(self) -> str:
@@ -192,23 +199,38 @@ class MemoryStore:
         return self._mentions.names
 
     def most_negative(self, scope: Scope, limit: int) -> list[EvidenceItem]:
-        texts = [t for t in self._in_scope(scope) if t.sentiment is not None]
+        texts = [t for t in self._in_scope(scope) if t.sentiment is not None and not t.is_copy]
         texts.sort(key=lambda t: (t.score, t.published_at, t.key))
-        return [
-            EvidenceItem(
-                source=t.source,
-                id=t.id,
-                published_at=t.published_at,
-                content=t.content,
-                score=t.score / SCORE_SCALE,
-                words=t.words,
-                url=t.url,
-                key=t.key,
-                precision=t.precision,
-                events=t.events,
-            )
-            for t in texts[:limit]
-        ]
+        copies = self._copies_between(scope.start, scope.end)
+        return [_evidence(text, copies[text.key]) for text in texts[:limit]]
+
+    def _copies_between(self, start: datetime, end: datetime) -> Counter[str | None]:
+        """How many copies of each document were published in [start, end)."""
+        first, last = bounds(self.stamps, start, end)
+        return Counter(text.assignment.copy_of for text in self.texts[first:last] if text.assignment)
+
+    def story_counts(self, scope: Scope, *, negative: bool) -> StoryCounts:
+        texts = self.negative_texts(scope) if negative else self._in_scope(scope)
+        assigned = [text.assignment for text in texts if text.assignment]
+        return StoryCounts(
+            len(texts),
+            len({each.story for each in assigned}),
+            sum(each.is_voice for each in assigned),
+            sum(each.copy_of is not None for each in assigned),
+        )
+
+    def voices_since(self) -> datetime | None:
+        return self._voices_since
+
+    @cached_property
+    def _voices_since(self) -> datetime | None:
+        unassigned = [text.published_at for text in self.texts if text.assignment is None]
+        if len(unassigned) == len(self.texts):
+            return None
+        return unassigned[-1] + timedelta.resolution if unassigned else EPOCH
+
+    def oldest_waiting(self) -> datetime | None:
+        return None  # in a backtest every text has its story when it arrives, or never
 
     def negative_writers(self, scope: Scope) -> tuple[dict[str, int], int]:
         texts = self.negative_texts(scope)
@@ -226,6 +248,9 @@ class MemoryStore:
 
     def late_windows(self, since: datetime, before: datetime) -> list[LateWindow]:
         return []  # in a backtest every text arrives when it is published
+
+    def late_voices(self, since: datetime, before: datetime) -> list[LateWindow]:
+        return []
 
     def latest_model(self) -> str | None:
         return None  # a backtest has one model
@@ -342,6 +367,26 @@ def _evaluation_times(store: MemoryStore, start: datetime | None) -> list[dateti
     return sorted(times)
 
 
+def _evidence(text: Text, copies: int) -> EvidenceItem:
+    assignment = text.assignment
+    return EvidenceItem(
+        source=text.source,
+        id=text.id,
+        published_at=text.published_at,
+        content=text.content,
+        score=text.score / SCORE_SCALE,
+        words=text.words,
+        url=text.url,
+        key=text.key,
+        precision=text.precision,
+        events=text.events,
+        story=assignment.story if assignment else None,
+        novelty=assignment.novelty if assignment else None,
+        is_voice=assignment.is_voice if assignment else None,
+        copies=copies,
+    )
+
+
 def _towards(text: Text, scope: Scope) -> list[Text]:
     """The text with its sentiment towards the entity of the scope; nothing if it does not count for that."""
     return [
@@ -360,4 +405,16 @@ def _matches(text: Text, selection: Selection) -> bool:
         and (not selection.languages or text.lang in selection.languages)
         and (not selection.symbols or bool(set(selection.symbols) & set(text.symbols)))
         and (not selection.events or bool(set(selection.events) & set(text.events)))
+        and _is_counted(text.assignment, selection)
     )
+
+
+def _is_counted(assignment: StoryAssignment | None, selection: Selection) -> bool:
+    """Whether a text counts, as far as that depends on its story."""
+    if assignment is None:
+        return selection.counted is Counted.TEXTS and not selection.min_novelty
+    if selection.counted is Counted.VOICES and not assignment.is_voice:
+        return False
+    if selection.counted is Counted.STORIES and assignment.sequence != assignment.story:
+        return False
+    return assignment.novelty >= selection.min_novelty

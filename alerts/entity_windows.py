@@ -22,7 +22,7 @@ from alerts.entity_baseline import Pool, StreamNow, StreamWeek, level
 from alerts.expectation import BaselineSpec, Expectation
 from alerts.ports import AggregateReader, EpisodeStore
 from stream.domain.documents import EPOCH
-from stream.domain.sums import Aggregate, Fewest, MentionSelection, TimeRange, window_start
+from stream.domain.sums import Aggregate, Counted, Fewest, MentionSelection, TimeRange, window_start
 
 # In a longer gap of the baseline the feed was down, and the gap is no part of the usual rate.
 LONGEST_GAP = HOUR
@@ -48,6 +48,7 @@ class EntityHistory:
     were looked at by the hour."""
 
     end: datetime
+    counted: Counted
     spec: BaselineSpec
     week: StreamWeek
     totals: dict[str, Aggregate]
@@ -97,6 +98,10 @@ class EntityHistory:
         return self.expectations[entity]
 
 
+# When the steps of a rule were read and what it counted, the sums of its entities, and their steps.
+KnownSteps = tuple[tuple[datetime, Counted], list[Aggregate], dict[str, list[Aggregate]]]
+
+
 class EntityWindows:
     """Reads the windows of rules on entities.  It keeps their histories for up to an hour."""
 
@@ -105,14 +110,15 @@ class EntityWindows:
         reader: AggregateReader,
         episodes: EpisodeStore,
         window_width: timedelta,
-        other_models: Callable[[Rule], Sequence[TimeRange]],
+        not_compared: Callable[[Rule], Sequence[TimeRange]],
     ) -> None:
-        """`other_models` are the hours that another model labelled, where that matters to a rule."""
+        """`not_compared` are the times that are no part of what is usual, such as those that another model
+        labelled."""
         self._reader, self._episodes, self._width = reader, episodes, window_width
-        self._other_models = other_models
+        self._not_compared = not_compared
         # Both by rule name, and whether it is for late windows.
         self._histories: dict[tuple[str, bool], EntityHistory] = {}
-        self._steps: dict[str, tuple[datetime, list[Aggregate], dict[str, list[Aggregate]]]] = {}
+        self._steps: dict[str, KnownSteps] = {}
         self._names: dict[str, str] = {}
         self._names_since: datetime | None = None
 
@@ -135,7 +141,7 @@ class EntityWindows:
             return
         history = self._history(rule, window.start, late_from, totals)
         names = self._named(list(totals), window.end)
-        others = self._other_models(rule)
+        others = self._not_compared(rule)
         is_live = self._is_live(rule, window, totals)
         stream = None if history is None else self._stream_now(rule, history, window)
         for entity, total in totals.items():
@@ -188,7 +194,7 @@ class EntityWindows:
     def _stream_now(self, rule: Rule, history: EntityHistory, window: TimeRange) -> StreamNow:
         """The documents of the window, or of the last hours if it is shorter."""
         time = TimeRange(min(window.start, window.end - MARKET_LENGTH), window.end)
-        sums = self._reader.sums(*time, rule.feed)
+        sums = self._reader.sums(*time, rule.stream)
         total = sum(
             (one for one in sums if one.kind in rule.kinds), Aggregate(time.start, ALL_TOPICS, ALL_TOPICS)
         )
@@ -221,9 +227,9 @@ class EntityWindows:
         end = window_start(now, length)
         start = window_start(end - rule.window, length)
         known = self._steps.get(rule.name)
-        if known is None or known[0] != read_at:
+        if known is None or known[0] != (read_at, rule.count):
             sums = self._reader.entity_sums(start, end, rule.mentions, Fewest(rule.min_documents))
-            known = self._steps[rule.name] = (read_at, sums, {})
+            known = self._steps[rule.name] = ((read_at, rule.count), sums, {})
         _, sums, steps = known
         totals = self._with_missing(rule, start, end, sums, open_entities)
         unread = tuple(entity for entity in totals if entity not in steps)
@@ -243,7 +249,7 @@ class EntityWindows:
             return None
         end, key = window_start(late_from or before, HOUR), (rule.name, late_from is not None)
         history = self._histories.get(key)
-        if history is None or history.end != end:
+        if history is None or history.end != end or history.counted is not rule.count:
             history = self._histories[key] = self._read_history(rule, rule.baseline_spec, end)
         unread = tuple(entity for entity in entities if entity not in history.cells)
         if unread:
@@ -255,13 +261,13 @@ class EntityWindows:
 
     def _read_history(self, rule: Rule, spec: BaselineSpec, end: datetime) -> EntityHistory:
         start = window_start(end - spec.history, HOUR)
-        others = self._other_models(rule)
+        others = self._not_compared(rule)
         cells = [
             sum(same_start, Aggregate(at, ALL_TOPICS, ALL_TOPICS))
             for at, same_start in groupby(
                 (
                     cell
-                    for cell in self._reader.sums_by_window(start, end, HOUR, rule.feed)
+                    for cell in self._reader.sums_by_window(start, end, HOUR, rule.stream)
                     if cell.kind in rule.kinds
                 ),
                 attrgetter("start"),
@@ -279,7 +285,7 @@ class EntityWindows:
                 totals[total.topic] = totals[total.topic] + total if total.topic in totals else total
         week = StreamWeek.of(known, live, spec.zone)
         return EntityHistory(
-            end, spec, week, totals, rule.watched_entities, others, self._alert_times(rule, start)
+            end, rule.count, spec, week, totals, rule.watched_entities, others, self._alert_times(rule, start)
         )
 
     def _alert_times(self, rule: Rule, since: datetime) -> dict[str, list[TimeRange]]:

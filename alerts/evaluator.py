@@ -1,22 +1,23 @@
 """Evaluates the rules: reads what they look at, lets the pure parts decide, and saves what changed."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from alerts.counting import Counting, Progress
 from alerts.delivery.pages import URGENCY, PageRouter
 from alerts.delivery.template import render
 from alerts.detectors.base import Observation, Rule, Subject, SubjectWindow
 from alerts.lifecycle import step
 from alerts.metrics import AlertMetrics
 from alerts.ports import AggregateReader, EpisodeStore, WordCheck
-from alerts.window_reader import LATE_LIMIT, WindowReader
+from alerts.window_reader import LATE_LIMIT, WindowReader, first_compared
 from stream.domain.alerts import FIRING_STATES, Alert, AlertState, PageRequest, Transition
 from stream.domain.documents import printable
 from stream.domain.errors import LeaseLost, StoreUnavailable
-from stream.domain.sums import TimeRange
+from stream.domain.sums import LateWindow, TimeRange
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 OVERLAP = timedelta(seconds=15)
 SHOWN_CHARACTERS = 120
 LONGEST_REASON = 300
+ReadLate = Callable[[datetime, datetime], list[LateWindow]]
 # An episode is open under its rule and topic, and its entity if it is about one.
 Key = tuple[str, str, str | None]
 
@@ -105,7 +107,10 @@ class AlertEvaluator:
         self.rules, self._topics, self._reader, self._episode_store = rules, topics, reader, episodes
         self._delivery, self._metrics = delivery, metrics
         self._windows = WindowReader(topics, reader, episodes, window_width)
+        self._counting = Counting(reader, metrics)
         self._last_evaluation: datetime | None = None
+        # The same for rules that need stories, which can have to wait.
+        self._last_of_stories: datetime | None = None
         # Why a rule cannot be evaluated, by the name of the rule.
         self.failures: dict[str, str] = {}
         self._logged_failures: dict[str, str] = {}
@@ -121,30 +126,43 @@ class AlertEvaluator:
         self.rules = rules
         self.failures, self._logged_failures = {}, {}
         self._windows.forget()
+        self._counting.forget()
         self._metrics.state.clear()  # no series of a removed rule
         self._metrics.create_labels(rules, ())
 
     def stand_by(self) -> None:
         """Another monitor evaluates now: documents that it sees must not count as late here afterwards."""
-        self._last_evaluation = None
+        self._last_evaluation = self._last_of_stories = None
 
     def evaluate(self, now: datetime) -> list[Alert]:
         """Evaluate every rule once, save what changed, and return the open episodes."""
         history = self._read_history(now)
         self._windows.look_at_models(self.rules, now)
         self._note_waiting({rule.name for rule in self.rules if self._windows.waits_for_labels(rule, now)})
+        self._look_at_stories(now)
         after: list[Alert] = []
         self.failures = {}
         for rule in self.rules:
             # The episodes of a rule that cannot be evaluated stay as they are.
             unchanged = [alert for (name, *_), alert in history.open.items() if name == rule.name]
-            after += self._guarded(rule, self._current_episodes(rule, history, now), unchanged)
+            if self._counting.waits(rule):
+                self._metrics.waited.inc()
+                after += unchanged
+            else:
+                after += self._guarded(rule, self._current_episodes(rule, history, now), unchanged)
         after += self._late_episodes(history, history.open.keys() | set(map(_key, after)), now)
         self._save(history, after, now)
         self._last_evaluation = now
+        if self._counting.progress is not Progress.WORKING:
+            self._last_of_stories = now
         self._metrics.show(self.rules, self._topics, after)
         self._metrics.evaluated.set(now.timestamp())
         return [alert for alert in after if alert.state != AlertState.RESOLVED]
+
+    def _look_at_stories(self, now: datetime) -> None:
+        compared = [(rule, first_compared(rule, self._windows.window(rule, now))) for rule in self.rules]
+        self._counting.look(compared, now)
+        self._windows.look_at_stories(self._counting.since)
 
     def _note_waiting(self, waiting: set[str]) -> None:
         """Log that rules wait when they begin to, and when none does any more."""
@@ -187,6 +205,7 @@ class AlertEvaluator:
 
     def _current_episodes(self, rule: Rule, history: EpisodeHistory, now: datetime) -> Iterable[Alert]:
         """The rule's episodes after its current window, including those that end now."""
+        rule = self._counting.as_counted(rule)
         window = self._windows.window(rule, now)
         for subject, seen in self._windows.subject_windows(rule, window, history.open_entities(rule)):
             key = _key_of(rule, subject)
@@ -196,10 +215,12 @@ class AlertEvaluator:
             recent = history.ended_since(key, now - rule.flap_window)
             alert = step(before, rule, subject, observation, now, quiet_until, recent)
             if alert is not None:
-                yield self._with_details(before, alert, rule, window)
+                yield self._with_details(before, replace(alert, counted=rule.count), rule, window)
 
     def _observe(self, rule: Rule, subject: Subject, seen: SubjectWindow, late: bool = False) -> Observation:
         observation = rule.observe(rule.subject_text(subject), seen)
+        if note := self._counting.note(rule):
+            observation = replace(observation, summary=f"{observation.summary} ({note})")
         window = TimeRange(seen.start, seen.end)
         return self._windows.require_writers(rule, subject, window, observation, late=late)
 
@@ -212,20 +233,24 @@ class AlertEvaluator:
         windows that an episode already covered: what was sent is never revised.  Documents whose time is not
         known exactly change the history, and fire nothing: a day's worth of texts at 00:00 is no surge.
         """
-        since = self._last_evaluation
-        late = self._reader.late_windows(since - OVERLAP, now - OVERLAP) if since else []
-        if not late:
-            return []
-        self._windows.mark_stale(late[0].start)
-        exact = [window.start for window in late if window.has_exact]
-        if not exact:
-            return []
+        of_texts = self._late_windows(self._reader.late_windows, self._last_evaluation, now)
+        of_stories = self._late_windows(self._reader.late_voices, self._last_of_stories, now)
         raised: dict[Key, Alert] = {}
-        for rule in self.rules:
-            if rule.can_fire_late and rule.name not in self.failures:
-                episodes = self._late_episodes_of(rule, history, unavailable, exact, now)
+        for rule in map(self._counting.as_counted, self.rules):
+            late = of_stories if rule.uses_stories else of_texts
+            if late and rule.can_fire_late and rule.name not in self.failures:
+                if self._counting.waits(rule):
+                    continue
+                episodes = self._late_episodes_of(rule, history, unavailable, late, now)
                 raised |= {_key(alert): alert for alert in self._guarded(rule, episodes, [])}
         return list(raised.values())
+
+    def _late_windows(self, read: ReadLate, since: datetime | None, now: datetime) -> list[datetime]:
+        """The stored windows that documents with an exact time changed late since then."""
+        late = read(since - OVERLAP, now - OVERLAP) if since else []
+        if late:
+            self._windows.mark_stale(late[0].start)
+        return [window.start for window in late if window.has_exact]
 
     def _late_episodes_of(
         self,
@@ -248,6 +273,7 @@ class AlertEvaluator:
                 alert = self._late_episode(rule, subject, seen, now, recent)
                 if alert is not None:
                     raised.add(key)
+                    alert = replace(alert, counted=rule.count)
                     yield self._with_details(None, alert, rule, window, late=True)
 
     def _late_episode(
@@ -269,6 +295,8 @@ class AlertEvaluator:
             return alert
         if alert.state in FIRING_STATES:
             alert = self._windows.with_evidence(alert, rule, window, late=late)
+            if self._counting.knows_stories(window.start):
+                alert = self._windows.with_stories(alert, rule, window, late=late)
         return replace(alert, message=_message(rule, alert)) if rule.message is not None else alert
 
     def _save(self, history: EpisodeHistory, after: Sequence[Alert], now: datetime) -> None:

@@ -43,6 +43,18 @@ class AlertMetrics:
             registry=registry,
         )
         self.rules_waiting.set(float("nan"))
+        self.rules_counting_texts = Gauge(
+            "sentiment_alert_rules_counting_texts",
+            "Rules that count texts instead of voices or stories: some of what they compare has no story, or "
+            "stories are far behind; NaN if this monitor does not evaluate the rules",
+            registry=registry,
+        )
+        self.rules_counting_texts.set(float("nan"))
+        self.waited = Counter(
+            "sentiment_alert_evaluations_waited",
+            "Evaluations of a rule that were left out, since documents were about to get their story",
+            registry=registry,
+        )
         self.pages = Counter(
             "sentiment_pages", "Pages by receiver and outcome", ["receiver", "outcome"], registry=registry
         )
@@ -74,3 +86,4 @@ class AlertMetrics:
         """The states are not known.  When the rules were last evaluated still is."""
         self.state.clear()
         self.rules_waiting.set(float("nan"))
+        self.rules_counting_texts.set(float("nan"))

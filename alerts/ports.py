@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from stream.domain.alerts import Alert, EvidenceItem, PageRequest, Transition
+from stream.domain.alerts import Alert, EvidenceItem, PageRequest, StoryCounts, Transition
 from stream.domain.sums import Aggregate, Fewest, LateWindow, MentionSelection, Scope, Selection
 
 ANY = Fewest()
@@ -43,7 +43,8 @@ class AggregateReader(Protocol):
         """How a reader knows these entities, for those whose names are known."""
 
     def most_negative(self, scope: Scope, limit: int) -> list[EvidenceItem]:
-        """The documents with the lowest scores, lowest first.  Documents without a sentiment are left out."""
+        """The documents with the lowest scores, lowest first.  Documents without a sentiment and copies are
+        left out."""
 
     def negative_writers(self, scope: Scope) -> tuple[dict[str, int], int]:
         """The number of negative documents of each source, highest first, and the number of their authors."""
@@ -54,6 +55,21 @@ class AggregateReader(Protocol):
     def late_windows(self, since: datetime, before: datetime) -> list[LateWindow]:
         """The windows, in order, of the documents that were received at `since` or later and published before
         `before`."""
+
+    def late_voices(self, since: datetime, before: datetime) -> list[LateWindow]:
+        """The windows, in order, of the documents that got their story at `since` or later and were published
+        before `before`."""
+
+    def voices_since(self) -> datetime | None:
+        """The publication time from which on every document has a story, or waits for it; None if documents
+        get none."""
+
+    def oldest_waiting(self) -> datetime | None:
+        """When the document was received that has waited longest for its story; None if none waits."""
+
+    def story_counts(self, scope: Scope, *, negative: bool) -> StoryCounts:
+        """The texts of a scope, and the stories, voices and copies among them; only of the negative texts if
+        asked for."""
 
     def latest_model(self) -> str | None:
         """The model that labelled the document received last; None without any."""

@@ -13,13 +13,15 @@ from alerts.evidence import distinct_stories
 from alerts.expectation import BaselineSpec, Expectation
 from alerts.labelled_hours import LabelledHours
 from alerts.ports import AggregateReader, EpisodeStore, WordCheck
+from alerts.wording import story_counts_text
 from stream.domain.alerts import Alert
-from stream.domain.sums import Aggregate, Scope, Selection, TimeRange, window_start
+from stream.domain.documents import EPOCH
+from stream.domain.sums import Aggregate, Counted, Scope, Selection, TimeRange, window_start
 
 EVIDENCE_ITEMS = 5
-# How many documents are read to find that many distinct stories: many copies of one story must not push the
-# others out of the evidence.
-EVIDENCE_CANDIDATES = 50
+# How many documents are read to find that many distinct stories: many documents of one story must not push
+# the others out of the evidence.
+EVIDENCE_CANDIDATES = 100
 # A history of four weeks has so many cells of four minutes.
 MOST_CELLS = 10_000
 # Documents that arrive later than this raise no alert: what they report is over.
@@ -37,6 +39,7 @@ class History:
     cells: Sequence[Aggregate]
     live: Sequence[TimeRange]
     past_alerts: Sequence[Alert]
+    counted: Counted
     # The hours that another model labelled, where that matters to the rule.
     of_other_models: Sequence[TimeRange] = ()
     expectations: dict[str, Expectation] = field(default_factory=dict)
@@ -74,23 +77,33 @@ class WindowReader:
         """`window_width` is the width of the stored windows."""
         self._topics, self._reader, self._episodes, self._width = topics, reader, episodes, window_width
         self.check_words: WordCheck = lambda item: item
+        self._stories_since: datetime | None = None
         # Both by rule name, and whether it is the history before late windows.
         self._histories: dict[tuple[str, bool], History] = {}
         self._stale_from: dict[tuple[str, bool], datetime] = {}
-        self._steps: dict[str, tuple[datetime, Sequence[Aggregate]]] = {}
+        self._steps: dict[str, tuple[tuple[datetime, Counted], Sequence[Aggregate]]] = {}
         self._labelled_hours = LabelledHours(reader)
-        self._entities = EntityWindows(reader, episodes, window_width, self._other_models)
+        self._entities = EntityWindows(reader, episodes, window_width, self._not_compared)
 
     def look_at_models(self, rules: Sequence[Rule], now: datetime) -> None:
         """Look which hours of what the rules compare were labelled by another model."""
         if self._labelled_hours.look(now, longest_comparison(rules)):
-            self._histories.clear()
-            self._stale_from.clear()
-            self._entities.forget()
+            self._forget_histories()
+
+    def look_at_stories(self, since: datetime | None) -> None:
+        """Every document published from this time on has a story; None: there are no stories."""
+        if since != self._stories_since:
+            self._stories_since = since
+            self._forget_histories()
 
     def _other_models(self, rule: Rule) -> Sequence[TimeRange]:
         """The hours that another model labelled, where that matters to the rule."""
         return self._labelled_hours.of_other_models if rule.compares_labels else ()
+
+    def _not_compared(self, rule: Rule) -> Sequence[TimeRange]:
+        """The times that are no part of what is usual: documents without a story have no novelty."""
+        others, since = self._other_models(rule), self._stories_since
+        return others if since is None or not rule.min_novelty else [TimeRange(EPOCH, since), *others]
 
     def waits_for_labels(self, rule: Rule, now: datetime) -> bool:
         """Whether the rule cannot compare: another model labelled its window, or too much before it."""
@@ -103,9 +116,12 @@ class WindowReader:
 
     def forget(self) -> None:
         """Drop everything that was kept: the rules may have changed."""
+        self._forget_histories()
+        self._steps.clear()
+
+    def _forget_histories(self) -> None:
         self._histories.clear()
         self._stale_from.clear()
-        self._steps.clear()
         self._entities.forget()
 
     def window(self, rule: Rule, now: datetime) -> TimeRange:
@@ -161,9 +177,11 @@ class WindowReader:
         else:
             selection = _selection(rule, late=late_from is not None)
             sums = self._reader.sums(window.start, window.end, selection)
-        is_live = bool(sums) or bool(rule.events and self._reader.sums(window.start, window.end, rule.feed))
+        is_live = bool(sums) or (
+            rule.selection != rule.feed and bool(self._reader.sums(window.start, window.end, rule.feed))
+        )
         topics, spec = rule.watched_topics(self._topics), rule.baseline_spec
-        others = self._other_models(rule)
+        others = self._not_compared(rule)
         of_other_model = _overlap(others, window.start, window.end - window.start)
         for topic in topics:
             expectation = None
@@ -195,10 +213,11 @@ class WindowReader:
         self, rule: Rule, spec: BaselineSpec, topic: str, *, before: datetime, late_from: datetime | None
     ) -> Expectation:
         """What is usual on a topic, learned again a few times a window but no more often than it matters."""
-        refresh = max(rule.window / 4, spec.history / 1000)
-        end = window_start(late_from or before, max(self._width, refresh))
+        end = window_start(late_from or before, max(self._width, _refresh(rule, spec)))
         key = (rule.name, late_from is not None)
         history = self._histories.get(key)
+        if history is not None and history.counted is not rule.count:
+            history = None
         if history is None or history.end != end:
             stale_from = self._stale_from.pop(key, end)
             history = self._read_history(rule, spec, end, previous=history, stale_from=stale_from)
@@ -219,11 +238,11 @@ class WindowReader:
             kept = [cell for cell in previous.cells if start <= cell.start < read_from]
         cells = [*kept, *self._reader.sums_by_window(read_from, end, width, rule.selection)]
         longest_gap = max(LONGEST_GAP, 4 * spec.comparison_length)
-        feed = self._reader.sums_by_window(start, end, width, rule.feed) if rule.events else cells
+        feed = self._reader.sums_by_window(start, end, width, rule.feed) if rule.looks_at_few else cells
         live = live_ranges(sorted({cell.start for cell in feed}), width, end, longest_gap)
         past = [alert for alert in self._episodes.past_alerts(start) if alert.rule == rule.name]
-        others = self._other_models(rule)
-        return History(end, width, cells, live, past, others)
+        others = self._not_compared(rule)
+        return History(end, width, cells, live, past, rule.count, others)
 
     def _cell_width(self, rule: Rule, spec: BaselineSpec) -> timedelta:
         """Whole stored windows, as long as the rule's window or an hour, and so long that a history of any
@@ -235,31 +254,69 @@ class WindowReader:
         """The steps of the window that are over, read again several times a step."""
         read_at = window_start(now, max(length / 12, self._width))
         known = self._steps.get(rule.name)
-        if known is None or known[0] != read_at:
+        if known is None or known[0] != (read_at, rule.count):
             end = window_start(now, length)
             cells = self._reader.sums_by_window(end - rule.window, end, length, rule.selection)
-            known = self._steps[rule.name] = (read_at, cells)
+            known = self._steps[rule.name] = ((read_at, rule.count), cells)
         return known[1]
 
     def require_writers(
         self, rule: Rule, subject: Subject, window: TimeRange, observation: Observation, *, late: bool
     ) -> Observation:
-        """The observation; no breach if fewer sources or authors wrote about it than the rule requires."""
-        if not observation.breached or (rule.min_sources <= 1 and rule.min_authors < 1):
+        """The observation; no breach if fewer sources, authors or voices wrote about it than the rule
+        requires."""
+        if not observation.breached:
             return observation
-        sources, authors = self._reader.negative_writers(_scope(rule, subject, window, late=late))
-        enough = len(sources) >= rule.min_sources and authors >= rule.min_authors
+        scope = _scope(rule, subject, window, late=late)
+        enough = self._has_writers(rule, scope) and self._has_voices(rule, scope)
         return observation if enough else replace(observation, breached=False)
+
+    def _has_writers(self, rule: Rule, scope: Scope) -> bool:
+        if rule.min_sources <= 1 and rule.min_authors < 1:
+            return True
+        sources, authors = self._reader.negative_writers(scope)
+        return len(sources) >= rule.min_sources and authors >= rule.min_authors
+
+    def _has_voices(self, rule: Rule, scope: Scope) -> bool:
+        if rule.min_voices <= 1:
+            return True
+        return self._reader.story_counts(_all_texts(scope), negative=True).voices >= rule.min_voices
 
     def with_evidence(self, alert: Alert, rule: Rule, window: TimeRange, *, late: bool) -> Alert:
         """The alert with its most negative documents and the sources that wrote them."""
         if not rule.has_evidence:
             return alert
         scope = _scope(rule, Subject(alert.topic, alert.entity), window, late=late)
-        candidates = self._reader.most_negative(scope, EVIDENCE_CANDIDATES)
+        candidates = self._reader.most_negative(_all_texts(scope), EVIDENCE_CANDIDATES)
         sources = list(self._reader.negative_writers(scope)[0].items())[:NAMED_SOURCES]
         evidence = tuple(map(self.check_words, distinct_stories(candidates, EVIDENCE_ITEMS)))
         return replace(alert, evidence=evidence, sources=dict(sources))
+
+    def with_stories(self, alert: Alert, rule: Rule, window: TimeRange, *, late: bool) -> Alert:
+        """The alert with the stories, voices and copies behind it, which are known."""
+        if not rule.has_evidence:
+            return alert
+        scope = _all_texts(_scope(rule, Subject(alert.topic, alert.entity), window, late=late))
+        counts = self._reader.story_counts(scope, negative=rule.looks_at_negatives)
+        return replace(
+            alert,
+            texts=counts.texts,
+            stories=counts.stories,
+            voices=counts.voices,
+            copies=counts.copies,
+            stories_text=story_counts_text(counts, negative=rule.looks_at_negatives),
+        )
+
+
+def first_compared(rule: Rule, window: TimeRange) -> datetime:
+    """The earliest time that matters to the rule at this window, or at a late one before it."""
+    spec, start = rule.baseline_spec, window.start - LATE_LIMIT
+    return start if spec is None else start - spec.history - _refresh(rule, spec)
+
+
+def _refresh(rule: Rule, spec: BaselineSpec) -> timedelta:
+    """How often a history is read again."""
+    return max(rule.window / 4, spec.history / 1000)
 
 
 def longest_comparison(rules: Iterable[Rule]) -> timedelta:
@@ -297,6 +354,11 @@ def _scope(rule: Rule, subject: Subject, window: TimeRange, *, late: bool = Fals
         subject.entity,
         rule.min_relevance if subject.entity else 0,
     )
+
+
+def _all_texts(scope: Scope) -> Scope:
+    """The same documents, whatever is counted of them."""
+    return replace(scope, selection=replace(scope.selection, counted=Counted.TEXTS))
 
 
 def _topic_cells(cells: Sequence[Aggregate], rule: Rule, topic: str) -> list[Aggregate]:

@@ -5,13 +5,20 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from alerts.statistics import chances_per_year, standard_error, wilson_interval
+from stream.domain.alerts import StoryCounts
 from stream.domain.documents import SCORE_SCALE
-from stream.domain.sums import Aggregate
+from stream.domain.sums import Aggregate, Counted
 
 DAYS_PER_YEAR = 365.25
 MONTHS_PER_YEAR = 12
 RARE, VERY_RARE = 1e-3, 1e-6  # times a year
 ALMOST_NOTHING = 0.01  # documents
+# One thing, and several, of those that a rule counts.
+NOUNS = {
+    Counted.TEXTS: ("document", "documents"),
+    Counted.VOICES: ("voice", "voices"),
+    Counted.STORIES: ("story", "stories"),
+}
 # Types of events that a sentence names.
 SHOWN_EVENTS = 4
 
@@ -27,6 +34,25 @@ def events_text(events: Sequence[str]) -> str:
 def event_text(name: str) -> str:
     """A type of event in words: guidance_cut is "guidance cut"."""
     return name.replace("_", " ")
+
+
+def nouns(counted: Counted) -> str:
+    """What sentences call several of the things that a rule counts."""
+    return NOUNS[counted][1]
+
+
+def number_text(n: int, counted: Counted) -> str:
+    """Such as 1 document or 12 voices."""
+    return f"{n} {NOUNS[counted][n != 1]}"
+
+
+def story_counts_text(counts: StoryCounts, *, negative: bool) -> str:
+    """Such as "51 negative texts in 4 stories, 38 voices, 13 copies"."""
+    of = "negative " if negative else ""
+    texts = f"{counts.texts} {of}{'text' if counts.texts == 1 else 'texts'}"
+    stories, voices = number_text(counts.stories, Counted.STORIES), number_text(counts.voices, Counted.VOICES)
+    copies = f"{counts.copies} {'copy' if counts.copies == 1 else 'copies'}"
+    return f"{texts} in {stories}, {voices}, {copies}"
 
 
 def duration_text(length: timedelta) -> str:

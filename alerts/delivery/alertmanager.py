@@ -61,6 +61,8 @@ def alertmanager_alert(
         "threshold": f"{alert.threshold:g}",
         "usual": "" if alert.usual is None else f"{alert.usual:g}",
         "documents": str(alert.n),
+        "counted": alert.counted,
+        "stories": alert.stories_text,
         "id": alert.id,
         "sources": _sources(alert.sources),
         "evidence": "\n".join(

@@ -177,9 +177,10 @@ def _details(page: Mapping[str, Any]) -> dict[str, Any]:
         "threshold",
         "usual",
         "n",
+        "stories_text",
         "uncertainty",
         "link",
         "runbook",
     )
-    details = {name: page[name] for name in names if page[name] not in (None, "")}
+    details = {name: page[name] for name in names if page.get(name) not in (None, "")}
     return {**page["labels"], **details}

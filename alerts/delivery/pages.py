@@ -51,6 +51,12 @@ def alert_message(
         "threshold": alert.threshold,
         "usual": alert.usual,
         "n": alert.n,
+        "counted": alert.counted,
+        "texts": alert.texts,
+        "stories": alert.stories,
+        "voices": alert.voices,
+        "copies": alert.copies,
+        "stories_text": alert.stories_text,
         "uncertainty": alert.uncertainty,
         "since": alert.since,
         "fired_at": alert.fired_at,
@@ -257,6 +263,9 @@ _BODY = """\
 {% if resolved %}
 resolved at {{ page.resolved_at }}
 {% else %}
+{% if page.stories_text is defined and page.stories_text %}
+{{ page.stories_text }}
+{% endif %}
 {% if page.uncertainty %}
 {{ page.uncertainty }}
 {% endif %}

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -20,10 +20,10 @@ from pydantic import (
 from alerts.delivery import template
 from alerts.expectation import BaselineSpec, Expectation
 from alerts.watched_entities import Watched
-from alerts.wording import events_text
+from alerts.wording import events_text, nouns
 from stream.domain.alerts import Severity
 from stream.domain.documents import Kind
-from stream.domain.sums import Aggregate, MentionSelection, Selection
+from stream.domain.sums import Aggregate, Counted, MentionSelection, Selection
 
 ALL_TOPICS = "all"
 # Entities with less relevance are named in passing, such as the members of a list of thirty tickers.
@@ -32,6 +32,7 @@ NO_TIME = timedelta(0)
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 LONGEST_SECONDS = 366 * 86_400
 SEVERITY_SCHEMA = {"enum": list(Severity), "title": "Severity", "type": "string"}
+COUNT_SCHEMA = {"enum": list(Counted), "title": "Count", "type": "string"}
 # What restricts documents in another way than entities do.
 NOT_WITH_ENTITIES = ("topics", "symbols")
 Watch = Literal["mean_score", "negative_share"]
@@ -62,6 +63,7 @@ Duration = Annotated[
 # Every name is a parameter of each query of the rule, and a database takes some thousands.
 Text = Annotated[str, Field(max_length=1000)]
 Names = Annotated[tuple[Text, ...], Field(max_length=1000)]
+CountSetting = Annotated[Counted, WithJsonSchema(COUNT_SCHEMA)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,11 @@ class Rule(BaseModel):
     these types.  The window is the latest stretch of event time, up to now.  `for` is how long a breach must
     last before the rule fires, `keep_firing_for` how long it must be over before the alert resolves, and
     `cool_down` how long the rule then stays quiet.
-    `min_sources` and `min_authors` are the fewest distinct sources and authors of the negative documents.
+    `min_sources` and `min_authors` are the fewest distinct sources and authors of the negative documents, and
+    `min_voices` the fewest voices among them.
+    `count` is what the rule counts: all texts; voices, which are no copies and the only ones of their origin
+    on their story within an hour; or stories, each by its first text.  `min_novelty` restricts the rule to
+    documents with at least this novelty.
     An alert that fired `flap_count` times within `flap_window` and fires again is flapping: it pages once,
     and resolves after a calm of that length.  `message` is a template of what a page says: {{ topic }},
     {{ entity_name }}, {{ value }}, {{ n }} and the alert's other fields.
@@ -189,6 +195,9 @@ class Rule(BaseModel):
     min_documents: int = Field(20, ge=1)
     min_sources: int = Field(1, ge=1)
     min_authors: int = Field(0, ge=0)
+    count: CountSetting = Counted.TEXTS
+    min_voices: int = Field(1, ge=1)
+    min_novelty: int = Field(0, ge=0, le=100)
     hold: Duration = Field(NO_TIME, alias="for")
     keep_firing_for: Duration = timedelta(minutes=5)
     cool_down: Duration = NO_TIME
@@ -213,12 +222,44 @@ class Rule(BaseModel):
 
     @property
     def selection(self) -> Selection:
-        return replace(self.feed, events=self.events)
+        """What the rule counts."""
+        return replace(self.stream, events=self.events, min_novelty=self.min_novelty)
+
+    @property
+    def stream(self) -> Selection:
+        """The whole stream that the rule looks at, counted as the rule counts."""
+        return replace(self.feed, counted=self.count)
 
     @property
     def feed(self) -> Selection:
-        """The documents that say whether the feed works: most of them report no event of a rare type."""
+        """The documents that say whether the feed works: few of them are novel, or report an event of a rare
+        type."""
         return Selection(self.sources, self.symbols, self.languages)
+
+    @property
+    def looks_at_few(self) -> bool:
+        """Whether the rule selects what is rare, so that it is no sign of a feed that works."""
+        return bool(self.events or self.min_novelty)
+
+    @property
+    def counts_stories(self) -> bool:
+        """Whether the rule counts something else than texts."""
+        return self.count is not Counted.TEXTS or self.min_voices > 1
+
+    @property
+    def uses_stories(self) -> bool:
+        """Whether the rule needs to know the stories of documents."""
+        return self.counts_stories or self.min_novelty > 0
+
+    @property
+    def looks_at_negatives(self) -> bool:
+        """Whether the negative documents are what it is about; else all of them."""
+        return False
+
+    def counting_texts(self) -> Self:
+        """The rule as it counts while stories are not known: each voice is at least one text."""
+        fewest = max(self.min_documents, self.min_voices)
+        return self.model_copy(update={"count": Counted.TEXTS, "min_voices": 1, "min_documents": fewest})
 
     @property
     def baseline_spec(self) -> BaselineSpec | None:
@@ -282,9 +323,16 @@ class Rule(BaseModel):
     def scope_text(self) -> str:
         """What the rule watches, for people."""
         events = f", events {', '.join(self.events)}" if self.events else ""
-        if self.entities is not None:
-            return f"entities {self.entities.text}{events}"
-        return f"topics {self.topics if isinstance(self.topics, str) else ', '.join(self.topics)}{events}"
+        novelty = f", novelty from {self.min_novelty}" if self.min_novelty else ""
+        counted = "" if self.count is Counted.TEXTS else f", counts {self.count}"
+        topics = self.topics if isinstance(self.topics, str) else ", ".join(self.topics)
+        watched = f"topics {topics}" if self.entities is None else f"entities {self.entities.text}"
+        return f"{watched}{events}{novelty}{counted}"
+
+    @property
+    def noun(self) -> str:
+        """What sentences call the things that the rule counts."""
+        return nouns(self.count)
 
     def subject_text(self, subject: Subject) -> str:
         """What sentences call a topic or an entity that the rule watches, with the events that it counts."""

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
-from alerts.baseline import Count, count_documents
+from alerts.baseline import Count, count_documents, count_negatives
 from alerts.detectors.base import ALL_TOPICS, Duration, Observation, Rule, SubjectWindow, calm, no_data
 from alerts.expectation import BaselineSpec, Expectation
 from alerts.statistics import chance_allowed
@@ -49,21 +49,25 @@ class BaselineRule(Rule):
         """Compare the window with what is usual.  Pure."""
 
     @property
-    def count(self) -> Count:
-        """Which documents the rule counts."""
+    def count_of(self) -> Count:
+        """Which of the documents the rule counts."""
         return count_documents
+
+    @property
+    def looks_at_negatives(self) -> bool:
+        return self.count_of is count_negatives
 
     @property
     def baseline_spec(self) -> BaselineSpec:
         length = self.step_length or self.window
         return BaselineSpec(
-            self.baseline, length, self.count, ZoneInfo(self.timezone or "UTC"), self.min_baseline
+            self.baseline, length, self.count_of, ZoneInfo(self.timezone or "UTC"), self.min_baseline
         )
 
     @property
     def compares_labels(self) -> bool:
         """The number of all documents is the same for every model."""
-        return self.count is not count_documents or self.topics != ALL_TOPICS or bool(self.events)
+        return self.count_of is not count_documents or self.topics != ALL_TOPICS or bool(self.events)
 
     @property
     def false_page_budget(self) -> float:
@@ -80,13 +84,14 @@ class BaselineRule(Rule):
             return no_data(self.factor, total.n, "no documents on any topic")
         if total.n < self.min_documents or total.negative < self.required_negatives:
             length = duration_text(window.length)
-            summary = f"{subject}: {total.negative} of {total.n} documents negative in {length}"
-            return calm(self.factor, total.n, "too few documents to compare", summary)
+            summary = f"{subject}: {total.negative} of {total.n} {self.noun} negative in {length}"
+            return calm(self.factor, total.n, f"too few {self.noun} to compare", summary)
         return None
 
     def _observe_with_baseline(self, subject: str, window: SubjectWindow) -> Observation:
         if window.of_other_model:
-            reason = f"{subject}: another model labelled some of the window, so it is not compared"
+            cause = "has no stories" if self.min_novelty else "was labelled by another model"
+            reason = f"{subject}: some of the window {cause}, so it is not compared"
             return no_data(self.factor, window.total.n, reason)
         usual = window.expectation() if window.expectation else None
         seconds = usual.baseline.seconds if usual else 0.0

@@ -11,7 +11,7 @@ def compare_count(rule: BaselineRule, summary: str, window: SubjectWindow, usual
 
     The count is compared with a negative binomial distribution (`statistics.count_tail`).
     """
-    count, expected = rule.count(window.total), usual.expected(window.start, window.end)
+    count, expected = rule.count_of(window.total), usual.expected(window.start, window.end)
     chance = count_tail(count, expected, usual.variation)
     return Observation(
         n=window.total.n,

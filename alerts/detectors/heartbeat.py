@@ -30,7 +30,7 @@ class HeartbeatRule(Rule):
 
     def observe(self, subject: str, window: SubjectWindow) -> Observation:
         missing = [source for source in self.sources if source not in window.last_seen]
-        subject = f"no documents from {', '.join(missing)}" if missing else "documents from every source"
+        subject = f"no {self.noun} from {', '.join(missing)}" if missing else f"{self.noun} from every source"
         return Observation(
             n=len(window.last_seen),
             value=float(len(missing)),

@@ -5,11 +5,12 @@ from typing import Literal
 from pydantic import Field
 
 from alerts.baseline import Count, count_negatives
-from alerts.detectors.base import Observation, SubjectWindow, watched_value
+from alerts.detectors.base import CountSetting, Observation, SubjectWindow, watched_value
 from alerts.detectors.baseline_rule import BaselineRule
 from alerts.expectation import Expectation
 from alerts.statistics import mean_tail, share_tail
 from alerts.wording import duration_text, mean_confidence, share_confidence
+from stream.domain.sums import Counted
 
 
 class MoodShiftRule(BaselineRule):
@@ -23,10 +24,15 @@ class MoodShiftRule(BaselineRule):
     watch: Literal["negative_share", "mean_score"] = "negative_share"
     min_negative: int = Field(4, ge=1)
     min_shift: float = Field(0.15, gt=0, le=2)
+    count: CountSetting = Counted.VOICES
 
     @property
-    def count(self) -> Count:
+    def count_of(self) -> Count:
         return count_negatives
+
+    @property
+    def looks_at_negatives(self) -> bool:
+        return self.watch == "negative_share"
 
     @property
     def required_negatives(self) -> int:
@@ -53,7 +59,7 @@ class MoodShiftRule(BaselineRule):
             calm=share <= usual_share * self.resolve_factor,
             uncertainty=f"{self.chance_text(chance, window)}; {share_confidence(total)}",
             summary=(
-                f"{subject}: {total.negative} of {total.n} documents negative in "
+                f"{subject}: {total.negative} of {total.n} {self.noun} negative in "
                 f"{duration_text(window.length)} ({share:.0%}, usually {usual_share:.0%})"
             ),
             usual=usual_share,
@@ -74,7 +80,7 @@ class MoodShiftRule(BaselineRule):
             uncertainty=f"{self.chance_text(chance, window)}; {mean_confidence(total)}",
             summary=(
                 f"{subject}: mean score {mean:.2f} in {duration_text(window.length)}, "
-                f"usually {usual_mean:.2f} ({total.n} documents)"
+                f"usually {usual_mean:.2f} ({total.n} {self.noun})"
             ),
             usual=usual_mean,
         )

@@ -6,11 +6,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from alerts.baseline import Count, count_negatives
-from alerts.detectors.base import Observation, SubjectWindow
+from alerts.detectors.base import CountSetting, Observation, SubjectWindow
 from alerts.detectors.baseline_rule import BaselineRule
 from alerts.detectors.count_comparison import compare_count
 from alerts.expectation import Expectation
 from alerts.wording import duration_text, ratio_text
+from stream.domain.sums import Counted
 
 
 class NegativeSurgeRule(BaselineRule):
@@ -21,9 +22,10 @@ class NegativeSurgeRule(BaselineRule):
 
     type: Literal["negative_surge"]
     min_negative: int = Field(10, ge=1)
+    count: CountSetting = Counted.VOICES
 
     @property
-    def count(self) -> Count:
+    def count_of(self) -> Count:
         return count_negatives
 
     @property
@@ -34,7 +36,7 @@ class NegativeSurgeRule(BaselineRule):
         total = window.total
         ratio = ratio_text(total.negative, usual.expected(window.start, window.end))
         summary = (
-            f"{subject}: {total.negative} negative documents in {duration_text(window.length)}, {ratio} "
-            f"({total.n} documents in all)"
+            f"{subject}: {total.negative} negative {self.noun} in {duration_text(window.length)}, {ratio} "
+            f"({total.n} {self.noun} in all)"
         )
         return compare_count(self, summary, window, usual)

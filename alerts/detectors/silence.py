@@ -31,8 +31,8 @@ class SilenceRule(BaselineRule):
     def observe_without_baseline(self, subject: str, window: SubjectWindow) -> Observation | None:
         n = window.total.n
         if n:
-            summary = f"{subject}: {n} documents in the last {duration_text(window.length)}"
-            return calm(self.min_expected, n, "documents are arriving", summary)
+            summary = f"{subject}: {n} {self.noun} in the last {duration_text(window.length)}"
+            return calm(self.min_expected, n, f"{self.noun} are arriving", summary)
         return None
 
     def compare_past(self, subject: str, past: SubjectWindow, usual: Expectation) -> Observation | None:
@@ -52,7 +52,7 @@ class SilenceRule(BaselineRule):
             calm=False,
             uncertainty=self.chance_text(chance, window),
             summary=(
-                f"{subject}: no documents in the last {duration_text(window.length)}, "
+                f"{subject}: no {self.noun} in the last {duration_text(window.length)}, "
                 f"usually {amount_text(expected)}"
             ),
             usual=expected,

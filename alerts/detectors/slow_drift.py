@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from alerts.baseline import Count, count_negatives
 from alerts.detectors.base import (
+    CountSetting,
     Duration,
     Observation,
     SubjectWindow,
@@ -21,7 +22,7 @@ from alerts.expectation import Expectation
 from alerts.statistics import cusum, cusum_limit
 from alerts.wording import duration_text
 from stream.domain.documents import EPOCH
-from stream.domain.sums import Aggregate
+from stream.domain.sums import Aggregate, Counted
 
 # What a CUSUM subtracts at each step: half of the shift, in standard deviations, that it detects best.
 SLACK = 0.5
@@ -46,10 +47,15 @@ class SlowDriftRule(BaselineRule):
     step: Duration = timedelta(hours=12)
     min_documents: int = Field(10, ge=2)
     min_baseline: Duration = timedelta(days=7)
+    count: CountSetting = Counted.VOICES
 
     @property
-    def count(self) -> Count:
+    def count_of(self) -> Count:
         return count_negatives
+
+    @property
+    def looks_at_negatives(self) -> bool:
+        return self.watch == "negative_share"
 
     @property
     def step_length(self) -> timedelta:
@@ -62,7 +68,7 @@ class SlowDriftRule(BaselineRule):
     def compare(self, subject: str, window: SubjectWindow, usual: Expectation) -> Observation:
         steps = [step for step in window.steps if step.n >= self.min_documents]
         if not steps:
-            reason = f"{subject}: no step of {duration_text(self.step)} has {self.min_documents} documents"
+            reason = f"{subject}: no step of {duration_text(self.step)} has {self.min_documents} {self.noun}"
             return no_data(self.factor, window.total.n, reason)
         usual_value, excesses = self._excesses(steps, usual)
         slack = self._slack(usual)
@@ -82,7 +88,7 @@ class SlowDriftRule(BaselineRule):
             ),
             summary=(
                 f"{subject}: {watched_name(self.watch)} {value} since {since:%Y-%m-%d %H:%M} UTC, "
-                f"usually {watched_text(self.watch, usual_value)} ({drift.n} documents)"
+                f"usually {watched_text(self.watch, usual_value)} ({drift.n} {self.noun})"
             ),
             usual=usual_value,
         )

@@ -13,7 +13,7 @@ from alerts.detectors.base import (
     watched_text,
     watched_value,
 )
-from alerts.wording import mean_confidence, share_confidence
+from alerts.wording import mean_confidence, number_text, share_confidence
 
 
 class ThresholdRule(Rule):
@@ -23,6 +23,10 @@ class ThresholdRule(Rule):
     watch: Literal["mean_score", "negative_share"]
     threshold: float = Field(ge=-1, le=1)
     resolve_at: float | None = Field(None, ge=-1, le=1)
+
+    @property
+    def looks_at_negatives(self) -> bool:
+        return self.watch == "negative_share"
 
     @property
     def direction(self) -> int:
@@ -47,7 +51,7 @@ class ThresholdRule(Rule):
                 breached=False,
                 calm=True,
                 uncertainty=f"the rule needs {self.min_documents}",
-                summary=f"{subject}: {total.n} {'document' if total.n == 1 else 'documents'}",
+                summary=f"{subject}: {number_text(total.n, self.count)}",
             )
         return Observation(
             n=total.n,
@@ -58,7 +62,7 @@ class ThresholdRule(Rule):
             uncertainty=mean_confidence(total) if self.watch == "mean_score" else share_confidence(total),
             summary=(
                 f"{subject}: {watched_name(self.watch)} {watched_text(self.watch, value)}, "
-                f"fires {self._limit_text()} ({total.n} documents)"
+                f"fires {self._limit_text()} ({number_text(total.n, self.count)})"
             ),
         )
 

@@ -4,11 +4,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from alerts.detectors.base import Observation, SubjectWindow
+from alerts.detectors.base import CountSetting, Observation, SubjectWindow
 from alerts.detectors.baseline_rule import BaselineRule
 from alerts.detectors.count_comparison import compare_count
 from alerts.expectation import Expectation
 from alerts.wording import duration_text, ratio_text
+from stream.domain.sums import Counted
 
 
 class VolumeSurgeRule(BaselineRule):
@@ -17,8 +18,9 @@ class VolumeSurgeRule(BaselineRule):
 
     type: Literal["volume_surge"]
     factor: float = Field(3.0, gt=1)
+    count: CountSetting = Counted.VOICES
 
     def compare(self, subject: str, window: SubjectWindow, usual: Expectation) -> Observation:
         ratio = ratio_text(window.total.n, usual.expected(window.start, window.end))
-        summary = f"{subject}: {window.total.n} documents in {duration_text(window.length)}, {ratio}"
+        summary = f"{subject}: {window.total.n} {self.noun} in {duration_text(window.length)}, {ratio}"
         return compare_count(self, summary, window, usual)

@@ -89,8 +89,8 @@ class Alert:
     `labels` are those of the rule at the moment it fired; `labels` is None in episodes of older versions.
     `entity` is the id of the entity that it is about, if its rule watches entities; the labels have its name.
     `counted` says what `n` is a number of: texts, voices or stories.  `texts`, `stories`, `voices` and
-    `copies` are the StoryCounts of the moment it fired, of the negative documents if the rule is about those;
-    None if stories did not cover the window.
+    `copies` are the StoryCounts of the moment it fired, of the negative documents if the rule is about those,
+    and `stories_text` says so in words; None and empty if stories did not cover the window.
     """
 
     id: str
@@ -118,6 +118,7 @@ class Alert:
     stories: int | None = None
     voices: int | None = None
     copies: int | None = None
+    stories_text: str = ""
 
     @property
     def entity_name(self) -> str | None:

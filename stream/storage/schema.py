@@ -417,6 +417,7 @@ alerts = Table(
     # window when it fired; null if stories did not cover it.
     _column("counted", String(8), server_default="texts"),
     *[_column(name, BigInteger, nullable=True) for name in ("texts", "stories", "voices", "copies")],
+    _column("stories_text", Text, server_default=""),
     Index("ix_alerts_state", "state"),
 )
 

@@ -15,7 +15,7 @@ from stream.storage.entity_reads import EntityReader
 from stream.storage.filters import scope_source
 from stream.storage.marks import read_mark
 from stream.storage.sql import bucket_number, within
-from stream.storage.stories import STORIES_MARK, oldest_waiting
+from stream.storage.stories import STORIES_MARK
 
 
 class StoryReader(EntityReader):
@@ -52,8 +52,11 @@ class StoryReader(EntityReader):
 
     def oldest_waiting(self) -> datetime | None:
         """When the document was received that has waited longest for its story; None if none waits."""
+        table = schema.story_inputs
+        query = select(func.min(table.c.received_at)).where(table.c.sequence.is_(None))
         with reading(self.engine) as connection:
-            return oldest_waiting(connection)
+            oldest: datetime | None = connection.scalar(query)
+        return oldest
 
     def story_counts(self, scope: Scope, *, negative: bool) -> StoryCounts:
         """The texts of a scope, and the stories, voices and copies among them; only of negative ones if asked
@@ -114,9 +117,7 @@ class StoryReader(EntityReader):
 
 def with_stories(source: Any) -> Any:
     """A source with `documents`, and the story of each document that has one."""
-    return source.outerjoin(
-        schema.document_stories, schema.document_stories.c.key == schema.documents.c.key
-    )
+    return source.outerjoin(schema.document_stories, schema.document_stories.c.key == schema.documents.c.key)
 
 
 def is_no_copy() -> ColumnElement[bool]:

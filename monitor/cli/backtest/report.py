@@ -62,6 +62,11 @@ def _page(page: Page) -> dict[str, Any]:
         "value": fired.value,
         "threshold": fired.threshold,
         "n": fired.n,
+        "counted": fired.counted,
+        "texts": fired.texts,
+        "stories": fired.stories,
+        "voices": fired.voices,
+        "copies": fired.copies,
         "summary": fired.summary,
         "uncertainty": fired.uncertainty,
         "evidence": fired.evidence,
@@ -100,7 +105,7 @@ def _table(result: Result) -> Table:
             format_duration(ended - page.fired_at) if ended else "open",
             fired.rule,
             fired.severity,
-            escape(f"{fired.summary}; {fired.uncertainty}"),
+            escape("; ".join(filter(None, (fired.summary, fired.stories_text, fired.uncertainty)))),
             escape(worst),
         )
     return table

@@ -79,9 +79,7 @@ def test_evidence_has_its_story_and_no_copies(store: Store) -> None:
 
 
 @pytest.mark.parametrize(("least", "found"), [(1, 3), (75, 3), (76, 2), (100, 2)])
-def test_a_selection_by_novelty_has_only_documents_with_a_story(
-    store: Store, least: int, found: int
-) -> None:
+def test_a_selection_by_novelty_has_only_documents_with_a_story(store: Store, least: int, found: int) -> None:
     write(store, *(about(sent(title, i), mention("bank:NGTB")) for i, title in enumerate(TITLES[:3])))
     novel = Selection(min_novelty=least)
     assert store.reads.sums(NOW - HOUR, NOW + HOUR, novel) == []

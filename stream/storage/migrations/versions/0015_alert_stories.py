@@ -15,8 +15,9 @@ def upgrade() -> None:
     op.add_column("alerts", sa.Column("counted", sa.String(length=8), nullable=False, server_default="texts"))
     for name in COUNTS:
         op.add_column("alerts", sa.Column(name, sa.BigInteger(), nullable=True))
+    op.add_column("alerts", sa.Column("stories_text", sa.Text(), nullable=False, server_default=""))
 
 
 def downgrade() -> None:
-    for name in ("counted", *COUNTS):
+    for name in ("counted", *COUNTS, "stories_text"):
         op.drop_column("alerts", name)
