@@ -37,6 +37,7 @@ from stream.domain.cleaning import CleanText, clean
 from stream.domain.documents import Prediction, TextInput
 from stream.domain.entities import EntityMention, TargetSentiment
 from stream.domain.errors import InferenceError, error_text
+from stream.domain.stories import StoryWeights
 
 # Places of one entity in one text that are read and stored, the first ones: who is named a hundred times in
 # an article is what it is about.
@@ -153,6 +154,11 @@ class DocumentClassifier:
     def event_types(self) -> tuple[str, ...]:
         """The types of events that are looked for, in any language."""
         return self.engine.info.event_types
+
+    @property
+    def story_weights(self) -> dict[str, StoryWeights]:
+        """How embeddings decide whether texts tell the same event, by their space."""
+        return self.engine.story_weights
 
     @property
     def version(self) -> str:

@@ -180,14 +180,20 @@ def _until_unreadable(rows: Iterable[InputRow], report: FeedReport) -> Iterator[
         report.refuse(str(error))
 
 
-def to_document(row: InputRow, codec: Codec, options: RowOptions) -> Document:
-    """The document that a row with a time becomes, as the stream would read it.  Raises FeedError.
+def to_document(
+    row: InputRow, codec: Codec, options: RowOptions, default_time: datetime | None = None
+) -> Document:
+    """The document that a row becomes, as the stream would read it.  Raises FeedError.
 
-    When it arrived nobody knows, so a time at midnight sharp is a date.
+    A row without a time has the default one.  When it arrived nobody knows, so a time at midnight sharp is a
+    date.
     """
     message, timestamp = to_message(row, options)
     if timestamp is None:
-        raise FeedError("no published_at: name its column with --map published_at=COLUMN")
+        if default_time is None:
+            raise FeedError("no published_at: name its column with --map published_at=COLUMN")
+        timestamp = default_time
+        message["published_at"] = _rfc3339(timestamp)
     return _decode(msgspec.json.encode(message), codec, options.kind, timestamp)
 
 

@@ -1,7 +1,7 @@
 """The stream's Prometheus metrics.  They are updated once per batch, never per message."""
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import product
@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from stream.domain.documents import EPOCH, SENTIMENTS, Kind
 from stream.domain.errors import DeadLetterReason
 from stream.domain.records import WriteResult
+from stream.domain.stories import StoryAssignment
 from stream.domain.sums import Aggregate
 from stream.lag import InHand
 from stream.storage.leases import HeldLease
@@ -79,6 +80,7 @@ class StreamMetrics:
         self.installation = InstallationMetrics(registry)
         self.mood = MoodMetrics(registry)
         self.watchlist = WatchlistMetrics(registry)
+        self.stories = StoryMetrics(registry)
 
     def count_batch(self, result: WriteResult, now: datetime) -> None:
         """Count one written batch."""
@@ -507,6 +509,38 @@ class MoodMetrics:
         self.mean_score.clear()
         self.negative_share.clear()
         self._shown = set()
+
+
+class StoryMetrics:
+    """How documents are assigned to stories."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.waiting_since = Gauge(
+            "sentiment_story_waiting_timestamp_seconds",
+            "When the document was received that has waited longest for its story, in seconds since 1970; "
+            "NaN if none waits, or the database does not answer",
+            registry=registry,
+        )
+        self.waiting_since.set(UNKNOWN)
+        self._assigned = Counter(
+            "sentiment_story_documents_total",
+            "Documents that this monitor assigned to stories, by what they are: a voice, a copy of another "
+            "text, or another one of an origin that had its voice",
+            ["result"],
+            registry=registry,
+        )
+        for result in ("voice", "copy", "other"):
+            self._assigned.labels(result)
+        self._begun = Counter(
+            "sentiment_stories_total", "Stories that documents began in this monitor", registry=registry
+        )
+
+    def count(self, assigned: Sequence[StoryAssignment]) -> None:
+        """Count what was assigned."""
+        for each in assigned:
+            result = "voice" if each.is_voice else "other" if each.copy_of is None else "copy"
+            self._assigned.labels(result).inc()
+            self._begun.inc(each.story == each.sequence)
 
 
 class WatchlistMetrics:

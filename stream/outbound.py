@@ -1,10 +1,12 @@
-"""The messages that a batch puts on Kafka: predictions and dead letters."""
+"""The messages that are put on Kafka: predictions and dead letters of a batch, and stories."""
 
 import base64
 from codecs import getincrementaldecoder
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from stream.domain.budgets import cut, json_bytes, prefix_within
 from stream.domain.records import (
@@ -14,10 +16,11 @@ from stream.domain.records import (
     MessagePosition,
     OutboundMessage,
 )
+from stream.domain.stories import StoryAssignment
 from stream.domain.tracing import TRACEPARENT
 from stream.domain.wire import prediction_fields
 from stream.kafka.settings import KafkaSettings
-from stream.storage.outbox import kafka_message, to_kafka
+from stream.storage.outbox import KafkaMessage, kafka_message, to_kafka
 
 # Base64 makes four bytes of three.
 BASE64_BYTES, BASE64_GROUP = 4, 3
@@ -54,6 +57,32 @@ class BatchOutbound:
             ]
             outbound.append(to_kafka(self.kafka.dead_letters, letters))
         return outbound
+
+
+@dataclass(frozen=True)
+class StoryOutbound:
+    """Puts the stories that documents were assigned to into one outbox message."""
+
+    kafka: KafkaSettings
+    publish_stories: bool = True
+
+    def __call__(self, assigned: Sequence[StoryAssignment], /) -> list[OutboundMessage]:
+        if not assigned or not self.publish_stories:
+            return []
+        messages = [KafkaMessage(each.key, msgspec.json.encode(story_message(each))) for each in assigned]
+        return [to_kafka(self.kafka.stories, messages)]
+
+
+def story_message(assignment: StoryAssignment) -> dict[str, Any]:
+    """The value of a message on the stories topic."""
+    return {
+        "key": assignment.key,
+        "sequence": assignment.sequence,
+        "story": assignment.story,
+        "novelty": assignment.novelty,
+        "copy_of": assignment.copy_of,
+        "voice": int(assignment.is_voice),
+    }
 
 
 def prediction_message(item: ClassifiedDocument) -> dict[str, Any]:

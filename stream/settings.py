@@ -119,6 +119,9 @@ class StreamSettings(BaseModel):
         "names are one origin of texts; read at the start. docs/stories.md describes it",
     )
     publish_predictions: bool = Field(True, description="also send every prediction to the predictions topic")
+    publish_stories: bool = Field(
+        True, description="also send the story of every document to the stories topic"
+    )
     mood_seconds: int = Field(
         900, ge=10, le=YEAR, description="how far back in event time the mood gauges on /metrics look"
     )

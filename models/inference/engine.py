@@ -50,6 +50,7 @@ from models.network.registry import resolve
 from models.settings import ModelSettings
 from stream.domain.cleaning import CleanText, clean
 from stream.domain.documents import Prediction
+from stream.domain.stories import StoryWeights
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,11 @@ class Engine:
     def version(self) -> str:
         """The version of the model."""
         return self.info.version
+
+    @property
+    def story_weights(self) -> dict[str, StoryWeights]:
+        """How its embeddings decide whether texts tell the same event, by their space."""
+        return self.info.story_weights
 
     @property
     def description(self) -> str:

@@ -78,7 +78,7 @@ class PredictionBuilder:
         """The embedding float32 [size] of a text, of length 1, in signed bytes."""
         if values is None:
             return None
-        space = f"{self._info.version}/{text.part.info.folder}"
+        space = self._info.space(text.part.info)
         return Embedding(space, np.rint(values * LARGEST_BYTE).astype(np.int8).tobytes())
 
     def _towards(self, text: TokenizedText, output: TargetOutput | None) -> TargetSentiment:

@@ -27,6 +27,7 @@ from models.network.info import ModelInfo, Routing
 from models.settings import ModelSettings
 from stream.domain.cleaning import CleanText, clean
 from stream.domain.documents import TASKS, Prediction, shorten_name
+from stream.domain.stories import StoryWeights
 
 # The longest version that SQL stores.
 LONGEST_VERSION = 200
@@ -66,6 +67,9 @@ class TextClassifier(Protocol):
 
     @property
     def description(self) -> str: ...
+
+    @property
+    def story_weights(self) -> dict[str, StoryWeights]: ...
 
     def reader(self, text: str, declared: str | None = None, /) -> Engine:
         """The engine whose labels a text gets, to look into it."""
@@ -165,6 +169,12 @@ class SecondOpinion:
     def version(self) -> str:
         """The version of the whole."""
         return self.info.version
+
+    @property
+    def story_weights(self) -> dict[str, StoryWeights]:
+        """How embeddings decide whether texts tell the same event, by their space."""
+        engines = (engine for engine in (self._first, self._second) if engine)
+        return {space: own for engine in engines for space, own in engine.story_weights.items()}
 
     @property
     def description(self) -> str:

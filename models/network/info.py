@@ -6,6 +6,7 @@ import msgspec
 
 from models.errors import WeightsError
 from models.network.profile import Profile
+from stream.domain.stories import StoryWeights
 
 # The name of the events among tasks: several of a text may be true, or none.
 EVENTS = "events"
@@ -58,7 +59,8 @@ class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `routing` says which texts need a second opinion; None leaves it to `models.inference.routing`.
     `news_head` is the weight of each number of a token's vector, and the bias last, of the head that tells
     boilerplate from news (`models.inference.long_texts`); empty if the part reads all sentences alike.
-    `embedding_size` is the length of a text's embedding; 0 if the part gives none.
+    `embedding_size` is the length of a text's embedding; 0 if the part gives none.  `story_weights` say how
+    embeddings decide whether two texts tell the same event; None if that was not calibrated.
     """
 
     folder: str
@@ -79,6 +81,7 @@ class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     routing: Routing | None = None
     news_head: tuple[float, ...] = ()
     embedding_size: int = 0
+    story_weights: StoryWeights | None = None
 
     @property
     def target_task(self) -> str:
@@ -102,6 +105,15 @@ class ModelInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def languages(self) -> tuple[str, ...]:
         return tuple(language for part in self.parts for language in part.languages)
+
+    def space(self, part: PartInfo) -> str:
+        """The name of the embeddings of one of its parts: others cannot be compared with them."""
+        return f"{self.version}/{part.folder}"
+
+    @property
+    def story_weights(self) -> dict[str, StoryWeights]:
+        """How embeddings decide whether texts tell the same event, by their space."""
+        return {self.space(part): part.story_weights for part in self.parts if part.story_weights}
 
     @property
     def event_types(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -10,6 +10,7 @@ from models.entities.gazetteer import Gazetteer
 from models.entities.linker import Linker
 from stream.domain.documents import SENTIMENTS, EventLabel, Prediction, Span, TextInput
 from stream.domain.entities import EntityMention
+from stream.domain.stories import StoryWeights
 
 TOPICS = ("Alpha", "Beta", "Gamma", "Delta")
 EVENT_TYPES = ("default", "fine", "recall", "strike")
@@ -30,6 +31,7 @@ class StandIn:
     """
 
     topics, event_types = TOPICS, EVENT_TYPES
+    story_weights: Mapping[str, StoryWeights] = {}
     version = VERSION
     description = f"{VERSION}, not a real classifier"
 

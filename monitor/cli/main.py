@@ -35,6 +35,7 @@ COMMANDS = {
     "sample": "demo:sample",
     "settings": "settings:show_settings",
     "status": "status:status",
+    "stories": "stories:stories",
     "sums": "sums:sums",
     "topics": "topics:topics",
     "train": "train:train",

@@ -48,6 +48,7 @@ from monitor.runtime.tasks.outbox_sending import OutboxSending
 from monitor.runtime.tasks.page_delivery import PageDelivery
 from monitor.runtime.tasks.periodic import PeriodicTask
 from monitor.runtime.tasks.purge import Purge
+from monitor.runtime.tasks.stories import Stories, StoryWatch
 from monitor.runtime.tasks.watchdog import Watchdog
 from monitor.web.alert_pages import AlertPages
 from stream import offsets
@@ -63,7 +64,7 @@ from stream.kafka.faust_driver import FaustSource
 from stream.kafka.sender import KafkaSender
 from stream.metrics import StreamMetrics
 from stream.offsets import OffsetGuard
-from stream.outbound import BatchOutbound
+from stream.outbound import BatchOutbound, StoryOutbound
 from stream.pipeline import Pipeline
 from stream.retry import Outage, RetryPolicy, retry
 from stream.storage import database
@@ -73,6 +74,7 @@ from stream.storage.leases import Lease
 from stream.storage.outbox import KAFKA_PREFIX, Outbox, OutboxEntry
 from stream.storage.secrets import load_heartbeats
 from stream.stories.publishers import load_publishers
+from stream.storage.story_task import StoryStore
 from stream.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -111,6 +113,7 @@ class Foundation:
     leases: "Leases"
     episodes: SqlEpisodeStore
     evaluation_watch: EvaluationWatch
+    story_watch: StoryWatch
     delivery: PageRouter
 
 
@@ -129,6 +132,7 @@ class Monitor:
     worker: Worker[Any]
     watchdog: Watchdog
     evaluation_watch: EvaluationWatch
+    story_watch: StoryWatch
     tasks: tuple[PeriodicTask, ...]
     leases: "Leases"
 
@@ -203,6 +207,7 @@ def assemble(
         *_outbox_tasks(base),
         *_maintenance_tasks(base),
         *_entity_tasks(base, registry),
+        *_story_tasks(base),
         *_watch_tasks(base, watchdog),
     )
     return Monitor(
@@ -217,6 +222,7 @@ def assemble(
         worker=worker,
         watchdog=watchdog,
         evaluation_watch=base.evaluation_watch,
+        story_watch=base.story_watch,
         tasks=tasks,
         leases=base.leases,
     )
@@ -262,6 +268,7 @@ def _foundation(
             # After a crash it takes as long as the lease until another monitor may evaluate.
             overdue_seconds=max(OVERDUE_SECONDS, 2 * alerts.lease_seconds, 3 * alerts.interval_seconds),
         ),
+        story_watch=StoryWatch(store=store, metrics=stream_metrics.stories, clock=utc_now),
         delivery=PageRouter(
             alerts.targets,
             timedelta(seconds=alerts.group_seconds),
@@ -474,6 +481,23 @@ def _entity_tasks(base: Foundation, registry: CollectorRegistry) -> list[Periodi
         entities = EntityList(file=HouseFile(path), classifier=base.classifier, metrics=metrics)
         tasks.append(_task(base, "entity list", 5.0, entities.run_once))
     return tasks
+
+
+def _story_tasks(base: Foundation) -> list[PeriodicTask]:
+    """Assigning documents to stories, and watching that it keeps up."""
+    stream, metrics = base.settings.stream, base.stream_metrics.stories
+    stories = StoryStore(
+        base.store,
+        base.leases.get("stories"),
+        weights=lambda: base.classifier.story_weights,
+        outbound=StoryOutbound(base.settings.kafka, stream.publish_stories),
+        clock=utc_now,
+    )
+    task = Stories(store=stories, metrics=metrics, stopping=base.shutdown.stopping)
+    return [
+        _task(base, "stories", 0.5, task.run_once),
+        _task(base, "story watch", 5.0, base.story_watch.look),
+    ]
 
 
 def _watch_tasks(base: Foundation, watchdog: Watchdog) -> list[PeriodicTask]:

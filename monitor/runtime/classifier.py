@@ -1,7 +1,7 @@
 """The classifier as the daemon needs it, and the one that the settings ask for."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry
@@ -11,6 +11,7 @@ from models.entities.linker import Linker
 from monitor.runtime.settings import Settings
 from stream.domain.documents import Prediction, TextInput
 from stream.domain.errors import SchemaError, StoreUnavailable
+from stream.domain.stories import StoryWeights
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,10 @@ class Classifier(Protocol):
     @property
     def event_types(self) -> Sequence[str]:
         """The types of events that it looks for."""
+
+    @property
+    def story_weights(self) -> Mapping[str, StoryWeights]:
+        """How its embeddings decide whether texts tell the same event, by their space."""
 
     @property
     def version(self) -> str:

@@ -20,6 +20,7 @@ class Unready(StrEnum):
     DATABASE = "database"
     BROKER = "broker"
     ALERTS = "alerts"  # no monitor evaluates the alert rules
+    STORIES = "stories"  # documents wait too long for their story
     STOPPING = "stopping"
 
 
@@ -52,6 +53,7 @@ class Status:
             if monitor.watchdog.broker_unavailable
             else None,
             Unready.ALERTS: monitor.evaluation_watch.trouble,
+            Unready.STORIES: monitor.story_watch.trouble,
             Unready.STOPPING: "stopping" if self._stopping.is_set() else None,
         }
         return {reason: problem for reason, problem in checks.items() if problem is not None}

@@ -38,6 +38,7 @@ class KafkaSettings(BaseModel):
     dead_letters: str = Field("dead-letters", min_length=1, description="topic to write dead letters to")
     predictions: str = Field("predictions", min_length=1, description="topic to write predictions to")
     alerts: str = Field("alerts", min_length=1, description="topic to write alert transitions to")
+    stories: str = Field("stories", min_length=1, description="topic to write the stories of documents to")
     partitions: int = Field(4, ge=1, le=1000, description="number of partitions of a created topic")
     replication: int = Field(1, ge=1, le=9, description="number of replicas of a created topic")
     prediction_bytes: int = Field(
@@ -106,7 +107,9 @@ class KafkaSettings(BaseModel):
     def _topics_differ(self) -> "KafkaSettings":
         names = [*self.kinds, *self.output_topics]
         if self.news == self.comments or len(set(names)) < len(names):
-            raise ValueError("news, comments, dead_letters, predictions and alerts must be five topics")
+            raise ValueError(
+                "news, comments, dead_letters, predictions, alerts and stories must be six topics"
+            )
         return self
 
     @model_validator(mode="after")
@@ -135,4 +138,4 @@ class KafkaSettings(BaseModel):
     @property
     def output_topics(self) -> tuple[str, ...]:
         """The topics that are written."""
-        return (self.dead_letters, self.predictions, self.alerts)
+        return (self.dead_letters, self.predictions, self.alerts, self.stories)

@@ -301,6 +301,15 @@ stories = Table(
     Index("ix_stories_last_seen", "last_seen_at"),
 )
 
+# How embeddings of a space decide whether texts tell the same event (stream.domain.stories.StoryWeights), as
+# they were when the first of them was assigned: so that they decide alike after a restart with another model.
+story_weights = Table(
+    "story_weights",
+    metadata,
+    _column("space", String(300), primary_key=True),
+    _column("weights", JSON),
+)
+
 # Every change of a stored document, numbered for each document from 1.  Rows are only added; `purge` erases
 # the texts in them.  `cause` is an EventCause.  `old` and `new` hold labels, mentions and time of receipt,
 # and the texts if those changed.  `text_received_at` is when the oldest text in the row was received.

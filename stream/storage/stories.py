@@ -71,17 +71,9 @@ def waiting_inputs(connection: Connection, limit: int) -> list[StoryInput]:
     ]
 
 
-def oldest_waiting(connection: Connection) -> datetime | None:
-    """When the document was received that has waited longest for its story; None if none waits."""
-    table = schema.story_inputs
-    oldest: datetime | None = connection.scalar(
-        select(func.min(table.c.received_at)).where(table.c.sequence.is_(None))
-    )
-    return oldest
-
-
 def load_assigner(connection: Connection, weights: Mapping[str, StoryWeights]) -> Assigner:
-    """An assigner that goes on where the last one stopped."""
+    """An assigner that goes on where the last one stopped; `weights` are those of the present models."""
+    weights = _known_weights(connection, weights)
     table, inputs, stories = schema.document_stories, schema.story_inputs, schema.stories
     last, seen_at = connection.execute(select(func.max(table.c.sequence), func.max(table.c.seen_at))).one()
     if last is None:
@@ -185,6 +177,16 @@ def has_novelty(least: int, start: datetime, end: datetime) -> ColumnElement[boo
     columns = schema.document_stories.c
     novel = select(columns.key).where(within(columns.published_at, start, end), columns.novelty >= least)
     return schema.documents.c.key.in_(novel)
+
+
+def _known_weights(connection: Connection, present: Mapping[str, StoryWeights]) -> dict[str, StoryWeights]:
+    """The weights of all spaces that were ever used; those of a space never change."""
+    table = schema.story_weights
+    rows = [{"space": space, "weights": msgspec.to_builtins(own)} for space, own in present.items()]
+    if rows:
+        connection.execute(dialect_insert(connection, table).on_conflict_do_nothing(), rows)
+    stored = connection.execute(select(table.c.space, table.c.weights))
+    return {space: msgspec.convert(own, StoryWeights) for space, own in stored}
 
 
 def _upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Engine, func, select
 
 from stream.domain.errors import LeaseLost
 from stream.domain.records import OutboundMessage
@@ -17,12 +17,12 @@ from stream.storage.outbox import enqueue
 from stream.storage.stories import (
     forget_inputs,
     load_assigner,
-    oldest_waiting,
     waiting_inputs,
     write_assignments,
 )
 from stream.storage.sums import add_sums, document_sums
 from stream.stories.assignment import Assigner
+from stream.stories.story import Story
 
 # Documents of one transaction.
 CHUNK = 500
@@ -32,6 +32,18 @@ class StoryOutbound(Protocol):
     """Decides what to send because of documents that were assigned to stories."""
 
     def __call__(self, assigned: Sequence[StoryAssignment], /) -> Sequence[OutboundMessage]: ...
+
+
+def oldest_waiting(engine: Engine) -> datetime | None:
+    """When the document was received that has waited longest for its story; None if none waits.
+
+    Raises StoreUnavailable.
+    """
+    table = schema.story_inputs
+    query = select(func.min(table.c.received_at)).where(table.c.sequence.is_(None))
+    with reading(engine) as connection:
+        oldest: datetime | None = connection.scalar(query)
+    return oldest
 
 
 class StoryStore:
@@ -53,8 +65,8 @@ class StoryStore:
         self._outbound, self._clock = outbound, clock
         self._assigner: Assigner | None = None
 
-    def assign_next(self, limit: int = CHUNK) -> int:
-        """Assign the documents that wait, at most so many; return how many they were.
+    def assign_next(self, limit: int = CHUNK) -> list[StoryAssignment]:
+        """Assign the documents that wait, at most so many; return what was decided.
 
         Nothing is assigned without the lease.  Raises StoreUnavailable, StoreRefused and LeaseLost; nothing
         of the step is written then.
@@ -66,41 +78,37 @@ class StoryStore:
             if assigner is None:
                 assigner = load_assigner(connection, self._weights())
             waiting = waiting_inputs(connection, limit)
-            if waiting:
-                self._assign(connection, assigner, waiting)
+            assigned = self._assign(connection, assigner, waiting) if waiting else []
         # Only now is it sure that memory and SQL say the same.
         self._assigner = assigner
-        return len(waiting)
+        return assigned
 
     def forget(self) -> None:
         """Keep nothing in memory: another monitor may assign documents meanwhile."""
         self._assigner = None
 
-    def oldest_waiting(self) -> datetime | None:
-        """When the document was received that has waited longest.  Raises StoreUnavailable."""
-        with reading(self._store.engine) as connection:
-            return oldest_waiting(connection)
-
-    def _assign(self, connection: Connection, assigner: Assigner, waiting: Sequence[StoryInput]) -> None:
+    def _assign(
+        self, connection: Connection, assigner: Assigner, waiting: Sequence[StoryInput]
+    ) -> list[StoryAssignment]:
         documents, mentions = schema.documents, schema.mentions
         # Labels that change meanwhile change the sums of voices too: by one transaction after the other.
         keys = sorted(document.key for document in waiting)
         query = select(documents).where(documents.c.key.in_(keys)).order_by(documents.c.key)
         rows = connection.execute(query.with_for_update()).all()
-        decided = [(document, *assigner.assign(document)) for document in waiting]
-        voices = {assignment.key for _, assignment, _ in decided if assignment.is_voice}
+        stories: dict[int, Story] = {}
+        assigned = []
+        for document in waiting:
+            assignment, story = assigner.assign(document)
+            assigned.append(assignment)
+            stories[story.id] = story
+        voices = {assignment.key for assignment in assigned if assignment.is_voice}
         mentioned: dict[str, list[object]] = {key: [] for key in voices}
         for row in connection.execute(select(mentions).where(mentions.c.key.in_(sorted(voices)))):
             mentioned[row.key].append(row)
-        now = self._clock()
-        write_assignments(
-            connection,
-            [(document, assignment) for document, assignment, _ in decided],
-            {story.id: story for _, _, story in decided}.values(),
-            {row.key: row.published_at for row in rows},
-            now,
-        )
-        of_voices = document_sums(rows, mentioned, voices, self._store.width)
-        add_sums(connection, of_voices.only_voices)
-        enqueue(connection, self._outbound([assignment for _, assignment, _ in decided]), now)
-        forget_inputs(connection, decided[-1][1].seen_at, CHUNK)
+        published, now = {row.key: row.published_at for row in rows}, self._clock()
+        pairs = list(zip(waiting, assigned, strict=True))
+        write_assignments(connection, pairs, stories.values(), published, now)
+        add_sums(connection, document_sums(rows, mentioned, voices, self._store.width).only_voices)
+        enqueue(connection, self._outbound(assigned), now)
+        forget_inputs(connection, assigned[-1].seen_at, CHUNK)
+        return assigned

@@ -51,7 +51,7 @@ class FaultClassifier:
     The house file, if there is one, holds nothing but the version of the gazetteer. It is read for each call.
     """
 
-    topics, event_types = StandIn.topics, StandIn.event_types
+    topics, event_types, story_weights = StandIn.topics, StandIn.event_types, StandIn.story_weights
 
     def __init__(self, house: Path | None = None, model: str = MODEL) -> None:
         self.version, self.description = model, f"{model}, not a real classifier"

@@ -30,7 +30,7 @@ def outbox_targets(settings: Settings) -> list[str]:
 def lease_names(settings: Settings) -> list[str]:
     """The leases of a monitor's background tasks."""
     alertmanagers = (f"alertmanager:{name}" for name in settings.alerts.alertmanagers)
-    return ["alerts", "purge", *alertmanagers, *outbox_targets(settings)]
+    return ["alerts", "stories", "purge", *alertmanagers, *outbox_targets(settings)]
 
 
 class InstallationWatch:

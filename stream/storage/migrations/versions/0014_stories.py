@@ -75,6 +75,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_stories_last_seen", "stories", ["last_seen_at"])
+    op.create_table(
+        "story_weights",
+        _column("space", sa.String(length=300)),
+        _column("weights", sa.JSON()),
+        sa.PrimaryKeyConstraint("space"),
+    )
     _create_sums()
     # Documents of before have no story.
     marks = sa.table("marks", sa.column("name"), sa.column("at", TIME))
@@ -120,6 +126,7 @@ def _sums() -> list[sa.Column[Any]]:
 def downgrade() -> None:
     op.execute(sa.text("DELETE FROM marks WHERE name = 'stories'"))
     for table in (
-        "voice_entity_aggregates", "voice_rollups", "voice_aggregates", "stories", "document_stories", "story_inputs",
+        "voice_entity_aggregates", "voice_rollups", "voice_aggregates", "story_weights", "stories", "document_stories",
+        "story_inputs",
     ):  # fmt: skip
         op.drop_table(table)
