@@ -17,12 +17,25 @@ LONGEST_ORIGIN = 128
 class TextTerms(msgspec.Struct, frozen=True, gc=False):
     """What a text tells, as 32-bit hashes in ascending order.
 
-    `entities` are those that it is about, `numbers` its figures, `words` its other content words.
+    `entities` are those that it is about, `numbers` its figures, `periods` the months, quarters and years
+    that it names, `names` other names, `countries` and `cities` (and regions) its places, and `words` its
+    content words.
     """
 
     entities: tuple[int, ...] = ()
     numbers: tuple[int, ...] = ()
+    periods: tuple[int, ...] = ()
+    names: tuple[int, ...] = ()
+    countries: tuple[int, ...] = ()
+    cities: tuple[int, ...] = ()
     words: tuple[int, ...] = ()
+
+    @property
+    def specifics(self) -> tuple[int, ...]:
+        """What no copy of the text has otherwise."""
+        return (
+            *self.entities, *self.numbers, *self.periods, *self.names, *self.countries, *self.cities,
+        )  # fmt: skip
 
 
 class StoryFeatures(msgspec.Struct, frozen=True, gc=False):
@@ -69,18 +82,23 @@ class StoryAssignment(msgspec.Struct, frozen=True, gc=False):
     is_voice: bool
 
 
-class StoryWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What makes a document and a story the same, for the embeddings of one space.
+# What speaks for or against that a text and a story are about the same event, in the order of the weights: the
+# cosine of their embeddings, the share of the text's words that the story has, and for each kind of terms
+# whether the story has all, some or none of the text's; the last once more by the share of words, since texts
+# that say the same of another name look alike.
+TERM_KINDS = ("entities", "numbers", "periods", "names", "places")
+FEATURES = (
+    "cosine",
+    "words",
+    *(f"{kind} {what}" for kind in TERM_KINDS for what in ("all", "some", "none", "none x words")),
+)
 
-    The sum of what applies must be at least `threshold`.  `cosine` counts by that of the embeddings, from -1
-    to 1, `words` by the share of the document's words that the story has, weighed by rarity.  The others
-    count once: an entity or a figure in common, or both have some and none in common.
+
+class StoryWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a text and a story are about the same event, for the embeddings of one space.
+
+    The sum of `weights` times FEATURES must be at least `threshold`.
     """
 
     threshold: float
-    cosine: float
-    words: float
-    same_entity: float
-    other_entity: float
-    same_number: float
-    other_number: float
+    weights: tuple[float, ...]

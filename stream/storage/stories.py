@@ -14,7 +14,7 @@ from stream.domain.stories import StoryAssignment, StoryFeatures, StoryInput, St
 from stream.storage import schema
 from stream.storage.sql import dialect_insert, within
 from stream.stories.assignment import COPY_WINDOW, STORY_WINDOW, Assigned, Assigner
-from stream.stories.story import ENTITY, KIND_BITS, NUMBER, Story
+from stream.stories.story import Story, kinds_of
 
 # Since when every document is assigned to a story.
 STORIES_MARK = "stories"
@@ -90,7 +90,7 @@ def load_assigner(connection: Connection, weights: Mapping[str, StoryWeights]) -
     return Assigner(
         weights,
         stories=sorted(map(_story, connection.execute(open_stories)), key=lambda story: story.last_sequence),
-        recent=map(_assigned, connection.execution_options(yield_per=1000).execute(recent)),
+        recent=map(_assigned, connection.execute(recent, execution_options={"yield_per": 1000})),
         next_sequence=last + 1,
     )
 
@@ -205,7 +205,7 @@ def _assigned(row: Any) -> Assigned:
     assignment = StoryAssignment(
         row.key, row.sequence, row.seen_at, row.story, row.novelty, row.copy_of, bool(row.voice)
     )
-    return Assigned(assignment, features.signature, features.terms.numbers)
+    return Assigned(assignment, features.signature, features.terms.specifics)
 
 
 def _row(story: Story) -> dict[str, Any]:
@@ -235,7 +235,6 @@ def _row(story: Story) -> dict[str, Any]:
 
 def _story(row: Any) -> Story:
     state = msgspec.msgpack.decode(row.state, type=StoredState)
-    kinds = [term & KIND_BITS for term, _ in state.terms]
     return Story(
         id=row.id,
         first_key=row.first_key,
@@ -249,8 +248,7 @@ def _story(row: Any) -> Story:
         central=state.central,
         has_headline=state.has_headline,
         terms=dict(state.terms),
-        entities=kinds.count(ENTITY),
-        numbers=kinds.count(NUMBER),
+        kinds=kinds_of(dict(state.terms)),
         seen=state.seen,
         voices=dict(state.voices),
         documents=row.documents,

@@ -12,6 +12,9 @@ import heapq
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from enum import IntEnum
+from enum import IntEnum
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -20,7 +23,7 @@ from stream.domain.documents import Embedding
 from stream.domain.stories import StoryAssignment, StoryFeatures, StoryInput, StoryWeights
 from stream.stories.copies import RecentTexts
 from stream.stories.novelty import NOVELTY_WINDOW, novelty
-from stream.stories.story import NO_TERMS, Addition, Story, Terms
+from stream.stories.story import NO_TERMS, Addition, Story, TermKind, Terms
 
 # A copy repeats a text of the last day.
 COPY_WINDOW = timedelta(hours=24)
@@ -37,9 +40,79 @@ MOST_STORIES_OF_A_TERM, FEWEST_TERMS = 400, 3
 
 
 # Of a space that was not calibrated.
-WITH_EMBEDDINGS = StoryWeights(0.4, 1.0, 0.3, 0.15, -0.5, 0.1, 0.0)
+WITH_EMBEDDINGS = StoryWeights(
+    0.4,
+    (
+        1.0,
+        0.3,
+        *(0.15, 0.1, -0.2, -0.4),
+        *(0.1, 0.1, 0.0, -0.1),
+        *(0.0, 0.0, 0.0, -0.2),
+        *(0.1, 0.1, -0.1, -0.2),
+        *(0.1, 0.1, -0.1, -0.3),
+    ),
+)
 # Where there are no embeddings to compare, words decide.
-WITHOUT_EMBEDDINGS = StoryWeights(1.0, 0.0, 1.4, 0.2, -0.6, 0.3, -0.3)
+WITHOUT_EMBEDDINGS = StoryWeights(
+    0.8,
+    (
+        0.0,
+        1.0,
+        *(0.2, 0.1, -0.3, -0.4),
+        *(0.2, 0.1, -0.1, -0.2),
+        *(0.0, 0.0, 0.0, -0.2),
+        *(0.2, 0.1, -0.2, -0.2),
+        *(0.1, 0.1, -0.1, -0.3),
+    ),
+)
+
+
+class Agreement(IntEnum):
+    """How many of a document's terms of a kind a story has."""
+
+    UNKNOWN = 0
+    ALL = 1
+    SOME = 2
+    NONE = 3
+
+
+class Agreement(IntEnum):
+    """How many of a document's terms of a kind a story has."""
+
+    UNKNOWN = 0
+    ALL = 1
+    SOME = 2
+    NONE = 3
+
+
+class Comparison(NamedTuple):
+    """What speaks for and against that a document and a story are about the same event: see StoryWeights.
+
+    Without a cosine their embeddings cannot be compared.  `words` is the share of the document's words that
+    the story has.  The agreement on terms of a kind is unknown where one of them has none.
+    """
+
+    cosine: float | None
+    words: float
+    entities: Agreement
+    numbers: Agreement
+    periods: Agreement
+    names: Agreement
+    places: Agreement
+
+    @property
+    def features(self) -> tuple[float, ...]:
+        """What the weights count, in the order of FEATURES."""
+        values = [self.cosine or 0.0, self.words]
+        for agreement in self[2:]:
+            values += [float(agreement is one) for one in (Agreement.ALL, Agreement.SOME, Agreement.NONE)]
+            values.append(self.words if agreement is Agreement.NONE else 0.0)
+        return tuple(values)
+
+    def score(self, weights: StoryWeights) -> float:
+        """How much speaks for the same event; from 0 on it is the same."""
+        pairs = zip(weights.weights, self.features, strict=True)
+        return sum(weight * value for weight, value in pairs) - weights.threshold
 
 
 class Assigned(msgspec.Struct, frozen=True, gc=False):
@@ -47,7 +120,7 @@ class Assigned(msgspec.Struct, frozen=True, gc=False):
 
     assignment: StoryAssignment
     signature: bytes
-    numbers: tuple[int, ...]
+    specifics: tuple[int, ...]
 
 
 class Assigner:
@@ -110,45 +183,43 @@ class Assigner:
             addition.is_voice,
         )
         self._add(story, addition)
-        self._remember(Assigned(assignment, features.signature, features.terms.numbers))
+        self._remember(Assigned(assignment, features.signature, features.terms.specifics))
         return assignment, story
 
     def _original(self, features: StoryFeatures) -> StoryAssignment | None:
         """The recent document that this one is a copy of."""
         oldest = next(iter(self._recent), self._next)
-        number = self._texts.find(features.signature, features.terms.numbers, oldest)
+        number = self._texts.find(features.signature, features.terms.specifics, oldest)
         return None if number is None else self._recent[number]
+
+    def compare(self, features: StoryFeatures, stories: Sequence[Story]) -> list[Comparison]:
+        """A document with some of the stories that go on, in their order."""
+        terms = Terms.of(features.terms)
+        cosines = _cosines(features.embedding, stories)
+        return [self._compare(story, terms, cosine) for story, cosine in zip(stories, cosines, strict=True)]
 
     def _best(self, features: StoryFeatures, terms: Terms) -> Story | None:
         """The story that a document belongs to; None if it begins one."""
         candidates = [self._stories[number] for number in self._candidates(terms)]
         best, best_score = None, 0.0
-        for story, cosine in zip(candidates, _cosines(features.embedding, candidates), strict=True):
+        for story, comparison in zip(candidates, self.compare(features, candidates), strict=True):
             weights = WITHOUT_EMBEDDINGS
-            if cosine is not None and story.space is not None:
+            if comparison.cosine is not None and story.space is not None:
                 weights = self._weights.get(story.space, WITH_EMBEDDINGS)
-            score = self._score(weights, story, terms, cosine or 0.0) - weights.threshold
+            score = comparison.score(weights)
             # Candidates come with the least likely first: of equal ones the last counts.
             if score >= best_score:
                 best, best_score = story, score
         return best
 
-    def _score(self, weights: StoryWeights, story: Story, terms: Terms, cosine: float) -> float:
-        """How much speaks for the same event."""
-        score = weights.cosine * cosine + weights.words * self._words_in_common(story, terms)
-        if terms.entities and story.entities:
-            is_same = any(term in story.terms for term in terms.entities)
-            score += weights.same_entity if is_same else weights.other_entity
-        if terms.numbers and story.numbers:
-            is_same = any(term in story.terms for term in terms.numbers)
-            score += weights.same_number if is_same else weights.other_number
-        return score
-
-    def _words_in_common(self, story: Story, terms: Terms) -> float:
-        """The share of the document's words that the story has, weighed by their rarity."""
-        rarities = [(term, self._rarity(term)) for term in terms.words]
-        total = sum(rarity for _, rarity in rarities)
-        return sum(rarity for term, rarity in rarities if term in story.terms) / total if total else 0.0
+    def _compare(self, story: Story, terms: Terms, cosine: float | None) -> Comparison:
+        words = terms.of_kind[TermKind.WORD]
+        share = sum(term in story.terms for term in words) / len(words) if words else 0.0
+        kinds = (TermKind.ENTITY, TermKind.NUMBER, TermKind.PERIOD, TermKind.NAME)
+        places = _agreement(story, terms, TermKind.CITY)
+        if places is Agreement.UNKNOWN:
+            places = _agreement(story, terms, TermKind.COUNTRY)
+        return Comparison(cosine, share, *(_agreement(story, terms, kind) for kind in kinds), places)
 
     def _rarity(self, term: int) -> int:
         """Sixteen times the binary logarithm of the share of stories without which a term would be common."""
@@ -189,7 +260,7 @@ class Assigner:
     def _remember(self, document: Assigned) -> None:
         assignment = document.assignment
         self._recent[assignment.sequence] = assignment
-        self._texts.add(assignment.sequence, document.signature, document.numbers)
+        self._texts.add(assignment.sequence, document.signature, document.specifics)
         self._next = max(self._next, assignment.sequence + 1)
         self._clock = max(self._clock or assignment.seen_at, assignment.seen_at)
 
@@ -206,6 +277,14 @@ class Assigner:
                 break
             del self._stories[number]
             self._remove(number, story.terms)
+
+
+def _agreement(story: Story, terms: Terms, kind: TermKind) -> Agreement:
+    own = terms.of_kind[kind]
+    if not own or kind not in story.kinds:
+        return Agreement.UNKNOWN
+    common = sum(term in story.terms for term in own)
+    return Agreement.NONE if not common else Agreement.ALL if common == len(own) else Agreement.SOME
 
 
 def _cosines(embedding: Embedding | None, stories: Sequence[Story]) -> list[float | None]:

@@ -13,8 +13,8 @@ MOST_TEXTS = 1 << 18
 BAND = 6
 BANDS = SIGNATURE_SIZE // BAND
 SLOT_BITS = 19
-# Equal bytes of two signatures of copies, of SIGNATURE_SIZE: about 0.7 of their shingles.
-LEAST_EQUAL = 90
+# Equal bytes of two signatures of copies, of SIGNATURE_SIZE: about 0.75 of their shingles.
+LEAST_EQUAL = 96
 NOTHING = -1
 
 _POWERS = np.array([257**i for i in range(BAND)], np.uint64)
@@ -22,7 +22,7 @@ _SEEDS = np.arange(1, BANDS + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15
 
 
 class RecentTexts:
-    """The signatures and figures of the last texts, by a running number.
+    """The signatures of the last texts, and their entities, names, places, periods and figures, by a running number.
 
     Each band of a signature has a table of slots with the last text that has these bytes; another text with
     other bytes may take the slot.  What is found depends on the texts and their order alone, not on when a
@@ -32,14 +32,14 @@ class RecentTexts:
     def __init__(self, size: int = MOST_TEXTS) -> None:
         self.size = size
         self._signatures = np.zeros((size, SIGNATURE_SIZE), np.uint8)
-        self._figures: list[tuple[int, ...]] = [()] * size
+        self._specifics: list[tuple[int, ...]] = [()] * size
         self._tables = np.full((BANDS, 1 << SLOT_BITS), NOTHING, np.int32)
         self._bands = np.arange(BANDS)
 
-    def find(self, signature: bytes, figures: Sequence[int], oldest: int) -> int | None:
+    def find(self, signature: bytes, specifics: Sequence[int], oldest: int) -> int | None:
         """The number of the most similar text from number `oldest` on that this one is a copy of.
 
-        Copies have the same figures, or one of them lacks some, since it was cut.
+        Copies are about the same, or one of them lacks something, since it was cut.
         """
         if not signature:
             return None
@@ -54,14 +54,14 @@ class RecentTexts:
             if equal[place] < LEAST_EQUAL:
                 return None
             number = int(found[place])
-            if _agree(set(figures), set(self._figures[number % self.size])):
+            if _agree(set(specifics), set(self._specifics[number % self.size])):
                 return number
         return None
 
-    def add(self, number: int, signature: bytes, figures: tuple[int, ...]) -> None:
+    def add(self, number: int, signature: bytes, specifics: tuple[int, ...]) -> None:
         """Remember a text by its number, which is one more than that of the text before."""
         place = number % self.size
-        self._figures[place] = figures
+        self._specifics[place] = specifics
         if not signature:
             self._signatures[place] = 0
             return
@@ -78,5 +78,5 @@ def _slots(signature: np.ndarray) -> np.ndarray:
     return slots
 
 
-def _agree(figures: set[int], others: set[int]) -> bool:
-    return figures <= others or others <= figures
+def _agree(specifics: set[int], others: set[int]) -> bool:
+    return specifics <= others or others <= specifics

@@ -5,13 +5,13 @@ from stream.domain.documents import Document, Kind, Prediction
 from stream.domain.stories import StoryFeatures
 from stream.stories.origin import origin
 from stream.stories.publishers import Publishers
-from stream.stories.signature import signature, tokens
+from stream.stories.signature import core, signature, tokens
 from stream.stories.terms import text_terms
 
 
 def story_features(document: Document, prediction: Prediction, publishers: Publishers) -> StoryFeatures:
     """What is stored of a document for the story task."""
-    text = clean(document.content).news.text
+    text = core(clean(document.content).news.text)
     entities = ((mention.entity, mention.relevance) for mention in prediction.entities)
     return StoryFeatures(
         origin(document, publishers),

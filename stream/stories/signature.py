@@ -18,7 +18,7 @@ SHINGLE = 3
 # Of a longer text the beginning is read.
 MOST_TOKENS = 2000
 HAN = r"\u3400-\u9fff\uf900-\ufaff"
-TOKEN = re.compile(rf"[{HAN}]|[^\W_{HAN}]+(?:[.,'’][^\W_{HAN}]+)*%?")
+TOKEN = re.compile(rf"[{HAN}]|[^\W_{HAN}]+(?:[.,'][^\W_{HAN}]+)*%?")
 LINK = re.compile(r"https?://\S+|www\.\S+|\b(?:pic\.twitter\.com|t\.co)/\S+", re.IGNORECASE)
 # What is put in front of a text that somebody else wrote or wrote before.
 PREFIX = re.compile(
@@ -27,6 +27,7 @@ PREFIX = re.compile(
     r"|(?:rt|mt|repost|fwd?)\s*:"
     r"|(?:update|wrapup|refile|rpt|repeat|corrected|correction|brief|exclusive|breaking|breaking\ news"
     r"|just\ in|flash|alert|urgent|developing|watch|live)(?:\s*\d{1,2})?\s*[-:–—|]+"
+    r"|(?:转发|转|回复)\s*@[^\s:：]{1,30}\s*[:：]"
     r"|(?:快讯|突发|独家|最新|速递|转发|更新|更正|重发|重磅)\s*\d{0,2}\s*[:：|｜丨—-]+"
     r"|[【\[](?:快讯|突发|独家|最新|速递|更新|更正|转发|重磅|update|breaking|exclusive)[】\]]"
     r")\s*",
@@ -42,6 +43,7 @@ SUFFIX = re.compile(
 # The suffix is looked for in the last characters only.
 LONGEST_SUFFIX = 60
 MOST_PREFIXES = MOST_SUFFIXES = 4
+QUOTES = str.maketrans("‘’“”", "''\"\"")
 
 _GENERATOR = np.random.default_rng(0x5EED)
 # Multiply-add hashing of 64-bit shingles; odd factors.
@@ -51,9 +53,9 @@ _PLACES = _GENERATOR.integers(0, 2**63, SHINGLE, dtype=np.uint64) * np.uint64(2)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
-def tokens(text: str) -> list[str]:
-    """The words of a clean text (`stream.domain.cleaning`) as they count for its signature."""
-    text = LINK.sub(" ", unicodedata.normalize("NFKC", text))
+def core(text: str) -> str:
+    """A clean text (`stream.domain.cleaning`) without links and without what syndicators put around it."""
+    text = LINK.sub(" ", unicodedata.normalize("NFKC", text).translate(QUOTES))
     for _ in range(MOST_PREFIXES):
         match = PREFIX.match(text)
         if match is None:
@@ -65,6 +67,11 @@ def tokens(text: str) -> list[str]:
         if match is None or not match.start():
             break
         text = text[: match.start()]
+    return text
+
+
+def tokens(text: str) -> list[str]:
+    """The words of a text (`core`) as they count for its signature."""
     return [token.casefold() for token in TOKEN.findall(text)[:MOST_TOKENS]]
 
 

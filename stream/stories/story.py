@@ -1,6 +1,8 @@
 """A story that goes on: what its documents tell, and who had a voice on it."""
 
+from collections.abc import Iterable
 from datetime import datetime
+from enum import IntEnum
 from typing import Self
 
 import msgspec
@@ -10,34 +12,50 @@ from stream.domain.stories import StoryFeatures, TextTerms
 from stream.stories.novelty import MOST_EARLIER
 
 # A story remembers the terms that most of its documents have, and forgets the others at twice as many.
-MOST_TERMS = 64
+MOST_TERMS = 80
 # Origins with a voice that are remembered.
 MOST_ORIGINS = 64
 # Embeddings that are added up: more would say no more, and sums stay exact.
 MOST_ADDED = 10_000
 NO_TERMS: dict[int, None] = {}
-# The last two bits of a term say what it is; those of a word are 0.
-ENTITY, NUMBER, KIND_BITS = 1, 2, 3
+
+
+def kinds_of(terms: Iterable[int]) -> frozenset[int]:
+    """Which kinds of terms there are."""
+    return frozenset(term & KIND_BITS for term in terms)
+
+
+class TermKind(IntEnum):
+    """What a term is, in its last three bits."""
+
+    WORD = 0
+    ENTITY = 1
+    NUMBER = 2
+    PERIOD = 3
+    NAME = 4
+    COUNTRY = 5
+    CITY = 6
+
+
+KIND_BITS = 7
 
 
 class Terms(msgspec.Struct, frozen=True, gc=False):
-    """The terms of a document as numbers that tell their kinds apart."""
+    """The terms of a document, by kind, as numbers that tell their kinds apart."""
 
-    entities: tuple[int, ...]
-    numbers: tuple[int, ...]
-    words: tuple[int, ...]
+    of_kind: tuple[tuple[int, ...], ...]
 
     @classmethod
     def of(cls, terms: TextTerms) -> Self:
-        return cls(
-            tuple(term * 4 + ENTITY for term in terms.entities),
-            tuple(term * 4 + NUMBER for term in terms.numbers),
-            tuple(term * 4 for term in terms.words),
-        )
+        kinds = (
+            terms.words, terms.entities, terms.numbers, terms.periods, terms.names, terms.countries,
+            terms.cities,
+        )  # fmt: skip
+        return cls(tuple(tuple(term * 8 + kind for term in own) for kind, own in enumerate(kinds)))
 
     @property
     def all(self) -> tuple[int, ...]:
-        return (*self.entities, *self.numbers, *self.words)
+        return tuple(term for own in self.of_kind for term in own)
 
 
 class Addition(msgspec.Struct, frozen=True, gc=False):
@@ -56,7 +74,7 @@ class Story(msgspec.Struct):
     """A story.  `id` is the sequence of its first document, `last_sequence` that of its last.
 
     `total` int64 [size] are the embeddings of `added` documents, in `space`, added up; copies add nothing.
-    `terms` says how many documents have each term, and `entities` and `numbers` how many terms are such.
+    `terms` says how many documents have each term, and `kinds` which kinds of terms there are.
     `seen` are the times of its last documents, and `voices` when each origin last had a voice.  The central
     document is the one whose embedding, `central`, is nearest to the mean.
     """
@@ -73,8 +91,7 @@ class Story(msgspec.Struct):
     central: bytes | None = None
     has_headline: bool = False
     terms: dict[int, int] = {}
-    entities: int = 0
-    numbers: int = 0
+    kinds: frozenset[int] = frozenset()
     seen: list[datetime] = []
     voices: dict[str, datetime] = {}
     documents: int = 0
@@ -112,8 +129,7 @@ class Story(msgspec.Struct):
         for term in terms:
             self.terms[term] = self.terms.get(term, 0) + 1
         gone = self._forget_rare_terms()
-        self.entities = sum(term & KIND_BITS == ENTITY for term in self.terms)
-        self.numbers = sum(term & KIND_BITS == NUMBER for term in self.terms)
+        self.kinds = kinds_of(self.terms)
         return [term for term in new if term in self.terms], [term for term in gone if term not in new]
 
     def _note_voice(self, origin: str, now: datetime) -> None:

@@ -12,7 +12,7 @@ from stream.domain.documents import Embedding, Kind
 from stream.domain.stories import StoryAssignment, StoryFeatures, StoryInput
 from stream.stories.assignment import COPY_WINDOW, STORY_WINDOW, VOICE_WINDOW, Assigner
 from stream.stories.novelty import novelty
-from stream.stories.signature import SIGNATURE_SIZE, signature, tokens
+from stream.stories.signature import SIGNATURE_SIZE, core, signature, tokens
 from stream.stories.terms import text_terms
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -20,7 +20,7 @@ HEADLINE = "Alderbrook Foods recalls 12,000 crates of frozen spinach after tests
 
 
 def similarity(first: str, second: str) -> float:
-    a, b = (np.frombuffer(signature(tokens(text)), np.uint8) for text in (first, second))
+    a, b = (np.frombuffer(signature(tokens(core(text))), np.uint8) for text in (first, second))
     return float((a == b).mean())
 
 
@@ -57,8 +57,8 @@ class Wire:
             START + at,
             StoryFeatures(
                 origin,
-                signature(tokens(text)),
-                text_terms(text, [(entity, 80) for entity in entities]),
+                signature(tokens(core(text))),
+                text_terms(core(text), [(entity, 80) for entity in entities]),
                 None if vector is None else Embedding(space, vector),
                 is_headline=True,
             ),
