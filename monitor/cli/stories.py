@@ -86,7 +86,7 @@ def stories(
     excel_days: bool,
     as_json: bool,
 ) -> None:
-    """Assign the texts of a file to stories, in the order of their times, as the daemon does when they arrive.
+    """Assign the texts of a file to stories, in the order of their times, as the daemon does.
 
     A text without a time has that of the one before it.
     """
@@ -139,7 +139,7 @@ def _inputs(settings: Settings, rows: list[Row], progress: Any) -> tuple[list[St
     from models.document_classifier import DocumentClassifier
     from stream.domain.stories import StoryInput
     from stream.stories.features import story_features
-    from stream.stories.origin import load_publishers
+    from stream.stories.publishers import load_publishers
 
     publishers = load_publishers(settings.stream.publishers)
     classifier: DocumentClassifier = DocumentClassifier.load(

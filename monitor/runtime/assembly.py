@@ -73,8 +73,8 @@ from stream.storage.batches import Store
 from stream.storage.leases import Lease
 from stream.storage.outbox import KAFKA_PREFIX, Outbox, OutboxEntry
 from stream.storage.secrets import load_heartbeats
-from stream.stories.publishers import load_publishers
 from stream.storage.story_task import StoryStore
+from stream.stories.publishers import load_publishers
 from stream.worker import Worker
 
 log = logging.getLogger(__name__)

@@ -82,8 +82,8 @@ class StoryAssignment(msgspec.Struct, frozen=True, gc=False):
     is_voice: bool
 
 
-# What speaks for or against that a text and a story are about the same event, in the order of the weights: the
-# cosine of their embeddings, the share of the text's words that the story has, and for each kind of terms
+# What speaks for or against that a text and a story are about the same event, in the order of the weights:
+# the cosine of their embeddings, the share of the text's words that the story has, and for each kind of terms
 # whether the story has all, some or none of the text's; the last once more by the share of words, since texts
 # that say the same of another name look alike.
 TERM_KINDS = ("entities", "numbers", "periods", "names", "places")

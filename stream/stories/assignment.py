@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import IntEnum
-from enum import IntEnum
 from typing import NamedTuple
 
 import msgspec
@@ -65,15 +64,6 @@ WITHOUT_EMBEDDINGS = StoryWeights(
         *(0.1, 0.1, -0.1, -0.3),
     ),
 )
-
-
-class Agreement(IntEnum):
-    """How many of a document's terms of a kind a story has."""
-
-    UNKNOWN = 0
-    ALL = 1
-    SOME = 2
-    NONE = 3
 
 
 class Agreement(IntEnum):

@@ -22,7 +22,7 @@ _SEEDS = np.arange(1, BANDS + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15
 
 
 class RecentTexts:
-    """The signatures of the last texts, and their entities, names, places, periods and figures, by a running number.
+    """The signatures of the last texts, and what they are about (specifics), by a running number.
 
     Each band of a signature has a table of slots with the last text that has these bytes; another text with
     other bytes may take the slot.  What is found depends on the texts and their order alone, not on when a

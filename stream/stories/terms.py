@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from stream.domain.stories import TextTerms
+from stream.stories import lookup
 from stream.stories.signature import HAN
 
 # Of a long text the title and the beginning tell what it is about.
@@ -35,6 +36,7 @@ UNITS = {
     "trln": 12, "trillion": 12, "万": 4, "百万": 6, "千万": 7, "亿": 8, "百亿": 10, "千亿": 11, "万亿": 12,
 }  # fmt: skip
 SHARES = {"%", "percent", "pct", "per cent", "percentage point", "percentage points", "个百分点", "百分点"}
+BASIS_POINTS = {"bp", "bps", "basis point", "basis points", "个基点", "基点"}
 MONTHS = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
     "november", "december",
@@ -71,25 +73,27 @@ JOINING = re.compile(
     "月日年时分秒]"
 )
 STOPWORDS = frozenset((
-    "a", "about", "after", "again", "against", "all", "also", "amid", "among", "an", "and", "any", "are", "as",
-    "at", "back", "be", "because", "been", "before", "being", "between", "but", "by", "can", "could", "day",
-    "did", "do", "does", "down", "during", "each", "even", "for", "from", "further", "get", "had", "has",
-    "have", "he", "her", "here", "his", "how", "i", "if", "in", "into", "is", "it", "its", "itself", "just",
-    "last", "latest", "like", "make", "makes", "making", "may", "me", "might", "more", "most", "much", "must",
-    "my", "near", "new", "next", "no", "nor", "not", "now", "of", "off", "on", "once", "one", "only", "or",
-    "other", "our", "out", "over", "own", "per", "plan", "plans", "report", "reports", "say", "says", "said",
-    "same", "see", "sees", "set", "she", "should", "since", "so", "some", "still", "such", "take", "takes",
-    "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "though",
-    "through", "to", "today", "tomorrow", "too", "two", "under", "until", "up", "us", "very", "via", "was",
-    "watch", "we", "week", "weeks", "were", "what", "when", "where", "which", "while", "who", "whom", "why",
-    "will", "with", "would", "year", "years", "yesterday", "yet", "you", "your",
+    "a", "about", "after", "again", "against", "all", "also", "amid", "among", "an", "and", "any",
+    "are", "as", "at", "back", "be", "because", "been", "before", "being", "between", "but", "by",
+    "can", "could", "day", "did", "do", "does", "down", "during", "each", "even", "for", "from",
+    "further", "get", "had", "has", "have", "he", "her", "here", "his", "how", "i", "if", "in", "into",
+    "is", "it", "its", "itself", "just", "last", "latest", "like", "make", "makes", "making", "may",
+    "me", "might", "more", "most", "much", "must", "my", "near", "new", "next", "no", "nor", "not",
+    "now", "of", "off", "on", "once", "one", "only", "or", "other", "our", "out", "over", "own", "per",
+    "plan", "plans", "report", "reports", "say", "says", "said", "same", "see", "sees", "set", "she",
+    "should", "since", "so", "some", "still", "such", "take", "takes", "than", "that", "the", "their",
+    "them", "then", "there", "these", "they", "this", "those", "though", "through", "to", "today",
+    "tomorrow", "too", "two", "under", "until", "up", "us", "very", "via", "was", "watch", "we", "week",
+    "weeks", "were", "what", "when", "where", "which", "while", "who", "whom", "why", "will", "with",
+    "would", "year", "years", "yesterday", "yet", "you", "your",
 ))  # fmt: skip
 # Capitals that name a measure, a role or an instrument.
 NO_NAMES = frozenset((
-    "ai", "adr", "agm", "api", "bid", "ceo", "cfo", "coo", "cpi", "ebit", "ebitda", "eps", "esg", "etf", "ev",
-    "evs", "fx", "fy", "gaap", "gdp", "gmt", "hy", "ico", "ipo", "kpi", "lng", "m&a", "mom", "mn", "nav", "ok",
-    "pce", "pe", "pm", "pmi", "ppi", "qe", "qt", "qoq", "rd", "roe", "spac", "st", "tv", "usd", "vat", "vc",
-    "vs", "yoy", "ytd", "rmb", "cny", "eur", "gbp", "jpy", "hkd", "q1", "q2", "q3", "q4", "h1", "h2",
+    "ai", "adr", "agm", "api", "bid", "ceo", "cfo", "coo", "cpi", "ebit", "ebitda", "eps", "esg", "etf",
+    "ev", "evs", "fx", "fy", "gaap", "gdp", "gmt", "hy", "ico", "ipo", "kpi", "lng", "m&a", "mom", "mn",
+    "nav", "ok", "pce", "pe", "pm", "pmi", "ppi", "qe", "qt", "qoq", "rd", "roe", "spac", "st", "tv",
+    "usd", "vat", "vc", "vs", "yoy", "ytd", "rmb", "cny", "eur", "gbp", "jpy", "hkd", "q1", "q2", "q3",
+    "q4", "h1", "h2",
 ))  # fmt: skip
 ENDINGS = ("ings", "ing", "ers", "ies", "ied", "es", "ed", "er", "'s", "s")
 
@@ -98,12 +102,17 @@ def text_terms(text: str, entities: Iterable[tuple[str, int]] = ()) -> TextTerms
     """The terms of a text (`signature.core`) with these entities (id, relevance)."""
     text = text[:MOST_CHARACTERS]
     about = (name for name, relevance in entities if relevance >= LEAST_RELEVANCE)
-    plain = PERIOD.sub(" ", text)
+    plain, has_han = PERIOD.sub(" ", text), HAN_RUN.search(text) is not None
+    found = list(lookup.find(text, lookup.places(), has_han=has_han))
+    # A city stands for its country too: "Ankara raises rates" is about Turkey.
+    countries = (place.partition("-")[0] for place in found)
     return TextTerms(
         entities=_hashes(about, MOST_TERMS),
         numbers=_hashes(_numbers(plain), 2 * MOST_TERMS),
         periods=_hashes(_periods(text), MOST_TERMS),
-        names=_hashes(_names(text), MOST_TERMS),
+        names=_hashes(_names(text, has_han=has_han), MOST_TERMS),
+        countries=_hashes(countries, MOST_TERMS),
+        cities=_hashes((place for place in found if "-" in place), MOST_TERMS),
         words=_hashes(_words(NUMBER.sub(" ", plain)), MOST_WORDS),
     )
 
@@ -116,8 +125,8 @@ def _numbers(text: str) -> Iterator[str]:
             digits = digits.replace(",", "")
         whole, _, rest = digits.partition(".")
         rest = rest.replace(".", "")
-        if unit in SHARES:
-            yield f"{whole.lstrip('0') or '0'}.{rest.rstrip('0')}%"
+        if unit in SHARES or unit in BASIS_POINTS:
+            yield _share(whole, rest, unit in BASIS_POINTS)
             continue
         significant = (whole + rest).replace(",", "").lstrip("0")
         power = UNITS.get(unit, 0) - len(rest)
@@ -126,6 +135,13 @@ def _numbers(text: str) -> Iterator[str]:
         if len(significant) > 2:
             rounded = (int(significant[:3]) + 5) // 10
             yield _figure(str(rounded), power + len(significant) - 2, named)
+
+
+def _share(whole: str, rest: str, is_basis_points: bool) -> str:
+    """25 basis points are 0.25 %."""
+    if is_basis_points:
+        whole, rest = whole.zfill(3)[:-2], whole.zfill(3)[-2:] + rest
+    return f"{whole.lstrip('0') or '0'}.{rest.rstrip('0')}%"
 
 
 def _figure(digits: str, power: int, unit: str) -> str:
@@ -152,9 +168,11 @@ def _periods(text: str) -> Iterator[str]:
             yield f"{'h' if 'h' in name[:1] else 'q'}{ORDINALS.get(value_lower, value)}"
 
 
-def _names(text: str) -> Iterator[str]:
+def _names(text: str, *, has_han: bool) -> Iterator[str]:
     """Words that are written as names are, products, and whom a Chinese flash is about."""
-    if subject := SUBJECT.match(text):
+    if has_han:
+        yield from lookup.find(text, lookup.chinese_names(), has_han=True)
+    if has_han and (subject := SUBJECT.match(text)):
         yield subject[1].casefold()
     for match in CODE.finditer(text):
         if match[0].casefold() not in NO_NAMES and not NUMBER.fullmatch(match[0]):
@@ -169,8 +187,16 @@ def _names(text: str) -> Iterator[str]:
             continue
         if folded in common_words() or _stem(folded) in common_words():
             continue
-        if is_title_case or word.isupper() or len(word) > 2:
+        if folded not in _place_words() and (is_title_case or word.isupper() or len(word) > 2):
             yield folded
+
+
+@cache
+def _place_words() -> frozenset[str]:
+    """The words of English names of places: they are places, and no other names."""
+    return frozenset(
+        word.casefold() for own in lookup.places().english.values() for words, _ in own for word in words
+    )
 
 
 @cache

@@ -1,0 +1,99 @@
+"""Names that are known, found in texts: places in English and Chinese, and Chinese names of other things.
+
+English names are written as names are ("US", not "us"); Chinese is written without blanks, and its names are
+found where they stand.
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+FOLDER = Path(__file__).parent
+WORD = re.compile(r"[^\W\d_](?:[\w.&'-]*\w)?\.?")
+# A shorter name must be written with its own capitals: "US", "Ore."
+LONGEST_OF_CAPITALS = 3
+
+
+class Names(NamedTuple):
+    """Known names: the words of English ones by the first word, Chinese ones by their first two characters.
+
+    Longer names come first.  Each has the id of what it names.
+    """
+
+    english: Mapping[str, list[tuple[tuple[str, ...], str]]]
+    chinese: Mapping[str, list[tuple[str, str]]]
+
+
+@cache
+def places() -> Names:
+    """Countries (`jp`), and their cities and regions (`jp-tokyo`)."""
+    return _names((row["id"], row["english"], row["chinese"]) for row in _rows("places.csv"))
+
+
+@cache
+def chinese_names() -> Names:
+    """People, organisations, products and statistics, in Chinese texts."""
+    return _names((row["id"], "", row["names"]) for row in _rows("names_zh.csv"))
+
+
+def find(text: str, names: Names, *, has_han: bool) -> Iterator[str]:
+    """The ids of the names in a text, in order."""
+    yield from _english(text, names)
+    if has_han:
+        yield from _chinese(text, names)
+
+
+def _english(text: str, names: Names) -> Iterator[str]:
+    words = (
+        [match[0].removesuffix("'s").removesuffix("'S") for match in WORD.finditer(text)]
+        if names.english
+        else []
+    )
+    keys = [_key(word) for word in words]
+    at = 0
+    while at < len(words):
+        for variant, name in names.english.get(keys[at], ()):
+            if tuple(keys[at : at + len(variant)]) == variant:
+                yield name
+                at += len(variant) - 1
+                break
+        at += 1
+
+
+def _chinese(text: str, names: Names) -> Iterator[str]:
+    at = 0
+    while at < len(text) - 1:
+        for variant, name in names.chinese.get(text[at : at + 2], ()):
+            if text.startswith(variant, at):
+                yield name
+                at += len(variant) - 1
+                break
+        at += 1
+
+
+def _key(word: str) -> str:
+    """A word as it is compared: capitals count in short ones."""
+    plain = word.replace(".", "") if "." in word[:-1] else word.rstrip(".")
+    return plain.casefold() if len(plain) > LONGEST_OF_CAPITALS and word[:1].isupper() else plain
+
+
+def _names(rows: Iterable[tuple[str, str, str]]) -> Names:
+    english: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+    chinese: dict[str, list[tuple[str, str]]] = {}
+    for name, in_english, in_chinese in rows:
+        for variant in filter(None, in_english.split(";")):
+            words = tuple(_key(match[0]) for match in WORD.finditer(variant))
+            english.setdefault(words[0], []).append((words, name))
+        for variant in filter(None, in_chinese.split(";")):
+            chinese.setdefault(variant[:2], []).append((variant, name))
+    for own in (*english.values(), *chinese.values()):
+        own.sort(key=lambda entry: -len(entry[0]))
+    return Names(english, chinese)
+
+
+def _rows(file: str) -> Iterator[dict[str, str]]:
+    with (FOLDER / file).open(encoding="utf-8", newline="") as lines:
+        yield from csv.DictReader(lines)
