@@ -63,6 +63,11 @@ class StoryInput(msgspec.Struct, frozen=True, gc=False):
     received_at: datetime
     features: StoryFeatures
 
+    @property
+    def order(self) -> tuple[datetime, str, str, str]:
+        """Documents are assigned in this order."""
+        return self.received_at, self.kind.value, self.source, self.id
+
 
 class StoryAssignment(msgspec.Struct, frozen=True, gc=False):
     """What was decided on a document.

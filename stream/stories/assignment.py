@@ -205,11 +205,18 @@ class Assigner:
     def _compare(self, story: Story, terms: Terms, cosine: float | None) -> Comparison:
         words = terms.of_kind[TermKind.WORD]
         share = sum(term in story.terms for term in words) / len(words) if words else 0.0
-        kinds = (TermKind.ENTITY, TermKind.NUMBER, TermKind.PERIOD, TermKind.NAME)
         places = _agreement(story, terms, TermKind.CITY)
         if places is Agreement.UNKNOWN:
             places = _agreement(story, terms, TermKind.COUNTRY)
-        return Comparison(cosine, share, *(_agreement(story, terms, kind) for kind in kinds), places)
+        return Comparison(
+            cosine,
+            share,
+            entities=_agreement(story, terms, TermKind.ENTITY),
+            numbers=_agreement(story, terms, TermKind.NUMBER),
+            periods=_agreement(story, terms, TermKind.PERIOD),
+            names=_agreement(story, terms, TermKind.NAME),
+            places=places,
+        )
 
     def _rarity(self, term: int) -> int:
         """Sixteen times the binary logarithm of the share of stories without which a term would be common."""

@@ -6,7 +6,7 @@ found where they stand.
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -89,9 +89,14 @@ def _names(rows: Iterable[tuple[str, str, str]]) -> Names:
             english.setdefault(words[0], []).append((words, name))
         for variant in filter(None, in_chinese.split(";")):
             chinese.setdefault(variant[:2], []).append((variant, name))
-    for own in (*english.values(), *chinese.values()):
-        own.sort(key=lambda entry: -len(entry[0]))
-    return Names(english, chinese)
+    return Names(
+        {first: sorted(own, key=_longest_first) for first, own in english.items()},
+        {first: sorted(own, key=_longest_first) for first, own in chinese.items()},
+    )
+
+
+def _longest_first(entry: tuple[Sized, str]) -> int:
+    return -len(entry[0])
 
 
 def _rows(file: str) -> Iterator[dict[str, str]]:
