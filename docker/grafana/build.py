@@ -185,6 +185,8 @@ def desk() -> dashboard.Dashboard:
               (rate(sentiment_predictions_total{sentiment="negative",kind=~"$kind"}[15m])) > 0""", "{{topic}}")),
         lines("All texts by topic", "Texts of any sentiment per minute, averaged over 15 minutes.", "cpm",
               prom('60 * sum by (topic) (rate(sentiment_predictions_total{kind=~"$kind"}[15m])) > 0', "{{topic}}")),
+        lines("Voices and copies", "Texts per minute by what they say, averaged over 15 minutes: a voice has words of its own, a copy repeats another text, and other is one more of an origin that had its voice on the story. Rules count voices.",
+              "cpm", prom("60 * sum by (result) (rate(sentiment_story_documents_total[15m]))", "{{result}}")),
         lines("Mood towards the watchlist", "Mean score towards each entity of alerts.watchlist in its recent texts. An entity without texts shows a gap.", "none",
               prom("""sum by (entity) (sentiment_entity_mean_score{kind=~"$kind"} * sentiment_entity_documents)
               / sum by (entity) (sentiment_entity_documents{kind=~"$kind"})""", "{{entity}}")).min(-1).max(1),
@@ -194,7 +196,7 @@ def desk() -> dashboard.Dashboard:
               prom('max by (rule) (sentiment_alert_state{state=~"firing|flapping"}) > bool 0', "{{rule}}")),
         rows("Alerts", "The most recent alert episodes. Click an id to open its evidence.",
              """SELECT since, state, severity, rule, topic, coalesce(nullif(message, ''), summary) AS what,
-                    uncertainty, n, resolved_at, id
+                    uncertainty, n, counted, stories_text, resolved_at, id
                 FROM alerts WHERE since <= $__timeTo() AND coalesce(resolved_at, now()) >= $__timeFrom()
                 ORDER BY since DESC LIMIT 100""",
              {"id": "${monitor}/alerts/${__value.raw}"}),
@@ -204,6 +206,12 @@ def desk() -> dashboard.Dashboard:
                 FROM entity_aggregates LEFT JOIN entities ON entities.id = entity
                 WHERE width = 3600 AND band >= 20 AND $__timeFilter(window_start)
                 GROUP BY entity, entities.name ORDER BY negative DESC, texts DESC LIMIT 50"""),
+        rows("Stories", "The stories of the selected time range that most origins tell in words of their own: voices, all documents, and copies.",
+             """SELECT stories.first_seen_at, stories.voices, stories.documents, stories.copies,
+                    coalesce(nullif(central.title, ''), central.text) AS text, central.source, stories.id AS story
+                FROM stories JOIN documents AS central ON central.key = stories.central_key
+                WHERE $__timeFilter(last_seen_at)
+                ORDER BY stories.voices DESC, stories.documents DESC LIMIT 50"""),
         rows("What the texts report", "The events that the most texts report in the selected time range: texts, and negative ones.",
              """SELECT type AS event, count(*) AS texts,
                     count(*) FILTER (WHERE sentiment = 'negative') AS negative, max(reported_at) AS latest
@@ -287,6 +295,13 @@ def operator() -> dashboard.Dashboard:
               prom("sum by (receiver, outcome) (increase(sentiment_pages_total[5m]))", "{{receiver}} {{outcome}}")),
         lines("Since the last rule evaluation", "Time since the monitor that holds the lease last evaluated the rules.", "s",
               prom("time() - max(sentiment_alert_evaluation_timestamp_seconds > 0)", "since")),
+        lines("Stories behind", "How long the oldest document has waited for its story. Above 10 s rules that need stories wait, above 60 s they count texts.", "s",
+              # Nothing waits, or the database does not answer: only the first is 0.
+              prom("""max(time() - sentiment_story_waiting_timestamp_seconds >= 0)
+                      or 0 * min(sentiment_dependency_up{dependency="database"} == 1)""", "behind")),
+        lines("Rules without stories", "Rules that count texts instead of voices or stories, and evaluations per second that wait for stories.", "short",
+              prom("max(sentiment_alert_rules_counting_texts)", "count texts"),
+              prom("sum(rate(sentiment_alert_evaluations_waited_total[5m]))", "waited a second")),
         lines("Memory", "Resident memory of each monitor.", "bytes",
               prom('process_resident_memory_bytes{job="sentiment-monitor"}', "{{instance}}")),
         rows("Deliveries", "The most recent pages and their outcome.",

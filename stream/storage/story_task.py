@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, select
 
 from stream.domain.errors import LeaseLost
 from stream.domain.records import OutboundMessage
 from stream.domain.stories import StoryAssignment, StoryInput, StoryWeights
 from stream.storage import schema
 from stream.storage.batches import Store
-from stream.storage.database import reading, writing
+from stream.storage.database import writing
 from stream.storage.leases import Lease
 from stream.storage.outbox import enqueue
 from stream.storage.stories import (
@@ -32,18 +32,6 @@ class StoryOutbound(Protocol):
     """Decides what to send because of documents that were assigned to stories."""
 
     def __call__(self, assigned: Sequence[StoryAssignment], /) -> Sequence[OutboundMessage]: ...
-
-
-def oldest_waiting(engine: Engine) -> datetime | None:
-    """When the document was received that has waited longest for its story; None if none waits.
-
-    Raises StoreUnavailable.
-    """
-    table = schema.story_inputs
-    query = select(func.min(table.c.received_at)).where(table.c.sequence.is_(None))
-    with reading(engine) as connection:
-        oldest: datetime | None = connection.scalar(query)
-    return oldest
 
 
 class StoryStore:

@@ -118,7 +118,7 @@ def backtest(
         else:
             options = RowOptions(columns, kind=Kind(kind), times=times)
             texts, line_errors = classify_file(
-                settings.models, data, options, encoding=encoding, end=end, progress=progress
+                settings, data, options, encoding=encoding, end=end, progress=progress
             )
             _print_line_errors(data, line_errors)
         if start is not None and texts[-1].published_at < start:

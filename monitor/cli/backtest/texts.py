@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
@@ -15,17 +15,21 @@ from alerts.detectors.base import Rule
 from models import backend_selection
 from models.document_classifier import DocumentClassifier
 from models.errors import DataError
-from models.settings import ModelSettings, user_cache
+from models.settings import user_cache
+from monitor.cli.stories import assign
 from monitor.runtime.settings import Settings
 from stream.codec import Codec
 from stream.domain.documents import EPOCH, SCORE_SCALE, Document, Precision, Prediction
 from stream.domain.entities import EntityMention
 from stream.domain.errors import FeedError
 from stream.domain.input_rows import read_rows
+from stream.domain.stories import StoryAssignment, StoryInput, StoryWeights
 from stream.feed import RowOptions, to_document
 from stream.storage import database
 from stream.storage.batches import Store
 from stream.storage.reads import evidence_words
+from stream.stories import features
+from stream.stories.publishers import Publishers, load_publishers
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +39,7 @@ Progress = Callable[[str, float], None]
 
 
 def classify_file(
-    models: ModelSettings,
+    settings: Settings,
     file: Path,
     options: RowOptions,
     *,
@@ -43,19 +47,22 @@ def classify_file(
     end: datetime | None,
     progress: Progress,
 ) -> tuple[list[Text], list[str]]:
-    """The classified texts of a file (- for standard input), stamped before `end`, and an error for each
-    skipped row.
+    """The classified texts of a file (- for standard input) with their stories, stamped before `end`, and an
+    error for each skipped row.
 
-    The predictions of a model for these texts are cached.  Raises DataError and InputFileError.
+    The predictions of a model for these texts, and their stories, are cached.  Raises DataError and
+    InputFileError.
     """
     documents, row_errors = _documents(file, options, encoding)
     if not documents:
         raise DataError(_nothing_read(file, row_errors))
-    classifier = DocumentClassifier.load(models, choose=backend_selection.cached_backend)
-    cache = _cache_file(documents, classifier)
+    publishers = load_publishers(settings.stream.publishers)
+    classifier = DocumentClassifier.load(settings.models, choose=backend_selection.cached_backend)
+    cache = _cache_file(documents, classifier, settings.stream.publishers)
     texts = _read_cache(cache)
     if texts is None:
-        texts = list(_classified(classifier, documents, progress))
+        predictions = list(_predictions(classifier, documents, progress))
+        texts = with_stories(documents, predictions, publishers, classifier.story_weights)
         _write_cache(cache, texts)
     if not texts:
         raise DataError(f"{file}: no text has words in a language that the model knows")
@@ -70,26 +77,59 @@ def _nothing_read(file: Path, row_errors: Sequence[str]) -> str:
     return f"{file}: no row can be read (rows: {len(row_errors)}); the first errors:{shown}"
 
 
-def _classified(
+def _predictions(
     classifier: DocumentClassifier, documents: Sequence[Document], progress: Progress
-) -> Iterator[Text]:
+) -> Iterator[Prediction]:
     for at in range(0, len(documents), CHUNK):
         part = documents[at : at + CHUNK]
-        predictions = classifier.classify([document.text_input for document in part])
-        for document, prediction in zip(part, predictions, strict=True):
-            if prediction.topic is not None and prediction.score is not None:
-                yield _text(document, prediction)
+        yield from classifier.classify([document.text_input for document in part])
         progress("classifying", (at + len(part)) / len(documents))
 
 
-def _cache_file(documents: Sequence[Document], classifier: DocumentClassifier) -> Path:
+def with_stories(
+    documents: Sequence[Document],
+    predictions: Sequence[Prediction],
+    publishers: Publishers,
+    weights: Mapping[str, StoryWeights],
+) -> list[Text]:
+    """The texts that have a label, with the stories that the daemon would assign them to if each document
+    arrived when it was published."""
+    pairs = list(zip(documents, predictions, strict=True))
+    assigned = assign([_story_input(*pair, publishers) for pair in pairs], weights)
+    return [
+        _text(document, prediction, assigned[document.key])
+        for document, prediction in pairs
+        if prediction.topic is not None and prediction.score is not None
+    ]
+
+
+def _story_input(document: Document, prediction: Prediction, publishers: Publishers) -> StoryInput:
+    return StoryInput(
+        document.key,
+        document.kind,
+        document.source,
+        document.id,
+        document.published_at,
+        features.story_features(document, prediction, publishers),
+    )
+
+
+def _cache_file(
+    documents: Sequence[Document], classifier: DocumentClassifier, publishers: Path | None
+) -> Path:
     """The cache of the predictions for these documents, named by a hash of all that they depend on.
 
     It is by what was read and not by the file: a pipe has another content each time, and it is read once.
     """
     release = metadata.version("sentiment-monitor")
     gazetteer = classifier.gazetteer.version if classifier.gazetteer else None
-    digest = hashlib.sha256(msgspec.json.encode([release, classifier.version, gazetteer, Text.__slots__]))
+    weights = msgspec.to_builtins(classifier.story_weights)
+    digest = hashlib.sha256(
+        msgspec.json.encode([release, classifier.version, gazetteer, weights, Text.__slots__])
+    )
+    # Who a publisher is, and how stories are found.
+    for path in [*([publishers] if publishers else []), *sorted(Path(features.__file__).parent.glob("*.*"))]:
+        digest.update(path.read_bytes())
     for document in documents:
         digest.update(msgspec.json.encode(document))
     return user_cache() / f"{digest.hexdigest()[:24]}.json"
@@ -137,7 +177,7 @@ def _documents(file: Path, options: RowOptions, encoding: str | None) -> tuple[l
     return list(unique.values()), row_errors
 
 
-def _text(document: Document, prediction: Prediction) -> Text:
+def _text(document: Document, prediction: Prediction, assignment: StoryAssignment) -> Text:
     return Text(
         id=document.id,
         source=document.source,
@@ -155,6 +195,7 @@ def _text(document: Document, prediction: Prediction) -> Text:
         precision=document.published_precision,
         entities=prediction.entities,
         events=tuple(event.type for event in prediction.events),
+        assignment=assignment,
     )
 
 
@@ -193,4 +234,14 @@ def _stored_text(row: Any, mentions: tuple[EntityMention, ...]) -> Text:
         precision=Precision(row.published_precision),
         entities=mentions,
         events=tuple(name for name, _ in row.events or ()),
+        assignment=_stored_assignment(row),
+    )
+
+
+def _stored_assignment(row: Any) -> StoryAssignment | None:
+    """The story that a document got when it arrived; None if it has none."""
+    if row.story is None:
+        return None
+    return StoryAssignment(
+        row.key, row.sequence, row.received_at, row.story, row.novelty, row.copy_of, bool(row.voice)
     )

@@ -5,15 +5,13 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from alerts.counting import FAR_BEHIND
 from stream.domain.errors import LeaseLost, StoreUnavailable
 from stream.metrics import UNKNOWN, StoryMetrics
 from stream.storage.batches import Store
-from stream.storage.story_task import CHUNK, StoryStore, oldest_waiting
+from stream.storage.story_task import CHUNK, StoryStore
 
 log = logging.getLogger(__name__)
-
-# A document gets its story within seconds.  Above this, rules count texts instead of voices.
-BEHIND = timedelta(seconds=60)
 
 
 class Stories:
@@ -44,7 +42,7 @@ class StoryWatch:
     @property
     def trouble(self) -> str | None:
         """Why stories cannot be trusted, for people; None while few wait."""
-        if self._behind <= BEHIND:
+        if self._behind <= FAR_BEHIND:
             return None
         return (
             f"documents have waited {self._behind.total_seconds():.0f} s for their story, so rules count "
@@ -55,7 +53,7 @@ class StoryWatch:
         """Look how long documents wait.  Raises StoreUnavailable."""
         had_trouble = self.trouble is not None
         try:
-            oldest = oldest_waiting(self._store.engine)
+            oldest = self._store.reads.oldest_waiting()
         except StoreUnavailable:
             self._metrics.waiting_since.set(UNKNOWN)
             raise

@@ -360,6 +360,7 @@ def test_predictions_for_a_backtest_that_cannot_be_cached_are_used_all_the_same(
     trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from monitor.cli.backtest.texts import classify_file
+    from monitor.runtime.settings import Settings
     from stream.feed import RowOptions
 
     cache = tmp_path / "cache"
@@ -370,7 +371,8 @@ def test_predictions_for_a_backtest_that_cannot_be_cached_are_used_all_the_same(
 
     def classify() -> list[Any]:
         models = ModelSettings(backend="packed", dtype="float32", device="cpu")
-        texts, errors = classify_file(models, file, RowOptions(), end=None, progress=lambda what, share: None)
+        settings = Settings(models=models)
+        texts, errors = classify_file(settings, file, RowOptions(), end=None, progress=lambda *_: None)
         assert not errors
         return texts
 

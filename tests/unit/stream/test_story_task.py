@@ -16,7 +16,7 @@ from stream.storage.batches import Store
 from stream.storage.leases import Lease
 from stream.storage.recount import recount
 from stream.storage.relabel import relabel
-from stream.storage.story_task import StoryStore, oldest_waiting
+from stream.storage.story_task import StoryStore
 from tests.unit.stream.samples import (
     ALL_TIMES,
     NEWS_1,
@@ -66,14 +66,14 @@ def voices_of(store: Store) -> Mapping[str, tuple[int, int, int]]:
 def test_documents_wait_for_their_story_and_get_it_once(store: Store) -> None:
     write(store, *(sent(title, i) for i, title in enumerate(TITLES)))
     task = tasks(store)
-    assert oldest_waiting(store.engine) == NOW
+    assert store.reads.oldest_waiting() == NOW
     assert [len(task.assign_next(most)) for most in (3, 500, 500)] == [3, 1, 0]
     rows = assigned(store)
     assert [(row.sequence, row.story, row.voice, row.novelty) for row in rows] == [
         (1, 1, 1, 100), (2, 1, 0, 75), (3, 3, 1, 100), (4, 4, 1, 100),
     ]  # fmt: skip
     assert rows[1].copy_of == rows[0].key and rows[0].published_at == NOW and rows[0].origin == "wire 0"
-    assert oldest_waiting(store.engine) is None
+    assert store.reads.oldest_waiting() is None
     # The same documents again, by another offset.
     write(store, *(sent(title, i) for i, title in enumerate(TITLES)))
     assert task.assign_next() == []

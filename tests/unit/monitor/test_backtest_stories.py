@@ -1,0 +1,124 @@
+"""Backtests count voices as the daemon would: texts get their stories in the order of their times."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from click.testing import CliRunner
+
+from alerts.backtest import Text, backtest
+from alerts.rule_file import load_rules
+from alerts.settings import SHIPPED_RULES
+from monitor.cli.backtest.outcome import run_backtest
+from monitor.cli.backtest.report import as_answer
+from monitor.cli.backtest.texts import read_database, with_stories
+from monitor.cli.main import main
+from monitor.runtime.settings import Settings
+from stream.domain.documents import Document, Kind, Prediction
+from stream.storage.batches import Store
+from stream.stories.publishers import shipped_publishers
+from tests.unit.alerts.story_texts import COPIES, OWN, dull
+from tests.unit.stream.samples import write
+from tests.unit.stream.test_story_task import TITLES, sent, tasks
+
+START = datetime(2026, 3, 2, tzinfo=UTC)
+EVENT = START + timedelta(days=9, hours=10)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+BAD = Prediction("m", "en", "Earnings", "negative", -0.9, {})
+CALM = Prediction("m", "en", "Earnings", "neutral", 0.0, {})
+UNSUPPORTED = Prediction("m", None)
+
+
+def document(title: str, at: datetime, number: int) -> Document:
+    return Document(str(number), Kind.NEWS, f"source {number}", at, title=title)
+
+
+def texts_of(*titles: str, gap: timedelta = MINUTE / 2) -> list[Text]:
+    """Nine days with two texts an hour, and these bad texts by sources of their own."""
+    calm = [document(dull(i), START + i * HOUR / 2, i) for i in range(9 * 48 + 40)]
+    bad = [document(title, EVENT + i * gap, 5000 + i) for i, title in enumerate(titles)]
+    # A file need not be in order.
+    documents = [*bad, *calm]
+    predictions = [BAD] * len(bad) + [CALM] * len(calm)
+    return with_stories(documents, predictions, shipped_publishers(), {})
+
+
+def pages_of(texts: list[Text]) -> list[dict[str, Any]]:
+    """What `monitor backtest --json` shows of the shipped rules."""
+    rules = load_rules(SHIPPED_RULES, ("Earnings",))
+    result = run_backtest(
+        "rules.yaml", rules, ("Earnings",), texts, start=EVENT - HOUR, events=(), progress=lambda *_: None
+    )
+    answer = msgspec.json.decode(msgspec.json.encode(as_answer([result], len(texts))))
+    return list(answer["pages"])
+
+
+def test_one_text_in_eighteen_copies_pages_nobody_and_is_one_voice() -> None:
+    texts = texts_of(COPIES[0], *COPIES)
+    assert pages_of(texts) == []
+    assigned = [text.assignment for text in texts if text.score < 0]
+    assert len({each.story for each in assigned if each}) == 1
+    assert [each.is_voice for each in assigned if each] == [True] + [False] * 18
+    assert sum(each.copy_of is not None for each in assigned if each) == 18
+
+
+def test_eighteen_texts_of_their_own_page_with_their_stories_and_voices() -> None:
+    pages = pages_of(texts_of(*OWN, *COPIES[:5]))
+    surge = next(page for page in pages if page["rule"] == "negative-surge")
+    assert surge["counted"] == "voices" and surge["n"] >= surge["voices"] >= 14
+    assert 1 <= surge["stories"] <= surge["voices"]
+    assert (surge["copies"], surge["texts"]) == (0, surge["voices"])
+    assert len({item["story"] for item in surge["evidence"]}) > 1 or surge["stories"] == 1
+
+
+def test_documents_without_a_label_are_in_the_sequence_too() -> None:
+    documents = [document(title, EVENT + i * MINUTE, i) for i, title in enumerate((TITLES[0], *TITLES[:3]))]
+    (text, other) = with_stories(documents, [UNSUPPORTED, BAD, UNSUPPORTED, BAD], shipped_publishers(), {})
+    assert text.assignment and other.assignment
+    # The first text is a copy of one without a label.
+    assert (text.assignment.sequence, text.assignment.copy_of, text.assignment.is_voice) == (
+        2, documents[0].key, False,
+    )  # fmt: skip
+    assert other.assignment.sequence == 4
+
+
+def test_documents_of_a_database_keep_the_stories_that_they_got(store: Store) -> None:
+    write(store, *(sent(title, i) for i, title in enumerate(TITLES)))
+    tasks(store).assign_next(3)
+    settings = Settings.model_validate({"database": {"url": str(store.engine.url)}})
+    texts = read_database(settings, None, None, [])
+    found = [(each.assignment.story, each.assignment.is_voice) for each in texts if each.assignment]
+    assert sorted(found) == [(1, False), (1, True), (3, True)]
+    assert len(texts) == 4
+    assert backtest((), ("Earnings",), texts) == []
+
+
+def test_the_command_shows_stories_and_voices(tmp_path: Path) -> None:
+    rows = [
+        {"published_at": (START + i * HOUR / 2).isoformat(), "title": dull(i), "source": f"s{i}"}
+        for i in range(96)
+    ]
+    at = START + 47 * HOUR
+    rows += [
+        {"published_at": (at + i * MINUTE).isoformat(), "title": title, "source": f"o{i}"}
+        for i, title in enumerate((*OWN[:12], OWN[0], OWN[0].upper()))
+    ]
+    data, rules = tmp_path / "news.jsonl", tmp_path / "rules.yaml"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    rules.write_text(
+        "rules: [{name: gloom, type: threshold, topics: all, watch: negative_share, threshold: 0.5, "
+        "min_documents: 14, window: 20m}]"
+    )
+    clean = {"MONITOR_CONFIG": None, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    words = ["backtest", "--rules", str(rules), "--data", str(data), "--html", str(tmp_path / "pages.html")]
+    shown = [
+        CliRunner().invoke(main, [*words, *more], env=clean, catch_exceptions=False)
+        for more in ((), ("--json",))
+    ]
+    (page,) = json.loads(shown[1].stdout)["pages"]
+    assert page["counted"] == "texts" and page["copies"] >= 1
+    assert page["texts"] == page["voices"] + page["copies"] >= 8
+    text = f"{page['texts']} negative texts in"
+    assert text in " ".join(shown[0].stdout.split()) and text in (tmp_path / "pages.html").read_text()
