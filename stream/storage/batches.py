@@ -42,7 +42,7 @@ from stream.storage.reads import StoreReader
 from stream.storage.sql import dialect_insert, insert_rows
 from stream.storage.stories import insert_story_inputs
 from stream.storage.sums import HOUR, Sums, add_sums, delete_empty
-from stream.stories.features import story_features
+from stream.stories.features import story_features, story_input
 from stream.stories.publishers import Publishers, shipped_publishers
 
 PARTITION_COLUMNS = ("incarnation", "kafka_topic", "kafka_partition")
@@ -72,7 +72,7 @@ class Store:
         StoreUnavailable or StoreRefused; nothing of the batch is written then.
         """
         ends = batch.ends
-        features = self._features(batch.outcomes)
+        features = self.story_features(batch.outcomes)
         with writing(self.engine) as connection:
             stored = _lock_offsets(connection, ends, now)
             fresh = [
@@ -81,7 +81,7 @@ class Store:
             documents = [item for item in fresh if isinstance(item, ClassifiedDocument)]
             dead_letters = [item for item in fresh if isinstance(item, DeadLetter)]
             new, resent = self._add(connection, documents, dead_letters, outbound, now)
-            insert_story_inputs(connection, ((item, features[id(item)]) for item in new), now)
+            insert_story_inputs(connection, (story_input(item, features[id(item)], now) for item in new))
             _advance_offsets(connection, ends, stored, now)
         return WriteResult(
             documents=new,
@@ -99,10 +99,10 @@ class Store:
 
         Raises StoreUnavailable or StoreRefused.
         """
-        features = self._features(documents)
+        features = self.story_features(documents)
         with writing(self.engine) as connection:
             new, resent = self._add(connection, documents, [], outbound, now)
-            insert_story_inputs(connection, ((item, features[id(item)]) for item in new), now)
+            insert_story_inputs(connection, (story_input(item, features[id(item)], now) for item in new))
         return new, resent.corrected
 
     def refusal_reason(
@@ -181,20 +181,22 @@ class Store:
             _lock_offsets(connection, [partition], now)
             _set_offsets(connection, {partition: NextOffset(next_offset)}, now)
 
-    def ping(self) -> None:
-        """Raises StoreUnavailable if the database does not answer."""
-        with reading(self.engine) as connection:
-            connection.execute(select(1))
+    def story_features(self, outcomes: Iterable[Outcome]) -> dict[int, StoryFeatures]:
+        """What the stories of documents depend on, by their identity in memory.
 
-    def _features(self, outcomes: Iterable[Outcome]) -> dict[int, StoryFeatures]:
-        """What the stories of documents depend on, by their identity in memory; computed before a transaction
-        holds locks."""
+        It takes a while, and is done before a transaction holds locks.
+        """
         publishers = self._publishers or shipped_publishers()
         return {
             id(item): story_features(item.document, item.prediction, publishers)
             for item in outcomes
             if isinstance(item, ClassifiedDocument)
         }
+
+    def ping(self) -> None:
+        """Raises StoreUnavailable if the database does not answer."""
+        with reading(self.engine) as connection:
+            connection.execute(select(1))
 
     def _add(
         self,

@@ -246,7 +246,9 @@ story_inputs = Table(
     _column("id", String(512)),
     # stream.domain.stories.StoryFeatures, as MessagePack.
     _column("features", LargeBinary),
+    # Once it has its story: its sequence, and the time by which it is forgotten.
     _column("sequence", BigInteger, nullable=True),
+    _column("seen_at", UtcDateTime, nullable=True),
     Index(
         "ix_story_inputs_waiting",
         "received_at",
@@ -256,10 +258,11 @@ story_inputs = Table(
         postgresql_where=text("sequence IS NULL"),
         sqlite_where=text("sequence IS NULL"),
     ),
-    Index("ix_story_inputs_sequence", "sequence"),
+    Index("ix_story_inputs_seen", "seen_at"),
 )
 
-# The story of each document (stream.domain.stories.StoryAssignment), decided once.  `sequence` has no gaps.
+# The story of each document (stream.domain.stories.StoryAssignment), decided once.  `sequence` has no gaps;
+# it is below zero, and falls, for documents of before there were stories (`monitor backfill stories`).
 # `published_at` is that of the document, and `assigned_at` when the row was written.
 document_stories = Table(
     "document_stories",

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from enum import IntEnum
 from typing import Any
 
 import msgspec
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, delete, select, update
 
 from stream.domain.documents import HEARTBEAT_SOURCE, Kind
-from stream.domain.records import ClassifiedDocument
 from stream.domain.stories import StoryAssignment, StoryFeatures, StoryInput, StoryWeights
 from stream.storage import schema
 from stream.storage.sql import dialect_insert, within
@@ -21,8 +21,15 @@ STORIES_MARK = "stories"
 SET_SEQUENCE = (
     update(schema.story_inputs)
     .where(schema.story_inputs.c.key == bindparam("of_key"))
-    .values(sequence=bindparam("of_sequence"))
+    .values(sequence=bindparam("of_sequence"), seen_at=bindparam("of_seen_at"))
 )
+
+
+class Sequences(IntEnum):
+    """Whether sequences count up, for documents as they arrive, or down, for those of before."""
+
+    LIVE = 1
+    HISTORY = -1
 
 
 class StoredState(msgspec.Struct, frozen=True, array_like=True):
@@ -39,25 +46,23 @@ class StoredState(msgspec.Struct, frozen=True, array_like=True):
     voices: list[tuple[str, datetime]]
 
 
-def insert_story_inputs(
-    connection: Connection, documents: Iterable[tuple[ClassifiedDocument, StoryFeatures]], now: datetime
-) -> None:
-    """Let documents that this transaction has inserted wait for their story; heartbeats tell none."""
+def insert_story_inputs(connection: Connection, documents: Iterable[StoryInput]) -> None:
+    """Let documents that this transaction has inserted or read wait for their story; heartbeats tell none."""
     rows = [
         {
-            "key": item.key,
-            "received_at": now,
-            "kind": item.document.kind,
-            "source": item.document.source,
-            "id": item.document.id,
-            "features": msgspec.msgpack.encode(features),
+            "key": document.key,
+            "received_at": document.received_at,
+            "kind": document.kind,
+            "source": document.source,
+            "id": document.id,
+            "features": msgspec.msgpack.encode(document.features),
         }
-        for item, features in documents
-        if item.document.source != HEARTBEAT_SOURCE
+        for document in documents
+        if document.source != HEARTBEAT_SOURCE
     ]
     if rows:
         # If somebody deleted a document by hand, its row may still be there.
-        _upsert(connection, schema.story_inputs, [row | {"sequence": None} for row in rows])
+        _upsert(connection, schema.story_inputs, [row | {"sequence": None, "seen_at": None} for row in rows])
 
 
 def waiting_inputs(connection: Connection, limit: int) -> list[StoryInput]:
@@ -71,28 +76,43 @@ def waiting_inputs(connection: Connection, limit: int) -> list[StoryInput]:
     ]
 
 
-def load_assigner(connection: Connection, weights: Mapping[str, StoryWeights]) -> Assigner:
+def load_assigner(
+    connection: Connection, weights: Mapping[str, StoryWeights], sequences: Sequences = Sequences.LIVE
+) -> Assigner:
     """An assigner that goes on where the last one stopped; `weights` are those of the present models."""
     weights = _known_weights(connection, weights)
     table, inputs, stories = schema.document_stories, schema.story_inputs, schema.stories
-    last, seen_at = connection.execute(select(func.max(table.c.sequence), func.max(table.c.seen_at))).one()
+    own = table.c.sequence * int(sequences)
+    newest = select(own, table.c.seen_at).where(_is_of(table.c.sequence, sequences))
+    newest = newest.order_by(table.c.sequence.desc() if sequences is Sequences.LIVE else table.c.sequence)
+    last = connection.execute(newest.limit(1)).first()
     if last is None:
         return Assigner(weights)
+    last_sequence, seen_at = last
     recent = (
         select(table, inputs.c.features)
         .join(inputs, inputs.c.key == table.c.key)
-        .where(table.c.seen_at >= seen_at - COPY_WINDOW, inputs.c.sequence.is_not(None))
-        .order_by(table.c.sequence)
+        .where(inputs.c.seen_at >= seen_at - COPY_WINDOW, _is_of(inputs.c.sequence, sequences))
+        .order_by(own)
     )
     open_stories = select(stories).where(
-        stories.c.last_seen_at >= seen_at - STORY_WINDOW, stories.c.state.is_not(None)
+        stories.c.last_seen_at >= seen_at - STORY_WINDOW,
+        stories.c.state.is_not(None),
+        _is_of(stories.c.id, sequences),
     )
+    found = (_story(row, sequences) for row in connection.execute(open_stories))
+    rows = connection.execute(recent, execution_options={"yield_per": 1000})
     return Assigner(
         weights,
-        stories=sorted(map(_story, connection.execute(open_stories)), key=lambda story: story.last_sequence),
-        recent=map(_assigned, connection.execute(recent, execution_options={"yield_per": 1000})),
-        next_sequence=last + 1,
+        stories=sorted(found, key=lambda story: story.last_sequence),
+        recent=(_assigned(row, sequences) for row in rows),
+        next_sequence=last_sequence + 1,
     )
+
+
+def _is_of(sequence: Any, sequences: Sequences) -> ColumnElement[bool]:
+    condition: ColumnElement[bool] = sequence > 0 if sequences is Sequences.LIVE else sequence < 0
+    return condition
 
 
 def write_assignments(
@@ -101,6 +121,7 @@ def write_assignments(
     stories: Iterable[Story],
     published: Mapping[str, datetime],
     now: datetime,
+    sequences: Sequences = Sequences.LIVE,
 ) -> None:
     """Write what was decided, and take the documents out of the queue.
 
@@ -109,11 +130,11 @@ def write_assignments(
     rows = [
         {
             "key": decided.key,
-            "sequence": decided.sequence,
+            "sequence": sequences * decided.sequence,
             "seen_at": decided.seen_at,
             "assigned_at": now,
             "published_at": published.get(decided.key, document.received_at),
-            "story": decided.story,
+            "story": sequences * decided.story,
             "novelty": decided.novelty,
             "copy_of": decided.copy_of,
             "voice": int(decided.is_voice),
@@ -124,25 +145,37 @@ def write_assignments(
     _upsert(connection, schema.document_stories, rows)
     connection.execute(
         SET_SEQUENCE,
-        [{"of_key": decided.key, "of_sequence": decided.sequence} for _, decided in assigned],
+        [
+            {
+                "of_key": decided.key,
+                "of_sequence": sequences * decided.sequence,
+                "of_seen_at": decided.seen_at,
+            }
+            for _, decided in assigned
+        ],
     )
-    _upsert(connection, schema.stories, [_row(story) for story in stories])
+    _upsert(connection, schema.stories, [_row(story, sequences) for story in stories])
 
 
-def forget_inputs(connection: Connection, seen_at: datetime, limit: int) -> int:
-    """Delete what nothing is compared with any more, at most so many rows; return how many rows there were.
+def forget_inputs(
+    connection: Connection, seen_at: datetime, limit: int, sequences: Sequences = Sequences.LIVE
+) -> None:
+    """Delete what nothing is compared with any more, at most so many rows of each table.
 
     Signatures and embeddings of texts go after the time in which copies are found, and the state of a story
     when it is over.
     """
-    table, inputs, stories = schema.document_stories, schema.story_inputs, schema.stories
-    last = select(func.max(table.c.sequence)).where(table.c.seen_at < seen_at - COPY_WINDOW).scalar_subquery()
-    old = select(inputs.c.key).where(inputs.c.sequence <= last).limit(limit)
-    deleted = connection.execute(delete(inputs).where(inputs.c.key.in_(old))).rowcount
-    over = (stories.c.last_seen_at < seen_at - STORY_WINDOW, stories.c.state.is_not(None))
-    ids = select(stories.c.id).where(*over).limit(limit)
-    ended = connection.execute(update(stories).where(stories.c.id.in_(ids)).values(state=None)).rowcount
-    return max(deleted, ended)
+    inputs, stories = schema.story_inputs, schema.stories
+    is_old = (inputs.c.seen_at < seen_at - COPY_WINDOW, _is_of(inputs.c.sequence, sequences))
+    old = select(inputs.c.key).where(*is_old).limit(limit)
+    connection.execute(delete(inputs).where(inputs.c.key.in_(old)))
+    is_over = (
+        stories.c.last_seen_at < seen_at - STORY_WINDOW,
+        stories.c.state.is_not(None),
+        _is_of(stories.c.id, sequences),
+    )
+    over = select(stories.c.id).where(*is_over).limit(limit)
+    connection.execute(update(stories).where(stories.c.id.in_(over)).values(state=None))
 
 
 def voice_keys(connection: Connection, keys: Sequence[str]) -> set[str]:
@@ -200,15 +233,21 @@ def _features(stored: bytes) -> StoryFeatures:
     return msgspec.msgpack.decode(stored, type=StoryFeatures)
 
 
-def _assigned(row: Any) -> Assigned:
+def _assigned(row: Any, sequences: Sequences) -> Assigned:
     features = _features(row.features)
     assignment = StoryAssignment(
-        row.key, row.sequence, row.seen_at, row.story, row.novelty, row.copy_of, bool(row.voice)
+        row.key,
+        sequences * row.sequence,
+        row.seen_at,
+        sequences * row.story,
+        row.novelty,
+        row.copy_of,
+        bool(row.voice),
     )
     return Assigned(assignment, features.signature, features.terms.specifics)
 
 
-def _row(story: Story) -> dict[str, Any]:
+def _row(story: Story, sequences: Sequences) -> dict[str, Any]:
     state = StoredState(
         story.last_sequence,
         story.space,
@@ -221,7 +260,7 @@ def _row(story: Story) -> dict[str, Any]:
         list(story.voices.items()),
     )
     return {
-        "id": story.id,
+        "id": sequences * story.id,
         "first_key": story.first_key,
         "central_key": story.central_key,
         "first_seen_at": story.first_seen_at,
@@ -233,10 +272,10 @@ def _row(story: Story) -> dict[str, Any]:
     }
 
 
-def _story(row: Any) -> Story:
+def _story(row: Any, sequences: Sequences) -> Story:
     state = msgspec.msgpack.decode(row.state, type=StoredState)
     return Story(
-        id=row.id,
+        id=sequences * row.id,
         first_key=row.first_key,
         central_key=row.central_key,
         first_seen_at=row.first_seen_at,

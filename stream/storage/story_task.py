@@ -1,7 +1,7 @@
 """Assigning the documents that wait to stories: by one monitor at a time, in one transaction a step."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from sqlalchemy import Connection, select
@@ -15,6 +15,7 @@ from stream.storage.database import writing
 from stream.storage.leases import Lease
 from stream.storage.outbox import enqueue
 from stream.storage.stories import (
+    Sequences,
     forget_inputs,
     load_assigner,
     waiting_inputs,
@@ -66,7 +67,11 @@ class StoryStore:
             if assigner is None:
                 assigner = load_assigner(connection, self._weights())
             waiting = waiting_inputs(connection, limit)
-            assigned = self._assign(connection, assigner, waiting) if waiting else []
+            assigned: list[StoryAssignment] = []
+            now = self._clock()
+            if waiting:
+                assigned = assign_documents(connection, self._store.width, assigner, waiting, now)
+                enqueue(connection, self._outbound(assigned), now)
         # Only now is it sure that memory and SQL say the same.
         self._assigner = assigner
         return assigned
@@ -75,28 +80,37 @@ class StoryStore:
         """Keep nothing in memory: another monitor may assign documents meanwhile."""
         self._assigner = None
 
-    def _assign(
-        self, connection: Connection, assigner: Assigner, waiting: Sequence[StoryInput]
-    ) -> list[StoryAssignment]:
-        documents, mentions = schema.documents, schema.mentions
-        # Labels that change meanwhile change the sums of voices too: by one transaction after the other.
-        keys = sorted(document.key for document in waiting)
-        query = select(documents).where(documents.c.key.in_(keys)).order_by(documents.c.key)
-        rows = connection.execute(query.with_for_update()).all()
-        stories: dict[int, Story] = {}
-        assigned = []
-        for document in waiting:
-            assignment, story = assigner.assign(document)
-            assigned.append(assignment)
-            stories[story.id] = story
-        voices = {assignment.key for assignment in assigned if assignment.is_voice}
-        mentioned: dict[str, list[object]] = {key: [] for key in voices}
-        for row in connection.execute(select(mentions).where(mentions.c.key.in_(sorted(voices)))):
-            mentioned[row.key].append(row)
-        published, now = {row.key: row.published_at for row in rows}, self._clock()
-        pairs = list(zip(waiting, assigned, strict=True))
-        write_assignments(connection, pairs, stories.values(), published, now)
-        add_sums(connection, document_sums(rows, mentioned, voices, self._store.width).only_voices)
-        enqueue(connection, self._outbound(assigned), now)
-        forget_inputs(connection, assigned[-1].seen_at, CHUNK)
-        return assigned
+
+def assign_documents(
+    connection: Connection,
+    width: timedelta,
+    assigner: Assigner,
+    waiting: Sequence[StoryInput],
+    now: datetime,
+    sequences: Sequences = Sequences.LIVE,
+) -> list[StoryAssignment]:
+    """Assign these documents, which wait for their story, within a transaction; return what was decided.
+
+    `width` is the width of the base windows.
+    """
+    documents, mentions = schema.documents, schema.mentions
+    # Labels that change meanwhile change the sums of voices too: by one transaction after the other.
+    keys = sorted(document.key for document in waiting)
+    query = select(documents).where(documents.c.key.in_(keys)).order_by(documents.c.key)
+    rows = connection.execute(query.with_for_update()).all()
+    stories: dict[int, Story] = {}
+    assigned = []
+    for document in waiting:
+        assignment, story = assigner.assign(document)
+        assigned.append(assignment)
+        stories[story.id] = story
+    voices = {assignment.key for assignment in assigned if assignment.is_voice}
+    mentioned: dict[str, list[object]] = {key: [] for key in voices}
+    for row in connection.execute(select(mentions).where(mentions.c.key.in_(sorted(voices)))):
+        mentioned[row.key].append(row)
+    published = {row.key: row.published_at for row in rows}
+    pairs = list(zip(waiting, assigned, strict=True))
+    write_assignments(connection, pairs, stories.values(), published, now, sequences)
+    add_sums(connection, document_sums(rows, mentioned, voices, width).only_voices)
+    forget_inputs(connection, assigned[-1].seen_at, CHUNK, sequences)
+    return assigned

@@ -1,8 +1,11 @@
 """The features of a document by which it is assigned to a story."""
 
+from datetime import datetime
+
 from stream.domain.cleaning import clean
 from stream.domain.documents import Document, Kind, Prediction
-from stream.domain.stories import StoryFeatures
+from stream.domain.records import ClassifiedDocument
+from stream.domain.stories import StoryFeatures, StoryInput
 from stream.stories.origin import origin
 from stream.stories.publishers import Publishers
 from stream.stories.signature import core, signature, tokens
@@ -20,3 +23,9 @@ def story_features(document: Document, prediction: Prediction, publishers: Publi
         prediction.embedding,
         document.kind is Kind.NEWS and bool(document.title),
     )
+
+
+def story_input(item: ClassifiedDocument, features: StoryFeatures, received_at: datetime) -> StoryInput:
+    """A document that waits for its story."""
+    document = item.document
+    return StoryInput(item.key, document.kind, document.source, document.id, received_at, features)

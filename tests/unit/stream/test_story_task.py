@@ -10,12 +10,15 @@ from sqlalchemy import delete, select, update
 
 from stream.domain.errors import LeaseLost
 from stream.domain.records import Batch, ClassifiedDocument
-from stream.domain.sums import Counted, MentionSelection, Selection
+from stream.domain.sums import Counted, MentionSelection, Selection, TimeRange
 from stream.storage import database, schema
 from stream.storage.batches import Store
 from stream.storage.leases import Lease
+from stream.storage.marks import read_mark, set_mark
 from stream.storage.recount import recount
 from stream.storage.relabel import relabel
+from stream.storage.stories import STORIES_MARK
+from stream.storage.story_backfill import backfill_stories, count_without_story
 from stream.storage.story_task import StoryStore
 from tests.unit.stream.samples import (
     ALL_TIMES,
@@ -175,6 +178,35 @@ def test_signatures_and_embeddings_go_when_nothing_is_compared_with_them_any_mor
             False, False, False, True,
         ]  # fmt: skip
     assert row_count(store, schema.document_stories) == 4
+
+
+def test_documents_of_before_get_stories_of_their_own_and_rules_count_their_voices(store: Store) -> None:
+    write(store, *(about(sent(title, i), mention("bank:NGTB")) for i, title in enumerate(TITLES)))
+    with database.writing(store.engine) as connection:
+        connection.execute(delete(schema.story_inputs))
+        set_mark(connection, STORIES_MARK, NOW + timedelta(hours=1))
+    later = NOW + timedelta(hours=1)
+    store.write(Batch([sent(TITLES[0], 9), sent("Gold edges higher", 10)]), no_messages, later)
+    tasks(store).assign_next(1)
+    received = TimeRange(NOW, later + timedelta(days=1))
+    assert count_without_story(store, received) == 4
+    steps = []
+
+    def backfill() -> int:
+        return backfill_stories(
+            store, received, classify=classify_with_two, weights={}, clock=lambda: later, progress=steps.append
+        )  # fmt: skip
+
+    assert (backfill(), steps, backfill()) == (4, [4], 0)
+    rows = {row.sequence: row for row in assigned(store)}
+    assert sorted(rows) == [-4, -3, -2, -1, 1]
+    assert rows[-2].copy_of == rows[-1].key and rows[-2].story == -1 and rows[-2].voice == 0
+    # The live document of the same text is a story of its own.
+    assert rows[1].story == 1 and rows[1].copy_of is None
+    assert voices_of(store) == {"Earnings": (4, 4, -20000)} and recount(store, ALL_TIMES) == 0
+    assert [each.sequence for each in tasks(store).assign_next()] == [2]
+    with database.reading(store.engine) as connection:
+        assert read_mark(connection, STORIES_MARK) == NOW
 
 
 def test_only_the_holder_of_the_lease_assigns(store: Store) -> None:

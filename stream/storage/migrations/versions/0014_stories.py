@@ -35,13 +35,14 @@ def upgrade() -> None:
         _column("id", sa.String(length=512)),
         _column("features", sa.LargeBinary()),
         _column("sequence", sa.BigInteger(), nullable=True),
+        _column("seen_at", TIME, nullable=True),
         sa.PrimaryKeyConstraint("key"),
     )
     op.create_index(
         "ix_story_inputs_waiting", "story_inputs", ["received_at", "kind", "source", "id"],
         postgresql_where=WAITING, sqlite_where=WAITING,
     )  # fmt: skip
-    op.create_index("ix_story_inputs_sequence", "story_inputs", ["sequence"])
+    op.create_index("ix_story_inputs_seen", "story_inputs", ["seen_at"])
     op.create_table(
         "document_stories",
         _column("key", KEY),
