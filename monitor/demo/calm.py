@@ -67,7 +67,7 @@ class CalmTexts:
                 possible += [(event, None)] * (6 * event.weight)
                 continue
             for company in self._world.listed:
-                if event.branches and company.branch not in event.branches:
+                if event.sectors and company.sector not in event.sectors:
                     continue
                 # Publishers write more about companies of their own country.
                 if company.home == lang or self._rng.random() < 0.2:

@@ -170,9 +170,9 @@ def facts(
     roles = {
         "name": company,
         "other": other,
-        "broker": rng.choice([each for each in world.branch("broker") if each.home == company.home]),
-        "rater": rng.choice(world.branch("rating_agency")),
-        "auditor": rng.choice(world.branch("auditor")),
+        "broker": rng.choice([each for each in world.sector("broker") if each.home == company.home]),
+        "rater": rng.choice(world.sector("rating_agency")),
+        "auditor": rng.choice(world.sector("auditor")),
     }
     drawn |= {slot: (each.name, each.chinese_name) for slot, each in roles.items()}
     drawn |= {"short": (company.short, company.chinese_name)}
@@ -185,8 +185,8 @@ def facts(
 
 
 def _other(world: World, rng: random.Random, company: Company) -> Company:
-    """A second company: in half of the cases one of the same branch, if there is one."""
-    alike = [each for each in world.branch(company.branch) if each != company]
+    """A second company: in half of the cases one of the same sector, if there is one."""
+    alike = [each for each in world.sector(company.sector) if each != company]
     if alike and rng.random() < 0.5:
         return rng.choice(alike)
     return rng.choice([each for each in world.listed if each != company])

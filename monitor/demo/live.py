@@ -94,7 +94,8 @@ class LiveTable:
                     Text(f"{at:%H:%M:%S} FIRING {alert.rule}: {alert.summary}", style="bold red")
                 )
                 for item in alert.evidence[:3]:
-                    story = printable(f"{item.source}: {item.content}")
+                    headline = item.content.partition("\n")[0]
+                    story = printable(f"{item.source}: {headline}")
                     self._events.append(Text(f"   {item.score:+.2f} {story}", style="red"))
             if alert.state == "resolved" and alert.resolved_at:
                 text = f"{alert.resolved_at:%H:%M:%S} resolved {alert.rule}: {alert.subject}"

@@ -19,7 +19,7 @@ class SurgeScript:
     def __init__(self, world: World, rng: random.Random) -> None:
         self._world, self._rng = world, rng
         self._writers = Writers(world, rng, "s")
-        self._banks = [each for each in world.branch("bank") if each.home == ENGLISH]
+        self._banks = [each for each in world.sector("bank") if each.home == ENGLISH]
         self._begun = 0
 
     def next(self) -> list[Draft]:

@@ -17,7 +17,7 @@ from stream.domain import plain_yaml
 FOLDER = Path(__file__).parent
 ENTITIES = FOLDER / "entities.yaml"
 ENGLISH, CHINESE = "en", "zh"
-# Branches whose companies are named in news about others only.
+# Sectores whose companies are named in news about others only.
 SPEAKERS = frozenset({"broker", "rating_agency", "auditor"})
 
 
@@ -25,7 +25,7 @@ class Company(msgspec.Struct, frozen=True):
     """An invented company.  `short` is its shortest English name, `home` the language of its country."""
 
     symbol: str
-    branch: str
+    sector: str
     name: str
     chinese_name: str
     short: str
@@ -58,7 +58,7 @@ class Publishers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Something that happens on an ordinary day; its titles in a language are wordings of the same news.
 
-    `weight` says how common it is.  It happens to a company of one of its `branches`, by default any, or to
+    `weight` says how common it is.  It happens to a company of one of its `sectors`, by default any, or to
     the `market`.  `choices` are slots of its own, each with pairs of an English and a Chinese value.
     """
 
@@ -70,7 +70,7 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     zh_comments: tuple[str, ...] = ()
     weight: int = 1
     market: bool = False
-    branches: tuple[str, ...] = ()
+    sectors: tuple[str, ...] = ()
     choices: Mapping[str, tuple[tuple[str, str], ...]] = {}
 
     def titles(self, lang: str) -> tuple[str, ...]:
@@ -97,7 +97,7 @@ class CommentParts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The texts of an ordinary day; `chinese` are the tickers of companies in China."""
 
-    branches: Mapping[str, tuple[str, ...]]
+    sectors: Mapping[str, tuple[str, ...]]
     chinese: tuple[str, ...]
     slots: Mapping[str, tuple[tuple[str, str], ...]]
     background: Mapping[str, tuple[str, ...]]
@@ -129,14 +129,14 @@ class World(msgspec.Struct, frozen=True):
     texts: Texts
     surge: tuple[SurgePart, ...]
 
-    def branch(self, *branches: str) -> list[Company]:
-        """The companies of some branches."""
-        return [company for company in self.companies if company.branch in branches]
+    def sector(self, name: str) -> list[Company]:
+        """The companies of a sector."""
+        return [company for company in self.companies if company.sector == name]
 
     @property
     def listed(self) -> list[Company]:
         """The companies that news is about."""
-        return [company for company in self.companies if company.branch not in SPEAKERS]
+        return [company for company in self.companies if company.sector not in SPEAKERS]
 
 
 @cache
@@ -152,7 +152,7 @@ def load_world() -> World:
 
 
 def _companies(texts: Texts) -> tuple[Company, ...]:
-    branches = {symbol: branch for branch, symbols in texts.branches.items() for symbol in symbols}
+    sectors = {symbol: sector for sector, symbols in texts.sectors.items() for symbol in symbols}
     companies = []
     for located in read_house(ENTITIES).entries["add"]:
         entity = located.entry
@@ -160,7 +160,7 @@ def _companies(texts: Texts) -> tuple[Company, ...]:
         companies.append(
             Company(
                 symbol=symbol,
-                branch=branches[symbol],
+                sector=sectors[symbol],
                 name=entity.name,
                 chinese_name=entity.chinese_name,
                 short=entity.names[0].name if entity.names else entity.name,

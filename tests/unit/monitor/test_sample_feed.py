@@ -155,7 +155,7 @@ def test_the_first_texts_of_a_surge_come_from_many_origins_too() -> None:
 
 def test_each_surge_is_about_another_bank_and_the_first_about_northgate() -> None:
     feed = SampleFeed("run")
-    banks = [company for company in WORLD.branch("bank") if company.home == "en"]
+    banks = [company for company in WORLD.sector("bank") if company.home == "en"]
     assert banks[0].name == "Northgate Bank" and len(banks) * 4 > 24, "no bank fails twice in a day"
     for number, bank in enumerate(banks):
         samples = surge(feed, 40, NOW + number * timedelta(hours=4))
@@ -209,9 +209,9 @@ def form(copy: Document, original: Document) -> str:
     return "trailing source"
 
 
-def test_every_company_of_the_texts_is_an_entity_and_every_entity_has_a_branch() -> None:
+def test_every_company_of_the_texts_is_an_entity_and_every_entity_has_a_sector() -> None:
     entities = {located.entry.id for located in read_house(ENTITIES).entries["add"]}
-    symbols = [symbol for branch in WORLD.texts.branches.values() for symbol in branch]
+    symbols = [symbol for sector in WORLD.texts.sectors.values() for symbol in sector]
     assert len(symbols) == len(set(symbols))
     assert entities == {f"XXXX:{symbol}" for symbol in symbols}
     assert set(WORLD.texts.chinese) < set(symbols)
