@@ -102,7 +102,9 @@ class MemoryStore:
     is not known.  They count in what is usual and in windows of a day or more, and fire no shorter one.
     """
 
-    def __init__(self, texts: Sequence[Text]) -> None:
+    def __init__(self, texts: Sequence[Text], stories_since: datetime | None = None) -> None:
+        """`stories_since` is what `voices_since` says; without it that is told by the texts."""
+        self._stories_since = stories_since
         self.texts = sorted(texts, key=lambda text: text.published_at)
         self.stamps = np.array([microseconds(text.published_at) for text in self.texts], np.int64)
         indices: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -224,6 +226,8 @@ class MemoryStore:
 
     @cached_property
     def _voices_since(self) -> datetime | None:
+        if self._stories_since is not None:
+            return self._stories_since
         unassigned = [text.published_at for text in self.texts if text.assignment is None]
         if len(unassigned) == len(self.texts):
             return None
@@ -289,13 +293,16 @@ def backtest(
     texts: Sequence[Text],
     start: datetime | None = None,
     progress: Callable[[float], None] = lambda share: None,
+    stories_since: datetime | None = None,
 ) -> list[Page]:
     """The pages that `rules` would have sent from `start` on, in order.  Older texts are baseline only.
 
+    `stories_since` is the publication time from which on every text has a story, or waits for it; None: from
+    the last one without on.
     The rules are evaluated at the end of each minute that has texts, and in between so that alerts resolve.
     `progress` gets the share that is done, from 0 to 1.
     """
-    store = MemoryStore(texts)
+    store = MemoryStore(texts, stories_since)
     if not store.texts:
         return []
     evaluator = AlertEvaluator(

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 # The story of a document that has waited for no longer is on its way.
 ON_ITS_WAY = timedelta(seconds=10)
-# When a document has waited for longer, rules do not wait for the story task any more.
+# When a document has waited for longer, or rules have, they do not wait for the story task any more.
 FAR_BEHIND = timedelta(seconds=60)
 NO_TIME = timedelta(0)
 
@@ -42,6 +42,9 @@ class Counting:
         # Since when, by publication, documents have stories; None: never.
         self.since: datetime | None = None
         self._behind = NO_TIME
+        # Since when documents wait for longer than usual, and for how long that has been so.
+        self._late_since: datetime | None = None
+        self._late_for = NO_TIME
         # The rules that count texts since some of what they compare has no story, by name.
         self._uncovered: set[str] = set()
         # What was found out about them, and when.
@@ -59,6 +62,9 @@ class Counting:
         self.since = self._reader.voices_since()
         oldest = None if self.since is None else self._reader.oldest_waiting()
         self._behind = NO_TIME if oldest is None else max(now - oldest, NO_TIME)
+        is_late = self._behind > ON_ITS_WAY
+        self._late_since = min(self._late_since or now, now) if is_late else None
+        self._late_for = now - self._late_since if self._late_since else NO_TIME
         users = [(rule, start) for rule, start in compared if rule.counts_stories]
         uncovered = {rule.name for rule, start in users if not self._covers(rule, start, now)}
         self._note_uncovered(uncovered, [rule for rule, _ in users])
@@ -67,9 +73,10 @@ class Counting:
 
     @property
     def progress(self) -> Progress:
-        if self._behind > FAR_BEHIND:
-            return Progress.FAR_BEHIND
-        return Progress.WORKING if self._behind > ON_ITS_WAY else Progress.UP_TO_DATE
+        if self._late_since is None:
+            return Progress.UP_TO_DATE
+        # No rule waits for longer, however near the task is to catching up.
+        return Progress.FAR_BEHIND if max(self._behind, self._late_for) > FAR_BEHIND else Progress.WORKING
 
     def waits(self, rule: Rule) -> bool:
         """Whether the rule is not evaluated now: it would see some documents and not others."""

@@ -32,6 +32,10 @@ EXAMPLE = Alert(
     usual=1.0,
     fired_at=EPOCH,
     labels={},
+    texts=1,
+    stories=1,
+    voices=1,
+    copies=0,
 )
 FILTERS = ("upper", "lower", "title", "round", "abs", "int", "default", "length")
 ALLOWED = (

@@ -114,9 +114,10 @@ def backtest(
             update(share, 1.0, step)
 
         if data is None:
-            texts = read_database(settings, start, end, rule_sets)
+            texts, stories_since = read_database(settings, start, end, rule_sets)
         else:
             options = RowOptions(columns, kind=Kind(kind), times=times)
+            stories_since = None  # every text of a file gets its story
             texts, line_errors = classify_file(
                 settings, data, options, encoding=encoding, end=end, progress=progress
             )
@@ -126,7 +127,14 @@ def backtest(
             raise DataError(f"nothing to test: the last text is of {last}, before --from")
         results = [
             outcome.run_backtest(
-                str(file), rules, topics, texts, start=start, events=events, progress=progress
+                str(file),
+                rules,
+                topics,
+                texts,
+                start=start,
+                events=events,
+                progress=progress,
+                stories_since=stories_since,
             )
             for file, rules in zip(files, rule_sets, strict=True)
         ]

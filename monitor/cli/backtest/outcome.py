@@ -65,9 +65,12 @@ def run_backtest(
     start: datetime | None,
     events: Sequence[Event],
     progress: Progress,
+    stories_since: datetime | None = None,
 ) -> Result:
     """Run the rules of the file `name` over the texts; texts before `start` are only baseline."""
-    pages = backtest(rules, topics, texts, start, lambda share: progress(f"testing {name}", share))
+    pages = backtest(
+        rules, topics, texts, start, lambda share: progress(f"testing {name}", share), stories_since
+    )
     paging = [page for page in pages if page.fired.severity == Severity.PAGE]
     others = [page for page in pages if page.fired.severity != Severity.PAGE]
     outcomes = [

@@ -201,8 +201,9 @@ def _text(document: Document, prediction: Prediction, assignment: StoryAssignmen
 
 def read_database(
     settings: Settings, start: datetime | None, end: datetime | None, rule_files: Sequence[Sequence[Rule]]
-) -> list[Text]:
-    """The classified documents of the database before `end`, beginning one baseline before `start`."""
+) -> tuple[list[Text], datetime | None]:
+    """The classified documents of the database before `end`, beginning one baseline before `start`, and the
+    publication time from which on they have stories."""
     lengths = [r.baseline_spec.history for rules in rule_files for r in rules if r.baseline_spec]
     since = start - max(lengths, default=timedelta(0)) if start else EPOCH
     until = end or datetime.max.replace(tzinfo=UTC)
@@ -211,7 +212,8 @@ def read_database(
         reads = Store(engine, settings.stream.window_seconds).reads
         mentions = reads.mentions_by_key(since, until)
         rows = reads.scored_documents(since, until)
-        return _in_order([_stored_text(row, mentions.get(row.key, ())) for row in rows])
+        texts = _in_order([_stored_text(row, mentions.get(row.key, ())) for row in rows])
+        return texts, reads.voices_since()
     finally:
         engine.dispose()
 

@@ -359,16 +359,32 @@ def test_a_page_of_a_rule_that_cannot_wait_says_that_texts_were_counted(
     ]
 
 
+def test_no_rule_waits_for_more_than_a_minute(tmp_path: Path) -> None:
+    """The story task keeps up, a few seconds too late."""
+    store, metrics = Progress([*calm(), *copies(18)]), AlertMetrics()
+    evaluator = evaluator_of(store, *rules_of(tmp_path, SURGE), metrics=metrics)
+    found = {}
+    for second in range(0, 90, 10):
+        now = NOW + timedelta(seconds=second)
+        store.waiting = now - timedelta(seconds=12)
+        found[second] = fired(evaluator.evaluate(now))
+    assert found == {second: FIRES if second > 60 else [] for second in found}
+    assert metrics.waited._value.get() == 7
+    store.waiting = None
+    evaluator.evaluate(NOW + timedelta(seconds=90))
+    assert metrics.rules_counting_texts._value.get() == 0
+
+
 def test_a_rule_that_waits_keeps_its_episodes_and_delays_no_other(tmp_path: Path) -> None:
     store = Progress([*calm(), *voices(18)])
-    other = SURGE.replace("surge,", "of texts, count: texts,", 1)
+    other = SURGE.replace("surge,", "of texts, count: texts, keep_firing_for: 30s,", 1)
     evaluator = evaluator_of(store, *rules_of(tmp_path, SURGE, other))
     assert len(evaluator.evaluate(NOW)) == 2
     later = NOW + 2 * HOUR
-    store.waiting = later - timedelta(seconds=30)
-    for minute in range(10):
-        store.waiting = later + minute * MINUTE - timedelta(seconds=30)
-        open_alerts = evaluator.evaluate(later + minute * MINUTE)
+    for second in range(0, 60, 10):
+        at = later + timedelta(seconds=second)
+        store.waiting = at - timedelta(seconds=30)
+        open_alerts = evaluator.evaluate(at)
     assert [alert.rule for alert in open_alerts] == ["surge"]
     store.waiting = None
     for minute in range(10, 20):

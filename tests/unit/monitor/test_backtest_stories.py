@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from click.testing import CliRunner
 
-from alerts.backtest import Text, backtest
+from alerts.backtest import MemoryStore, Text
 from alerts.rule_file import load_rules
 from alerts.settings import SHIPPED_RULES
 from monitor.cli.backtest.outcome import run_backtest
@@ -16,11 +16,14 @@ from monitor.cli.backtest.report import as_answer
 from monitor.cli.backtest.texts import read_database, with_stories
 from monitor.cli.main import main
 from monitor.runtime.settings import Settings
-from stream.domain.documents import Document, Kind, Prediction
+from stream.domain.documents import EPOCH, Document, Kind, Prediction
+from stream.storage import database
 from stream.storage.batches import Store
+from stream.storage.marks import set_mark
+from stream.storage.stories import STORIES_MARK
 from stream.stories.publishers import shipped_publishers
 from tests.unit.alerts.story_texts import COPIES, OWN, dull
-from tests.unit.stream.samples import write
+from tests.unit.stream.samples import NOW, write
 from tests.unit.stream.test_story_task import TITLES, sent, tasks
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -87,12 +90,16 @@ def test_documents_without_a_label_are_in_the_sequence_too() -> None:
 def test_documents_of_a_database_keep_the_stories_that_they_got(store: Store) -> None:
     write(store, *(sent(title, i) for i, title in enumerate(TITLES)))
     tasks(store).assign_next(3)
+    with database.writing(store.engine) as connection:
+        set_mark(connection, STORIES_MARK, NOW)
     settings = Settings.model_validate({"database": {"url": str(store.engine.url)}})
-    texts = read_database(settings, None, None, [])
+    texts, since = read_database(settings, None, None, [])
     found = [(each.assignment.story, each.assignment.is_voice) for each in texts if each.assignment]
     assert sorted(found) == [(1, False), (1, True), (3, True)]
-    assert len(texts) == 4
-    assert backtest((), ("Earnings",), texts) == []
+    # The fourth waits for its story: it is not from before there were any.
+    assert (len(texts), since) == (4, EPOCH)
+    assert MemoryStore(texts).voices_since() == NOW + timedelta.resolution
+    assert MemoryStore(texts, since).voices_since() == EPOCH
 
 
 def test_the_command_shows_stories_and_voices(tmp_path: Path) -> None:
