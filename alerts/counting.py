@@ -6,7 +6,7 @@ soon that has one.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
@@ -66,7 +66,7 @@ class Counting:
         self._late_since = min(self._late_since or now, now) if is_late else None
         self._late_for = now - self._late_since if self._late_since else NO_TIME
         users = [(rule, start) for rule, start in compared if rule.counts_stories]
-        uncovered = {rule.name for rule, start in users if not self._covers(rule, start, now)}
+        uncovered = {rule.name: start for rule, start in users if not self._covers(rule, start, now)}
         self._note_uncovered(uncovered, [rule for rule, _ in users])
         self._note_progress([rule.name for rule, _ in users if rule.name not in uncovered])
         self._notes = {rule.name: self._note(rule) for rule, _ in compared if self._needs_stories(rule)}
@@ -121,17 +121,19 @@ class Counting:
             total.kind in rule.kinds and (ALL_TOPICS in watched or total.topic in watched) for total in sums
         )
 
-    def _note_uncovered(self, uncovered: set[str], users: Sequence[Rule]) -> None:
-        """Log when rules begin to count texts, and when each of them counts what it asks for."""
-        before, self._uncovered = self._uncovered, uncovered
-        if self.since is not None and uncovered - before:
+    def _note_uncovered(self, uncovered: Mapping[str, datetime], users: Sequence[Rule]) -> None:
+        """Log when rules begin to count texts, and when each of them counts what it asks for.  `uncovered`
+        has the earliest time that each of them compares."""
+        before, self._uncovered = self._uncovered, set(uncovered)
+        if self.since is not None and self._uncovered - before:
             log.info(
                 "rules count texts until every document that they compare has a story: %s; "
-                "`monitor backfill stories` gives older documents theirs",
+                "`monitor backfill stories --since %s` gives older documents theirs",
                 ", ".join(sorted(uncovered)),
+                f"{min(uncovered.values()):%Y-%m-%d}",
             )
         for rule in users:
-            if rule.name in before - uncovered:
+            if rule.name in before - self._uncovered:
                 counted = nouns(rule.count) if rule.count is not Counted.TEXTS else nouns(Counted.VOICES)
                 log.info(
                     "rule %s counts %s from now on: every document that it compares has a story",

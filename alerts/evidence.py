@@ -33,9 +33,9 @@ def distinct_stories(items: Iterable[EvidenceItem], limit: int) -> tuple[Evidenc
 
 def _stories_first(items: Sequence[EvidenceItem]) -> Iterator[EvidenceItem]:
     """One item of each story, in the order of their stories; then the others."""
-    by_story: dict[int, EvidenceItem] = {}
+    by_story: dict[tuple[int | None, int], EvidenceItem] = {}
     for place, item in enumerate(items):
-        story = -place if item.story is None else item.story
+        story = (item.story, place if item.story is None else 0)
         first = by_story.setdefault(story, item)
         if item.is_voice and not first.is_voice:
             by_story[story] = item

@@ -51,3 +51,24 @@ def test_stories_are_shown_and_compared_without_their_markup_and_boilerplate() -
         "Bank halts withdrawals & loans\n",
         "Retailer warns\n",
     ]
+
+
+@pytest.mark.parametrize(
+    ("what", "stories", "voices", "shown"),
+    [
+        ("one of each story first", [7, 7, 7, 8, 9], [1, 1, 1, 1, 1], [0, 3, 4, 1]),
+        ("a voice before what came first", [7, 7, 8, 8, 9], [0, 1, 0, 0, 1], [1, 2, 4, 0]),
+        ("no story is no story", [None, None, None, 7, 7], [0, 0, 0, 1, 1], [0, 1, 2, 3]),
+        ("stories of a backfill", [-1, -1, None, -2, None], [1, 1, 0, 1, 0], [0, 2, 3, 4]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_every_story_is_shown_before_a_second_text_of_one(
+    what: str, stories: list[int | None], voices: list[int], shown: list[int]
+) -> None:
+    words = ("Bank halts withdrawals", "Retailer warns", "Mill is shut", "Ship runs aground", "Rates rise")
+    found = [
+        EvidenceItem("wire", "", NOW, text, -0.9, story=story, is_voice=bool(voice))
+        for text, story, voice in zip(words, stories, voices, strict=True)
+    ]
+    assert [words.index(item.content) for item in distinct_stories(found, 4)] == shown

@@ -407,7 +407,7 @@ def test_a_rule_switches_to_voices_by_itself_with_one_log_line(
         caplog.clear()
     assert logged == [
         (0, "rules count texts until every document that they compare has a story: surge; "
-            "`monitor backfill stories` gives older documents theirs"),
+            "`monitor backfill stories --since 2026-03-09` gives older documents theirs"),
         # Two days of baseline, and six hours of late windows.
         (30, "rule surge counts voices from now on: every document that it compares has a story"),
     ]  # fmt: skip
