@@ -48,7 +48,7 @@ DATA_FILES = (
     ("monitor", "*.yaml"),
     ("stream", "*.csv"),
     ("stream", "*.mako"),
-    ("stream", "*.csv"),
+    ("stream", "*.txt"),
 )
 
 
