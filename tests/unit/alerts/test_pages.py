@@ -188,3 +188,12 @@ def test_a_page_names_the_events_of_its_evidence_and_one_queued_by_an_older_vers
     assert "-0.90 wire: Bonds fall [fall] (default, guidance cut)" in plain_text(message)[1]
     del message["evidence"][0]["events"]
     assert plain_text(message)[1].splitlines()[1] == "-0.90 wire: Bonds fall [fall]"
+
+
+def test_a_page_says_what_is_behind_it_and_one_of_an_older_version_says_nothing() -> None:
+    behind = "51 negative texts in 4 stories, 38 voices, 13 copies"
+    message = alert_message(alert(stories_text=behind, texts=51, stories=4, voices=38, copies=13), RULE)
+    _, body = plain_text(merge_pages([message]))
+    assert body.splitlines()[1] == behind
+    older = {name: value for name, value in message.items() if name not in ("stories_text", "counted")}
+    assert behind not in plain_text(merge_pages([older]))[1]

@@ -38,10 +38,11 @@ def document(title: str, at: datetime, number: int) -> Document:
     return Document(str(number), Kind.NEWS, f"source {number}", at, title=title)
 
 
-def texts_of(*titles: str, gap: timedelta = MINUTE / 2) -> list[Text]:
-    """Nine days with two texts an hour, and these bad texts by sources of their own."""
-    calm = [document(dull(i), START + i * HOUR / 2, i) for i in range(9 * 48 + 40)]
-    bad = [document(title, EVENT + i * gap, 5000 + i) for i, title in enumerate(titles)]
+def texts_of(*titles: str, days: int = 9) -> list[Text]:
+    """So many days with two texts an hour, and these bad texts by sources of their own."""
+    first = (9 - days) * 48
+    calm = [document(dull(i), START + i * HOUR / 2, i) for i in range(first, 9 * 48 + 40)]
+    bad = [document(title, EVENT + i * MINUTE / 2, 5000 + i) for i, title in enumerate(titles)]
     # A file need not be in order.
     documents = [*bad, *calm]
     predictions = [BAD] * len(bad) + [CALM] * len(calm)
@@ -65,6 +66,11 @@ def test_one_text_in_eighteen_copies_pages_nobody_and_is_one_voice() -> None:
     assert len({each.story for each in assigned if each}) == 1
     assert [each.is_voice for each in assigned if each] == [True] + [False] * 18
     assert sum(each.copy_of is not None for each in assigned if each) == 18
+
+
+def test_eighteen_texts_of_their_own_are_one_page_where_the_history_is_too_short_for_the_slow_rules() -> None:
+    (page,) = pages_of(texts_of(*OWN, days=3))
+    assert (page["rule"], page["counted"]) == ("negative-surge", "voices")
 
 
 def test_eighteen_texts_of_their_own_page_with_their_stories_and_voices() -> None:
