@@ -19,7 +19,8 @@ class TextTerms(msgspec.Struct, frozen=True, gc=False):
 
     `entities` are those that it is about, `numbers` its figures, `periods` the months, quarters and years
     that it names, `names` other names, `countries` and `cities` (and regions) its places, and `words` its
-    content words.
+    content words.  `slots` are where figures, periods and names stand, by the words around them ("recalls …",
+    "… jobs"), and `fillings` what stands there.
     """
 
     entities: tuple[int, ...] = ()
@@ -29,6 +30,8 @@ class TextTerms(msgspec.Struct, frozen=True, gc=False):
     countries: tuple[int, ...] = ()
     cities: tuple[int, ...] = ()
     words: tuple[int, ...] = ()
+    slots: tuple[int, ...] = ()
+    fillings: tuple[int, ...] = ()
 
     @property
     def specifics(self) -> tuple[int, ...]:
@@ -90,8 +93,8 @@ class StoryAssignment(msgspec.Struct, frozen=True, gc=False):
 # What speaks for or against that a text and a story are about the same event, in the order of the weights:
 # the cosine of their embeddings, the share of the text's words that the story has, and for each kind of terms
 # whether the story has all, some or none of the text's; the last once more by the share of words, since texts
-# that say the same of another name look alike.
-TERM_KINDS = ("entities", "numbers", "periods", "names", "places")
+# that say the same of another name look alike.  Of slots that both have, whether the same stands in them.
+TERM_KINDS = ("entities", "numbers", "periods", "names", "places", "slots")
 FEATURES = (
     "cosine",
     "words",

@@ -22,7 +22,7 @@ from stream.domain.documents import Embedding
 from stream.domain.stories import StoryAssignment, StoryFeatures, StoryInput, StoryWeights
 from stream.stories.copies import RecentTexts
 from stream.stories.novelty import NOVELTY_WINDOW, novelty
-from stream.stories.story import NO_TERMS, Addition, Story, TermKind, Terms
+from stream.stories.story import KINDS, LEADING, NO_TERMS, Addition, Story, TermKind, Terms
 
 # A copy repeats a text of the last day.
 COPY_WINDOW = timedelta(hours=24)
@@ -49,6 +49,7 @@ WITH_EMBEDDINGS = StoryWeights(
         *(0.0, 0.0, 0.0, -0.2),
         *(0.1, 0.1, -0.1, -0.2),
         *(0.1, 0.1, -0.1, -0.3),
+        *(0.1, 0.0, -0.3, -0.2),
     ),
 )
 # Where there are no embeddings to compare, words decide.
@@ -62,6 +63,7 @@ WITHOUT_EMBEDDINGS = StoryWeights(
         *(0.0, 0.0, 0.0, -0.2),
         *(0.2, 0.1, -0.2, -0.2),
         *(0.1, 0.1, -0.1, -0.3),
+        *(0.1, 0.0, -0.3, -0.2),
     ),
 )
 
@@ -89,6 +91,7 @@ class Comparison(NamedTuple):
     periods: Agreement
     names: Agreement
     places: Agreement
+    slots: Agreement
 
     @property
     def features(self) -> tuple[float, ...]:
@@ -216,6 +219,7 @@ class Assigner:
             periods=_agreement(story, terms, TermKind.PERIOD),
             names=_agreement(story, terms, TermKind.NAME),
             places=places,
+            slots=_same_in_slots(story, terms),
         )
 
     def _rarity(self, term: int) -> int:
@@ -224,7 +228,7 @@ class Assigner:
 
     def _candidates(self, terms: Terms) -> list[int]:
         """The stories with which the document has most in common, the one with least first."""
-        lists = sorted((len(stories), term) for term in terms.all if (stories := self._by_term.get(term)))
+        lists = sorted((len(stories), term) for term in terms.leading if (stories := self._by_term.get(term)))
         common: dict[int, int] = {}
         for place, (count, term) in enumerate(lists):
             if count > MOST_STORIES_OF_A_TERM and place >= FEWEST_TERMS:
@@ -245,14 +249,16 @@ class Assigner:
 
     def _index(self, number: int, terms: Iterable[int]) -> None:
         for term in terms:
-            self._by_term.setdefault(term, {})[number] = None
+            if term % KINDS in LEADING:
+                self._by_term.setdefault(term, {})[number] = None
 
     def _remove(self, number: int, terms: Iterable[int]) -> None:
         for term in terms:
-            stories = self._by_term[term]
-            del stories[number]
-            if not stories:
-                del self._by_term[term]
+            if term % KINDS in LEADING:
+                stories = self._by_term[term]
+                del stories[number]
+                if not stories:
+                    del self._by_term[term]
 
     def _remember(self, document: Assigned) -> None:
         assignment = document.assignment
@@ -282,6 +288,18 @@ def _agreement(story: Story, terms: Terms, kind: TermKind) -> Agreement:
         return Agreement.UNKNOWN
     common = sum(term in story.terms for term in own)
     return Agreement.NONE if not common else Agreement.ALL if common == len(own) else Agreement.SOME
+
+
+def _same_in_slots(story: Story, terms: Terms) -> Agreement:
+    """Whether the same stands in the slots that a document and a story have in common.
+
+    Slots and fillings of a text come in pairs, each slot with one filling.
+    """
+    pairs = zip(terms.of_kind[TermKind.SLOT], terms.of_kind[TermKind.FILLING], strict=True)
+    same = [filling in story.terms for slot, filling in pairs if slot in story.terms]
+    if not same:
+        return Agreement.UNKNOWN
+    return Agreement.ALL if all(same) else Agreement.SOME if any(same) else Agreement.NONE
 
 
 def _cosines(embedding: Embedding | None, stories: Sequence[Story]) -> list[float | None]:

@@ -39,36 +39,39 @@ def chinese_names() -> Names:
     return _names((row["id"], "", row["names"]) for row in _rows("names_zh.csv"))
 
 
-def find(text: str, names: Names, *, has_han: bool) -> Iterator[str]:
-    """The ids of the names in a text, in order."""
-    yield from _english(text, names)
-    if has_han:
-        yield from _chinese(text, names)
+class Found(NamedTuple):
+    """A name in a text: characters from `start` up to `end`, and the id of what it names."""
+
+    start: int
+    end: int
+    id: str
 
 
-def _english(text: str, names: Names) -> Iterator[str]:
-    words = (
-        [match[0].removesuffix("'s").removesuffix("'S") for match in WORD.finditer(text)]
-        if names.english
-        else []
-    )
-    keys = [_key(word) for word in words]
+def find(text: str, names: Names, *, has_han: bool) -> list[Found]:
+    """The names in a text; the English ones come first."""
+    return [*_english(text, names), *(_chinese(text, names) if has_han else ())]
+
+
+def _english(text: str, names: Names) -> Iterator[Found]:
+    matches = list(WORD.finditer(text)) if names.english else []
+    keys = [_key(match[0].removesuffix("'s").removesuffix("'S")) for match in matches]
     at = 0
-    while at < len(words):
+    while at < len(matches):
         for variant, name in names.english.get(keys[at], ()):
-            if tuple(keys[at : at + len(variant)]) == variant:
-                yield name
-                at += len(variant) - 1
+            last = at + len(variant) - 1
+            if tuple(keys[at : last + 1]) == variant:
+                yield Found(matches[at].start(), matches[last].end(), name)
+                at = last
                 break
         at += 1
 
 
-def _chinese(text: str, names: Names) -> Iterator[str]:
+def _chinese(text: str, names: Names) -> Iterator[Found]:
     at = 0
     while at < len(text) - 1:
         for variant, name in names.chinese.get(text[at : at + 2], ()):
             if text.startswith(variant, at):
-                yield name
+                yield Found(at, at + len(variant), name)
                 at += len(variant) - 1
                 break
         at += 1

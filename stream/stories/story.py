@@ -12,7 +12,7 @@ from stream.domain.stories import StoryFeatures, TextTerms
 from stream.stories.novelty import MOST_EARLIER
 
 # A story remembers the terms that most of its documents have, and forgets the others at twice as many.
-MOST_TERMS = 80
+MOST_TERMS = 120
 # Origins with a voice that are remembered.
 MOST_ORIGINS = 64
 # Embeddings that are added up: more would say no more, and sums stay exact.
@@ -22,11 +22,11 @@ NO_TERMS: dict[int, None] = {}
 
 def kinds_of(terms: Iterable[int]) -> frozenset[int]:
     """Which kinds of terms there are."""
-    return frozenset(term & KIND_BITS for term in terms)
+    return frozenset(term % KINDS for term in terms)
 
 
 class TermKind(IntEnum):
-    """What a term is, in its last three bits."""
+    """What a term is."""
 
     WORD = 0
     ENTITY = 1
@@ -35,9 +35,14 @@ class TermKind(IntEnum):
     NAME = 4
     COUNTRY = 5
     CITY = 6
+    SLOT = 7
+    FILLING = 8
 
 
-KIND_BITS = 7
+# Terms times this, and the kind, are one number.
+KINDS = 16
+# Kinds by which stories are found.
+LEADING = frozenset(kind for kind in TermKind if kind not in (TermKind.SLOT, TermKind.FILLING))
 
 
 class Terms(msgspec.Struct, frozen=True, gc=False):
@@ -49,13 +54,18 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
     def of(cls, terms: TextTerms) -> Self:
         kinds = (
             terms.words, terms.entities, terms.numbers, terms.periods, terms.names, terms.countries,
-            terms.cities,
+            terms.cities, terms.slots, terms.fillings,
         )  # fmt: skip
-        return cls(tuple(tuple(term * 8 + kind for term in own) for kind, own in enumerate(kinds)))
+        return cls(tuple(tuple(term * KINDS + kind for term in own) for kind, own in enumerate(kinds)))
 
     @property
     def all(self) -> tuple[int, ...]:
         return tuple(term for own in self.of_kind for term in own)
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """Those by which stories are found."""
+        return tuple(term for kind in LEADING for term in self.of_kind[kind])
 
 
 class Addition(msgspec.Struct, frozen=True, gc=False):
