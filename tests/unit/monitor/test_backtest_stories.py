@@ -17,13 +17,14 @@ from monitor.cli.backtest.texts import read_database, with_stories
 from monitor.cli.main import main
 from monitor.runtime.settings import Settings
 from stream.domain.documents import EPOCH, Document, Kind, Prediction
+from stream.domain.sums import Counted, MentionSelection, Scope, Selection
 from stream.storage import database
 from stream.storage.batches import Store
 from stream.storage.marks import set_mark
 from stream.storage.stories import STORIES_MARK
 from stream.stories.publishers import shipped_publishers
 from tests.unit.alerts.story_texts import COPIES, OWN, dull
-from tests.unit.stream.samples import NOW, write
+from tests.unit.stream.samples import NOW, about, mention, write
 from tests.unit.stream.test_story_task import TITLES, sent, tasks
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -106,6 +107,46 @@ def test_documents_of_a_database_keep_the_stories_that_they_got(store: Store) ->
     assert (len(texts), since) == (4, EPOCH)
     assert MemoryStore(texts).voices_since() == NOW + timedelta.resolution
     assert MemoryStore(texts, since).voices_since() == EPOCH
+
+
+def test_a_backtest_of_a_database_counts_what_the_database_counts(store: Store) -> None:
+    titles = [*COPIES[:6], *OWN[:6], *map(dull, range(20))]
+    items = [
+        about(
+            sent(title, i, at=NOW - i * 7 * MINUTE, sentiment="negative" if i % 3 else "neutral"),
+            mention("bank:NGTB", score=-0.5 if i % 4 else 0.0),
+        )
+        for i, title in enumerate(titles)
+    ]
+    write(store, *items)
+    while tasks(store).assign_next():
+        pass
+    settings = Settings.model_validate({"database": {"url": str(store.engine.url)}})
+    texts, _ = read_database(settings, None, None, [])
+    memory, stored, start = MemoryStore(texts), store.reads, NOW - 5 * HOUR
+    for counted in Counted:
+        for novelty in (0, 50, 80):
+            selection = Selection(counted=counted, min_novelty=novelty)
+            end = NOW + HOUR
+            assert memory.sums(start, end, selection) == stored.sums(start, end, selection)
+            assert memory.sums_by_window(start, end, HOUR, selection) == stored.sums_by_window(
+                start, end, HOUR, selection
+            )
+            mentions = MentionSelection(documents=selection)
+            assert memory.entity_sums(start, end, mentions) == stored.entity_sums(start, end, mentions)
+            for entity in (None, "bank:NGTB"):
+                scope = Scope(None, ("news",), start, end, selection, entity)
+                for negative in (True, False):
+                    assert memory.story_counts(scope, negative=negative) == stored.story_counts(
+                        scope, negative=negative
+                    )
+                assert [
+                    (item.key, item.story, item.novelty, item.is_voice, item.copies)
+                    for item in memory.most_negative(scope, 9)
+                ] == [
+                    (item.key, item.story, item.novelty, item.is_voice, item.copies)
+                    for item in stored.most_negative(scope, 9)
+                ]
 
 
 def test_the_command_shows_stories_and_voices(tmp_path: Path) -> None:
