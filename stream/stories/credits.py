@@ -34,7 +34,7 @@ MONTH = re.compile(
 
 # What precedes the beginning: "BREAKING: ", "UPDATE 2-", 快讯.
 ALARM = re.compile(
-    r"[\s*•>🚨🔴]*"
+    r"[\s*•>?？🚨🔴]*(?:\$[A-Z.]{1,6}[\s:-]+){0,6}"
     r"(?:(?:BREAKING(?: NEWS)?|JUST IN|UPDATE \d+|ALERT|EXCLUSIVE|快讯|快訊|突发|重磅)\s*[-:：|｜]\s*)?",
     re.IGNORECASE,
 )
@@ -50,11 +50,14 @@ BYLINE = re.compile(r"^\s*(?:By|BY)\s+([^\n|]{2,100}?)(?:\n|\||\s[-–—]\s|\Z)
 OPENING_ZH = re.compile(
     r"[》】」]?\s*(?:APP|App|app|客户端|客戶端|网|網|微博|官微|快讯|资讯)?\s*(?:"
     r"记者|記者|获悉|獲悉|消息|报道|報道|報導|[丨｜|:：]"
-    rf"|[\u4e00-\u9fff/]{{0,8}}?\s*(?:{DATE_ZH})?\s*[电電讯訊](?=[\W_]|记者|記者|題|题|$)"
-    rf"|[\u4e00-\u9fff/]{{0,8}}?\s*{DATE_ZH}\s*(?:消息|报道|報道|報導|[丨｜|,，:：]))"
+    r"|[\u4e00-\u9fff/]{0,8}?[电電讯訊](?=[\W_]|记者|記者|題|题|$)"
+    rf"|[\u4e00-\u9fff/]{{0,8}}?\s*{DATE_ZH}\s*(?:[电電讯訊]|消息|报道|報道|報導|援引|[丨｜|,，:：]))"
 )
 ACCORDING_ZH = re.compile(r"(?:据|據|根据|根據)\s*[《「]?")
-BEHIND_ACCORDING_ZH = re.compile(rf"[》】」]?\s*(?:[,，、]|等|援引|引述|{DATE_ZH})")
+# 据央视新闻7月29日消息, 据法新社巴黎消息, 据路透调查.
+BEHIND_ACCORDING_ZH = re.compile(
+    rf"[》】」]?\s*(?:[,，、]|等|{DATE_ZH}|(?<!网)[\u4e00-\u9fff]{{0,6}}?(?:消息|报道|報道|報導|援引|引述|调查|统计))"
+)
 # Behind these words a text names who said it, listed or not.  数据来源 is of data.
 NAMED_ZH = re.compile(
     r"(?:来源|來源|转自|轉自|转载|轉載|摘自|稿源|出处|出處)"
@@ -65,12 +68,13 @@ NAMED = re.compile(
     r"(?:source\s*:|(?:first|originally) published (?:by|on|in)\b\s*:?)\s*([^\n()\[\]|:;]{2,60})",
     re.IGNORECASE,
 )
-AUTHOR_ZH = re.compile(r"(?<![^\s\W_])(?:作者|撰文|文|记者|記者)\s*[:：/／丨|]\s*" + NAME_ZH)
+AUTHOR_ZH = re.compile(r"(?:(?:作者|撰文|记者|記者)(?<![^\W_]..)|文(?<![^\W_].))\s*[:：/／丨|]\s*" + NAME_ZH)
 VIA = re.compile(
     r"(?:\A|(?<=[\s(\[|,.:;–—-]))(?:via|h/t|hat tip)\s*:?\s+(?:@(\w{1,50})|([^@\n()\[\]|]{2,48})\Z)",
     re.IGNORECASE,
 )
 BEHIND_HANDLE = re.compile(r"(?:[\s&,/…)\].\"”]|\band\b|@\w{1,50})*\Z")
+JOINERS = re.compile(r"\s*[/、，,&]\s*|\s+and\s+")
 # What follows a credit: links, tags, editors.
 LAST_LINK = re.compile(r"(?:https?://|pic\.twitter\.com/)[!-~…]*\Z")
 TAG_SIGNS = frozenset("#$＃")
@@ -81,10 +85,11 @@ EDITORS = re.compile(
     r"|reporting by|editing by|writing by|additional reporting|compiled by|edited by)",
     re.IGNORECASE,
 )
+LAST_EDITOR = re.compile(r"(?:责任编辑|責任編輯|编辑|編輯|责编|校对|审核)\s*[:：]\s*\w{1,10}\Z")
 BLANKS = " \t\r\n\v\f\u3000\u200b\ufeff"
 LAST_MARKS = BLANKS + ".。…!！'\"”“’*"
 LAST_SEPARATOR = re.compile(
-    r"[|｜丨_•·:：\n]\s?|[-–—~](?:(?<=\s.)|(?<=[—\u4e00-\u9fff].)|(?=[\s\u4e00-\u9fff]))[-–—~]?\s?"
+    r"[|｜丨_•·:：\n]\s?|[-–—~](?:(?<=\s.)|(?<=[—\u4e00-\u9fff].)|(?=[\sA-Z\u4e00-\u9fff]))[-–—~]?\s?"
 )
 # What is no part of an unknown Chinese name.
 AROUND_NAME_ZH = re.compile(r"\A综合|(?:网站|微信公众号|公众号|客户端|综合|整理|编辑)\Z")
@@ -106,8 +111,8 @@ BEFORE_NAME = re.compile(
 )
 # Behind "Source:" and its like, these are no names; see `name_key`.
 NOT_NAMES = word_set(
-    "company companyfilings companyreports data filing filings internet media pressrelease "
-    "socialmedia source sources statement web 网络 互联网 网上 网友 本站 本网 本报 综合 公告 "
+    "app company companyfilings companyreports data email filing filings internet ipo mail media phone "
+    "pressrelease sms socialmedia source sources spac statement web zoom 网络 互联网 网上 网友 本站 本网 本报 综合 公告 "
     "公司公告 网络整理 公开资料 公开信息 原创 作者 入库 未知"
 )
 
@@ -168,13 +173,17 @@ def _closing_credits(tail: str, publishers: Publishers) -> Iterator[str]:
         elif not EDITORS.match(bracket[1]):
             break
         tail = tail[: bracket.start()]
+    for line in tail.split("\n")[-MOST_LINES - 1 : -1][::-1]:  # a notice can follow
+        bracket = LAST_BRACKET.search(line.rstrip(LAST_MARKS))
+        if bracket and (found := _in_bracket(bracket[1], publishers)):
+            yield found
     yield from _named(tail, publishers)
     if found := _via(tail, publishers):
         yield found
     label = tail[-LONGEST_LABEL:]
     for separator in [*LAST_SEPARATOR.finditer(label)][: -MOST_STEPS - 1 : -1]:
         is_of_text = separator[0][0] not in ":：" or not NOT_OF_TEXT.search(label[: separator.start()])
-        if is_of_text and (found := publishers.by_plain_name(label[separator.end() :])):
+        if is_of_text and (found := _known(label[separator.end() :], publishers)):
             yield found
 
 
@@ -202,6 +211,8 @@ def _without_links(tail: str) -> str:
         last = LAST_LINK.search(tail) if "/" in tail else None
         if last is None and not TAG_SIGNS.isdisjoint(tail):
             last = LAST_TAG.search(tail)
+        if last is None and not tail.isascii():
+            last = LAST_EDITOR.search(tail)
         if last is None:
             break
         tail = tail[: last.start()]
@@ -210,12 +221,29 @@ def _without_links(tail: str) -> str:
 
 def _in_bracket(inner: str, publishers: Publishers) -> str | None:
     """Whom a bracket or a label names: (Reuters), (via AP), （新华社记者 张三）, via @jdoe."""
-    if found := publishers.by_plain_name(inner):
+    if len(inner) > LONGEST_LABEL:
+        return None
+    if found := _known(inner, publishers):
         return found
     if (before := BEFORE_NAME.match(inner)) and before.end():
         name = inner[before.end() :]
-        return publishers.by_name(name) or (_handle(name, publishers) if "@" in before[0] else None)
-    return _opening_zh(inner, publishers)
+        if "@" in before[0]:
+            return publishers.by_name(name) or _handle(name, publishers)
+        is_named = before[0].strip(" :").casefold() == "via"
+        return next(_explicit(name, publishers), None) if is_named else publishers.by_name(name)
+    if found := _opening_zh(inner, publishers):
+        return found
+    # [東京 3日 ロイター], (서울=연합뉴스)
+    return None if inner.isascii() else publishers.by_plain_name(re.split(r"[\s=]", inner)[-1])
+
+
+def _known(names: str, publishers: Publishers) -> str | None:
+    """The first of the publishers that a label names, if it names nothing else: Reuters, AP/AFP."""
+    if found := publishers.by_plain_name(names):
+        return found
+    if len(parts := JOINERS.split(names)) == 1 or not all(map(publishers.by_plain_name, parts)):
+        return None
+    return publishers.by_plain_name(parts[0])
 
 
 def _named(edge: str, publishers: Publishers) -> Iterator[str]:
@@ -228,9 +256,13 @@ def _named(edge: str, publishers: Publishers) -> Iterator[str]:
             yield from _explicit(name, publishers)
         elif found := publishers.by_name(name):  # "Source: Acme to buy Apex" is a headline
             yield found
+    author = None if edge.isascii() else AUTHOR_ZH.search(edge)
+    if author and (found := publisher_in_byline(author[1], publishers)):
+        yield found
 
 
 def _explicit(name: str, publishers: Publishers) -> Iterator[str]:
+    """The publisher behind a word that says so, or another name."""
     if found := publishers.by_name(name) or _prefix_alone(name, publishers):
         yield found
     elif name.startswith("@"):

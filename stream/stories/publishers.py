@@ -151,9 +151,8 @@ class Publishers:
                 if each in self.names and each not in excluded:
                     return self.names[each]
             shorter = _without_trailing_word(shorter)
-        if "." in name and (host := host_of(name)):
-            return self.by_host(host)
-        return None
+        host = host_of(name) if "." in name and name.isascii() else None
+        return self.by_host(host) if host else None
 
 
 def name_key(name: str) -> str:
