@@ -111,9 +111,9 @@ BEFORE_NAME = re.compile(
 )
 # Behind "Source:" and its like, these are no names; see `name_key`.
 NOT_NAMES = word_set(
-    "app company companyfilings companyreports data email filing filings internet ipo mail media phone "
-    "pressrelease sms socialmedia source sources spac statement web zoom 网络 互联网 网上 网友 本站 本网 本报 综合 公告 "
-    "公司公告 网络整理 公开资料 公开信息 原创 作者 入库 未知"
+    "app company companyfilings companyreports data email filing filings internet ipo mail media "
+    "phone pressrelease sms socialmedia source sources spac statement web zoom 网络 互联网 网上 "
+    "网友 本站 本网 本报 综合 公告 公司公告 网络整理 公开资料 公开信息 原创 作者 入库 未知"
 )
 
 

@@ -2,12 +2,13 @@
 
 The origin is, in this order: a credit in the text (`stream.stories.credits`); the publisher of its address;
 its author; its source.  A portal that shows the texts of others, and a social network, come after a known
-author.  The origin of a comment is its author; a comment without an author is an origin of its own.
+author.  The origin of a comment is its author.  A comment without an author, and news of which nothing is
+known, is an origin of its own.
 """
 
 import re
 
-from stream.domain.documents import Document, Kind, printable, shorten_name
+from stream.domain.documents import UNKNOWN_SOURCE, Document, Kind, printable, shorten_name
 from stream.domain.stories import LONGEST_ORIGIN
 from stream.stories.credits import author_in_text, find_credits, publisher_in_byline
 from stream.stories.publishers import Publishers, Role, host_of, name_key, plain_name, word_set
@@ -60,11 +61,11 @@ def _news_origin(document: Document, publishers: Publishers) -> str:
         return syndicator or site
     if role is Role.SYNDICATOR:
         syndicator = syndicator or site
-    return _of_author_or_source(document, publishers, syndicator) or site
+    return _of_author_or_source(document, publishers, syndicator)
 
 
 def _of_author_or_source(document: Document, publishers: Publishers, syndicator: str) -> str:
-    """The author or the source; of a syndicator's texts only one that is a known publisher, else it."""
+    """The author or the source, empty without both; for a syndicator's text a known publisher or itself."""
     author = (document.author or author_in_text(document.text) or "")[:MOST_OF_AUTHOR]
     by_author = publisher_in_byline(author, publishers) if author else None
     if by_author and publishers.role(by_author) is Role.PUBLISHER:
@@ -73,10 +74,12 @@ def _of_author_or_source(document: Document, publishers: Publishers, syndicator:
     if syndicator:
         is_publisher = by_source and publishers.role(by_source) is Role.PUBLISHER
         return by_source if by_source and is_publisher else syndicator
+    if by_author and publishers.role(by_author) is Role.SYNDICATOR:
+        return by_author
     author = _plain_author(author)
-    if author and name_key(author) not in NO_AUTHOR:
+    if author and not by_author and name_key(author) not in NO_AUTHOR:
         return author
-    return by_source or plain_name(document.source)
+    return "" if document.source == UNKNOWN_SOURCE else by_source or plain_name(document.source)
 
 
 def _plain_author(author: str) -> str:

@@ -255,6 +255,9 @@ YAHOO = "https://finance.yahoo.com/news/x"
         ({"url": "https://www.ft.com/x", "title": "Alderbrook cuts its outlook - Yahoo Finance"}, "yahoo"),
         ({"url": "https://x.com/jdoe/status/17", "author": "@JDoe"}, "jdoe"),
         ({"url": "https://x.com/jdoe/status/17"}, FEED),
+        ({"author": "Yahoo Finance"}, "yahoo"),
+        ({"url": "https://x.com/jdoe/status/17", "source": "unknown"}, "news:unknown:17"),
+        ({"author": "Twitter"}, FEED),
         ({"url": "https://guba.eastmoney.com/x", "author": "小张"}, "小张"),
     ],
 )
@@ -302,6 +305,7 @@ def test_a_text_without_an_address_is_of_its_author(author: str, expected: str) 
         ("财联社电报", "cls"),
         ("Harbour  Wire", "harbour wire"),
         ("--", "news:--:17"),
+        ("unknown", "news:unknown:17"),
     ],
 )
 def test_a_text_without_an_author_is_of_its_source(source: str, expected: str) -> None:
