@@ -36,6 +36,7 @@ from stream.storage.batches import Store
 from stream.storage.leases import read_leases
 from stream.storage.outbox import Outbox
 from stream.storage.sql import database_now
+from stream.stories.publishers import load_publishers
 from stream.unsupported_sources import FEWEST_TEXTS
 
 # A text whose sentiment no working classifier gets wrong.
@@ -72,6 +73,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
         "clock": _clock,
         "labels": _labels,
         "entities": _entities,
+        "publishers": _publishers,
         "broker": _broker,
         "offsets": _offsets,
         "languages": _languages,
@@ -190,6 +192,14 @@ def _entities(settings: Settings) -> str:
     return (
         f"{found}; {outdated} texts of the last {RECENT.days} days were searched with another list: "
         f"`monitor backfill entities --since {recent.start:%Y-%m-%d}` searches them again"
+    )
+
+
+def _publishers(settings: Settings) -> str:
+    """The list of publishers, which tells who said a text first."""
+    publishers = load_publishers(settings.stream.publishers)
+    return (
+        f"{len({*publishers.hosts.values(), *publishers.names.values()})} with {len(publishers.hosts)} hosts"
     )
 
 

@@ -53,7 +53,14 @@ def test_the_doctor_finds_no_problem_in_a_prepared_scene(scene: Scene) -> None:
     results = findings(scene)
     assert {check: detail for check, (ok, detail) in results.items() if not ok} == {}
     checks = {"settings", "model", "rules", "database", "labels", "clock", "broker", "offsets", "languages"}
-    assert results.keys() == checks | {"entities", "second opinion", "outbox", "receivers", "files"}
+    assert results.keys() == checks | {
+        "entities",
+        "publishers",
+        "second opinion",
+        "outbox",
+        "receivers",
+        "files",
+    }
 
 
 def test_the_doctor_reports_what_is_down_invalid_or_damaged(scene: Scene) -> None:

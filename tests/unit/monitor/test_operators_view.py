@@ -152,6 +152,14 @@ def findings(url: str, **environ: str) -> dict[str, dict[str, Any]]:
     return {each["check"]: each for each in json.loads(done.stdout)}
 
 
+def test_the_doctor_names_file_and_line_of_a_wrong_publisher(url: str, tmp_path: Path) -> None:
+    assert findings(url)["publishers"]["ok"]
+    path = tmp_path / "publishers.csv"
+    path.write_text("family,hosts,names\nacme,not a host,Acme\n")
+    found = findings(url, MONITOR_STREAM__PUBLISHERS=str(path))["publishers"]
+    assert not found["ok"] and f"{path}:2: host 'not a host' must be a domain" in found["detail"]
+
+
 def test_the_doctor_says_how_many_texts_were_searched_with_another_list_of_entities(url: str) -> None:
     settings = DatabaseSettings.model_validate({"url": url})
     database.upgrade(settings)
