@@ -249,6 +249,7 @@ def train_on_files(
     from models.training.only_heads import train_heads
     from models.training.rows import training_rows
     from models.training.train import train as train_model
+    from monitor.story_calibration import calibrate_stories
 
     sources, rows = training_rows(data, options)
     rows, left_out = leave_out(rows, data.leave_out)
@@ -256,9 +257,14 @@ def train_on_files(
     run = train_heads if options.only_heads else train_model
     result = run(options, rows, valid, sources, progress)
     reports = score_left_out(options.out, left_out, rows)
-    if reports:
-        with (options.out / "README.md").open("a", encoding="utf-8") as card:
+    with (options.out / "README.md").open("a", encoding="utf-8") as card:
+        if reports:
             card.write(as_markdown(reports))
+        for part, calibration in calibrate_stories(options.out).items():
+            card.write(
+                f"\nStories, {part}: of written pairs that tell the same event {calibration.joined:.0%} are "
+                f"joined, of look-alikes {calibration.kept_apart:.0%} are kept apart.\n"
+            )
     return result, {name: [task.as_dict() for task in tasks] for name, tasks in reports.items()}
 
 

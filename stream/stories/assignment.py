@@ -8,9 +8,8 @@ What is decided depends on the documents and their order alone.  Embeddings are 
 are exact, and square roots and quotients are the same on every processor (IEEE 754).
 """
 
-import heapq
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import NamedTuple
@@ -22,7 +21,7 @@ from stream.domain.documents import Embedding
 from stream.domain.stories import StoryAssignment, StoryFeatures, StoryInput, StoryWeights
 from stream.stories.copies import RecentTexts
 from stream.stories.novelty import NOVELTY_WINDOW, novelty
-from stream.stories.story import KINDS, LEADING, NO_TERMS, Addition, Story, TermKind, Terms
+from stream.stories.story import KINDS, LEADING, Addition, Story, TermKind, Terms
 
 # A copy repeats a text of the last day.
 COPY_WINDOW = timedelta(hours=24)
@@ -32,10 +31,10 @@ STORY_WINDOW = timedelta(hours=48)
 VOICE_WINDOW = timedelta(hours=1)
 # Stories that go on at a time; the ones that were silent for longest end early.
 MOST_STORIES = 100_000
-# Candidates that are compared in full.
-MOST_CANDIDATES = 16
-# A term of more stories leads to none of them, except the rarest terms of a document.
-MOST_STORIES_OF_A_TERM, FEWEST_TERMS = 400, 3
+# Candidates that are compared in full, and stories that are looked at to find them.
+MOST_CANDIDATES, MOST_LOOKED_AT = 12, 300
+# So many of the rarest terms of a document are followed, whatever they lead to.
+FEWEST_TERMS = 3
 
 
 # Of a space that was not calibrated.
@@ -93,19 +92,19 @@ class Comparison(NamedTuple):
     places: Agreement
     slots: Agreement
 
-    @property
-    def features(self) -> tuple[float, ...]:
-        """What the weights count, in the order of FEATURES."""
-        values = [self.cosine or 0.0, self.words]
-        for agreement in self[2:]:
-            values += [float(agreement is one) for one in (Agreement.ALL, Agreement.SOME, Agreement.NONE)]
-            values.append(self.words if agreement is Agreement.NONE else 0.0)
-        return tuple(values)
-
     def score(self, weights: StoryWeights) -> float:
         """How much speaks for the same event; from 0 on it is the same."""
-        pairs = zip(weights.weights, self.features, strict=True)
-        return sum(weight * value for weight, value in pairs) - weights.threshold
+        values = weights.weights
+        score = values[0] * (self.cosine or 0.0) + values[1] * self.words - weights.threshold
+        # In the order of FEATURES: all, some, none, and none by the share of words, for each kind.
+        at = 1
+        for agreement in self[2:]:
+            if agreement:
+                score += values[at + agreement]
+                if agreement == Agreement.NONE:
+                    score += values[at + agreement + 1] * self.words
+            at += 4
+        return score
 
 
 class Assigned(msgspec.Struct, frozen=True, gc=False):
@@ -207,7 +206,7 @@ class Assigner:
 
     def _compare(self, story: Story, terms: Terms, cosine: float | None) -> Comparison:
         words = terms.of_kind[TermKind.WORD]
-        share = sum(term in story.terms for term in words) / len(words) if words else 0.0
+        share = _count(words, story.terms) / len(words) if words else 0.0
         places = _agreement(story, terms, TermKind.CITY)
         if places is Agreement.UNKNOWN:
             places = _agreement(story, terms, TermKind.COUNTRY)
@@ -222,22 +221,27 @@ class Assigner:
             slots=_same_in_slots(story, terms),
         )
 
-    def _rarity(self, term: int) -> int:
-        """Sixteen times the binary logarithm of the share of stories without which a term would be common."""
-        return 1 + _log2(len(self._stories) + 1) - _log2(len(self._by_term.get(term, NO_TERMS)) + 1)
+    def _rarity(self, stories: int) -> int:
+        """How rare a term of so many stories is: sixteen times a binary logarithm."""
+        return 1 + _log2(len(self._stories) + 1) - _log2(stories + 1)
 
     def _candidates(self, terms: Terms) -> list[int]:
-        """The stories with which the document has most in common, the one with least first."""
+        """The stories with which the document has most in common, the one with least first.
+
+        Rare terms are followed first, and so many stories are looked at: a frequent word says little.
+        """
         lists = sorted((len(stories), term) for term in terms.leading if (stories := self._by_term.get(term)))
         common: dict[int, int] = {}
+        looked_at = 0
         for place, (count, term) in enumerate(lists):
-            if count > MOST_STORIES_OF_A_TERM and place >= FEWEST_TERMS:
+            looked_at += count
+            if looked_at > MOST_LOOKED_AT and place >= FEWEST_TERMS:
                 break
-            rarity = self._rarity(term)
+            rarity = self._rarity(count)
             for number in self._by_term[term]:
                 common[number] = common.get(number, 0) + rarity
-        best = heapq.nlargest(MOST_CANDIDATES, common.items(), key=lambda item: (item[1], item[0]))
-        return [number for number, _ in reversed(best)]
+        ranked = sorted([(rarity, number) for number, rarity in common.items()])
+        return [number for _, number in ranked[-MOST_CANDIDATES:]]
 
     def _add(self, story: Story, addition: Addition) -> None:
         """Add a document to a story, which becomes the one that was active last."""
@@ -282,11 +286,20 @@ class Assigner:
             self._remove(number, story.terms)
 
 
+def _count(terms: Iterable[int], known: Container[int]) -> int:
+    """How many terms a story has."""
+    count = 0
+    for term in terms:
+        if term in known:
+            count += 1
+    return count
+
+
 def _agreement(story: Story, terms: Terms, kind: TermKind) -> Agreement:
     own = terms.of_kind[kind]
     if not own or kind not in story.kinds:
         return Agreement.UNKNOWN
-    common = sum(term in story.terms for term in own)
+    common = _count(own, story.terms)
     return Agreement.NONE if not common else Agreement.ALL if common == len(own) else Agreement.SOME
 
 
@@ -295,11 +308,16 @@ def _same_in_slots(story: Story, terms: Terms) -> Agreement:
 
     Slots and fillings of a text come in pairs, each slot with one filling.
     """
-    pairs = zip(terms.of_kind[TermKind.SLOT], terms.of_kind[TermKind.FILLING], strict=True)
-    same = [filling in story.terms for slot, filling in pairs if slot in story.terms]
-    if not same:
+    if TermKind.SLOT not in story.kinds:
         return Agreement.UNKNOWN
-    return Agreement.ALL if all(same) else Agreement.SOME if any(same) else Agreement.NONE
+    shared = same = 0
+    for slot, filling in zip(terms.of_kind[TermKind.SLOT], terms.of_kind[TermKind.FILLING], strict=True):
+        if slot in story.terms:
+            shared += 1
+            same += filling in story.terms
+    if not shared:
+        return Agreement.UNKNOWN
+    return Agreement.NONE if not same else Agreement.ALL if same == shared else Agreement.SOME
 
 
 def _cosines(embedding: Embedding | None, stories: Sequence[Story]) -> list[float | None]:

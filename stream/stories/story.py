@@ -17,7 +17,6 @@ MOST_TERMS = 120
 MOST_ORIGINS = 64
 # Embeddings that are added up: more would say no more, and sums stay exact.
 MOST_ADDED = 10_000
-NO_TERMS: dict[int, None] = {}
 
 
 def kinds_of(terms: Iterable[int]) -> frozenset[int]:
@@ -139,7 +138,7 @@ class Story(msgspec.Struct):
         for term in terms:
             self.terms[term] = self.terms.get(term, 0) + 1
         gone = self._forget_rare_terms()
-        self.kinds = kinds_of(self.terms)
+        self.kinds = kinds_of(self.terms) if gone else self.kinds | kinds_of(new)
         return [term for term in new if term in self.terms], [term for term in gone if term not in new]
 
     def _note_voice(self, origin: str, now: datetime) -> None:

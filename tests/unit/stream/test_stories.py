@@ -11,6 +11,7 @@ import pytest
 from stream.domain.documents import Embedding, Kind
 from stream.domain.stories import StoryAssignment, StoryFeatures, StoryInput
 from stream.stories.assignment import COPY_WINDOW, STORY_WINDOW, VOICE_WINDOW, Assigner
+from stream.stories.calibration import Pair, calibrate
 from stream.stories.novelty import novelty
 from stream.stories.signature import SIGNATURE_SIZE, core, signature, tokens
 from stream.stories.terms import text_terms
@@ -243,3 +244,21 @@ def test_the_same_documents_get_the_same_stories_again() -> None:
     first = run(texts)
     assert first == run(texts)
     assert 1 < len({each.story for each in first}) < 300
+
+
+def test_a_calibration_joins_as_many_pairs_as_it_must_and_keeps_others_apart() -> None:
+    def document(number: int, text: str, cosine: float) -> StoryInput:
+        vector = np.array([round(120 * cosine), round(120 * (1 - cosine**2) ** 0.5)], np.int8).tobytes()
+        features = StoryFeatures(
+            "wire", signature(tokens(core(text))), text_terms(core(text)), Embedding("m/en", vector)
+        )
+        return StoryInput(f"news:wire:{number}", Kind.NEWS, "wire", f"{number}", START, features)
+
+    pairs = []
+    for number in range(200):
+        same = number % 2 == 0
+        cosine = 0.5 + 0.002 * number if same else 0.1 + 0.001 * number
+        pairs.append(Pair(document(0, "copper slips", 1), document(1, "metals ease", cosine), same))
+    found = calibrate(pairs)
+    assert found.joined >= 0.97 and found.kept_apart == 1
+    assert 0.4 < found.weights.threshold < 0.6
