@@ -60,7 +60,7 @@ def test_the_tables_have_their_columns_and_enough_rows() -> None:
     assert {tuple(row) for row in PLACES} == {("id", "english", "chinese")}
     assert {tuple(row) for row in NAMES} == {("id", "names")}
     assert all(value is not None for row in PLACES + NAMES for value in row.values())
-    assert len(PLACES) >= 950 and len(NAMES) >= 900
+    assert len(PLACES) >= 2500 and len(NAMES) >= 2000
 
 
 @pytest.mark.parametrize("table", [PLACES, NAMES], ids=["places", "names"])
@@ -151,6 +151,15 @@ def test_both_languages_and_all_forms_of_a_place_are_in_one_row(first: str, seco
         "截至目前海外订单",  # not Qianhai
         "最新余额",  # not Xinyu
         "特定日期",  # not Dingri
+        "从江苏出发",  # not Congjiang
+        "学习水平提高",  # not Xishui
+        "组织金融机构",  # not Zhijin
+        "搬迁安置补偿",  # not Qian'an
+        "多项城市更新",  # not Xiangcheng
+        "面临高温考验",  # not Lingao
+        "这个旧项目",  # not Gejiu
+        "供应城市居民",  # not Yingcheng
+        "沿海城市港口",  # not Haicheng or Haikou
     ],
 )
 def test_a_common_phrase_contains_no_place_or_name(text: str) -> None:
