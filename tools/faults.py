@@ -42,6 +42,7 @@ from tests.faults.sandbox import (
     start_parts,
     wait_until_drained,
 )
+from tests.faults.stories import wrong_stories
 from tests.faults.worker import FAILPOINTS
 from tests.parts import Kafka, Postgres
 
@@ -139,6 +140,7 @@ def _rewrite_and_compare(
     if hazards & {Hazard.BACKFILL, Hazard.RELABEL}:
         differences["recounted rows differ"] = changes.wrong_rows()
     differences.update(wrong_histories(sandbox.url))
+    differences.update(wrong_stories(sandbox.url))
     return {name: number for name, number in differences.items() if number}
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from models.entities.gazetteer import Gazetteer
 from models.entities.linker import Linker
-from stream.domain.documents import SENTIMENTS, EventLabel, Prediction, Span, TextInput
+from stream.domain.documents import SENTIMENTS, Embedding, EventLabel, Prediction, Span, TextInput
 from stream.domain.entities import EntityMention
 from stream.domain.stories import StoryWeights
 
@@ -74,6 +74,8 @@ def _predict(text: str, symbols: tuple[str, ...], gazetteer: str) -> Prediction:
         entities=entities,
         gazetteer=gazetteer,
         events=_events(digest),
+        # Any bytes are an embedding of some direction.
+        embedding=Embedding(f"{VERSION}/en", digest),
     )
 
 

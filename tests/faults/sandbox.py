@@ -61,7 +61,8 @@ class Sandbox:
     def make(cls, seed: int, kafka: Kafka, url: str, folder: Path, **environ: str) -> "Sandbox":
         tag = f"{seed}-{uuid.uuid4().hex[:6]}"
         names = {
-            n: f"{n}-{tag}" for n in ("group", "news", "comments", "dead_letters", "predictions", "alerts")
+            n: f"{n}-{tag}"
+            for n in ("group", "news", "comments", "dead_letters", "predictions", "alerts", "stories")
         }
         settings = KafkaSettings(
             bootstrap_servers=kafka.bootstrap, partitions=PARTITIONS, session_seconds=6, **names

@@ -29,10 +29,12 @@ from monitor.runtime.daemon import Daemon
 from stream.domain.documents import Prediction, TextInput
 from stream.domain.errors import InferenceError
 from stream.kafka.faust_driver import FaustSource
+from stream.storage import story_task
 from stream.storage.batches import Store
+from stream.storage.story_task import StoryStore
 from tests.faults.classifiers import POISON, FaultClassifier, house_file
 
-# The steps of processing a batch, in order.
+# The steps of processing a batch, and of assigning documents to stories, in order.
 FAILPOINTS = (
     "after_decode",
     "after_inference",
@@ -42,6 +44,8 @@ FAILPOINTS = (
     "after_ack",
     "before_kafka_commit",
     "after_kafka_commit",
+    "before_story_commit",
+    "after_story_commit",
 )
 
 
@@ -151,6 +155,10 @@ def install(failpoint: str, fault: Fault) -> None:
         AIOKafkaConsumerThread.commit = before_awaited(AIOKafkaConsumerThread.commit, fault)
     elif failpoint == "after_kafka_commit":
         AIOKafkaConsumerThread.commit = after_awaited(AIOKafkaConsumerThread.commit, fault)
+    elif failpoint == "before_story_commit":
+        story_task.assign_documents = after(story_task.assign_documents, fault)
+    elif failpoint == "after_story_commit":
+        StoryStore.assign_next = after(StoryStore.assign_next, fault)  # type: ignore[method-assign]
     else:
         raise ValueError(f"unknown failpoint {failpoint!r}")
 
