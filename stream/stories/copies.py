@@ -13,8 +13,8 @@ MOST_TEXTS = 1 << 18
 BAND = 6
 BANDS = SIGNATURE_SIZE // BAND
 SLOT_BITS = 19
-# Equal bytes of two signatures of copies, of SIGNATURE_SIZE: about 0.75 of their shingles.
-LEAST_EQUAL = 96
+# Equal bytes of two signatures of copies, of SIGNATURE_SIZE: about 0.76 of their shingles.
+LEAST_EQUAL = 98
 NOTHING = -1
 
 _POWERS = np.array([257**i for i in range(BAND)], np.uint64)

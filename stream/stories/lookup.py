@@ -6,7 +6,7 @@ found where they stand.
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,8 @@ LONGEST_OF_CAPITALS = 3
 
 
 class Names(NamedTuple):
-    """Known names: the words of English ones by the first word, Chinese ones by their first two characters.
+    """Known names: the words of English ones by the first word in lower case, Chinese ones by their first two
+    characters.
 
     Longer names come first.  Each has the id of what it names.
     """
@@ -53,24 +54,48 @@ def find(text: str, names: Names, *, has_han: bool) -> list[Found]:
 
 
 def _english(text: str, names: Names) -> Iterator[Found]:
-    matches = list(WORD.finditer(text)) if names.english else []
-    keys = [_key(match[0].removesuffix("'s").removesuffix("'S")) for match in matches]
+    words = list(_words(text)) if names.english else []
+    keys = [_key(word) for _, _, word in words]
     at = 0
-    while at < len(matches):
-        for variant, name in names.english.get(keys[at], ()):
+    while at < len(words):
+        for variant, name in names.english.get(words[at].text.casefold(), ()):
             last = at + len(variant) - 1
-            if tuple(keys[at : last + 1]) == variant:
-                yield Found(matches[at].start(), matches[last].end(), name)
+            own = tuple(keys[at : last + 1]) if len(variant) == 1 else _folded(words[at : last + 1])
+            if own == variant:
+                yield Found(words[at].start, words[last].end, name)
                 at = last
                 break
         at += 1
+
+
+class Word(NamedTuple):
+    """A word of a text: characters from `start` up to `end`, without dots and a possessive ending."""
+
+    start: int
+    end: int
+    text: str
+
+
+def _words(text: str) -> Iterator[Word]:
+    """Words; the parts of "US-China" are words too."""
+    for match in WORD.finditer(text):
+        start = match.start()
+        for part in match[0].split("-"):
+            plain = part.removesuffix("'s").removesuffix("'S")
+            yield Word(start, start + len(part), plain.replace(".", ""))
+            start += len(part) + 1
+
+
+def _folded(words: Sequence[Word]) -> tuple[str, ...]:
+    """Words as they are compared, if they are written as names are."""
+    return tuple(word.text.casefold() for word in words) if words[0].text[:1].isupper() else ()
 
 
 def _chinese(text: str, names: Names) -> Iterator[Found]:
     at = 0
     while at < len(text) - 1:
         for variant, name in names.chinese.get(text[at : at + 2], ()):
-            if text.startswith(variant, at):
+            if text.startswith(variant, at) and not text.startswith("门", at + len(variant)):
                 yield Found(at, at + len(variant), name)
                 at += len(variant) - 1
                 break
@@ -78,9 +103,8 @@ def _chinese(text: str, names: Names) -> Iterator[Found]:
 
 
 def _key(word: str) -> str:
-    """A word as it is compared: capitals count in short ones."""
-    plain = word.replace(".", "") if "." in word[:-1] else word.rstrip(".")
-    return plain.casefold() if len(plain) > LONGEST_OF_CAPITALS and word[:1].isupper() else plain
+    """A word that is a name by itself, as it is compared: capitals count in short ones."""
+    return word.casefold() if len(word) > LONGEST_OF_CAPITALS and word[:1].isupper() else word
 
 
 def _names(rows: Iterable[tuple[str, str, str]]) -> Names:
@@ -88,8 +112,9 @@ def _names(rows: Iterable[tuple[str, str, str]]) -> Names:
     chinese: dict[str, list[tuple[str, str]]] = {}
     for name, in_english, in_chinese in rows:
         for variant in filter(None, in_english.split(";")):
-            words = tuple(_key(match[0]) for match in WORD.finditer(variant))
-            english.setdefault(words[0], []).append((words, name))
+            words = list(_words(variant))
+            forms = (_key(words[0].text),) if len(words) == 1 else _folded(words)
+            english.setdefault(words[0].text.casefold(), []).append((forms, name))
         for variant in filter(None, in_chinese.split(";")):
             chinese.setdefault(variant[:2], []).append((variant, name))
     return Names(

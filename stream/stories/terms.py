@@ -21,6 +21,8 @@ MOST_TERMS, MOST_WORDS = 16, 40
 # An entity of less relevance is mentioned by the way.
 LEAST_RELEVANCE = 20
 HAN_RUN = re.compile(rf"[{HAN}]+")
+# The letters of a country's id.
+COUNTRY = 2
 # Chinese characters next to a specific that tell what it is.
 NEIGHBOURS = 2
 # Characters between a specific and the word that tells what it is, in other languages.
@@ -57,7 +59,7 @@ def text_terms(text: str, entities: Iterable[tuple[str, int]] = ()) -> TextTerms
         periods=_hashes(of_sort[Sort.PERIOD]),
         names=_hashes(of_sort[Sort.NAME]),
         # A city stands for its country too: "Ankara raises rates" is about Turkey.
-        countries=_hashes(place.partition("-")[0] for place in places),
+        countries=_hashes(country for place in places if len(country := place.partition("-")[0]) == COUNTRY),
         cities=_hashes(place for place in places if "-" in place),
         words=_hashes((word.stem for word in words), MOST_WORDS),
         slots=tuple(first),
