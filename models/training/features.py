@@ -72,19 +72,19 @@ def compute_features(
     part = load_part(folder, info, model.labels)
     settings = cached_backend(ModelSettings(weights=folder, device=device))
     runtime = load_runtime(LoadedModel(model, (part,)), settings)
-    tokenized = _tokenize(part, texts)
-    lengths = [text.tokens for text in tokenized]
+    read = tokenized(part, texts, MAX_WINDOWS)
+    lengths = [text.tokens for text in read]
     starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     width = int(part.network.classifier.encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
     vectors = torch.empty((int(starts[-1]), width), dtype=torch.float16)
     done = 0
-    for batch, hidden in ForwardPass(runtime, model.version, ModelMetrics()).hidden(tokenized):
+    for batch, hidden in ForwardPass(runtime, model.version, ModelMetrics()).hidden(read):
         for row, text in enumerate(batch):
             vectors[starts[text.index] : starts[text.index + 1]] = _vectors(hidden, row, text, batch)
         done += len(batch)
         if progress is not None:
             progress(done, len(texts), "reading the texts")
-    windows = [window for text in tokenized for window in text.windows]
+    windows = [window for text in read for window in text.windows]
     words = [special == 0 for window in windows for special in window.special_tokens_mask]
     first = [token == 0 for window in windows for token in range(len(window))]
     places = [place for window in windows for place in window.offsets]
@@ -93,13 +93,13 @@ def compute_features(
     )
 
 
-def _tokenize(part: Part, texts: Sequence[str]) -> list[TokenizedText]:
-    """The texts in windows, as inference reads them."""
+def tokenized(part: Part, texts: Sequence[str], max_windows: int) -> list[TokenizedText]:
+    """The first windows of the texts, as inference reads them."""
     length, language = part.info.max_tokens, part.info.languages[0]
     part.network.tokenizer.no_padding()
     part.network.tokenizer.enable_truncation(length, stride=length // OVERLAP)
     encodings = part.network.tokenizer.encode_batch(list(texts))
-    windows = [(encoding, *encoding.overflowing)[:MAX_WINDOWS] for encoding in encodings]
+    windows = [(encoding, *encoding.overflowing)[:max_windows] for encoding in encodings]
     return [
         TokenizedText(index, text, language, part, own, truncated=False)
         for index, (text, own) in enumerate(zip(texts, windows, strict=True))

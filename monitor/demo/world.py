@@ -17,7 +17,7 @@ from stream.domain import plain_yaml
 FOLDER = Path(__file__).parent
 ENTITIES = FOLDER / "entities.yaml"
 ENGLISH, CHINESE = "en", "zh"
-# Sectores whose companies are named in news about others only.
+# Sectors whose companies are named in news about others only.
 SPEAKERS = frozenset({"broker", "rating_agency", "auditor"})
 
 

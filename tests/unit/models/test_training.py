@@ -20,7 +20,7 @@ from models.backends import device
 from models.data.dataset import Label, Row, Target
 from models.errors import DataError, WeightsError
 from models.inference.engine import Engine
-from models.network import artifact
+from models.network import artifact, quantisation
 from models.network.info import read_info
 from models.settings import ModelSettings
 from models.training import teachers
@@ -420,8 +420,8 @@ def test_layers_that_cost_more_than_the_allowed_loss_are_not_dropped(base: Path,
 def test_quantisation_fails_if_it_changes_the_scores_too_much(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(artifact, "pack", partial(artifact.pack, large=64))
-    monkeypatch.setattr(artifact, "INT8_MAX", 0.4)
+    monkeypatch.setattr(artifact, "pack", partial(quantisation.pack, large=64))
+    monkeypatch.setattr(quantisation, "INT8_MAX", 0.4)
     with pytest.raises(WeightsError, match="int8 costs topic"):
         run(base, tmp_path, make_rows(35))
 
