@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from stream.domain.alerts import EvidenceItem
-from stream.domain.cleaning import clean
+from stream.domain.text.cleaning import clean
 
 # Documents that share this much of all their words (Jaccard similarity) say the same.
 SAME_WORDS = 0.5

@@ -29,7 +29,7 @@ from alerts.watched_entities import (
     any_entity,
 )
 from alerts.watchlists import gauges_problem, read_watchlists
-from stream.domain.files import shorten_text, show_value
+from stream.domain.files.small_files import shorten_text, show_value
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # More than people write, and little enough to be read between two evaluations.

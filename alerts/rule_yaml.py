@@ -6,8 +6,8 @@ from typing import Any
 import yaml
 
 from alerts.errors import RuleError
-from stream.domain import plain_yaml
-from stream.domain.plain_yaml import PlainYamlError, line_of, repeated_key_errors
+from stream.domain.files import plain_yaml
+from stream.domain.files.plain_yaml import PlainYamlError, line_of, repeated_key_errors
 
 __all__ = ["as_data", "compose", "line_of", "repeated_key_errors"]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
 
 from stream.domain.entities import LONGEST_ENTITY
-from stream.domain.files import show_value
+from stream.domain.files.small_files import show_value
 
 EACH, WATCHLIST = "each", "watchlist "
 # Every id is a parameter of the rule's queries.

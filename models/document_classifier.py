@@ -2,7 +2,7 @@
 
 text, title length, language, symbols
   │
-clean               as a reader sees it (stream.domain.cleaning)
+clean               as a reader sees it (stream.domain.text.cleaning)
   │
 linker              which entities it names, and where (models/entities)
   │
@@ -33,11 +33,11 @@ from models.inference.removal import words_for
 from models.inference.second_opinion import TextClassifier
 from models.inference.tokenize import Target
 from models.settings import ModelSettings
-from stream.domain.cleaning import CleanText, clean
 from stream.domain.documents import Prediction, TextInput
 from stream.domain.entities import EntityMention, TargetSentiment
 from stream.domain.errors import InferenceError, error_text
 from stream.domain.stories import StoryWeights
+from stream.domain.text.cleaning import CleanText, clean
 
 # Places of one entity in one text that are read and stored, the first ones: who is named a hundred times in
 # an article is what it is about.

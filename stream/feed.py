@@ -22,8 +22,8 @@ from stream.codec import Codec
 from stream.domain import fields
 from stream.domain.documents import Document, Kind
 from stream.domain.errors import BrokerError, FeedError, InputFileError, Rejected
-from stream.domain.file_times import TimeFormat, parse_time
-from stream.domain.input_rows import InputRow
+from stream.domain.files.file_times import TimeFormat, parse_time
+from stream.domain.files.input_rows import InputRow
 from stream.publication import UNKNOWN_TIMESTAMP
 
 FIELDS = (

@@ -16,7 +16,7 @@ import msgspec
 from models.inference import language
 from models.network import artifact
 from models.training.news_head import fit_news_head
-from stream.domain.cleaning import clean
+from stream.domain.text.cleaning import clean
 
 MOST_TEXTS, SHORTEST = 160, 60
 

@@ -18,10 +18,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.errors import DataError
-from stream.domain import input_rows
 from stream.domain.documents import SENTIMENTS, TASKS, join_content
 from stream.domain.errors import InputFileError
 from stream.domain.fields import is_missing
+from stream.domain.files import input_rows
 
 log = logging.getLogger(__name__)
 

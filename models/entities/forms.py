@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cache, reduce
 from typing import NamedTuple
 
-from stream.domain.cleaning import CleanText, clean
-from stream.domain.edits import Draft, Edit
+from stream.domain.text.cleaning import CleanText, clean
+from stream.domain.text.edits import Draft, Edit
 
 # Characters of the Basic Multilingual Plane are folded; others (emoji) stay as they are.
 PLANE = 0x10000

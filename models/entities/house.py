@@ -30,10 +30,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from models.entities.entity import Entity, EntityKind, Name
 from models.entities.forms import fold, name_forms
 from models.errors import GazetteerError
-from stream.domain.cleaning import clean
 from stream.domain.entities import LONGEST_ENTITY
-from stream.domain.files import shorten_text, show_value
-from stream.domain.plain_yaml import PlainYamlError, as_data, compose, line_of, repeated_key_errors
+from stream.domain.files.plain_yaml import PlainYamlError, as_data, compose, line_of, repeated_key_errors
+from stream.domain.files.small_files import shorten_text, show_value
+from stream.domain.text.cleaning import clean
 
 # How many errors of a file are shown, and how many entries it may have.
 MOST_ERRORS, MOST_ENTRIES = 20, 20_000

@@ -28,8 +28,8 @@ from models.entities.forms import ReadText, normal_legal, read
 from models.entities.gazetteer import FIRST_EXCHANGES, LAST_EXCHANGE, Gazetteer
 from models.entities.lexicon import Claim, Lexicon, Match, Need
 from models.entities.tickers import TickerBook, TickerMention
-from stream.domain.cleaning import CleanText, clean
 from stream.domain.documents import TextInput
+from stream.domain.text.cleaning import CleanText, clean
 
 # Parts of a text in which no name is looked for.  Each begins where no word goes on, and is bounded in front.
 ADDRESS = re.compile(

@@ -17,8 +17,8 @@ from models.entities.context import Context, Shape
 from models.entities.forms import LEGAL, ReadText, fold, read
 from models.entities.linker import Linker, addresses
 from models.entities.tickers import CASHTAG
-from stream.domain.cleaning import clean
 from stream.domain.documents import TextInput
+from stream.domain.text.cleaning import clean
 
 # Different names that are counted at once.  Where there are more, the rarest are forgotten.
 MOST_NAMES = 200_000

@@ -2,7 +2,7 @@
 
 texts, the languages that their feeds declare, and targets in them
   │
-clean               without markup, wrong characters and boilerplate (stream.domain.cleaning)
+clean               without markup, wrong characters and boilerplate (stream.domain.text.cleaning)
   │ clean texts
 PredictionCache ───────────── texts classified before ──────────────┐
   │ new texts                                                       │
@@ -48,9 +48,9 @@ from models.network import artifact
 from models.network.info import Canary
 from models.network.registry import resolve
 from models.settings import ModelSettings
-from stream.domain.cleaning import CleanText, clean
 from stream.domain.documents import Prediction
 from stream.domain.stories import StoryWeights
+from stream.domain.text.cleaning import CleanText, clean
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +163,9 @@ class Engine:
         """A prediction for each text, in order.
 
         `languages` are what the feeds declare: codes, tags or names (`language_tags.language_code`), None if
-        unknown; `lang` of a prediction is ISO 639-1.  The network reads a text
-        without its markup and boilerplate (`stream.domain.cleaning`).  What it reads goes through it once if
-        it is in the cache or twice in `texts`.
+        unknown; `lang` of a prediction is ISO 639-1.  The network reads a text without its markup and
+        boilerplate (`stream.domain.text.cleaning`).  What it reads goes through it once if it is in the
+        cache or twice in `texts`.
 
         `targets` are for each text the parts to find the sentiment towards, in characters of the text as it
         was sent; a target may be in several places.  `targets` of a prediction are the answers in the same

@@ -26,8 +26,8 @@ from models.inference.outputs import split_windows
 from models.inference.predictions import sent_as, sent_word, without_news
 from models.inference.removal import MOST_WORDS, remove_each
 from models.inference.tokenize import TokenizedText
-from stream.domain.cleaning import clean
 from stream.domain.documents import Prediction, Span
+from stream.domain.text.cleaning import clean
 
 Method = Literal["attention", "gradient", "integrated"]
 STEPS = 24

@@ -1,7 +1,7 @@
 """How much each sentence of a long text counts for its labels.
 
 A page has a headline and a lead, which say what is new, then the background, and often boilerplate that no
-pattern knows (`stream.domain.boilerplate`).  Pooled alike, what is longest would decide.  So a sentence
+pattern knows (`stream.domain.text.boilerplate`).  Pooled alike, what is longest would decide.  So a sentence
 counts by two things:
 
 what it is      a linear head over its tokens tells news from boilerplate (`PartInfo.news_head`).  Sentences
@@ -22,7 +22,7 @@ import torch
 
 from models.inference.tokenize import TokenizedText
 from models.network.classifier import Hidden
-from stream.domain.boilerplate import sentences
+from stream.domain.text.boilerplate import sentences
 
 # A text is long if it has so many tokens and more than one sentence: fewer cannot outvote the news.
 LONG = 48

@@ -11,9 +11,9 @@ from models.inference.tokenize import TokenizedText
 from models.network.info import ModelInfo, PartInfo
 from models.settings import ModelSettings
 from stream.domain.budgets import cut
-from stream.domain.cleaning import CleanText
 from stream.domain.documents import LONGEST_WORD, Embedding, EventLabel, Prediction, Span
 from stream.domain.entities import TargetSentiment
+from stream.domain.text.cleaning import CleanText
 
 # An embedding of length 1 in signed bytes.
 LARGEST_BYTE = 127

@@ -10,7 +10,7 @@ from models.inference.engine import Engine, clean_input
 from models.inference.evidence import HAN, UNIT, Name, Word, Words
 from models.inference.predictions import sent_word
 from models.inference.tokenize import CleanInput, TokenizedText
-from stream.domain.cleaning import clean
+from stream.domain.text.cleaning import clean
 
 # Words that are tried: each costs a pass over the text.
 MOST_WORDS = 12

@@ -25,9 +25,9 @@ from models.inference.metrics import ModelMetrics
 from models.inference.tokenize import CleanInput, Target
 from models.network.info import ModelInfo, Routing
 from models.settings import ModelSettings
-from stream.domain.cleaning import CleanText, clean
 from stream.domain.documents import TASKS, Prediction, shorten_name
 from stream.domain.stories import StoryWeights
+from stream.domain.text.cleaning import CleanText, clean
 
 # The longest version that SQL stores.
 LONGEST_VERSION = 200

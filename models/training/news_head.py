@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from models.inference.tokenize import OVERLAP
 from models.network.network import Network
-from stream.domain.boilerplate import sentences
+from stream.domain.text.boilerplate import sentences
 
 FOLDER = Path(__file__).parents[1] / "data" / "boilerplate"
 # Characters of a text of news that boilerplate is put to, and how many texts stand without any.

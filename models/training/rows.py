@@ -11,8 +11,8 @@ from models.data.dataset import Recipe, Row, Source, Target, read_recipe, read_s
 from models.errors import DataError
 from models.network.info import read_info
 from models.training.options import DataOptions, TrainingOptions
-from stream.domain.cleaning import clean
 from stream.domain.documents import SENTIMENTS
+from stream.domain.text.cleaning import clean
 
 log = logging.getLogger(__name__)
 

@@ -41,8 +41,8 @@ from models.network import artifact
 from models.network.classifier import AttentionClassifier, Inputs
 from models.network.registry import resolve
 from models.settings import ModelSettings
-from stream.domain.cleaning import clean
 from stream.domain.documents import TextInput
+from stream.domain.text.cleaning import clean
 
 ENGINE = "this classifier"
 WITH_ENTITIES = "this classifier, with entities"

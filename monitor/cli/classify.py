@@ -32,7 +32,7 @@ from stream.domain.wire import prediction_fields, target_fields
 
 if TYPE_CHECKING:
     from models.document_classifier import DocumentClassifier
-    from stream.domain.input_rows import InputRow
+    from stream.domain.files.input_rows import InputRow
 
 FIELDS = ("id", "title", "text", "lang", "symbols", "targets")
 LINES_PER_CALL = 256
@@ -181,7 +181,7 @@ def classify(
     settings = load_settings(config)
     from models import backend_selection
     from models.document_classifier import DocumentClassifier
-    from stream.domain.input_rows import read_rows
+    from stream.domain.files.input_rows import read_rows
 
     text_columns = [columns.get(name, name) for name in ("title", "text")]
     errors = 0

@@ -24,8 +24,8 @@ from monitor.cli.options import (
     plain_errors,
 )
 from monitor.web.rendering import render
-from stream.domain.cleaning import clean
 from stream.domain.documents import Prediction, TextInput, printable
+from stream.domain.text.cleaning import clean
 from stream.domain.wire import entity_fields, prediction_fields
 
 if TYPE_CHECKING:

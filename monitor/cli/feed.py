@@ -75,8 +75,8 @@ def feed(
     from stream import feed as feeding
     from stream.codec import Codec
     from stream.domain.documents import Kind
-    from stream.domain.file_times import TimeFormat
-    from stream.domain.input_rows import read_rows
+    from stream.domain.files.file_times import TimeFormat
+    from stream.domain.files.input_rows import read_rows
     from stream.kafka import admin
 
     if error_message := feeding.unknown_field_error(columns):

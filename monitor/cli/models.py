@@ -127,7 +127,7 @@ def models_pair(
 
 def _texts(file: Path, columns: Mapping[str, str]) -> Iterator[str]:
     """The texts of a file as `monitor classify` reads it; rows without one are left out."""
-    from stream.domain.input_rows import read_rows
+    from stream.domain.files.input_rows import read_rows
 
     text_columns = [columns.get(name, name) for name in ("title", "text")]
     for row in read_rows(file, text_columns=text_columns, plain_text=True):

@@ -195,7 +195,7 @@ def parse_time_zone(_context: click.Context, _parameter: click.Parameter, value:
     """An IANA name or an offset."""
     if value is None:
         return None
-    from stream.domain.file_times import parse_zone
+    from stream.domain.files.file_times import parse_zone
 
     try:
         return parse_zone(value)

@@ -90,7 +90,7 @@ def stories(
 
     A text without a time has that of the one before it.
     """
-    from stream.domain.file_times import TimeFormat
+    from stream.domain.files.file_times import TimeFormat
     from stream.feed import RowOptions, unknown_field_error
 
     if complaint := unknown_field_error(columns):
@@ -116,7 +116,7 @@ def _rows(data: Path, options: RowOptions, encoding: str | None) -> tuple[list[R
 
     from stream.codec import Codec
     from stream.domain.errors import FeedError
-    from stream.domain.input_rows import read_rows
+    from stream.domain.files.input_rows import read_rows
     from stream.feed import to_document
 
     codec, time = Codec(timedelta(0), NOT_SHORTENED), EPOCH

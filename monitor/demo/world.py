@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from models.entities.house import read_house
-from stream.domain import plain_yaml
+from stream.domain.files import plain_yaml
 
 FOLDER = Path(__file__).parent
 ENTITIES = FOLDER / "entities.yaml"

@@ -24,7 +24,7 @@ from pydantic_core import from_json
 
 from alerts.settings import AlertSettings
 from models.settings import ModelSettings
-from stream.domain.files import shorten_text, show_value
+from stream.domain.files.small_files import shorten_text, show_value
 from stream.kafka.settings import KafkaSettings
 from stream.settings import StreamSettings
 from stream.storage.settings import DatabaseSettings

@@ -174,8 +174,8 @@ def printable(text: str) -> str:
 class Span(msgspec.Struct, frozen=True, gc=False):
     """A part of the text as it was sent, from character `start` up to `end`, and its weight as evidence.
 
-    `text` is that part as a reader sees it (`stream.domain.cleaning`), cut to LONGEST_WORD characters.  The
-    weight is the share (0 to 1) that this part has in the prediction of the `task`.
+    `text` is that part as a reader sees it (`stream.domain.text.cleaning`), cut to LONGEST_WORD characters.
+    The weight is the share (0 to 1) that this part has in the prediction of the `task`.
     """
 
     task: str

@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from stream.domain.cleaning import clean
 from stream.domain.documents import Document, Kind, Prediction
 from stream.domain.records import ClassifiedDocument
 from stream.domain.stories import StoryFeatures, StoryInput
+from stream.domain.text.cleaning import clean
 from stream.stories.origin import origin
 from stream.stories.publishers import Publishers
 from stream.stories.signature import core, signature, tokens

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from stream.domain.documents import printable
 from stream.domain.errors import InputFileError
-from stream.domain.text_files import is_valid, open_text
+from stream.domain.files.text_files import is_valid, open_text
 
 
 def word_set(words: str) -> frozenset[str]:

@@ -54,7 +54,7 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 def core(text: str) -> str:
-    """A clean text (`stream.domain.cleaning`) without links and without what syndicators put around it."""
+    """A clean text (`stream.domain.text.cleaning`) without links and what syndicators put around it."""
     text = LINK.sub(" ", unicodedata.normalize("NFKC", text).translate(QUOTES))
     for _ in range(MOST_PREFIXES):
         match = PREFIX.match(text)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.domain.cleaning import clean
+from stream.domain.text.cleaning import clean
 
 PARTS = (
     "<p>", "</p>", "<b>", "<script>", "</script>", "<!--", "-->", "&amp;", "&lt;", "&gt;", "&", "#39;", "&nbsp;", "amp;",

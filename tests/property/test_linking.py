@@ -104,5 +104,5 @@ def test_time_grows_with_the_text_and_no_faster(unit: str) -> None:
     seconds(1000)
     short = min(seconds(20_000) for _ in range(2))
     assert min(seconds(80_000) for _ in range(2)) < 8 * short + 0.1
-    # Of a longer text only the beginning is read (stream.domain.cleaning).
+    # Of a longer text only the beginning is read (stream.domain.text.cleaning).
     assert seconds(1_000_000) < 20 * short + 0.5

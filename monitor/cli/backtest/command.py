@@ -84,7 +84,7 @@ def backtest(
     as_json: bool,
 ) -> None:
     """Show how many pages rules would have sent over history, when and why, and which events they missed."""
-    from stream.domain.file_times import TimeFormat
+    from stream.domain.files.file_times import TimeFormat
     from stream.feed import RowOptions, unknown_field_error
 
     if complaint := unknown_field_error(columns):

@@ -10,7 +10,7 @@ from alerts.detectors.base import Rule
 from models.data.dataset import records
 from models.errors import DataError
 from stream.domain.alerts import Severity
-from stream.domain.file_times import TimeFormat, parse_time
+from stream.domain.files.file_times import TimeFormat, parse_time
 
 # A page from this long before an event begins until this long after it ends counts as a page for it.
 TOLERANCE = timedelta(hours=2)

@@ -22,7 +22,7 @@ from stream.codec import Codec
 from stream.domain.documents import EPOCH, SCORE_SCALE, Document, Precision, Prediction
 from stream.domain.entities import EntityMention
 from stream.domain.errors import FeedError
-from stream.domain.input_rows import read_rows
+from stream.domain.files.input_rows import read_rows
 from stream.domain.stories import StoryAssignment, StoryInput, StoryWeights
 from stream.feed import RowOptions, to_document
 from stream.storage import database

@@ -14,10 +14,10 @@ from models.inference.engine import Engine
 from models.inference.metrics import ModelMetrics
 from models.inference.tokenize import Target
 from models.settings import ModelSettings
-from stream.domain.cleaning import CleanText
 from stream.domain.documents import DocumentStatus, Prediction, TextInput
 from stream.domain.entities import EntityMention, TargetSentiment
 from stream.domain.errors import InferenceError
+from stream.domain.text.cleaning import CleanText
 
 NAMES = {"XNAS:BRMR": ("Brightmoor", "光明荒"), "XNYS:ALDB": ("Alderbrook", None), "XSHG:1": ("Xinghai", "星海股份"),
          "XSHG:2": ("Beilu", "北陆石化")}  # fmt: skip

@@ -11,8 +11,8 @@ from models.inference.engine import Engine
 from models.inference.evidence import Name
 from models.inference.removal import words_for
 from models.inference.tokenize import CleanInput
-from stream.domain.cleaning import clean
 from stream.domain.documents import LONGEST_WORD
+from stream.domain.text.cleaning import clean
 
 TEXTS = [
     "Alderbrook Foods shares plunge 20% after profit warning",

@@ -11,8 +11,8 @@ from models.network import artifact
 from models.network.registry import resolve
 from models.settings import ModelSettings
 from models.training.news_head import Piece, sentence_vectors, written
-from stream.domain.cleaning import clean
 from stream.domain.documents import DocumentStatus
+from stream.domain.text.cleaning import clean
 from tests.press_releases import LOSS, ORDER
 
 # Without a formula or heading that a pattern knows.

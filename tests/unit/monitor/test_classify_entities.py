@@ -10,7 +10,7 @@ from models.document_classifier import DocumentClassifier
 from monitor.cli.classify import Line, classify_lines, entity_text, parse_row, read_targets
 from stream.domain.documents import EventLabel, Prediction, TextInput
 from stream.domain.entities import EntityMention, TargetSentiment
-from stream.domain.input_rows import InputRow
+from stream.domain.files.input_rows import InputRow
 from stream.domain.wire import entity_fields, prediction_fields
 from tests.unit.monitor.test_cli import answers, call
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream.domain.cleaning import clean
+from stream.domain.text.cleaning import clean
 from tests.press_releases import LEGAL, LOSS, ORDER, legal_text
 
 BOILERPLATE = [

@@ -6,7 +6,7 @@ from subprocess import run
 
 import pytest
 
-from stream.domain.cleaning import MOST_CHARACTERS, CleanText, clean
+from stream.domain.text.cleaning import MOST_CHARACTERS, CleanText, clean
 
 UNTOUCHED = [
     "",
@@ -197,7 +197,7 @@ def test_of_a_text_that_is_too_long_only_the_beginning_is_read() -> None:
 
 def test_plain_texts_load_neither_of_the_large_libraries() -> None:
     program = (
-        "import sys; from stream.domain.cleaning import clean;"
+        "import sys; from stream.domain.text.cleaning import clean;"
         "clean('AT&amp;T <b>up</b> café'); clean('公司业绩大增');"
         "print({'ftfy', 'opencc'} & set(sys.modules))"
     )

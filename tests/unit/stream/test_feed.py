@@ -14,7 +14,7 @@ from kafka.errors import MessageSizeTooLargeError
 from stream.codec import Codec
 from stream.domain.documents import Kind, Precision
 from stream.domain.errors import FeedError
-from stream.domain.input_rows import InputRow, read_rows
+from stream.domain.files.input_rows import InputRow, read_rows
 from stream.feed import FeedOptions, FeedReport, RowOptions, send_rows, to_document, to_message
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from stream.domain.file_times import FileTime, TimeFormat, parse_time, parse_zone
+from stream.domain.files.file_times import FileTime, TimeFormat, parse_time, parse_zone
 
 EXPECTED = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 SHANGHAI = TimeFormat(parse_zone("Asia/Shanghai"))

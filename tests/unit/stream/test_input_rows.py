@@ -14,9 +14,9 @@ from typing import Any
 import cramjam
 import pytest
 
-from stream.domain import input_rows, text_files
 from stream.domain.errors import InputFileError
-from stream.domain.input_rows import InputRow, read_rows
+from stream.domain.files import input_rows, text_files
+from stream.domain.files.input_rows import InputRow, read_rows
 
 ROWS = [{"id": "1", "title": "Profit doubles at Acme"}, {"id": "2", "title": "海港银行下调年度预期"}]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
@@ -240,7 +240,7 @@ def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_line_of_a_pipe_is_there_as_soon_as_it_is_written() -> None:
-    program = "from stream.domain.input_rows import read_rows; from pathlib import Path\n"
+    program = "from stream.domain.files.input_rows import read_rows; from pathlib import Path\n"
     program += "for row in read_rows(Path('-')): print(row.line, flush=True)"
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE

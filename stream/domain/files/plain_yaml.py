@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from stream.domain.files import read_small_file, shorten_text, show_value
+from stream.domain.files.small_files import read_small_file, shorten_text, show_value
 
 # libyaml reads a megabyte in two seconds, the loader in Python takes half a minute.
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

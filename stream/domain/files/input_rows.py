@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import msgspec
 
 from stream.domain.errors import InputFileError
-from stream.domain.text_files import (
+from stream.domain.files.text_files import (
     UNPACK_ERRORS,
     OpenText,
     Progress,

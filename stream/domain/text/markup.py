@@ -9,7 +9,7 @@ import re
 from collections.abc import Container, Iterator
 from html.entities import html5
 
-from stream.domain.edits import Edit
+from stream.domain.text.edits import Edit
 
 # Elements whose content is no text, or no news.
 DROPPED = frozenset([

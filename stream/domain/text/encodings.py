@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from stream.domain.edits import Edit
+from stream.domain.text.edits import Edit
 
 LINE = re.compile("[^\n]+")
 # What UTF-8 looks like in another encoding: a letter of Latin, Greek or Cyrillic (or what stands for its byte

@@ -22,9 +22,9 @@ from typing import Any
 
 import msgspec
 
-from stream.domain import boilerplate, encodings, markup
-from stream.domain.edits import Draft
-from stream.domain.encodings import LATIN_RUN, SUSPECT
+from stream.domain.text import boilerplate, encodings, markup
+from stream.domain.text.edits import Draft
+from stream.domain.text.encodings import LATIN_RUN, SUSPECT
 
 # Cleaning one kind can reveal another (an escaped tag, say), so the steps are repeated until nothing changes.
 # No feed escapes deeper than this; a text made to be cleaned for long stops here.

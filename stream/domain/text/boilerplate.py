@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
-from stream.domain.boilerplate_patterns import (
+from stream.domain.text.boilerplate_patterns import (
     ABOUT,
     FORMULAS,
     HEADING,

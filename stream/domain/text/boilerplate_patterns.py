@@ -1,4 +1,4 @@
-"""How boilerplate speaks, in English and Chinese: the patterns that `stream.domain.boilerplate` looks for."""
+"""How boilerplate speaks, in English and Chinese: the patterns that `stream.domain.text.boilerplate` looks for."""
 
 import re
 
