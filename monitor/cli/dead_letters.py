@@ -63,7 +63,7 @@ WHAT_TO_DO: dict[str, str] = {
     DeadLetterReason.FORGED_HEARTBEAT: "find out who sends in the monitor's name; if it is another monitor, "
     "give both the same stream.heartbeat_secret",
     DeadLetterReason.INFERENCE: f"the classifier failed on it: switch or upgrade the model, {SEND}",
-    DeadLetterReason.STORAGE: f"the database refused its values: mend what the detail names, {SEND}",
+    DeadLetterReason.STORAGE: f"it cannot be stored: mend what the detail names, {SEND}",
     DeadLetterReason.SKIPPED: "an operator left it out: `monitor replay --from TIME` reads it",
 }
 

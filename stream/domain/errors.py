@@ -41,7 +41,7 @@ class DeadLetterReason(StrEnum):
         "forged_heartbeat"  # it has the source of the monitor's heartbeats, not their signature
     )
     INFERENCE = "inference"  # the classifier gave no finite answer for it
-    STORAGE = "storage"  # the database refused its values
+    STORAGE = "storage"  # the database refused its values, or its story features cannot be computed
     SKIPPED = "skipped"  # an operator skipped this offset and those that the detail names
 
 

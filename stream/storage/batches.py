@@ -7,6 +7,7 @@ again what its successor has written.  A document that is sent again under a new
 identity; if it is a corrected story, its text and labels replace those that are stored.
 """
 
+import traceback
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -108,11 +109,12 @@ class Store:
     def refusal_reason(
         self, documents: Sequence[ClassifiedDocument], outbound: Outbound, now: datetime
     ) -> str | None:
-        """Why the database refuses these documents; None if it accepts them.  Nothing is written.
+        """Why these documents cannot be stored; None if they can.  Nothing is written.
 
         Raises StoreUnavailable.
         """
         try:
+            self.story_features(documents)
             with writing(self.engine) as connection:
                 self._add(connection, documents, [], outbound, now)
                 connection.rollback()
@@ -184,14 +186,20 @@ class Store:
     def story_features(self, outcomes: Iterable[Outcome]) -> dict[int, StoryFeatures]:
         """What the stories of documents depend on, by their identity in memory.
 
-        It takes a while, and is done before a transaction holds locks.
+        It takes a while, and is done before a transaction holds locks.  Raises StoreRefused for a text that
+        they cannot be computed of.
         """
         publishers = self._publishers or shipped_publishers()
-        return {
-            id(item): story_features(item.document, item.prediction, publishers)
-            for item in outcomes
-            if isinstance(item, ClassifiedDocument)
-        }
+        features: dict[int, StoryFeatures] = {}
+        for item in outcomes:
+            if isinstance(item, ClassifiedDocument):
+                try:
+                    features[id(item)] = story_features(item.document, item.prediction, publishers)
+                except Exception as error:  # whatever one text holds, the others are stored
+                    at = traceback.extract_tb(error.__traceback__)[-1]
+                    reason = f"{type(error).__name__}: {error} ({at.name}, line {at.lineno})"
+                    raise StoreRefused(f"its story features cannot be computed: {reason}") from error
+        return features
 
     def ping(self) -> None:
         """Raises StoreUnavailable if the database does not answer."""

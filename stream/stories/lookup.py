@@ -6,10 +6,10 @@ found where they stand.
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 FOLDER = Path(__file__).parent
 WORD = re.compile(r"[^\W\d_](?:[\w.&'-]*\w)?\.?")
@@ -18,14 +18,22 @@ LONGEST_OF_CAPITALS = 3
 
 
 class Names(NamedTuple):
-    """Known names: the words of English ones by the first word in lower case, Chinese ones by their first two
-    characters.
+    """Known names: English ones by the first word in lower case, Chinese ones by their first two characters.
 
     Longer names come first.  Each has the id of what it names.
     """
 
-    english: Mapping[str, list[tuple[tuple[str, ...], str]]]
+    english: Mapping[str, list["EnglishName"]]
     chinese: Mapping[str, list[tuple[str, str]]]
+
+
+class EnglishName(NamedTuple):
+    """The words of a name as they are compared, whether a text must begin it with a capital ("Hong Kong", but
+    "euro zone"), and the id of what it names."""
+
+    words: tuple[str, ...]
+    is_capital: bool
+    id: str
 
 
 @cache
@@ -58,11 +66,11 @@ def _english(text: str, names: Names) -> Iterator[Found]:
     keys = [_key(word) for _, _, word in words]
     at = 0
     while at < len(words):
-        for variant, name in names.english.get(words[at].text.casefold(), ()):
-            last = at + len(variant) - 1
-            own = tuple(keys[at : last + 1]) if len(variant) == 1 else _folded(words[at : last + 1])
-            if own == variant:
-                yield Found(words[at].start, words[last].end, name)
+        for name in names.english.get(words[at].text.casefold(), ()):
+            last = at + len(name.words) - 1
+            own = (keys[at],) if at == last else _folded(words[at : last + 1])
+            if own == name.words and (_is_capital(words[at]) or not name.is_capital):
+                yield Found(words[at].start, words[last].end, name.id)
                 at = last
                 break
         at += 1
@@ -87,8 +95,12 @@ def _words(text: str) -> Iterator[Word]:
 
 
 def _folded(words: Sequence[Word]) -> tuple[str, ...]:
-    """Words as they are compared, if they are written as names are."""
-    return tuple(word.text.casefold() for word in words) if words[0].text[:1].isupper() else ()
+    """The words of a name of several, as they are compared."""
+    return tuple(word.text.casefold() for word in words)
+
+
+def _is_capital(word: Word) -> bool:
+    return word.text[:1].isupper()
 
 
 def _chinese(text: str, names: Names) -> Iterator[Found]:
@@ -108,13 +120,14 @@ def _key(word: str) -> str:
 
 
 def _names(rows: Iterable[tuple[str, str, str]]) -> Names:
-    english: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+    english: dict[str, list[EnglishName]] = {}
     chinese: dict[str, list[tuple[str, str]]] = {}
     for name, in_english, in_chinese in rows:
         for variant in filter(None, in_english.split(";")):
             words = list(_words(variant))
             forms = (_key(words[0].text),) if len(words) == 1 else _folded(words)
-            english.setdefault(words[0].text.casefold(), []).append((forms, name))
+            entry = EnglishName(forms, _is_capital(words[0]), name)
+            english.setdefault(words[0].text.casefold(), []).append(entry)
         for variant in filter(None, in_chinese.split(";")):
             chinese.setdefault(variant[:2], []).append((variant, name))
     return Names(
@@ -123,7 +136,7 @@ def _names(rows: Iterable[tuple[str, str, str]]) -> Names:
     )
 
 
-def _longest_first(entry: tuple[Sized, str]) -> int:
+def _longest_first(entry: Sequence[Any]) -> int:
     return -len(entry[0])
 
 

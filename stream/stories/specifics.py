@@ -205,7 +205,7 @@ def _is_name(word: str) -> bool:
 def _place_words() -> frozenset[str]:
     """The words of English names of places."""
     english = lookup.places().english.values()
-    return frozenset(word.casefold() for own in english for words, _ in own for word in words)
+    return frozenset(word.casefold() for own in english for name in own for word in name.words)
 
 
 @cache

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -18,7 +19,7 @@ from stream.breaker import CircuitBreaker
 from stream.bundles import Record
 from stream.codec import Codec
 from stream.decoder import Decoder
-from stream.domain.documents import Kind, Prediction, TextInput
+from stream.domain.documents import Document, Kind, Prediction, TextInput
 from stream.domain.errors import DeadLetterReason, InferenceError, StoreRefused, StoreUnavailable
 from stream.domain.records import (
     Batch,
@@ -31,13 +32,14 @@ from stream.domain.records import (
     RefusedBatch,
     WriteResult,
 )
+from stream.domain.stories import StoryFeatures
 from stream.kafka.settings import KafkaSettings
 from stream.metrics import StreamMetrics
 from stream.outbound import BatchOutbound, dead_letter_message
 from stream.pipeline import Pipeline
 from stream.retry import StopRequested
 from stream.settings import StreamSettings
-from stream.storage import database, schema
+from stream.storage import batches, database, schema
 from stream.storage.batches import Store
 from stream.storage.settings import DatabaseSettings
 from tests.conftest import next_offsets
@@ -245,6 +247,22 @@ def test_values_that_the_database_refuses_are_found_by_bisection(rig: Rig) -> No
     assert len(rig.ids()) == 8
     assert rig.reasons() == ["storage", "storage"]
     assert next_offsets(rig.store, "c/t") == {("news", 0): 10}
+
+
+def test_a_text_without_story_features_is_a_dead_letter_and_the_others_are_stored(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = batches.story_features
+
+    def failing(document: Document, *rest: Any) -> StoryFeatures:
+        if "odd" in document.content:
+            raise IndexError("list index out of range")
+        return whole(document, *rest)
+
+    monkeypatch.setattr(batches, "story_features", failing)
+    rig.process([record(i, "odd" if i == 3 else "calm") for i in range(6)])
+    assert (len(rig.ids()), rig.reasons()) == (5, ["storage"])
+    assert next_offsets(rig.store, "c/t") == {("news", 0): 6}
 
 
 @pytest.fixture

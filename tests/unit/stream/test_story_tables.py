@@ -8,6 +8,8 @@ from importlib import resources
 
 import pytest
 
+from stream.stories import lookup
+
 BLOCS = {
     "africa",
     "arctic",
@@ -172,3 +174,29 @@ def test_a_common_phrase_contains_no_place_or_name(text: str) -> None:
 )
 def test_a_word_that_is_mostly_something_else_is_no_place(word: str) -> None:
     assert word not in VARIANTS["places"]
+
+
+def test_every_place_is_found_where_a_text_names_it() -> None:
+    missed = [
+        (row["id"], variant)
+        for row in PLACES
+        for variant in variants(row["english"]) + variants(row["chinese"])
+        if row["id"]
+        not in {found.id for found in lookup.find(f"today {variant}", lookup.places(), has_han=True)}
+    ]
+    assert missed == []
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("Rates in the euro zone fall", "euro-zone"),
+        ("Euro zone inflation eases", "euro-zone"),
+        ("Flights to Hong Kong resume", "hk"),
+        ("flights to hong kong resume", None),
+        ("Central bank holds rates", None),
+        ("Rates fall in the south", None),
+    ],
+)
+def test_a_place_is_written_as_the_table_has_it(text: str, place: str | None) -> None:
+    assert [found.id for found in lookup.find(text, lookup.places(), has_han=False)] == [place] * bool(place)
