@@ -343,7 +343,8 @@ def _entities_of(alert: Alert, rule: Rule, store: MemoryStore) -> tuple[str, ...
         return ()
     end = alert.fired_at or alert.since
     topic = None if alert.topic == ALL_TOPICS else alert.topic
-    texts = store.negative_texts(Scope(topic, rule.kinds, end - rule.window, end, rule.selection))
+    selection = replace(rule.selection, counted=Counted.TEXTS)
+    texts = store.negative_texts(Scope(topic, rule.kinds, end - rule.window, end, selection))
     shown = {item.key for item in alert.evidence}
     of_all, of_shown = _named(texts), _named([text for text in texts if text.key in shown])
     named = [

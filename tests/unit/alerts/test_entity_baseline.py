@@ -11,7 +11,7 @@ from alerts.entity_baseline import Pool, StreamNow, StreamWeek, level
 from alerts.entity_windows import EntityHistory
 from alerts.expectation import BaselineSpec, Expectation
 from stream.domain.documents import EPOCH
-from stream.domain.sums import Aggregate, TimeRange
+from stream.domain.sums import Aggregate, Counted, TimeRange
 
 END = datetime(2026, 3, 2, tzinfo=UTC)
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
@@ -111,7 +111,7 @@ def history_of(watched: tuple[str, ...] | None = None) -> EntityHistory:
         for i, n in enumerate(map(int, generator.zipf(1.6, 500).clip(1, 50_000)))
     }
     spec = BaselineSpec(4 * WEEK, HOUR, count_negatives)
-    return EntityHistory(END, spec, week_of(), totals, watched, (), {})
+    return EntityHistory(END, Counted.TEXTS, spec, week_of(), totals, watched, (), {})
 
 
 def test_the_budget_is_shared_out_half_by_volume_and_half_equally_with_a_reserve() -> None:

@@ -130,6 +130,7 @@ def test_a_corrected_story_takes_its_mentions_along(store: Store) -> None:
         "gazetteer": "g-1",
         "received_at": "2026-03-01T12:00:30Z",
         "updated_at": None,
+        "events": [],
         "mentions": [
             {"entity": "XNAS:AAPL", "relevance": 70, "sentiment": "negative", "score": -5000},
             {"entity": "cb:FED", "relevance": 10, "sentiment": "positive", "score": 2500},
