@@ -24,7 +24,8 @@ from typing import Any
 from models.backend_selection import select_backend
 from models.document_classifier import DocumentClassifier
 from models.errors import ModelError
-from models.inference.second_opinion import Mode, SecondOpinion
+from models.inference.second_opinion import SecondOpinion
+from models.inference.whole import Mode
 from models.settings import SHIPPED_WEIGHTS, ModelSettings
 from tools.judgement_figures import (
     LEFT_OUT,

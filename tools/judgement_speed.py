@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from models.document_classifier import DocumentClassifier
-from models.inference.second_opinion import Mode
+from models.inference.whole import Mode
 from stream.domain.documents import TextInput
 from tools.judgement_figures import Figure
 

@@ -9,12 +9,9 @@ Whose labels a text has is in `judged_by` of its prediction.  `model` is the ver
 model on either side, or another mode, gives other labels.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
-import msgspec
 from msgspec.structs import replace
 
 from models.inference import routing
@@ -23,22 +20,12 @@ from models.inference.engine import Engine
 from models.inference.evidence import Name
 from models.inference.metrics import ModelMetrics
 from models.inference.tokenize import CleanInput, Target
+from models.inference.whole import Mode, answers_targets, event_thresholds
 from models.network.info import ModelInfo, Routing
 from models.settings import ModelSettings
-from stream.domain.documents import TASKS, Prediction, shorten_name
+from stream.domain.documents import TASKS, Prediction
 from stream.domain.stories import StoryWeights
 from stream.domain.text.cleaning import CleanText, clean
-
-# The longest version that SQL stores.
-LONGEST_VERSION = 200
-
-
-class Mode(StrEnum):
-    """Which texts the second opinion labels."""
-
-    ALL = "all"
-    AUTO = "auto"
-    OFF = "off"
 
 
 class Input(NamedTuple):
@@ -92,52 +79,6 @@ class TextClassifier(Protocol):
     def classify_targets(
         self, text: str, targets: Sequence[tuple[int, int]], declared: str | None = None
     ) -> list[Prediction]: ...
-
-
-def whole_version(first: ModelInfo, second: ModelInfo, mode: Mode) -> str:
-    """The version of two models as one, which changes whenever labels may."""
-    if mode is Mode.OFF:
-        return first.version
-    rest = "all"
-    if mode is Mode.AUTO:
-        routings = [(part.folder, part.routing or routing.DEFAULT) for part in first.parts]
-        rest = f"auto-{hashlib.sha256(msgspec.json.encode(routings, order='sorted')).hexdigest()[:8]}"
-    return shorten_name(f"{first.version}+{second.version}+{rest}", LONGEST_VERSION)
-
-
-def whole_info(first: ModelInfo, second: ModelInfo, mode: Mode) -> ModelInfo:
-    """What two models can do as one: languages, and languages with a sentiment towards names."""
-    parts = [
-        replace(
-            part,
-            target_sentiment=part.target_sentiment or _answers_targets(second, part.languages[0]),
-            event_thresholds=part.event_thresholds | _event_thresholds(second, part.languages[0]),
-        )
-        for part in first.parts
-    ]
-    more = [part for part in second.parts if not set(part.languages) & set(first.languages)]
-    return replace(first, version=whole_version(first, second, mode), parts=(*parts, *more))
-
-
-def needs_first(first: ModelInfo, second: ModelInfo) -> bool:
-    """Whether the small model answers anything that the larger one does not."""
-    return any(
-        second.part_of(language) is None
-        or (_answers_targets(first, language) and not _answers_targets(second, language))
-        or (_event_thresholds(first, language) and not _event_thresholds(second, language))
-        for language in first.languages
-    )
-
-
-def _answers_targets(info: ModelInfo, language: str | None) -> bool:
-    part = info.part_of(language)
-    return part is not None and part.target_sentiment
-
-
-def _event_thresholds(info: ModelInfo, language: str | None) -> dict[str, float]:
-    """Those of the events that a model looks for in this language; empty if it looks for none."""
-    part = info.part_of(language)
-    return {} if part is None else part.event_thresholds
 
 
 class SecondOpinion:
@@ -218,7 +159,7 @@ class SecondOpinion:
         """`Engine.classify_targets`, by a model that answers for targets in the language of the text."""
         engine = self.reader(text, declared)
         answers = engine.classify_targets(text, targets, declared)
-        if self._first and answers and not _answers_targets(engine.info, answers[0].lang):
+        if self._first and answers and not answers_targets(engine.info, answers[0].lang):
             engine = self._first
             answers = engine.classify_targets(text, targets, declared)
         return [self._as_whole(answer, engine) for answer in answers]
@@ -233,8 +174,8 @@ class SecondOpinion:
             index
             for index, answer in enumerate(answers)
             if (answer.sentiment is None and info.part_of(answer.lang))
-            or (inputs[index].targets and not answer.targets and _answers_targets(info, answer.lang))
-            or (not self._second_finds_events(answer.lang) and _event_thresholds(info, answer.lang))
+            or (inputs[index].targets and not answer.targets and answers_targets(info, answer.lang))
+            or (not self._second_finds_events(answer.lang) and event_thresholds(info, answer.lang))
         ]
         asked = _ask(self._first, [inputs[index] for index in unanswered])
         for index, own in zip(unanswered, asked, strict=True):
@@ -268,7 +209,7 @@ class SecondOpinion:
         return predictions
 
     def _second_finds_events(self, language: str | None) -> bool:
-        return bool(_event_thresholds(self._second.info, language))
+        return bool(event_thresholds(self._second.info, language))
 
     def _completed(self, answer: Prediction, own: Prediction) -> Prediction:
         """The second model's answer, with the first model's where the second has nothing to say."""

@@ -22,10 +22,10 @@ from models.data.dataset import Row
 from models.errors import DataError
 from models.inference import routing
 from models.inference.engine import Engine
-from models.loading import check_labels
 from models.network import artifact
 from models.network.calibration import fit_temperature
 from models.network.info import ModelInfo, PartInfo, Routing
+from models.plan import check_labels
 from models.settings import ModelSettings
 from stream.domain.documents import TASKS, Prediction
 

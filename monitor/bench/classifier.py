@@ -33,13 +33,14 @@ from models.entities.loading import load_linker
 from models.errors import ModelError
 from models.inference.batching import token_batches
 from models.inference.engine import Engine
-from models.inference.second_opinion import Mode, SecondOpinion, TextClassifier, whole_info
+from models.inference.second_opinion import SecondOpinion, TextClassifier
 from models.inference.tokenize import CleanInput
+from models.inference.whole import Mode, whole_info
 from models.inference.workers import TOKENIZER_THREADS
-from models.loading import Plan
 from models.network import artifact
 from models.network.classifier import AttentionClassifier, Inputs
 from models.network.registry import resolve
+from models.plan import Plan
 from models.settings import ModelSettings
 from stream.domain.documents import TextInput
 from stream.domain.text.cleaning import clean

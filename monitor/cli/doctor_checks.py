@@ -19,6 +19,7 @@ from models import backend_selection, loading
 from models.entities.gazetteer import Gazetteer
 from models.errors import ModelError
 from models.network.info import read_info
+from models.plan import event_types
 from models.settings import ModelSettings
 from monitor.cli.status_problems import outbox_problems
 from monitor.entity_ids import resolver_of_settings
@@ -131,7 +132,7 @@ def _rules(settings: Settings) -> str:
         settings.alerts.time_zone,
         resolver_of_settings(settings.models),
         settings.alerts.watchlist,
-        event_types=loading.event_types(models),
+        event_types=event_types(models),
     )
     return f"{len(loaded.rules)} in {settings.alerts.rules}"
 

@@ -21,8 +21,8 @@ def rules() -> None:
 def rules_check(file: Path, config: Path | None) -> None:
     """Check a rule file; each error names the file, the line and the rule."""
     from alerts.rule_file import load_rule_set
-    from models.loading import event_types
     from models.network.info import read_info
+    from models.plan import event_types
     from monitor.entity_ids import resolver_of_settings
 
     settings = settings_module.load(config)

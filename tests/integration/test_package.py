@@ -192,7 +192,7 @@ def test_the_large_model_is_a_wheel_of_its_own_that_the_monitor_finds(
     shutil.copy(ROOT / "models" / "judge" / "pyproject.toml", source)
     run(sys.executable, "-m", "build", "--wheel", "--outdir", folder / "second", source, cwd=folder)
     (wheel,) = (folder / "second").glob("*.whl")
-    check = "from models import loading; print(loading.shipped_second_opinion())"
+    check = "from models.plan import shipped_second_opinion; print(shipped_second_opinion())"
     missing = installation.run("python", "-c", check).stdout.strip()
     assert missing.endswith("models/judge")
     pip = [installation.bin / "pip", "install", "--quiet", "--no-deps"]

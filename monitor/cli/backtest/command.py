@@ -93,8 +93,8 @@ def backtest(
     logging.getLogger("alerts").setLevel(logging.ERROR)
     from alerts.rule_file import load_rules
     from models.errors import DataError
-    from models.loading import event_types
     from models.network.info import read_info
+    from models.plan import event_types
     from monitor.cli.backtest import outcome, report
     from monitor.cli.backtest.texts import classify_file, read_database
     from monitor.entity_ids import resolver_of_settings

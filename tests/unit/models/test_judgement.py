@@ -13,7 +13,7 @@ from models.data.dataset import Source, read_source
 from models.document_classifier import DocumentClassifier
 from models.evaluation.robustness import read_pairs
 from models.inference.engine import Engine
-from models.inference.second_opinion import Mode
+from models.inference.whole import Mode
 from stream.domain.documents import SENTIMENTS, Prediction, TextInput
 from stream.domain.entities import TargetSentiment
 from tools.judgement import table

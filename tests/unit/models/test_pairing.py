@@ -13,6 +13,7 @@ from models.errors import DataError, WeightsError
 from models.inference import routing
 from models.inference.second_opinion import SecondOpinion
 from models.network.info import Routing, read_info
+from models.plan import Plan
 from models.settings import ModelSettings
 from models.training import pairing
 from models.training.pairing import FEATURES, fit_weights, pair, threshold_for
@@ -82,7 +83,7 @@ def test_a_pair_reads_at_most_the_share_of_each_stream_twice(tmp_path: Path, tex
         predictions = both.classify(stream)
         judged = [one.judged_by == part.routing.second for one in predictions]
         assert np.mean(judged) == pytest.approx(part.routing.share[name], abs=0.02)
-    assert loading.Plan.of(ModelSettings(weights=small, second_opinion=large)).mode is None
+    assert Plan.of(ModelSettings(weights=small, second_opinion=large)).mode is None
 
 
 @pytest.mark.usefixtures("few")

@@ -12,15 +12,18 @@ from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
 from models import loading
+from models import plan as plan_module
 from models.backend_cache import RateCache
 from models.backend_selection import headlines_per_second
 from models.errors import WeightsError
 from models.inference import routing
 from models.inference.engine import Engine
 from models.inference.metrics import ModelMetrics
-from models.inference.second_opinion import Mode, SecondOpinion, needs_first, whole_info, whole_version
+from models.inference.second_opinion import SecondOpinion
+from models.inference.whole import Mode, needs_first, whole_info, whole_version
 from models.network import artifact
 from models.network.info import ModelInfo, Routing, read_info
+from models.plan import Plan
 from models.settings import SHIPPED_WEIGHTS, ModelSettings
 from stream.domain.documents import Prediction
 
@@ -240,13 +243,13 @@ def test_each_mode_has_a_calibration_of_its_own(large: Path, tmp_path: Path) -> 
 @pytest.fixture
 def nothing_shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A tree without the large model."""
-    monkeypatch.setattr(loading, "SHIPPED_SECOND_OPINION", tmp_path / "judge")
+    monkeypatch.setattr(plan_module, "SHIPPED_SECOND_OPINION", tmp_path / "judge")
     return tmp_path / "judge"
 
 
 @pytest.mark.usefixtures("nothing_shipped")
 def test_by_default_a_missing_large_model_means_off_and_the_reason_is_said() -> None:
-    plan = loading.Plan.of(ModelSettings())
+    plan = Plan.of(ModelSettings())
     assert plan.mode is Mode.OFF
     assert "not installed" in plan.reason
     assert "sentiment-monitor[second-opinion]" in plan.reason
@@ -265,26 +268,26 @@ def test_a_large_model_that_is_not_whole_or_has_other_labels_is_refused(tmp_path
     folder = copy_model(tmp_path / "half", "half")
     shutil.rmtree(folder / "zh")
     with pytest.raises(WeightsError, match="lacks zh"):
-        loading.Plan.of(ModelSettings(second_opinion=folder))
+        Plan.of(ModelSettings(second_opinion=folder))
     other = copy_model(tmp_path / "other", "other")
     model = json.loads((other / "model.json").read_text())
     model["labels"]["topic"][0] = "Something else"
     (other / "model.json").write_text(json.dumps(model))
     with pytest.raises(WeightsError, match="other labels of topic"):
-        loading.Plan.of(ModelSettings(second_opinion=other))
+        Plan.of(ModelSettings(second_opinion=other))
 
 
 def test_a_model_of_ones_own_gets_no_second_opinion_that_does_not_know_its_labels(
     nothing_shipped: Path, tmp_path: Path
 ) -> None:
     copy_model(nothing_shipped, "shipped")
-    assert loading.Plan.of(ModelSettings()).mode is None
+    assert Plan.of(ModelSettings()).mode is None
     own = copy_model(tmp_path / "own", "own")
-    assert loading.Plan.of(ModelSettings(weights=own)).mode is Mode.OFF
-    assert loading.Plan.of(ModelSettings(weights=own, second_opinion="all")).mode is Mode.ALL
+    assert Plan.of(ModelSettings(weights=own)).mode is Mode.OFF
+    assert Plan.of(ModelSettings(weights=own, second_opinion="all")).mode is Mode.ALL
     route = msgspec.structs.replace(routing.DEFAULT, second=read_info(nothing_shipped).version)
     pair = copy_model(tmp_path / "pair", "pair", routing=route)
-    assert loading.Plan.of(ModelSettings(weights=pair)).mode is None
+    assert Plan.of(ModelSettings(weights=pair)).mode is None
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ class Searching(StandIn):
 @pytest.fixture
 def configured(database_settings: DatabaseSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MONITOR_DATABASE__URL", database_settings.url.get_secret_value())
-    monkeypatch.setattr(DocumentClassifier, "load", lambda *_arguments: Searching("g-2"))
+    monkeypatch.setattr(DocumentClassifier, "load", lambda *_arguments, **_options: Searching("g-2"))
 
 
 def run(*words: str) -> Result:

@@ -64,8 +64,8 @@ WRONG = [
     ({"MONITOR_DATABASE__URL": "mysql://me:hunter2@db"}, ["MONITOR_DATABASE__URL", "sqlite, postgresql"]),
     ({"MONITOR_DATABASE__URL_FILE": "/hunter2"}, ["MONITOR_DATABASE__URL_FILE", "cannot be read"]),
     ({"MONITOR_ALERTS__WEBHOOKS": '{"desk": "ftp://hunter2"}'}, ["'desk'", "https://"]),
-    ({"MONITOR_KAFKA__PREDICTIONS": "news"}, ["must be five topics"]),
-    ({"MONITOR_KAFKA__COMMENTS": "news"}, ["must be five topics"]),
+    ({"MONITOR_KAFKA__PREDICTIONS": "news"}, ["must be six topics"]),
+    ({"MONITOR_KAFKA__COMMENTS": "news"}, ["must be six topics"]),
     ({"MONITOR_STREAM__LATE_SECONDS": "999999999999"}, ["MONITOR_STREAM__LATE_SECONDS", "less than"]),
     ({"MONITOR_STREAM__WINDOW_SECONDS": "7"}, ["divide an hour"]),
     (
