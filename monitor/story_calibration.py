@@ -14,7 +14,7 @@ from models.settings import ModelSettings
 from stream.domain.documents import EPOCH, Document, Kind, Prediction
 from stream.domain.stories import StoryInput
 from stream.stories.calibration import Calibration, Pair, calibrate
-from stream.stories.features import story_features
+from stream.stories.features import story_features, story_input
 from stream.stories.publishers import shipped_publishers
 
 PAIRS = Path(__file__).parents[1] / "models" / "data" / "stories"
@@ -61,13 +61,6 @@ def story_inputs(texts: Sequence[str], classifier: DocumentClassifier, language:
     ]
     predictions: Sequence[Prediction] = classifier.classify([document.text_input for document in documents])
     return [
-        StoryInput(
-            document.key,
-            document.kind,
-            document.source,
-            document.id,
-            EPOCH,
-            story_features(document, prediction, shipped_publishers()),
-        )
+        story_input(document, story_features(document, prediction, shipped_publishers()), EPOCH)
         for document, prediction in zip(documents, predictions, strict=True)
     ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import structs
 
 from monitor.cli.options import (
     EXISTING,
@@ -137,8 +138,7 @@ def _inputs(settings: Settings, rows: list[Row], progress: Any) -> tuple[list[St
     """What the stories of the texts depend on, and the weights of the model that classified them."""
     from models import backend_selection
     from models.document_classifier import DocumentClassifier
-    from stream.domain.stories import StoryInput
-    from stream.stories.features import story_features
+    from stream.stories.features import story_features, story_input
     from stream.stories.publishers import load_publishers
 
     publishers = load_publishers(settings.stream.publishers)
@@ -152,16 +152,9 @@ def _inputs(settings: Settings, rows: list[Row], progress: Any) -> tuple[list[St
         for row, prediction in zip(part, predictions, strict=True):
             document = row.document
             features = story_features(document, prediction, publishers)
-            inputs.append(
-                StoryInput(
-                    row.key,
-                    document.kind,
-                    document.source,
-                    f"{document.id}#{row.number}",
-                    document.published_at,
-                    features,
-                )
-            )
+            waiting = story_input(document, features, document.published_at)
+            # Rows of a file may share an id.
+            inputs.append(structs.replace(waiting, key=row.key, id=f"{document.id}#{row.number}"))
         progress(start + len(part), len(rows), "classifying")
     return inputs, classifier.story_weights
 

@@ -82,7 +82,8 @@ class Store:
             documents = [item for item in fresh if isinstance(item, ClassifiedDocument)]
             dead_letters = [item for item in fresh if isinstance(item, DeadLetter)]
             new, resent = self._add(connection, documents, dead_letters, outbound, now)
-            insert_story_inputs(connection, (story_input(item, features[id(item)], now) for item in new))
+            inputs = (story_input(item.document, features[id(item)], now) for item in new)
+            insert_story_inputs(connection, inputs)
             _advance_offsets(connection, ends, stored, now)
         return WriteResult(
             documents=new,
@@ -103,7 +104,8 @@ class Store:
         features = self.story_features(documents)
         with writing(self.engine) as connection:
             new, resent = self._add(connection, documents, [], outbound, now)
-            insert_story_inputs(connection, (story_input(item, features[id(item)], now) for item in new))
+            inputs = (story_input(item.document, features[id(item)], now) for item in new)
+            insert_story_inputs(connection, inputs)
         return new, resent.corrected
 
     def refusal_reason(

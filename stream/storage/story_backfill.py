@@ -87,7 +87,7 @@ def _inputs(store: Store, rows: Sequence[Any], classify: Classify) -> list[Story
     ]
     features = store.story_features(classified)
     return [
-        story_input(item, features[id(item)], row.received_at)
+        story_input(item.document, features[id(item)], row.received_at)
         for item, row in zip(classified, rows, strict=True)
     ]
 

@@ -3,7 +3,6 @@
 from datetime import datetime
 
 from stream.domain.documents import Document, Kind, Prediction
-from stream.domain.records import ClassifiedDocument
 from stream.domain.stories import StoryFeatures, StoryInput
 from stream.domain.text.cleaning import clean
 from stream.stories.origin import origin
@@ -25,7 +24,6 @@ def story_features(document: Document, prediction: Prediction, publishers: Publi
     )
 
 
-def story_input(item: ClassifiedDocument, features: StoryFeatures, received_at: datetime) -> StoryInput:
+def story_input(document: Document, features: StoryFeatures, received_at: datetime) -> StoryInput:
     """A document that waits for its story."""
-    document = item.document
-    return StoryInput(item.key, document.kind, document.source, document.id, received_at, features)
+    return StoryInput(document.key, document.kind, document.source, document.id, received_at, features)

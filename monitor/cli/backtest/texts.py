@@ -23,7 +23,7 @@ from stream.domain.documents import EPOCH, SCORE_SCALE, Document, Precision, Pre
 from stream.domain.entities import EntityMention
 from stream.domain.errors import FeedError
 from stream.domain.files.input_rows import read_rows
-from stream.domain.stories import StoryAssignment, StoryInput, StoryWeights
+from stream.domain.stories import StoryAssignment, StoryWeights
 from stream.feed import RowOptions, to_document
 from stream.storage import database
 from stream.storage.batches import Store
@@ -95,23 +95,18 @@ def with_stories(
     """The texts that have a label, with the stories that the daemon would assign them to if each document
     arrived when it was published."""
     pairs = list(zip(documents, predictions, strict=True))
-    assigned = assign([_story_input(*pair, publishers) for pair in pairs], weights)
+    inputs = [
+        features.story_input(
+            document, features.story_features(document, prediction, publishers), document.published_at
+        )
+        for document, prediction in pairs
+    ]
+    assigned = assign(inputs, weights)
     return [
         _text(document, prediction, assigned[document.key])
         for document, prediction in pairs
         if prediction.topic is not None and prediction.score is not None
     ]
-
-
-def _story_input(document: Document, prediction: Prediction, publishers: Publishers) -> StoryInput:
-    return StoryInput(
-        document.key,
-        document.kind,
-        document.source,
-        document.id,
-        document.published_at,
-        features.story_features(document, prediction, publishers),
-    )
 
 
 def _cache_file(
