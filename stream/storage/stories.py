@@ -47,7 +47,10 @@ class StoredState(msgspec.Struct, frozen=True, array_like=True):
 
 
 def insert_story_inputs(connection: Connection, documents: Iterable[StoryInput]) -> None:
-    """Let documents that this transaction has inserted or read wait for their story; heartbeats tell none."""
+    """Let documents that this transaction has inserted or read wait for their story; heartbeats tell none.
+
+    A document that somebody deleted by hand, and that is restored, keeps the story that it has.
+    """
     rows = [
         {
             "key": document.key,
@@ -61,8 +64,7 @@ def insert_story_inputs(connection: Connection, documents: Iterable[StoryInput])
         if document.source != HEARTBEAT_SOURCE
     ]
     if rows:
-        # If somebody deleted a document by hand, its row may still be there.
-        _upsert(connection, schema.story_inputs, [row | {"sequence": None, "seen_at": None} for row in rows])
+        connection.execute(dialect_insert(connection, schema.story_inputs).on_conflict_do_nothing(), rows)
 
 
 def waiting_inputs(connection: Connection, limit: int) -> list[StoryInput]:
@@ -176,6 +178,19 @@ def forget_inputs(
     )
     over = select(stories.c.id).where(*is_over).limit(limit)
     connection.execute(update(stories).where(stories.c.id.in_(over)).values(state=None))
+
+
+def drop_assigned(connection: Connection, waiting: Sequence[StoryInput]) -> list[StoryInput]:
+    """Take documents that have their story out of the queue; return the others.
+
+    Such a document was deleted by hand, and restored when nothing was compared with it any more.
+    """
+    stories, inputs = schema.document_stories, schema.story_inputs
+    query = select(stories.c.key).where(stories.c.key.in_([document.key for document in waiting]))
+    if not (known := set(connection.scalars(query))):
+        return list(waiting)
+    connection.execute(delete(inputs).where(inputs.c.key.in_(sorted(known))))
+    return [document for document in waiting if document.key not in known]
 
 
 def voice_keys(connection: Connection, keys: Sequence[str]) -> set[str]:

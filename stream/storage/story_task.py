@@ -16,6 +16,7 @@ from stream.storage.leases import Lease
 from stream.storage.outbox import enqueue
 from stream.storage.stories import (
     Sequences,
+    drop_assigned,
     forget_inputs,
     load_assigner,
     waiting_inputs,
@@ -94,6 +95,8 @@ def assign_documents(
     `width` is the width of the base windows.
     """
     documents, mentions = schema.documents, schema.mentions
+    if not (waiting := drop_assigned(connection, waiting)):
+        return []
     # Labels that change meanwhile change the sums of voices too: by one transaction after the other.
     keys = sorted(document.key for document in waiting)
     query = select(documents).where(documents.c.key.in_(keys)).order_by(documents.c.key)

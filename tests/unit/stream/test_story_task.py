@@ -78,11 +78,28 @@ def test_documents_wait_for_their_story_and_get_it_once(store: Store) -> None:
     assert rows[1].copy_of == rows[0].key and rows[0].published_at == NOW and rows[0].origin == "wire 0"
     assert store.reads.oldest_waiting() is None
     # The same documents again, by another offset.
-    write(store, *(sent(title, i) for i, title in enumerate(TITLES)))
+    write(store, *(sent(title, i, partition=NEWS_1) for i, title in enumerate(TITLES)))
     assert task.assign_next() == []
     with database.reading(store.engine) as connection:
         (story,) = connection.execute(select(schema.stories).where(schema.stories.c.id == 1))
     assert (story.documents, story.copies, story.voices, story.first_key) == (2, 1, 1, rows[0].key)
+
+
+@pytest.mark.parametrize("compared_still", [True, False])
+def test_a_document_deleted_by_hand_and_restored_keeps_its_story(store: Store, compared_still: bool) -> None:
+    write(store, *(sent(title, i) for i, title in enumerate(TITLES)))
+    task = tasks(store)
+    task.assign_next()
+    before, sums = assigned(store), voices_of(store)
+    keys = [row.key for row in before[:2]]
+    with database.writing(store.engine) as connection:
+        for table in (schema.documents, schema.mentions, *(() if compared_still else (schema.story_inputs,))):
+            connection.execute(delete(table).where(table.c.key.in_(keys)))
+    write(store, *(sent(title, i, partition=NEWS_1) for i, title in enumerate(TITLES[:2])))
+    assert recount(store, ALL_TIMES) > 0, "the sums of texts counted them twice"
+    assert task.assign_next() == []
+    assert (assigned(store), voices_of(store)) == (before, sums)
+    assert recount(store, ALL_TIMES) == 0 and store.reads.oldest_waiting() is None
 
 
 def test_sums_of_voices_are_those_of_the_documents_that_are_voices(store: Store) -> None:
