@@ -9,6 +9,7 @@ error of at most 0.045.  Case, punctuation, links and what syndicators put in fr
 import re
 import unicodedata
 import zlib
+from itertools import islice
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def core(text: str) -> str:
 
 def tokens(text: str) -> list[str]:
     """The words of a text (`core`) as they count for its signature."""
-    return [token.casefold() for token in TOKEN.findall(text)[:MOST_TOKENS]]
+    return [match[0].casefold() for match in islice(TOKEN.finditer(text), MOST_TOKENS)]
 
 
 def signature(words: list[str]) -> bytes:
