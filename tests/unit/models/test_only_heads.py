@@ -109,7 +109,7 @@ def test_the_card_says_which_head_is_new_and_keeps_the_rest(trained: Path) -> No
 def test_training_goes_on_with_a_head_that_was_trained(trained: Path, tmp_path: Path) -> None:
     fit = replace(FIT, epochs=1, learning_rate=1e-6)
     result = train_heads(options(tmp_path / "more", base=str(trained), fit=fit), rows(), held_out())
-    assert result.best.score > 0.8
+    assert result.best.score > 0.7
 
 
 def test_targets_that_are_never_positive_do_not_make_a_model_answer(tmp_path: Path) -> None:
