@@ -187,9 +187,9 @@ def drop_assigned(connection: Connection, waiting: Sequence[StoryInput]) -> list
     """
     stories, inputs = schema.document_stories, schema.story_inputs
     query = select(stories.c.key).where(stories.c.key.in_([document.key for document in waiting]))
-    if not (known := set(connection.scalars(query))):
-        return list(waiting)
-    connection.execute(delete(inputs).where(inputs.c.key.in_(sorted(known))))
+    known = set(connection.scalars(query))
+    if known:
+        connection.execute(delete(inputs).where(inputs.c.key.in_(sorted(known))))
     return [document for document in waiting if document.key not in known]
 
 

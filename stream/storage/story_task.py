@@ -67,7 +67,7 @@ class StoryStore:
                 raise LeaseLost("stories are assigned by another monitor")
             if assigner is None:
                 assigner = load_assigner(connection, self._weights())
-            waiting = waiting_inputs(connection, limit)
+            waiting = drop_assigned(connection, waiting_inputs(connection, limit))
             assigned: list[StoryAssignment] = []
             now = self._clock()
             if waiting:
@@ -95,8 +95,6 @@ def assign_documents(
     `width` is the width of the base windows.
     """
     documents, mentions = schema.documents, schema.mentions
-    if not (waiting := drop_assigned(connection, waiting)):
-        return []
     # Labels that change meanwhile change the sums of voices too: by one transaction after the other.
     keys = sorted(document.key for document in waiting)
     query = select(documents).where(documents.c.key.in_(keys)).order_by(documents.c.key)
