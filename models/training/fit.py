@@ -1,6 +1,7 @@
 """The training loop: optimiser, moving average of the weights, early stopping, checkpoints."""
 
 import hashlib
+import itertools
 import logging
 import math
 import os
@@ -67,7 +68,8 @@ class Trainer:
         self.builder = BatchBuilder(network, rows, teacher or {}, self.device, options.augmentation, self.rng)
         self.lengths = [len(e.ids) for e in network.tokenizer.encode_batch([row.text for row in rows])]
         self.steps = math.ceil(len(rows) / options.batch_size) * options.epochs
-        self.optimizer = adamw(self.trainable, options)
+        encoder = [p for p in self.classifier.encoder.parameters() if p.requires_grad]
+        self.optimizer = adamw(self.trainable, options, encoder)
         self.schedule = warmup_then_linear(self.optimizer, self.steps, options.warmup)
         self.row_digest = digest(rows)
         self.epoch, self.step, self.epochs_without_gain = 0, 0, 0
@@ -298,15 +300,23 @@ def digest(rows: Sequence[Row]) -> str:
     return parts.hexdigest()[:16]
 
 
-def adamw(weights: Sequence[Tensor], options: FitOptions) -> torch.optim.Optimizer:
-    """AdamW without weight decay on biases and norms."""
-    matrices = [p for p in weights if p.ndim > 1]
-    vectors = [p for p in weights if p.ndim <= 1]
+def adamw(
+    weights: Sequence[Tensor], options: FitOptions, encoder: Sequence[Tensor] = ()
+) -> torch.optim.Optimizer:
+    """AdamW without weight decay on biases and norms.
+
+    The weights of the `encoder` learn at the learning rate, all others at `options.head_rate` times that.
+    """
+    of_encoder = set(map(id, encoder))
     groups = [
-        {"params": matrices, "weight_decay": options.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {
+            "params": [p for p in weights if (p.ndim > 1, id(p) in of_encoder) == (is_matrix, is_encoder)],
+            "weight_decay": options.weight_decay if is_matrix else 0.0,
+            "lr": options.learning_rate * (1.0 if is_encoder else options.head_rate),
+        }
+        for is_matrix, is_encoder in itertools.product((True, False), repeat=2)
     ]
-    return torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)
+    return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
 
 
 def warmup_then_linear(optimizer: torch.optim.Optimizer, steps: int, warmup: float) -> Any:

@@ -46,6 +46,7 @@ class DataOptions:
 class FitOptions:
     """How the training loop runs, independent of the rows.
 
+    `head_rate` is how many times as fast as the encoder the heads learn: new heads start from nothing.
     `averaging` is the decay of the exponential moving average of the weights, `augmentation` the probability
     of each meaning-preserving edit, `teacher_share` the weight of a teacher's probabilities.
     `checkpoint_seconds` is the time between two checkpoints: a killed run loses at most so much.
@@ -54,6 +55,7 @@ class FitOptions:
     epochs: int = 4
     batch_size: int = 32
     learning_rate: float = 1e-4
+    head_rate: float = 1.0
     weight_decay: float = 0.01
     warmup: float = 0.06
     label_smoothing: float = 0.1
