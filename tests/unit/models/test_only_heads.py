@@ -23,13 +23,16 @@ from models.training.only_heads import train_heads
 from models.training.options import FitOptions, TrainingOptions
 from monitor.cli.main import main
 
-NAMES = ("星海股份", "北陆石化", "明曜光电", "东港银行", "云岭药业", "长汀集团", "启明汽车", "南浦能源")
+NAMES = (
+    "星海股份", "北陆石化", "明曜光电", "东港银行", "云岭药业", "长汀集团", "启明汽车", "南浦能源", "白鹭航空",
+    "金穗农业", "远帆物流", "恒岳建材", "翠湖地产", "锦程软件",
+)  # fmt: skip
 MOODS = {
     "positive": ("股价大涨，创历史新高", "净利润翻倍", "中标重大项目", "获机构大举买入"),
     "negative": ("股价暴跌，创历史新低", "净利润腰斩", "被立案调查", "遭机构大举抛售"),
 }
 UP, DOWN = (Label((name,)) for name in MOODS)
-FIT = FitOptions(epochs=30, batch_size=16, learning_rate=3e-3, averaging=0.9, patience=30, device="cpu")
+FIT = FitOptions(epochs=12, batch_size=16, learning_rate=3e-3, averaging=0.9, patience=12, device="cpu")
 
 
 def pair(first: str, good: str, second: str, bad: str) -> tuple[str, tuple[tuple[int, int], ...]]:
@@ -38,7 +41,7 @@ def pair(first: str, good: str, second: str, bad: str) -> tuple[str, tuple[tuple
     return text, ((0, len(first)), (at, at + len(second)))
 
 
-def rows(names: Sequence[str] = NAMES[:5]) -> list[Row]:
+def rows(names: Sequence[str] = NAMES[:9]) -> list[Row]:
     """Texts that name two companies; one of them is doing well."""
     result = []
     for i, first in enumerate(names):
@@ -53,7 +56,7 @@ def rows(names: Sequence[str] = NAMES[:5]) -> list[Row]:
 
 
 def held_out() -> list[Row]:
-    return rows(NAMES[5:8])
+    return rows(NAMES[9:])
 
 
 def options(out: Path, **changes: Any) -> TrainingOptions:
@@ -109,7 +112,9 @@ def test_the_card_says_which_head_is_new_and_keeps_the_rest(trained: Path) -> No
 def test_training_goes_on_with_a_head_that_was_trained(trained: Path, tmp_path: Path) -> None:
     fit = replace(FIT, epochs=1, learning_rate=1e-6)
     result = train_heads(options(tmp_path / "more", base=str(trained), fit=fit), rows(), held_out())
-    assert result.best.score > 0.7
+    # So slow a run learns nothing of its own: what it scores is what it began with.
+    before = read_info(trained).part_of("zh")
+    assert before and result.best.score == pytest.approx(before.scores["target"]["macro_f1"], abs=0.05)
 
 
 def test_targets_that_are_never_positive_do_not_make_a_model_answer(tmp_path: Path) -> None:
