@@ -35,6 +35,10 @@ class Image:
         self._folder = folder
         if shutil.disk_usage(self._folder).free < ROOM:
             raise PartMissing(f"the image takes {ROOM >> 30} GiB in {self._folder.parent} while it is built")
+        self._driver = "overlay"
+        if subprocess.run(self.command("info"), check=False, capture_output=True, env=self.environ).returncode:
+            self._driver = "vfs"  # works everywhere, and copies gigabytes
+            shutil.rmtree(self._folder / "root", ignore_errors=True)
         self._build()
 
     def container(self) -> str:
@@ -57,7 +61,7 @@ class Image:
 
     @property
     def environ(self) -> dict[str, str]:
-        return os.environ | {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
+        return os.environ | {"STORAGE_DRIVER": self._driver, "BUILDAH_ISOLATION": "chroot"}
 
     def _build(self) -> None:
         told = self._folder / "build.log"
