@@ -36,10 +36,14 @@ NEAR = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One of `names`; if `among` is set, only these labels were available to the annotator."""
+    """One of `names`; if `among` is set, only these labels were available to the annotator.
+
+    `also` are those of the names that a rule added: without them one of the others would be right.
+    """
 
     names: tuple[str, ...]
     among: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
     @property
     def only(self) -> str | None:
@@ -119,8 +123,10 @@ class LabelColumn(BaseModel):
         rule = next((rule for rule in self.rules if rule.pattern.search(text)), None)
         if rule is None:
             return label
-        names = (*(label.names if label and rule.also else ()), *rule.labels)
-        return Label(tuple(dict.fromkeys(names)), label.among if label else ())
+        before = label.names if label and rule.also else ()
+        names = tuple(dict.fromkeys((*before, *rule.labels)))
+        added = tuple(name for name in rule.labels if before and name not in before)
+        return Label(names, label.among if label else (), added)
 
 
 class Source(BaseModel):

@@ -24,7 +24,8 @@ POOL_BATCHES = 50
 class TrainingBatch:
     """Tokenised rows and their labels.
 
-    For each task, `allowed` and `among` are bool [rows, labels] and `has_label` is bool [rows].
+    For each task, `allowed`, `among` and `added` (the labels that rules added to those that were there) are
+    bool [rows, labels] and `has_label` is bool [rows].
 
     `teacher` [rows, labels] are a teacher's probabilities, NaN for rows it was not asked about; empty without
     a teacher.  `events` [rows, types] are 1 for the events that a row reports and 0 for others, or a
@@ -36,6 +37,7 @@ class TrainingBatch:
     inputs: Inputs
     allowed: dict[str, Tensor]
     among: dict[str, Tensor]
+    added: dict[str, Tensor]
     has_label: dict[str, Tensor]
     teacher: dict[str, Tensor]
     events: Tensor
@@ -73,11 +75,12 @@ class BatchBuilder:
         rows = [self.rows[i] for i in positions]
         encodings = self.network.tokenizer.encode_batch([self._text(row) for row in rows])
         inputs = self.network.inputs(encodings).to(self.device)
-        allowed, among, has_label, teacher = {}, {}, {}, {}
+        allowed, among, added, has_label, teacher = {}, {}, {}, {}, {}
         for task, names in self.network.labels.items():
             labels = [row.labels.get(task) for row in rows]
             allowed[task] = self._mask(task, [label.names if label else () for label in labels])
             among[task] = self._mask(task, [(label.among or names) if label else names for label in labels])
+            added[task] = self._mask(task, [label.also if label else () for label in labels])
             has_label[task] = allowed[task].any(-1)
             if task in self.teacher:
                 probabilities = self.teacher[task][list(positions)]
@@ -87,7 +90,7 @@ class BatchBuilder:
         embeddings = None
         if EMBEDDING in self.teacher:
             embeddings = torch.from_numpy(self.teacher[EMBEDDING][list(positions)]).to(self.device)
-        return TrainingBatch(inputs, allowed, among, has_label, teacher, events, embeddings, *targets)
+        return TrainingBatch(inputs, allowed, among, added, has_label, teacher, events, embeddings, *targets)
 
     def _events(self, positions: Sequence[int]) -> Tensor:
         """What the rows say of events; of the others, what a teacher or their topic says."""

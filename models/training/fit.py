@@ -24,7 +24,14 @@ from models.network.classifier import AttentionClassifier, Hidden
 from models.network.network import Network
 from models.training.adapters import rank_state, restore_rank_state, update_rank
 from models.training.batches import BatchBuilder, TrainingBatch, class_weights, shuffled_batches
-from models.training.losses import allowed_loss, distillation_loss, embedding_loss, event_loss, r_drop_loss
+from models.training.losses import (
+    allowed_loss,
+    distillation_loss,
+    embedding_loss,
+    event_loss,
+    loss_without_added,
+    r_drop_loss,
+)
 from models.training.options import FitOptions, Progress
 from models.training.speed import SpeedMeter
 
@@ -178,6 +185,8 @@ class Trainer:
         if has_label.any():
             allowed, among = batch.allowed[task][has_label], batch.among[task][has_label]
             row_losses = allowed_loss(logits[has_label], allowed, among, self.options.label_smoothing)
+            added = batch.added[task][has_label]
+            row_losses = row_losses + loss_without_added(logits[has_label], allowed, among, added)
             if task in self.weights:
                 row_losses = row_losses * (allowed * self.weights[task]).sum(-1) / allowed.sum(-1)
             loss = loss + (row_losses * torch.where(has_teacher[has_label], 1 - share, 1.0)).mean()

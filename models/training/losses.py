@@ -27,6 +27,19 @@ def allowed_loss(logits: Tensor, allowed: Tensor, among: Tensor, smoothing: floa
     return -mixed - OUTSIDE_WEIGHT * log_among
 
 
+def loss_without_added(logits: Tensor, allowed: Tensor, among: Tensor, added: Tensor) -> Tensor:
+    """Negative log of the summed probability of the allowed labels, as if the `added` ones did not exist.
+
+    It is for rows with a label that was right before a newer one came: what the network says without the
+    newer one stays right.  All bool [n, labels] but the logits; returns [n], 0 for rows without added labels.
+    """
+    log_p = torch.log_softmax(logits, dim=-1)
+    lowest = torch.finfo(log_p.dtype).min
+    older = log_p.masked_fill(~(allowed & ~added), lowest).logsumexp(-1)
+    rest = log_p.masked_fill(~(among & ~added), lowest).logsumexp(-1)
+    return torch.where(added.any(-1), rest - older, 0.0)
+
+
 def event_loss(logits: Tensor, reported: Tensor) -> Tensor:
     """Binary cross-entropy, summed over the types of events and averaged over the texts.
 

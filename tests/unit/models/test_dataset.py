@@ -162,6 +162,7 @@ def test_a_rule_of_a_recipe_labels_the_texts_that_it_finds(tmp_path: Path) -> No
         ("Macro",),
         ("Crypto",),
     ]
+    assert [row.labels["topic"].also for row in labelled] == [("Crypto",), (), ()]
     assert [row.labels["topic"].names for row in unlabelled[:3]] == [("Crypto",), ("Macro",), ("Crypto",)]
     assert unlabelled[3].labels == {}, "kept for a teacher"
 
