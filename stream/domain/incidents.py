@@ -5,7 +5,7 @@ An alert that fires joins the open incident of the same stories or entities, or 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -17,6 +17,8 @@ MOST_STORIES, MOST_LEAD_ENTITIES, MOST_ALERTS = 500, 50, 200
 LONGEST_TITLE = 80
 # A page keeps digests of so many alerts.
 MOST_ALERT_INPUTS = 50
+# So many negative documents of an alert's window are read, those published last.
+MOST_DOCUMENTS = 5000
 
 
 class PageKind(StrEnum):
@@ -39,8 +41,9 @@ class Incident:
 
     `calm_since` is when the last of its alerts ceased to fire, None while one fires; `ended_at` is None while
     it is open.  `paged_number` is the number of its last page, 0 before the first; `last_page_at`,
-    `paged_value` (how many times its threshold, or what is usual, the largest of its values was) and
-    `paged_severity` are of that page.  `told` are the receivers that were sent a page of it.
+    `paged_severity` and `paged_value` (how many times its threshold the largest of its values was) are of
+    that page, and `paged_values` are the values of its alerts then, or when they joined later.
+    `paged_entities` are the leading entities that it told of.  `told` are the receivers of its pages.
 
     `acknowledged_at` and `acknowledged_by` say who took it on, and `escalated_at` when it went to further
     receivers since nobody had.
@@ -60,6 +63,8 @@ class Incident:
     paged_number: int = 0
     paged_value: float = 0.0
     paged_severity: Severity | None = None
+    paged_values: Mapping[str, float] = field(default_factory=dict)
+    paged_entities: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
@@ -73,6 +78,50 @@ class Incident:
 def page_key(incident: str, kind: PageKind, number: int) -> str:
     """The key of a page, by which a receiver recognises a repeat."""
     return f"{incident}:{kind}:{number}"
+
+
+@dataclass(frozen=True, slots=True)
+class PageDocument:
+    """A negative document in the window of an alert: what incidents and pages are made from.
+
+    `version` is the number of its changes so far (`document_events`).  `score` is from -1 to 1, towards the
+    entity if the alert is about one.  `story`, `origin` (who said it first), `is_voice` and `copy_of` are of
+    its story assignment, None before it has one.  `entities` are those that it is about, the most relevant
+    first.
+    """
+
+    key: str
+    version: int
+    kind: str
+    source: str
+    published_at: datetime
+    received_at: datetime
+    topic: str
+    score: float
+    author: str | None = None
+    model: str = ""
+    gazetteer: str | None = None
+    story: int | None = None
+    origin: str | None = None
+    is_voice: bool | None = None
+    copy_of: str | None = None
+    entities: tuple[str, ...] = ()
+
+    @property
+    def counts_as_voice(self) -> bool:
+        """Whether it speaks for itself; one that has no story yet does."""
+        return self.is_voice is not False
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """What stands for a story: its central headline, and who was the first to tell it, and when."""
+
+    story: int
+    text: str
+    source: str
+    first_seen_at: datetime
+    first_seen_by: str
 
 
 @dataclass(frozen=True, slots=True)
