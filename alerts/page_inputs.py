@@ -1,9 +1,8 @@
 """Digests of what a page is made from, so that it can be computed again (`monitor verify`).  Pure."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from alerts.detectors.base import Observation, Rule, Subject, SubjectWindow
 from stream.domain.alerts import Alert
@@ -11,21 +10,10 @@ from stream.domain.incidents import (
     MOST_ALERT_INPUTS,
     MOST_DOCUMENTS,
     AlertInputs,
+    Moment,
     PageDocument,
     PageInputs,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """What was known of the database when it was read.
-
-    `known_at` is by its own clock, and `offsets` and `story_seq` are as in PageInputs.
-    """
-
-    known_at: datetime
-    offsets: Mapping[str, int] | None = None
-    story_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,20 @@ class Headline:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """What was known of the database when it was read.
+
+    `known_at` is by its own clock.  `offsets` are the next offsets of the Kafka partitions, by
+    "topic/partition", and `story_seq` is the last sequence of a story assignment, None without one: they tell
+    exactly which documents, and which of their stories, were known.
+    """
+
+    known_at: datetime
+    offsets: Mapping[str, int] | None = None
+    story_seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AlertInputs:
     """What a page says about one alert, and a digest of what that was computed from.
 
@@ -148,11 +162,8 @@ class AlertInputs:
 class PageInputs:
     """What a page was made from, so that it can be computed again.
 
-    All of it was read at one moment: `known_at`, by the database's clock.  `offsets` are the next offsets of
-    the Kafka partitions then, by "topic/partition", and `story_seq` the last sequence of a story assignment
-    (None without one): they tell exactly which documents and which of their stories were known.
-    `models` are the versions of the models that labelled the documents, and `gazetteer` that of the list of
-    entities.
+    All of it was read at one Moment.  `models` are the versions of the models that labelled the documents,
+    and `gazetteer` that of the list of entities.
     """
 
     known_at: datetime
