@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from alerts.counting import Counting, Progress
-from alerts.delivery.pages import URGENCY, PageRouter
+from alerts.delivery.pages import PageRouter
 from alerts.delivery.template import render
 from alerts.detectors.base import Observation, Rule, Subject, SubjectWindow
+from alerts.incidents import URGENCY
 from alerts.lifecycle import step
 from alerts.metrics import AlertMetrics
 from alerts.ports import AggregateReader, EpisodeStore, WordCheck

@@ -18,12 +18,14 @@ from stream.domain.incidents import (
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a rule saw of one of its subjects at an evaluation."""
+    """What a rule saw of one of its subjects at an evaluation; `late` is whether in the window of late
+    documents."""
 
     rule: Rule
     subject: Subject
     window: SubjectWindow
     observation: Observation
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)

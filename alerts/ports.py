@@ -73,6 +73,10 @@ class AggregateReader(Protocol):
         """The texts of a scope, and the stories, voices and copies among them; only of the negative texts if
         asked for."""
 
+    def sums_by_origin(self, scope: Scope) -> Mapping[str | None, Aggregate]:
+        """For each origin, the sum over its documents with a score; those that have no story yet have the
+        origin None.  Of the last base window of the scope all documents count, as in `sums`."""
+
     def at_one_moment(self) -> AbstractContextManager[Moment]:
         """What is read meanwhile, in this thread, is read at one moment."""
 
