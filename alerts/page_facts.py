@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from alerts.detectors.base import ALL_TOPICS, Rule
+from alerts.detectors.base import ALL_TOPICS, Rule, Subject
 from alerts.evidence import distinct_stories
 from alerts.incidents import URGENCY
 from alerts.page_inputs import Seen, ShownAlert
@@ -159,6 +159,7 @@ def page_facts(
     reader: AggregateReader,
     *,
     at: datetime,
+    rules: Mapping[str, Rule] = {},
     before: Mapping[str, Any] | None = None,
     link: str = "",
     runbook: FindRunbook = no_runbook,
@@ -166,13 +167,15 @@ def page_facts(
 ) -> PageFacts:
     """The facts of a page of an incident at a time.
 
-    `shown` are its alerts: those that fire, with the negative documents in their windows; for the last page
-    all of them, with the documents of the whole incident.  There must be one or more.  `before` is the
-    message of its last page.  Raises StoreUnavailable.
+    `shown` are its alerts, one or more: those that fire, with the negative documents in their windows; for
+    the last page all of them.  `rules` are the present ones by name, and `before` is the message of the last
+    page.  Raises StoreUnavailable.
     """
     shown = sorted(shown, key=_prominence)
     leading = shown[0]
-    documents = _documents(shown) if kind is PageKind.END else leading.documents
+    documents = leading.documents
+    if kind is PageKind.END:
+        documents = _all_documents([each.alert for each in shown], rules, reader, at)
     voices = [document for document in documents if document.counts_as_voice]
     who = _who(incident, leading.alert, reader)
     headline = _headline(voices or documents, reader, at)
@@ -185,7 +188,7 @@ def page_facts(
         subject=_subject(who, leading),
         who=who,
         headline=headline,
-        alerts=tuple(_alert_facts(each, runbook) for each in shown[:SHOWN_ALERTS]),
+        alerts=tuple(_alert_facts(each, rules, runbook) for each in shown[:SHOWN_ALERTS]),
         texts=len(documents),
         voices=len(voices),
         stories=len({document.story for document in documents} - {None}),
@@ -228,9 +231,20 @@ def _prominence(shown: ShownAlert) -> tuple[bool, int, float, str, str, str]:
     return quiet, URGENCY[alert.severity], rarity, alert.rule, alert.topic, alert.entity or ""
 
 
-def _documents(shown: Iterable[ShownAlert]) -> list[PageDocument]:
-    """The documents of several alerts, each once."""
-    return list({document.key: document for each in shown for document in each.documents}.values())
+def _all_documents(
+    alerts: Iterable[Alert], rules: Mapping[str, Rule], reader: AggregateReader, at: datetime
+) -> list[PageDocument]:
+    """The negative documents of an incident from the first window of each alert on, each once; no more than
+    MOST_DOCUMENTS."""
+    found: dict[str, PageDocument] = {}
+    for alert in alerts:
+        rule, room = rules.get(alert.rule), MOST_DOCUMENTS - len(found)
+        if rule is not None and rule.has_evidence and room > 0:
+            time = TimeRange((alert.fired_at or alert.since) - rule.window, at)
+            scope = all_texts(scope_of(rule, Subject(alert.topic, alert.entity), time))
+            documents = reader.negative_documents(scope, rule.min_relevance, room)
+            found |= {document.key: document for document in documents}
+    return list(found.values())
 
 
 def _who(incident: Incident, alert: Alert, reader: AggregateReader) -> tuple[Named, ...]:
@@ -279,14 +293,13 @@ def _most_common(names: Iterable[str], most: int) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most])
 
 
-def _alert_facts(shown: ShownAlert, runbook: FindRunbook) -> AlertFacts:
+def _alert_facts(shown: ShownAlert, rules: Mapping[str, Rule], runbook: FindRunbook) -> AlertFacts:
     alert, seen = shown.alert, shown.seen
-    if seen is None:
-        return AlertFacts(alert, alert.summary.removeprefix(f"{alert.subject}: "), runbook=runbook(None))
-    rule = seen.rule
-    return AlertFacts(
-        alert, rule.in_words(alert), rule, rule.window, seen.observation.chance_per_year, runbook(rule)
-    )
+    rule = seen.rule if seen else rules.get(alert.rule)
+    chance = seen.observation.chance_per_year if seen else None
+    if rule is None:
+        return AlertFacts(alert, alert.summary.removeprefix(f"{alert.subject}: "))
+    return AlertFacts(alert, rule.in_words(alert), rule, rule.window, chance, runbook(rule))
 
 
 def _evidence(

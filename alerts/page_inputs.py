@@ -18,8 +18,10 @@ from stream.domain.incidents import (
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a rule saw of one of its subjects at an evaluation; `late` is whether in the window of late
-    documents."""
+    """What a rule saw of one of its subjects at an evaluation.
+
+    `late` is whether it looked at a window of the past, for documents that arrived late.
+    """
 
     rule: Rule
     subject: Subject

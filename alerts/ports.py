@@ -1,6 +1,6 @@
 """What alerts need from a store.  `stream.storage` implements it over SQL, `alerts.backtest` over a list."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -77,8 +77,8 @@ class AggregateReader(Protocol):
         """For each origin, the sum over its documents with a score; those that have no story yet have the
         origin None.  Of the last base window of the scope all documents count, as in `sums`."""
 
-    def at_one_moment(self) -> AbstractContextManager[Moment]:
-        """What is read meanwhile, in this thread, is read at one moment."""
+    def at_one_moment(self, now: datetime) -> AbstractContextManager[Moment]:
+        """What is read meanwhile, in this thread, is read at one moment; `now` is that of a backtest."""
 
     def negative_documents(self, scope: Scope, least_relevance: int, limit: int) -> list[PageDocument]:
         """The negative documents of a scope, at most so many, those published last; in order of publication.
@@ -108,6 +108,9 @@ class EpisodeStore(Protocol):
 
     def open_incidents(self) -> list[Incident]:
         """The incidents that have not ended, the oldest first."""
+
+    def last_pages(self, incidents: Collection[str]) -> Mapping[str, Page]:
+        """The last page of each of these incidents that has any."""
 
     def save(
         self,

@@ -11,7 +11,7 @@ The fewest origins whose removal silences a rule are found in three ways:
 - A rule that, with the number of documents given, fires the more easily the worse one other sum is
   (`Rule.worsening_sum`): of the sets of k origins with n documents in all, the one that takes most of that
   sum silences the rule if any does.  A knapsack table finds it for every k and n (`_table`).  Of origins with
-  as many documents, those that have more of the sum are taken first: exchanging them for others takes no more.
+  as many documents, those that have more of the sum are taken first: others in their place take no more.
 - Any other rule is asked for every set, from the smallest on, within a budget.
 
 What a rule also demands (`min_negative`, `min_sources`, `min_authors`, `min_voices`) silences it by itself:

@@ -28,7 +28,7 @@ SENTENCES = ("what", "how_much", "since_text", "counts_text", "robustness_text",
 
 
 def alert_key(alert: Alert) -> str:
-    """The key of a change of an alert's state: the episode and the state."""
+    """The key of a change of an episode's state, by which a consumer recognises a repeat."""
     return f"{alert.id}:{alert.state}"
 
 
@@ -39,6 +39,7 @@ def alert_message(
     return {
         "key": alert_key(alert),
         "id": alert.id,
+        "incident": alert.incident,
         "rule": alert.rule,
         "topic": alert.topic,
         "entity": alert.entity,

@@ -1,4 +1,4 @@
-"""Pages: what is sent when an alert changes state, to whom and when.  Pure: now is an argument."""
+"""Pages: what is sent of an incident, to whom and when.  Pure: now is an argument."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,11 @@ from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from alerts.delivery.messages import alert_key, alert_message, page_forms
+from alerts.delivery.messages import alert_message, page_forms
 from alerts.detectors.base import Rule
 from stream.domain.alerts import Alert, PageRequest, Severity
 from stream.domain.budgets import first_within
+from stream.domain.incidents import Page, PageKind
 
 WEBHOOK, CHANNEL = "webhook:", "channel:"
 
@@ -53,10 +54,9 @@ class QuietHours:
 class PageRouter:
     """Who gets a page, and when.
 
-    `targets` are receivers such as webhook:desk.  Pages that follow within `group` of the last one are
-    collected and sent together, whatever their rule: one event often makes several rules fire.  No page waits
-    for a less urgent one.  `address` is the monitor's own, for links.  A message has at most
-    `max_bytes`.
+    `targets` are receivers such as webhook:desk.  Updates and ends that follow within `group` of another
+    incident's page are collected and sent together; a beginning waits for nothing.  `address` is the
+    monitor's own, for links.  A message has at most `max_bytes`.
     """
 
     targets: Sequence[str] = ()
@@ -71,8 +71,15 @@ class PageRouter:
         return first_within(self.max_bytes, page_forms(message))
 
     def link(self, alert: Alert) -> str:
-        """The address of the alert's web page; empty if the monitor serves none."""
+        """The address of the web page of the alert's incident, or of an alert that has none; empty if the
+        monitor serves none."""
+        if alert.incident is not None:
+            return self.incident_link(alert.incident)
         return f"{self.address}/alerts/{quote(alert.id, safe='')}" if self.address else ""
+
+    def incident_link(self, incident: str) -> str:
+        """The address of an incident's web page; empty if the monitor serves none."""
+        return f"{self.address}/incidents/{quote(incident, safe='')}" if self.address else ""
 
     def runbook(self, rule: Rule | None) -> str | None:
         """The address of the rule's runbook, if it has one; what begins with / is a page of the monitor."""
@@ -82,15 +89,17 @@ class PageRouter:
         return runbook
 
     def page_requests(
-        self, alert: Alert, rule: Rule | None, earlier: Iterable[datetime], now: datetime
+        self, page: Page, targets: Iterable[str], earlier: Iterable[datetime], now: datetime
     ) -> list[PageRequest]:
-        """A request for every receiver; `earlier` is when other alerts as urgent came to the same state."""
-        not_before = _departure(earlier, self.group, now)
-        if self.quiet is not None and alert.severity != Severity.PAGE:
+        """A request for each of these receivers; `earlier` is when other incidents paged last.
+
+        The pages of an incident stay in order.
+        """
+        not_before = now if page.kind is PageKind.BEGIN else _departure(earlier, self.group, now)
+        if self.quiet is not None and page.message["severity"] != Severity.PAGE:
             not_before = self.quiet.until(not_before) or not_before
-        message = self.message(alert, rule)
-        lane = f"{alert.rule}:{alert.severity}"
-        return [PageRequest(target, alert_key(alert), lane, message, not_before) for target in self.targets]
+        message = first_within(self.max_bytes, page_forms(page.message))
+        return [PageRequest(target, page.key, page.incident, message, not_before) for target in targets]
 
 
 def _departure(earlier: Iterable[datetime], group: timedelta, now: datetime) -> datetime:

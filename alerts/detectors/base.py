@@ -183,6 +183,8 @@ class Rule(BaseModel):
     # Whether the rule looks for what is missing: it looks at every entity that it names, and cannot watch
     # each, since most entities are not written about most of the time.
     looks_for_absence: ClassVar[bool] = False
+    # Whether its alerts are events of their own: what they see is no story that other rules see too.
+    stands_alone: ClassVar[bool] = False
     # The sums that must each reach a limit of their own for the rule to fire, if no other sums decide; see
     # `alerts.robustness`.
     limited_sums: ClassVar[tuple[SumField, ...]] = ()
