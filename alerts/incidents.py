@@ -129,7 +129,7 @@ def begin(signal: Signal, now: datetime) -> Incident:
         id=incident_id(alert),
         began_at=now,
         severity=alert.severity,
-        title=f"{alert.rule} on {alert.subject}",
+        title="",
         stands_alone=signal.stands_alone,
     )
     return join(empty, signal)

@@ -12,8 +12,9 @@ from pydantic import SecretStr
 from sqlalchemy import update
 
 from alerts.backtest import MemoryStore, Text
+from alerts.delivery.messages import alert_key, alert_message
 from alerts.delivery.notifiers import Channels, Webhooks
-from alerts.delivery.pages import PageRouter, alert_message, page_key
+from alerts.delivery.pages import PageRouter
 from alerts.delivery.template import EXAMPLE
 from alerts.detectors.threshold import ThresholdRule
 from alerts.evaluator import AlertEvaluator
@@ -73,9 +74,7 @@ class Room:
             alert = Alert(**fields | named | changes)
             message = PageRouter(address="https://monitor.example", max_bytes=10**7).message(alert, RULE)
             lane = f"{alert.rule}:{alert.severity}"
-            page_requests = [
-                PageRequest(target, page_key(alert), lane, message, NOW) for target in TARGETS
-            ]
+            page_requests = [PageRequest(target, alert_key(alert), lane, message, NOW) for target in TARGETS]
             transition = Transition(alert, None, NOW, alert_message(alert, RULE))
             self.alerts.save([alert], [], [transition], page_requests, NOW)
 
