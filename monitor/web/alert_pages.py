@@ -71,7 +71,8 @@ class AlertPages:
         if alert is None:
             return None
         if alert.incident is not None:
-            return Elsewhere(f"{self._prefix}/incidents/{path_segment(alert.incident)}")
+            incident, part = path_segment(alert.incident), path_segment(alert.id)
+            return Elsewhere(f"{self._prefix}/incidents/{incident}#{part}")
         bars = self._bars(alert)
         return render(
             "alert.html",
