@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from alerts.calendars import TradingCalendars
 from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import ALL_TOPICS, DEFAULT_RELEVANCE, Rule
 from alerts.evaluator import AlertEvaluator
@@ -294,11 +295,12 @@ def backtest(
     start: datetime | None = None,
     progress: Callable[[float], None] = lambda share: None,
     stories_since: datetime | None = None,
+    calendars: TradingCalendars | None = None,
 ) -> list[Page]:
     """The pages that `rules` would have sent from `start` on, in order.  Older texts are baseline only.
 
     `stories_since` is the publication time from which on every text has a story, or waits for it; None: from
-    the last one without on.
+    the last one without on.  `calendars` are those that the rules name.
     The rules are evaluated at the end of each minute that has texts, and in between so that alerts resolve.
     `progress` gets the share that is done, from 0 to 1.
     """
@@ -314,6 +316,8 @@ def backtest(
         window_width=MINUTE,
         metrics=AlertMetrics(),
     )
+    if calendars is not None:
+        evaluator.use_calendars(calendars)
     times = _evaluation_times(store, start)
     if not times:
         return []

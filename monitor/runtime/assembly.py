@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry
 
+from alerts.calendars import TradingCalendars
 from alerts.delivery.alertmanager import alertmanager_url
 from alerts.delivery.notifiers import Channels, Webhooks
 from alerts.delivery.pages import CHANNEL, PageRouter
@@ -34,6 +35,7 @@ from monitor.runtime.tasks.alert_evaluation import (
     MoodGauges,
 )
 from monitor.runtime.tasks.alertmanager import AlertmanagerSync
+from monitor.runtime.tasks.calendars import CalendarReading
 from monitor.runtime.tasks.entity_list import EntityList
 from monitor.runtime.tasks.entity_names import EntityNames
 from monitor.runtime.tasks.heartbeat import Heartbeat
@@ -50,6 +52,7 @@ from monitor.runtime.tasks.periodic import PeriodicTask
 from monitor.runtime.tasks.purge import Purge
 from monitor.runtime.tasks.stories import Stories, StoryWatch
 from monitor.runtime.tasks.watchdog import Watchdog
+from monitor.trading_calendars import read_calendars
 from monitor.web.alert_pages import AlertPages
 from stream import offsets
 from stream.batch_writer import BatchWriter
@@ -348,7 +351,7 @@ def _task(
 
 
 def _alert_tasks(base: Foundation) -> list[PeriodicTask]:
-    """Evaluating the rules, and telling each Alertmanager."""
+    """Evaluating the rules, reading the trading calendars that they name, and telling each Alertmanager."""
     settings, reads = base.settings, base.store.reads
     evaluator = AlertEvaluator(
         rules=base.rule_file.rules,
@@ -360,6 +363,11 @@ def _alert_tasks(base: Foundation) -> list[PeriodicTask]:
         metrics=base.alert_metrics,
     )
     evaluator.check_words(partial(with_checked_words, base.classifier))
+    calendars = TradingCalendars(are_being_read=True)
+    evaluator.use_calendars(calendars)
+    reading = CalendarReading(
+        rule_file=base.rule_file, calendars=calendars, read=read_calendars, clock=utc_now
+    )
     evaluation = AlertEvaluation(
         rule_file=base.rule_file,
         evaluator=evaluator,
@@ -376,6 +384,7 @@ def _alert_tasks(base: Foundation) -> list[PeriodicTask]:
     )
     return [
         _task(base, "alerts", settings.alerts.interval_seconds, evaluation.run_once),
+        _task(base, "calendars", settings.alerts.interval_seconds, reading.run_once),
         *(
             _task(base, f"alertmanager:{name}", 1.0, _alertmanager_sync(base, name).run_once)
             for name in settings.alerts.alertmanagers

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from alerts.backtest import Page, Text, backtest
+from alerts.calendars import TradingCalendars
 from alerts.detectors.base import Rule
 from models.data.dataset import records
 from models.errors import DataError
@@ -66,10 +67,17 @@ def run_backtest(
     events: Sequence[Event],
     progress: Progress,
     stories_since: datetime | None = None,
+    calendars: TradingCalendars | None = None,
 ) -> Result:
     """Run the rules of the file `name` over the texts; texts before `start` are only baseline."""
     pages = backtest(
-        rules, topics, texts, start, lambda share: progress(f"testing {name}", share), stories_since
+        rules,
+        topics,
+        texts,
+        start,
+        lambda share: progress(f"testing {name}", share),
+        stories_since,
+        calendars,
     )
     paging = [page for page in pages if page.fired.severity == Severity.PAGE]
     others = [page for page in pages if page.fired.severity != Severity.PAGE]
