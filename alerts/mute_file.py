@@ -29,6 +29,7 @@ from alerts.mutes import EVER, Mute, Mutes, Recurrence
 from alerts.rule_file import fingerprint
 from alerts.rule_yaml import as_data, compose, did_you_mean, field_message, line_at, repeated_key_errors
 from alerts.watched_entities import ResolveEntity, any_entity, checked_ids
+from stream.domain.alerts import Alert
 from stream.domain.files.small_files import shorten_text, show_value
 from stream.domain.sums import TimeRange
 
@@ -68,8 +69,8 @@ Moment = Annotated[AwareDatetime | NaiveDatetime, BeforeValidator(parse_moment)]
 
 @dataclass(frozen=True)
 class KnownNames:
-    """What mutes may name: the topics and rules (empty: any) and the entities; and the time zone of mutes that
-    name none."""
+    """What mutes may name: the topics and rules (empty: any) and the entities; and the time zone of mutes
+    that name none."""
 
     topics: Sequence[str] = ()
     rules: Sequence[str] = ()
@@ -266,6 +267,10 @@ class MuteFile:
         self._seen = fingerprint(path)
         self._read: tuple[int, ...] | None = self._seen
         self.mutes = self._load()
+
+    def is_muted(self, alert: Alert, now: datetime) -> bool:
+        """Whether a mute, of those that were read last, keeps the alert quiet now."""
+        return self.mutes.of(alert, now) is not None
 
     def expire(self) -> None:
         """Read the file at the next `changed`, whether it changed or not; from any thread."""

@@ -1,5 +1,5 @@
-"""Reads trading calendars with exchange_calendars.  A program of its own: the library brings pandas, and 80 MB
-of memory that its process gives back when it ends.
+"""Reads trading calendars with exchange_calendars.  A program of its own: the library brings pandas, and
+80 MB of memory that its process gives back when it ends.
 
 It reads a request as JSON from standard input: the names of calendars, and the day from which on they are
 asked for.  It prints the times of each, in seconds since 1970, and why others cannot be read.  It imports

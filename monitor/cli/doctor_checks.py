@@ -21,6 +21,7 @@ from models.errors import ModelError
 from models.network.info import read_info
 from models.plan import event_types
 from models.settings import ModelSettings
+from monitor.cli.mutes import read_mutes
 from monitor.cli.status_problems import outbox_problems
 from monitor.entity_ids import resolver_of_settings
 from monitor.runtime import settings as settings_module
@@ -72,6 +73,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
         "second opinion": _second_opinion,
         "rules": _rules,
         "calendars": _calendars,
+        "mutes": _mutes,
         "database": _database,
         "clock": _clock,
         "labels": _labels,
@@ -149,6 +151,16 @@ def _calendars(settings: Settings) -> str:
     if problems := calendar_problems(read, now):
         raise AlertError(f"{'; '.join(problems)}; rules go on as without a calendar where nothing is known")
     return f"{', '.join(names)} can be read"
+
+
+def _mutes(settings: Settings) -> str:
+    """Whether the file of mutes can be used, and what is muted now."""
+    if settings.alerts.mutes is None:
+        return "none are planned"
+    found = read_mutes(settings.alerts.mutes, settings)
+    now = datetime.now(UTC)
+    muted = ", ".join(mute.name for mute in found.entries if mute.holds(now))
+    return f"{len(found.entries)} in {settings.alerts.mutes}; {muted or 'none'} now"
 
 
 def _database(settings: Settings) -> str:

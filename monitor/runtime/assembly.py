@@ -19,6 +19,8 @@ from alerts.delivery.notifiers import Channels, Webhooks
 from alerts.delivery.pages import CHANNEL, PageRouter
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
+from alerts.mute_file import KnownNames, MuteFile
+from alerts.paging import never_muted
 from alerts.rule_file import RuleFile
 from models.entities.house_file import HouseFile
 from models.entities.metrics import EntityMetrics
@@ -106,6 +108,7 @@ class Foundation:
     shutdown: Shutdown
     classifier: Classifier
     rule_file: RuleFile
+    mute_file: MuteFile | None
     stream_metrics: StreamMetrics
     alert_metrics: AlertMetrics
     store: Store
@@ -128,6 +131,7 @@ class Monitor:
     registry: CollectorRegistry
     classifier: Classifier
     rule_file: RuleFile
+    mute_file: MuteFile | None
     store: Store
     episodes: SqlEpisodeStore
     pages: AlertPages
@@ -182,7 +186,7 @@ def assemble(
 ) -> Monitor:
     """Load the classifier, wait for broker and database, and build every part.  Starts nothing.
 
-    `http_url` is where the pages are served.  Raises ModelError, RuleError, and StreamError where broker,
+    `http_url` is where the pages are served.  Raises ModelError, AlertError, and StreamError where broker,
     database or offsets are not what a run needs.
     """
     base = _foundation(settings, registry, shutdown, http_url, load)
@@ -218,6 +222,7 @@ def assemble(
         registry=registry,
         classifier=base.classifier,
         rule_file=base.rule_file,
+        mute_file=base.mute_file,
         store=base.store,
         episodes=base.episodes,
         pages=AlertPages(base.episodes, base.store, utc_now, settings.http.path_prefix),
@@ -244,6 +249,8 @@ def _foundation(
         alerts.watchlist,
         event_types=classifier.event_types,
     )
+    known = KnownNames(classifier.topics, time_zone=alerts.time_zone, resolve=resolve)
+    mute_file = MuteFile(alerts.mutes, known) if alerts.mutes else None
     late_after = timedelta(seconds=settings.stream.late_seconds)
     stream_metrics = StreamMetrics(registry, classifier.topics, late_after, settings.stream.unsupported_share)
     alert_metrics = AlertMetrics(registry)
@@ -256,6 +263,7 @@ def _foundation(
         shutdown=shutdown,
         classifier=classifier,
         rule_file=rule_file,
+        mute_file=mute_file,
         stream_metrics=stream_metrics,
         alert_metrics=alert_metrics,
         store=store,
@@ -361,6 +369,7 @@ def _alert_tasks(base: Foundation) -> list[PeriodicTask]:
         delivery=base.delivery,
         window_width=base.store.width,
         metrics=base.alert_metrics,
+        is_muted=base.mute_file.is_muted if base.mute_file else never_muted,
     )
     evaluator.check_words(partial(with_checked_words, base.classifier))
     calendars = TradingCalendars(are_being_read=True)
@@ -381,6 +390,7 @@ def _alert_tasks(base: Foundation) -> list[PeriodicTask]:
         ),
         metrics=base.alert_metrics,
         clock=utc_now,
+        mute_file=base.mute_file,
     )
     return [
         _task(base, "alerts", settings.alerts.interval_seconds, evaluation.run_once),
