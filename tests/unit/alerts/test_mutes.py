@@ -48,7 +48,9 @@ COVERS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("mute", "about", "expected"), [case[1:] for case in COVERS], ids=[c[0] for c in COVERS])
+@pytest.mark.parametrize(
+    ("mute", "about", "expected"), [case[1:] for case in COVERS], ids=[c[0] for c in COVERS]
+)
 def test_a_mute_covers_what_it_names(mute: Mute, about: Alert, expected: bool) -> None:
     assert mute.covers(about) is expected
 
@@ -77,7 +79,9 @@ CHANGES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("zone", "times", "day", "start", "end"), [c[1:] for c in CHANGES], ids=[c[0] for c in CHANGES])
+@pytest.mark.parametrize(
+    ("zone", "times", "day", "start", "end"), [c[1:] for c in CHANGES], ids=[c[0] for c in CHANGES]
+)
 def test_the_times_of_a_day_follow_the_clocks(
     zone: ZoneInfo, times: str, day: tuple[int, int, int], start: datetime, end: datetime
 ) -> None:
@@ -102,7 +106,9 @@ DAYS = [
 
 
 @pytest.mark.parametrize(("recurrence", "expected"), [case[1:] for case in DAYS], ids=[c[0] for c in DAYS])
-def test_a_recurring_mute_comes_on_the_days_that_it_names(recurrence: Recurrence, expected: list[int]) -> None:
+def test_a_recurring_mute_comes_on_the_days_that_it_names(
+    recurrence: Recurrence, expected: list[int]
+) -> None:
     february = [date(2026, 2, day) for day in range(1, 29)]
     assert [day.day for day in february if recurrence.on(day)] == expected
 
