@@ -336,6 +336,9 @@ class MemoryStore:
     def open_incidents(self) -> list[Incident]:
         return [incident for incident in self.incidents.values() if incident.is_open]
 
+    def page(self, key: str) -> IncidentPage | None:
+        return next((page for page in self.pages if page.key == key), None)
+
     def last_pages(self, incidents: Collection[str]) -> dict[str, IncidentPage]:
         return {page.incident: page for page in self.pages if page.incident in incidents}
 

@@ -118,6 +118,7 @@ class AlertEvaluator:
             router=delivery,
             make_page=page_maker(delivery, reader, episodes, lambda: self.rules, self._checked),
             read_documents=self._windows.negative_documents,
+            read_page=episodes.page,
             policy=policy,
             is_muted=is_muted,
         )

@@ -281,11 +281,12 @@ def _foundation(
         ),
         story_watch=StoryWatch(store=store, metrics=stream_metrics.stories, clock=utc_now),
         delivery=PageRouter(
-            alerts.targets,
+            alerts.first_targets,
             timedelta(seconds=alerts.group_seconds),
             alerts.quiet,
             settings.http.public_url.rstrip("/") or http_url,
             settings.kafka.alert_bytes,
+            alerts.escalation_steps,
         ),
     )
 
