@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from stream.domain.alerts import Severity
+from stream.domain.sums import Counted
 
 # An incident keeps so many stories and so many leading entities, those that came first, and so many alerts.
 MOST_STORIES, MOST_LEAD_ENTITIES, MOST_ALERTS = 500, 50, 200
@@ -125,13 +126,30 @@ class Headline:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """What a view of the database had, so that it can be told later.
+
+    `at` is its time by the database's clock.  `offsets` are the next offsets of the Kafka partitions, by
+    "topic/partition", and `story_seq` the last sequence of a story assignment (None without one): a document
+    and its story were there exactly if they come before.
+    """
+
+    at: datetime
+    story_seq: int | None = None
+    offsets: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AlertInputs:
     """What a page says about one alert, and a digest of what that was computed from.
 
-    `rule_digest` is that of the rule as it was evaluated.  The window is [start, end).  `documents` is the
-    sha256, in hex, over the sorted pairs of key and version of the negative documents in it; the version is
-    the number of rows of the document in `document_events` by then.  None if the rule counts no negative
-    documents, or too many.
+    `rule_digest` is that of the rule as it was evaluated, and `rule_fields` its settings, the long ones as
+    digests.  `counted` is what it counted, and `count` the number of that in the window, [start, end).
+    `is_late` is whether the window had late documents alone, and `is_calm` whether the alert waits for its
+    end: the value may then be of an earlier window.  `documents` is the sha256, in hex, over the
+    sorted pairs of key and version of the `n` negative documents in it; the version is the number of rows of
+    the document in `document_events` by then.  `stories` is the same over key, story and whether it is a
+    voice.  Both are None if the rule shows no documents, or if there are too many.
     """
 
     alert: str
@@ -142,17 +160,23 @@ class AlertInputs:
     value: float
     documents: str | None = None
     n: int = 0
+    topic: str = ""
+    entity: str | None = None
+    counted: Counted = Counted.TEXTS
+    count: int = 0
+    usual: float | None = None
+    is_late: bool = False
+    is_calm: bool = False
+    stories: str | None = None
+    rule_fields: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class PageInputs:
     """What a page was made from, so that it can be computed again.
 
-    All of it was read at one moment: `known_at`, by the database's clock.  `offsets` are the next offsets of
-    the Kafka partitions then, by "topic/partition", and `story_seq` the last sequence of a story assignment
-    (None without one): they tell exactly which documents and which of their stories were known.
-    `models` are the versions of the models that labelled the documents, and `gazetteer` that of the list of
-    entities.
+    All of it was read at one moment: `known_at`, `offsets` and `story_seq` are those of the Moment.  `models`
+    are the versions of the models that labelled the documents, and `gazetteer` that of the list of entities.
     """
 
     known_at: datetime
@@ -161,6 +185,10 @@ class PageInputs:
     gazetteer: str | None = None
     story_seq: int | None = None
     offsets: Mapping[str, int] | None = None
+
+    @property
+    def moment(self) -> Moment:
+        return Moment(self.known_at, self.story_seq, self.offsets)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -48,6 +49,9 @@ OWN_SCHEMA = (
 NEWER = "run the version of the monitor that upgraded it"
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+
+# The engine whose queries share one view now, and the connection that has it (`one_view`).
+_view: ContextVar[tuple[Engine, Connection] | None] = ContextVar("view", default=None)
 
 
 def connect(settings: DatabaseSettings) -> Engine:
@@ -138,8 +142,26 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def one_view(engine: Engine) -> Iterator[None]:
+    """Let all that this thread reads from the engine see the same state of the database, whatever is written
+    meanwhile.  What it writes is in transactions of its own, and not seen.  Raises StoreUnavailable."""
+    with snapshot(engine) as connection:
+        before = _view.set((engine, connection))
+        try:
+            yield
+        finally:
+            _view.reset(before)
+
+
+@contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A consistent snapshot, without a write lock.  Raises StoreUnavailable."""
+    view = _view.get()
+    if view is not None and view[0] is engine:
+        # A query that fails leaves the view to the others.
+        with _translated_errors(), view[1].begin_nested():
+            yield view[1]
+        return
     with _translated_errors(), engine.connect() as plain:
         connection = plain.execution_options(reads_only=True)
         with connection.begin():
