@@ -1,4 +1,4 @@
-"""What a page was made from, as digests: by them it can be told later whether it comes out the same.  Pure."""
+"""Digests of what a page is made from, so that it can be computed again (`monitor verify`).  Pure."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from alerts.detectors.base import Rule
+from alerts.detectors.base import Observation, Rule, Subject, SubjectWindow
 from stream.domain.alerts import Alert
 from stream.domain.incidents import (
     MOST_ALERT_INPUTS,
@@ -18,7 +18,7 @@ from stream.domain.incidents import (
     PageDocument,
     PageInputs,
 )
-from stream.domain.sums import TimeRange
+
 
 # A longer setting of a rule is kept as a digest, and so many models are named.
 LONGEST_SETTING, MOST_MODELS = 100, 10
@@ -26,27 +26,85 @@ DIGEST = "sha256 "
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluatedAlert:
-    """An alert on a page, as it was evaluated when the page was made.
+class Seen:
+    """What a rule saw of one of its subjects at an evaluation."""
 
-    `documents` are the negative documents in its window, the latest first and at most MOST_DOCUMENTS; None if
-    its rule shows none.  `is_late` is whether the window has late documents alone.
+    rule: Rule
+    subject: Subject
+    window: SubjectWindow
+    observation: Observation
+
+
+@dataclass(frozen=True, slots=True)
+class ShownAlert:
+    """An alert that a page shows, with what its rule saw now and the negative documents in its window.
+
+    `seen` is None if its rule was not evaluated: it is gone, or waits.
     """
 
     alert: Alert
-    rule: Rule
-    window: TimeRange
-    documents: Sequence[PageDocument] | None = None
-    is_late: bool = False
+    seen: Seen | None
+    documents: Sequence[PageDocument] = ()
 
 
-def page_inputs(evaluated: Sequence[EvaluatedAlert], moment: Moment) -> PageInputs:
-    """The inputs of a page that shows these alerts, all of them read at one moment."""
-    documents = [document for each in evaluated for document in each.documents or ()]
+def rule_digest(rule: Rule) -> str:
+    """The sha256, in hex, of all that a rule says; what it leaves to the defaults is no part of it, so that
+    a later version with more settings has the same."""
+    text = rule.model_dump_json(by_alias=True, exclude_defaults=True)
+    return hashlib.sha256(f"{rule.type_name()} {text}".encode()).hexdigest()
+
+
+def documents_digest(documents: Iterable[PageDocument]) -> str:
+    """The sha256, in hex, over the sorted keys and versions of documents."""
+    digest = hashlib.sha256()
+    for key, version in sorted((document.key, document.version) for document in documents):
+        digest.update(f"{key}\x1f{version}\x1e".encode())
+    return digest.hexdigest()
+
+
+def stories_digest(documents: Iterable[PageDocument]) -> str:
+    """The same over key, story and whether it is a voice."""
+    digest = hashlib.sha256()
+    for key, story, is_voice in sorted((one.key, one.story or 0, bool(one.is_voice)) for one in documents):
+        digest.update(f"{key}\x1f{story}\x1f{int(is_voice)}\x1e".encode())
+    return digest.hexdigest()
+
+
+def rule_fields(rule: Rule) -> dict[str, str]:
+    """The settings of a rule that are no defaults, as JSON by their names in a rule file; a long one is the
+    digest of it."""
+    dumped = rule.model_dump(by_alias=True, exclude_defaults=True)
+    return {name: _short(_as_written(name, value)) for name, value in sorted(dumped.items())}
+
+
+def is_kept(setting: str) -> bool:
+    """Whether a setting of `rule_fields` was short enough to be kept."""
+    return not setting.startswith(DIGEST)
+
+
+def _as_written(name: str, value: Any) -> Any:
+    """A setting as a rule file could say it."""
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
+    if name == "entities" and value is not None:
+        return value["text"] if value.get("ids") is None else value["ids"]
+    return value
+
+
+def _short(value: Any) -> str:
+    text = msgspec.json.encode(value).decode()
+    if len(text) <= LONGEST_SETTING:
+        return text
+    return f"{DIGEST}{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def page_inputs(shown: Sequence[ShownAlert], moment: Moment) -> PageInputs:
+    """What a page that shows these alerts was made from."""
+    documents = [document for each in shown for document in each.documents]
     gazetteers = sorted({document.gazetteer for document in documents if document.gazetteer})
     return PageInputs(
-        known_at=moment.at,
-        alerts=tuple(map(alert_inputs, evaluated[:MOST_ALERT_INPUTS])),
+        known_at=moment.known_at,
+        alerts=tuple(_alert_inputs(each, each.seen) for each in shown[:MOST_ALERT_INPUTS] if each.seen),
         models=tuple(sorted({document.model for document in documents if document.model})[:MOST_MODELS]),
         gazetteer=gazetteers[-1] if gazetteers else None,
         story_seq=moment.story_seq,
@@ -54,75 +112,22 @@ def page_inputs(evaluated: Sequence[EvaluatedAlert], moment: Moment) -> PageInpu
     )
 
 
-def alert_inputs(each: EvaluatedAlert) -> AlertInputs:
-    """What the page says about one alert, with the digests."""
-    alert, documents = each.alert, each.documents
-    is_whole = documents is not None and len(documents) < MOST_DOCUMENTS
+def _alert_inputs(shown: ShownAlert, seen: Seen) -> AlertInputs:
+    are_digested = len(shown.documents) < MOST_DOCUMENTS and seen.rule.has_evidence
     return AlertInputs(
-        alert=alert.id,
-        rule=alert.rule,
-        rule_digest=rule_digest(each.rule),
-        start=each.window.start,
-        end=each.window.end,
-        value=alert.value,
-        documents=documents_digest(documents) if documents is not None and is_whole else None,
-        n=len(documents or ()),
-        topic=alert.topic,
-        entity=alert.entity,
-        counted=alert.counted,
-        count=alert.n,
-        usual=alert.usual,
-        is_late=each.is_late,
-        is_calm=alert.clear_since is not None,
-        stories=stories_digest(documents) if documents is not None and is_whole else None,
-        rule_fields=rule_fields(each.rule),
+        alert=shown.alert.id,
+        rule=shown.alert.rule,
+        rule_digest=rule_digest(seen.rule),
+        start=seen.window.start,
+        end=seen.window.end,
+        value=shown.alert.value,
+        documents=documents_digest(shown.documents) if are_digested else None,
+        n=len(shown.documents),
+        topic=shown.alert.topic,
+        entity=shown.alert.entity,
+        count=seen.observation.n,
+        usual=seen.observation.usual,
+        has_value=seen.observation.value is not None,
+        stories=stories_digest(shown.documents) if are_digested else None,
+        rule_fields=rule_fields(seen.rule),
     )
-
-
-def documents_digest(documents: Iterable[PageDocument]) -> str:
-    """The sha256 over the sorted pairs of key and version."""
-    return _digest(sorted((document.key, document.version) for document in documents))
-
-
-def stories_digest(documents: Iterable[PageDocument]) -> str:
-    """The same over key, story and whether it is a voice."""
-    return _digest(sorted((one.key, one.story or 0, one.is_voice is True) for one in documents))
-
-
-def rule_digest(rule: Rule) -> str:
-    """The sha256 over all settings of a rule, defaults too."""
-    return _digest(_settings(rule))
-
-
-def rule_fields(rule: Rule) -> dict[str, str]:
-    """The settings of a rule that are no defaults, as JSON by their names in a rule file; a long one is the
-    digest of it."""
-    return {name: _short(value) for name, value in _settings(rule, exclude_defaults=True).items()}
-
-
-def is_digest(setting: str) -> bool:
-    """Whether a setting of `rule_fields` was too long to be kept."""
-    return setting.startswith(DIGEST)
-
-
-def _settings(rule: Rule, **options: Any) -> dict[str, Any]:
-    """The settings of a rule as its file could say them."""
-    dumped = rule.model_dump(by_alias=True, **options)
-    return {name: _as_written(value) for name, value in sorted(dumped.items())}
-
-
-def _as_written(value: Any) -> Any:
-    if isinstance(value, timedelta):
-        return f"{value.total_seconds():g}s"
-    if isinstance(value, dict) and value.keys() == {"text", "ids"}:  # WatchedEntities
-        return value["text"] if value["ids"] is None else value["ids"]
-    return value
-
-
-def _short(value: Any) -> str:
-    text = msgspec.json.encode(value).decode()
-    return text if len(text) <= LONGEST_SETTING else f"{DIGEST}{_digest(value)[:16]}"
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()

@@ -11,7 +11,6 @@ from enum import StrEnum
 from typing import Any
 
 from stream.domain.alerts import Severity
-from stream.domain.sums import Counted
 
 # An incident keeps so many stories and so many leading entities, those that came first, and so many alerts.
 MOST_STORIES, MOST_LEAD_ENTITIES, MOST_ALERTS = 500, 50, 200
@@ -129,27 +128,26 @@ class Headline:
 class Moment:
     """What a view of the database had, so that it can be told later.
 
-    `at` is its time by the database's clock.  `offsets` are the next offsets of the Kafka partitions, by
+    `known_at` is its time by the database's clock.  `offsets` are the next offsets of the Kafka partitions, by
     "topic/partition", and `story_seq` the last sequence of a story assignment (None without one): a document
     and its story were there exactly if they come before.
     """
 
-    at: datetime
-    story_seq: int | None = None
+    known_at: datetime
     offsets: Mapping[str, int] | None = None
+    story_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AlertInputs:
     """What a page says about one alert, and a digest of what that was computed from.
 
-    `rule_digest` is that of the rule as it was evaluated, and `rule_fields` its settings, the long ones as
-    digests.  `counted` is what it counted, and `count` the number of that in the window, [start, end).
-    `is_late` is whether the window had late documents alone, and `is_calm` whether the alert waits for its
-    end: the value may then be of an earlier window.  `documents` is the sha256, in hex, over the
-    sorted pairs of key and version of the `n` negative documents in it; the version is the number of rows of
-    the document in `document_events` by then.  `stories` is the same over key, story and whether it is a
-    voice.  Both are None if the rule shows no documents, or if there are too many.
+    `rule_digest` is that of the rule as it was evaluated, and `rule_fields` its settings.  The rule counted
+    `count` in the window, [start, end), and expected `usual`; unless it `has_value`, `value` is that of an
+    earlier window.  `documents` is the sha256, in hex, over the sorted pairs of key and version of the `n`
+    negative documents in the window; the version is the number of rows of the document in `document_events`
+    by then.  `stories` is the same over key, story and whether it is a voice.  Both are None if the rule
+    shows no documents, or if there are too many.
     """
 
     alert: str
@@ -162,11 +160,9 @@ class AlertInputs:
     n: int = 0
     topic: str = ""
     entity: str | None = None
-    counted: Counted = Counted.TEXTS
     count: int = 0
     usual: float | None = None
-    is_late: bool = False
-    is_calm: bool = False
+    has_value: bool = True
     stories: str | None = None
     rule_fields: Mapping[str, str] = field(default_factory=dict)
 
@@ -188,7 +184,7 @@ class PageInputs:
 
     @property
     def moment(self) -> Moment:
-        return Moment(self.known_at, self.story_seq, self.offsets)
+        return Moment(self.known_at, self.offsets, self.story_seq)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ def read_moment(engine: Engine) -> Moment:
         found = {f"{topic}/{partition}": int(offset) for topic, partition, offset in rows}
         last = connection.scalar(select(func.max(stories.sequence)))
         now = database_now(connection)
-    return Moment(now, last, found if len(rows) <= MOST_PARTITIONS else None)
+    return Moment(now, found if len(rows) <= MOST_PARTITIONS else None, last)
 
 
 def changes_kept_since(engine: Engine) -> datetime | None:
@@ -92,7 +92,7 @@ def known_documents(
     Raises StoreUnavailable.
     """
     with snapshot(engine) as connection:
-        events = _ByKey(_events(connection, published, kinds, moment.at))
+        events = _ByKey(_events(connection, published, kinds, moment.known_at))
         mentions = _ByKey(_mentions(connection, published, kinds))
         for row in _documents(connection, published, kinds):
             document = _as_known(row, mentions.of(row.key), events.of(row.key), moment)
@@ -102,10 +102,10 @@ def known_documents(
 
 def is_known(row: Any, received_at: datetime, moment: Moment) -> bool:
     """Whether a view had a document, first received at a time, at a moment."""
-    if not -SETTLED < received_at - moment.at <= SETTLED:
-        return received_at <= moment.at
+    if not -SETTLED < received_at - moment.known_at <= SETTLED:
+        return received_at <= moment.known_at
     following = (moment.offsets or {}).get(f"{row.kafka_topic}/{row.kafka_partition}")
-    return received_at <= moment.at if following is None else row.kafka_offset < following
+    return received_at <= moment.known_at if following is None else row.kafka_offset < following
 
 
 class _ByKey:
@@ -203,12 +203,12 @@ def _time(stored: Any) -> datetime:
 
 def _story(row: Any, moment: Moment) -> StoryAssignment | None:
     """The story of a document, if it had one by then; those of before there were stories count down."""
-    if row.story is None or row.assigned_at > moment.at + SETTLED:
+    if row.story is None or row.assigned_at > moment.known_at + SETTLED:
         return None
     if row.sequence > 0 and moment.story_seq is not None:
         is_there = row.sequence <= moment.story_seq
     else:
-        is_there = row.assigned_at <= moment.at
+        is_there = row.assigned_at <= moment.known_at
     if not is_there:
         return None
     return StoryAssignment(
