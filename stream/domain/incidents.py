@@ -126,11 +126,11 @@ class Headline:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What a view of the database had, so that it can be told later.
+    """What was known of the database when it was read.
 
-    `known_at` is its time by the database's clock.  `offsets` are the next offsets of the Kafka partitions, by
-    "topic/partition", and `story_seq` the last sequence of a story assignment (None without one): a document
-    and its story were there exactly if they come before.
+    `known_at` is by its own clock.  `offsets` are the next offsets of the Kafka partitions, by
+    "topic/partition", and `story_seq` is the last sequence of a story assignment, None without one: they tell
+    exactly which documents, and which of their stories, were known.
     """
 
     known_at: datetime
@@ -171,8 +171,8 @@ class AlertInputs:
 class PageInputs:
     """What a page was made from, so that it can be computed again.
 
-    All of it was read at one moment: `known_at`, `offsets` and `story_seq` are those of the Moment.  `models`
-    are the versions of the models that labelled the documents, and `gazetteer` that of the list of entities.
+    All of it was read at one Moment.  `models` are the versions of the models that labelled the documents,
+    and `gazetteer` that of the list of entities.
     """
 
     known_at: datetime

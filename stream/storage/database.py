@@ -50,8 +50,8 @@ NEWER = "run the version of the monitor that upgraded it"
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
-# The engine whose queries share one view now, and the connection that has it (`one_view`).
-_view: ContextVar[tuple[Engine, Connection] | None] = ContextVar("view", default=None)
+# What `pinned` reads from, in this thread.
+_pinned: ContextVar[tuple[Engine, Connection] | None] = ContextVar("_pinned", default=None)
 
 
 def connect(settings: DatabaseSettings) -> Engine:
@@ -133,6 +133,20 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def pinned(engine: Engine) -> Iterator[Connection]:
+    """A snapshot that every `reading` of this engine, in this thread, reads from meanwhile.
+
+    Raises StoreUnavailable.
+    """
+    with snapshot(engine) as connection:
+        token = _pinned.set((engine, connection))
+        try:
+            yield connection
+        finally:
+            _pinned.reset(token)
+
+
+@contextmanager
 def snapshot(engine: Engine) -> Iterator[Connection]:
     """A view of the database in which several queries see the same.  Raises StoreUnavailable."""
     is_postgresql = engine.dialect.name == "postgresql"
@@ -142,25 +156,13 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def one_view(engine: Engine) -> Iterator[None]:
-    """Let all that this thread reads from the engine see the same state of the database, whatever is written
-    meanwhile.  What it writes is in transactions of its own, and not seen.  Raises StoreUnavailable."""
-    with snapshot(engine) as connection:
-        before = _view.set((engine, connection))
-        try:
-            yield
-        finally:
-            _view.reset(before)
-
-
-@contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A consistent snapshot, without a write lock.  Raises StoreUnavailable."""
-    view = _view.get()
-    if view is not None and view[0] is engine:
-        # A query that fails leaves the view to the others.
-        with _translated_errors(), view[1].begin_nested():
-            yield view[1]
+    pinned_engine, pinned_connection = _pinned.get() or (None, None)
+    if pinned_connection is not None and pinned_engine is engine:
+        # A read that fails must not spoil those after it.
+        with _translated_errors(), pinned_connection.begin_nested():
+            yield pinned_connection
         return
     with _translated_errors(), engine.connect() as plain:
         connection = plain.execution_options(reads_only=True)

@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Engine, case, func, select, type_coerce
+from sqlalchemy import Connection, Engine, case, select, type_coerce
 
 from stream.domain.incidents import Moment
 from stream.domain.stories import StoryAssignment
@@ -23,13 +23,11 @@ from stream.storage.database import reading, snapshot
 from stream.storage.events import EVENTS_MARK, EventCause
 from stream.storage.history import COUNTED_CAUSES
 from stream.storage.marks import read_mark
-from stream.storage.sql import database_now, within
+from stream.storage.sql import within
 from stream.storage.story_reads import with_stories
 
 # No transaction stays open for so long: what was received before was there, and what later was not.
 SETTLED = timedelta(minutes=5)
-# A moment has the offsets of so many partitions; without them the times of receipt tell.
-MOST_PARTITIONS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +60,6 @@ class KnownDocument:
     version: int
     story: StoryAssignment | None = None
     since: tuple[EventCause, ...] = ()
-
-
-def read_moment(engine: Engine) -> Moment:
-    """What the present view has.  Raises StoreUnavailable."""
-    offsets, stories = schema.offsets.c, schema.document_stories.c
-    query = select(offsets.kafka_topic, offsets.kafka_partition, offsets.next_offset)
-    # Of several incarnations of a topic the one that is read now.
-    query = query.order_by(offsets.updated_at.desc()).limit(MOST_PARTITIONS + 1)
-    with reading(engine) as connection:
-        rows = connection.execute(query).all()[::-1]
-        found = {f"{topic}/{partition}": int(offset) for topic, partition, offset in rows}
-        last = connection.scalar(select(func.max(stories.sequence)))
-        now = database_now(connection)
-    return Moment(now, found if len(rows) <= MOST_PARTITIONS else None, last)
 
 
 def changes_kept_since(engine: Engine) -> datetime | None:

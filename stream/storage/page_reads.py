@@ -1,49 +1,111 @@
-"""What a page is made from: the negative documents behind an alert, and the moment at which they were read."""
+"""What incidents and pages are made from: the documents behind an alert, headlines, and what is known now."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, func, select
+from sqlalchemy.orm import aliased
 
 from stream.domain.documents import SCORE_SCALE
-from stream.domain.incidents import MOST_DOCUMENTS, PageDocument
+from stream.domain.incidents import Headline, Moment, PageDocument
 from stream.domain.sums import Scope
 from stream.storage import schema
-from stream.storage.database import reading
+from stream.storage.database import pinned, reading
+from stream.storage.entity_reads import parts_of
 from stream.storage.filters import scope_source
-from stream.storage.story_reads import with_stories
-
-# Texts that only mention an entity are not about it, and few texts are about more entities.
-LEAST_RELEVANCE, MOST_ENTITIES = 20, 20
-KEYS_PER_QUERY = 1000
+from stream.storage.sql import database_now
+from stream.storage.story_reads import StoryReader, with_stories
 
 
-def page_documents(engine: Engine, scope: Scope, limit: int = MOST_DOCUMENTS) -> list[PageDocument]:
-    """The negative documents of a scope, the latest first, at most so many.  Raises StoreUnavailable."""
-    table, found, stories = schema.documents, scope_source(scope), schema.document_stories.c
-    columns = ("key", "kind", "source", "published_at", "received_at", "topic", "author", "model", "gazetteer")
-    query = (
-        select(
-            *[table.c[name] for name in columns],
-            found.score.label("score_of_scope"),
-            stories.story,
-            stories.origin,
-            stories.voice,
-            stories.copy_of,
+class PageReader(StoryReader):
+    """Queries over one engine; safe to share between threads.
+
+    Every method raises StoreUnavailable if the database does not answer.
+    """
+
+    @contextmanager
+    def at_one_moment(self) -> Iterator[Moment]:
+        """What is read meanwhile, in this thread, is read at one moment."""
+        with pinned(self.engine) as connection:
+            yield _moment(connection)
+
+    def negative_documents(self, scope: Scope, least_relevance: int, limit: int) -> list[PageDocument]:
+        """The negative documents of a scope, at most so many, those published last; in order of publication.
+
+        Each has its entities of at least this relevance.
+        """
+        table, found, stories = schema.documents, scope_source(scope), schema.document_stories.c
+        query = (
+            select(
+                table,
+                found.score.label("score_of_scope"),
+                *(stories.story, stories.origin, stories.voice, stories.copy_of),
+            )
+            .select_from(with_stories(found.source))
+            .where(*found.filters, found.sentiment == "negative")
+            .order_by(table.c.published_at.desc(), table.c.key.desc())
         )
-        .select_from(with_stories(found.source))
-        .where(*found.filters, found.sentiment == "negative")
-        .order_by(table.c.published_at.desc(), table.c.key)
-    )
-    with reading(engine) as connection:
-        rows = connection.execute(query.limit(limit)).all()
-        keys = [row.key for row in rows]
-        versions, entities = _versions(connection, keys), _entities(connection, keys)
-    return [_page_document(row, versions[row.key], entities[row.key]) for row in rows]
+        with reading(self.engine) as connection:
+            rows = connection.execute(query.limit(limit)).all()[::-1]
+            keys = [row.key for row in rows]
+            entities = _entities(connection, keys, least_relevance)
+            versions = _versions(connection, keys)
+        return [_document(row, entities.get(row.key, ()), versions.get(row.key, 0)) for row in rows]
+
+    def headlines(self, stories: Sequence[int], until: datetime) -> dict[int, Headline]:
+        """What stands for each of these stories; `until` matters to a backtest alone."""
+        table = schema.stories
+        first, central = aliased(schema.documents), aliased(schema.documents)
+        query = (
+            select(table.c.id, table.c.first_seen_at, first.c.source, central.c.source, central.c.title,
+                   central.c.text)
+            .join(first, first.c.key == table.c.first_key)
+            .join(central, central.c.key == table.c.central_key)
+            .where(table.c.id.in_(stories))
+        )  # fmt: skip
+        with reading(self.engine) as connection:
+            return {
+                story: Headline(story, title or text, source, seen_at, first_source)
+                for story, seen_at, first_source, source, title, text in connection.execute(query)
+            }
 
 
-def _page_document(row: Any, version: int, entities: Sequence[str]) -> PageDocument:
+def _moment(connection: Connection) -> Moment:
+    offsets, stories = schema.offsets.c, schema.document_stories.c
+    # Of a topic that was made anew, the present incarnation.
+    query = select(offsets.kafka_topic, offsets.kafka_partition, offsets.next_offset)
+    rows = connection.execute(query.order_by(offsets.updated_at))
+    known = {f"{topic}/{partition}": next_offset for topic, partition, next_offset in rows}
+    last = connection.scalar(select(func.max(stories.sequence)))
+    return Moment(database_now(connection), known, last)
+
+
+def _entities(
+    connection: Connection, keys: Sequence[str], least_relevance: int
+) -> Mapping[str, tuple[str, ...]]:
+    columns = schema.mentions.c
+    query = select(columns.key, columns.entity).where(columns.relevance >= least_relevance)
+    query = query.order_by(columns.relevance.desc(), columns.entity)
+    found: dict[str, tuple[str, ...]] = {}
+    for part in parts_of(keys):
+        for key, entity in connection.execute(query.where(columns.key.in_(part))):
+            found[key] = (*found.get(key, ()), entity)
+    return found
+
+
+def _versions(connection: Connection, keys: Sequence[str]) -> Mapping[str, int]:
+    columns = schema.document_events.c
+    query = select(columns.key, func.max(columns.sequence)).group_by(columns.key)
+    found: dict[str, int] = {}
+    for part in parts_of(keys):
+        rows = connection.execute(query.where(columns.key.in_(part)))
+        found |= {key: int(number) for key, number in rows}
+    return found
+
+
+def _document(row: Any, entities: tuple[str, ...], version: int) -> PageDocument:
     return PageDocument(
         key=row.key,
         version=version,
@@ -60,33 +122,5 @@ def _page_document(row: Any, version: int, entities: Sequence[str]) -> PageDocum
         origin=row.origin,
         is_voice=None if row.voice is None else bool(row.voice),
         copy_of=row.copy_of,
-        entities=tuple(entities[:MOST_ENTITIES]),
+        entities=entities,
     )
-
-
-def _versions(connection: Connection, keys: Sequence[str]) -> Counter[str]:
-    """How many times each of these documents has changed."""
-    table, versions = schema.document_events, Counter[str]()
-    for part in _parts(keys):
-        query = select(table.c.key, func.count()).where(table.c.key.in_(part)).group_by(table.c.key)
-        versions.update({key: int(count) for key, count in connection.execute(query)})
-    return versions
-
-
-def _entities(connection: Connection, keys: Sequence[str]) -> defaultdict[str, list[str]]:
-    """The entities that each of these documents is about, the most relevant first."""
-    columns, found = schema.mentions.c, defaultdict[str, list[str]](list)
-    for part in _parts(keys):
-        query = (
-            select(columns.key, columns.entity)
-            .where(columns.key.in_(part), columns.relevance >= LEAST_RELEVANCE)
-            .order_by(columns.relevance.desc(), columns.entity)
-        )
-        for key, entity in connection.execute(query):
-            found[key].append(entity)
-    return found
-
-
-def _parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
-    for at in range(0, len(keys), KEYS_PER_QUERY):
-        yield keys[at : at + KEYS_PER_QUERY]

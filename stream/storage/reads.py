@@ -20,12 +20,13 @@ from stream.domain.sums import EVERYTHING, SUM_FIELDS, Aggregate, LateWindow, Sc
 from stream.storage import schema
 from stream.storage.database import reading
 from stream.storage.filters import scope_filters, scope_source
+from stream.storage.page_reads import PageReader
 from stream.storage.sql import bucket_number, within
-from stream.storage.story_reads import StoryReader, is_no_copy, with_stories
+from stream.storage.story_reads import is_no_copy, with_stories
 from stream.storage.windows import sums_source
 
 
-class StoreReader(StoryReader):
+class StoreReader(PageReader):
     """Queries over one engine; safe to share between threads.  `width` is the width of the base windows.
 
     Every method raises StoreUnavailable if the database does not answer.
