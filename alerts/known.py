@@ -1,6 +1,6 @@
 """What was known at an earlier moment, as a store that rules can be evaluated over again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -55,6 +55,10 @@ class KnownStore(MemoryStore):
             return super().sums(start, end, selection)
         return super().sums(self._following(start), self._following(end), selection)
 
+    def known_in(self, scope: Scope) -> list[KnownText]:
+        """The documents of a scope, in order of publication."""
+        return [self.by_key[text.key] for text in self._in_scope(scope)]
+
     def last_seen_by_source(self, scope: Scope) -> dict[str, datetime]:
         seen: dict[str, datetime] = {}
         for text in (each.text for each in self._known):
@@ -69,7 +73,7 @@ class KnownStore(MemoryStore):
 
     def count_by_model(
         self, start: datetime, end: datetime, received_since: datetime | None
-    ) -> Mapping[tuple[datetime, str], int]:
+    ) -> dict[tuple[datetime, str], int]:
         counts: dict[tuple[datetime, str], int] = {}
         for each in self._known:
             if each.counts and start <= each.text.published_at < end:

@@ -19,7 +19,6 @@ from stream.domain.incidents import (
     PageInputs,
 )
 
-
 # A longer setting of a rule is kept as a digest, and so many models are named.
 LONGEST_SETTING, MOST_MODELS = 100, 10
 DIGEST = "sha256 "

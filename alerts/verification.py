@@ -80,8 +80,10 @@ def not_known(reason: str) -> Verification:
 
 
 def recorded_rule(inputs: AlertInputs, present: Rule | None) -> Rule | None:
-    """The rule as it was evaluated; None if that cannot be known.  Long settings were not kept: they are taken
-    from the present rule where their digests say that they are the same."""
+    """The rule as it was evaluated; None if that cannot be known.
+
+    Long settings were not kept: they are those of the present rule if their digests are.
+    """
     if not inputs.rule_fields:
         return present if present is not None and rule_digest(present) == inputs.rule_digest else None
     now = {} if present is None else rule_fields(present)
@@ -182,9 +184,10 @@ class _Again:
         self._is_late = is_late
         subject, window = Subject(inputs.topic, inputs.entity), TimeRange(inputs.start, inputs.end)
         scope = evidence_scope(rule, subject, window, late=is_late)
-        texts = known.negative_texts(scope) if rule.has_evidence else []
-        self.known_documents = [known.by_key[text.key] for text in texts]
-        self._documents = [_page_document(one) for one in self.known_documents]
+        # The texts of a scope with an entity have the sentiment towards it.
+        negative = {text.key for text in known.negative_texts(scope)} if rule.has_evidence else set()
+        self.known_documents = known.known_in(scope) if rule.watches_documents else []
+        self._documents = [_page_document(one) for one in self.known_documents if one.text.key in negative]
 
     @property
     def documents_differ(self) -> bool:
@@ -234,7 +237,8 @@ class _Again:
         differences = []
         is_learned = self._rule.baseline_spec is not None
         if seen.n != inputs.count and self._rule.step_length is None:
-            differences.append(f"it counted {inputs.count} {self._rule.noun}, and {seen.n} are known as of then")
+            counted = f"{inputs.count} {self._rule.noun}"
+            differences.append(f"it counted {counted}, and {seen.n} are known as of then")
         if not math.isclose(seen.value, inputs.value, rel_tol=LEARNED if is_learned else ROUNDED):
             differences.append(f"its value was {inputs.value:.4g}, and comes out as {seen.value:.4g}")
         return differences

@@ -39,6 +39,7 @@ COMMANDS = {
     "sums": "sums:sums",
     "topics": "topics:topics",
     "train": "train:train",
+    "verify": "verify:verify",
 }
 
 

@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Engine, case, select, type_coerce
+from sqlalchemy import Connection, Engine, case, or_, select, type_coerce
 
 from stream.domain.incidents import Moment
 from stream.domain.stories import StoryAssignment
@@ -26,6 +26,8 @@ from stream.storage.marks import read_mark
 from stream.storage.sql import within
 from stream.storage.story_reads import with_stories
 
+# A change of labels is written within so long.
+UNSETTLED = timedelta(seconds=10)
 # No transaction stays open for so long: what was received before was there, and what later was not.
 SETTLED = timedelta(minutes=5)
 
@@ -45,7 +47,9 @@ class KnownDocument:
     """A document as it was known.
 
     `row` is its row in `documents` as it is now: what is said here in another field may have changed since.
-    `version` is the number of its events by then, and `since` the causes of those that came later.
+    `version` is the number of its events by then, and `since` the causes of those that came later;
+    `is_unsettled` is whether an event came so near to the moment that the transaction may still have been
+    open.
     """
 
     row: Any
@@ -60,12 +64,26 @@ class KnownDocument:
     version: int
     story: StoryAssignment | None = None
     since: tuple[EventCause, ...] = ()
+    is_unsettled: bool = False
 
 
 def changes_kept_since(engine: Engine) -> datetime | None:
     """The time since which every change of a document is kept; None if none is.  Raises StoreUnavailable."""
     with reading(engine) as connection:
         return read_mark(connection, EVENTS_MARK)
+
+
+def page_keys(engine: Engine, name: str | None = None) -> list[str]:
+    """The keys of all pages in order of time; with a name, of the page or the incident of that name.
+
+    Raises StoreUnavailable.
+    """
+    table = schema.pages
+    query = select(table.c.key).order_by(table.c.at, table.c.incident, table.c.number)
+    if name is not None:
+        query = query.where(or_(table.c.key == name, table.c.incident == name))
+    with reading(engine) as connection:
+        return list(connection.scalars(query))
 
 
 def known_documents(
@@ -135,7 +153,7 @@ def _events(
     documents, events = schema.documents, schema.document_events
     is_later = events.c.at > at
     old = type_coerce(case((is_later, events.c.old), else_=None), events.c.old.type)
-    query = select(events.c.key, events.c.cause, is_later.label("is_later"), old.label("old"))
+    query = select(events.c.key, events.c.at, events.c.cause, is_later.label("is_later"), old.label("old"))
     query = query.join(documents, documents.c.key == events.c.key)
     return _rows(connection, query, published, kinds, events.c.sequence)
 
@@ -165,6 +183,7 @@ def _as_known(row: Any, mentions: Sequence[Any], events: Sequence[Any], moment: 
         version=len(events) - len(later),
         story=_story(row, moment),
         since=tuple(EventCause(event.cause) for event in later),
+        is_unsettled=any(abs(event.at - moment.known_at) < UNSETTLED for event in events),
     )
 
 
