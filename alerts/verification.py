@@ -97,6 +97,7 @@ def recorded_rule(inputs: AlertInputs, present: Rule | None) -> Rule | None:
             kept[name] = present.model_dump(by_alias=True)[name]
     if kept.get("entities") is not None:
         kept["entities"] = _watched(kept["entities"])
+        kept.pop("topics", None)  # a rule on entities watches all of them
     try:
         return RULE_TYPES[str(kept["type"])].model_validate(kept)
     except (KeyError, ValidationError):  # another version wrote it
