@@ -2,7 +2,8 @@
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -19,6 +20,8 @@ from alerts.ports import ANY
 from stream.domain.alerts import OPEN_STATES, Alert, EvidenceItem, PageRequest, StoryCounts, Transition
 from stream.domain.documents import EPOCH, SCORE_SCALE, Kind, Precision, document_key
 from stream.domain.entities import EntityMention
+from stream.domain.incidents import Headline, Incident, Moment, PageDocument
+from stream.domain.incidents import Page as IncidentPage
 from stream.domain.stories import StoryAssignment
 from stream.domain.sums import (
     EVERYTHING,
@@ -47,7 +50,8 @@ class Text:
 
     `sentiment` is None if the model was not certain.  `score` is in units of 1 / SCORE_SCALE.  `precision`
     says how exactly `published_at` is known.  `entities` are those that it is about, `events` the types of
-    those that it reports.  `assignment` is its story, None if it has none.
+    those that it reports.  `assignment` is its story, None if it has none, and `origin` who
+    said it first.
     """
 
     id: str
@@ -67,6 +71,7 @@ class Text:
     entities: tuple[EntityMention, ...] = ()
     events: tuple[str, ...] = ()
     assignment: StoryAssignment | None = None
+    origin: str | None = None
 
     @property
     def is_copy(self) -> bool:
@@ -115,6 +120,8 @@ class MemoryStore:
         self._has_dates = any(text.precision is Precision.DAY for text in texts)
         self.alerts: dict[str, Alert] = {}
         self.fired: dict[str, Alert] = {}
+        self.incidents: dict[str, Incident] = {}
+        self.pages: list[IncidentPage] = []
 
     def _running_totals(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Stamps in microseconds [n] and running totals [n + 1, len(SUM_FIELDS)] of one topic and kind."""
@@ -251,6 +258,27 @@ class MemoryStore:
         """The negative texts of the scope, in order."""
         return [text for text in self._in_scope(scope) if text.sentiment == "negative"]
 
+    @contextmanager
+    def at_one_moment(self, now: datetime) -> Iterator[Moment]:
+        yield Moment(now)
+
+    def negative_documents(self, scope: Scope, least_relevance: int, limit: int) -> list[PageDocument]:
+        return [_page_document(text, least_relevance) for text in self.negative_texts(scope)[-limit:]]
+
+    def headlines(self, stories: Sequence[int], until: datetime) -> dict[int, Headline]:
+        """Of each story its first text, which stands for it until then."""
+        found: dict[int, Headline] = {}
+        for story in stories:
+            first = self._first_texts.get(story)
+            if first is not None and first.published_at < until:
+                at = first.published_at
+                found[story] = Headline(story, first.content, first.source, at, first.source)
+        return found
+
+    @cached_property
+    def _first_texts(self) -> dict[int, Text]:
+        return {text.assignment.story: text for text in reversed(self.texts) if text.assignment}
+
     def last_seen_by_source(self, scope: Scope) -> dict[str, datetime]:
         texts = self._in_scope(scope, with_dates=True)
         return {t.source: t.published_at for t in texts}
@@ -272,6 +300,9 @@ class MemoryStore:
     def open_alerts(self) -> list[Alert]:
         return [alert for alert in self.alerts.values() if alert.state in OPEN_STATES]
 
+    def open_incidents(self) -> list[Incident]:
+        return [incident for incident in self.incidents.values() if incident.is_open]
+
     def past_alerts(self, since: datetime) -> list[Alert]:
         ended = [(a.resolved_at, a) for a in self.alerts.values() if a.fired_at and a.resolved_at]
         return [alert for at, alert in sorted(ended, key=lambda pair: pair[0]) if at >= since]
@@ -283,7 +314,11 @@ class MemoryStore:
         transitions: Sequence[Transition],
         page_requests: Sequence[PageRequest],
         now: datetime,
+        incidents: Sequence[Incident] = (),
+        pages: Sequence[IncidentPage] = (),
     ) -> None:
+        self.incidents |= {incident.id: incident for incident in incidents}
+        self.pages += pages
         for alert in changed:
             self.alerts[alert.id] = alert
             if alert.fired_at == now:
@@ -397,6 +432,27 @@ def _evidence(text: Text, copies: int) -> EvidenceItem:
         novelty=assignment.novelty if assignment else None,
         is_voice=assignment.is_voice if assignment else None,
         copies=copies,
+    )
+
+
+def _page_document(text: Text, least_relevance: int) -> PageDocument:
+    assignment = text.assignment
+    mentions = sorted(text.entities, key=lambda mention: (-mention.relevance, mention.entity))
+    return PageDocument(
+        key=text.key,
+        version=0,
+        kind=text.kind,
+        source=text.source,
+        published_at=text.published_at,
+        received_at=text.published_at,
+        topic=text.topic,
+        score=text.score / SCORE_SCALE,
+        author=text.author,
+        story=assignment.story if assignment else None,
+        origin=text.origin,
+        is_voice=assignment.is_voice if assignment else None,
+        copy_of=assignment.copy_of if assignment else None,
+        entities=tuple(one.entity for one in mentions if one.relevance >= least_relevance),
     )
 
 

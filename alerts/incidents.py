@@ -121,7 +121,7 @@ def begin(signal: Signal, now: datetime) -> Incident:
         id=incident_id(alert),
         began_at=now,
         severity=alert.severity,
-        title="",
+        title=f"{alert.rule} on {alert.subject}",
         stands_alone=signal.stands_alone,
     )
     return join(empty, signal)

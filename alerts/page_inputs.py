@@ -26,12 +26,16 @@ DIGEST = "sha256 "
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a rule saw of one of its subjects at an evaluation."""
+    """What a rule saw of one of its subjects at an evaluation.
+
+    `late` is whether it looked at a window of the past, for documents that arrived late.
+    """
 
     rule: Rule
     subject: Subject
     window: SubjectWindow
     observation: Observation
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)

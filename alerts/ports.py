@@ -73,8 +73,8 @@ class AggregateReader(Protocol):
         """The texts of a scope, and the stories, voices and copies among them; only of the negative texts if
         asked for."""
 
-    def at_one_moment(self) -> AbstractContextManager[Moment]:
-        """What is read meanwhile, in this thread, is read at one moment."""
+    def at_one_moment(self, now: datetime) -> AbstractContextManager[Moment]:
+        """What is read meanwhile, in this thread, is read at one moment; `now` is that of a backtest."""
 
     def negative_documents(self, scope: Scope, least_relevance: int, limit: int) -> list[PageDocument]:
         """The negative documents of a scope, at most so many, those published last; in order of publication.

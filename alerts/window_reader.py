@@ -7,15 +7,24 @@ from functools import partial
 from itertools import groupby
 
 from alerts.baseline import HOUR, Baseline, live_ranges, without
-from alerts.detectors.base import ALL_TOPICS, Observation, Rule, Subject, SubjectWindow
+from alerts.detectors.base import (
+    ALL_TOPICS,
+    DEFAULT_RELEVANCE,
+    Observation,
+    Rule,
+    Subject,
+    SubjectWindow,
+)
 from alerts.entity_windows import LONGEST_GAP, EntityWindows
 from alerts.evidence import distinct_stories
 from alerts.expectation import BaselineSpec, Expectation
 from alerts.labelled_hours import LabelledHours
+from alerts.page_inputs import Seen
 from alerts.ports import AggregateReader, EpisodeStore, WordCheck
 from alerts.wording import story_counts_text
 from stream.domain.alerts import Alert
 from stream.domain.documents import EPOCH
+from stream.domain.incidents import MOST_DOCUMENTS, PageDocument
 from stream.domain.sums import Aggregate, Counted, Scope, Selection, TimeRange, window_start
 
 EVIDENCE_ITEMS = 5
@@ -291,6 +300,16 @@ class WindowReader:
         sources = list(self._reader.negative_writers(scope)[0].items())[:NAMED_SOURCES]
         evidence = tuple(map(self.check_words, distinct_stories(candidates, EVIDENCE_ITEMS)))
         return replace(alert, evidence=evidence, sources=dict(sources))
+
+    def negative_documents(self, seen: Seen) -> list[PageDocument]:
+        """The negative documents that a rule saw, with the entities that they are about."""
+        start, end = seen.window.start, self.last_end(seen.window.end)
+        scope = _all_texts(_scope(seen.rule, seen.subject, TimeRange(start, end), late=seen.late))
+        return self._reader.negative_documents(scope, DEFAULT_RELEVANCE, MOST_DOCUMENTS)
+
+    def last_end(self, end: datetime) -> datetime:
+        """The end of the stored window that a window ends in: rules see all of it."""
+        return window_start(end - timedelta.resolution, self._width) + self._width
 
     def with_stories(self, alert: Alert, rule: Rule, window: TimeRange, *, late: bool) -> Alert:
         """The alert with the stories, voices and copies behind it, which are known."""

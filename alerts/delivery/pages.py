@@ -1,4 +1,7 @@
-"""Pages: what is sent when an alert changes state, to whom and when.  Pure: now is an argument."""
+"""Pages: what is sent of an incident, to whom and when, and the messages of alerts on their topic.
+
+Pure: now is an argument.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,22 +16,22 @@ import jinja2
 
 from alerts.delivery.quoting import inert, inert_markdown
 from alerts.detectors.base import Rule
+from alerts.incidents import URGENCY
 from alerts.wording import event_text
 from stream.domain.alerts import Alert, AlertState, EvidenceItem, PageRequest, Severity
 from stream.domain.budgets import cut, first_within
 from stream.domain.documents import LONGEST_WORD, printable
+from stream.domain.incidents import Page, PageKind
 
 WEBHOOK, CHANNEL = "webhook:", "channel:"
 # A page shows the beginning of an article, and of the sources those with the most negative documents.
 LONGEST_CONTENT, LONGEST_URL, SHOWN_SOURCES = 200, 2048, 50
-# How urgent a severity is, the most urgent first.
-URGENCY = {severity: place for place, severity in enumerate(Severity)}
 # What is left of a message in the shortest form of a page.
 LONGEST_TITLE = 200
 
 
 def page_key(alert: Alert) -> str:
-    """The key of a page: the episode and its state.  A receiver recognises a repeat by it."""
+    """The key of the event of an episode's state: a consumer recognises a repeat by it."""
     return f"{alert.id}:{alert.state}"
 
 
@@ -39,6 +42,7 @@ def alert_message(
     return {
         "key": page_key(alert),
         "id": alert.id,
+        "incident": alert.incident,
         "rule": alert.rule,
         "topic": alert.topic,
         "entity": alert.entity,
@@ -148,10 +152,9 @@ class QuietHours:
 class PageRouter:
     """Who gets a page, and when.
 
-    `targets` are receivers such as webhook:desk.  Pages that follow within `group` of the last one are
-    collected and sent together, whatever their rule: one event often makes several rules fire.  No page waits
-    for a less urgent one.  `address` is the monitor's own, for links.  A message has at most
-    `max_bytes`.
+    `targets` are receivers such as webhook:desk.  Updates and ends that follow within `group` of another
+    incident's page are collected and sent together; a beginning waits for nothing.  `address` is the
+    monitor's own, for links.  A message has at most `max_bytes`.
     """
 
     targets: Sequence[str] = ()
@@ -166,8 +169,15 @@ class PageRouter:
         return first_within(self.max_bytes, page_forms(message))
 
     def link(self, alert: Alert) -> str:
-        """The address of the alert's web page; empty if the monitor serves none."""
+        """The address of the web page of the alert's incident, or of an alert that has none; empty if the
+        monitor serves none."""
+        if alert.incident is not None:
+            return self.incident_link(alert.incident)
         return f"{self.address}/alerts/{quote(alert.id, safe='')}" if self.address else ""
+
+    def incident_link(self, incident: str) -> str:
+        """The address of an incident's web page; empty if the monitor serves none."""
+        return f"{self.address}/incidents/{quote(incident, safe='')}" if self.address else ""
 
     def runbook(self, rule: Rule | None) -> str | None:
         """The address of the rule's runbook, if it has one; what begins with / is a page of the monitor."""
@@ -177,15 +187,17 @@ class PageRouter:
         return runbook
 
     def page_requests(
-        self, alert: Alert, rule: Rule | None, earlier: Iterable[datetime], now: datetime
+        self, page: Page, targets: Iterable[str], earlier: Iterable[datetime], now: datetime
     ) -> list[PageRequest]:
-        """A request for every receiver; `earlier` is when other alerts as urgent came to the same state."""
-        not_before = _departure(earlier, self.group, now)
-        if self.quiet is not None and alert.severity != Severity.PAGE:
+        """A request for each of these receivers; `earlier` is when other incidents paged last.
+
+        The pages of an incident stay in order.
+        """
+        not_before = now if page.kind is PageKind.BEGIN else _departure(earlier, self.group, now)
+        if self.quiet is not None and page.message["severity"] != Severity.PAGE:
             not_before = self.quiet.until(not_before) or not_before
-        message = self.message(alert, rule)
-        lane = f"{alert.rule}:{alert.severity}"
-        return [PageRequest(target, page_key(alert), lane, message, not_before) for target in self.targets]
+        message = first_within(self.max_bytes, page_forms(page.message))
+        return [PageRequest(target, page.key, page.incident, message, not_before) for target in targets]
 
 
 def _departure(earlier: Iterable[datetime], group: timedelta, now: datetime) -> datetime:

@@ -179,6 +179,8 @@ class Rule(BaseModel):
     # Whether the rule looks for what is missing: it looks at every entity that it names, and cannot watch
     # each, since most entities are not written about most of the time.
     looks_for_absence: ClassVar[bool] = False
+    # Whether its alerts are events of their own: what they see is no story that other rules see too.
+    stands_alone: ClassVar[bool] = False
     # The defaults of a rule on entities: there are fewer documents about an entity than on a topic.
     entity_defaults: ClassVar[Mapping[str, Any]] = {"min_documents": 5}
 

@@ -18,6 +18,7 @@ class SilenceRule(BaselineRule):
 
     has_evidence: ClassVar[bool] = False
     looks_for_absence: ClassVar[bool] = True
+    stands_alone: ClassVar[bool] = True
 
     type: Literal["silence"]
     topics: Literal["each", "all"] | Names = "all"

@@ -38,6 +38,7 @@ class SlowDriftRule(BaselineRule):
     by how much they are worse.  Steps with fewer than `min_documents` documents are left out.
     """
 
+    stands_alone: ClassVar[bool] = True
     # `min_documents` is for a step, which is long.
     entity_defaults: ClassVar[Mapping[str, Any]] = {}
 

@@ -26,8 +26,8 @@ class PageReader(StoryReader):
     """
 
     @contextmanager
-    def at_one_moment(self) -> Iterator[Moment]:
-        """What is read meanwhile, in this thread, is read at one moment."""
+    def at_one_moment(self, now: datetime) -> Iterator[Moment]:
+        """What is read meanwhile, in this thread, is read at one moment; the database's clock says when."""
         with pinned(self.engine) as connection:
             yield _moment(connection)
 
