@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -262,6 +262,14 @@ class MemoryStore:
     def at_one_moment(self, now: datetime) -> Iterator[Moment]:
         yield Moment(now)
 
+    def sums_by_origin(self, scope: Scope) -> dict[str | None, Aggregate]:
+        found: dict[str | None, Aggregate] = {}
+        for text in self._in_scope(scope):
+            own = Aggregate.of_document(scope.start, text.topic, text.kind, text.sentiment, text.score)
+            known = found.get(text.origin)
+            found[text.origin] = own if known is None else known + own
+        return found
+
     def negative_documents(self, scope: Scope, least_relevance: int, limit: int) -> list[PageDocument]:
         return [_page_document(text, least_relevance) for text in self.negative_texts(scope)[-limit:]]
 
@@ -302,6 +310,9 @@ class MemoryStore:
 
     def open_incidents(self) -> list[Incident]:
         return [incident for incident in self.incidents.values() if incident.is_open]
+
+    def last_pages(self, incidents: Collection[str]) -> dict[str, IncidentPage]:
+        return {page.incident: page for page in self.pages if page.incident in incidents}
 
     def past_alerts(self, since: datetime) -> list[Alert]:
         ended = [(a.resolved_at, a) for a in self.alerts.values() if a.fired_at and a.resolved_at]

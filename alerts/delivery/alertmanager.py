@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from alerts.delivery.pages import PageRouter, labels_of
+from alerts.delivery.messages import labels_of
+from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule
 from alerts.wording import event_text
 from stream.domain.alerts import Alert

@@ -9,7 +9,8 @@ from alerts.detectors.baseline_rule import BaselineRule
 from alerts.expectation import Expectation
 from alerts.statistics import count_tail
 from alerts.watched_entities import Named
-from alerts.wording import amount_text, duration_text
+from alerts.wording import amount_text, duration_text, span_text, usual_text
+from stream.domain.alerts import Alert
 
 
 class SilenceRule(BaselineRule):
@@ -42,6 +43,11 @@ class SilenceRule(BaselineRule):
             return None
         return super().compare_past(subject, past, usual)
 
+    def in_words(self, alert: Alert) -> str:
+        if alert.usual is None:
+            return super().in_words(alert)
+        return f"no {self.noun} in {span_text(self.window)} where {usual_text(alert.usual)}"
+
     def compare(self, subject: str, window: SubjectWindow, usual: Expectation) -> Observation:
         expected = usual.expected(window.start, window.end)
         chance = 1 - count_tail(1, expected, usual.variation)
@@ -57,4 +63,5 @@ class SilenceRule(BaselineRule):
                 f"usually {amount_text(expected)}"
             ),
             usual=expected,
+            chance_per_year=self.chance_per_year(chance, window),
         )

@@ -8,8 +8,9 @@ import msgspec
 
 from alerts.delivery.alertmanager import AlertForms, alertmanager_forms
 from alerts.delivery.answers import Failure
+from alerts.delivery.messages import alert_key
 from alerts.delivery.notifiers import outcome
-from alerts.delivery.pages import PageRouter, page_key
+from alerts.delivery.pages import PageRouter
 from alerts.metrics import AlertMetrics
 from alerts.ports import EpisodeStore
 from alerts.rule_file import RuleFile
@@ -55,7 +56,7 @@ class AlertmanagerSync:
         now, horizon = self._clock(), INTERVALS_UNTIL_RESOLVED * self._interval
         episodes = [alert for alert in self._episodes.open_alerts() if alert.fired_at]
         episodes += self._episodes.past_alerts(now - horizon)
-        keys = {page_key(alert) for alert in episodes}
+        keys = {alert_key(alert) for alert in episodes}
         if not episodes or not self._is_due(keys, now) or not self._lease.acquire():
             return
         rules = {rule.name: rule for rule in self._rule_file.rules}

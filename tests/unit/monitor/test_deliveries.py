@@ -12,8 +12,9 @@ from pydantic import SecretStr
 from sqlalchemy import update
 
 from alerts.backtest import MemoryStore, Text
+from alerts.delivery.messages import alert_message
 from alerts.delivery.notifiers import Channels, Webhooks
-from alerts.delivery.pages import PageRouter, alert_message
+from alerts.delivery.pages import PageRouter
 from alerts.delivery.template import EXAMPLE
 from alerts.detectors.threshold import ThresholdRule
 from alerts.evaluator import AlertEvaluator
