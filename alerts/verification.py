@@ -19,7 +19,7 @@ from alerts.known import KnownStore, KnownText
 from alerts.page_inputs import documents_digest, is_kept, rule_digest, rule_fields, stories_digest
 from alerts.rules import RULE_TYPES
 from alerts.watched_entities import EACH, WatchedEntities
-from alerts.window_reader import WindowReader, evidence_scope, first_compared
+from alerts.window_reader import WindowReader, all_texts, first_compared, scope_of
 from stream.domain.documents import SCORE_SCALE
 from stream.domain.incidents import AlertInputs, PageDocument, PageInputs
 from stream.domain.sums import TimeRange
@@ -181,10 +181,10 @@ class _Again:
     def __init__(
         self, inputs: AlertInputs, rule: Rule, known: KnownStore, width: timedelta, *, is_late: bool
     ) -> None:
-        self._inputs, self._rule, self._known, self._width = inputs, rule, known, width
-        self._is_late = is_late
-        subject, window = Subject(inputs.topic, inputs.entity), TimeRange(inputs.start, inputs.end)
-        scope = evidence_scope(rule, subject, window, late=is_late)
+        self._inputs, self._rule, self._known, self._is_late = inputs, rule, known, is_late
+        self._windows = WindowReader((inputs.topic,), known, known, width)
+        window = TimeRange(inputs.start, self._windows.last_end(inputs.end))
+        scope = all_texts(scope_of(rule, Subject(inputs.topic, inputs.entity), window, late=is_late))
         # The texts of a scope with an entity have the sentiment towards it.
         negative = {text.key for text in known.negative_texts(scope)} if rule.has_evidence else set()
         self.known_documents = known.known_in(scope) if rule.watches_documents else []
@@ -246,9 +246,8 @@ class _Again:
 
     def _observe(self) -> Observation | None:
         """What the rule sees of its subject."""
-        inputs, rule = self._inputs, self._rule
+        inputs, rule, windows = self._inputs, self._rule, self._windows
         window = TimeRange(inputs.start, inputs.end)
-        windows = WindowReader((inputs.topic,), self._known, self._known, self._width)
         windows.look_at_models([rule], window.end)
         open_entities = [inputs.entity] if inputs.entity else []
         late_from = window.start if self._is_late else None

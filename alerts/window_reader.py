@@ -380,11 +380,6 @@ def all_texts(scope: Scope) -> Scope:
     return replace(scope, selection=replace(scope.selection, counted=Counted.TEXTS))
 
 
-def evidence_scope(rule: Rule, subject: Subject, window: TimeRange, *, late: bool = False) -> Scope:
-    """All texts in the rule's window, whatever it counts of them."""
-    return _all_texts(_scope(rule, subject, window, late=late))
-
-
 def _topic_cells(cells: Sequence[Aggregate], rule: Rule, topic: str) -> list[Aggregate]:
     """The cells of one topic, with its kinds added up; `cells` are in order of time."""
     matching = [cell for cell in cells if _matches(cell, rule, topic)]

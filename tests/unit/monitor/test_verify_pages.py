@@ -18,13 +18,13 @@ from alerts.lifecycle import step
 from alerts.page_inputs import Seen, ShownAlert, page_inputs
 from alerts.rules import RULE_TYPES
 from alerts.verification import Part, Verdict, Verification
-from alerts.window_reader import WindowReader, evidence_scope
+from alerts.window_reader import WindowReader
 from monitor.cli.main import main
 from monitor.verification import PageVerifier
 from stream.domain.alerts import FIRING_STATES
 from stream.domain.documents import Prediction, TextInput
 from stream.domain.entities import EntityMention
-from stream.domain.incidents import MOST_DOCUMENTS, Page, PageKind, page_key
+from stream.domain.incidents import Page, PageKind, page_key
 from stream.domain.records import Batch, ClassifiedDocument
 from stream.storage import database, schema
 from stream.storage.alerts import SqlEpisodeStore
@@ -145,7 +145,7 @@ class Room:
     def page(self, *names: str, known_at: datetime = NOW) -> Page:
         """The page that these rules make now; one of them that does not fire fails the test."""
         shown = []
-        with self.store.reads.at_one_moment() as moment:
+        with self.store.reads.at_one_moment(NOW) as moment:
             for name in names or [rule.name for rule in RULES]:
                 found = list(self._shown(BY_NAME[name]))
                 assert found, f"{name} does not fire"
@@ -162,9 +162,8 @@ class Room:
             observation = rule.observe(rule.subject_text(subject), seen)
             alert = step(None, rule, subject, observation, NOW)
             if alert is not None and alert.state in FIRING_STATES:
-                scope = evidence_scope(rule, subject, window)
-                documents = self.store.reads.negative_documents(scope, 20, MOST_DOCUMENTS)
-                yield ShownAlert(alert, Seen(rule, subject, seen, observation), documents)
+                found = Seen(rule, subject, seen, observation)
+                yield ShownAlert(alert, found, windows.negative_documents(found) if rule.has_evidence else ())
 
     def verify(self, page: Page, rules: Sequence[Rule] = RULES) -> Verification:
         return PageVerifier(self.store, self.episodes, rules).verify(page)
