@@ -125,6 +125,15 @@ class Headline:
 
 
 @dataclass(frozen=True, slots=True)
+class StoryBegun:
+    """A story that began in some time, and how many voices and documents it has."""
+
+    headline: Headline
+    voices: int
+    documents: int
+
+
+@dataclass(frozen=True, slots=True)
 class Moment:
     """What was known of the database when it was read.
 
