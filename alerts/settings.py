@@ -132,9 +132,9 @@ class AlertSettings(BaseModel):
 
     digest: DigestSettings | None = Field(
         None,
-        description="a digest of each day: sent `at` a time such as 07:30 in a `zone` (default: time_zone) to "
-        "`targets`, names of webhooks and channels (default: all but incident services, where each message "
-        "opens an incident); unset: none",
+        description="a digest of each day, sent `at` a time such as 07:30 in a `zone` (default: time_zone) "
+        "to `targets`, names of webhooks and channels (default: all but incident services, where each would "
+        "open an incident); unset: none",
     )
 
     @property
