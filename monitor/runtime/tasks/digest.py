@@ -120,8 +120,8 @@ def read_digest(
 ) -> Digest:
     """What the digest of a day says.  Raises StoreUnavailable."""
     covered, before = plan.covered(day), plan.covered(day - DAY)
-    since = reads.voices_since()
-    counted = Counted.VOICES if since is not None and since <= before.start else Counted.TEXTS
+    behind = _behind(reads, now)
+    counted = _counted(reads, before.start) if behind is None else Counted.TEXTS
     days = _Days(covered, before, Selection(counted=counted))
     topics_now, topics_before = (by_name(reads.sums(*time, days.documents)) for time in (covered, before))
     entities = _entities(reads, days)
@@ -144,7 +144,7 @@ def read_digest(
         new_stories=tuple(digests.stories_begun(covered, MOST_STORIES)),
         new_entities=_new_entities(reads, digests, days),
         gaps=gaps(covered, _hours(reads, covered), _hours(reads, before)) if topics_now else (),
-        missing=tuple(_missing(reads, bool(topics_now), bool(topics_before), now)),
+        missing=tuple(_missing(bool(topics_now), bool(topics_before), behind)),
     )
 
 
@@ -180,12 +180,23 @@ def _hours(reads: StoreReader, time: TimeRange) -> list[datetime]:
     return [cell.start for cell in cells]
 
 
-def _missing(reads: StoreReader, has_now: bool, has_before: bool, now: datetime) -> Iterator[str]:
+def _behind(reads: StoreReader, now: datetime) -> timedelta | None:
+    """How far stories are behind; None if they are not."""
+    oldest = reads.oldest_waiting()
+    return now - oldest if oldest is not None and now - oldest > BEHIND else None
+
+
+def _counted(reads: StoreReader, start: datetime) -> Counted:
+    """Voices, where every document published from `start` on has a story."""
+    since = reads.voices_since()
+    return Counted.VOICES if since is not None and since <= start else Counted.TEXTS
+
+
+def _missing(has_now: bool, has_before: bool, behind: timedelta | None) -> Iterator[str]:
     """What is not known, in words."""
     if not has_now:
         yield "there are no documents at all, so nothing is known of this day"
     elif not has_before:
         yield "there are no documents of the day before to compare with"
-    oldest = reads.oldest_waiting()
-    if oldest is not None and now - oldest > BEHIND:
-        yield f"stories are {duration_text(now - oldest)} behind"
+    if behind is not None:
+        yield f"stories are {duration_text(behind)} behind, so documents are counted and not voices"
