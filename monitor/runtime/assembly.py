@@ -360,6 +360,7 @@ def _alert_tasks(base: Foundation) -> list[PeriodicTask]:
         delivery=base.delivery,
         window_width=base.store.width,
         metrics=base.alert_metrics,
+        policy=settings.alerts.incidents.policy,
     )
     evaluator.check_words(partial(with_checked_words, base.classifier))
     evaluation = AlertEvaluation(
@@ -414,6 +415,7 @@ def _alertmanager_sync(base: Foundation, name: str) -> AlertmanagerSync:
         send=partial(webhook.send, name),
         max_bytes=alerts.alertmanager_bytes,
         episodes=base.episodes,
+        per=alerts.alertmanager.per,
         rule_file=base.rule_file,
         router=base.delivery,
         lease=base.leases.get(f"alertmanager:{name}", alerts.webhook_seconds),

@@ -135,6 +135,7 @@ def backtest(
                 events=events,
                 progress=progress,
                 stories_since=stories_since,
+                policy=settings.alerts.incidents.policy,
             )
             for file, rules in zip(files, rule_sets, strict=True)
         ]
