@@ -1,13 +1,13 @@
 """What was known at an earlier moment, as a store that rules can be evaluated over again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from alerts.backtest import MemoryStore, Text
 from alerts.baseline import HOUR
 from stream.domain.alerts import Alert
-from stream.domain.documents import EPOCH
+from stream.domain.documents import EPOCH, Precision
 from stream.domain.sums import Aggregate, Scope, Selection, window_start
 
 
@@ -39,7 +39,7 @@ class KnownStore(MemoryStore):
         stories_since: datetime | None = None,
     ) -> None:
         """`width` is that of the stored windows, and `past` are the episodes that had ended."""
-        super().__init__([each.text for each in known if each.counts], stories_since)
+        super().__init__([_as_timed(each.text) for each in known if each.counts], stories_since)
         self._known, self._width, self._past = known, width, past
         self.by_key = {each.text.key: each for each in known}
 
@@ -83,3 +83,8 @@ class KnownStore(MemoryStore):
 
     def past_alerts(self, since: datetime) -> list[Alert]:
         return [alert for alert in self._past if alert.resolved_at is not None and alert.resolved_at >= since]
+
+
+def _as_timed(text: Text) -> Text:
+    """The text; what has no exact time has a date alone for rules that look at late documents."""
+    return text if text.precision is Precision.EXACT else replace(text, precision=Precision.DAY)

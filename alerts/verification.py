@@ -152,6 +152,31 @@ def verify(
     return Verification(tuple(differences), tuple(missing), tuple(dict.fromkeys(since)))
 
 
+def compare(then: PageInputs, again: PageInputs | None, rules: Mapping[str, Rule]) -> Verification:
+    """Compare a page of a backtest with the page of the same key when all was tested again; None if none
+    came."""
+    now = {each.alert: each for each in again.alerts} if again is not None else {}
+    differences: list[Finding] = []
+    for each in then.alerts:
+        changed = _rule_differences(each, rules.get(each.rule))
+        differences += changed or _input_differences(each, now.get(each.alert))
+    return Verification(tuple(differences))
+
+
+def _input_differences(then: AlertInputs, now: AlertInputs | None) -> list[Finding]:
+    if now is None:
+        return [_finding(Part.NUMBER, then, "the page does not come out again, or without this alert")]
+    if now.documents != then.documents:
+        text = f"it had {then.n} negative documents, and has {now.n}, or others"
+        return [_finding(Part.DOCUMENT, then, text)]
+    if now.stories != then.stories:
+        return [_finding(Part.STORY, then, "the same documents have other stories")]
+    if (now.value, now.count) != (then.value, then.count):
+        text = f"its value was {then.value:.4g} (of {then.count}), and is {now.value:.4g} (of {now.count})"
+        return [_finding(Part.NUMBER, then, text)]
+    return []
+
+
 def _rule_differences(inputs: AlertInputs, present: Rule | None) -> list[Finding]:
     """How the rule of now differs from the one that was evaluated."""
     if present is None:

@@ -1,12 +1,17 @@
 """Computing pages again from what the database knew when they were made."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 
-from alerts.backtest import Text
+import msgspec
+
+from alerts.backtest import Text, replay
 from alerts.detectors.base import Rule
 from alerts.known import KnownStore, KnownText
+from alerts.settings import AlertSettings
 from alerts.verification import (
     Verdict,
     Verification,
@@ -15,9 +20,12 @@ from alerts.verification import (
     time_range,
     verify,
 )
+from models.errors import DataError
+from monitor.cli.backtest.report import BacktestScope
+from monitor.cli.backtest.texts import time_read
 from stream.domain.documents import SCORE_SCALE, Kind, Precision
 from stream.domain.entities import EntityMention
-from stream.domain.incidents import Moment, Page, PageKind
+from stream.domain.incidents import Moment, Page, PageInputs, PageKind
 from stream.domain.sums import TimeRange
 from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
@@ -84,6 +92,59 @@ class PageVerifier:
         return sorted(texts, key=lambda each: each.text.published_at)
 
 
+@dataclass(frozen=True)
+class BacktestPage:
+    """A page in the JSON of a backtest."""
+
+    key: str
+    inputs: PageInputs
+
+
+@dataclass(frozen=True)
+class BacktestPages:
+    """What is needed of the JSON of a backtest."""
+
+    pages: tuple[BacktestPage, ...]
+    others: tuple[BacktestPage, ...]
+    tested: BacktestScope
+
+
+def read_backtest(file: Path) -> BacktestPages:
+    """The pages in what `monitor backtest --json` printed.  Raises DataError."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=BacktestPages)
+    except (OSError, msgspec.DecodeError) as error:
+        raise DataError(f"{file} is not what `monitor backtest --json` printed: {error}") from error
+
+
+def texts_of_backtest(
+    store: Store, tested: BacktestScope, rules: Sequence[Rule]
+) -> tuple[list[Text], datetime | None]:
+    """The texts that a backtest of the database read, as they were then, and since when they have stories.
+
+    Raises StoreUnavailable.
+    """
+    published = time_read(tested.start, tested.end, rules)
+    moment = tested.moment or Moment(datetime.now(UTC))
+    found = known_documents(store.engine, published, moment, [kind.value for kind in Kind])
+    texts = [each.text for each in map(known_text, found) if each.counts]
+    return sorted(texts, key=lambda text: text.published_at), store.reads.voices_since()
+
+
+def tested_again(
+    settings: AlertSettings,
+    topics: Sequence[str],
+    rules: Sequence[Rule],
+    texts: Sequence[Text],
+    start: datetime | None,
+    stories_since: datetime | None,
+) -> dict[str, PageInputs]:
+    """The inputs of the pages of a backtest by their keys, when all is tested again."""
+    policy = settings.incidents.policy
+    pages = replay(rules, topics, texts, start, stories_since=stories_since, policy=policy).pages
+    return {page.page.key: page.page.inputs for page in pages}
+
+
 def evidence_of(page: Page) -> list[str]:
     """The keys of the documents that a page shows, as far as its message is there still."""
     shown = page.message.get("evidence") or ()
@@ -93,7 +154,6 @@ def evidence_of(page: Page) -> list[str]:
 def known_text(document: KnownDocument) -> KnownText:
     """A document as rules see it.  What it says is no matter."""
     row, counts = document.row, document.score is not None and document.topic is not None
-    is_exact = row.published_precision == Precision.EXACT
     text = Text(
         id=row.id,
         source=row.source,
@@ -106,7 +166,7 @@ def known_text(document: KnownDocument) -> KnownText:
         author=row.author,
         symbols=tuple(row.symbols),
         lang=row.lang,
-        precision=Precision.EXACT if is_exact else Precision.DAY,
+        precision=Precision(row.published_precision),
         entities=tuple(
             EntityMention(
                 mention.entity,
@@ -121,6 +181,7 @@ def known_text(document: KnownDocument) -> KnownText:
         ),
         events=document.events,
         assignment=document.story,
+        origin=row.origin if document.story else None,
     )
     return KnownText(
         text,

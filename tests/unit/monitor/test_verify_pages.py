@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -390,6 +390,43 @@ class TestCommand:
             "i2:begin:1": "unknown",
         }
         assert {one["part"] for one in answers[0]["differences"]} == {"document"}
+
+    def backtest(self, rules: Path) -> Path:
+        result = CliRunner().invoke(main, ["backtest", "--rules", str(rules), "--json"])
+        assert result.exit_code == 0, result.output
+        file = rules.with_name("pages.json")
+        file.write_text(result.stdout)
+        assert json.loads(result.stdout)["pages"]
+        return file
+
+    def test_the_pages_of_a_backtest_come_out_again_whatever_labels_say_now(
+        self, room: Room, rules: Path
+    ) -> None:
+        file = self.backtest(rules)
+        room.relabel("positive", datetime.now(UTC) + HOUR)
+        result = self.run(rules, "--backtest", str(file))
+        assert result.exit_code == 0, result.output
+        # Without the moment at which it was read, the labels of now are all that is known.
+        answer = json.loads(file.read_text())
+        answer["tested"]["moment"]["known_at"] = (datetime.now(UTC) + 2 * HOUR).isoformat()
+        file.write_text(json.dumps(answer))
+        result = self.run(rules, "--backtest", str(file))
+        assert result.exit_code == 1 and "the page does not come out again" in result.stdout
+
+    def test_a_changed_rule_of_a_backtest_is_named(self, room: Room, rules: Path) -> None:
+        file = self.backtest(rules)
+        fields = [dict(each) | {"min_documents": 4} for each in FIELDS if each["name"] == "share"]
+        rules.write_text(json.dumps({"rules": fields}))
+        lines = self.run(rules, "--backtest", str(file)).stdout.splitlines()
+        assert "  differs, rule: share on all: min_documents was 3, is 4" in lines
+        assert "  differs, rule: mean on all: it is no longer in the rule file" in lines
+
+    def test_a_file_that_is_no_backtest_is_said(self, rules: Path) -> None:
+        result = self.run(rules, "--backtest", str(rules))
+        assert result.exit_code == 1 and "is not what `monitor backtest --json` printed" in result.output
+        rules.with_name("pages.json").write_text('{"pages": [], "others": [], "tested": {}}')
+        result = self.run(rules, "--backtest", str(rules.with_name("pages.json")))
+        assert result.exit_code == 1 and "is of a backtest of a file: name it with --data" in result.output
 
     def test_a_name_that_is_no_page_is_said(self, room: Room, rules: Path) -> None:
         result = self.run(rules, "nothing")
