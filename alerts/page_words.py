@@ -29,6 +29,8 @@ def how_much(facts: PageFacts) -> str:
 
 def since(facts: PageFacts) -> str:
     """Since when, and where it was first seen."""
+    if facts.kind is PageKind.END:
+        return f"first seen {time_text(facts.seen_since)} at {facts.seen_by}" if facts.seen_by else ""
     where = f", first seen at {facts.seen_by}" if facts.seen_by else ""
     return f"since {moment_text(facts.seen_since, facts.at)}{where}"
 
@@ -63,18 +65,19 @@ def counts(facts: PageFacts) -> str:
 
 
 def _at_least(facts: PageFacts) -> str:
-    return "at least " if facts.at_least else ""
+    in_all = "in all, " if facts.kind is PageKind.END else ""
+    return f"{in_all}at least " if facts.at_least else in_all
 
 
 def robust(robustness: Robustness | None) -> str:
     """How robust an alert is, in words; empty if that is not known."""
     if robustness is None:
         return ""
-    of_all, number = counted_text(robustness.origins, "origin"), robustness.still_fires_without
-    if not number and not robustness.at_least:
-        return f"it hangs on one of its {of_all}: without that one it would be silent"
-    more = ", and perhaps more" if robustness.at_least else ""
-    return f"it would still fire without any {_number(number)} of its {of_all}{more}"
+    number = robustness.still_fires_without
+    if not number:
+        return "" if robustness.at_least else "it hangs on one origin: without that one it would not fire"
+    more = ", and perhaps without more" if robustness.at_least else ""
+    return f"it would still fire without any {_number(number)} of its origins{more}"
 
 
 def _number(number: int) -> str:
@@ -90,10 +93,10 @@ def changes(facts: PageFacts) -> list[str]:
     found = []
     if facts.severity != before.severity:
         found.append(f"severity {facts.severity} instead of {before.severity}")
-    if facts.voices != before.voices:
+    if facts.voices > before.voices:
         voices = number_text(facts.voices, Counted.VOICES, "negative ")
         found.append(f"{voices} instead of {before.voices}")
-    if facts.stories != before.stories:
+    if facts.stories > before.stories:
         found.append(f"{number_text(facts.stories, Counted.STORIES)} instead of {before.stories}")
     new = [each.name for each in facts.who if each.id not in before.entities]
     if new:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from alerts.statistics import chances_per_year, standard_error, wilson_interval
 from stream.domain.alerts import StoryCounts
-from stream.domain.budgets import cut
+from stream.domain.budgets import MARK, cut
 from stream.domain.documents import SCORE_SCALE, printable
 from stream.domain.incidents import LONGEST_TITLE
 from stream.domain.sums import Aggregate, Counted
@@ -77,6 +77,11 @@ def subject_title(subject: str, what: str) -> str:
     if subject.casefold() in shown.casefold():
         return shown
     return cut(f"{subject}: {what}", LONGEST_TITLE)
+
+
+def sentence(text: str) -> str:
+    """A part of a sentence as a sentence of its own."""
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', MARK)) else '.'}" if text else ""
 
 
 def span_text(length: timedelta) -> str:

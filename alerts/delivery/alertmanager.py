@@ -98,17 +98,29 @@ def alertmanager_incident(
     An incident that becomes more urgent is another alert there, so that it is routed as one; the one before
     it ends by itself.
     """
+    labels = alert_labels(first, rule, incident.severity)
+    return _as_sent(
+        labels, incident_annotations(page), incident.began_at, incident.ended_at or ends_at, page["link"]
+    )
+
+
+def incident_annotations(page: Mapping[str, Any]) -> dict[str, str]:
+    """What a page says, by name: whole in the `description`, and what templates show by itself."""
     title, body = plain_text({**page, "others": []})
-    annotations = {
+    return {
         "summary": title,
         "description": body,
-        "id": incident.id,
+        "who": printable(page["subject"]),
+        "what": printable(page["what"]),
+        "how_much": page["how_much"],
+        "since": page["since_text"],
+        "stories": page["counts_text"],
+        "robustness": page["robustness_text"],
+        "id": page["incident"],
         "sources": _sources(page["sources"]),
         "uncertainty": page["uncertainty"],
         "runbook_url": page["runbook"] or "",
     }
-    labels = alert_labels(first, rule, incident.severity)
-    return _as_sent(labels, annotations, incident.began_at, incident.ended_at or ends_at, page["link"])
 
 
 def alert_labels(alert: Alert, rule: Rule | None, severity: Severity) -> dict[str, str]:

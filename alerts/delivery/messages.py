@@ -139,7 +139,8 @@ def _seen_by_rule(facts: AlertFacts) -> dict[str, Any]:
 def _figures(facts: PageFacts) -> Figures:
     """How large the incident is on this page, for the next one."""
     before, words = facts.before, facts.leading.in_words
-    is_largest = before is None or (facts.kind is not PageKind.END and facts.voices > before.most_voices)
+    is_end, voices = facts.kind is PageKind.END, facts.voices or facts.leading.alert.n
+    is_largest = before is None or (not is_end and voices > before.most_voices)
     return Figures(
         at=facts.at,
         severity=facts.severity,
@@ -148,7 +149,7 @@ def _figures(facts: PageFacts) -> Figures:
         entities=tuple(each.id for each in facts.who),
         rules=tuple(sorted({each.alert.rule for each in facts.alerts})),
         largest=words if before is None or is_largest else before.largest,
-        most_voices=facts.voices if before is None or is_largest else before.most_voices,
+        most_voices=voices if before is None or is_largest else before.most_voices,
     )
 
 

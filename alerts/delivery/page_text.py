@@ -13,7 +13,7 @@ import jinja2
 
 from alerts.delivery.messages import is_of_incident, subject_of
 from alerts.delivery.quoting import inert, inert_markdown
-from alerts.wording import event_text
+from alerts.wording import event_text, sentence
 from stream.domain.alerts import AlertState
 from stream.domain.budgets import cut
 from stream.domain.documents import LONGEST_WORD, printable
@@ -50,7 +50,7 @@ class PageTexts:
             "address": _Address,
             "subject": subject_of,
             "event": event_text,
-            "sentence": _sentence,
+            "sentence": sentence,
             "clock": _clock,
         }
         texts.globals |= {
@@ -83,11 +83,6 @@ def short_title(page: Mapping[str, Any]) -> str:
 
 class _Address(str):
     """An address of the operator's own: it stays a link."""
-
-
-def _sentence(text: str) -> str:
-    """What is said, as a sentence of its own."""
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '…')) else '.'}" if text else ""
 
 
 def _clock(time: datetime | str) -> str:

@@ -25,7 +25,7 @@ from stream.storage.batches import Store
 from stream.storage.database import reading, writing
 from stream.storage.incidents import read_incidents, read_pages, save_incidents
 from stream.storage.leases import Lease
-from stream.storage.outbox import KafkaMessage, enqueue, to_kafka
+from stream.storage.outbox import KafkaMessage, enqueue, hasten, to_kafka
 from stream.storage.sql import database_time, dialect_insert
 
 
@@ -182,7 +182,10 @@ class SqlEpisodeStore:
                 _insert_transitions(connection, transitions)
                 enqueue(connection, [to_kafka(self._topic, [_event(each) for each in transitions])], now)
             new_requests = [request for request in page_requests if _insert_delivery(connection, request)]
-            enqueue(connection, [_outbound_page(request) for request in new_requests], now)
+            outbound = list(map(_outbound_page, new_requests))
+            for message in outbound:
+                hasten(connection, message, now)
+            enqueue(connection, outbound, now)
 
 
 def _event(transition: Transition) -> KafkaMessage:
