@@ -2,26 +2,28 @@
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from alerts.calendars import TradingCalendars
 from alerts.delivery.pages import PageRouter
-from alerts.detectors.base import ALL_TOPICS, DEFAULT_RELEVANCE, Rule
-from alerts.evaluator import AlertEvaluator
+from alerts.detectors.base import Rule
+from alerts.evaluator import DEFAULT_POLICY, AlertEvaluator
+from alerts.incidents import IncidentPolicy
 from alerts.mention_table import MICROSECOND, MentionTable, bounds, microseconds, stored_score
 from alerts.metrics import AlertMetrics
 from alerts.ports import ANY
 from stream.domain.alerts import OPEN_STATES, Alert, EvidenceItem, PageRequest, StoryCounts, Transition
 from stream.domain.documents import EPOCH, SCORE_SCALE, Kind, Precision, document_key
 from stream.domain.entities import EntityMention
-from stream.domain.incidents import Headline, Incident, Moment, PageDocument
+from stream.domain.incidents import Headline, Incident, Moment, PageDocument, PageKind
 from stream.domain.incidents import Page as IncidentPage
 from stream.domain.stories import StoryAssignment
 from stream.domain.sums import (
@@ -86,19 +88,44 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page: the episode when it fired, and at the end of the backtest.
-
-    `entities` are the ids of those that it is about: the one of a rule on entities, or else those that the
-    evidence is about.
-    """
+    """One alert: the episode when it fired, and at the end of the backtest."""
 
     fired: Alert
     now: Alert
-    entities: tuple[str, ...] = ()
 
     @property
     def fired_at(self) -> datetime:
         return self.fired.fired_at or self.fired.since
+
+
+@dataclass(frozen=True, slots=True)
+class SentPage:
+    """One page of an incident, with its leading alert as it was when it was sent, and the incident as it was
+    at the end of the backtest."""
+
+    page: IncidentPage
+    alert: Alert
+    incident: Incident
+
+    @property
+    def kind(self) -> PageKind:
+        return self.page.kind
+
+    @property
+    def at(self) -> datetime:
+        return self.page.at
+
+    @property
+    def message(self) -> Mapping[str, Any]:
+        return self.page.message
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What rules would have done over history: the alerts that fired, and the pages, both in order."""
+
+    alerts: Sequence[Page] = ()
+    pages: Sequence[SentPage] = ()
 
 
 class MemoryStore:
@@ -123,6 +150,8 @@ class MemoryStore:
         self.fired: dict[str, Alert] = {}
         self.incidents: dict[str, Incident] = {}
         self.pages: list[IncidentPage] = []
+        # The leading alert of each page, as it was then, by the key of the page.
+        self.leading: dict[str, Alert] = {}
 
     def _running_totals(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Stamps in microseconds [n] and running totals [n + 1, len(SUM_FIELDS)] of one topic and kind."""
@@ -258,6 +287,14 @@ class MemoryStore:
     def at_one_moment(self, now: datetime) -> Iterator[Moment]:
         yield Moment(now)
 
+    def sums_by_origin(self, scope: Scope) -> dict[str | None, Aggregate]:
+        found: dict[str | None, Aggregate] = {}
+        for text in self._in_scope(scope):
+            own = Aggregate.of_document(scope.start, text.topic, text.kind, text.sentiment, text.score)
+            known = found.get(text.origin)
+            found[text.origin] = own if known is None else known + own
+        return found
+
     def negative_documents(self, scope: Scope, least_relevance: int, limit: int) -> list[PageDocument]:
         return [_page_document(text, least_relevance) for text in self.negative_texts(scope)[-limit:]]
 
@@ -299,6 +336,9 @@ class MemoryStore:
     def open_incidents(self) -> list[Incident]:
         return [incident for incident in self.incidents.values() if incident.is_open]
 
+    def last_pages(self, incidents: Collection[str]) -> dict[str, IncidentPage]:
+        return {page.incident: page for page in self.pages if page.incident in incidents}
+
     def past_alerts(self, since: datetime) -> list[Alert]:
         ended = [(a.resolved_at, a) for a in self.alerts.values() if a.fired_at and a.resolved_at]
         return [alert for at, alert in sorted(ended, key=lambda pair: pair[0]) if at >= since]
@@ -313,12 +353,13 @@ class MemoryStore:
         incidents: Sequence[Incident] = (),
         pages: Sequence[IncidentPage] = (),
     ) -> None:
-        self.incidents |= {incident.id: incident for incident in incidents}
-        self.pages += pages
         for alert in changed:
             self.alerts[alert.id] = alert
             if alert.fired_at == now:
                 self.fired.setdefault(alert.id, alert)
+        self.incidents |= {incident.id: incident for incident in incidents}
+        self.pages += pages
+        self.leading |= {page.key: self.alerts[page.message["alerts"][0]["id"]] for page in pages}
         for id_ in dropped:
             self.alerts.pop(id_, None)
 
@@ -331,8 +372,22 @@ def backtest(
     progress: Callable[[float], None] = lambda share: None,
     stories_since: datetime | None = None,
     calendars: TradingCalendars | None = None,
-) -> list[Page]:
-    """The pages that `rules` would have sent from `start` on, in order.  Older texts are baseline only.
+) -> Sequence[Page]:
+    """The alerts that `rules` would have raised, as `replay` finds them."""
+    return replay(rules, topics, texts, start, progress, stories_since, calendars=calendars).alerts
+
+
+def replay(
+    rules: Sequence[Rule],
+    topics: Sequence[str],
+    texts: Sequence[Text],
+    start: datetime | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+    stories_since: datetime | None = None,
+    policy: IncidentPolicy = DEFAULT_POLICY,
+    calendars: TradingCalendars | None = None,
+) -> Replay:
+    """What `rules` would have done from `start` on.  Older texts are baseline only.
 
     `stories_since` is the publication time from which on every text has a story, or waits for it; None: from
     the last one without on.  `calendars` are those that the rules name.
@@ -340,8 +395,9 @@ def backtest(
     `progress` gets the share that is done, from 0 to 1.
     """
     store = MemoryStore(texts, stories_since)
-    if not store.texts:
-        return []
+    times = _evaluation_times(store, start) if store.texts else []
+    if not times:
+        return Replay()
     evaluator = AlertEvaluator(
         rules=rules,
         topics=topics,
@@ -350,12 +406,10 @@ def backtest(
         delivery=PageRouter(),
         window_width=MINUTE,
         metrics=AlertMetrics(),
+        policy=policy,
     )
     if calendars is not None:
         evaluator.use_calendars(calendars)
-    times = _evaluation_times(store, start)
-    if not times:
-        return []
     first, last = times[0], times[-1]
     evaluated_at: datetime | None = None
     for time in times:
@@ -365,39 +419,9 @@ def backtest(
         evaluator.evaluate(time)
         evaluated_at = time
         progress((time - first) / (last - first) if last > first else 1.0)
-    by_name = {rule.name: rule for rule in rules}
-    pages = [
-        Page(alert, store.alerts.get(id_, alert), _entities_of(alert, by_name[alert.rule], store))
-        for id_, alert in store.fired.items()
-    ]
-    return sorted(pages, key=lambda page: (page.fired_at, page.fired.rule))
-
-
-def _entities_of(alert: Alert, rule: Rule, store: MemoryStore) -> tuple[str, ...]:
-    """Who a page is about: its entity, or else those that at least half of its evidence, or of the negative
-    documents of its window, is about; those of the most documents first."""
-    if alert.entity is not None:
-        return (alert.entity,)
-    if not alert.evidence:
-        return ()
-    end = alert.fired_at or alert.since
-    topic = None if alert.topic == ALL_TOPICS else alert.topic
-    selection = replace(rule.selection, counted=Counted.TEXTS)
-    texts = store.negative_texts(Scope(topic, rule.kinds, end - rule.window, end, selection))
-    shown = {item.key for item in alert.evidence}
-    of_all, of_shown = _named(texts), _named([text for text in texts if text.key in shown])
-    named = [
-        (-of_all[entity], entity)
-        for entity in of_all
-        if of_all[entity] >= len(texts) / 2 or of_shown[entity] >= max(len(shown) / 2, 2)
-    ]
-    return tuple(entity for _, entity in sorted(named))
-
-
-def _named(texts: Iterable[Text]) -> Counter[str]:
-    """How many texts are about each entity."""
-    mentions = (mention for text in texts for mention in text.entities)
-    return Counter(one.entity for one in mentions if one.relevance >= DEFAULT_RELEVANCE)
+    alerts = [Page(alert, store.alerts.get(id_, alert)) for id_, alert in store.fired.items()]
+    pages = [SentPage(page, store.leading[page.key], store.incidents[page.incident]) for page in store.pages]
+    return Replay(sorted(alerts, key=lambda page: (page.fired_at, page.fired.rule)), pages)
 
 
 def _evaluation_times(store: MemoryStore, start: datetime | None) -> list[datetime]:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from alerts.calendars import TradingCalendars
 from alerts.counting import Counting, Progress
-from alerts.delivery.messages import page_maker
+from alerts.delivery.page_maker import page_maker
 from alerts.delivery.pages import PageRouter
 from alerts.delivery.template import render
 from alerts.detectors.base import Observation, Rule, Subject, SubjectWindow
@@ -19,7 +19,14 @@ from alerts.page_inputs import Seen
 from alerts.paging import Evaluated, IsMuted, Pager, Paging, never_muted
 from alerts.ports import AggregateReader, EpisodeStore, WordCheck
 from alerts.window_reader import LATE_LIMIT, WindowReader, first_compared
-from stream.domain.alerts import FIRING_STATES, OPEN_STATES, Alert, AlertState, Transition
+from stream.domain.alerts import (
+    FIRING_STATES,
+    OPEN_STATES,
+    Alert,
+    AlertState,
+    EvidenceItem,
+    Transition,
+)
 from stream.domain.documents import printable
 from stream.domain.errors import LeaseLost, StoreUnavailable
 from stream.domain.incidents import Incident, Moment, Page, PageKind
@@ -109,7 +116,7 @@ class AlertEvaluator:
         self._counting = Counting(reader, metrics)
         self._pager = Pager(
             router=delivery,
-            make_page=page_maker(delivery),
+            make_page=page_maker(delivery, reader, episodes, lambda: self.rules, self._checked),
             read_documents=self._windows.negative_documents,
             policy=policy,
             is_muted=is_muted,
@@ -124,6 +131,9 @@ class AlertEvaluator:
         self._logged_failures: dict[str, str] = {}
         # The rules that wait for numbers of one model.
         self.waiting: set[str] = set()
+
+    def _checked(self, item: EvidenceItem) -> EvidenceItem:
+        return self._windows.check_words(item)
 
     def check_words(self, check: WordCheck) -> None:
         """Show with evidence the words that `check` finds, instead of those that are stored."""

@@ -31,6 +31,8 @@ BROAD = (
     "cb:*",
     *(f"crypto:{coin}" for coin in ("BTC", "ETH", "BNB", "SOL", "USDT", "XRP")),
 )
+# Where the numbers of texts without a story begin.
+NO_STORY = 1 << 62
 # An incident is worse when a value of one of its alerts is so many times what was paged.
 WORSE = 2.0
 # How urgent a severity is, the most urgent first.
@@ -54,7 +56,8 @@ class IncidentPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What an alert that begins to fire is about: its negative voices in all, by story and by entity.
+    """What an alert that begins to fire is about: its negative voices in all, by story and by entity.  While
+    stories are not known, each text has one of its own.
 
     An alert that `stands_alone`, such as one of a silent feed, belongs to no other.
     """
@@ -72,7 +75,7 @@ class Signal:
         return cls(
             alert,
             len(voices),
-            Counter(voice.story for voice in voices if voice.story is not None),
+            Counter(_own_story(voice) if voice.story is None else voice.story for voice in voices),
             Counter(entity for voice in voices for entity in voice.entities),
             stands_alone,
         )
@@ -89,19 +92,24 @@ class Signal:
 
     @property
     def main_stories(self) -> tuple[int, ...]:
-        """The largest stories that together have at least half of the voices."""
-        chosen: list[int] = []
-        held = 0
-        for story, n in sorted(self.stories.items(), key=lambda item: (-item[1], item[0])):
+        """The largest stories that together have at least half of the voices, and those that are as large as
+        the smallest of them."""
+        held, smallest = 0, 0
+        for n in sorted(self.stories.values(), reverse=True):
             if 2 * held >= self.voices:
                 break
-            chosen.append(story)
-            held += n
-        return tuple(chosen)
+            held, smallest = held + n, n
+        return tuple(sorted(story for story, n in self.stories.items() if n >= smallest))
 
     def voices_on(self, stories: Iterable[int]) -> int:
         """How many of the voices are on these stories."""
         return sum(self.stories.get(story, 0) for story in set(stories))
+
+
+def _own_story(document: PageDocument) -> int:
+    """A text without a story tells one of its own: a number that no story has."""
+    digest = hashlib.sha256(document.key.encode()).digest()
+    return NO_STORY | int.from_bytes(digest[:7])
 
 
 def by_urgency(alert: Alert) -> tuple[int, str, str, str]:
@@ -121,7 +129,7 @@ def begin(signal: Signal, now: datetime) -> Incident:
         id=incident_id(alert),
         began_at=now,
         severity=alert.severity,
-        title=f"{alert.rule} on {alert.subject}",
+        title="",
         stands_alone=signal.stands_alone,
     )
     return join(empty, signal)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from alerts.delivery.messages import PageMaker
+from alerts.delivery.page_maker import PageMaker
 from alerts.delivery.pages import PageRouter
 from alerts.incidents import (
     DuePage,

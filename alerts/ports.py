@@ -1,6 +1,6 @@
 """What alerts need from a store.  `stream.storage` implements it over SQL, `alerts.backtest` over a list."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -73,6 +73,10 @@ class AggregateReader(Protocol):
         """The texts of a scope, and the stories, voices and copies among them; only of the negative texts if
         asked for."""
 
+    def sums_by_origin(self, scope: Scope) -> Mapping[str | None, Aggregate]:
+        """For each origin, the sum over its documents with a score; those that have no story yet have the
+        origin None.  Of the last base window of the scope all documents count, as in `sums`."""
+
     def at_one_moment(self, now: datetime) -> AbstractContextManager[Moment]:
         """What is read meanwhile, in this thread, is read at one moment; `now` is that of a backtest."""
 
@@ -104,6 +108,9 @@ class EpisodeStore(Protocol):
 
     def open_incidents(self) -> list[Incident]:
         """The incidents that have not ended, the oldest first."""
+
+    def last_pages(self, incidents: Collection[str]) -> Mapping[str, Page]:
+        """The last page of each of these incidents that has any."""
 
     def save(
         self,

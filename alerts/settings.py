@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from alerts.delivery.channel_urls import is_channel
 from alerts.delivery.pages import CHANNEL, WEBHOOK, QuietHours
 from alerts.escalation import EscalationStep
+from alerts.incidents import BROAD, IncidentPolicy
 
 SHIPPED_RULES = Path(__file__).parent / "rules.yaml"
 
@@ -20,6 +22,55 @@ class Escalation(BaseModel):
 
     after_minutes: float = Field(gt=0, le=7 * 24 * 60)
     receivers: tuple[str, ...] = Field(min_length=1, max_length=100)
+
+
+class IncidentSettings(BaseModel):
+    """The `[alerts.incidents]` part of the settings: which alerts are one event, and how often it pages."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    joins_seconds: float = Field(
+        86_400.0,
+        ge=0,
+        le=30 * 86_400,
+        description="an alert joins no incident that is older: what goes on for days is told again",
+    )
+    calm_seconds: float = Field(
+        7200.0, ge=0, le=7 * 86_400, description="an incident ends when none of its alerts fired for so long"
+    )
+    update_seconds: float = Field(
+        1800.0,
+        ge=0,
+        le=86_400,
+        description="least time between the pages of an incident that gets worse; a higher severity pages at "
+        "once, and so does whoever was not told yet",
+    )
+    broad: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=1000)] = Field(
+        BROAD,
+        description="entities that most of the news is about, by id or by the beginning of ids with a star: "
+        "that two alerts are about one of them does not make them one incident",
+    )
+
+    @property
+    def policy(self) -> IncidentPolicy:
+        return IncidentPolicy(
+            timedelta(seconds=self.joins_seconds),
+            timedelta(seconds=self.calm_seconds),
+            timedelta(seconds=self.update_seconds),
+            self.broad,
+        )
+
+
+class AlertmanagerSettings(BaseModel):
+    """The `[alerts.alertmanager]` part of the settings: what every Alertmanager is sent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    per: Literal["incident", "alert"] = Field(
+        "incident",
+        description="what is an alert in Alertmanager: an incident, or each alert of the rules, which "
+        "Alertmanager then groups; both have the label incident",
+    )
 
 
 class AlertSettings(BaseModel):
@@ -46,6 +97,8 @@ class AlertSettings(BaseModel):
     alertmanagers: dict[str, SecretStr] = Field(
         default_factory=dict, description="Prometheus Alertmanagers by name: their base URLs"
     )
+    alertmanager: AlertmanagerSettings = AlertmanagerSettings()
+    incidents: IncidentSettings = IncidentSettings()
     resend_seconds: float = Field(
         30.0, ge=1, le=600, description="how often firing alerts are sent to Alertmanager again"
     )
@@ -69,8 +122,8 @@ class AlertSettings(BaseModel):
         30.0,
         ge=0,
         le=3600,
-        description="pages that follow the last one within this time are sent together, whatever their rule; "
-        "a page never waits for a less urgent one; 0: every page at once",
+        description="updates and ends that follow the page of another incident within this time are sent "
+        "together; the first page of an incident waits for nothing; 0: every page at once",
     )
     quiet_hours: str = Field(
         "",

@@ -189,7 +189,7 @@ class WindowReader:
         elif rule.watches_documents:
             yield from self._document_windows(rule, window, late_from)
         else:
-            last_seen = self._reader.last_seen_by_source(_scope(rule, Subject(ALL_TOPICS), window))
+            last_seen = self._reader.last_seen_by_source(scope_of(rule, Subject(ALL_TOPICS), window))
             empty = Aggregate(window.start, ALL_TOPICS, ALL_TOPICS)
             yield (
                 Subject(ALL_TOPICS),
@@ -307,7 +307,7 @@ class WindowReader:
         requires."""
         if not observation.breached:
             return observation
-        scope = _scope(rule, subject, window, late=late)
+        scope = scope_of(rule, subject, window, late=late)
         enough = self._has_writers(rule, scope) and self._has_voices(rule, scope)
         return observation if enough else replace(observation, breached=False)
 
@@ -320,14 +320,14 @@ class WindowReader:
     def _has_voices(self, rule: Rule, scope: Scope) -> bool:
         if rule.min_voices <= 1:
             return True
-        return self._reader.story_counts(_all_texts(scope), negative=True).voices >= rule.min_voices
+        return self._reader.story_counts(all_texts(scope), negative=True).voices >= rule.min_voices
 
     def with_evidence(self, alert: Alert, rule: Rule, window: TimeRange, *, late: bool) -> Alert:
         """The alert with its most negative documents and the sources that wrote them."""
         if not rule.has_evidence:
             return alert
-        scope = _scope(rule, Subject(alert.topic, alert.entity), window, late=late)
-        candidates = self._reader.most_negative(_all_texts(scope), EVIDENCE_CANDIDATES)
+        scope = scope_of(rule, Subject(alert.topic, alert.entity), window, late=late)
+        candidates = self._reader.most_negative(all_texts(scope), EVIDENCE_CANDIDATES)
         sources = list(self._reader.negative_writers(scope)[0].items())[:NAMED_SOURCES]
         evidence = tuple(map(self.check_words, distinct_stories(candidates, EVIDENCE_ITEMS)))
         return replace(alert, evidence=evidence, sources=dict(sources))
@@ -335,7 +335,7 @@ class WindowReader:
     def negative_documents(self, seen: Seen) -> list[PageDocument]:
         """The negative documents that a rule saw, with the entities that they are about."""
         start, end = seen.window.start, self.last_end(seen.window.end)
-        scope = _all_texts(_scope(seen.rule, seen.subject, TimeRange(start, end), late=seen.late))
+        scope = all_texts(scope_of(seen.rule, seen.subject, TimeRange(start, end), late=seen.late))
         return self._reader.negative_documents(scope, DEFAULT_RELEVANCE, MOST_DOCUMENTS)
 
     def last_end(self, end: datetime) -> datetime:
@@ -346,7 +346,7 @@ class WindowReader:
         """The alert with the stories, voices and copies behind it, which are known."""
         if not rule.has_evidence:
             return alert
-        scope = _all_texts(_scope(rule, Subject(alert.topic, alert.entity), window, late=late))
+        scope = all_texts(scope_of(rule, Subject(alert.topic, alert.entity), window, late=late))
         counts = self._reader.story_counts(scope, negative=rule.looks_at_negatives)
         return replace(
             alert,
@@ -393,7 +393,7 @@ def _selection(rule: Rule, *, late: bool) -> Selection:
     return replace(rule.selection, exact_times=late)
 
 
-def _scope(rule: Rule, subject: Subject, window: TimeRange, *, late: bool = False) -> Scope:
+def scope_of(rule: Rule, subject: Subject, window: TimeRange, *, late: bool = False) -> Scope:
     """The documents in the rule's window."""
     return Scope(
         None if subject.topic == ALL_TOPICS else subject.topic,
@@ -406,7 +406,7 @@ def _scope(rule: Rule, subject: Subject, window: TimeRange, *, late: bool = Fals
     )
 
 
-def _all_texts(scope: Scope) -> Scope:
+def all_texts(scope: Scope) -> Scope:
     """The same documents, whatever is counted of them."""
     return replace(scope, selection=replace(scope.selection, counted=Counted.TEXTS))
 

@@ -2,6 +2,7 @@
 
 import difflib
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from operator import itemgetter
@@ -14,7 +15,7 @@ from alerts.baseline import Count, count_documents, count_negatives
 from alerts.calendar_names import CALENDAR_NAMES
 from alerts.detectors.base import ALL_TOPICS, Duration, Observation, Rule, SubjectWindow, calm, no_data
 from alerts.expectation import BaselineSpec, Expectation
-from alerts.statistics import chance_allowed
+from alerts.statistics import chance_allowed, chances_per_year
 from alerts.wording import chance_text, duration_text
 from stream.domain.sums import Aggregate
 
@@ -110,17 +111,32 @@ class BaselineRule(Rule):
                 f"the baseline has {length} of data, the rule needs {needed}",
             )
         observation = self.compare(subject, window, usual)
-        if observation.breached and self._recurs(subject, window, usual):
-            return replace(observation, breached=False)
+        if observation.breached and (burst := self._recurring(subject, window, usual)):
+            return replace(observation, breached=self.compare(subject, window, burst).breached)
         return observation
 
-    def _recurs(self, subject: str, window: SubjectWindow, usual: Expectation) -> bool:
-        """Whether the window is no worse than bursts at about this time on two other days.
+    def firing(self, subject: str, window: SubjectWindow) -> Callable[[Aggregate], bool]:
+        usual = window.expectation() if window.expectation else None
+        if usual is None:
+            return lambda total: False
+        compared = [usual, self._recurring(subject, window, usual)]
 
-        The second worst of them counts, so that one bad day does not hide the next.
+        def fires(total: Aggregate) -> bool:
+            seen = replace(window, total=total)
+            return self.observe_without_baseline(subject, seen) is None and all(
+                self.compare(subject, seen, each).breached for each in compared if each is not None
+            )
+
+        return fires
+
+    def _recurring(self, subject: str, window: SubjectWindow, usual: Expectation) -> Expectation | None:
+        """What is usual if bursts at about this time on two other days are; None if there were none.
+
+        The second worst of them counts, so that one bad day does not hide the next.  It does not depend on
+        what the window holds.
         """
         if self.window >= DAY:
-            return False
+            return None
         lenient = self._lenient(window)
         # The history may have cells that are longer than the window.
         past = replace(window, start=min(window.start, window.end - usual.baseline.width))
@@ -139,9 +155,9 @@ class BaselineRule(Rule):
             if similar:
                 levels.append(max(similar, key=itemgetter(0)))
         if len(levels) < RECURRENCES:
-            return False
+            return None
         _, total = sorted(levels, key=itemgetter(0))[-RECURRENCES]
-        return not self.compare(subject, window, usual.recurring(total)).breached
+        return usual.recurring(total)
 
     def _lenient(self, window: SubjectWindow) -> Self:
         """This rule with the limits for a similar window, which are lower than those for a page."""
@@ -166,6 +182,10 @@ class BaselineRule(Rule):
     def chance_text(self, chance: float, window: SubjectWindow) -> str:
         """A probability for a single window in the words that operators read."""
         return chance_text(chance, self.allowed_chance(window), self.window, window.share)
+
+    def chance_per_year(self, chance: float, window: SubjectWindow) -> float:
+        """The same as a number of times a year, over all that the rule watches."""
+        return chance * chances_per_year(self.window.total_seconds()) / window.share
 
     @field_validator("timezone")
     @classmethod

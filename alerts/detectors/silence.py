@@ -9,7 +9,8 @@ from alerts.detectors.baseline_rule import BaselineRule
 from alerts.expectation import Expectation
 from alerts.statistics import count_tail
 from alerts.watched_entities import Named
-from alerts.wording import amount_text, duration_text
+from alerts.wording import amount_text, duration_text, span_text, usual_text
+from stream.domain.alerts import Alert
 from stream.domain.sums import TimeRange
 
 
@@ -49,6 +50,11 @@ class SilenceRule(BaselineRule):
             return None
         return super().compare_past(subject, past, usual)
 
+    def in_words(self, alert: Alert) -> str:
+        if alert.usual is None:
+            return super().in_words(alert)
+        return f"no {self.noun} in {span_text(self.window)} where {usual_text(alert.usual)}"
+
     def compare(self, subject: str, window: SubjectWindow, usual: Expectation) -> Observation:
         times = [TimeRange(window.start, window.end)] if window.trading is None else window.trading
         expected = sum(usual.expected(*time) for time in times)
@@ -66,4 +72,5 @@ class SilenceRule(BaselineRule):
                 f"usually {amount_text(expected)}{of_trading}"
             ),
             usual=expected,
+            chance_per_year=self.chance_per_year(chance, window),
         )

@@ -369,6 +369,7 @@ def _alert_tasks(base: Foundation) -> list[PeriodicTask]:
         delivery=base.delivery,
         window_width=base.store.width,
         metrics=base.alert_metrics,
+        policy=settings.alerts.incidents.policy,
         is_muted=base.mute_file.is_muted if base.mute_file else never_muted,
     )
     evaluator.check_words(partial(with_checked_words, base.classifier))
@@ -410,6 +411,7 @@ def _alertmanager_sync(base: Foundation, name: str) -> AlertmanagerSync:
         send=partial(webhook.send, name),
         max_bytes=alerts.alertmanager_bytes,
         episodes=base.episodes,
+        per=alerts.alertmanager.per,
         rule_file=base.rule_file,
         router=base.delivery,
         lease=base.leases.get(f"alertmanager:{name}", alerts.webhook_seconds),

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, func, or_, select
 
 from stream.domain.alerts import (
     OPEN_STATES,
@@ -25,7 +25,7 @@ from stream.storage.batches import Store
 from stream.storage.database import reading, writing
 from stream.storage.incidents import read_incidents, read_pages, save_incidents
 from stream.storage.leases import Lease
-from stream.storage.outbox import KafkaMessage, enqueue, to_kafka
+from stream.storage.outbox import KafkaMessage, enqueue, hasten, to_kafka
 from stream.storage.sql import database_time, dialect_insert
 
 
@@ -67,6 +67,14 @@ class SqlEpisodeStore:
         with reading(self._store.engine) as connection:
             return read_incidents(connection, query)
 
+    def followed_incidents(self, since: datetime) -> list[Incident]:
+        """The incidents that are open or ended since then, the oldest first."""
+        table = schema.incidents
+        followed = or_(table.c.ended_at.is_(None), table.c.ended_at >= since)
+        query = select(table).where(followed).order_by(table.c.began_at, table.c.id)
+        with reading(self._store.engine) as connection:
+            return read_incidents(connection, query)
+
     def recent_incidents(self, limit: int) -> list[Incident]:
         """The latest incidents, the oldest first."""
         table = schema.incidents
@@ -102,6 +110,13 @@ class SqlEpisodeStore:
         same = and_(table.c.incident == last.c.incident, table.c.number == last.c.number)
         with reading(self._store.engine) as connection:
             return {page.incident: page for page in read_pages(connection, select(table).join(last, same))}
+
+    def alerts_by_id(self, ids: Collection[str]) -> dict[str, Alert]:
+        """The episodes with these ids, as far as there are any."""
+        table = schema.alerts
+        with reading(self._store.engine) as connection:
+            rows = connection.execute(select(table).where(table.c.id.in_(sorted(ids))))
+            return {row.id: _alert_of_row(row) for row in rows}
 
     def alerts_of(self, incident: str) -> list[Alert]:
         """The episodes of an incident, in the order in which they fired."""
@@ -167,7 +182,10 @@ class SqlEpisodeStore:
                 _insert_transitions(connection, transitions)
                 enqueue(connection, [to_kafka(self._topic, [_event(each) for each in transitions])], now)
             new_requests = [request for request in page_requests if _insert_delivery(connection, request)]
-            enqueue(connection, [_outbound_page(request) for request in new_requests], now)
+            outbound = list(map(_outbound_page, new_requests))
+            for message in outbound:
+                hasten(connection, message, now)
+            enqueue(connection, outbound, now)
 
 
 def _event(transition: Transition) -> KafkaMessage:

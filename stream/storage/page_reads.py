@@ -2,21 +2,24 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import BigInteger, Connection, case, cast, func, select
 from sqlalchemy.orm import aliased
 
-from stream.domain.documents import SCORE_SCALE
+from stream.domain.documents import SCORE_SCALE, SENTIMENTS
 from stream.domain.incidents import Headline, Moment, PageDocument
-from stream.domain.sums import Scope
+from stream.domain.sums import Aggregate, Scope, window_start
 from stream.storage import schema
 from stream.storage.database import pinned, reading
 from stream.storage.entity_reads import parts_of
 from stream.storage.filters import scope_source
 from stream.storage.sql import database_now
 from stream.storage.story_reads import StoryReader, with_stories
+
+ALL = "all"
 
 
 class PageReader(StoryReader):
@@ -54,6 +57,25 @@ class PageReader(StoryReader):
             versions = _versions(connection, keys)
         return [_document(row, entities.get(row.key, ()), versions.get(row.key, 0)) for row in rows]
 
+    def sums_by_origin(self, scope: Scope) -> dict[str | None, Aggregate]:
+        """For each origin, the sum over its documents with a score; those that have no story yet have the
+        origin None.  Of the last base window of the scope all documents count, as in the sums over all."""
+        end = window_start(scope.end - timedelta.resolution, self.width) + self.width
+        found, stories = scope_source(replace(scope, end=end)), schema.document_stories.c
+        n, by_sentiment = (
+            func.count(),
+            [func.count(case((found.sentiment == sentiment, 1))) for sentiment in SENTIMENTS],
+        )
+        scores = cast(found.score, BigInteger)
+        query = (
+            select(stories.origin, n, *by_sentiment, func.sum(scores), func.sum(scores * scores))
+            .select_from(with_stories(found.source))
+            .where(*found.filters, found.score.is_not(None), schema.documents.c.topic.is_not(None))
+            .group_by(stories.origin)
+        )
+        with reading(self.engine) as connection:
+            return {origin: _sums(scope, *map(int, sums)) for origin, *sums in connection.execute(query)}
+
     def headlines(self, stories: Sequence[int], until: datetime) -> dict[int, Headline]:
         """What stands for each of these stories; `until` matters to a backtest alone."""
         table = schema.stories
@@ -70,6 +92,11 @@ class PageReader(StoryReader):
                 story: Headline(story, title or text, source, seen_at, first_source)
                 for story, seen_at, first_source, source, title, text in connection.execute(query)
             }
+
+
+def _sums(scope: Scope, n: int, positive: int, neutral: int, negative: int, *scores: int) -> Aggregate:
+    uncertain = n - positive - neutral - negative
+    return Aggregate(scope.start, ALL, ALL, n, positive, neutral, negative, uncertain, *scores)
 
 
 def _moment(connection: Connection) -> Moment:

@@ -107,7 +107,10 @@ class StoreReader(PageReader):
         """The rows of the documents published in [start, end) that have a score, in order of publication,
         each with its story if it has one."""
         table, stories = schema.documents, schema.document_stories.c
-        columns = (stories.story, stories.sequence, stories.novelty, stories.copy_of, stories.voice)
+        columns = (
+            *(stories.story, stories.sequence, stories.novelty, stories.copy_of, stories.voice),
+            stories.origin,
+        )
         query = select(table, *columns).select_from(with_stories(table))
         query = query.where(within(table.c.published_at, start, end), table.c.score.is_not(None))
         with reading(self.engine) as connection:

@@ -138,6 +138,7 @@ def backtest(
                 events=events,
                 progress=progress,
                 stories_since=stories_since,
+                policy=settings.alerts.incidents.policy,
                 calendars=calendars,
             )
             for file, rules in zip(files, rule_sets, strict=True)

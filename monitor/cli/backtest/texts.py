@@ -103,8 +103,8 @@ def with_stories(
     ]
     assigned = assign(inputs, weights)
     return [
-        _text(document, prediction, assigned[document.key])
-        for document, prediction in pairs
+        _text(document, prediction, assigned[document.key], waiting.features.origin)
+        for (document, prediction), waiting in zip(pairs, inputs, strict=True)
         if prediction.topic is not None and prediction.score is not None
     ]
 
@@ -172,7 +172,7 @@ def _documents(file: Path, options: RowOptions, encoding: str | None) -> tuple[l
     return list(unique.values()), row_errors
 
 
-def _text(document: Document, prediction: Prediction, assignment: StoryAssignment) -> Text:
+def _text(document: Document, prediction: Prediction, assignment: StoryAssignment, origin: str) -> Text:
     return Text(
         id=document.id,
         source=document.source,
@@ -191,6 +191,7 @@ def _text(document: Document, prediction: Prediction, assignment: StoryAssignmen
         entities=prediction.entities,
         events=tuple(event.type for event in prediction.events),
         assignment=assignment,
+        origin=origin,
     )
 
 
@@ -232,6 +233,7 @@ def _stored_text(row: Any, mentions: tuple[EntityMention, ...]) -> Text:
         entities=mentions,
         events=tuple(name for name, _ in row.events or ()),
         assignment=_stored_assignment(row),
+        origin=row.origin,
     )
 
 

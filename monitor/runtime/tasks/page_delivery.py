@@ -9,8 +9,9 @@ import jinja2
 import msgspec
 
 from alerts.delivery.answers import Failure
+from alerts.delivery.messages import merge_pages, page_forms
 from alerts.delivery.notifiers import Channels, Webhooks, outcome
-from alerts.delivery.pages import CHANNEL, WEBHOOK, merge_pages, page_forms
+from alerts.delivery.pages import CHANNEL, WEBHOOK
 from alerts.metrics import AlertMetrics
 from stream.domain.alerts import AlertState
 from stream.domain.budgets import json_bytes
