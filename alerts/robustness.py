@@ -30,8 +30,8 @@ from alerts.detectors.base import Rule, SumField
 from stream.domain.documents import EPOCH
 from stream.domain.sums import Aggregate
 
-# A search stops with what it knows by then, since a page waits for it: a question costs about as much as so
-# many documents, besides those that it is about, and a search has so many documents, sets or cells of a table.
+# A search stops with what it knows by then, since a page waits for it.  A question costs about as much as so
+# many documents, besides those that it is about; a search has so many documents, sets or cells of a table.
 COST_OF_QUESTION, MOST_DOCUMENTS, MOST_SETS, MOST_CELLS = 200, 1_000_000, 2000, 100_000_000
 FEWEST_TRIED = 8
 NONE_TAKEN = np.iinfo(np.int64).min // 2
