@@ -1,7 +1,7 @@
 """A monitor that is killed between any two steps of a page, and two monitors at once: one page for the desk.
 
-The steps are the statements of its database, from the evaluation that decides to the note that the page was
-sent; each is the last of a process of its own.
+The steps are the writes to its database and their commits, from the evaluation that decides to the note that
+the page was sent; each is the last of a process of its own.
 """
 
 import os
@@ -36,6 +36,7 @@ from tests.unit.stream.samples import NOW, classified, write
 
 MINUTE = timedelta(minutes=1)
 TARGET = "webhook:desk"
+WRITES = ("BEGIN IMMEDIATE", "INSERT", "UPDATE", "DELETE")
 RULE = ThresholdRule.model_validate(
     {"name": "share", "type": "threshold", "watch": "negative_share", "threshold": 0.6, "topics": "all",
      "min_documents": 5, "window": "15m", "keep_firing_for": "1m"}
@@ -124,8 +125,14 @@ def killed_run(path: Path, clock: Path, receiver: Receiver, name: str, step: int
     """Run a monitor that is killed at its `step`-th event of this name, and then its successor; whether the
     first came through."""
 
+    kill = kill_at(step)
+
+    def at_write(_connection: object, _cursor: object, statement: str, *_arguments: object) -> None:
+        if statement.startswith(WRITES):
+            kill()
+
     def work() -> None:
-        event.listen(Engine, name, kill_at(step))
+        event.listen(Engine, name, kill if name == "commit" else at_write)
         Room(path, receiver, "monitor").run(clock)
         os._exit(0)
 
@@ -135,6 +142,7 @@ def killed_run(path: Path, clock: Path, receiver: Receiver, name: str, step: int
     return through
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["before_cursor_execute", "commit"])
 def test_a_monitor_killed_between_any_two_steps_sends_one_beginning_and_one_end(
     surged: Path, receiver: Receiver, tmp_path: Path, name: str
@@ -154,7 +162,7 @@ def test_a_monitor_killed_between_any_two_steps_sends_one_beginning_and_one_end(
             rest.unlink()
         if through:
             break
-    assert step > 10 and repeated >= 2, "it was killed between sending each page and noting that"
+    assert step > 15 and repeated >= 2, "it was killed between sending each page and noting that"
 
 
 def test_monitors_that_decide_at_the_same_time_send_one_beginning_and_one_end(

@@ -181,15 +181,15 @@ def test_an_event_is_one_beginning_and_one_end_whichever_monitor_evaluates(store
     second, _ = evaluator_of(store, "second")
     (alert,) = first.evaluate(NOW)
     id_ = incident_id(alert)
-    with pytest.raises(LeaseLost):
-        second.evaluate(NOW + 20 * MINUTE)
     assert (alert.incident, keys(store)) == (id_, [f"{id_}:begin:1"])
     (begun,) = episodes.pages(id_)
     assert begun.inputs.offsets == {"news/0": 8} and begun.inputs.models == ("m-1",)
     assert [each.n for each in begun.inputs.alerts] == [8] and begun.message["voices"] == 8
-    Lease(store, "alerts", "first", 20).release()
     calm = [classified(f"c{i}", 10 + i, at=NOW + 30 * MINUTE, sentiment="neutral") for i in range(8)]
     write(store, *calm)
+    with pytest.raises(LeaseLost):
+        second.evaluate(NOW + 30 * MINUTE)
+    Lease(store, "alerts", "first", 20).release()
     for minutes in (30, 31, 32, 152):
         second.evaluate(NOW + minutes * MINUTE)
     assert keys(store) == [f"{id_}:begin:1", f"{id_}:end:2"]
