@@ -51,7 +51,8 @@ def counts(facts: PageFacts) -> str:
     if not facts.texts:
         return ""
     if not facts.origins:
-        return f"{_at_least(facts)}{number_text(facts.texts, Counted.TEXTS, 'negative ')}, not told apart yet"
+        texts = number_text(facts.texts, Counted.TEXTS, "negative ")
+        return f"{_at_least(facts)}{texts}, who said them first is not known yet"
     voices = _at_least(facts) + number_text(facts.voices, Counted.VOICES, "negative ")
     writers = counted_text(facts.origins, "origin")
     if facts.authors:

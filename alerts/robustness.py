@@ -30,9 +30,9 @@ from alerts.detectors.base import Rule, SumField
 from stream.domain.documents import EPOCH
 from stream.domain.sums import Aggregate
 
-# A search stops with what it knows by then, since a page waits for it.  A question costs about as much as so
-# many documents, besides those that it is about; a search has so many documents, sets or cells of a table.
-COST_OF_QUESTION, MOST_DOCUMENTS, MOST_SETS, MOST_CELLS = 200, 1_000_000, 2000, 100_000_000
+# A page waits for a search, so that it stops with what it knows by then: after so many sets, so many cells of
+# a table, or questions about so many documents.  Each question costs as much as some documents more.
+MOST_SETS, MOST_CELLS, MOST_DOCUMENTS, COST_OF_QUESTION = 2000, 100_000_000, 1_000_000, 200
 FEWEST_TRIED = 8
 NONE_TAKEN = np.iinfo(np.int64).min // 2
 

@@ -64,10 +64,10 @@ def usual(bursts: bool) -> Expectation:
     cells = []
     for back in range(28 * 24, 0, -1):
         start = NOW - HOUR - back * HOUR
-        n, negative = (1, back % 5 == 0)
+        n, negative = (1, int(back % 5 == 0))
         if bursts and back in (48, 72):
             n, negative = 6, 4
-        cells.append(Aggregate(start, "all", "all", n, 0, n - negative, int(negative), 0, -2000 * negative,
+        cells.append(Aggregate(start, "all", "all", n, 0, n - negative, negative, 0, -2000 * negative,
                                4_000_000 * negative))  # fmt: skip
     live = [TimeRange(cells[0].start, NOW - HOUR)]
     spec = BaselineSpec(28 * DAY, HOUR, lambda cell: cell.n)
