@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from alerts.calendars import TradingCalendars
 from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule
 from alerts.evaluator import DEFAULT_POLICY, AlertEvaluator
@@ -340,6 +341,9 @@ class MemoryStore:
     def open_incidents(self) -> list[Incident]:
         return [incident for incident in self.incidents.values() if incident.is_open]
 
+    def page(self, key: str) -> IncidentPage | None:
+        return next((page for page in self.pages if page.key == key), None)
+
     def last_pages(self, incidents: Collection[str]) -> dict[str, IncidentPage]:
         return {page.incident: page for page in self.pages if page.incident in incidents}
 
@@ -375,9 +379,10 @@ def backtest(
     start: datetime | None = None,
     progress: Callable[[float], None] = lambda share: None,
     stories_since: datetime | None = None,
+    calendars: TradingCalendars | None = None,
 ) -> Sequence[Page]:
     """The alerts that `rules` would have raised, as `replay` finds them."""
-    return replay(rules, topics, texts, start, progress, stories_since).alerts
+    return replay(rules, topics, texts, start, progress, stories_since, calendars=calendars).alerts
 
 
 def replay(
@@ -388,11 +393,12 @@ def replay(
     progress: Callable[[float], None] = lambda share: None,
     stories_since: datetime | None = None,
     policy: IncidentPolicy = DEFAULT_POLICY,
+    calendars: TradingCalendars | None = None,
 ) -> Replay:
     """What `rules` would have done from `start` on.  Older texts are baseline only.
 
     `stories_since` is the publication time from which on every text has a story, or waits for it; None: from
-    the last one without on.
+    the last one without on.  `calendars` are those that the rules name.
     The rules are evaluated at the end of each minute that has texts, and in between so that alerts resolve.
     `progress` gets the share that is done, from 0 to 1.
     """
@@ -410,6 +416,8 @@ def replay(
         metrics=AlertMetrics(),
         policy=policy,
     )
+    if calendars is not None:
+        evaluator.use_calendars(calendars)
     first, last = times[0], times[-1]
     evaluated_at: datetime | None = None
     for time in times:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from alerts.calendars import TradingCalendars
 from alerts.counting import Counting, Progress
 from alerts.delivery.page_maker import page_maker
 from alerts.delivery.pages import PageRouter
@@ -117,6 +118,7 @@ class AlertEvaluator:
             router=delivery,
             make_page=page_maker(delivery, reader, episodes, lambda: self.rules, self._checked),
             read_documents=self._windows.negative_documents,
+            read_page=episodes.page,
             policy=policy,
             is_muted=is_muted,
         )
@@ -137,6 +139,10 @@ class AlertEvaluator:
     def check_words(self, check: WordCheck) -> None:
         """Show with evidence the words that `check` finds, instead of those that are stored."""
         self._windows.check_words = check
+
+    def use_calendars(self, calendars: TradingCalendars) -> None:
+        """Compare with these trading calendars; without them, rules behave as if they named none."""
+        self._windows.calendars = calendars
 
     def replace_rules(self, rules: Sequence[Rule]) -> None:
         """Evaluate these rules from now on.  The next evaluation resolves the episodes of removed rules."""
@@ -177,6 +183,8 @@ class AlertEvaluator:
             unchanged = [alert for (name, *_), alert in history.open.items() if name == rule.name]
             if self._counting.waits(rule):
                 self._metrics.waited.inc()
+                after += unchanged
+            elif self._windows.waits_for_calendar(rule):
                 after += unchanged
             else:
                 after += self._guarded(rule, self._current_episodes(rule, history, now), unchanged)
@@ -280,7 +288,7 @@ class AlertEvaluator:
         for rule in map(self._counting.as_counted, self.rules):
             late = of_stories if rule.uses_stories else of_texts
             if late and rule.can_fire_late and rule.name not in self.failures:
-                if self._counting.waits(rule):
+                if self._counting.waits(rule) or self._windows.waits_for_calendar(rule):
                     continue
                 episodes = self._late_episodes_of(rule, history, unavailable, late, now)
                 raised |= {_key(alert): alert for alert in self._guarded(rule, episodes, [])}

@@ -190,10 +190,17 @@ def join(incident: Incident, signal: Signal) -> Incident:
         incident,
         severity=min(incident.severity, alert.severity, key=URGENCY.__getitem__),
         lead_entities=_added(incident.lead_entities, signal.lead_entities, MOST_LEAD_ENTITIES),
-        stories=_added(incident.stories, signal.main_stories, MOST_STORIES),
+        stories=with_stories(incident, signal).stories,
         alerts=_added(incident.alerts, (alert.id,), MOST_ALERTS),
         paged_values=_valued(incident.paged_values, [alert]),
         calm_since=None,
+    )
+
+
+def with_stories(incident: Incident, signal: Signal) -> Incident:
+    """The incident on the stories that one of its alerts is about now, too; of too many the latest."""
+    return replace(
+        incident, stories=tuple(dict.fromkeys((*incident.stories, *signal.main_stories)))[-MOST_STORIES:]
     )
 
 
@@ -233,7 +240,8 @@ def page_due(
     incident: Incident, firing: Sequence[Alert], targets: Sequence[str], policy: IncidentPolicy, now: datetime
 ) -> DuePage | None:
     """The page that an incident needs after an evaluation, if any; `firing` are its alerts that fire, but for
-    muted ones, and `targets` the receivers.
+    muted ones, and `targets` the receivers that are told at once.  Updates and the end go to all who were
+    told.
 
     What began untold, since its alerts were muted, ends untold.
     """
@@ -243,9 +251,10 @@ def page_due(
         return None
     if incident.paged_severity is None:
         return DuePage(PageKind.BEGIN, tuple(targets))
+    targets = tuple(dict.fromkeys((*targets, *incident.told)))
     most_urgent = min(URGENCY[alert.severity] for alert in firing)
     if most_urgent < URGENCY[incident.paged_severity]:
-        return DuePage(PageKind.UPDATE, tuple(targets))
+        return DuePage(PageKind.UPDATE, targets)
     return _update_due(incident, targets, policy, now) if is_worse(incident, firing, policy) else None
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from alerts.delivery.page_maker import PageMaker
 from alerts.delivery.pages import PageRouter
+from alerts.escalation import escalation_due
 from alerts.incidents import (
     DuePage,
     IncidentPolicy,
@@ -24,10 +25,11 @@ from alerts.incidents import (
     join,
     page_due,
     paged,
+    with_stories,
 )
 from alerts.page_inputs import Seen, ShownAlert, page_inputs
 from stream.domain.alerts import FIRING_STATES, Alert, PageRequest
-from stream.domain.incidents import Incident, Moment, Page, PageDocument, page_key
+from stream.domain.incidents import Incident, Moment, Page, PageDocument, PageKind, page_key
 
 log = logging.getLogger(__name__)
 
@@ -87,11 +89,13 @@ class Pager:
         router: PageRouter,
         make_page: PageMaker,
         read_documents: ReadDocuments,
+        read_page: Callable[[str], Page | None],
         policy: IncidentPolicy,
         is_muted: IsMuted = never_muted,
     ) -> None:
-        """`read_documents` gives the negative documents that a rule saw."""
+        """`read_documents` gives the negative documents that a rule saw, `read_page` the page with a key."""
         self._router, self._make_page, self._read_documents = router, make_page, read_documents
+        self._read_page = read_page
         self._policy, self._is_muted = policy, is_muted
 
     def follow(self, before: Sequence[Incident], found: Evaluated) -> Paging:
@@ -107,15 +111,26 @@ class Pager:
     def _with_incidents(self, step: _Step) -> list[Alert]:
         """The alerts, each that fires with its incident: those that begin to fire join one or begin one."""
         placed = {alert.id: alert for alert in step.found.alerts}
-        for alert in sorted(step.found.alerts, key=by_urgency):
-            if alert.state in FIRING_STATES and alert.incident is None:
-                incident = self._place(step, alert)
-                step.incidents[incident.id] = incident
-                placed[alert.id] = replace(alert, incident=incident.id)
+        firing = [alert for alert in step.found.alerts if alert.state in FIRING_STATES]
+        new = sorted((alert for alert in firing if alert.incident is None), key=by_urgency)
+        if new:
+            self._follow_stories(step, firing)
+        for alert in new:
+            incident = self._place(step, alert)
+            step.incidents[incident.id] = incident
+            placed[alert.id] = replace(alert, incident=incident.id)
         for alert in placed.values():
             if alert.incident is not None:
                 step.members.setdefault(alert.incident, []).append(alert)
         return list(placed.values())
+
+    def _follow_stories(self, step: _Step, firing: Sequence[Alert]) -> None:
+        """Before another alert is placed, let incidents be on what their alerts see by now."""
+        for alert in firing:
+            incident = step.incidents.get(alert.incident or "")
+            if incident is not None and not incident.stands_alone:
+                signal = Signal.of(alert, self._documents(step, alert))
+                step.incidents[incident.id] = with_stories(incident, signal)
 
     def _place(self, step: _Step, alert: Alert) -> Incident:
         now = step.found.now
@@ -144,7 +159,21 @@ class Pager:
         due = page_due(incident, audible, self._router.targets, self._policy, now)
         if due is not None:
             incident = self._page(step, incident, due, audible)
+        elif audible and self._router.escalation:
+            incident = self._escalate(step, incident)
         step.incidents[id_] = incident
+
+    def _escalate(self, step: _Step, incident: Incident) -> Incident:
+        """Send the page with which an incident began to whoever is due, since nobody has acknowledged it."""
+        found, steps = step.found, self._router.escalation
+        if {target for each in steps for target in each.targets} <= set(incident.told):
+            return incident
+        first = self._read_page(page_key(incident.id, PageKind.BEGIN, 1))
+        due = escalation_due(incident, steps, first.at if first else None, found.now)
+        if first is None or not due:
+            return incident
+        step.requests += self._router.page_requests(first, due, (), found.now)
+        return replace(incident, told=(*incident.told, *due), escalated_at=found.now)
 
     def _page(self, step: _Step, incident: Incident, due: DuePage, firing: Sequence[Alert]) -> Incident:
         """Make a page and request it from its receivers; the incident after it."""

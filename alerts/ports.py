@@ -106,6 +106,9 @@ class EpisodeStore(Protocol):
     def past_alerts(self, since: datetime) -> list[Alert]:
         """The episodes that fired and were resolved at `since` or later, in the order they ended."""
 
+    def page(self, key: str) -> Page | None:
+        """The page with this key."""
+
     def open_incidents(self) -> list[Incident]:
         """The incidents that have not ended, the oldest first."""
 

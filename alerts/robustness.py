@@ -18,10 +18,11 @@ What a rule also demands (`min_negative`, `min_sources`, `min_authors`, `min_voi
 the smallest of all answers counts.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import accumulate, combinations
 
 import numpy as np
 
@@ -29,9 +30,9 @@ from alerts.detectors.base import Rule, SumField
 from stream.domain.documents import EPOCH
 from stream.domain.sums import Aggregate
 
-# A search asks a rule so often, and a table has so many cells, before it stops with what it knows by then:
-# about half a second.
-MOST_QUESTIONS, MOST_CELLS = 4000, 100_000_000
+# A search stops with what it knows by then, since a page waits for it.  A question costs about as much as so
+# many documents, besides those that it is about; a search has so many documents, sets or cells of a table.
+COST_OF_QUESTION, MOST_DOCUMENTS, MOST_SETS, MOST_CELLS = 200, 1_000_000, 2000, 100_000_000
 FEWEST_TRIED = 8
 NONE_TAKEN = np.iinfo(np.int64).min // 2
 
@@ -107,18 +108,18 @@ def _of_sums(rule: Rule, fires: Fires, parts: Sequence[Aggregate], total: Aggreg
 
 def _of_one_sum(fires: Fires, name: SumField, parts: Sequence[Aggregate], total: Aggregate) -> _Limit:
     """Take the origins with most of one sum, and of nothing else, until the rule is silent."""
-    left = total
-    amounts = sorted((getattr(part, name) for part in parts), reverse=True)
-    for taken, amount in enumerate(amounts):
-        left = replace(left, **{name: getattr(left, name) - amount})
-        if not fires(left):
-            return _Limit(taken)
-    return _Limit(len(parts))  # this sum alone silences it never
+    gone = list(accumulate(sorted((getattr(part, name) for part in parts), reverse=True)))
+
+    def is_silent(amount: int) -> bool:
+        return not fires(replace(total, **{name: getattr(total, name) - amount}))
+
+    return _Limit(bisect_left(gone, True, key=is_silent))
 
 
-def _of_limited_sum(amounts: Sequence[int], limit: int) -> _Limit:
-    """How many of the largest amounts can go until the sum of the rest falls below the limit."""
-    left = sum(amounts)
+def _of_limited_sum(amounts: Sequence[int], limit: int, total: int | None = None) -> _Limit:
+    """How many of the largest amounts can go until what is left of their sum, or of `total`, falls below the
+    limit."""
+    left = sum(amounts) if total is None else total
     for taken, amount in enumerate(sorted(amounts, reverse=True)):
         left -= amount
         if left < limit:
@@ -138,15 +139,18 @@ def _of_weighed_sum(fires: Fires, name: SumField, parts: Sequence[Aggregate], to
         if len(candidates) * tried * documents > MOST_CELLS:
             return _Limit(known, at_least=True)
         table = _table(candidates, tried, documents)
-        for taken in range(known + 1, tried + 1):
-            reached = np.flatnonzero(table[taken] > NONE_TAKEN)
-            if not all(asked.still_fires(int(n), int(table[taken, n])) for n in reached):
-                return _Limit(taken - 1)
-            if asked.questions > MOST_QUESTIONS:
-                return _Limit(taken, at_least=True)
-        if tried == len(items):
-            return _Limit(tried)
-        known, tried = tried, min(8 * tried, len(items))
+        silent = np.zeros(table.shape, bool)
+        for n in range(documents + 1):
+            amounts = table[:, n]
+            reached = np.unique(amounts[amounts > NONE_TAKEN])
+            first = asked.first_silent(n, reached.tolist())
+            if asked.questions * (total.n + COST_OF_QUESTION) > MOST_DOCUMENTS:
+                return _Limit(known, at_least=True)
+            if first < len(reached):
+                silent[:, n] = amounts >= reached[first]
+        if silent.any():
+            return _Limit(int(np.flatnonzero(silent.any(axis=1))[0]) - 1)
+        known, tried = tried, min(4 * tried, len(items))
 
 
 def _without(total: Aggregate, name: SumField, n: int, amount: int) -> Aggregate:
@@ -178,22 +182,34 @@ def _table(items: Sequence[tuple[int, int]], most: int, documents: int) -> np.nd
 
 
 class _Asked:
-    """Asks whether an alert still fires without so many documents and so much of a sum, no more often than it
-    must: what it survives, it survives with less taken."""
+    """Asks whether an alert is silent without so many documents and so much of a sum, no more often than it
+    must: what it survives it survives with less taken, and what silences it does with more."""
 
     def __init__(self, fires: Callable[[int, int], bool]) -> None:
         self._fires = fires
         self._survived: dict[int, int] = {}
+        self._silent: dict[int, int] = {}
         self.questions = 0
 
-    def still_fires(self, n: int, amount: int) -> bool:
+    def first_silent(self, n: int, amounts: Sequence[int]) -> int:
+        """The index of the first of these rising amounts that silences the alert; their number if none does.
+
+        What it survived with one document less is a good guess.
+        """
+        guess = self._survived.get(n - 1)
+        if guess is not None and amounts and amounts[0] <= guess < amounts[-1]:
+            _ = self.is_silent(n, guess), self.is_silent(n, guess + 1)
+        return bisect_left(amounts, True, key=lambda amount: self.is_silent(n, amount))
+
+    def is_silent(self, n: int, amount: int) -> bool:
         if amount <= self._survived.get(n, NONE_TAKEN):
+            return False
+        if n in self._silent and amount >= self._silent[n]:
             return True
         self.questions += 1
-        if self._fires(n, amount):
-            self._survived[n] = amount
-            return True
-        return False
+        silent = not self._fires(n, amount)
+        (self._silent if silent else self._survived)[n] = amount
+        return silent
 
 
 def _of_distinct(names: Sequence[Collection[Hashable]], fewest: int) -> _Limit:
@@ -203,8 +219,8 @@ def _of_distinct(names: Sequence[Collection[Hashable]], fewest: int) -> _Limit:
     else larger sets are tried.
     """
     own = [set(each) for each in names]
-    bound = _of_limited_sum([len(each) for each in own], fewest)
     distinct = set[Hashable]().union(*own)
+    bound = _of_limited_sum([len(each) for each in own], fewest, len(distinct))
     if sum(map(len, own)) == len(distinct):
         return bound
 
@@ -217,11 +233,11 @@ def _of_distinct(names: Sequence[Collection[Hashable]], fewest: int) -> _Limit:
 
 def _of_any_set(size: int, survives: Callable[[tuple[int, ...]], bool], known: int = 0) -> _Limit:
     """Try every set of more than `known` origins, from the smallest on."""
-    questions = 0
+    sets = 0
     for taken in range(known + 1, size + 1):
         for some in combinations(range(size), taken):
-            questions += 1
-            if questions > MOST_QUESTIONS:
+            sets += 1
+            if sets > MOST_SETS:
                 return _Limit(taken - 1, at_least=True)
             if not survives(some):
                 return _Limit(taken - 1)

@@ -11,6 +11,7 @@ from alerts.delivery.channel_urls import is_channel
 from alerts.delivery.incidents import is_incident_service
 from alerts.delivery.pages import CHANNEL, WEBHOOK, QuietHours
 from alerts.digest import DigestPlan
+from alerts.escalation import EscalationStep
 from alerts.incidents import BROAD, IncidentPolicy
 
 SHIPPED_RULES = Path(__file__).parent / "rules.yaml"
@@ -98,6 +99,15 @@ class AlertmanagerSettings(BaseModel):
     )
 
 
+class Escalation(BaseModel):
+    """A step of `alerts.escalation`: which receivers are told after so long without acknowledgement."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    after_minutes: float = Field(gt=0, le=7 * 24 * 60)
+    receivers: tuple[str, ...] = Field(min_length=1, max_length=100)
+
+
 class AlertSettings(BaseModel):
     """The `[alerts]` part of the settings."""
 
@@ -130,6 +140,18 @@ class AlertSettings(BaseModel):
     channels: dict[str, SecretStr] = Field(
         default_factory=dict,
         description="e-mail, Slack, Teams, PagerDuty, DingTalk and others by name: Apprise URLs",
+    )
+    escalation: tuple[Escalation, ...] = Field(
+        (),
+        max_length=20,
+        description="who is told when nobody acknowledges an incident: steps with after_minutes since its "
+        "first page, and receivers (names of webhooks and channels), who are not told before; empty: every "
+        "receiver is told at once",
+    )
+    mutes: Path | None = Field(
+        None,
+        description="YAML file of planned mutes: when which alerts page nobody; read again when it changes. "
+        "docs/incidents.md describes it",
     )
     group_seconds: float = Field(
         30.0,
@@ -200,6 +222,25 @@ class AlertSettings(BaseModel):
         return (*(WEBHOOK + name for name in self.webhooks), *(CHANNEL + name for name in self.channels))
 
     @property
+    def first_targets(self) -> tuple[str, ...]:
+        """The receivers that are told at once: those that no step of the escalation names."""
+        later = {target for step in self.escalation_steps for target in step.targets}
+        return tuple(target for target in self.targets if target not in later)
+
+    @property
+    def escalation_steps(self) -> tuple[EscalationStep, ...]:
+        """The steps of the escalation, the first one first.  A name that a webhook and a channel share means
+        both."""
+        steps = sorted(self.escalation, key=lambda step: step.after_minutes)
+        return tuple(
+            EscalationStep(
+                timedelta(minutes=step.after_minutes),
+                tuple(target for target in self.targets if target.partition(":")[2] in step.receivers),
+            )
+            for step in steps
+        )
+
+    @property
     def digest_plan(self) -> DigestPlan | None:
         """When digests are sent; None if there are none."""
         if self.digest is None:
@@ -238,6 +279,21 @@ class AlertSettings(BaseModel):
     @model_validator(mode="after")
     def _quiet_hours_parse(self) -> "AlertSettings":
         _ = self.quiet
+        return self
+
+    @model_validator(mode="after")
+    def _escalation_names_receivers(self) -> "AlertSettings":
+        known = {*self.webhooks, *self.channels}
+        named = [name for step in self.escalation for name in step.receivers]
+        if unknown := [name for name in named if name not in known]:
+            raise ValueError(
+                f"escalation: there is no webhook or channel {unknown[0]!r}; there are: "
+                f"{', '.join(sorted(known)) or 'none'}"
+            )
+        if len(set(named)) < len(named):
+            raise ValueError("escalation: each receiver may be in one step only: nobody is told twice")
+        if self.escalation and not self.first_targets:
+            raise ValueError("escalation: every receiver is in a step, so nobody would be told at first")
         return self
 
     @field_validator("time_zone")

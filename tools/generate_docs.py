@@ -237,7 +237,7 @@ def _allowed_text(schema: Mapping[str, Any]) -> str:
         return "mapping of names to URLs (secret)"
     if kind == "array":
         items = schema.get("prefixItems") or [schema["items"]]
-        return "list of " + " and ".join(str(item["type"]) for item in items)
+        return "list of " + " and ".join(str(item.get("type", "table")) for item in items)
     return {"boolean": "`true`, `false`"}.get(kind) or " ".join([kind, *_bounds(schema)])
 
 

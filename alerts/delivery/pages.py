@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from alerts.delivery.messages import alert_message, page_forms
 from alerts.detectors.base import Rule
+from alerts.escalation import EscalationStep
 from stream.domain.alerts import Alert, PageRequest, Severity
 from stream.domain.budgets import first_within
 from stream.domain.incidents import Page, PageKind
@@ -54,7 +55,8 @@ class QuietHours:
 class PageRouter:
     """Who gets a page, and when.
 
-    `targets` are receivers such as webhook:desk.  Updates and ends that follow within `group` of another
+    `targets` are the receivers that are told at once, such as webhook:desk, and `escalation` those that are
+    told when nobody acknowledges an incident.  Updates and ends that follow within `group` of another
     incident's page are collected and sent together; a beginning waits for nothing.  `address` is the
     monitor's own, for links.  A message has at most `max_bytes`.
     """
@@ -64,6 +66,12 @@ class PageRouter:
     quiet: QuietHours | None = None
     address: str = ""
     max_bytes: int = 200_000
+    escalation: Sequence[EscalationStep] = ()
+
+    @property
+    def known_targets(self) -> set[str]:
+        """Every receiver there is: what is queued for another is never sent."""
+        return {*self.targets, *(target for step in self.escalation for target in step.targets)}
 
     def message(self, alert: Alert, rule: Rule | None) -> Mapping[str, Any]:
         """The alert as a message, in the largest form within the budget."""
@@ -95,6 +103,7 @@ class PageRouter:
 
         The pages of an incident stay in order.
         """
+        targets = [target for target in targets if target in self.known_targets]
         not_before = now if page.kind is PageKind.BEGIN else _departure(earlier, self.group, now)
         if self.quiet is not None and page.message["severity"] != Severity.PAGE:
             not_before = self.quiet.until(not_before) or not_before

@@ -23,7 +23,7 @@ from alerts.watched_entities import Watched
 from alerts.wording import events_text, nouns, number_text, span_text
 from stream.domain.alerts import Alert, Severity
 from stream.domain.documents import Kind
-from stream.domain.sums import Aggregate, Counted, MentionSelection, Selection
+from stream.domain.sums import Aggregate, Counted, MentionSelection, Selection, TimeRange
 
 ALL_TOPICS = "all"
 # Entities with less relevance are named in passing, such as the members of a list of thirty tickers.
@@ -93,7 +93,8 @@ class SubjectWindow:
     `share` is the share of the rule's budget of false pages that is for this topic or entity, above 0 and at
     most 1.  `steps` are the completed steps of the window, for rules with a `step_length`.  `last_seen` says
     when each source last published in the window, for rules that watch sources.  `of_other_model` is whether
-    another model than the present one labelled some of the window.
+    another model than the present one labelled some of the window.  `trading` are the trading hours in the
+    window; None for a rule without a calendar, or where they are not known.
     """
 
     total: Aggregate
@@ -105,6 +106,7 @@ class SubjectWindow:
     steps: Sequence[Aggregate] = ()
     last_seen: Mapping[str, datetime] = field(default_factory=dict)
     of_other_model: bool = False
+    trading: Sequence[TimeRange] | None = None
 
     @property
     def length(self) -> timedelta:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import Field, field_validator, model_validator
 
 from alerts.baseline import Count, count_documents, count_negatives
+from alerts.calendar_names import CALENDAR_NAMES
 from alerts.detectors.base import ALL_TOPICS, Duration, Observation, Rule, SubjectWindow, calm, no_data
 from alerts.expectation import BaselineSpec, Expectation
 from alerts.statistics import chance_allowed, chances_per_year
@@ -36,6 +37,10 @@ class BaselineRule(Rule):
 
     A burst that recurs is usual too, before the baseline has learned it: a window does not breach if a
     similar one came at about this time on two other days (see `Expectation.on_other_days`).
+
+    `calendar` is the name of an exchange's trading calendar.  A window on days of trading is then compared
+    with such days alone, and one on closed days, weekends and holidays, with those.  One that has both is
+    compared with both.
     """
 
     baseline: Duration = timedelta(days=28)
@@ -44,6 +49,7 @@ class BaselineRule(Rule):
     factor: float = Field(2.0, gt=1)
     resolve_factor: float = Field(1.5, gt=0)
     timezone: str | None = Field(None, max_length=100)
+    calendar: str | None = Field(None, max_length=100)
 
     @abstractmethod
     def compare(self, subject: str, window: SubjectWindow, usual: Expectation) -> Observation:
@@ -61,8 +67,9 @@ class BaselineRule(Rule):
     @property
     def baseline_spec(self) -> BaselineSpec:
         length = self.step_length or self.window
+        zone = ZoneInfo(self.timezone or "UTC")
         return BaselineSpec(
-            self.baseline, length, self.count_of, ZoneInfo(self.timezone or "UTC"), self.min_baseline
+            self.baseline, length, self.count_of, zone, self.min_baseline, calendar=self.calendar
         )
 
     @property
@@ -193,6 +200,24 @@ class BaselineRule(Rule):
                     f"there is no such time zone{hint}; use a name such as America/New_York"
                 ) from error
         return name
+
+    @field_validator("calendar")
+    @classmethod
+    def _calendar_exists(cls, name: str | None) -> str | None:
+        if name is not None and name not in CALENDAR_NAMES:
+            near = difflib.get_close_matches(name, CALENDAR_NAMES, 1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ValueError(f"there is no such trading calendar{hint}; use the code of an exchange: XNYS")
+        return name
+
+    @model_validator(mode="after")
+    def _window_is_on_days_of_one_type(self) -> "BaselineRule":
+        if self.calendar is not None and self.window >= DAY and not self.looks_for_absence:
+            raise ValueError(
+                "calendar needs a window shorter than 24h: a longer one nearly always has days of trading "
+                "and closed ones"
+            )
+        return self
 
     @model_validator(mode="after")
     def _limits_are_ordered(self) -> "BaselineRule":

@@ -25,6 +25,7 @@ COMMANDS = {
     "leases": "leases:leases",
     "listen": "listen:listen",
     "models": "models:models",
+    "mutes": "mutes:mutes",
     "offsets": "offsets:offsets",
     "outbox": "outbox:outbox",
     "purge": "maintenance:purge",

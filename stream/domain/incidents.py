@@ -12,7 +12,7 @@ from typing import Any
 
 from stream.domain.alerts import Severity
 
-# An incident keeps so many stories and so many leading entities, those that came first, and so many alerts.
+# An incident keeps so many stories, the latest, and so many leading entities and alerts, the first.
 MOST_STORIES, MOST_LEAD_ENTITIES, MOST_ALERTS = 500, 50, 200
 LONGEST_TITLE = 80
 # A page keeps digests of so many alerts.

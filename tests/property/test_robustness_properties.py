@@ -101,9 +101,9 @@ def fires_with(rule: Rule, origins: Sequence[Origin], fires: Callable[[Aggregate
     negatives = sum(origin.total.negative for origin in origins)
     return (
         fires(sum((origin.total for origin in origins), EMPTY))
-        and len(sources) >= rule.min_sources
+        and (rule.min_sources == 1 or len(sources) >= rule.min_sources)
         and len(authors) >= rule.min_authors
-        and negatives >= rule.min_voices
+        and (rule.min_voices == 1 or negatives >= rule.min_voices)
     )
 
 

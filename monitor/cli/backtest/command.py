@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 import msgspec
 
+from alerts.calendars import TradingCalendars
+from alerts.detectors.base import Rule
 from monitor.cli.options import (
     EXISTING,
     OutputFile,
@@ -126,6 +128,7 @@ def backtest(
         if start is not None and texts[-1].published_at < start:
             last = f"{texts[-1].published_at:%Y-%m-%d %H:%M} UTC"
             raise DataError(f"nothing to test: the last text is of {last}, before --from")
+        calendars = _calendars([rule for rules in rule_sets for rule in rules], texts[0].published_at)
         results = [
             outcome.run_backtest(
                 str(file),
@@ -137,6 +140,7 @@ def backtest(
                 progress=progress,
                 stories_since=stories_since,
                 policy=settings.alerts.incidents.policy,
+                calendars=calendars,
             )
             for file, rules in zip(files, rule_sets, strict=True)
         ]
@@ -149,6 +153,16 @@ def backtest(
         click.echo(msgspec.json.encode(report.as_answer(results, len(texts), tested)).decode())
     else:
         report.show(results, texts, stdout_console())
+
+
+def _calendars(rules: Sequence[Rule], since: datetime) -> TradingCalendars:
+    """The trading calendars that the rules name; what cannot be read is said."""
+    from monitor.trading_calendars import names_of, read_calendars
+
+    read = read_calendars(names_of(rules), since)
+    for name, problem in read.problems.items():
+        click.echo(f"trading calendar {name} cannot be read, so its rules go without: {problem}", err=True)
+    return TradingCalendars(read.calendars)
 
 
 def _print_line_errors(data: Path, line_errors: Sequence[str]) -> None:

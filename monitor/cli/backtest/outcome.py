@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from alerts.backtest import SentPage, Text, replay
+from alerts.calendars import TradingCalendars
 from alerts.detectors.base import Rule
 from alerts.evaluator import DEFAULT_POLICY
 from alerts.incidents import IncidentPolicy
@@ -76,6 +77,7 @@ def run_backtest(
     progress: Progress,
     stories_since: datetime | None = None,
     policy: IncidentPolicy = DEFAULT_POLICY,
+    calendars: TradingCalendars | None = None,
 ) -> Result:
     """Run the rules of the file `name` over the texts; texts before `start` are only baseline."""
     pages = replay(
@@ -86,6 +88,7 @@ def run_backtest(
         lambda share: progress(f"testing {name}", share),
         stories_since,
         policy,
+        calendars,
     ).pages
     paging = [page for page in pages if page.message["severity"] == Severity.PAGE]
     others = [page for page in pages if page.message["severity"] != Severity.PAGE]
