@@ -13,8 +13,12 @@ from click.testing import CliRunner, Result
 from msgspec import structs
 from sqlalchemy import delete, update
 
+from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule
+from alerts.evaluator import AlertEvaluator
+from alerts.incidents import IncidentPolicy
 from alerts.lifecycle import step
+from alerts.metrics import AlertMetrics
 from alerts.page_inputs import Seen, ShownAlert, page_inputs
 from alerts.rules import RULE_TYPES
 from alerts.verification import Part, Verdict, Verification
@@ -26,16 +30,18 @@ from stream.domain.documents import Prediction, TextInput
 from stream.domain.entities import EntityMention
 from stream.domain.incidents import Page, PageKind, page_key
 from stream.domain.records import Batch, ClassifiedDocument
+from stream.domain.sums import TimeRange
 from stream.storage import database, schema
 from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
 from stream.storage.events import EVENTS_MARK
+from stream.storage.known import page_keys
 from stream.storage.leases import Lease
 from stream.storage.marks import set_mark
 from stream.storage.relabel import relabel
 from stream.storage.settings import DatabaseSettings
 from stream.storage.stories import STORIES_MARK
-from tests.unit.stream.samples import ALL_TIMES, NEWS_1, NOW, about, classified, mention, no_messages
+from tests.unit.stream.samples import NEWS_1, NOW, about, classified, mention, no_messages
 from tests.unit.stream.test_story_task import tasks
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -98,6 +104,7 @@ class Room:
     """A database with two calm days and a bad quarter of an hour, and the page about it."""
 
     store: Store
+    now: datetime = NOW
     written: list[ClassifiedDocument] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -120,47 +127,50 @@ class Room:
         while self.assigner.assign_next():
             pass
 
+    def with_news(self) -> "Room":
+        with database.writing(self.store.engine) as connection:
+            set_mark(connection, EVENTS_MARK, self.now - 3 * DAY)
+            set_mark(connection, STORIES_MARK, self.now - 3 * DAY)
+        self.calm()
+        self.run()
+        self.assign()
+        return self
+
     def calm(self) -> None:
-        stamps = [NOW - 2 * DAY + number * 40 * MINUTE for number in range(70)]
-        items = [
-            self.document(
-                unlike_any(at),
-                at,
-                mention("bank:NGTB", -0.5 if at.hour == 7 else 0.0),
-                sentiment="negative" if at.hour == 7 else "neutral",
-                score=-0.5 if at.hour == 7 else 0.0,
-            )
-            for at in stamps
-        ]
-        self.write(items, NOW - HOUR)
+        items = []
+        for number in range(70):
+            at, score = self.now - 2 * DAY + number * 40 * MINUTE, 0.0 if number % 20 else -0.5
+            label = {"sentiment": "negative" if score else "neutral", "score": score}
+            items.append(self.document(unlike_any(at), at, mention("bank:NGTB", score), **label))
+        self.write(items, self.now - HOUR)
 
     def run(self) -> list[ClassifiedDocument]:
         items = [
-            self.document(title, NOW - (len(CAUSES) - place) * MINUTE, mention("bank:NGTB", -0.6))
+            self.document(title, self.now - (len(CAUSES) - place) * MINUTE, mention("bank:NGTB", -0.6))
             for place, title in enumerate(CAUSES)
         ]
-        self.write(items, NOW - 10 * MINUTE)
+        self.write(items, self.now - 10 * MINUTE)
         return items
 
-    def page(self, *names: str, known_at: datetime = NOW) -> Page:
+    def page(self, *names: str) -> Page:
         """The page that these rules make now; one of them that does not fire fails the test."""
         shown = []
-        with self.store.reads.at_one_moment(NOW) as moment:
+        with self.store.reads.at_one_moment(self.now) as moment:
             for name in names or [rule.name for rule in RULES]:
                 found = list(self._shown(BY_NAME[name]))
                 assert found, f"{name} does not fire"
                 shown += found
-        inputs = page_inputs(shown, replace(moment, known_at=known_at))
+        inputs = page_inputs(shown, replace(moment, known_at=self.now))
         evidence = [{"key": one.key} for each in shown for one in each.documents]
         key = page_key("i1", PageKind.BEGIN, 1)
-        return Page(key, "i1", PageKind.BEGIN, 1, NOW, {"evidence": evidence}, inputs)
+        return Page(key, "i1", PageKind.BEGIN, 1, self.now, {"evidence": evidence}, inputs)
 
     def _shown(self, rule: Rule) -> Iterator[ShownAlert]:
         windows = WindowReader(TOPICS, self.store.reads, self.episodes, self.store.width)
-        window = windows.window(rule, NOW)
+        window = windows.window(rule, self.now)
         for subject, seen in windows.subject_windows(rule, window):
             observation = rule.observe(rule.subject_text(subject), seen)
-            alert = step(None, rule, subject, observation, NOW)
+            alert = step(None, rule, subject, observation, self.now)
             if alert is not None and alert.state in FIRING_STATES:
                 found = Seen(rule, subject, seen, observation)
                 yield ShownAlert(alert, found, windows.negative_documents(found) if rule.has_evidence else ())
@@ -175,8 +185,13 @@ class Room:
             return [structs.replace(item.prediction, model="m-2") for _ in inputs]
 
         relabel(
-            self.store, ALL_TIMES, "m-2", classify=classify, outbound=no_messages, clock=lambda: at
-        )  # fmt: skip
+            self.store,
+            TimeRange(self.now - 3 * DAY, self.now + DAY),
+            "m-2",
+            classify=classify,
+            outbound=no_messages,
+            clock=lambda: at,
+        )
 
     def change(self, statement: Any) -> None:
         """By hand, behind the monitor's back."""
@@ -186,14 +201,7 @@ class Room:
 
 @pytest.fixture
 def room(store: Store) -> Room:
-    with database.writing(store.engine) as connection:
-        set_mark(connection, EVENTS_MARK, NOW - 3 * DAY)
-        set_mark(connection, STORIES_MARK, NOW - 3 * DAY)
-    room = Room(store)
-    room.calm()
-    room.run()
-    room.assign()
-    return room
+    return Room(store).with_news()
 
 
 def key_of(item: ClassifiedDocument) -> str:
@@ -346,6 +354,36 @@ def test_a_value_of_an_earlier_window_is_not_compared(room: Room) -> None:
     earlier = replace(alert, value=0.123, count=3)
     assert room.verify(_with(page, earlier)).verdict is Verdict.DIFFERENT
     assert room.verify(_with(page, replace(earlier, has_value=False))).verdict is Verdict.EQUAL
+
+
+def test_pages_of_a_live_run_come_out_equal_and_so_they_do_after_relabelling(store: Store) -> None:
+    """The clock is that of the database here, since pages note its time."""
+    room = Room(store, datetime.now(UTC)).with_news()
+    evaluator = AlertEvaluator(
+        rules=RULES,
+        topics=TOPICS,
+        reader=store.reads,
+        episodes=room.episodes,
+        delivery=PageRouter(("webhook:desk",)),
+        window_width=store.width,
+        metrics=AlertMetrics(),
+        policy=IncidentPolicy(update_every=timedelta(0)),
+    )
+    for place, title in enumerate((*CAUSES, *CAUSES, *CAUSES)):
+        room.write([room.document(f"{title} again", room.now, mention("bank:NGTB", -0.6))], datetime.now(UTC))
+        if place % 4 == 0:
+            room.assign()
+            evaluator.evaluate(datetime.now(UTC))
+    pages = [room.episodes.page(key) for key in page_keys(store.engine)]
+    verdicts = {page.key: room.verify(page) for page in pages if page is not None}
+    assert {PageKind.BEGIN, PageKind.UPDATE} <= {page.kind for page in pages if page is not None}
+    assert {each.verdict for each in verdicts.values()} == {Verdict.EQUAL}, verdicts
+    room.relabel("positive", datetime.now(UTC) + MINUTE)
+    again = {page.key: room.verify(page) for page in pages if page is not None}
+    assert {each.verdict for each in again.values()} == {Verdict.EQUAL}, again
+    assert any(
+        "negative on Earnings then, positive on Earnings now" in texts(each.since) for each in again.values()
+    )
 
 
 def _with(page: Page, *alerts: Any) -> Page:
