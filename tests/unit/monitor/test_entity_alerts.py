@@ -100,14 +100,13 @@ def test_an_alert_about_an_entity_is_stored_queued_and_shown(store: Store, tmp_p
     sent = alertmanager_alert(alert, rules[0], NOW + HOUR, router)
     assert sent["labels"] == {
         "alertname": "surge", "topic": "all", "severity": "page",
-        "team": "risk", "entity": BANK, "entity_name": NAME,
+        "team": "risk", "entity": BANK, "entity_name": NAME, "incident": alert.incident,
     }  # fmt: skip
 
     pages = AlertPages(episodes, store, lambda: NOW)
-    html = pages.alert(alert.id)
+    html = pages.incident(alert.incident or "")
     assert html is not None
-    assert f"surge: {NAME}" in html
-    assert BANK in html
+    assert f"<h1>{NAME} " in html
     assert "the highest bar is" in html
     assert f"<td>{NAME}<td>" in pages.alerts()
 
