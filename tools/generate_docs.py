@@ -230,14 +230,14 @@ def _allowed_text(schema: Mapping[str, Any]) -> str:
         return " or ".join(texts)
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
-    kind = str(schema.get("type"))
+    kind = str(schema.get("type", "table"))
     if kind == "string":
         return {"path": "path", "password": "string (secret)"}.get(str(schema.get("format")), "string")
     if kind == "object":
         return "mapping of names to URLs (secret)"
     if kind == "array":
         items = schema.get("prefixItems") or [schema["items"]]
-        return "list of " + " and ".join(str(item["type"]) for item in items)
+        return "list of " + " and ".join(str(item.get("type", "table")) for item in items)
     return {"boolean": "`true`, `false`"}.get(kind) or " ".join([kind, *_bounds(schema)])
 
 

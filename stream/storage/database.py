@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -48,6 +49,9 @@ OWN_SCHEMA = (
 NEWER = "run the version of the monitor that upgraded it"
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+
+# What `pinned` reads from, in this thread.
+_pinned: ContextVar[tuple[Engine, Connection] | None] = ContextVar("_pinned", default=None)
 
 
 def connect(settings: DatabaseSettings) -> Engine:
@@ -129,6 +133,20 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def pinned(engine: Engine) -> Iterator[Connection]:
+    """A snapshot that every `reading` of this engine, in this thread, reads from meanwhile.
+
+    Raises StoreUnavailable.
+    """
+    with snapshot(engine) as connection:
+        token = _pinned.set((engine, connection))
+        try:
+            yield connection
+        finally:
+            _pinned.reset(token)
+
+
+@contextmanager
 def snapshot(engine: Engine) -> Iterator[Connection]:
     """A view of the database in which several queries see the same.  Raises StoreUnavailable."""
     is_postgresql = engine.dialect.name == "postgresql"
@@ -140,6 +158,12 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A consistent snapshot, without a write lock.  Raises StoreUnavailable."""
+    pinned_engine, pinned_connection = _pinned.get() or (None, None)
+    if pinned_connection is not None and pinned_engine is engine:
+        # A read that fails must not spoil those after it.
+        with _translated_errors(), pinned_connection.begin_nested():
+            yield pinned_connection
+        return
     with _translated_errors(), engine.connect() as plain:
         connection = plain.execution_options(reads_only=True)
         with connection.begin():

@@ -10,7 +10,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from alerts.backtest import MemoryStore, Page, Text, backtest
-from alerts.delivery.pages import PageRouter, alert_message, merge_pages, plain_text
+from alerts.delivery.messages import alert_message, merge_pages
+from alerts.delivery.page_text import plain_text
+from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule
 from alerts.entity_windows import unlinked_ranges
 from alerts.evaluator import AlertEvaluator

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.delivery.pages import PageRouter, QuietHours, alert_message, merge_pages, page_forms, plain_text
+from alerts.delivery.messages import alert_message, merge_pages, page_forms
+from alerts.delivery.page_text import plain_text
+from alerts.delivery.pages import PageRouter, QuietHours
 from alerts.delivery.template import EXAMPLE
 from alerts.detectors.threshold import ThresholdRule
 from alerts.settings import AlertSettings
