@@ -162,13 +162,18 @@ class MemoryStore:
 
     def _select(self, selection: Selection, length: timedelta | None = None) -> "MemoryStore":
         """The texts of a selection; for a window of this length, if it is given."""
-        fires = length is not None and length < NEARLY_A_DAY
-        selection = replace(selection, exact_times=fires and self._has_dates)
+        selection = self._effective(selection, length)
         if selection == EVERYTHING:
             return self
         if selection not in self._selected:
             self._selected[selection] = MemoryStore([t for t in self.texts if _matches(t, selection)])
         return self._selected[selection]
+
+    def _effective(self, selection: Selection, length: timedelta | None) -> Selection:
+        """What of a selection is looked at in a window of this length: a date alone fires no shorter one than
+        a day."""
+        fires = length is not None and length < NEARLY_A_DAY
+        return replace(selection, exact_times=fires and self._has_dates)
 
     def _in_scope(self, scope: Scope, with_dates: bool = False) -> list[Text]:
         selected = self._select(scope.selection, None if with_dates else scope.end - scope.start)

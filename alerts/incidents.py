@@ -190,10 +190,17 @@ def join(incident: Incident, signal: Signal) -> Incident:
         incident,
         severity=min(incident.severity, alert.severity, key=URGENCY.__getitem__),
         lead_entities=_added(incident.lead_entities, signal.lead_entities, MOST_LEAD_ENTITIES),
-        stories=_added(incident.stories, signal.main_stories, MOST_STORIES),
+        stories=with_stories(incident, signal).stories,
         alerts=_added(incident.alerts, (alert.id,), MOST_ALERTS),
         paged_values=_valued(incident.paged_values, [alert]),
         calm_since=None,
+    )
+
+
+def with_stories(incident: Incident, signal: Signal) -> Incident:
+    """The incident on the stories that one of its alerts is about now, too; of too many the latest."""
+    return replace(
+        incident, stories=tuple(dict.fromkeys((*incident.stories, *signal.main_stories)))[-MOST_STORIES:]
     )
 
 

@@ -267,11 +267,16 @@ def _subject(who: Sequence[Named], leading: ShownAlert) -> str:
 
 
 def _headline(documents: Iterable[PageDocument], reader: AggregateReader, at: datetime) -> Headline | None:
-    """What stands for the largest story, of several the oldest."""
-    sizes = Counter(document.story for document in documents if document.story is not None)
+    """What stands for the largest story, of several the one with the worst text."""
+    sizes: Counter[int] = Counter()
+    worst: dict[int, float] = {}
+    for document in documents:
+        if document.story is not None:
+            sizes[document.story] += 1
+            worst[document.story] = min(document.score, worst.get(document.story, document.score))
     if not sizes:
         return None
-    largest = min(sizes, key=lambda story: (-sizes[story], story))
+    largest = min(sizes, key=lambda story: (-sizes[story], worst[story], story))
     return reader.headlines([largest], at).get(largest)
 
 

@@ -3,6 +3,10 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import msgspec
 
 from alerts.detectors.base import Observation, Rule, Subject, SubjectWindow
 from stream.domain.alerts import Alert
@@ -14,6 +18,10 @@ from stream.domain.incidents import (
     PageDocument,
     PageInputs,
 )
+
+# A longer setting of a rule is kept as a digest, and so many models are named.
+LONGEST_SETTING, MOST_MODELS = 100, 10
+DIGEST = "sha256 "
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,42 @@ def documents_digest(documents: Iterable[PageDocument]) -> str:
     return digest.hexdigest()
 
 
+def stories_digest(documents: Iterable[PageDocument]) -> str:
+    """The same over key, story and whether it is a voice."""
+    digest = hashlib.sha256()
+    for key, story, is_voice in sorted((one.key, one.story or 0, bool(one.is_voice)) for one in documents):
+        digest.update(f"{key}\x1f{story}\x1f{int(is_voice)}\x1e".encode())
+    return digest.hexdigest()
+
+
+def rule_fields(rule: Rule) -> dict[str, str]:
+    """The settings of a rule that are no defaults, as JSON by their names in a rule file; a long one is the
+    digest of it."""
+    dumped = rule.model_dump(by_alias=True, exclude_defaults=True)
+    return {name: _short(_as_written(name, value)) for name, value in sorted(dumped.items())}
+
+
+def is_kept(setting: str) -> bool:
+    """Whether a setting of `rule_fields` was short enough to be kept."""
+    return not setting.startswith(DIGEST)
+
+
+def _as_written(name: str, value: Any) -> Any:
+    """A setting as a rule file could say it."""
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
+    if name == "entities" and value is not None:
+        return value["text"] if value.get("ids") is None else value["ids"]
+    return value
+
+
+def _short(value: Any) -> str:
+    text = msgspec.json.encode(value).decode()
+    if len(text) <= LONGEST_SETTING:
+        return text
+    return f"{DIGEST}{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
 def page_inputs(shown: Sequence[ShownAlert], moment: Moment) -> PageInputs:
     """What a page that shows these alerts was made from."""
     documents = [document for each in shown for document in each.documents]
@@ -64,7 +108,7 @@ def page_inputs(shown: Sequence[ShownAlert], moment: Moment) -> PageInputs:
     return PageInputs(
         known_at=moment.known_at,
         alerts=tuple(_alert_inputs(each, each.seen) for each in shown[:MOST_ALERT_INPUTS] if each.seen),
-        models=tuple(sorted({document.model for document in documents if document.model})),
+        models=tuple(sorted({document.model for document in documents if document.model})[:MOST_MODELS]),
         gazetteer=gazetteers[-1] if gazetteers else None,
         story_seq=moment.story_seq,
         offsets=moment.offsets,
@@ -72,7 +116,7 @@ def page_inputs(shown: Sequence[ShownAlert], moment: Moment) -> PageInputs:
 
 
 def _alert_inputs(shown: ShownAlert, seen: Seen) -> AlertInputs:
-    whole = len(shown.documents) < MOST_DOCUMENTS
+    are_digested = len(shown.documents) < MOST_DOCUMENTS and seen.rule.has_evidence
     return AlertInputs(
         alert=shown.alert.id,
         rule=shown.alert.rule,
@@ -80,6 +124,13 @@ def _alert_inputs(shown: ShownAlert, seen: Seen) -> AlertInputs:
         start=seen.window.start,
         end=seen.window.end,
         value=shown.alert.value,
-        documents=documents_digest(shown.documents) if whole and seen.rule.has_evidence else None,
+        documents=documents_digest(shown.documents) if are_digested else None,
         n=len(shown.documents),
+        topic=shown.alert.topic,
+        entity=shown.alert.entity,
+        count=seen.observation.n,
+        usual=seen.observation.usual,
+        has_value=seen.observation.value is not None,
+        stories=stories_digest(shown.documents) if are_digested else None,
+        rule_fields=rule_fields(seen.rule),
     )

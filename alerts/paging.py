@@ -25,6 +25,7 @@ from alerts.incidents import (
     join,
     page_due,
     paged,
+    with_stories,
 )
 from alerts.page_inputs import Seen, ShownAlert, page_inputs
 from stream.domain.alerts import FIRING_STATES, Alert, PageRequest
@@ -110,15 +111,26 @@ class Pager:
     def _with_incidents(self, step: _Step) -> list[Alert]:
         """The alerts, each that fires with its incident: those that begin to fire join one or begin one."""
         placed = {alert.id: alert for alert in step.found.alerts}
-        for alert in sorted(step.found.alerts, key=by_urgency):
-            if alert.state in FIRING_STATES and alert.incident is None:
-                incident = self._place(step, alert)
-                step.incidents[incident.id] = incident
-                placed[alert.id] = replace(alert, incident=incident.id)
+        firing = [alert for alert in step.found.alerts if alert.state in FIRING_STATES]
+        new = sorted((alert for alert in firing if alert.incident is None), key=by_urgency)
+        if new:
+            self._follow_stories(step, firing)
+        for alert in new:
+            incident = self._place(step, alert)
+            step.incidents[incident.id] = incident
+            placed[alert.id] = replace(alert, incident=incident.id)
         for alert in placed.values():
             if alert.incident is not None:
                 step.members.setdefault(alert.incident, []).append(alert)
         return list(placed.values())
+
+    def _follow_stories(self, step: _Step, firing: Sequence[Alert]) -> None:
+        """Before another alert is placed, let incidents be on what their alerts see by now."""
+        for alert in firing:
+            incident = step.incidents.get(alert.incident or "")
+            if incident is not None and not incident.stands_alone:
+                signal = Signal.of(alert, self._documents(step, alert))
+                step.incidents[incident.id] = with_stories(incident, signal)
 
     def _place(self, step: _Step, alert: Alert) -> Incident:
         now = step.found.now

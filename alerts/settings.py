@@ -1,6 +1,6 @@
 """The settings of alerts."""
 
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
@@ -8,11 +8,46 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from alerts.delivery.channel_urls import is_channel
+from alerts.delivery.incidents import is_incident_service
 from alerts.delivery.pages import CHANNEL, WEBHOOK, QuietHours
+from alerts.digest import DigestPlan
 from alerts.escalation import EscalationStep
 from alerts.incidents import BROAD, IncidentPolicy
 
 SHIPPED_RULES = Path(__file__).parent / "rules.yaml"
+
+
+class DigestSettings(BaseModel):
+    """The setting `alerts.digest`: when the digest of a day is sent, and to whom."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: str = Field("07:30", max_length=5)
+    zone: str | None = Field(None, max_length=100)
+    targets: tuple[str, ...] = Field((), max_length=100)
+
+    @field_validator("at")
+    @classmethod
+    def _is_a_time(cls, at: str) -> str:
+        try:
+            time.fromisoformat(at)
+        except ValueError as error:
+            raise ValueError("write a time of the day, such as 07:30") from error
+        return at
+
+    @field_validator("zone")
+    @classmethod
+    def _zone_exists(cls, name: str | None) -> str | None:
+        return None if name is None else checked_zone(name)
+
+
+def checked_zone(name: str) -> str:
+    """The name of a time zone.  Raises ValueError if there is none of the name."""
+    try:
+        ZoneInfo(name)
+    except (OSError, LookupError, ValueError) as error:
+        raise ValueError("there is no such time zone; use a name such as Europe/Berlin") from error
+    return name
 
 
 class IncidentSettings(BaseModel):
@@ -170,6 +205,13 @@ class AlertSettings(BaseModel):
         "it usually accept; more alerts go in several requests, and a large one without its evidence",
     )
 
+    digest: DigestSettings | None = Field(
+        None,
+        description="a digest of each day, sent `at` a time such as 07:30 in a `zone` (default: time_zone) "
+        "to `targets`, names of webhooks and channels (default: all but incident services, where each would "
+        "open an incident); unset: none",
+    )
+
     @property
     def quiet(self) -> QuietHours | None:
         return QuietHours.parse(self.quiet_hours, self.time_zone) if self.quiet_hours else None
@@ -198,6 +240,42 @@ class AlertSettings(BaseModel):
             for step in steps
         )
 
+    @property
+    def digest_plan(self) -> DigestPlan | None:
+        """When digests are sent; None if there are none."""
+        if self.digest is None:
+            return None
+        return DigestPlan(time.fromisoformat(self.digest.at), ZoneInfo(self.digest_zone))
+
+    @property
+    def digest_zone(self) -> str:
+        """The name of the time zone of digests."""
+        return (self.digest.zone if self.digest else None) or self.time_zone
+
+    @property
+    def digest_targets(self) -> tuple[str, ...]:
+        """The receivers of digests.  A name that a webhook and a channel share means both."""
+        if self.digest is None:
+            return ()
+        takes = tuple(target for target in self.targets if target not in self._incident_services)
+        named = self.digest.targets
+        return tuple(target for target in takes if not named or target.partition(":")[2] in named)
+
+    @property
+    def _incident_services(self) -> set[str]:
+        urls = {CHANNEL + name: url.get_secret_value() for name, url in self.channels.items()}
+        return {target for target, url in urls.items() if is_incident_service(url)}
+
+    @model_validator(mode="after")
+    def _digest_names_receivers(self) -> "AlertSettings":
+        for name in self.digest.targets if self.digest else ():
+            if name not in self.webhooks and name not in self.channels:
+                known = ", ".join(sorted({*self.webhooks, *self.channels})) or "none"
+                raise ValueError(f"digest: there is no webhook or channel {name!r}; there are: {known}")
+            if CHANNEL + name in self._incident_services:
+                raise ValueError(f"digest: {name!r} would open an incident for each digest; leave it out")
+        return self
+
     @model_validator(mode="after")
     def _quiet_hours_parse(self) -> "AlertSettings":
         _ = self.quiet
@@ -221,11 +299,7 @@ class AlertSettings(BaseModel):
     @field_validator("time_zone")
     @classmethod
     def _time_zone_exists(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (OSError, LookupError, ValueError) as error:
-            raise ValueError("there is no such time zone; use a name such as Europe/Berlin") from error
-        return name
+        return checked_zone(name)
 
     @field_validator("channels")
     @classmethod

@@ -230,7 +230,7 @@ def _allowed_text(schema: Mapping[str, Any]) -> str:
         return " or ".join(texts)
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
-    kind = str(schema.get("type"))
+    kind = str(schema.get("type", "table"))
     if kind == "string":
         return {"path": "path", "password": "string (secret)"}.get(str(schema.get("format")), "string")
     if kind == "object":

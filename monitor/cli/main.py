@@ -40,6 +40,7 @@ COMMANDS = {
     "sums": "sums:sums",
     "topics": "topics:topics",
     "train": "train:train",
+    "verify": "verify:verify",
 }
 
 

@@ -38,6 +38,7 @@ from monitor.runtime.tasks.alert_evaluation import (
 )
 from monitor.runtime.tasks.alertmanager import AlertmanagerSync
 from monitor.runtime.tasks.calendars import CalendarReading
+from monitor.runtime.tasks.digest import DailyDigest
 from monitor.runtime.tasks.entity_list import EntityList
 from monitor.runtime.tasks.entity_names import EntityNames
 from monitor.runtime.tasks.heartbeat import Heartbeat
@@ -75,6 +76,7 @@ from stream.retry import Outage, RetryPolicy, retry
 from stream.storage import database
 from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
+from stream.storage.digest_reads import DigestReader
 from stream.storage.leases import Lease
 from stream.storage.outbox import KAFKA_PREFIX, Outbox, OutboxEntry
 from stream.storage.secrets import load_heartbeats
@@ -397,11 +399,32 @@ def _alert_tasks(base: Foundation) -> list[PeriodicTask]:
     return [
         _task(base, "alerts", settings.alerts.interval_seconds, evaluation.run_once),
         _task(base, "calendars", settings.alerts.interval_seconds, reading.run_once),
+        *_digest_tasks(base),
         *(
             _task(base, f"alertmanager:{name}", 1.0, _alertmanager_sync(base, name).run_once)
             for name in settings.alerts.alertmanagers
         ),
     ]
+
+
+def _digest_tasks(base: Foundation) -> list[PeriodicTask]:
+    """Sending the digest of each day, if there is one and somebody takes it."""
+    alerts = base.settings.alerts
+    plan, targets = alerts.digest_plan, alerts.digest_targets
+    if plan is None or not targets:
+        return []
+    digest = DailyDigest(
+        plan=plan,
+        zone=alerts.digest_zone,
+        targets=targets,
+        router=base.delivery,
+        reads=base.store.reads,
+        digests=DigestReader(base.store.engine),
+        episodes=base.episodes,
+        lease=base.leases.get("alerts"),
+        clock=utc_now,
+    )
+    return [_task(base, "digest", 10.0, digest.run_once)]
 
 
 def _alertmanager_sync(base: Foundation, name: str) -> AlertmanagerSync:

@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal, TypeGuard, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -274,6 +274,7 @@ def _allowed_names(parts: list[str]) -> list[str]:
     model: type[BaseModel] = Settings
     for part in parts[:-1]:
         annotation = model.model_fields[part].annotation
+        annotation = next(filter(_is_model, get_args(annotation)), annotation)  # one that may be left out
         if not _is_model(annotation):
             break
         model = annotation

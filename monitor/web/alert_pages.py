@@ -36,30 +36,30 @@ class AlertPages:
         self, alerts: SqlEpisodeStore, store: Store, clock: Callable[[], datetime], prefix: str = ""
     ) -> None:
         """`prefix` is the path under which a proxy publishes the monitor: every link begins with it."""
-        self._alerts, self._store, self._clock, self._prefix = alerts, store, clock, prefix
+        self.episodes, self._store, self._clock, self._prefix = alerts, store, clock, prefix
 
     def alerts(self) -> str:
         """The HTML of the list.  Raises StoreUnavailable."""
-        latest = self._alerts.recent_alerts(LISTED_ALERTS)[::-1]
+        latest = self.episodes.recent_alerts(LISTED_ALERTS)[::-1]
         return render("alerts.html", prefix=self._prefix, alerts=latest)
 
     def incident(self, id_: str) -> str | None:
         """The HTML of one incident; None if there is none with this id.  Raises StoreUnavailable."""
         # PostgreSQL stores no NUL.
-        incident = None if "\0" in id_ else self._alerts.incidents_of([id_]).get(id_)
+        incident = None if "\0" in id_ else self.episodes.incidents_of([id_]).get(id_)
         if incident is None:
             return None
-        alerts = self._alerts.alerts_of(incident.id)
+        alerts = self.episodes.alerts_of(incident.id)
         bars = self._bars(min(alerts, key=by_urgency)) if alerts else []
         return render(
             "incident.html",
             prefix=self._prefix,
             incident=incident,
-            pages=self._alerts.pages(incident.id),
+            pages=self.episodes.pages(incident.id),
             alerts=alerts,
             bars=bars,
             highest=max((bar.texts for bar in bars), default=0) or 1,
-            deliveries=self._alerts.deliveries_of(incident.id),
+            deliveries=self.episodes.deliveries_of(incident.id),
         )
 
     def alert(self, id_: str) -> str | Elsewhere | None:
@@ -67,7 +67,7 @@ class AlertPages:
 
         Raises StoreUnavailable.
         """
-        alert = None if "\0" in id_ else self._alerts.find(id_)
+        alert = None if "\0" in id_ else self.episodes.find(id_)
         if alert is None:
             return None
         if alert.incident is not None:
@@ -80,8 +80,8 @@ class AlertPages:
             alert=alert,
             bars=bars,
             highest=max((bar.texts for bar in bars), default=0) or 1,
-            transitions=self._alerts.transitions(alert.id),
-            deliveries=self._alerts.deliveries(alert.id),
+            transitions=self.episodes.transitions(alert.id),
+            deliveries=self.episodes.deliveries(alert.id),
         )
 
     def _bars(self, alert: Alert) -> list[Bar]:

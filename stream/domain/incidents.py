@@ -12,7 +12,7 @@ from typing import Any
 
 from stream.domain.alerts import Severity
 
-# An incident keeps so many stories and so many leading entities, those that came first, and so many alerts.
+# An incident keeps so many stories, the latest, and so many leading entities and alerts, the first.
 MOST_STORIES, MOST_LEAD_ENTITIES, MOST_ALERTS = 500, 50, 200
 LONGEST_TITLE = 80
 # A page keeps digests of so many alerts.
@@ -125,6 +125,15 @@ class Headline:
 
 
 @dataclass(frozen=True, slots=True)
+class StoryBegun:
+    """A story that began in some time, and how many voices and documents it has."""
+
+    headline: Headline
+    voices: int
+    documents: int
+
+
+@dataclass(frozen=True, slots=True)
 class Moment:
     """What was known of the database when it was read.
 
@@ -142,10 +151,12 @@ class Moment:
 class AlertInputs:
     """What a page says about one alert, and a digest of what that was computed from.
 
-    `rule_digest` is that of the rule as it was evaluated.  The window is [start, end).  `documents` is the
-    sha256, in hex, over the sorted pairs of key and version of the negative documents in it; the version is
-    the number of rows of the document in `document_events` by then.  None if the rule counts no negative
-    documents, or too many.
+    `rule_digest` is that of the rule as it was evaluated, and `rule_fields` its settings.  The rule counted
+    `count` in the window, [start, end), and expected `usual`; unless it `has_value`, `value` is that of an
+    earlier window.  `documents` is the sha256, in hex, over the sorted pairs of key and version of the `n`
+    negative documents in the window; the version is the number of rows of the document in `document_events`
+    by then.  `stories` is the same over key, story and whether it is a voice.  Both are None if the rule
+    shows no documents, or if there are too many.
     """
 
     alert: str
@@ -156,6 +167,13 @@ class AlertInputs:
     value: float
     documents: str | None = None
     n: int = 0
+    topic: str = ""
+    entity: str | None = None
+    count: int = 0
+    usual: float | None = None
+    has_value: bool = True
+    stories: str | None = None
+    rule_fields: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +190,10 @@ class PageInputs:
     gazetteer: str | None = None
     story_seq: int | None = None
     offsets: Mapping[str, int] | None = None
+
+    @property
+    def moment(self) -> Moment:
+        return Moment(self.known_at, self.offsets, self.story_seq)
 
 
 @dataclass(frozen=True, slots=True)

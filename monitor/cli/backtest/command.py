@@ -98,6 +98,7 @@ def backtest(
     from models.network.info import read_info
     from models.plan import event_types
     from monitor.cli.backtest import outcome, report
+    from monitor.cli.backtest.report import BacktestScope
     from monitor.cli.backtest.texts import classify_file, read_database
     from monitor.entity_ids import resolver_of_settings
 
@@ -116,10 +117,10 @@ def backtest(
             update(share, 1.0, step)
 
         if data is None:
-            texts, stories_since = read_database(settings, start, end, rule_sets)
+            texts, stories_since, moment = read_database(settings, start, end, rule_sets)
         else:
             options = RowOptions(columns, kind=Kind(kind), times=times)
-            stories_since = None  # every text of a file gets its story
+            stories_since, moment = None, None  # every text of a file gets its story
             texts, line_errors = classify_file(
                 settings, data, options, encoding=encoding, end=end, progress=progress
             )
@@ -148,7 +149,8 @@ def backtest(
     if picture is not None:
         report.png(picture, results, texts)
     if as_json:
-        click.echo(msgspec.json.encode(report.as_answer(results, len(texts))).decode())
+        tested = BacktestScope(start, end, moment)
+        click.echo(msgspec.json.encode(report.as_answer(results, len(texts), tested)).decode())
     else:
         report.show(results, texts, stdout_console())
 

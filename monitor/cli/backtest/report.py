@@ -16,16 +16,28 @@ from models.errors import DataError
 from monitor.cli.backtest.outcome import Result
 from monitor.web.rendering import format_duration, render
 from stream.domain.documents import printable
-from stream.domain.incidents import PageKind
+from stream.domain.incidents import Moment, PageKind
 from stream.domain.sums import window_start
 
 DAY = timedelta(days=1)
 
 
-def as_answer(results: Sequence[Result], documents: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class BacktestScope:
+    """What was tested, by which it can be tested again: the options --from and --to, and the moment at which
+    the database was read; None for a file."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    moment: Moment | None = None
+
+
+def as_answer(
+    results: Sequence[Result], documents: int, tested: BacktestScope = BacktestScope()
+) -> dict[str, Any]:
     """The first result as JSON; the one of a second rule file is under `against`."""
     first, *rest = results
-    answer = _answer(first) | {"documents": documents}
+    answer = _answer(first) | {"documents": documents, "tested": tested}
     return answer | {"against": _answer(rest[0])} if rest else answer
 
 
@@ -77,6 +89,8 @@ def _page(page: SentPage) -> dict[str, Any]:
         "summary": alert.summary,
         "uncertainty": alert.uncertainty,
         "evidence": message["evidence"],
+        "key": page.page.key,
+        "inputs": page.page.inputs,
     }
 
 

@@ -20,6 +20,7 @@ from alerts.incidents import (
     join,
     page_due,
     paged,
+    with_stories,
 )
 from stream.domain.alerts import Alert, AlertState, Severity
 from stream.domain.incidents import Incident, PageDocument, PageKind, page_key
@@ -131,6 +132,13 @@ def test_an_incident_keeps_the_stories_that_half_of_the_voices_are_on_and_all_th
     assert OPEN.stories == (1,)
     assert signal("a", {1: 5, 2: 3, 3: 3, 4: 1}).main_stories == (1, 2, 3)
     assert signal("a", {1: 1, 2: 1, 3: 1}).main_stories == (1, 2, 3)
+
+
+def test_an_incident_goes_on_to_the_stories_that_its_alerts_see_by_now() -> None:
+    second = signal("second", {8: 3})
+    assert home(second, [OPEN], POLICY, NOW) is None
+    later = with_stories(OPEN, signal("first", {8: 5, 1: 1}))
+    assert later.stories == (1, 8) and home(second, [later], POLICY, NOW) == later
 
 
 def test_copies_are_no_voices_and_a_text_without_a_story_tells_one_of_its_own() -> None:

@@ -100,7 +100,7 @@ def test_documents_of_a_database_keep_the_stories_that_they_got(store: Store) ->
     with database.writing(store.engine) as connection:
         set_mark(connection, STORIES_MARK, NOW)
     settings = Settings.model_validate({"database": {"url": str(store.engine.url)}})
-    texts, since = read_database(settings, None, None, [])
+    texts, since, _ = read_database(settings, None, None, [])
     found = [(each.assignment.story, each.assignment.is_voice) for each in texts if each.assignment]
     assert sorted(found) == [(1, False), (1, True), (3, True)]
     # The fourth waits for its story: it is not from before there were any.
@@ -122,7 +122,7 @@ def test_a_backtest_of_a_database_counts_what_the_database_counts(store: Store) 
     while tasks(store).assign_next():
         pass
     settings = Settings.model_validate({"database": {"url": str(store.engine.url)}})
-    texts, _ = read_database(settings, None, None, [])
+    texts, *_ = read_database(settings, None, None, [])
     memory, stored, start = MemoryStore(texts), store.reads, NOW - 5 * HOUR
     for counted in Counted:
         for novelty in (0, 50, 80):

@@ -124,7 +124,7 @@ def test_an_alert_about_an_entity_is_stored_queued_and_shown(store: Store, tmp_p
 def test_a_backtest_of_the_database_reads_the_entities_of_its_documents(store: Store) -> None:
     fill(store)
     url = store.engine.url.render_as_string(hide_password=False)
-    texts, _ = read_database(Settings.model_validate({"database": {"url": SecretStr(url)}}), None, None, [])
+    texts, *_ = read_database(Settings.model_validate({"database": {"url": SecretStr(url)}}), None, None, [])
     about = [text for text in texts if any(mention.entity == BANK for mention in text.entities)]
     assert len(about) == 7
     (mention,) = about[0].entities
