@@ -66,10 +66,9 @@ def test_the_end_says_how_long_it_lasted_and_how_large_all_of_it_was(loop: Loop)
     loop.arrive([*OWN[11:17]], MINUTE / 2)
     loop.assign()
     loop.evaluate()
-    loop.arrive([dull(900 + i) for i in range(4)], HOUR / 2, "neutral")
-    loop.assign()
-    for _ in range(3):
-        loop.now += HOUR
+    for number in range(7):
+        loop.arrive([dull(900 + number)], HOUR / 2, "neutral")
+        loop.assign()
         loop.evaluate()
     begin, end = pages(loop)
     assert [page["key"].partition(":")[2] for page in (begin, end)] == ["begin:1", "end:2"]
