@@ -128,7 +128,7 @@ def backtest(
         if start is not None and texts[-1].published_at < start:
             last = f"{texts[-1].published_at:%Y-%m-%d %H:%M} UTC"
             raise DataError(f"nothing to test: the last text is of {last}, before --from")
-        calendars = _calendars([rule for rules in rule_sets for rule in rules], texts[0].published_at)
+        calendars = calendars_of([rule for rules in rule_sets for rule in rules], texts[0].published_at)
         results = [
             outcome.run_backtest(
                 str(file),
@@ -155,11 +155,11 @@ def backtest(
         report.show(results, texts, stdout_console())
 
 
-def _calendars(rules: Sequence[Rule], since: datetime) -> TradingCalendars:
+def calendars_of(rules: Sequence[Rule], since: datetime) -> TradingCalendars:
     """The trading calendars that the rules name; what cannot be read is said."""
-    from monitor.trading_calendars import names_of, read_calendars
+    from monitor.trading_calendars import names_of
 
-    read = read_calendars(names_of(rules), since)
+    read = readcalendars_of(names_of(rules), since)
     for name, problem in read.problems.items():
         click.echo(f"trading calendar {name} cannot be read, so its rules go without: {problem}", err=True)
     return TradingCalendars(read.calendars)
