@@ -157,9 +157,9 @@ def backtest(
 
 def calendars_of(rules: Sequence[Rule], since: datetime) -> TradingCalendars:
     """The trading calendars that the rules name; what cannot be read is said."""
-    from monitor.trading_calendars import names_of
+    from monitor.trading_calendars import names_of, read_calendars
 
-    read = readcalendars_of(names_of(rules), since)
+    read = read_calendars(names_of(rules), since)
     for name, problem in read.problems.items():
         click.echo(f"trading calendar {name} cannot be read, so its rules go without: {problem}", err=True)
     return TradingCalendars(read.calendars)
