@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from pydantic import ValidationError
 
+from alerts.calendars import TradingCalendars
 from alerts.detectors.base import Observation, Rule, Subject
 from alerts.known import KnownStore, KnownText
 from alerts.page_inputs import documents_digest, is_kept, rule_digest, rule_fields, stories_digest
@@ -29,6 +30,7 @@ from stream.domain.sums import TimeRange
 LEARNED, ROUNDED = 0.05, 1e-9
 # A report names so many documents, and looks for the one that was added among so many.
 NAMED_DOCUMENTS, MOST_TRIED = 20, 2000
+NO_CALENDARS = TradingCalendars()
 
 
 class Verdict(StrEnum):
@@ -125,11 +127,12 @@ def verify(
     known: KnownStore,
     width: timedelta,
     evidence: Iterable[str] = (),
+    calendars: TradingCalendars = NO_CALENDARS,
 ) -> Verification:
     """Compare a page of the time `at` with what comes out of what was known then.
 
     `rules` are those of now by name, `width` is the width of the stored windows, and `evidence` are the keys
-    of the documents that the page shows.
+    of the documents that the page shows.  `calendars` are those that the rules name.
     """
     differences: list[Finding] = []
     missing: list[Finding] = []
@@ -141,7 +144,9 @@ def verify(
         if rule is None:
             missing.append(_finding(Part.RULE, each, "what it said then was not kept whole"))
             continue
-        again = _Again(each, rule, known, width, is_late=each.end < at)
+        windows = WindowReader((each.topic,), known, known, width)
+        windows.calendars = calendars
+        again = _Again(each, rule, known, windows, is_late=each.end < at)
         unsettled = again.documents_differ and any(one.is_unsettled for one in again.known_documents)
         if unsettled:
             text = "labels were being changed in the seconds of the page"
@@ -204,10 +209,10 @@ class _Again:
     """One alert of a page, computed again."""
 
     def __init__(
-        self, inputs: AlertInputs, rule: Rule, known: KnownStore, width: timedelta, *, is_late: bool
+        self, inputs: AlertInputs, rule: Rule, known: KnownStore, windows: WindowReader, *, is_late: bool
     ) -> None:
         self._inputs, self._rule, self._known, self._is_late = inputs, rule, known, is_late
-        self._windows = WindowReader((inputs.topic,), known, known, width)
+        self._windows = windows
         window = TimeRange(inputs.start, self._windows.last_end(inputs.end))
         scope = all_texts(scope_of(rule, Subject(inputs.topic, inputs.entity), window, late=is_late))
         # The texts of a scope with an entity have the sentiment towards it.

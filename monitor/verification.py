@@ -9,10 +9,12 @@ from pathlib import Path
 import msgspec
 
 from alerts.backtest import Text, replay
+from alerts.calendars import TradingCalendars
 from alerts.detectors.base import Rule
 from alerts.known import KnownStore, KnownText
 from alerts.settings import AlertSettings
 from alerts.verification import (
+    NO_CALENDARS,
     Verdict,
     Verification,
     not_known,
@@ -45,8 +47,14 @@ SAID = {
 class PageVerifier:
     """Verifies pages of one database, by the rules of now."""
 
-    def __init__(self, store: Store, episodes: SqlEpisodeStore, rules: Iterable[Rule]) -> None:
-        self._store, self._episodes = store, episodes
+    def __init__(
+        self,
+        store: Store,
+        episodes: SqlEpisodeStore,
+        rules: Iterable[Rule],
+        calendars: TradingCalendars = NO_CALENDARS,
+    ) -> None:
+        self._store, self._episodes, self._calendars = store, episodes, calendars
         self._rules: Mapping[str, Rule] = {rule.name: rule for rule in rules}
 
     def verify(self, page: Page) -> Verification:
@@ -82,7 +90,8 @@ class PageVerifier:
             if alert.resolved_at is not None and alert.resolved_at <= page.at
         ]
         known = KnownStore(texts, self._store.width, past, self._store.reads.voices_since())
-        return verify(inputs, page.at, self._rules, known, self._store.width, evidence_of(page))
+        width, evidence = self._store.width, evidence_of(page)
+        return verify(inputs, page.at, self._rules, known, width, evidence, self._calendars)
 
     def _known_texts(self, published: TimeRange, moment: Moment) -> list[KnownText]:
         """In order of publication; one more than MOST_DOCUMENTS if there are too many."""
@@ -138,10 +147,18 @@ def tested_again(
     texts: Sequence[Text],
     start: datetime | None,
     stories_since: datetime | None,
+    calendars: TradingCalendars,
 ) -> dict[str, PageInputs]:
     """The inputs of the pages of a backtest by their keys, when all is tested again."""
-    policy = settings.incidents.policy
-    pages = replay(rules, topics, texts, start, stories_since=stories_since, policy=policy).pages
+    pages = replay(
+        rules,
+        topics,
+        texts,
+        start,
+        stories_since=stories_since,
+        policy=settings.incidents.policy,
+        calendars=calendars,
+    ).pages
     return {page.page.key: page.page.inputs for page in pages}
 
 

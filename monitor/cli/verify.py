@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import tzinfo
+from datetime import timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from monitor.runtime.settings import Settings
     from stream.feed import RowOptions
 
+DAY = timedelta(days=1)
 # The exit status of each verdict: that of the worst of all pages counts.
 STATUS = {"equal": 0, "different": 1, "unknown": 2}
 
@@ -132,7 +133,9 @@ def _stored(
 
     Raises DataError if there are none of the name.
     """
+    from alerts.window_reader import longest_comparison
     from models.errors import DataError
+    from monitor.cli.backtest.command import calendars_of
     from monitor.verification import PageVerifier
     from stream.storage.alerts import SqlEpisodeStore
     from stream.storage.known import page_keys
@@ -141,14 +144,18 @@ def _stored(
     with open_store(config) as (settings, store):
         _, rules = _rules(settings, rule_file)
         episodes = SqlEpisodeStore(store, Lease(store, "alerts", "monitor verify", 20), settings.kafka.alerts)
-        verifier = PageVerifier(store, episodes, rules)
         keys = page_keys(store.engine, name)
         if not keys and name is not None:
             raise DataError(f"there is no page and no incident {name!r}: `monitor verify --all` names them")
+        verifier: PageVerifier | None = None
         for key in keys:
             page = episodes.page(key)
-            if page is not None:
-                yield key, verifier.verify(page)
+            if page is None:
+                continue
+            if verifier is None:  # the first page is the oldest
+                since = page.at - longest_comparison(rules) - DAY
+                verifier = PageVerifier(store, episodes, rules, calendars_of(rules, since))
+            yield key, verifier.verify(page)
 
 
 def _tested(
@@ -165,6 +172,7 @@ def _tested(
     """
     from alerts.verification import compare
     from models.errors import DataError
+    from monitor.cli.backtest.command import calendars_of
     from monitor.cli.backtest.texts import classify_file
     from monitor.verification import read_backtest, tested_again, texts_of_backtest
 
@@ -181,7 +189,10 @@ def _tested(
     else:
         with open_store(config) as (_, store):
             texts, since = texts_of_backtest(store, done.tested, rules)
-    again = tested_again(settings.alerts, topics, rules, texts, done.tested.start, since)
+    if not texts:
+        raise DataError("none of the documents of the backtest is there any more")
+    calendars = calendars_of(rules, texts[0].published_at)
+    again = tested_again(settings.alerts, topics, rules, texts, done.tested.start, since, calendars)
     by_name = {rule.name: rule for rule in rules}
     for page in (*done.pages, *done.others):
         yield page.key, compare(page.inputs, again.get(page.key), by_name)

@@ -128,7 +128,7 @@ def backtest(
         if start is not None and texts[-1].published_at < start:
             last = f"{texts[-1].published_at:%Y-%m-%d %H:%M} UTC"
             raise DataError(f"nothing to test: the last text is of {last}, before --from")
-        calendars = _calendars([rule for rules in rule_sets for rule in rules], texts[0].published_at)
+        calendars = calendars_of([rule for rules in rule_sets for rule in rules], texts[0].published_at)
         results = [
             outcome.run_backtest(
                 str(file),
@@ -155,7 +155,7 @@ def backtest(
         report.show(results, texts, stdout_console())
 
 
-def _calendars(rules: Sequence[Rule], since: datetime) -> TradingCalendars:
+def calendars_of(rules: Sequence[Rule], since: datetime) -> TradingCalendars:
     """The trading calendars that the rules name; what cannot be read is said."""
     from monitor.trading_calendars import names_of, read_calendars
 
