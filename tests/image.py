@@ -36,7 +36,9 @@ class Image:
         if shutil.disk_usage(self._folder).free < ROOM:
             raise PartMissing(f"the image takes {ROOM >> 30} GiB in {self._folder.parent} while it is built")
         self._driver = "overlay"
-        if subprocess.run(self.command("info"), check=False, capture_output=True, env=self.environ).returncode:
+        if subprocess.run(
+            self.command("info"), check=False, capture_output=True, env=self.environ
+        ).returncode:
             self._driver = "vfs"  # works everywhere, and copies gigabytes
             shutil.rmtree(self._folder / "root", ignore_errors=True)
         self._build()
