@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def _read(name: str, since: date) -> dict[str, Times]:
-    import exchange_calendars  # type: ignore[import-not-found,unused-ignore]
+    import exchange_calendars
 
     try:
         calendar = exchange_calendars.get_calendar(name, start=since.isoformat())
