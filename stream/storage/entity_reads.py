@@ -89,7 +89,7 @@ class EntityReader:
         )
         found: dict[str, list[EntityMention]] = {}
         with reading(self.engine) as connection:
-            for row in connection.execution_options(yield_per=1000).execute(query):
+            for row in connection.execute(query, execution_options={"yield_per": 1000}):
                 mention = EntityMention(
                     row.entity,
                     row.name or row.entity,

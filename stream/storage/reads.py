@@ -114,7 +114,9 @@ class StoreReader(PageReader):
         query = select(table, *columns).select_from(with_stories(table))
         query = query.where(within(table.c.published_at, start, end), table.c.score.is_not(None))
         with reading(self.engine) as connection:
-            rows = connection.execution_options(yield_per=1000).execute(query.order_by(table.c.published_at))
+            rows = connection.execute(
+                query.order_by(table.c.published_at), execution_options={"yield_per": 1000}
+            )
             yield from rows
 
     def negative_writers(self, scope: Scope) -> tuple[dict[str, int], int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from alerts.backtest import MemoryStore, Page, Text, backtest
+from alerts.backtest import MemoryStore, Page, Text, backtest, replay
 from alerts.delivery.messages import alert_message, merge_pages
 from alerts.delivery.page_text import plain_text
 from alerts.delivery.pages import PageRouter
@@ -20,6 +20,8 @@ from alerts.metrics import AlertMetrics
 from alerts.ports import ANY
 from alerts.rule_file import load_rules
 from stream.domain.alerts import Alert, AlertState, PageRequest, Transition
+from stream.domain.incidents import Incident
+from stream.domain.incidents import Page as IncidentPage
 from stream.domain.sums import Aggregate, Fewest, LateWindow, MentionSelection
 from tools.entity_bursts import START, TOPICS, Calm, calm_texts, entity_name, text_about
 
@@ -57,7 +59,7 @@ def paged(folder: Path, texts: Sequence[Text], *rules: str) -> list[Page]:
 
 
 def entities(pages: Sequence[Page]) -> list[str]:
-    return [entity for page in pages for entity in page.entities]
+    return [page.fired.entity for page in pages if page.fired.entity is not None]
 
 
 CASES = [
@@ -113,10 +115,10 @@ def test_a_page_of_a_topic_names_the_entities_that_most_of_its_evidence_is_about
     tmp_path: Path, calm: list[Text]
 ) -> None:
     rule = "{name: topics, type: negative_surge, window: 30m, min_documents: 10, min_baseline: 1d}"
-    (page,) = paged(tmp_path, [*calm, *burst(RARE, NEW, texts=20)], rule)
-    assert page.fired.entity is None
-    assert page.fired.topic == "Earnings"
-    assert page.entities == (RARE, NEW)
+    page = replay(rules_of(tmp_path, rule), TOPICS, [*calm, *burst(RARE, NEW, texts=20)], start=NOW).pages[0]
+    assert page.alert.entity is None
+    assert page.alert.topic == "Earnings"
+    assert page.message["entities"] == [RARE, NEW]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ def test_a_silence_of_a_named_entity_pages_and_ends(tmp_path: Path, calm: list[T
     back = [text_about(2 * 10**7 + i, NOW + 3 * HOUR + i * MINUTE, "neutral", NEW) for i in range(30)]
     rule = f"{{name: quiet, type: silence, entities: [{NEW}], window: 2h, min_baseline: 3d}}"
     (page,) = paged(tmp_path, [*calm, *talk, *back], rule)
-    assert page.entities == (NEW,)
+    assert page.fired.entity == NEW
     assert NOW + 100 * MINUTE <= page.fired_at <= NOW + 130 * MINUTE
     assert page.now.resolved_at is not None
     assert page.fired.summary.startswith("Company :NEW: no documents in the last")
@@ -266,8 +268,10 @@ class Counting(MemoryStore):
         transitions: Sequence[Transition],
         page_requests: Sequence[PageRequest],
         now: datetime,
+        incidents: Sequence[Incident] = (),
+        pages: Sequence[IncidentPage] = (),
     ) -> None:
-        super().save(changed, dropped, transitions, page_requests, now)
+        super().save(changed, dropped, transitions, page_requests, now, incidents, pages)
         self.requests += page_requests
 
 
