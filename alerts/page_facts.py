@@ -310,14 +310,18 @@ def _alert_facts(shown: ShownAlert, rules: Mapping[str, Rule], runbook: FindRunb
 def _evidence(
     shown: Sequence[ShownAlert], kind: PageKind, reader: AggregateReader, check_words: WordCheck
 ) -> tuple[EvidenceItem, ...]:
-    """One text of each story, the worst first: what the alerts began with, and on an update the worst now."""
+    """One text of each story, the worst first: what the alerts began with, and on an update the worst now.
+
+    Where some are negative, the others say nothing about the event.
+    """
     found = [item for each in shown for item in each.alert.evidence]
     seen = shown[0].seen
     if kind is PageKind.UPDATE and seen is not None and seen.rule.has_evidence:
         now = reader.most_negative(all_texts(_scope(seen)), EVIDENCE_CANDIDATES)
         found = [*map(check_words, distinct_stories(now, EVIDENCE_ITEMS)), *found]
+    negative = [item for item in found if item.score < 0]
     of_stories: dict[object, EvidenceItem] = {}
-    for item in sorted(found, key=lambda item: (item.score, item.published_at, item.key)):
+    for item in sorted(negative or found, key=lambda item: (item.score, item.published_at, item.key)):
         of_stories.setdefault(item.key or item.id if item.story is None else item.story, item)
     return tuple(of_stories.values())[:EVIDENCE_ITEMS]
 
