@@ -18,6 +18,7 @@ from alerts.robustness import Robustness, robustness
 from alerts.window_reader import EVIDENCE_CANDIDATES, EVIDENCE_ITEMS, NAMED_SOURCES, all_texts, scope_of
 from alerts.wording import subject_title
 from stream.domain.alerts import FIRING_STATES, Alert, EvidenceItem, Severity
+from stream.domain.documents import Kind
 from stream.domain.incidents import MOST_DOCUMENTS, Headline, Incident, PageDocument, PageKind
 from stream.domain.sums import Counted, Scope, TimeRange
 
@@ -267,16 +268,19 @@ def _subject(who: Sequence[Named], leading: ShownAlert) -> str:
 
 
 def _headline(documents: Iterable[PageDocument], reader: AggregateReader, at: datetime) -> Headline | None:
-    """What stands for the largest story, of several the one with the worst text."""
+    """What stands for the largest story: of several one that news tells, then the one with the worst text."""
     sizes: Counter[int] = Counter()
+    in_news: set[int] = set()
     worst: dict[int, float] = {}
     for document in documents:
         if document.story is not None:
             sizes[document.story] += 1
             worst[document.story] = min(document.score, worst.get(document.story, document.score))
+            if document.kind == Kind.NEWS:
+                in_news.add(document.story)
     if not sizes:
         return None
-    largest = min(sizes, key=lambda story: (-sizes[story], worst[story], story))
+    largest = min(sizes, key=lambda story: (-sizes[story], story not in in_news, worst[story], story))
     return reader.headlines([largest], at).get(largest)
 
 
