@@ -268,7 +268,8 @@ def _subject(who: Sequence[Named], leading: ShownAlert) -> str:
 
 
 def _headline(documents: Iterable[PageDocument], reader: AggregateReader, at: datetime) -> Headline | None:
-    """What stands for the largest story: of several one that news tells, then the one with the worst text."""
+    """What stands for the largest story that news tells, else for the largest; of several, for the one with the
+    worst text."""
     sizes: Counter[int] = Counter()
     in_news: set[int] = set()
     worst: dict[int, float] = {}
@@ -280,7 +281,7 @@ def _headline(documents: Iterable[PageDocument], reader: AggregateReader, at: da
                 in_news.add(document.story)
     if not sizes:
         return None
-    largest = min(sizes, key=lambda story: (-sizes[story], story not in in_news, worst[story], story))
+    largest = min(sizes, key=lambda story: (story not in in_news, -sizes[story], worst[story], story))
     return reader.headlines([largest], at).get(largest)
 
 
