@@ -268,8 +268,8 @@ def _subject(who: Sequence[Named], leading: ShownAlert) -> str:
 
 
 def _headline(documents: Iterable[PageDocument], reader: AggregateReader, at: datetime) -> Headline | None:
-    """What stands for the largest story that news tells, else for the largest; of several, for the one with the
-    worst text."""
+    """What stands for the largest story that news tells, else for the largest; of several, for the one with
+    the worst text."""
     sizes: Counter[int] = Counter()
     in_news: set[int] = set()
     worst: dict[int, float] = {}
