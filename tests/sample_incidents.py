@@ -19,7 +19,7 @@ RULE = NegativeSurgeRule.model_validate({
     "name": "entity-surge", "type": "negative_surge", "entities": "each", "window": "30m",
     "runbook": "/runbooks#entity-surge",
 })  # fmt: skip
-TITLE = "Celsius pauses all withdrawals, citing extreme market conditions"
+TITLE = "Halcyon stops every payout and names no date for savers to be paid"
 
 
 def alert(**changes: Any) -> Alert:
@@ -27,15 +27,15 @@ def alert(**changes: Any) -> Alert:
         "id": "a1", "rule": "entity-surge", "topic": "all", "severity": Severity.PAGE,
         "state": AlertState.FIRING, "since": AT, "value": 23.0, "threshold": 3.0, "n": 26,
         "uncertainty": "would happen by chance less than once in a million years",
-        "summary": "Celsius Network: 23 negative voices in 30 min, 23.0 times the usual 1.0", "usual": 1.0,
-        "fired_at": AT, "entity": "crypto:CEL", "counted": Counted.VOICES,
-        "labels": {"entity": "crypto:CEL", "entity_name": "Celsius Network"},
+        "summary": "Halcyon Lending: 23 negative voices in 30 min, 23.0 times the usual 1.0", "usual": 1.0,
+        "fired_at": AT, "entity": "house:halcyon", "counted": Counted.VOICES,
+        "labels": {"entity": "house:halcyon", "entity_name": "Halcyon Lending"},
     }  # fmt: skip
     return Alert(**fields | changes)
 
 
 def item(content: str = TITLE, source: str = "reuters", **changes: Any) -> EvidenceItem:
-    fields: dict[str, Any] = {"words": ("pauses",), "key": f"news:{source}:1", "story": 7, "copies": 6}
+    fields: dict[str, Any] = {"words": ("stops",), "key": f"news:{source}:1", "story": 7, "copies": 6}
     return EvidenceItem(source, "1", AT - 12 * MINUTE, content, -0.94, **fields | changes)
 
 
@@ -47,8 +47,8 @@ def incident(**changes: Any) -> Incident:
 def facts(seen: Alert | None = None, **changes: Any) -> PageFacts:
     seen = seen or alert()
     fields: dict[str, Any] = {
-        "incident": incident(), "kind": PageKind.BEGIN, "number": 1, "at": AT, "subject": "Celsius Network",
-        "who": (Named("crypto:CEL", "Celsius Network"),),
+        "incident": incident(), "kind": PageKind.BEGIN, "number": 1, "at": AT, "subject": "Halcyon Lending",
+        "who": (Named("house:halcyon", "Halcyon Lending"),),
         "headline": Headline(7, TITLE, "reuters", AT - 12 * MINUTE, "reuters"),
         "alerts": (
             AlertFacts(seen, RULE.in_words(seen), RULE, RULE.window, 1e-9, "https://monitor.example/runbooks"),

@@ -141,13 +141,13 @@ INCIDENT = Incident(
     "i1",
     DUE - 16 * HOUR,
     Severity.PAGE,
-    "Celsius: freezes withdrawals",
+    "Halcyon: stops its payouts",
     paged_number=2,
     told=("webhook:desk",),
     ended_at=DUE - 10 * HOUR,
 )
 QUIET = Incident("i2", DUE - 3 * HOUR, Severity.INFO, "", lead_entities=("crypto:BTC",))
-STORY = StoryBegun(Headline(7, "Celsius pauses *all* @withdrawals", "wire", DUE - 16 * HOUR, "blog"), 12, 30)
+STORY = StoryBegun(Headline(7, "Halcyon stops *all* @payouts", "wire", DUE - 16 * HOUR, "blog"), 12, 30)
 
 
 def digest(**changes: Any) -> Digest:
@@ -191,11 +191,11 @@ def test_a_digest_says_what_moved_the_incidents_the_quiet_ones_what_is_new_and_w
         "- Earnings: mean score -0.25, +0.25 the day before (change -0.50 ± 0.14; 80 voices, 80 before)\n"
         "\n"
         "Incidents: 2\n"
-        "- 29 Nov 15:30, Celsius: freezes withdrawals (page; 2 pages; over at 29 Nov 21:30)\n"
+        "- 29 Nov 15:30, Halcyon: stops its payouts (page; 2 pages; over at 29 Nov 21:30)\n"
         "- 30 Nov 04:30, crypto:BTC (info; paged nobody; still open)\n"
         "\n"
         "New stories, those with the most voices:\n"
-        "- wire: Celsius pauses *all* @withdrawals (12 voices; first seen 29 Nov 15:30 by blog)\n"
+        "- wire: Halcyon stops *all* @payouts (12 voices; first seen 29 Nov 15:30 by blog)\n"
         "\n"
         "First seen: Newcorp (4 voices)\n"
         "\n"

@@ -31,9 +31,9 @@ def text(**changes: Any) -> tuple[str, str]:
 
 def test_a_page_says_in_order_what_a_person_asks() -> None:
     title, body = text()
-    assert title == "Celsius Network: Celsius pauses all withdrawals, citing extreme market conditio…"
+    assert title == "Halcyon Lending: Halcyon stops every payout and names no date for savers to be …"
     assert body.splitlines() == [
-        "Celsius Network (severity page)",
+        "Halcyon Lending (severity page)",
         TITLE,
         "23 negative voices in 30 minutes where 1 is usual; chance alone would do this less than once in a "
         "century.",
@@ -41,13 +41,13 @@ def test_a_page_says_in_order_what_a_person_asks() -> None:
         "23 negative voices tell 4 stories, from 19 origins and 12 authors; 13 copies are left out.",
         "Topics: Crypto 20, Macro 3",
         "The worst text of each story, and the words that carry it:",
-        f"- reuters, 13 Jun 02:14 UTC: {TITLE} [pauses] (+6 copies)",
+        f"- reuters, 13 Jun 02:14 UTC: {TITLE} [stops] (+6 copies)",
         "Sources: reuters 5, coindesk 4",
         "It would still fire without any two of its origins.",
         "What to do: https://monitor.example/runbooks",
         "All of it: https://monitor.example/incidents/i1",
         "What each rule saw:",
-        "- entity-surge (page, firing): Celsius Network: 23 negative voices in 30 min, 23.0 times the usual "
+        "- entity-surge (page, firing): Halcyon Lending: 23 negative voices in 30 min, 23.0 times the usual "
         "1.0; would happen by chance less than once in a million years",
     ]  # fmt: skip
 
@@ -70,8 +70,8 @@ def test_an_update_begins_with_what_changed_since_the_last_page() -> None:
         "seen by slow-surge too",
     ]
     title, body = text(before=BEFORE, kind=PageKind.UPDATE, number=2, voices=57)
-    assert title.startswith("Worse: Celsius Network: Celsius pauses")
-    assert body.splitlines()[0] == "WORSE: Celsius Network (severity page)"
+    assert title.startswith("Worse: Halcyon Lending: Halcyon stops")
+    assert body.splitlines()[0] == "WORSE: Halcyon Lending (severity page)"
     assert body.splitlines()[2] == "Since the last page: 57 negative voices instead of 23."
 
 
@@ -82,9 +82,9 @@ def test_the_end_says_how_long_it_lasted_and_how_large_it_became() -> None:
                    voices=214, stories=12, origins=87, authors=0, copies=140, robustness=None)  # fmt: skip
     title, body = plain_text(merge_pages([page]))
     assert page["state"] == AlertState.RESOLVED and page["resolved_at"] == "2022-06-13T09:26:00Z"
-    assert title.startswith("Over: Celsius Network")
+    assert title.startswith("Over: Halcyon Lending")
     assert body.splitlines()[:6] == [
-        "OVER: Celsius Network (severity page)",
+        "OVER: Halcyon Lending (severity page)",
         TITLE,
         "It lasted 5 hours 20 minutes, from 13 June 2022, 02:26 UTC to 13 June 2022, 07:46 UTC.",
         "At its largest: 57 negative voices in 30 minutes where 1 is usual.",
@@ -118,7 +118,7 @@ def test_pages_that_go_together_are_told_in_one_with_a_title_within_its_limit() 
     title, body = plain_text(merge_pages([message(), other, old]))
     assert title.endswith("… and 2 more") and len(title) == LONGEST_TITLE
     assert body.splitlines()[-2].startswith(f"Also Bitcoin: {TITLE} (23 negative voices")
-    assert body.splitlines()[-1].startswith("Also Celsius Network: Celsius Network: 23 negative")
+    assert body.splitlines()[-1].startswith("Also Halcyon Lending: Halcyon Lending: 23 negative")
     assert "also all: " not in plain_text(merge_pages([old, message()]))[1]
 
 
@@ -132,7 +132,7 @@ def test_every_smaller_form_keeps_all_fields_and_can_be_said() -> None:
     for form in forms[1:]:
         title, body = plain_text(form)
         assert form.keys() - {"shortened"} == whole.keys()
-        assert title.startswith("Celsius Network: Celsius pauses") and "(shortened" in body
+        assert title.startswith("Halcyon Lending: Halcyon stops") and "(shortened" in body
         assert "https://monitor.example/incidents/i1" in body
 
 
@@ -148,7 +148,7 @@ def hostile() -> dict[str, Any]:
         bad,
         headline=Headline(7, HOSTILE * 100, HOSTILE, AT, HOSTILE),
         subject=HOSTILE,
-        who=(Named("crypto:CEL", HOSTILE),),
+        who=(Named("house:halcyon", HOSTILE),),
         seen_by=HOSTILE,
         topics={HOSTILE: 1},
         sources={HOSTILE: 1},
@@ -180,8 +180,8 @@ def test_html_says_the_same_in_the_same_order_as_the_text() -> None:
     html = render("incident.html", prefix="", incident=incident(title="t"), pages=[page], alerts=[alert()],
                   deliveries=[], bars=[], highest=1)  # fmt: skip
     parts = (
-        "Celsius Network <span", TITLE, "23 negative voices in 30 minutes", "Since 13 June 2022, 02:14 UTC",
-        "23 negative voices tell 4 stories", "Topics: Crypto 20", "<mark>pauses</mark>", "Sources: reuters 5",
+        "Halcyon Lending <span", TITLE, "23 negative voices in 30 minutes", "Since 13 June 2022, 02:14 UTC",
+        "23 negative voices tell 4 stories", "Topics: Crypto 20", "<mark>stops</mark>", "Sources: reuters 5",
         "It would still fire without any two", "https://monitor.example/runbooks", "23.0 times the usual",
     )  # fmt: skip
     places = [html.index(part) for part in parts]
@@ -192,13 +192,13 @@ def test_html_says_the_same_in_the_same_order_as_the_text() -> None:
 def test_html_of_an_incident_whose_pages_are_gone_shows_what_its_alerts_kept(pages: list[Page]) -> None:
     html = render("incident.html", prefix="", incident=incident(title="Old one"), pages=pages,
                   alerts=[alert(evidence=(item(),))], deliveries=[], bars=[], highest=1)  # fmt: skip
-    assert "Old one" in html and "<mark>pauses</mark>" in html
+    assert "Old one" in html and "<mark>stops</mark>" in html
 
 
 def test_annotations_say_who_what_how_much_since_when_and_how_sure() -> None:
     found = incident_annotations(message())
     assert found["summary"] == text()[0] and found["description"] == text()[1]
-    assert (found["who"], found["what"], found["id"]) == ("Celsius Network", TITLE, "i1")
+    assert (found["who"], found["what"], found["id"]) == ("Halcyon Lending", TITLE, "i1")
     assert found["robustness"] == "it would still fire without any two of its origins"
     assert found["how_much"].startswith("23 negative voices in 30 minutes where 1 is usual; chance")
 
@@ -207,10 +207,10 @@ def test_a_message_has_every_field_of_an_alerts_own_message() -> None:
     sent = message()
     assert alert_message(alert()).keys() <= sent.keys()
     assert (sent["key"], sent["id"], sent["incident"]) == ("i1:begin:1", "i1", "i1")
-    assert (sent["rule"], sent["entity"], sent["value"]) == ("entity-surge", "crypto:CEL", 23.0)
+    assert (sent["rule"], sent["entity"], sent["value"]) == ("entity-surge", "house:halcyon", 23.0)
     assert (sent["page"], sent["entities"], sent["voices"], sent["stories"]) == (
         "begin",
-        ["crypto:CEL"],
+        ["house:halcyon"],
         23,
         4,
     )
@@ -228,7 +228,7 @@ def test_a_title_is_never_longer_than_its_limit(subject: str, what: str, kind: P
 @pytest.mark.parametrize(
     ("subject", "what", "title"),
     [
-        ("Celsius Network", "Celsius Network pauses withdrawals", "Celsius Network pauses withdrawals"),
+        ("Halcyon Lending", "Halcyon Lending pauses withdrawals", "Halcyon Lending pauses withdrawals"),
         ("宁德时代", "宁德时代：一季度净利润下降", "宁德时代：一季度净利润下降"),
         ("Bitcoin", "Market\n falls", "Bitcoin: Market falls"),
         ("Bitcoin", "x" * 90 + " Bitcoin", f"Bitcoin: {'x' * 70}…"),
