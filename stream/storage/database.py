@@ -1,6 +1,8 @@
 """Connections and transactions on SQLite or PostgreSQL, and the migrations of the schema."""
 
 import logging
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -48,6 +50,8 @@ OWN_SCHEMA = (
 
 NEWER = "run the version of the monitor that upgraded it"
 
+# How often, and how many seconds apart, a new SQLite file is asked to keep a write-ahead log.
+WAL_ATTEMPTS, WAL_PAUSE = 100, 0.05
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 # What `pinned` reads from, in this thread.
@@ -112,8 +116,21 @@ def _create_folder(folder: Path) -> None:
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # _begin_sqlite sends BEGIN
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    _use_write_ahead_log(connection)
+    for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _use_write_ahead_log(connection: Any) -> None:
+    """SQLite does not wait for another connection that changes the journal of a new file: this does."""
+    for left in reversed(range(WAL_ATTEMPTS)):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not left or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(WAL_PAUSE)
 
 
 def _begin_sqlite(connection: Connection) -> None:
