@@ -12,7 +12,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 		{ echo "Python 3.11 or newer is required: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	@echo "Installing. PyTorch is large: the first time takes a few minutes ..."
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,train,export,plots,docs,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[calendars,demo,train,export,plots,docs,dev]'
 	@touch $@
 
 install: .venv/installed ## create .venv and install everything into it

@@ -2,23 +2,29 @@
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
+from alerts.calendars import TradingCalendars
 from alerts.delivery.pages import PageRouter
-from alerts.detectors.base import ALL_TOPICS, DEFAULT_RELEVANCE, Rule
-from alerts.evaluator import AlertEvaluator
+from alerts.detectors.base import Rule
+from alerts.evaluator import DEFAULT_POLICY, AlertEvaluator
+from alerts.incidents import IncidentPolicy
 from alerts.mention_table import MICROSECOND, MentionTable, bounds, microseconds, stored_score
 from alerts.metrics import AlertMetrics
 from alerts.ports import ANY
 from stream.domain.alerts import OPEN_STATES, Alert, EvidenceItem, PageRequest, StoryCounts, Transition
 from stream.domain.documents import EPOCH, SCORE_SCALE, Kind, Precision, document_key
 from stream.domain.entities import EntityMention
+from stream.domain.incidents import Headline, Incident, Moment, PageDocument, PageKind
+from stream.domain.incidents import Page as IncidentPage
 from stream.domain.stories import StoryAssignment
 from stream.domain.sums import (
     EVERYTHING,
@@ -47,7 +53,8 @@ class Text:
 
     `sentiment` is None if the model was not certain.  `score` is in units of 1 / SCORE_SCALE.  `precision`
     says how exactly `published_at` is known.  `entities` are those that it is about, `events` the types of
-    those that it reports.  `assignment` is its story, None if it has none.
+    those that it reports.  `assignment` is its story, None if it has none, and `origin` who
+    said it first.
     """
 
     id: str
@@ -67,6 +74,7 @@ class Text:
     entities: tuple[EntityMention, ...] = ()
     events: tuple[str, ...] = ()
     assignment: StoryAssignment | None = None
+    origin: str | None = None
 
     @property
     def is_copy(self) -> bool:
@@ -80,19 +88,44 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page: the episode when it fired, and at the end of the backtest.
-
-    `entities` are the ids of those that it is about: the one of a rule on entities, or else those that the
-    evidence is about.
-    """
+    """One alert: the episode when it fired, and at the end of the backtest."""
 
     fired: Alert
     now: Alert
-    entities: tuple[str, ...] = ()
 
     @property
     def fired_at(self) -> datetime:
         return self.fired.fired_at or self.fired.since
+
+
+@dataclass(frozen=True, slots=True)
+class SentPage:
+    """One page of an incident, with its leading alert as it was when it was sent, and the incident as it was
+    at the end of the backtest."""
+
+    page: IncidentPage
+    alert: Alert
+    incident: Incident
+
+    @property
+    def kind(self) -> PageKind:
+        return self.page.kind
+
+    @property
+    def at(self) -> datetime:
+        return self.page.at
+
+    @property
+    def message(self) -> Mapping[str, Any]:
+        return self.page.message
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What rules would have done over history: the alerts that fired, and the pages, both in order."""
+
+    alerts: Sequence[Page] = ()
+    pages: Sequence[SentPage] = ()
 
 
 class MemoryStore:
@@ -115,6 +148,10 @@ class MemoryStore:
         self._has_dates = any(text.precision is Precision.DAY for text in texts)
         self.alerts: dict[str, Alert] = {}
         self.fired: dict[str, Alert] = {}
+        self.incidents: dict[str, Incident] = {}
+        self.pages: list[IncidentPage] = []
+        # The leading alert of each page, as it was then, by the key of the page.
+        self.leading: dict[str, Alert] = {}
 
     def _running_totals(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Stamps in microseconds [n] and running totals [n + 1, len(SUM_FIELDS)] of one topic and kind."""
@@ -125,13 +162,18 @@ class MemoryStore:
 
     def _select(self, selection: Selection, length: timedelta | None = None) -> "MemoryStore":
         """The texts of a selection; for a window of this length, if it is given."""
-        fires = length is not None and length < NEARLY_A_DAY
-        selection = replace(selection, exact_times=fires and self._has_dates)
+        selection = self._effective(selection, length)
         if selection == EVERYTHING:
             return self
         if selection not in self._selected:
             self._selected[selection] = MemoryStore([t for t in self.texts if _matches(t, selection)])
         return self._selected[selection]
+
+    def _effective(self, selection: Selection, length: timedelta | None) -> Selection:
+        """What of a selection is looked at in a window of this length: a date alone fires no shorter one than
+        a day."""
+        fires = length is not None and length < NEARLY_A_DAY
+        return replace(selection, exact_times=fires and self._has_dates)
 
     def _in_scope(self, scope: Scope, with_dates: bool = False) -> list[Text]:
         selected = self._select(scope.selection, None if with_dates else scope.end - scope.start)
@@ -246,6 +288,35 @@ class MemoryStore:
         """The negative texts of the scope, in order."""
         return [text for text in self._in_scope(scope) if text.sentiment == "negative"]
 
+    @contextmanager
+    def at_one_moment(self, now: datetime) -> Iterator[Moment]:
+        yield Moment(now)
+
+    def sums_by_origin(self, scope: Scope) -> dict[str | None, Aggregate]:
+        found: dict[str | None, Aggregate] = {}
+        for text in self._in_scope(scope):
+            own = Aggregate.of_document(scope.start, text.topic, text.kind, text.sentiment, text.score)
+            known = found.get(text.origin)
+            found[text.origin] = own if known is None else known + own
+        return found
+
+    def negative_documents(self, scope: Scope, least_relevance: int, limit: int) -> list[PageDocument]:
+        return [_page_document(text, least_relevance) for text in self.negative_texts(scope)[-limit:]]
+
+    def headlines(self, stories: Sequence[int], until: datetime) -> dict[int, Headline]:
+        """Of each story its first text, which stands for it until then."""
+        found: dict[int, Headline] = {}
+        for story in stories:
+            first = self._first_texts.get(story)
+            if first is not None and first.published_at < until:
+                at = first.published_at
+                found[story] = Headline(story, first.content, first.source, at, first.source)
+        return found
+
+    @cached_property
+    def _first_texts(self) -> dict[int, Text]:
+        return {text.assignment.story: text for text in reversed(self.texts) if text.assignment}
+
     def last_seen_by_source(self, scope: Scope) -> dict[str, datetime]:
         texts = self._in_scope(scope, with_dates=True)
         return {t.source: t.published_at for t in texts}
@@ -267,6 +338,15 @@ class MemoryStore:
     def open_alerts(self) -> list[Alert]:
         return [alert for alert in self.alerts.values() if alert.state in OPEN_STATES]
 
+    def open_incidents(self) -> list[Incident]:
+        return [incident for incident in self.incidents.values() if incident.is_open]
+
+    def page(self, key: str) -> IncidentPage | None:
+        return next((page for page in self.pages if page.key == key), None)
+
+    def last_pages(self, incidents: Collection[str]) -> dict[str, IncidentPage]:
+        return {page.incident: page for page in self.pages if page.incident in incidents}
+
     def past_alerts(self, since: datetime) -> list[Alert]:
         ended = [(a.resolved_at, a) for a in self.alerts.values() if a.fired_at and a.resolved_at]
         return [alert for at, alert in sorted(ended, key=lambda pair: pair[0]) if at >= since]
@@ -278,11 +358,16 @@ class MemoryStore:
         transitions: Sequence[Transition],
         page_requests: Sequence[PageRequest],
         now: datetime,
+        incidents: Sequence[Incident] = (),
+        pages: Sequence[IncidentPage] = (),
     ) -> None:
         for alert in changed:
             self.alerts[alert.id] = alert
             if alert.fired_at == now:
                 self.fired.setdefault(alert.id, alert)
+        self.incidents |= {incident.id: incident for incident in incidents}
+        self.pages += pages
+        self.leading |= {page.key: self.alerts[page.message["alerts"][0]["id"]] for page in pages}
         for id_ in dropped:
             self.alerts.pop(id_, None)
 
@@ -294,17 +379,33 @@ def backtest(
     start: datetime | None = None,
     progress: Callable[[float], None] = lambda share: None,
     stories_since: datetime | None = None,
-) -> list[Page]:
-    """The pages that `rules` would have sent from `start` on, in order.  Older texts are baseline only.
+    calendars: TradingCalendars | None = None,
+) -> Sequence[Page]:
+    """The alerts that `rules` would have raised, as `replay` finds them."""
+    return replay(rules, topics, texts, start, progress, stories_since, calendars=calendars).alerts
+
+
+def replay(
+    rules: Sequence[Rule],
+    topics: Sequence[str],
+    texts: Sequence[Text],
+    start: datetime | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+    stories_since: datetime | None = None,
+    policy: IncidentPolicy = DEFAULT_POLICY,
+    calendars: TradingCalendars | None = None,
+) -> Replay:
+    """What `rules` would have done from `start` on.  Older texts are baseline only.
 
     `stories_since` is the publication time from which on every text has a story, or waits for it; None: from
-    the last one without on.
+    the last one without on.  `calendars` are those that the rules name.
     The rules are evaluated at the end of each minute that has texts, and in between so that alerts resolve.
     `progress` gets the share that is done, from 0 to 1.
     """
     store = MemoryStore(texts, stories_since)
-    if not store.texts:
-        return []
+    times = _evaluation_times(store, start) if store.texts else []
+    if not times:
+        return Replay()
     evaluator = AlertEvaluator(
         rules=rules,
         topics=topics,
@@ -313,10 +414,10 @@ def backtest(
         delivery=PageRouter(),
         window_width=MINUTE,
         metrics=AlertMetrics(),
+        policy=policy,
     )
-    times = _evaluation_times(store, start)
-    if not times:
-        return []
+    if calendars is not None:
+        evaluator.use_calendars(calendars)
     first, last = times[0], times[-1]
     evaluated_at: datetime | None = None
     for time in times:
@@ -326,39 +427,9 @@ def backtest(
         evaluator.evaluate(time)
         evaluated_at = time
         progress((time - first) / (last - first) if last > first else 1.0)
-    by_name = {rule.name: rule for rule in rules}
-    pages = [
-        Page(alert, store.alerts.get(id_, alert), _entities_of(alert, by_name[alert.rule], store))
-        for id_, alert in store.fired.items()
-    ]
-    return sorted(pages, key=lambda page: (page.fired_at, page.fired.rule))
-
-
-def _entities_of(alert: Alert, rule: Rule, store: MemoryStore) -> tuple[str, ...]:
-    """Who a page is about: its entity, or else those that at least half of its evidence, or of the negative
-    documents of its window, is about; those of the most documents first."""
-    if alert.entity is not None:
-        return (alert.entity,)
-    if not alert.evidence:
-        return ()
-    end = alert.fired_at or alert.since
-    topic = None if alert.topic == ALL_TOPICS else alert.topic
-    selection = replace(rule.selection, counted=Counted.TEXTS)
-    texts = store.negative_texts(Scope(topic, rule.kinds, end - rule.window, end, selection))
-    shown = {item.key for item in alert.evidence}
-    of_all, of_shown = _named(texts), _named([text for text in texts if text.key in shown])
-    named = [
-        (-of_all[entity], entity)
-        for entity in of_all
-        if of_all[entity] >= len(texts) / 2 or of_shown[entity] >= max(len(shown) / 2, 2)
-    ]
-    return tuple(entity for _, entity in sorted(named))
-
-
-def _named(texts: Iterable[Text]) -> Counter[str]:
-    """How many texts are about each entity."""
-    mentions = (mention for text in texts for mention in text.entities)
-    return Counter(one.entity for one in mentions if one.relevance >= DEFAULT_RELEVANCE)
+    alerts = [Page(alert, store.alerts.get(id_, alert)) for id_, alert in store.fired.items()]
+    pages = [SentPage(page, store.leading[page.key], store.incidents[page.incident]) for page in store.pages]
+    return Replay(sorted(alerts, key=lambda page: (page.fired_at, page.fired.rule)), pages)
 
 
 def _evaluation_times(store: MemoryStore, start: datetime | None) -> list[datetime]:
@@ -392,6 +463,27 @@ def _evidence(text: Text, copies: int) -> EvidenceItem:
         novelty=assignment.novelty if assignment else None,
         is_voice=assignment.is_voice if assignment else None,
         copies=copies,
+    )
+
+
+def _page_document(text: Text, least_relevance: int) -> PageDocument:
+    assignment = text.assignment
+    mentions = sorted(text.entities, key=lambda mention: (-mention.relevance, mention.entity))
+    return PageDocument(
+        key=text.key,
+        version=0,
+        kind=text.kind,
+        source=text.source,
+        published_at=text.published_at,
+        received_at=text.published_at,
+        topic=text.topic,
+        score=text.score / SCORE_SCALE,
+        author=text.author,
+        story=assignment.story if assignment else None,
+        origin=text.origin,
+        is_voice=assignment.is_voice if assignment else None,
+        copy_of=assignment.copy_of if assignment else None,
+        entities=tuple(one.entity for one in mentions if one.relevance >= least_relevance),
     )
 
 

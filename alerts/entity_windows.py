@@ -17,6 +17,7 @@ from itertools import groupby
 from operator import attrgetter
 
 from alerts.baseline import HOUR, count_documents, live_ranges, without
+from alerts.calendars import Calendar, DayType
 from alerts.detectors.base import ALL_TOPICS, Rule, Subject, SubjectWindow
 from alerts.entity_baseline import Pool, StreamNow, StreamWeek, level
 from alerts.expectation import BaselineSpec, Expectation
@@ -111,13 +112,14 @@ class EntityWindows:
         episodes: EpisodeStore,
         window_width: timedelta,
         not_compared: Callable[[Rule], Sequence[TimeRange]],
+        calendar: Callable[[Rule], Calendar | None],
     ) -> None:
         """`not_compared` are the times that are no part of what is usual, such as those that another model
-        labelled."""
+        labelled; `calendar` is the rule's trading calendar."""
         self._reader, self._episodes, self._width = reader, episodes, window_width
-        self._not_compared = not_compared
-        # Both by rule name, and whether it is for late windows.
-        self._histories: dict[tuple[str, bool], EntityHistory] = {}
+        self._not_compared, self._calendar = not_compared, calendar
+        # By rule name, whether it is for late windows, and the type of the days of the window.
+        self._histories: dict[tuple[str, bool, DayType], EntityHistory] = {}
         self._steps: dict[str, KnownSteps] = {}
         self._names: dict[str, str] = {}
         self._names_since: datetime | None = None
@@ -139,11 +141,12 @@ class EntityWindows:
             totals = self._totals(rule, window, open_entities, late=late_from is not None)
         if not totals:
             return
-        history = self._history(rule, window.start, late_from, totals)
+        history = self._history(rule, window, late_from, totals)
         names = self._named(list(totals), window.end)
         others = self._not_compared(rule)
         is_live = self._is_live(rule, window, totals)
         stream = None if history is None else self._stream_now(rule, history, window)
+        calendar = self._calendar(rule)
         for entity, total in totals.items():
             yield (
                 Subject(ALL_TOPICS, entity, names[entity]),
@@ -162,6 +165,7 @@ class EntityWindows:
                     of_other_model=any(
                         each.start < window.end and each.end > window.start for each in others
                     ),
+                    trading=calendar.trading_hours(window) if calendar else None,
                 ),
             )
 
@@ -193,7 +197,7 @@ class EntityWindows:
 
     def _stream_now(self, rule: Rule, history: EntityHistory, window: TimeRange) -> StreamNow:
         """The documents of the window, or of the last hours if it is shorter."""
-        time = TimeRange(min(window.start, window.end - MARKET_LENGTH), window.end)
+        time = _market_time(window)
         sums = self._reader.sums(*time, rule.stream)
         total = sum(
             (one for one in sums if one.kind in rule.kinds), Aggregate(time.start, ALL_TOPICS, ALL_TOPICS)
@@ -241,16 +245,19 @@ class EntityWindows:
         return totals, steps
 
     def _history(
-        self, rule: Rule, before: datetime, late_from: datetime | None, entities: Iterable[str]
+        self, rule: Rule, window: TimeRange, late_from: datetime | None, entities: Iterable[str]
     ) -> EntityHistory | None:
         """The history before the window, or before the first late one, with these entities by the hour; None
         if the rule compares with none."""
         if rule.baseline_spec is None:
             return None
-        end, key = window_start(late_from or before, HOUR), (rule.name, late_from is not None)
+        calendar = self._calendar(rule)
+        day_type = calendar.day_type(_market_time(window)) if calendar else DayType.MIXED
+        end = window_start(late_from or window.start, HOUR)
+        key = (rule.name, late_from is not None, day_type)
         history = self._histories.get(key)
         if history is None or history.end != end or history.counted is not rule.count:
-            history = self._histories[key] = self._read_history(rule, rule.baseline_spec, end)
+            history = self._histories[key] = self._read_history(rule, rule.baseline_spec, end, day_type)
         unread = tuple(entity for entity in entities if entity not in history.cells)
         if unread:
             history.cells |= {entity: [] for entity in unread}
@@ -259,9 +266,13 @@ class EntityWindows:
                 history.cells[cell.topic].append(cell)
         return history
 
-    def _read_history(self, rule: Rule, spec: BaselineSpec, end: datetime) -> EntityHistory:
-        start = window_start(end - spec.history, HOUR)
-        others = self._not_compared(rule)
+    def _read_history(
+        self, rule: Rule, spec: BaselineSpec, end: datetime, day_type: DayType
+    ) -> EntityHistory:
+        start, calendar = window_start(end - spec.history, HOUR), self._calendar(rule)
+        not_compared = others = self._not_compared(rule)
+        if calendar is not None:
+            others = [*others, *calendar.other_days(day_type, TimeRange(start, end), HOUR)]
         cells = [
             sum(same_start, Aggregate(at, ALL_TOPICS, ALL_TOPICS))
             for at, same_start in groupby(
@@ -285,7 +296,14 @@ class EntityWindows:
                 totals[total.topic] = totals[total.topic] + total if total.topic in totals else total
         week = StreamWeek.of(known, live, spec.zone)
         return EntityHistory(
-            end, rule.count, spec, week, totals, rule.watched_entities, others, self._alert_times(rule, start)
+            end,
+            rule.count,
+            spec,
+            week,
+            totals,
+            rule.watched_entities,
+            not_compared,
+            self._alert_times(rule, start),
         )
 
     def _alert_times(self, rule: Rule, since: datetime) -> dict[str, list[TimeRange]]:
@@ -297,6 +315,11 @@ class EntityWindows:
                     TimeRange(alert.since - rule.window, alert.resolved_at)
                 )
         return times
+
+
+def _market_time(window: TimeRange) -> TimeRange:
+    """The time in which the whole stream is looked at, with a window."""
+    return TimeRange(min(window.start, window.end - MARKET_LENGTH), window.end)
 
 
 def unlinked_ranges(cells: Sequence[Aggregate], with_mentions: Iterable[datetime]) -> list[TimeRange]:

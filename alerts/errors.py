@@ -1,7 +1,8 @@
 """The errors of the alerts package.
 
 AlertError
-└── RuleError    the rule file cannot be used; names file, line and rule
+├── RuleError    the rule file cannot be used; names file, line and rule
+└── MuteError    the file of mutes cannot be used; names file, line and mute
 """
 
 
@@ -10,4 +11,8 @@ class AlertError(Exception):
 
 
 class RuleError(AlertError):
+    pass
+
+
+class MuteError(AlertError):
     pass

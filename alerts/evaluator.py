@@ -6,17 +6,30 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from alerts.calendars import TradingCalendars
 from alerts.counting import Counting, Progress
-from alerts.delivery.pages import URGENCY, PageRouter
+from alerts.delivery.page_maker import page_maker
+from alerts.delivery.pages import PageRouter
 from alerts.delivery.template import render
 from alerts.detectors.base import Observation, Rule, Subject, SubjectWindow
+from alerts.incidents import IncidentPolicy
 from alerts.lifecycle import step
 from alerts.metrics import AlertMetrics
+from alerts.page_inputs import Seen
+from alerts.paging import Evaluated, IsMuted, Pager, Paging, never_muted
 from alerts.ports import AggregateReader, EpisodeStore, WordCheck
 from alerts.window_reader import LATE_LIMIT, WindowReader, first_compared
-from stream.domain.alerts import FIRING_STATES, Alert, AlertState, PageRequest, Transition
+from stream.domain.alerts import (
+    FIRING_STATES,
+    OPEN_STATES,
+    Alert,
+    AlertState,
+    EvidenceItem,
+    Transition,
+)
 from stream.domain.documents import printable
 from stream.domain.errors import LeaseLost, StoreUnavailable
+from stream.domain.incidents import Incident, Moment, Page, PageKind
 from stream.domain.sums import LateWindow, TimeRange
 
 log = logging.getLogger(__name__)
@@ -25,6 +38,7 @@ log = logging.getLogger(__name__)
 OVERLAP = timedelta(seconds=15)
 SHOWN_CHARACTERS = 120
 LONGEST_REASON = 300
+DEFAULT_POLICY = IncidentPolicy()
 ReadLate = Callable[[datetime, datetime], list[LateWindow]]
 # An episode is open under its rule and topic, and its entity if it is about one.
 Key = tuple[str, str, str | None]
@@ -40,7 +54,8 @@ def _key_of(rule: Rule, subject: Subject) -> Key:
 
 @dataclass(frozen=True)
 class EpisodeHistory:
-    """The episodes before an evaluation at `now`: those that are open, and those that ended recently.
+    """What was before an evaluation at `now`: the open episodes and incidents, and the episodes that ended
+    recently.
 
     Times that lie in the future were written by a clock that was ahead, or before the clock was set back.
     Nothing waits for them: it could be for days.
@@ -48,6 +63,7 @@ class EpisodeHistory:
 
     open: dict[Key, Alert]
     past: Sequence[Alert]
+    incidents: Sequence[Incident]
     now: datetime
 
     def ended_at(self, key: Key) -> datetime | None:
@@ -76,18 +92,6 @@ class EpisodeHistory:
             if alert.rule == rule.name and alert.entity and (watched is None or alert.entity in watched)
         ]
 
-    def changes_to_state(self, alert: Alert) -> list[datetime]:
-        """When other episodes that are as urgent, of any rule, fired; or resolved, if `alert` is resolved."""
-        urgency = URGENCY[alert.severity]
-        others = [
-            other
-            for other in (*self.open.values(), *self.past)
-            if other.id != alert.id and URGENCY[other.severity] <= urgency
-        ]
-        resolved = alert.state == AlertState.RESOLVED
-        stamps = [other.resolved_at if resolved else other.fired_at for other in others]
-        return [stamp for stamp in stamps if stamp and stamp <= self.now]
-
 
 class AlertEvaluator:
     """Evaluates every rule on every topic or entity that it watches, and saves what changed."""
@@ -102,12 +106,24 @@ class AlertEvaluator:
         delivery: PageRouter,
         window_width: timedelta,
         metrics: AlertMetrics,
+        policy: IncidentPolicy = DEFAULT_POLICY,
+        is_muted: IsMuted = never_muted,
     ) -> None:
-        """`window_width` is the width of the stored windows."""
+        """`window_width` is the width of the stored windows, `policy` how alerts become incidents."""
         self.rules, self._topics, self._reader, self._episode_store = rules, topics, reader, episodes
         self._delivery, self._metrics = delivery, metrics
         self._windows = WindowReader(topics, reader, episodes, window_width)
         self._counting = Counting(reader, metrics)
+        self._pager = Pager(
+            router=delivery,
+            make_page=page_maker(delivery, reader, episodes, lambda: self.rules, self._checked),
+            read_documents=self._windows.negative_documents,
+            read_page=episodes.page,
+            policy=policy,
+            is_muted=is_muted,
+        )
+        # What the rules see of each alert, by its id, at this evaluation.
+        self._seen: dict[str, Seen] = {}
         self._last_evaluation: datetime | None = None
         # The same for rules that need stories, which can have to wait.
         self._last_of_stories: datetime | None = None
@@ -117,9 +133,16 @@ class AlertEvaluator:
         # The rules that wait for numbers of one model.
         self.waiting: set[str] = set()
 
+    def _checked(self, item: EvidenceItem) -> EvidenceItem:
+        return self._windows.check_words(item)
+
     def check_words(self, check: WordCheck) -> None:
         """Show with evidence the words that `check` finds, instead of those that are stored."""
         self._windows.check_words = check
+
+    def use_calendars(self, calendars: TradingCalendars) -> None:
+        """Compare with these trading calendars; without them, rules behave as if they named none."""
+        self._windows.calendars = calendars
 
     def replace_rules(self, rules: Sequence[Rule]) -> None:
         """Evaluate these rules from now on.  The next evaluation resolves the episodes of removed rules."""
@@ -136,28 +159,50 @@ class AlertEvaluator:
 
     def evaluate(self, now: datetime) -> list[Alert]:
         """Evaluate every rule once, save what changed, and return the open episodes."""
-        history = self._read_history(now)
+        with self._reader.at_one_moment(now) as moment:
+            history = self._read_history(now)
+            after = self._episodes(history, now)
+            paging = self._page(history, after, now, moment)
+        self._save(history, paging, now)
+        self._last_evaluation = now
+        if self._counting.progress is not Progress.WORKING:
+            self._last_of_stories = now
+        self._metrics.show(self.rules, self._topics, paging.alerts)
+        self._metrics.evaluated.set(now.timestamp())
+        return [alert for alert in paging.alerts if alert.state in OPEN_STATES]
+
+    def _episodes(self, history: EpisodeHistory, now: datetime) -> list[Alert]:
+        """The episodes of all rules after their current windows, including those that end now."""
         self._windows.look_at_models(self.rules, now)
         self._note_waiting({rule.name for rule in self.rules if self._windows.waits_for_labels(rule, now)})
         self._look_at_stories(now)
         after: list[Alert] = []
-        self.failures = {}
+        self.failures, self._seen = {}, {}
         for rule in self.rules:
             # The episodes of a rule that cannot be evaluated stay as they are.
             unchanged = [alert for (name, *_), alert in history.open.items() if name == rule.name]
             if self._counting.waits(rule):
                 self._metrics.waited.inc()
                 after += unchanged
+            elif self._windows.waits_for_calendar(rule):
+                after += unchanged
             else:
                 after += self._guarded(rule, self._current_episodes(rule, history, now), unchanged)
         after += self._late_episodes(history, history.open.keys() | set(map(_key, after)), now)
-        self._save(history, after, now)
-        self._last_evaluation = now
-        if self._counting.progress is not Progress.WORKING:
-            self._last_of_stories = now
-        self._metrics.show(self.rules, self._topics, after)
-        self._metrics.evaluated.set(now.timestamp())
-        return [alert for alert in after if alert.state != AlertState.RESOLVED]
+        return after
+
+    def _page(self, history: EpisodeHistory, after: Sequence[Alert], now: datetime, moment: Moment) -> Paging:
+        """The incidents and pages that follow, with the alerts of rules that were removed as resolved."""
+        known = set(map(_key, after))
+        orphans = [
+            replace(
+                alert, state=AlertState.RESOLVED, resolved_at=now, summary="the rule was removed", message=""
+            )
+            for key, alert in history.open.items()
+            if key not in known and alert.state in FIRING_STATES
+        ]
+        found = Evaluated([*after, *orphans], history.past, self._seen, now, moment)
+        return self._pager.follow(history.incidents, found)
 
     def _look_at_stories(self, now: datetime) -> None:
         compared = [(rule, first_compared(rule, self._windows.window(rule, now))) for rule in self.rules]
@@ -179,9 +224,12 @@ class AlertEvaluator:
 
     def _read_history(self, now: datetime) -> EpisodeHistory:
         reach = max((max(rule.cool_down, rule.flap_window) for rule in self.rules), default=LATE_LIMIT)
+        incidents = self._episode_store.open_incidents()
+        calm_since = min((each.calm_since for each in incidents if each.calm_since), default=now)
         return EpisodeHistory(
             {_key(alert): alert for alert in self._episode_store.open_alerts()},
-            self._episode_store.past_alerts(now - max(reach, LATE_LIMIT)),
+            self._episode_store.past_alerts(min(now - max(reach, LATE_LIMIT), calm_since)),
+            incidents,
             now,
         )
 
@@ -215,6 +263,7 @@ class AlertEvaluator:
             recent = history.ended_since(key, now - rule.flap_window)
             alert = step(before, rule, subject, observation, now, quiet_until, recent)
             if alert is not None:
+                self._seen[alert.id] = Seen(rule, subject, seen, observation)
                 yield self._with_details(before, replace(alert, counted=rule.count), rule, window)
 
     def _observe(self, rule: Rule, subject: Subject, seen: SubjectWindow, late: bool = False) -> Observation:
@@ -239,7 +288,7 @@ class AlertEvaluator:
         for rule in map(self._counting.as_counted, self.rules):
             late = of_stories if rule.uses_stories else of_texts
             if late and rule.can_fire_late and rule.name not in self.failures:
-                if self._counting.waits(rule):
+                if self._counting.waits(rule) or self._windows.waits_for_calendar(rule):
                     continue
                 episodes = self._late_episodes_of(rule, history, unavailable, late, now)
                 raised |= {_key(alert): alert for alert in self._guarded(rule, episodes, [])}
@@ -270,19 +319,19 @@ class AlertEvaluator:
                 if key in unavailable or key in raised or paged:
                     continue
                 recent = history.ended_since(key, now - rule.flap_window)
-                alert = self._late_episode(rule, subject, seen, now, recent)
+                observation = self._late_observation(rule, subject, seen)
+                alert = step(None, rule, subject, observation, now, recent=recent)
                 if alert is not None:
                     raised.add(key)
+                    self._seen[alert.id] = Seen(rule, subject, seen, observation, late=True)
                     alert = replace(alert, counted=rule.count)
                     yield self._with_details(None, alert, rule, window, late=True)
 
-    def _late_episode(
-        self, rule: Rule, subject: Subject, seen: SubjectWindow, now: datetime, recent: int
-    ) -> Alert | None:
+    def _late_observation(self, rule: Rule, subject: Subject, seen: SubjectWindow) -> Observation:
         observation = self._observe(rule, subject, seen, late=True)
         start, end = seen.start, seen.start + rule.window
         summary = f"late documents, {start:%H:%M} to {end:%H:%M} UTC: {observation.summary}"
-        return step(None, rule, subject, replace(observation, summary=summary), now, recent=recent)
+        return replace(observation, summary=summary)
 
     def _with_details(
         self, before: Alert | None, alert: Alert, rule: Rule, window: TimeRange, *, late: bool = False
@@ -299,39 +348,37 @@ class AlertEvaluator:
                 alert = self._windows.with_stories(alert, rule, window, late=late)
         return replace(alert, message=_message(rule, alert)) if rule.message is not None else alert
 
-    def _save(self, history: EpisodeHistory, after: Sequence[Alert], now: datetime) -> None:
-        """Save the episodes that changed, with their transitions and pages."""
-        changed = [alert for alert in after if history.open.get(_key(alert)) != alert]
-        ended = [history.open[key] for key in history.open.keys() - set(map(_key, after))]
+    def _save(self, history: EpisodeHistory, paging: Paging, now: datetime) -> None:
+        """Save the episodes and incidents that changed, with their transitions and pages."""
+        after = {_key(alert): alert for alert in paging.alerts}
+        changed = [alert for key, alert in after.items() if history.open.get(key) != alert]
         dismissed = [
-            replace(alert, state=AlertState.DISMISSED) for alert in ended if alert.state == AlertState.PENDING
+            replace(alert, state=AlertState.DISMISSED)
+            for key, alert in history.open.items()
+            if key not in after and alert.state == AlertState.PENDING
         ]
-        orphans = [
-            replace(
-                alert,
-                state=AlertState.RESOLVED,
-                resolved_at=now,
-                summary="the rule was removed",
-                message="",
-            )
-            for alert in ended
-            if alert.state in FIRING_STATES
-        ]
-        if not changed and not dismissed and not orphans:
+        if not changed and not dismissed and not paging.incidents:
             return
         rules = {rule.name: rule for rule in self.rules}
         transitions = [
             self._transition(before, alert, rules, now)
-            for alert in (*changed, *orphans, *dismissed)
+            for alert in (*changed, *dismissed)
             if (before := history.open.get(_key(alert))) is None or before.state != alert.state
         ]
-        page_requests = self._page_requests(history, transitions, rules, now)
         self._episode_store.save(
-            [*changed, *orphans], [alert.id for alert in dismissed], transitions, page_requests, now
+            changed,
+            [alert.id for alert in dismissed],
+            transitions,
+            paging.requests,
+            now,
+            paging.incidents,
+            paging.pages,
         )
         for transition in transitions:
             self._metrics.transitions.labels(transition.alert.rule, transition.alert.state).inc()
-            _log(transition.alert, self._delivery.link(transition.alert))
+            _log(transition.alert)
+        for page in paging.pages:
+            _log_page(page)
 
     def _transition(
         self, before: Alert | None, alert: Alert, rules: Mapping[str, Rule], now: datetime
@@ -339,24 +386,6 @@ class AlertEvaluator:
         message = self._delivery.message(alert, rules.get(alert.rule))
         state_before = before.state if before else None
         return Transition(alert, state_before, now, {**message, "before": state_before, "at": now})
-
-    def _page_requests(
-        self,
-        history: EpisodeHistory,
-        transitions: Iterable[Transition],
-        rules: Mapping[str, Rule],
-        now: datetime,
-    ) -> list[PageRequest]:
-        """Pages for the alerts that began to fire or were resolved."""
-        alerts = [transition.alert for transition in transitions]
-        return [
-            request
-            for alert in alerts
-            if alert.state in (*FIRING_STATES, AlertState.RESOLVED)
-            for request in self._delivery.page_requests(
-                alert, rules.get(alert.rule), history.changes_to_state(alert), now
-            )
-        ]
 
 
 def _message(rule: Rule, alert: Alert) -> str:
@@ -368,7 +397,7 @@ def _message(rule: Rule, alert: Alert) -> str:
         return ""
 
 
-def _log(alert: Alert, link: str) -> None:
+def _log(alert: Alert) -> None:
     firing = alert.state in FIRING_STATES
     log.log(
         logging.WARNING if firing else logging.INFO,
@@ -381,5 +410,14 @@ def _log(alert: Alert, link: str) -> None:
     for item in alert.evidence if firing else ():
         content = item.content[:SHOWN_CHARACTERS]
         log.warning("  evidence %s", printable(f"{item.key or item.source} {item.score:+.2f} {content}"))
-    if firing and link:
-        log.warning("  %s", link)
+
+
+def _log_page(page: Page) -> None:
+    log.log(
+        logging.INFO if page.kind is PageKind.END else logging.WARNING,
+        "incident %s %s: %s%s",
+        page.incident,
+        page.kind.upper(),
+        printable(str(page.message["title"])),
+        f"; {page.message['link']}" if page.message["link"] else "",
+    )

@@ -17,7 +17,8 @@ class BaselineSpec:
 
     `history` is how far the baseline reaches back.  Stretches of `comparison_length` are compared with it.
     `count` says which documents of a stretch the rule counts.  `zone` is the time zone of the hours of the
-    week.  Of the history at least `shortest` must have data.
+    week.  Of the history at least `shortest` must have data.  `calendar` is the name of the trading calendar
+    by which days of trading and closed ones are no baseline for each other, if there is one.
     """
 
     history: timedelta
@@ -25,6 +26,7 @@ class BaselineSpec:
     count: Count
     zone: tzinfo = UTC
     shortest: timedelta = timedelta(0)
+    calendar: str | None = None
 
 
 # What recurs came at this time of the day (with a tolerance) on some of the last days or on the same

@@ -32,10 +32,18 @@ class AlertMetrics:
         self.evaluated.set(float("nan"))
         self.rules_usable = Gauge(
             "sentiment_alert_rules_usable",
-            "0 while the rule file has errors and the previous rules run, or a rule cannot be evaluated",
+            "0 while the rule file or the file of mutes has errors and what was read before stays in use, or "
+            "a rule cannot be evaluated",
             registry=registry,
         )
         self.rules_usable.set(1)
+        self.muted = Gauge(
+            "sentiment_alerts_muted",
+            "Alerts that fire and page nobody now, since a planned mute covers them; NaN if this monitor "
+            "does not evaluate the rules",
+            registry=registry,
+        )
+        self.muted.set(float("nan"))
         self.rules_waiting = Gauge(
             "sentiment_alert_rules_waiting",
             "Rules that page nobody until their baseline is labelled by the present model; NaN if this "
@@ -85,5 +93,6 @@ class AlertMetrics:
     def hide(self) -> None:
         """The states are not known.  When the rules were last evaluated still is."""
         self.state.clear()
+        self.muted.set(float("nan"))
         self.rules_waiting.set(float("nan"))
         self.rules_counting_texts.set(float("nan"))

@@ -1,10 +1,12 @@
 """What alerts need from a store.  `stream.storage` implements it over SQL, `alerts.backtest` over a list."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from stream.domain.alerts import Alert, EvidenceItem, PageRequest, StoryCounts, Transition
+from stream.domain.incidents import Headline, Incident, Moment, Page, PageDocument
 from stream.domain.sums import Aggregate, Fewest, LateWindow, MentionSelection, Scope, Selection
 
 ANY = Fewest()
@@ -71,6 +73,20 @@ class AggregateReader(Protocol):
         """The texts of a scope, and the stories, voices and copies among them; only of the negative texts if
         asked for."""
 
+    def sums_by_origin(self, scope: Scope) -> Mapping[str | None, Aggregate]:
+        """For each origin, the sum over its documents with a score; those that have no story yet have the
+        origin None.  Of the last base window of the scope all documents count, as in `sums`."""
+
+    def at_one_moment(self, now: datetime) -> AbstractContextManager[Moment]:
+        """What is read meanwhile, in this thread, is read at one moment; `now` is that of a backtest."""
+
+    def negative_documents(self, scope: Scope, least_relevance: int, limit: int) -> list[PageDocument]:
+        """The negative documents of a scope, at most so many, those published last; in order of publication.
+        Each has its entities of at least this relevance."""
+
+    def headlines(self, stories: Sequence[int], until: datetime) -> Mapping[int, Headline]:
+        """What stands for each of these stories, as far as they were told until then."""
+
     def latest_model(self) -> str | None:
         """The model that labelled the document received last; None without any."""
 
@@ -90,6 +106,15 @@ class EpisodeStore(Protocol):
     def past_alerts(self, since: datetime) -> list[Alert]:
         """The episodes that fired and were resolved at `since` or later, in the order they ended."""
 
+    def page(self, key: str) -> Page | None:
+        """The page with this key."""
+
+    def open_incidents(self) -> list[Incident]:
+        """The incidents that have not ended, the oldest first."""
+
+    def last_pages(self, incidents: Collection[str]) -> Mapping[str, Page]:
+        """The last page of each of these incidents that has any."""
+
     def save(
         self,
         changed: Sequence[Alert],
@@ -97,6 +122,8 @@ class EpisodeStore(Protocol):
         transitions: Sequence[Transition],
         page_requests: Sequence[PageRequest],
         now: datetime,
+        incidents: Sequence[Incident] = (),
+        pages: Sequence[Page] = (),
     ) -> None:
-        """Save the changed episodes, drop those with the `dropped` ids, and add the transitions and the pages
-        to send: all of it or nothing."""
+        """Save the changed episodes and incidents, drop the episodes with the `dropped` ids, and add the
+        transitions, the pages and the requests to send them: all of it or nothing."""

@@ -1,7 +1,6 @@
 """Rule files: YAML in, rules out, and errors that name file, line and rule."""
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Annotated, Any, Union
 
 import yaml
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     ValidationError,
@@ -19,7 +17,14 @@ from pydantic import (
 
 from alerts.detectors.base import ALL_TOPICS, Rule
 from alerts.errors import RuleError
-from alerts.rule_yaml import as_data, compose, repeated_key_errors
+from alerts.rule_yaml import (
+    as_data,
+    compose,
+    did_you_mean,
+    field_message,
+    line_at,
+    repeated_key_errors,
+)
 from alerts.rules import RULE_TYPES
 from alerts.watched_entities import (
     WATCHLISTS_SCHEMA,
@@ -116,7 +121,7 @@ class Known:
 
 
 def _unknown_names(what: str, unknown: Sequence[str], known: Sequence[str]) -> str:
-    named = ", ".join(f"{show_value(name)}{_did_you_mean(name, known)}" for name in unknown)
+    named = ", ".join(f"{show_value(name)}{did_you_mean(name, known)}" for name in unknown)
     plural = "s" if len(unknown) > 1 else ""
     return f"unknown {what}{plural} {named}; known: {', '.join(known) or 'none, by this model'}"
 
@@ -136,7 +141,7 @@ def _load_rule_set(path: Path, labels: Known, resolve: ResolveEntity) -> RuleSet
             lines.append(node.start_mark.line + 1)
         except _InvalidRule as invalid:
             errors += [
-                f"{path}:{_line(node, location)}: rule {show_value(invalid.name)}: {message}"
+                f"{path}:{line_at(node, location)}: rule {show_value(invalid.name)}: {message}"
                 for location, message in invalid.errors
             ]
     errors = errors or _name_errors(path, rules, lines)
@@ -226,10 +231,10 @@ Fingerprints = tuple[tuple[int, ...], ...]
 
 
 def _fingerprints(paths: Sequence[Path]) -> Fingerprints:
-    return tuple(map(_fingerprint, paths))
+    return tuple(map(fingerprint, paths))
 
 
-def _fingerprint(path: Path) -> tuple[int, ...]:
+def fingerprint(path: Path) -> tuple[int, ...]:
     """Changes when the file does; empty if there is no file."""
     try:
         status = path.stat()
@@ -269,37 +274,18 @@ def _parse_rule(path: Path, node: yaml.Node, labels: Known, known: KnownEntities
     name, type_name = settings.get("name", "(unnamed)"), settings.get("type")
     rule_type = RULE_TYPES.get(str(type_name))
     if rule_type is None:
-        hint, allowed = _did_you_mean(str(type_name), RULE_TYPES), ", ".join(RULE_TYPES)
+        hint, allowed = did_you_mean(str(type_name), RULE_TYPES), ", ".join(RULE_TYPES)
         raise _InvalidRule(name, [(("type",), f"type is {show_value(type_name)}{hint}; allowed: {allowed}")])
     defaults = {"timezone": labels.time_zone} if "timezone" in rule_type.model_fields else {}
     try:
         rule = rule_type.model_validate(defaults | settings, context=known)
     except ValidationError as error:
-        errors = [(detail["loc"], _message(rule_type, detail)) for detail in error.errors()]
+        errors = [(detail["loc"], field_message(rule_type, detail)) for detail in error.errors()]
         raise _InvalidRule(name, errors) from error
     if unknown := labels.error_of(rule):
         key, message = unknown
         raise _InvalidRule(name, [((key,), message)])
     return rule
-
-
-def _message(model: type[BaseModel], detail: Any) -> str:
-    field = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        known = sorted(info.alias or name for name, info in model.model_fields.items())
-        return f"unknown key {show_value(field)}{_did_you_mean(field, known)}; allowed: {', '.join(known)}"
-    if detail["type"] == "missing":
-        return f"{field} is required"
-    reason = shorten_text(detail["msg"].removeprefix("Value error, "))
-    if not detail["loc"]:
-        return reason
-    return f"{shorten_text(field)} is {show_value(detail['input'])}: {reason}"
-
-
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A suggestion for a misspelt word; empty if no known word is close."""
-    near = difflib.get_close_matches(word, known, 1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def schema() -> dict[str, Any]:
@@ -314,18 +300,3 @@ def schema() -> dict[str, Any]:
         watchlists=(Annotated[Any, WithJsonSchema(WATCHLISTS_SCHEMA)], {}),
     )
     return model.model_json_schema(by_alias=True) | {"$schema": SCHEMA_DIALECT}
-
-
-def _line(node: yaml.Node, location: Sequence[object]) -> int:
-    """The line of the key at `location`, or of the nearest node around it."""
-    line = node.start_mark.line + 1
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            entries = [(key, value) for key, value in node.value if key.value == part]
-            if not entries:
-                break
-            line, node = entries[0][0].start_mark.line + 1, entries[0][1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return line

@@ -7,15 +7,25 @@ from functools import partial
 from itertools import groupby
 
 from alerts.baseline import HOUR, Baseline, live_ranges, without
-from alerts.detectors.base import ALL_TOPICS, Observation, Rule, Subject, SubjectWindow
+from alerts.calendars import Calendar, DayType, TradingCalendars
+from alerts.detectors.base import (
+    ALL_TOPICS,
+    DEFAULT_RELEVANCE,
+    Observation,
+    Rule,
+    Subject,
+    SubjectWindow,
+)
 from alerts.entity_windows import LONGEST_GAP, EntityWindows
 from alerts.evidence import distinct_stories
 from alerts.expectation import BaselineSpec, Expectation
 from alerts.labelled_hours import LabelledHours
+from alerts.page_inputs import Seen
 from alerts.ports import AggregateReader, EpisodeStore, WordCheck
 from alerts.wording import story_counts_text
 from stream.domain.alerts import Alert
 from stream.domain.documents import EPOCH
+from stream.domain.incidents import MOST_DOCUMENTS, PageDocument
 from stream.domain.sums import Aggregate, Counted, Scope, Selection, TimeRange, window_start
 
 EVIDENCE_ITEMS = 5
@@ -42,17 +52,22 @@ class History:
     counted: Counted
     # The hours that another model labelled, where that matters to the rule.
     of_other_models: Sequence[TimeRange] = ()
-    expectations: dict[str, Expectation] = field(default_factory=dict)
+    # By topic, and the type of the days of the window.
+    expectations: dict[tuple[str, DayType], Expectation] = field(default_factory=dict)
 
-    def expectation(self, rule: Rule, spec: BaselineSpec, topic: str) -> Expectation:
-        """What is usual on one topic, computed once.  The rule's own past alerts are left out."""
-        if topic not in self.expectations:
+    def expectation(
+        self, rule: Rule, spec: BaselineSpec, topic: str, calendar: Calendar | None, day_type: DayType
+    ) -> Expectation:
+        """What is usual on one topic on such days, computed once.  The rule's own past alerts are left
+        out."""
+        key = (topic, day_type)
+        if key not in self.expectations:
             alert_times = [
                 TimeRange(alert.since - rule.window, alert.resolved_at)
                 for alert in self.past_alerts
                 if alert.topic == topic and alert.resolved_at is not None
             ]
-            others = self.of_other_models
+            others = [*self.of_other_models, *self._other_days(spec, calendar, day_type)]
             cells = _topic_cells(
                 [c for c in self.cells if not _overlap(others, c.start, self.width)], rule, topic
             )
@@ -61,8 +76,15 @@ class History:
             ]
             live = without(without(self.live, alert_times), others)
             baseline = Baseline(calm_cells, live, self.width, spec.zone)
-            self.expectations[topic] = Expectation(spec, baseline, cells)
-        return self.expectations[topic]
+            self.expectations[key] = Expectation(spec, baseline, cells)
+        return self.expectations[key]
+
+    def _other_days(
+        self, spec: BaselineSpec, calendar: Calendar | None, day_type: DayType
+    ) -> Sequence[TimeRange]:
+        if calendar is None:
+            return ()
+        return calendar.other_days(day_type, TimeRange(self.end - spec.history, self.end), self.width)
 
 
 class WindowReader:
@@ -77,13 +99,14 @@ class WindowReader:
         """`window_width` is the width of the stored windows."""
         self._topics, self._reader, self._episodes, self._width = topics, reader, episodes, window_width
         self.check_words: WordCheck = lambda item: item
+        self.calendars = TradingCalendars()
         self._stories_since: datetime | None = None
         # Both by rule name, and whether it is the history before late windows.
         self._histories: dict[tuple[str, bool], History] = {}
         self._stale_from: dict[tuple[str, bool], datetime] = {}
         self._steps: dict[str, tuple[tuple[datetime, Counted], Sequence[Aggregate]]] = {}
         self._labelled_hours = LabelledHours(reader)
-        self._entities = EntityWindows(reader, episodes, window_width, self._not_compared)
+        self._entities = EntityWindows(reader, episodes, window_width, self._not_compared, self._calendar)
 
     def look_at_models(self, rules: Sequence[Rule], now: datetime) -> None:
         """Look which hours of what the rules compare were labelled by another model."""
@@ -113,6 +136,13 @@ class WindowReader:
         window = self.window(rule, now)
         usable = self._labelled_hours.of_present_model(window.start - spec.history, window.start)
         return usable < spec.shortest or _overlap(others, window.start, window.end - window.start)
+
+    def waits_for_calendar(self, rule: Rule) -> bool:
+        """Whether the rule's trading calendar is about to be read for the first time."""
+        return rule.baseline_spec is not None and self.calendars.will_be_read(rule.baseline_spec.calendar)
+
+    def _calendar(self, rule: Rule) -> Calendar | None:
+        return None if rule.baseline_spec is None else self.calendars.get(rule.baseline_spec.calendar)
 
     def forget(self) -> None:
         """Drop everything that was kept: the rules may have changed."""
@@ -159,7 +189,7 @@ class WindowReader:
         elif rule.watches_documents:
             yield from self._document_windows(rule, window, late_from)
         else:
-            last_seen = self._reader.last_seen_by_source(_scope(rule, Subject(ALL_TOPICS), window))
+            last_seen = self._reader.last_seen_by_source(scope_of(rule, Subject(ALL_TOPICS), window))
             empty = Aggregate(window.start, ALL_TOPICS, ALL_TOPICS)
             yield (
                 Subject(ALL_TOPICS),
@@ -183,11 +213,12 @@ class WindowReader:
         topics, spec = rule.watched_topics(self._topics), rule.baseline_spec
         others = self._not_compared(rule)
         of_other_model = _overlap(others, window.start, window.end - window.start)
+        calendar = self._calendar(rule)
         for topic in topics:
             expectation = None
             if spec is not None:
                 expectation = partial(
-                    self._expectation, rule, spec, topic, before=window.start, late_from=late_from
+                    self._expectation, rule, spec, topic, window, late_from=late_from, calendar=calendar
                 )
             yield (
                 Subject(topic),
@@ -200,6 +231,7 @@ class WindowReader:
                     share=1 / len(topics),
                     steps=_topic_cells(steps, rule, topic),
                     of_other_model=of_other_model,
+                    trading=calendar.trading_hours(window) if calendar else None,
                 ),
             )
 
@@ -210,10 +242,17 @@ class WindowReader:
                 self._stale_from[key] = min(start, self._stale_from.get(key, start))
 
     def _expectation(
-        self, rule: Rule, spec: BaselineSpec, topic: str, *, before: datetime, late_from: datetime | None
+        self,
+        rule: Rule,
+        spec: BaselineSpec,
+        topic: str,
+        window: TimeRange,
+        *,
+        late_from: datetime | None,
+        calendar: Calendar | None,
     ) -> Expectation:
         """What is usual on a topic, learned again a few times a window but no more often than it matters."""
-        end = window_start(late_from or before, max(self._width, _refresh(rule, spec)))
+        end = window_start(late_from or window.start, max(self._width, _refresh(rule, spec)))
         key = (rule.name, late_from is not None)
         history = self._histories.get(key)
         if history is not None and history.counted is not rule.count:
@@ -222,7 +261,8 @@ class WindowReader:
             stale_from = self._stale_from.pop(key, end)
             history = self._read_history(rule, spec, end, previous=history, stale_from=stale_from)
             self._histories[key] = history
-        return history.expectation(rule, spec, topic)
+        day_type = calendar.day_type(window) if calendar else DayType.MIXED
+        return history.expectation(rule, spec, topic, calendar, day_type)
 
     def _read_history(
         self, rule: Rule, spec: BaselineSpec, end: datetime, *, previous: History | None, stale_from: datetime
@@ -267,7 +307,7 @@ class WindowReader:
         requires."""
         if not observation.breached:
             return observation
-        scope = _scope(rule, subject, window, late=late)
+        scope = scope_of(rule, subject, window, late=late)
         enough = self._has_writers(rule, scope) and self._has_voices(rule, scope)
         return observation if enough else replace(observation, breached=False)
 
@@ -280,23 +320,33 @@ class WindowReader:
     def _has_voices(self, rule: Rule, scope: Scope) -> bool:
         if rule.min_voices <= 1:
             return True
-        return self._reader.story_counts(_all_texts(scope), negative=True).voices >= rule.min_voices
+        return self._reader.story_counts(all_texts(scope), negative=True).voices >= rule.min_voices
 
     def with_evidence(self, alert: Alert, rule: Rule, window: TimeRange, *, late: bool) -> Alert:
         """The alert with its most negative documents and the sources that wrote them."""
         if not rule.has_evidence:
             return alert
-        scope = _scope(rule, Subject(alert.topic, alert.entity), window, late=late)
-        candidates = self._reader.most_negative(_all_texts(scope), EVIDENCE_CANDIDATES)
+        scope = scope_of(rule, Subject(alert.topic, alert.entity), window, late=late)
+        candidates = self._reader.most_negative(all_texts(scope), EVIDENCE_CANDIDATES)
         sources = list(self._reader.negative_writers(scope)[0].items())[:NAMED_SOURCES]
         evidence = tuple(map(self.check_words, distinct_stories(candidates, EVIDENCE_ITEMS)))
         return replace(alert, evidence=evidence, sources=dict(sources))
+
+    def negative_documents(self, seen: Seen) -> list[PageDocument]:
+        """The negative documents that a rule saw, with the entities that they are about."""
+        start, end = seen.window.start, self.last_end(seen.window.end)
+        scope = all_texts(scope_of(seen.rule, seen.subject, TimeRange(start, end), late=seen.late))
+        return self._reader.negative_documents(scope, DEFAULT_RELEVANCE, MOST_DOCUMENTS)
+
+    def last_end(self, end: datetime) -> datetime:
+        """The end of the stored window that a window ends in: rules see all of it."""
+        return window_start(end - timedelta.resolution, self._width) + self._width
 
     def with_stories(self, alert: Alert, rule: Rule, window: TimeRange, *, late: bool) -> Alert:
         """The alert with the stories, voices and copies behind it, which are known."""
         if not rule.has_evidence:
             return alert
-        scope = _all_texts(_scope(rule, Subject(alert.topic, alert.entity), window, late=late))
+        scope = all_texts(scope_of(rule, Subject(alert.topic, alert.entity), window, late=late))
         counts = self._reader.story_counts(scope, negative=rule.looks_at_negatives)
         return replace(
             alert,
@@ -343,7 +393,7 @@ def _selection(rule: Rule, *, late: bool) -> Selection:
     return replace(rule.selection, exact_times=late)
 
 
-def _scope(rule: Rule, subject: Subject, window: TimeRange, *, late: bool = False) -> Scope:
+def scope_of(rule: Rule, subject: Subject, window: TimeRange, *, late: bool = False) -> Scope:
     """The documents in the rule's window."""
     return Scope(
         None if subject.topic == ALL_TOPICS else subject.topic,
@@ -356,7 +406,7 @@ def _scope(rule: Rule, subject: Subject, window: TimeRange, *, late: bool = Fals
     )
 
 
-def _all_texts(scope: Scope) -> Scope:
+def all_texts(scope: Scope) -> Scope:
     """The same documents, whatever is counted of them."""
     return replace(scope, selection=replace(scope.selection, counted=Counted.TEXTS))
 

@@ -6,19 +6,24 @@ from datetime import timedelta
 
 from alerts.statistics import chances_per_year, standard_error, wilson_interval
 from stream.domain.alerts import StoryCounts
-from stream.domain.documents import SCORE_SCALE
+from stream.domain.budgets import MARK, cut
+from stream.domain.documents import SCORE_SCALE, printable
+from stream.domain.incidents import LONGEST_TITLE
 from stream.domain.sums import Aggregate, Counted
 
 DAYS_PER_YEAR = 365.25
 MONTHS_PER_YEAR = 12
 RARE, VERY_RARE = 1e-3, 1e-6  # times a year
-ALMOST_NOTHING = 0.01  # documents
+CENTURY = 0.01  # times a year
+ALMOST_NOTHING, HARDLY_ANY, LESS_THAN_ONE = 0.01, 0.05, 0.75  # documents
 # One thing, and several, of those that a rule counts.
 NOUNS = {
     Counted.TEXTS: ("document", "documents"),
     Counted.VOICES: ("voice", "voices"),
     Counted.STORIES: ("story", "stories"),
 }
+# Who a title is about takes at most half of it.
+LONGEST_SUBJECT = LONGEST_TITLE // 2
 # Types of events that a sentence names.
 SHOWN_EVENTS = 4
 
@@ -41,9 +46,9 @@ def nouns(counted: Counted) -> str:
     return NOUNS[counted][1]
 
 
-def number_text(n: int, counted: Counted) -> str:
-    """Such as 1 document or 12 voices."""
-    return f"{n} {NOUNS[counted][n != 1]}"
+def number_text(n: int, counted: Counted, what: str = "") -> str:
+    """Such as 1 document or 12 voices; `what` comes before the noun, such as "negative "."""
+    return f"{n} {what}{NOUNS[counted][n != 1]}"
 
 
 def story_counts_text(counts: StoryCounts, *, negative: bool) -> str:
@@ -62,6 +67,60 @@ def duration_text(length: timedelta) -> str:
         if seconds < below:
             return f"{seconds / size:.0f} {unit}"
     return f"{round(seconds / 86_400, 1):g} days"
+
+
+def subject_title(subject: str, what: str) -> str:
+    """Who and what within LONGEST_TITLE characters; what names who by itself gets no name before it."""
+    what = " ".join(printable(what).split())
+    shown = cut(what, LONGEST_TITLE)
+    subject = cut(" ".join(printable(subject).split()), LONGEST_SUBJECT)
+    if subject.casefold() in shown.casefold():
+        return shown
+    return cut(f"{subject}: {what}", LONGEST_TITLE)
+
+
+def sentence(text: str) -> str:
+    """A part of a sentence as a sentence of its own."""
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', MARK)) else '.'}" if text else ""
+
+
+def span_text(length: timedelta) -> str:
+    """A length of time in whole words, such as "15 minutes", "5 hours 20 minutes" or "1 day 2 hours"."""
+    seconds = max(round(length.total_seconds()), 0)
+    if seconds < 60:
+        return counted_text(seconds, "second")
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return counted_text(minutes, "minute")
+    if minutes < 2880:
+        return _two_units(*divmod(minutes, 60), "hour", "minute")
+    return _two_units(*divmod(round(minutes / 60), 24), "day", "hour")
+
+
+def _two_units(large: int, small: int, large_name: str, small_name: str) -> str:
+    rest = f" {counted_text(small, small_name)}" if small else ""
+    return f"{counted_text(large, large_name)}{rest}"
+
+
+def counted_text(n: int, one: str, several: str = "") -> str:
+    """Such as 1 hour or 3 hours; `several` is the plural if it is not `one` with an s."""
+    return f"{n:,} {one if n == 1 else several or one + 's'}"
+
+
+def usual_text(amount: float) -> str:
+    """What is usual, as a number of things, such as "1 is usual" or "40 are usual"."""
+    if amount < HARDLY_ANY:
+        return "hardly any is usual"
+    if amount < LESS_THAN_ONE:
+        return "less than 1 is usual"
+    whole = round(amount)
+    return f"{whole:,} are usual" if whole > 1 else "1 is usual"
+
+
+def rarity_text(times_per_year: float) -> str:
+    """How often chance alone does something, as far as a person on call needs to know."""
+    often = "less than once in a century" if times_per_year < CENTURY else frequency_text(times_per_year)
+    return f"chance alone would do this {often}"
 
 
 def frequency_text(times_per_year: float) -> str:

@@ -198,7 +198,7 @@ class Running:
     log: Path
 
     def get(self, path: str) -> tuple[int, str]:
-        answer = httpx.get(self.url + path, timeout=5)
+        answer = httpx.get(self.url + path, timeout=5, follow_redirects=True)
         return answer.status_code, answer.text
 
     def is_ready(self) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from alerts.delivery.pages import alert_message, merge_pages
+from alerts.delivery.messages import alert_message, merge_pages
 from alerts.delivery.template import EXAMPLE
 from stream.domain.alerts import Alert, AlertState, EvidenceItem
 from stream.domain.documents import EPOCH

@@ -166,7 +166,7 @@ def run(rules: Sequence[Rule], texts: Sequence[Text], bursts: Sequence[Burst]) -
         of = [
             place
             for place, burst in enumerate(bursts)
-            if burst.entity in page.entities and burst.start <= page.fired_at <= burst.start + DAY
+            if burst.entity == page.fired.entity and burst.start <= page.fired_at <= burst.start + DAY
         ]
         for place in of:
             firsts.setdefault(place, page)

@@ -203,14 +203,21 @@ def _model_of(field: FieldInfo) -> type[BaseModel]:
 
 
 def _settings_table(part: str, model: type[BaseModel]) -> str:
+    return _table(("Setting and variable", "Default", "Allowed", "Meaning"), _settings_rows(part, model))
+
+
+def _settings_rows(path: str, model: type[BaseModel]) -> Iterator[tuple[str, str, str, str]]:
+    """A row for each setting; those of a table within the part have its name in front of theirs."""
     schema = model.model_json_schema()["properties"]
-    rows = []
     for name, field in model.model_fields.items():
-        variable = f"{PREFIX}{part}__{name}".upper()
-        default = _default_text(field.get_default(call_default_factory=True))
+        default = field.get_default(call_default_factory=True)
+        if field.description is None and isinstance(default, BaseModel):
+            yield from _settings_rows(f"{path}.{name}", type(default))
+            continue
+        variable = f"{PREFIX}{path.replace('.', '__')}__{name}".upper()
         meaning = _sentence(field.description or "", literals=schema[name].get("enum", ()))
-        rows.append((f"`{part}.{name}`<br>`{variable}`", default, _allowed_text(schema[name]), meaning))
-    return _table(("Setting and variable", "Default", "Allowed", "Meaning"), rows)
+        allowed = _allowed_text(schema[name])
+        yield f"`{path}.{name}`<br>`{variable}`", _default_text(default), allowed, meaning
 
 
 def _default_text(value: object) -> str:
@@ -230,14 +237,14 @@ def _allowed_text(schema: Mapping[str, Any]) -> str:
         return " or ".join(texts)
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
-    kind = str(schema.get("type"))
+    kind = str(schema.get("type", "table"))
     if kind == "string":
         return {"path": "path", "password": "string (secret)"}.get(str(schema.get("format")), "string")
     if kind == "object":
         return "mapping of names to URLs (secret)"
     if kind == "array":
         items = schema.get("prefixItems") or [schema["items"]]
-        return "list of " + " and ".join(str(item["type"]) for item in items)
+        return "list of " + " and ".join(str(item.get("type", "table")) for item in items)
     return {"boolean": "`true`, `false`"}.get(kind) or " ".join([kind, *_bounds(schema)])
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from alerts.delivery.channel_urls import options_of, scheme_of, service_of
-from alerts.delivery.pages import plain_text, subject_of
+from alerts.delivery.messages import subject_of
+from alerts.delivery.page_text import plain_text
 from stream.domain.alerts import AlertState, Severity
 from stream.domain.budgets import cut
 

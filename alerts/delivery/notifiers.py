@@ -17,12 +17,15 @@ from pydantic import SecretStr
 
 from alerts.delivery.answers import Attempt, Failure, explanation
 from alerts.delivery.channel_urls import scheme_of
+from alerts.delivery.digest_text import DIGEST, digest_markdown_text, digest_plain_text, is_digest
 from alerts.delivery.incidents import incident_request, is_incident_service, keyed_url
-from alerts.delivery.pages import markdown_text, plain_text
+from alerts.delivery.page_text import markdown_text, plain_text
 from alerts.delivery.post import Answer, is_local, post, quotes_url
 from alerts.delivery.quoting import RENDERS_MARKDOWN
 from stream.domain.alerts import AlertState
 
+# What Apprise calls a page, by its state; it shows others as failures.
+KINDS = {AlertState.RESOLVED: "success", DIGEST: "info"}
 APPRISE = Path(__file__).with_name("apprise_process.py")
 
 
@@ -57,8 +60,10 @@ class Channels:
 
     def text(self, channel: str, page: Mapping[str, Any]) -> tuple[str, str]:
         """The page as (title, body), as the service of the channel shows it."""
-        scheme = scheme_of(self._urls[channel].get_secret_value())
-        return (markdown_text if scheme in RENDERS_MARKDOWN else plain_text)(page)
+        renders_markdown = scheme_of(self._urls[channel].get_secret_value()) in RENDERS_MARKDOWN
+        if is_digest(page):
+            return (digest_markdown_text if renders_markdown else digest_plain_text)(page)
+        return (markdown_text if renders_markdown else plain_text)(page)
 
     def send(self, channel: str, page: Mapping[str, Any]) -> Failure | None:
         """Try once.
@@ -75,7 +80,7 @@ class Channels:
             body = msgspec.json.encode(incident.body)
             return _post(incident.url, body, self._seconds, headers=incident.headers, secret=url)
         title, text = self.text(channel, page)
-        kind = "success" if page["state"] == AlertState.RESOLVED else "failure"
+        kind = KINDS.get(page["state"], "failure")
         request = {"url": keyed_url(url, page), "title": title, "body": text, "kind": kind}
         return self._send_by_apprise(url, {**request, "seconds": self._seconds})
 

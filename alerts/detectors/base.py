@@ -20,10 +20,10 @@ from pydantic import (
 from alerts.delivery import template
 from alerts.expectation import BaselineSpec, Expectation
 from alerts.watched_entities import Watched
-from alerts.wording import events_text, nouns
-from stream.domain.alerts import Severity
+from alerts.wording import events_text, nouns, number_text, span_text
+from stream.domain.alerts import Alert, Severity
 from stream.domain.documents import Kind
-from stream.domain.sums import Aggregate, Counted, MentionSelection, Selection
+from stream.domain.sums import Aggregate, Counted, MentionSelection, Selection, TimeRange
 
 ALL_TOPICS = "all"
 # Entities with less relevance are named in passing, such as the members of a list of thirty tickers.
@@ -36,6 +36,7 @@ COUNT_SCHEMA = {"enum": list(Counted), "title": "Count", "type": "string"}
 # What restricts documents in another way than entities do.
 NOT_WITH_ENTITIES = ("topics", "symbols")
 Watch = Literal["mean_score", "negative_share"]
+SumField = Literal["n", "negative", "score_sum"]
 
 
 def parse_duration(value: object) -> object:
@@ -92,7 +93,8 @@ class SubjectWindow:
     `share` is the share of the rule's budget of false pages that is for this topic or entity, above 0 and at
     most 1.  `steps` are the completed steps of the window, for rules with a `step_length`.  `last_seen` says
     when each source last published in the window, for rules that watch sources.  `of_other_model` is whether
-    another model than the present one labelled some of the window.
+    another model than the present one labelled some of the window.  `trading` are the trading hours in the
+    window; None for a rule without a calendar, or where they are not known.
     """
 
     total: Aggregate
@@ -104,6 +106,7 @@ class SubjectWindow:
     steps: Sequence[Aggregate] = ()
     last_seen: Mapping[str, datetime] = field(default_factory=dict)
     of_other_model: bool = False
+    trading: Sequence[TimeRange] | None = None
 
     @property
     def length(self) -> timedelta:
@@ -116,6 +119,8 @@ class Observation:
 
     Both are false between the two thresholds.  Without data both are false and `value` is None.  Too few
     documents on a live feed are calm and have no value either: an episode keeps its last value.
+    `chance_per_year` is how often chance alone does this, over all that the rule watches; None if the rule
+    computes no such chance.
     """
 
     n: int
@@ -126,6 +131,7 @@ class Observation:
     uncertainty: str
     summary: str
     usual: float | None = None
+    chance_per_year: float | None = None
 
 
 def no_data(threshold: float, n: int, reason: str) -> Observation:
@@ -179,6 +185,11 @@ class Rule(BaseModel):
     # Whether the rule looks for what is missing: it looks at every entity that it names, and cannot watch
     # each, since most entities are not written about most of the time.
     looks_for_absence: ClassVar[bool] = False
+    # Whether its alerts are events of their own: what they see is no story that other rules see too.
+    stands_alone: ClassVar[bool] = False
+    # The sums that must each reach a limit of their own for the rule to fire, if no other sums decide; see
+    # `alerts.robustness`.
+    limited_sums: ClassVar[tuple[SumField, ...]] = ()
     # The defaults of a rule on entities: there are fewer documents about an entity than on a topic.
     entity_defaults: ClassVar[Mapping[str, Any]] = {"min_documents": 5}
 
@@ -214,6 +225,22 @@ class Rule(BaseModel):
 
         Pure: the result depends on the arguments alone.
         """
+
+    def firing(self, subject: str, window: SubjectWindow) -> Callable[[Aggregate], bool]:
+        """Whether the rule would fire on this window if its documents had other sums.  What is usual stays as
+        it is."""
+        return lambda total: self.observe(subject, replace(window, total=total)).breached
+
+    def in_words(self, alert: Alert) -> str:
+        """What the rule saw in an alert of its own, as a sentence for somebody who knows neither the rule nor
+        the monitor: without the subject, and without an end."""
+        return alert.summary.removeprefix(f"{alert.subject}: ")
+
+    @property
+    def worsening_sum(self) -> SumField | None:
+        """The sum that decides with the number of documents given: the rule fires the more easily the larger
+        `negative` is, or the smaller `score_sum`.  None if that is not all that decides."""
+        return None
 
     @classmethod
     def type_name(cls) -> str:
@@ -374,6 +401,20 @@ def watched_value(watch: Watch, total: Aggregate) -> float:
     return (total.mean if watch == "mean_score" else total.negative_share) or 0.0
 
 
+def watched_sum(watch: Watch) -> SumField:
+    """The sum that makes the figure what it is."""
+    return "score_sum" if watch == "mean_score" else "negative"
+
+
 def watched_text(watch: Watch, value: float) -> str:
     """The figure as operators read it: a score from -1 to 1, or a percentage."""
     return f"{value:.2f}" if watch == "mean_score" else f"{value:.0%}"
+
+
+def mood_in_words(watch: Watch, alert: Alert, window: timedelta) -> str:
+    """What a rule on the figure saw, such as "18 of 24 voices in 12 hours are negative (75%)"."""
+    number, span = number_text(alert.n, alert.counted), span_text(window)
+    if watch == "negative_share":
+        return f"{round(alert.value * alert.n)} of {number} in {span} are negative ({alert.value:.0%})"
+    mood = watched_text(watch, alert.value)
+    return f"the mean mood of {number} in {span} is {mood} (-1 is all bad, 1 all good)"

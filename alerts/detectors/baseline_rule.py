@@ -2,6 +2,7 @@
 
 import difflib
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from operator import itemgetter
@@ -11,9 +12,10 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import Field, field_validator, model_validator
 
 from alerts.baseline import Count, count_documents, count_negatives
+from alerts.calendar_names import CALENDAR_NAMES
 from alerts.detectors.base import ALL_TOPICS, Duration, Observation, Rule, SubjectWindow, calm, no_data
 from alerts.expectation import BaselineSpec, Expectation
-from alerts.statistics import chance_allowed
+from alerts.statistics import chance_allowed, chances_per_year
 from alerts.wording import chance_text, duration_text
 from stream.domain.sums import Aggregate
 
@@ -35,6 +37,10 @@ class BaselineRule(Rule):
 
     A burst that recurs is usual too, before the baseline has learned it: a window does not breach if a
     similar one came at about this time on two other days (see `Expectation.on_other_days`).
+
+    `calendar` is the name of an exchange's trading calendar.  A window on days of trading is then compared
+    with such days alone, and one on closed days, weekends and holidays, with those.  One that has both is
+    compared with both.
     """
 
     baseline: Duration = timedelta(days=28)
@@ -43,6 +49,7 @@ class BaselineRule(Rule):
     factor: float = Field(2.0, gt=1)
     resolve_factor: float = Field(1.5, gt=0)
     timezone: str | None = Field(None, max_length=100)
+    calendar: str | None = Field(None, max_length=100)
 
     @abstractmethod
     def compare(self, subject: str, window: SubjectWindow, usual: Expectation) -> Observation:
@@ -60,8 +67,9 @@ class BaselineRule(Rule):
     @property
     def baseline_spec(self) -> BaselineSpec:
         length = self.step_length or self.window
+        zone = ZoneInfo(self.timezone or "UTC")
         return BaselineSpec(
-            self.baseline, length, self.count_of, ZoneInfo(self.timezone or "UTC"), self.min_baseline
+            self.baseline, length, self.count_of, zone, self.min_baseline, calendar=self.calendar
         )
 
     @property
@@ -103,17 +111,32 @@ class BaselineRule(Rule):
                 f"the baseline has {length} of data, the rule needs {needed}",
             )
         observation = self.compare(subject, window, usual)
-        if observation.breached and self._recurs(subject, window, usual):
-            return replace(observation, breached=False)
+        if observation.breached and (burst := self._recurring(subject, window, usual)):
+            return replace(observation, breached=self.compare(subject, window, burst).breached)
         return observation
 
-    def _recurs(self, subject: str, window: SubjectWindow, usual: Expectation) -> bool:
-        """Whether the window is no worse than bursts at about this time on two other days.
+    def firing(self, subject: str, window: SubjectWindow) -> Callable[[Aggregate], bool]:
+        usual = window.expectation() if window.expectation else None
+        if usual is None:
+            return lambda total: False
+        compared = [usual, self._recurring(subject, window, usual)]
 
-        The second worst of them counts, so that one bad day does not hide the next.
+        def fires(total: Aggregate) -> bool:
+            seen = replace(window, total=total)
+            return self.observe_without_baseline(subject, seen) is None and all(
+                self.compare(subject, seen, each).breached for each in compared if each is not None
+            )
+
+        return fires
+
+    def _recurring(self, subject: str, window: SubjectWindow, usual: Expectation) -> Expectation | None:
+        """What is usual if bursts at about this time on two other days are; None if there were none.
+
+        The second worst of them counts, so that one bad day does not hide the next.  It does not depend on
+        what the window holds.
         """
         if self.window >= DAY:
-            return False
+            return None
         lenient = self._lenient(window)
         # The history may have cells that are longer than the window.
         past = replace(window, start=min(window.start, window.end - usual.baseline.width))
@@ -132,9 +155,9 @@ class BaselineRule(Rule):
             if similar:
                 levels.append(max(similar, key=itemgetter(0)))
         if len(levels) < RECURRENCES:
-            return False
+            return None
         _, total = sorted(levels, key=itemgetter(0))[-RECURRENCES]
-        return not self.compare(subject, window, usual.recurring(total)).breached
+        return usual.recurring(total)
 
     def _lenient(self, window: SubjectWindow) -> Self:
         """This rule with the limits for a similar window, which are lower than those for a page."""
@@ -160,6 +183,10 @@ class BaselineRule(Rule):
         """A probability for a single window in the words that operators read."""
         return chance_text(chance, self.allowed_chance(window), self.window, window.share)
 
+    def chance_per_year(self, chance: float, window: SubjectWindow) -> float:
+        """The same as a number of times a year, over all that the rule watches."""
+        return chance * chances_per_year(self.window.total_seconds()) / window.share
+
     @field_validator("timezone")
     @classmethod
     def _time_zone_exists(cls, name: str | None) -> str | None:
@@ -173,6 +200,24 @@ class BaselineRule(Rule):
                     f"there is no such time zone{hint}; use a name such as America/New_York"
                 ) from error
         return name
+
+    @field_validator("calendar")
+    @classmethod
+    def _calendar_exists(cls, name: str | None) -> str | None:
+        if name is not None and name not in CALENDAR_NAMES:
+            near = difflib.get_close_matches(name, CALENDAR_NAMES, 1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ValueError(f"there is no such trading calendar{hint}; use the code of an exchange: XNYS")
+        return name
+
+    @model_validator(mode="after")
+    def _window_is_on_days_of_one_type(self) -> "BaselineRule":
+        if self.calendar is not None and self.window >= DAY and not self.looks_for_absence:
+            raise ValueError(
+                "calendar needs a window shorter than 24h: a longer one nearly always has days of trading "
+                "and closed ones"
+            )
+        return self
 
     @model_validator(mode="after")
     def _limits_are_ordered(self) -> "BaselineRule":

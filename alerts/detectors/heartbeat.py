@@ -15,6 +15,7 @@ class HeartbeatRule(Rule):
 
     watches_documents: ClassVar[bool] = False
     has_evidence: ClassVar[bool] = False
+    stands_alone: ClassVar[bool] = True
 
     type: Literal["heartbeat"]
     topics: Literal["all"] = "all"

@@ -5,11 +5,21 @@ from typing import Literal
 from pydantic import Field
 
 from alerts.baseline import Count, count_negatives
-from alerts.detectors.base import CountSetting, Observation, SubjectWindow, watched_value
+from alerts.detectors.base import (
+    CountSetting,
+    Observation,
+    SubjectWindow,
+    SumField,
+    mood_in_words,
+    watched_sum,
+    watched_text,
+    watched_value,
+)
 from alerts.detectors.baseline_rule import BaselineRule
 from alerts.expectation import Expectation
 from alerts.statistics import mean_tail, share_tail
 from alerts.wording import duration_text, mean_confidence, share_confidence
+from stream.domain.alerts import Alert
 from stream.domain.sums import Counted
 
 
@@ -42,6 +52,16 @@ class MoodShiftRule(BaselineRule):
         value = observation.value or 0.0
         return value if self.watch == "negative_share" else -value
 
+    @property
+    def worsening_sum(self) -> SumField:
+        return watched_sum(self.watch)
+
+    def in_words(self, alert: Alert) -> str:
+        if alert.usual is None:
+            return super().in_words(alert)
+        seen = mood_in_words(self.watch, alert, self.window)
+        return f"{seen} where {watched_text(self.watch, alert.usual)} is usual"
+
     def compare(self, subject: str, window: SubjectWindow, usual: Expectation) -> Observation:
         compare = self._compare_share if self.watch == "negative_share" else self._compare_mean
         return compare(subject, window, usual)
@@ -63,6 +83,7 @@ class MoodShiftRule(BaselineRule):
                 f"{duration_text(window.length)} ({share:.0%}, usually {usual_share:.0%})"
             ),
             usual=usual_share,
+            chance_per_year=self.chance_per_year(chance, window),
         )
 
     def _compare_mean(self, subject: str, window: SubjectWindow, usual: Expectation) -> Observation:
@@ -83,4 +104,5 @@ class MoodShiftRule(BaselineRule):
                 f"usually {usual_mean:.2f} ({total.n} {self.noun})"
             ),
             usual=usual_mean,
+            chance_per_year=self.chance_per_year(chance, window),
         )

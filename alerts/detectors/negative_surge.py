@@ -8,9 +8,10 @@ from pydantic import Field
 from alerts.baseline import Count, count_negatives
 from alerts.detectors.base import CountSetting, Observation, SubjectWindow
 from alerts.detectors.baseline_rule import BaselineRule
-from alerts.detectors.count_comparison import compare_count
+from alerts.detectors.count_comparison import compare_count, count_in_words
 from alerts.expectation import Expectation
 from alerts.wording import duration_text, ratio_text
+from stream.domain.alerts import Alert
 from stream.domain.sums import Counted
 
 
@@ -18,6 +19,7 @@ class NegativeSurgeRule(BaselineRule):
     """Fires when negative documents arrive at `factor` times their usual rate or more, and that is improbable
     by chance."""
 
+    limited_sums = ("n", "negative")
     entity_defaults: ClassVar[Mapping[str, Any]] = {"min_documents": 5, "min_negative": 5}
 
     type: Literal["negative_surge"]
@@ -31,6 +33,9 @@ class NegativeSurgeRule(BaselineRule):
     @property
     def required_negatives(self) -> int:
         return self.min_negative
+
+    def in_words(self, alert: Alert) -> str:
+        return count_in_words(self, alert, "negative ") or super().in_words(alert)
 
     def compare(self, subject: str, window: SubjectWindow, usual: Expectation) -> Observation:
         total = window.total

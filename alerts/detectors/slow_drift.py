@@ -21,6 +21,7 @@ from alerts.detectors.baseline_rule import BaselineRule
 from alerts.expectation import Expectation
 from alerts.statistics import cusum, cusum_limit
 from alerts.wording import duration_text
+from stream.domain.alerts import Alert
 from stream.domain.documents import EPOCH
 from stream.domain.sums import Aggregate, Counted
 
@@ -38,6 +39,7 @@ class SlowDriftRule(BaselineRule):
     by how much they are worse.  Steps with fewer than `min_documents` documents are left out.
     """
 
+    stands_alone: ClassVar[bool] = True
     # `min_documents` is for a step, which is long.
     entity_defaults: ClassVar[Mapping[str, Any]] = {}
 
@@ -56,6 +58,9 @@ class SlowDriftRule(BaselineRule):
     @property
     def looks_at_negatives(self) -> bool:
         return self.watch == "negative_share"
+
+    def in_words(self, alert: Alert) -> str:
+        return f"worse little by little, over days: {super().in_words(alert)}"
 
     @property
     def step_length(self) -> timedelta:

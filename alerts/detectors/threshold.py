@@ -8,12 +8,16 @@ from alerts.detectors.base import (
     Observation,
     Rule,
     SubjectWindow,
+    SumField,
+    mood_in_words,
     no_data,
     watched_name,
+    watched_sum,
     watched_text,
     watched_value,
 )
 from alerts.wording import mean_confidence, number_text, share_confidence
+from stream.domain.alerts import Alert
 
 
 class ThresholdRule(Rule):
@@ -27,6 +31,13 @@ class ThresholdRule(Rule):
     @property
     def looks_at_negatives(self) -> bool:
         return self.watch == "negative_share"
+
+    @property
+    def worsening_sum(self) -> SumField:
+        return watched_sum(self.watch)
+
+    def in_words(self, alert: Alert) -> str:
+        return f"{mood_in_words(self.watch, alert, self.window)}; the rule fires {self._limit_text()}"
 
     @property
     def direction(self) -> int:

@@ -194,9 +194,15 @@ def desk() -> dashboard.Dashboard:
               prom('sum by (entity) (sentiment_entity_negative_documents{kind=~"$kind"}) > 0', "{{entity}}")),
         strip("Rules over time", "A rule's strip is red while the rule fires on any topic.",
               prom('max by (rule) (sentiment_alert_state{state=~"firing|flapping"}) > bool 0', "{{rule}}")),
+        rows("Incidents", "The most recent incidents: the alerts of one event. Click an id to open its evidence.",
+             """SELECT began_at, severity, title, json_array_length(alerts) AS alerts, paged_number AS pages,
+                    ended_at, id
+                FROM incidents WHERE began_at <= $__timeTo() AND coalesce(ended_at, now()) >= $__timeFrom()
+                ORDER BY began_at DESC LIMIT 100""",
+             {"id": "${monitor}/incidents/${__value.raw}"}),
         rows("Alerts", "The most recent alert episodes. Click an id to open its evidence.",
              """SELECT since, state, severity, rule, topic, coalesce(nullif(message, ''), summary) AS what,
-                    uncertainty, n, counted, stories_text, resolved_at, id
+                    uncertainty, n, counted, stories_text, resolved_at, incident, id
                 FROM alerts WHERE since <= $__timeTo() AND coalesce(resolved_at, now()) >= $__timeFrom()
                 ORDER BY since DESC LIMIT 100""",
              {"id": "${monitor}/alerts/${__value.raw}"}),

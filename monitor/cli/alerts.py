@@ -16,8 +16,9 @@ import msgspec
 
 from alerts.delivery.alertmanager import alertmanager_alert, alertmanager_url
 from alerts.delivery.answers import Attempt
+from alerts.delivery.messages import alert_message, merge_pages
 from alerts.delivery.notifiers import Channels, Webhooks, outcome
-from alerts.delivery.pages import CHANNEL, WEBHOOK, PageRouter, alert_message, merge_pages
+from alerts.delivery.pages import CHANNEL, WEBHOOK, PageRouter
 from alerts.settings import AlertSettings
 from monitor.cli.options import (
     CommandGroup,

@@ -28,8 +28,9 @@ def without_logs() -> Iterator[None]:
 def doctor(config: Path | None, as_json: bool) -> None:
     """Check what a run needs, and say what to do about what is missing.
 
-    Checks the settings, model, second opinion, rules, publishers, database, clock, labels, entities, broker,
-    offsets, languages of sources, outbox, receivers, and how many files may be open.
+    Checks the settings, model, second opinion, rules, trading calendars, mutes, publishers, database, clock,
+    labels, entities, broker, offsets, languages of sources, outbox, receivers, and how many files may be
+    open.
     """
     from monitor.cli.doctor_checks import examine
 

@@ -21,6 +21,7 @@ from models.errors import ModelError
 from models.network.info import read_info
 from models.plan import event_types
 from models.settings import ModelSettings
+from monitor.cli.mutes import read_mutes
 from monitor.cli.status_problems import outbox_problems
 from monitor.entity_ids import resolver_of_settings
 from monitor.runtime import settings as settings_module
@@ -28,6 +29,7 @@ from monitor.runtime.classifier import latest_model
 from monitor.runtime.open_files import open_file_limit
 from monitor.runtime.settings import Settings, SettingsError
 from monitor.runtime.tasks.installation import outbox_targets
+from monitor.trading_calendars import REACH, calendar_problems, names_of, read_calendars
 from stream import offsets
 from stream.domain.errors import BrokerError, SchemaError, StoreUnavailable, StreamError
 from stream.domain.sums import TimeRange
@@ -70,6 +72,8 @@ def examine(config: Path | None) -> Iterator[Finding]:
         "model": _model,
         "second opinion": _second_opinion,
         "rules": _rules,
+        "calendars": _calendars,
+        "mutes": _mutes,
         "database": _database,
         "clock": _clock,
         "labels": _labels,
@@ -135,6 +139,28 @@ def _rules(settings: Settings) -> str:
         event_types=event_types(models),
     )
     return f"{len(loaded.rules)} in {settings.alerts.rules}"
+
+
+def _calendars(settings: Settings) -> str:
+    """Whether the trading calendars that rules name can be read."""
+    names = names_of(load_rules(settings.alerts.rules, (), settings.alerts.time_zone))
+    if not names:
+        return "no rule names a trading calendar"
+    now = datetime.now(UTC)
+    read = read_calendars(names, now - REACH)
+    if problems := calendar_problems(read, now):
+        raise AlertError(f"{'; '.join(problems)}; rules go on as without a calendar where nothing is known")
+    return f"{', '.join(names)} can be read"
+
+
+def _mutes(settings: Settings) -> str:
+    """Whether the file of mutes can be used, and what is muted now."""
+    if settings.alerts.mutes is None:
+        return "none are planned"
+    found = read_mutes(settings.alerts.mutes, settings)
+    now = datetime.now(UTC)
+    muted = ", ".join(mute.name for mute in found.entries if mute.holds(now))
+    return f"{len(found.entries)} in {settings.alerts.mutes}; {muted or 'none'} now"
 
 
 def _database(settings: Settings) -> str:

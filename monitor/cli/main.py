@@ -25,6 +25,7 @@ COMMANDS = {
     "leases": "leases:leases",
     "listen": "listen:listen",
     "models": "models:models",
+    "mutes": "mutes:mutes",
     "offsets": "offsets:offsets",
     "outbox": "outbox:outbox",
     "purge": "maintenance:purge",
@@ -39,6 +40,7 @@ COMMANDS = {
     "sums": "sums:sums",
     "topics": "topics:topics",
     "train": "train:train",
+    "verify": "verify:verify",
 }
 
 

@@ -31,7 +31,8 @@ def demo_settings(settings: Settings, file: Path, bootstrap: str) -> Settings:
             "models": settings.models.model_dump() | {"entities": ENTITIES},
             "stream": settings.stream.model_dump() | {"window_seconds": 10, "mood_seconds": 60},
             "alerts": settings.alerts.model_dump()
-            | {"rules": RULES, "interval_seconds": 1.0, "webhooks": {}, "channels": {}, "alertmanagers": {}},
+            | {"rules": RULES, "interval_seconds": 1.0, "incidents": {"calm_seconds": 20.0}}
+            | {"webhooks": {}, "channels": {}, "alertmanagers": {}, "escalation": (), "digest": None},
         }
     )
 

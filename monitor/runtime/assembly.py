@@ -13,11 +13,14 @@ from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry
 
+from alerts.calendars import TradingCalendars
 from alerts.delivery.alertmanager import alertmanager_url
 from alerts.delivery.notifiers import Channels, Webhooks
 from alerts.delivery.pages import CHANNEL, PageRouter
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
+from alerts.mute_file import KnownNames, MuteFile
+from alerts.paging import never_muted
 from alerts.rule_file import RuleFile
 from models.entities.house_file import HouseFile
 from models.entities.metrics import EntityMetrics
@@ -34,6 +37,8 @@ from monitor.runtime.tasks.alert_evaluation import (
     MoodGauges,
 )
 from monitor.runtime.tasks.alertmanager import AlertmanagerSync
+from monitor.runtime.tasks.calendars import CalendarReading
+from monitor.runtime.tasks.digest import DailyDigest
 from monitor.runtime.tasks.entity_list import EntityList
 from monitor.runtime.tasks.entity_names import EntityNames
 from monitor.runtime.tasks.heartbeat import Heartbeat
@@ -50,6 +55,7 @@ from monitor.runtime.tasks.periodic import PeriodicTask
 from monitor.runtime.tasks.purge import Purge
 from monitor.runtime.tasks.stories import Stories, StoryWatch
 from monitor.runtime.tasks.watchdog import Watchdog
+from monitor.trading_calendars import read_calendars
 from monitor.web.alert_pages import AlertPages
 from stream import offsets
 from stream.batch_writer import BatchWriter
@@ -70,6 +76,7 @@ from stream.retry import Outage, RetryPolicy, retry
 from stream.storage import database
 from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
+from stream.storage.digest_reads import DigestReader
 from stream.storage.leases import Lease
 from stream.storage.outbox import KAFKA_PREFIX, Outbox, OutboxEntry
 from stream.storage.secrets import load_heartbeats
@@ -103,6 +110,7 @@ class Foundation:
     shutdown: Shutdown
     classifier: Classifier
     rule_file: RuleFile
+    mute_file: MuteFile | None
     stream_metrics: StreamMetrics
     alert_metrics: AlertMetrics
     store: Store
@@ -125,6 +133,7 @@ class Monitor:
     registry: CollectorRegistry
     classifier: Classifier
     rule_file: RuleFile
+    mute_file: MuteFile | None
     store: Store
     episodes: SqlEpisodeStore
     pages: AlertPages
@@ -179,7 +188,7 @@ def assemble(
 ) -> Monitor:
     """Load the classifier, wait for broker and database, and build every part.  Starts nothing.
 
-    `http_url` is where the pages are served.  Raises ModelError, RuleError, and StreamError where broker,
+    `http_url` is where the pages are served.  Raises ModelError, AlertError, and StreamError where broker,
     database or offsets are not what a run needs.
     """
     base = _foundation(settings, registry, shutdown, http_url, load)
@@ -215,6 +224,7 @@ def assemble(
         registry=registry,
         classifier=base.classifier,
         rule_file=base.rule_file,
+        mute_file=base.mute_file,
         store=base.store,
         episodes=base.episodes,
         pages=AlertPages(base.episodes, base.store, utc_now, settings.http.path_prefix),
@@ -241,6 +251,8 @@ def _foundation(
         alerts.watchlist,
         event_types=classifier.event_types,
     )
+    known = KnownNames(classifier.topics, time_zone=alerts.time_zone, resolve=resolve)
+    mute_file = MuteFile(alerts.mutes, known) if alerts.mutes else None
     late_after = timedelta(seconds=settings.stream.late_seconds)
     stream_metrics = StreamMetrics(registry, classifier.topics, late_after, settings.stream.unsupported_share)
     alert_metrics = AlertMetrics(registry)
@@ -253,6 +265,7 @@ def _foundation(
         shutdown=shutdown,
         classifier=classifier,
         rule_file=rule_file,
+        mute_file=mute_file,
         stream_metrics=stream_metrics,
         alert_metrics=alert_metrics,
         store=store,
@@ -270,11 +283,12 @@ def _foundation(
         ),
         story_watch=StoryWatch(store=store, metrics=stream_metrics.stories, clock=utc_now),
         delivery=PageRouter(
-            alerts.targets,
+            alerts.first_targets,
             timedelta(seconds=alerts.group_seconds),
             alerts.quiet,
             settings.http.public_url.rstrip("/") or http_url,
             settings.kafka.alert_bytes,
+            alerts.escalation_steps,
         ),
     )
 
@@ -348,7 +362,7 @@ def _task(
 
 
 def _alert_tasks(base: Foundation) -> list[PeriodicTask]:
-    """Evaluating the rules, and telling each Alertmanager."""
+    """Evaluating the rules, reading the trading calendars that they name, and telling each Alertmanager."""
     settings, reads = base.settings, base.store.reads
     evaluator = AlertEvaluator(
         rules=base.rule_file.rules,
@@ -358,8 +372,15 @@ def _alert_tasks(base: Foundation) -> list[PeriodicTask]:
         delivery=base.delivery,
         window_width=base.store.width,
         metrics=base.alert_metrics,
+        policy=settings.alerts.incidents.policy,
+        is_muted=base.mute_file.is_muted if base.mute_file else never_muted,
     )
     evaluator.check_words(partial(with_checked_words, base.classifier))
+    calendars = TradingCalendars(are_being_read=True)
+    evaluator.use_calendars(calendars)
+    reading = CalendarReading(
+        rule_file=base.rule_file, calendars=calendars, read=read_calendars, clock=utc_now
+    )
     evaluation = AlertEvaluation(
         rule_file=base.rule_file,
         evaluator=evaluator,
@@ -373,14 +394,37 @@ def _alert_tasks(base: Foundation) -> list[PeriodicTask]:
         ),
         metrics=base.alert_metrics,
         clock=utc_now,
+        mute_file=base.mute_file,
     )
     return [
         _task(base, "alerts", settings.alerts.interval_seconds, evaluation.run_once),
+        _task(base, "calendars", settings.alerts.interval_seconds, reading.run_once),
+        *_digest_tasks(base),
         *(
             _task(base, f"alertmanager:{name}", 1.0, _alertmanager_sync(base, name).run_once)
             for name in settings.alerts.alertmanagers
         ),
     ]
+
+
+def _digest_tasks(base: Foundation) -> list[PeriodicTask]:
+    """Sending the digest of each day, if there is one and somebody takes it."""
+    alerts = base.settings.alerts
+    plan, targets = alerts.digest_plan, alerts.digest_targets
+    if plan is None or not targets:
+        return []
+    digest = DailyDigest(
+        plan=plan,
+        zone=alerts.digest_zone,
+        targets=targets,
+        router=base.delivery,
+        reads=base.store.reads,
+        digests=DigestReader(base.store.engine),
+        episodes=base.episodes,
+        lease=base.leases.get("alerts"),
+        clock=utc_now,
+    )
+    return [_task(base, "digest", 10.0, digest.run_once)]
 
 
 def _alertmanager_sync(base: Foundation, name: str) -> AlertmanagerSync:
@@ -391,6 +435,7 @@ def _alertmanager_sync(base: Foundation, name: str) -> AlertmanagerSync:
         send=partial(webhook.send, name),
         max_bytes=alerts.alertmanager_bytes,
         episodes=base.episodes,
+        per=alerts.alertmanager.per,
         rule_file=base.rule_file,
         router=base.delivery,
         lease=base.leases.get(f"alertmanager:{name}", alerts.webhook_seconds),

@@ -100,8 +100,10 @@ class Daemon:
         self._shutdown.request()
 
     def reload(self) -> None:
-        """Use the log level of the settings as they are now, and read the rules again."""
+        """Use the log level of the settings as they are now, and read the rules and mutes again."""
         self.monitor.rule_file.expire()
+        if self.monitor.mute_file is not None:
+            self.monitor.mute_file.expire()
         try:
             level = (self._read_settings or (lambda: self.monitor.settings))().log.level
         except SettingsError as error:
@@ -110,7 +112,7 @@ class Daemon:
         # At the old level or at the new one: a change from one to the other is seen.
         set_level(min(level, level_name(), key=LEVELS.index))
         log.info(
-            "reload: log level %s; the rules are read again within %g s; other settings need a restart",
+            "reload: log level %s; rules and mutes are read again within %g s; other settings need a restart",
             level,
             self.monitor.settings.alerts.interval_seconds,
         )

@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal, TypeGuard, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -191,10 +191,16 @@ def load_as_set(path: Path | None = None, environ: Mapping[str, str] | None = No
 def describe(settings: Settings) -> Iterator[tuple[str, Any, FieldInfo]]:
     """(name, value, field) of every setting; secrets are masked."""
     for part in Settings.model_fields:
-        model = getattr(settings, part)
-        for name, field in type(model).model_fields.items():
-            value = getattr(model, name)
-            yield f"{part}.{name}", "(secret)" if _is_secret(value) else value, field
+        yield from _describe(part, getattr(settings, part))
+
+
+def _describe(path: str, model: BaseModel) -> Iterator[tuple[str, Any, FieldInfo]]:
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if isinstance(value, BaseModel) and field.description is None:
+            yield from _describe(f"{path}.{name}", value)
+        else:
+            yield f"{path}.{name}", "(secret)" if _is_secret(value) else value, field
 
 
 def _is_secret(value: object) -> bool:
@@ -274,6 +280,7 @@ def _allowed_names(parts: list[str]) -> list[str]:
     model: type[BaseModel] = Settings
     for part in parts[:-1]:
         annotation = model.model_fields[part].annotation
+        annotation = next(filter(_is_model, get_args(annotation)), annotation)  # one that may be left out
         if not _is_model(annotation):
             break
         model = annotation

@@ -1,11 +1,13 @@
-"""The pages behind an alert's link: what fired, the evidence, and who was notified."""
+"""The pages behind links: of an incident, and of an alert by itself, with the evidence and who was told."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from alerts.detectors.base import ALL_TOPICS, DEFAULT_RELEVANCE
-from monitor.web.rendering import render
+from alerts.incidents import by_urgency
+from monitor.web.app import Elsewhere
+from monitor.web.rendering import path_segment, render
 from stream.domain.alerts import Alert
 from stream.domain.sums import Aggregate, MentionSelection, window_start
 from stream.storage.alerts import SqlEpisodeStore
@@ -27,25 +29,50 @@ class Bar:
 
 
 class AlertPages:
-    """/alerts lists the latest episodes, /alerts/ID shows one.  Both are read from SQL at each request."""
+    """/alerts lists the latest alerts, /incidents/ID shows an incident with its alerts, /alerts/ID an alert
+    that has none.  All are read from SQL at each request."""
 
     def __init__(
         self, alerts: SqlEpisodeStore, store: Store, clock: Callable[[], datetime], prefix: str = ""
     ) -> None:
         """`prefix` is the path under which a proxy publishes the monitor: every link begins with it."""
-        self._alerts, self._store, self._clock, self._prefix = alerts, store, clock, prefix
+        self.episodes, self._store, self._clock, self._prefix = alerts, store, clock, prefix
 
     def alerts(self) -> str:
         """The HTML of the list.  Raises StoreUnavailable."""
-        latest = self._alerts.recent_alerts(LISTED_ALERTS)[::-1]
+        latest = self.episodes.recent_alerts(LISTED_ALERTS)[::-1]
         return render("alerts.html", prefix=self._prefix, alerts=latest)
 
-    def alert(self, id_: str) -> str | None:
-        """The HTML of one alert; None if there is none with this id.  Raises StoreUnavailable."""
+    def incident(self, id_: str) -> str | None:
+        """The HTML of one incident; None if there is none with this id.  Raises StoreUnavailable."""
         # PostgreSQL stores no NUL.
-        alert = None if "\0" in id_ else self._alerts.find(id_)
+        incident = None if "\0" in id_ else self.episodes.incidents_of([id_]).get(id_)
+        if incident is None:
+            return None
+        alerts = self.episodes.alerts_of(incident.id)
+        bars = self._bars(min(alerts, key=by_urgency)) if alerts else []
+        return render(
+            "incident.html",
+            prefix=self._prefix,
+            incident=incident,
+            pages=self.episodes.pages(incident.id),
+            alerts=alerts,
+            bars=bars,
+            highest=max((bar.texts for bar in bars), default=0) or 1,
+            deliveries=self.episodes.deliveries_of(incident.id),
+        )
+
+    def alert(self, id_: str) -> str | Elsewhere | None:
+        """The HTML of one alert, or where its incident is; None if there is none with this id.
+
+        Raises StoreUnavailable.
+        """
+        alert = None if "\0" in id_ else self.episodes.find(id_)
         if alert is None:
             return None
+        if alert.incident is not None:
+            incident, part = path_segment(alert.incident), path_segment(alert.id)
+            return Elsewhere(f"{self._prefix}/incidents/{incident}#{part}")
         bars = self._bars(alert)
         return render(
             "alert.html",
@@ -53,8 +80,8 @@ class AlertPages:
             alert=alert,
             bars=bars,
             highest=max((bar.texts for bar in bars), default=0) or 1,
-            transitions=self._alerts.transitions(alert.id),
-            deliveries=self._alerts.deliveries(alert.id),
+            transitions=self.episodes.transitions(alert.id),
+            deliveries=self.episodes.deliveries(alert.id),
         )
 
     def _bars(self, alert: Alert) -> list[Bar]:

@@ -5,6 +5,7 @@ import gzip
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import unquote
 
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 PATHS = ["/metrics", "/healthz", "/readyz", "/alerts", "/runbooks"]
-ALERT_PATH = b"/alerts/"
+ALERT_PATH, INCIDENT_PATH = b"/alerts/", b"/incidents/"
 # Threads that read pages from the database, and how many requests may wait for one.
 PAGE_THREADS, MAX_WAITING = 4, 32
 CHARSET = "; charset=utf-8"
@@ -35,14 +36,24 @@ PAGE_HEADERS = HEADERS | {
 AnyRequest = Request[Any, Any, Any]
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """The path of the page that tells of what was asked for."""
+
+    path: str
+
+
 class Pages(Protocol):
     """The HTML of the pages for people.  The methods raise StoreUnavailable."""
 
     def alerts(self) -> str:
         """The list of alerts."""
 
-    def alert(self, id_: str) -> str | None:
-        """One alert; None if there is none with this id."""
+    def alert(self, id_: str) -> "str | Elsewhere | None":
+        """One alert, or where it is told of; None if there is none with this id."""
+
+    def incident(self, id_: str) -> str | None:
+        """One incident; None if there is none with this id."""
 
 
 class Overloaded(Exception):
@@ -93,8 +104,8 @@ class Site:
             "/readyz": self.readyz,
             "/alerts": self.alerts,
             "/runbooks": self.runbooks,
-            # The id is taken from the raw path: it may contain any character, percent-encoded.
             "/alerts/{rest:path}": self.alert,
+            "/incidents/{rest:path}": self.incident,
         }
         return Litestar(
             route_handlers=[get(path)(cast(Any, handler)) for path, handler in handlers.items()],
@@ -139,16 +150,27 @@ class Site:
         return _page(render("runbooks.html"))
 
     async def alert(self, request: AnyRequest) -> Response[Any]:
-        id_ = unquote(request.scope["raw_path"].removeprefix(ALERT_PATH).decode("ascii"))
-        pages = self._ready_pages()
+        pages, id_ = self._ready_pages(), _id(request, ALERT_PATH)
         page = await self._page_threads.run(lambda: pages.alert(id_))
+        if isinstance(page, Elsewhere):
+            return Response(b"", status_code=302, headers=PAGE_HEADERS | {"Location": page.path})
         return _json({"error": "no such alert", "paths": PATHS}, 404) if page is None else _page(page)
+
+    async def incident(self, request: AnyRequest) -> Response[Any]:
+        pages, id_ = self._ready_pages(), _id(request, INCIDENT_PATH)
+        page = await self._page_threads.run(lambda: pages.incident(id_))
+        return _json({"error": "no such incident", "paths": PATHS}, 404) if page is None else _page(page)
 
     def _ready_pages(self) -> Pages:
         pages = self._pages()
         if pages is None:
             raise Overloaded("the monitor is starting")
         return pages
+
+
+def _id(request: AnyRequest, path: bytes) -> str:
+    """The id behind a path.  It is taken from the raw path, percent-encoded: it may have any character."""
+    return unquote(request.scope["raw_path"].removeprefix(path).decode("ascii"))
 
 
 def _without_charset(content_type: str) -> str:

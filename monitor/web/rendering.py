@@ -10,7 +10,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup, escape
 
-from alerts.wording import event_text
+from alerts.wording import event_text, sentence
 from stream.domain.alerts import EvidenceItem
 from stream.domain.budgets import MARK
 from stream.domain.documents import Precision
@@ -38,6 +38,8 @@ def environment() -> jinja2.Environment:
         "format_number": format_number,
         "format_duration": format_duration,
         "event_text": event_text,
+        "sentence": sentence,
+        "message_time": message_time,
     }
     return made
 
@@ -67,6 +69,11 @@ def path_segment(text: str) -> str:
 
 def format_time(time: datetime | None) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S} UTC" if time else "-"
+
+
+def message_time(time: datetime | str) -> str:
+    """A time of a message, which JSON makes a text."""
+    return format_time(datetime.fromisoformat(time) if isinstance(time, str) else time)
 
 
 def format_published(item: EvidenceItem) -> str:

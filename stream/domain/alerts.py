@@ -91,6 +91,8 @@ class Alert:
     `counted` says what `n` is a number of: texts, voices or stories.  `texts`, `stories`, `voices` and
     `copies` are the StoryCounts of the moment it fired, of the negative documents if the rule is about those,
     and `stories_text` says so in words; None and empty if stories did not cover the window.
+    `incident` is the id of the incident that it belongs to, None before it fires; one that an older version
+    paged by itself is an incident of its own id.
     """
 
     id: str
@@ -119,6 +121,7 @@ class Alert:
     voices: int | None = None
     copies: int | None = None
     stories_text: str = ""
+    incident: str | None = None
 
     @property
     def entity_name(self) -> str | None:

@@ -1,11 +1,11 @@
-"""Episodes of alerts in SQL: their state, their transitions, and the pages that were queued for them."""
+"""Alerts in SQL: episodes with their transitions, incidents, and the pages that were queued for them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, func, or_, select
 
 from stream.domain.alerts import (
     OPEN_STATES,
@@ -17,13 +17,15 @@ from stream.domain.alerts import (
     Transition,
 )
 from stream.domain.errors import LeaseLost
+from stream.domain.incidents import MOST_ALERTS, Incident, Page
 from stream.domain.records import OutboundMessage
 from stream.domain.sums import Counted
 from stream.storage import schema
 from stream.storage.batches import Store
 from stream.storage.database import reading, writing
+from stream.storage.incidents import read_incidents, read_pages, save_incidents
 from stream.storage.leases import Lease
-from stream.storage.outbox import KafkaMessage, enqueue, to_kafka
+from stream.storage.outbox import KafkaMessage, enqueue, hasten, to_kafka
 from stream.storage.sql import database_time, dialect_insert
 
 
@@ -58,6 +60,78 @@ class SqlEpisodeStore:
             rows = connection.execute(select(table).order_by(table.c.since.desc()).limit(limit))
             return [_alert_of_row(row) for row in rows][::-1]
 
+    def open_incidents(self) -> list[Incident]:
+        """The incidents that have not ended, the oldest first."""
+        table = schema.incidents
+        query = select(table).where(table.c.ended_at.is_(None)).order_by(table.c.began_at, table.c.id)
+        with reading(self._store.engine) as connection:
+            return read_incidents(connection, query)
+
+    def followed_incidents(self, since: datetime) -> list[Incident]:
+        """The incidents that are open or ended since then, the oldest first."""
+        table = schema.incidents
+        followed = or_(table.c.ended_at.is_(None), table.c.ended_at >= since)
+        query = select(table).where(followed).order_by(table.c.began_at, table.c.id)
+        with reading(self._store.engine) as connection:
+            return read_incidents(connection, query)
+
+    def recent_incidents(self, limit: int) -> list[Incident]:
+        """The latest incidents, the oldest first."""
+        table = schema.incidents
+        query = select(table).order_by(table.c.began_at.desc(), table.c.id).limit(limit)
+        with reading(self._store.engine) as connection:
+            return read_incidents(connection, query)[::-1]
+
+    def incidents_of(self, ids: Collection[str]) -> dict[str, Incident]:
+        """The incidents with these ids, as far as there are any."""
+        table = schema.incidents
+        with reading(self._store.engine) as connection:
+            found = read_incidents(connection, select(table).where(table.c.id.in_(sorted(ids))))
+        return {incident.id: incident for incident in found}
+
+    def pages(self, incident: str) -> list[Page]:
+        """The pages of an incident, in order."""
+        table = schema.pages
+        query = select(table).where(table.c.incident == incident).order_by(table.c.number)
+        with reading(self._store.engine) as connection:
+            return read_pages(connection, query)
+
+    def page(self, key: str) -> Page | None:
+        """The page with this key."""
+        with reading(self._store.engine) as connection:
+            found = read_pages(connection, select(schema.pages).where(schema.pages.c.key == key))
+        return found[0] if found else None
+
+    def last_pages(self, incidents: Collection[str]) -> dict[str, Page]:
+        """The last page of each of these incidents that has any."""
+        table = schema.pages
+        numbers = select(table.c.incident, func.max(table.c.number).label("number"))
+        last = numbers.where(table.c.incident.in_(sorted(incidents))).group_by(table.c.incident).subquery()
+        same = and_(table.c.incident == last.c.incident, table.c.number == last.c.number)
+        with reading(self._store.engine) as connection:
+            return {page.incident: page for page in read_pages(connection, select(table).join(last, same))}
+
+    def alerts_by_id(self, ids: Collection[str]) -> dict[str, Alert]:
+        """The episodes with these ids, as far as there are any."""
+        table = schema.alerts
+        with reading(self._store.engine) as connection:
+            rows = connection.execute(select(table).where(table.c.id.in_(sorted(ids))))
+            return {row.id: _alert_of_row(row) for row in rows}
+
+    def alerts_of(self, incident: str) -> list[Alert]:
+        """The episodes of an incident, in the order in which they fired."""
+        table = schema.alerts
+        query = select(table).where(table.c.incident == incident).order_by(table.c.fired_at, table.c.id)
+        with reading(self._store.engine) as connection:
+            return [_alert_of_row(row) for row in connection.execute(query.limit(MOST_ALERTS))]
+
+    def deliveries_of(self, incident: str) -> list[Any]:
+        """The rows of the pages of an incident to each receiver, in the order in which they were queued."""
+        table = schema.deliveries
+        query = select(table).where(table.c.incident == incident)
+        with reading(self._store.engine) as connection:
+            return list(connection.execute(query.order_by(table.c.queued_at, table.c.target)))
+
     def find(self, id_: str) -> Alert | None:
         """The episode with this id."""
         table = schema.alerts
@@ -86,11 +160,15 @@ class SqlEpisodeStore:
         transitions: Sequence[Transition],
         page_requests: Sequence[PageRequest],
         now: datetime,
+        incidents: Sequence[Incident] = (),
+        pages: Sequence[Page] = (),
     ) -> None:
-        """Save the changed episodes, delete the dropped ones (which never fired), and store each transition.
+        """Save the changed episodes and incidents, delete the dropped episodes (which never fired), and store
+        each transition and page.
 
-        Transitions are queued as events for Kafka, page requests as pages.  All or nothing is written.
-        Raises LeaseLost if another monitor evaluates the alerts now, StoreUnavailable and StoreRefused.
+        Transitions are queued as events for Kafka, page requests for their receivers.  All or nothing is
+        written.  Raises LeaseLost if another monitor evaluates the alerts now, StoreUnavailable and
+        StoreRefused.
         """
         with writing(self._store.engine) as connection:
             if not self._lease.renew(connection):
@@ -99,11 +177,15 @@ class SqlEpisodeStore:
                 connection.execute(schema.alerts.delete().where(schema.alerts.c.id.in_(dropped)))
             for alert in changed:
                 _upsert_alert(connection, alert)
+            save_incidents(connection, incidents, pages)
             if transitions:
                 _insert_transitions(connection, transitions)
                 enqueue(connection, [to_kafka(self._topic, [_event(each) for each in transitions])], now)
             new_requests = [request for request in page_requests if _insert_delivery(connection, request)]
-            enqueue(connection, [_outbound_page(request) for request in new_requests], now)
+            outbound = list(map(_outbound_page, new_requests))
+            for message in outbound:
+                hasten(connection, message, now)
+            enqueue(connection, outbound, now)
 
 
 def _event(transition: Transition) -> KafkaMessage:
@@ -141,6 +223,7 @@ def _insert_delivery(connection: Connection, request: PageRequest) -> bool:
         "target": request.target,
         "key": request.key,
         "alert_id": request.message["id"],
+        "incident": request.message.get("incident"),
         "queued_at": database_time(connection),
     }
     statement = dialect_insert(connection, schema.deliveries).values(**row).on_conflict_do_nothing()

@@ -1,8 +1,11 @@
 """Connections and transactions on SQLite or PostgreSQL, and the migrations of the schema."""
 
 import logging
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -47,7 +50,12 @@ OWN_SCHEMA = (
 
 NEWER = "run the version of the monitor that upgraded it"
 
+# How often, and how many seconds apart, a new SQLite file is asked to keep a write-ahead log.
+WAL_ATTEMPTS, WAL_PAUSE = 100, 0.05
 MIGRATIONS = Path(__file__).parent / "migrations"
+
+# What `pinned` reads from, in this thread.
+_pinned: ContextVar[tuple[Engine, Connection] | None] = ContextVar("_pinned", default=None)
 
 
 def connect(settings: DatabaseSettings) -> Engine:
@@ -108,8 +116,21 @@ def _create_folder(folder: Path) -> None:
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # _begin_sqlite sends BEGIN
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    _use_write_ahead_log(connection)
+    for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _use_write_ahead_log(connection: Any) -> None:
+    """SQLite does not wait for another connection that changes the journal of a new file: this does."""
+    for left in reversed(range(WAL_ATTEMPTS)):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not left or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(WAL_PAUSE)
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -129,6 +150,20 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def pinned(engine: Engine) -> Iterator[Connection]:
+    """A snapshot that every `reading` of this engine, in this thread, reads from meanwhile.
+
+    Raises StoreUnavailable.
+    """
+    with snapshot(engine) as connection:
+        token = _pinned.set((engine, connection))
+        try:
+            yield connection
+        finally:
+            _pinned.reset(token)
+
+
+@contextmanager
 def snapshot(engine: Engine) -> Iterator[Connection]:
     """A view of the database in which several queries see the same.  Raises StoreUnavailable."""
     is_postgresql = engine.dialect.name == "postgresql"
@@ -140,6 +175,12 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A consistent snapshot, without a write lock.  Raises StoreUnavailable."""
+    pinned_engine, pinned_connection = _pinned.get() or (None, None)
+    if pinned_connection is not None and pinned_engine is engine:
+        # A read that fails must not spoil those after it.
+        with _translated_errors(), pinned_connection.begin_nested():
+            yield pinned_connection
+        return
     with _translated_errors(), engine.connect() as plain:
         connection = plain.execution_options(reads_only=True)
         with connection.begin():

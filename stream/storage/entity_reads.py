@@ -72,7 +72,7 @@ class EntityReader:
         table = schema.entities
         names: dict[str, str] = {}
         with reading(self.engine) as connection:
-            for ids in _parts(entities):
+            for ids in parts_of(entities):
                 query = select(table.c.id, table.c.name).where(table.c.id.in_(ids))
                 names |= {row.id: row.name for row in connection.execute(query)}
         return names
@@ -89,7 +89,7 @@ class EntityReader:
         )
         found: dict[str, list[EntityMention]] = {}
         with reading(self.engine) as connection:
-            for row in connection.execution_options(yield_per=1000).execute(query):
+            for row in connection.execute(query, execution_options={"yield_per": 1000}):
                 mention = EntityMention(
                     row.entity,
                     row.name or row.entity,
@@ -111,7 +111,7 @@ class EntityReader:
         mentions: MentionSelection,
         fewest: Fewest,
     ) -> list[Aggregate]:
-        parts = [None] if mentions.entities is None else list(_parts(mentions.entities))
+        parts = [None] if mentions.entities is None else list(parts_of(mentions.entities))
         found: list[Aggregate] = []
         with reading(self.engine) as connection:
             for ids in parts:
@@ -128,7 +128,8 @@ class EntityReader:
         return found
 
 
-def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+def parts_of(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The ids in parts that one query takes."""
     for at in range(0, len(ids), IDS_PER_QUERY):
         yield ids[at : at + IDS_PER_QUERY]
 

@@ -122,7 +122,7 @@ def _changed_since(connection: Connection, question: Question, at: datetime) -> 
     )
     if question.kinds:
         query = query.where(documents.c.kind.in_(question.kinds))
-    rows = connection.execution_options(yield_per=1000).execute(query)
+    rows = connection.execute(query, execution_options={"yield_per": 1000})
     for _, of_document in groupby(rows, attrgetter("key")):
         first = next(of_document)
         if datetime.fromisoformat(first.old["received_at"]) <= at:

@@ -161,6 +161,16 @@ def enqueue(connection: Connection, messages: Sequence[OutboundMessage], now: da
         connection.execute(insert(schema.outbox), rows)
 
 
+def hasten(connection: Connection, message: OutboundMessage, now: datetime) -> None:
+    """Let what waits for its time in the lane of a page wait no longer than the page: a lane keeps its order,
+    and what is urgent waits for nothing that is not.  What failed waits for its retry."""
+    table = schema.outbox
+    same_lane = and_(table.c.target == message.target, table.c.lane == message.lane)
+    due = message.not_before if message.not_before and message.not_before > now else EPOCH
+    waits = and_(table.c.attempts == 0, table.c.retry_at > due)
+    connection.execute(update(table).where(same_lane, waits).values(retry_at=due))
+
+
 class Outbox:
     """The messages that wait to be sent; those of one target and lane are sent in order.
 

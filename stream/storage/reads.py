@@ -20,12 +20,13 @@ from stream.domain.sums import EVERYTHING, SUM_FIELDS, Aggregate, LateWindow, Sc
 from stream.storage import schema
 from stream.storage.database import reading
 from stream.storage.filters import scope_filters, scope_source
+from stream.storage.page_reads import PageReader
 from stream.storage.sql import bucket_number, within
-from stream.storage.story_reads import StoryReader, is_no_copy, with_stories
+from stream.storage.story_reads import is_no_copy, with_stories
 from stream.storage.windows import sums_source
 
 
-class StoreReader(StoryReader):
+class StoreReader(PageReader):
     """Queries over one engine; safe to share between threads.  `width` is the width of the base windows.
 
     Every method raises StoreUnavailable if the database does not answer.
@@ -106,11 +107,16 @@ class StoreReader(StoryReader):
         """The rows of the documents published in [start, end) that have a score, in order of publication,
         each with its story if it has one."""
         table, stories = schema.documents, schema.document_stories.c
-        columns = (stories.story, stories.sequence, stories.novelty, stories.copy_of, stories.voice)
+        columns = (
+            *(stories.story, stories.sequence, stories.novelty, stories.copy_of, stories.voice),
+            stories.origin,
+        )
         query = select(table, *columns).select_from(with_stories(table))
         query = query.where(within(table.c.published_at, start, end), table.c.score.is_not(None))
         with reading(self.engine) as connection:
-            rows = connection.execution_options(yield_per=1000).execute(query.order_by(table.c.published_at))
+            rows = connection.execute(
+                query.order_by(table.c.published_at), execution_options={"yield_per": 1000}
+            )
             yield from rows
 
     def negative_writers(self, scope: Scope) -> tuple[dict[str, int], int]:

@@ -1,4 +1,4 @@
-"""Erasing old personal data: texts, authors and evidence go; labels, scores and sums stay.
+"""Erasing old personal data: texts, authors, evidence and pages go; labels, scores and sums stay.
 
 Of mentions, where they are in the text goes; entity, relevance and score stay, and so do the events that a
 text reports.  Rows of `document_events` lose their texts.
@@ -48,6 +48,7 @@ def purge(
         alerts, letters = schema.alerts, schema.dead_letters
         resolved = within(alerts.c.resolved_at, since, before)
         erased_alerts = connection.execute(update(alerts).where(resolved).values(evidence=[], message=""))
+        _erase_incidents(connection, since, before)
         refused = within(letters.c.seen_at, since, before)
         erased_letters = connection.execute(update(letters).where(refused).values(detail=""))
         heartbeats = _delete_heartbeats(connection, now)
@@ -114,6 +115,14 @@ def _erase_event_texts(store: Store, before: datetime) -> None:
         with writing(store.engine) as connection:
             if not erase_event_texts(connection, before, CHUNK):
                 return
+
+
+def _erase_incidents(connection: Connection, since: datetime, before: datetime) -> None:
+    """Erase what pages said, and the titles of incidents that are over: they quote texts."""
+    incidents, pages = schema.incidents, schema.pages
+    over = within(incidents.c.ended_at, since, before)
+    connection.execute(update(incidents).where(over).values(title=""))
+    connection.execute(update(pages).where(within(pages.c.at, since, before)).values(message={}))
 
 
 def _delete_heartbeats(connection: Connection, now: datetime) -> int:

@@ -5,8 +5,8 @@ events it reports; `aggregates` and `rollups` hold the sums over documents, `ent
 mentions; `offsets` holds how far each Kafka partition was read.  A batch changes these in one transaction.
 `story_inputs`, `document_stories`, `stories` and the sums over voices belong to the story task.
 `document_events` has a row for every later change of a document.  `outbox` holds what has to be sent because
-of a batch.  `alerts`, `alert_transitions` and `deliveries` belong to the alerts, `marks` and `leases` to
-background tasks.
+of a batch.  `alerts`, `alert_transitions`, `incidents`, `pages` and `deliveries` belong to the alerts, and
+`marks` and `leases` to background tasks.
 """
 
 from datetime import UTC, datetime
@@ -430,7 +430,10 @@ alerts = Table(
     _column("counted", String(8), server_default="texts"),
     *[_column(name, BigInteger, nullable=True) for name in ("texts", "stories", "voices", "copies")],
     _column("stories_text", Text, server_default=""),
+    # The incident that it belongs to; null before it fires, and in rows of older versions.
+    _column("incident", String(64), nullable=True),
     Index("ix_alerts_state", "state"),
+    Index("ix_alerts_incident", "incident"),
 )
 
 # Every change of an episode's state, with its values at that moment.
@@ -454,6 +457,46 @@ alert_transitions = Table(
     Index("ix_alert_transitions_at", "at"),
 )
 
+# The alerts of one event (stream.domain.incidents.Incident); its lists and its mapping are JSON.
+incidents = Table(
+    "incidents",
+    metadata,
+    _column("id", String(64), primary_key=True),
+    _column("began_at", UtcDateTime),
+    _column("severity", String(32)),
+    _column("title", Text),
+    *[_column(name, JSON) for name in ("lead_entities", "stories", "alerts")],
+    _column("stands_alone", Boolean),
+    _column("calm_since", UtcDateTime, nullable=True),
+    _column("ended_at", UtcDateTime, nullable=True),
+    _column("last_page_at", UtcDateTime, nullable=True),
+    _column("paged_number", Integer),
+    _column("paged_value", Float),
+    _column("paged_severity", String(32), nullable=True),
+    *[_column(name, JSON) for name in ("paged_values", "paged_entities", "told")],
+    _column("acknowledged_at", UtcDateTime, nullable=True),
+    _column("acknowledged_by", String(256), nullable=True),
+    _column("escalated_at", UtcDateTime, nullable=True),
+    Index("ix_incidents_began", "began_at"),
+    Index("ix_incidents_ended", "ended_at"),
+)
+
+# Every page of an incident, as it was made, and digests of what it was made from
+# (stream.domain.incidents.PageInputs).  `purge` erases the message.
+pages = Table(
+    "pages",
+    metadata,
+    _column("key", String(100), primary_key=True),
+    _column("incident", String(64)),
+    _column("kind", String(16)),
+    _column("number", Integer),
+    _column("at", UtcDateTime),
+    _column("message", JSON),
+    _column("inputs", JSON),
+    Index("ix_pages_incident", "incident"),
+    Index("ix_pages_at", "at"),
+)
+
 # Every page to every receiver, once for each key.  `outcome` is null until the page is sent or refused.
 deliveries = Table(
     "deliveries",
@@ -464,7 +507,10 @@ deliveries = Table(
     _column("queued_at", UtcDateTime),
     _column("settled_at", UtcDateTime, nullable=True),
     _column("outcome", String(16), nullable=True),
+    # Null for pages of older versions, which were of one alert each.
+    _column("incident", String(64), nullable=True),
     Index("ix_deliveries_alert", "alert_id"),
+    Index("ix_deliveries_incident", "incident"),
 )
 
 # The progress of long-running tasks, by name.

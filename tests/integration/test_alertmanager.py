@@ -28,7 +28,14 @@ def test_one_page_and_one_resolve_even_if_alertmanager_monitor_and_receiver_are_
     desk: Callable[[str, Mapping[str, str]], Desk], receiver: Receiver, alertmanager: Alertmanager
 ) -> None:
     managers = json.dumps({"main": alertmanager.url})
-    room = desk(RULES, {"MONITOR_ALERTS__RESEND_SECONDS": "2", "MONITOR_ALERTS__ALERTMANAGERS": managers})
+    room = desk(
+        RULES,
+        {
+            "MONITOR_ALERTS__RESEND_SECONDS": "2",
+            "MONITOR_ALERTS__ALERTMANAGERS": managers,
+            "MONITOR_ALERTS__INCIDENTS__CALM_SECONDS": "5",
+        },
+    )
     monitor, rules = room.monitor, room.scene.folder / "rules.yaml"
     room.surge()
     wait_until(lambda: receiver.taken, 60, "the notification")
@@ -38,13 +45,13 @@ def test_one_page_and_one_resolve_even_if_alertmanager_monitor_and_receiver_are_
     assert labels["alertname"] == "surge" and labels["desk"] == "banks"
     assert annotations["runbook_url"] == "https://runbook.example/surge"
     assert (
-        "Northgate Bank" in annotations["evidence"]
+        "Northgate Bank" in annotations["description"]
         and "chance" in annotations["uncertainty"]
         and annotations["sources"]
     )
     path = firing["alerts"][0]["generatorURL"].removeprefix(monitor.url)
     page = re.sub("</?mark>", "", monitor.get(path)[1])
-    assert path.startswith("/alerts/") and "Northgate Bank" in page
+    assert path == f"/incidents/{labels['incident']}" and "Northgate Bank" in page
 
     # A restart neither loses the alert nor sends the page again.
     receiver.__exit__()

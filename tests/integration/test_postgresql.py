@@ -151,6 +151,9 @@ def test_of_several_hosts_the_writable_one_is_used_before_and_after_they_change_
             administer(
                 servers[1].url(), "SET default_transaction_read_only = off", read_only.format("on"), reload
             )
+            # A reload is asked for at once and done a moment later.
+            shown = "SHOW default_transaction_read_only"
+            wait_until(lambda: administer(servers[1].url(), shown)[0][0] == "on", 10, "a read-only server")
             wait_until(lambda: writes(store, classified("b", 1)), 10, "a write to the other server")
         counts = [administer(server.url(), "SELECT count(*) FROM documents")[0][0] for server in servers]
         assert counts == [1, 1]

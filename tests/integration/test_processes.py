@@ -57,6 +57,8 @@ def test_the_doctor_finds_no_problem_in_a_prepared_scene(scene: Scene) -> None:
         "entities",
         "publishers",
         "second opinion",
+        "calendars",
+        "mutes",
         "outbox",
         "receivers",
         "files",

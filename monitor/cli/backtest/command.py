@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 import msgspec
 
+from alerts.calendars import TradingCalendars
+from alerts.detectors.base import Rule
 from monitor.cli.options import (
     EXISTING,
     OutputFile,
@@ -96,6 +98,7 @@ def backtest(
     from models.network.info import read_info
     from models.plan import event_types
     from monitor.cli.backtest import outcome, report
+    from monitor.cli.backtest.report import BacktestScope
     from monitor.cli.backtest.texts import classify_file, read_database
     from monitor.entity_ids import resolver_of_settings
 
@@ -114,10 +117,10 @@ def backtest(
             update(share, 1.0, step)
 
         if data is None:
-            texts, stories_since = read_database(settings, start, end, rule_sets)
+            texts, stories_since, moment = read_database(settings, start, end, rule_sets)
         else:
             options = RowOptions(columns, kind=Kind(kind), times=times)
-            stories_since = None  # every text of a file gets its story
+            stories_since, moment = None, None  # every text of a file gets its story
             texts, line_errors = classify_file(
                 settings, data, options, encoding=encoding, end=end, progress=progress
             )
@@ -125,6 +128,7 @@ def backtest(
         if start is not None and texts[-1].published_at < start:
             last = f"{texts[-1].published_at:%Y-%m-%d %H:%M} UTC"
             raise DataError(f"nothing to test: the last text is of {last}, before --from")
+        calendars = calendars_of([rule for rules in rule_sets for rule in rules], texts[0].published_at)
         results = [
             outcome.run_backtest(
                 str(file),
@@ -135,6 +139,8 @@ def backtest(
                 events=events,
                 progress=progress,
                 stories_since=stories_since,
+                policy=settings.alerts.incidents.policy,
+                calendars=calendars,
             )
             for file, rules in zip(files, rule_sets, strict=True)
         ]
@@ -143,9 +149,20 @@ def backtest(
     if picture is not None:
         report.png(picture, results, texts)
     if as_json:
-        click.echo(msgspec.json.encode(report.as_answer(results, len(texts))).decode())
+        tested = BacktestScope(start, end, moment)
+        click.echo(msgspec.json.encode(report.as_answer(results, len(texts), tested)).decode())
     else:
         report.show(results, texts, stdout_console())
+
+
+def calendars_of(rules: Sequence[Rule], since: datetime) -> TradingCalendars:
+    """The trading calendars that the rules name; what cannot be read is said."""
+    from monitor.trading_calendars import names_of, read_calendars
+
+    read = read_calendars(names_of(rules), since)
+    for name, problem in read.problems.items():
+        click.echo(f"trading calendar {name} cannot be read, so its rules go without: {problem}", err=True)
+    return TradingCalendars(read.calendars)
 
 
 def _print_line_errors(data: Path, line_errors: Sequence[str]) -> None:

@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from alerts.backtest import Page, Text, backtest
+from alerts.backtest import SentPage, Text, replay
+from alerts.calendars import TradingCalendars
 from alerts.detectors.base import Rule
+from alerts.evaluator import DEFAULT_POLICY
+from alerts.incidents import IncidentPolicy
 from models.data.dataset import records
 from models.errors import DataError
 from stream.domain.alerts import Severity
 from stream.domain.files.file_times import TimeFormat, parse_time
+from stream.domain.incidents import PageKind
 
 # A page from this long before an event begins until this long after it ends counts as a page for it.
 TOLERANCE = timedelta(hours=2)
@@ -33,27 +37,33 @@ class EventOutcome:
     """A known event and the first page for it, if there was one."""
 
     event: Event
-    page: Page | None
+    page: SentPage | None
 
     @property
     def delay(self) -> timedelta | None:
         """From the start of the event to the page; None if it was missed."""
-        return self.page.fired_at - self.event.start if self.page else None
+        return self.page.at - self.event.start if self.page else None
 
 
 @dataclass(frozen=True)
 class Result:
     """What one rule file would have done.
 
-    `pages` are the alerts of severity page, `others` the rest.  With known events, `event_outcomes` has each
-    of them and `false_pages` the pages that match none.
+    `pages` are those of severity page: of each incident its beginning, its updates and its end; `others` are
+    the rest.  With known events, `event_outcomes` has each of them and `false_pages` the beginnings that
+    match none.
     """
 
     rules: str
-    pages: Sequence[Page]
-    others: Sequence[Page]
+    pages: Sequence[SentPage]
+    others: Sequence[SentPage]
     event_outcomes: Sequence[EventOutcome] = ()
-    false_pages: Sequence[Page] = ()
+    false_pages: Sequence[SentPage] = ()
+
+    @property
+    def incidents(self) -> int:
+        """How many incidents began with severity page."""
+        return sum(page.kind is PageKind.BEGIN for page in self.pages)
 
 
 def run_backtest(
@@ -66,22 +76,33 @@ def run_backtest(
     events: Sequence[Event],
     progress: Progress,
     stories_since: datetime | None = None,
+    policy: IncidentPolicy = DEFAULT_POLICY,
+    calendars: TradingCalendars | None = None,
 ) -> Result:
     """Run the rules of the file `name` over the texts; texts before `start` are only baseline."""
-    pages = backtest(
-        rules, topics, texts, start, lambda share: progress(f"testing {name}", share), stories_since
-    )
-    paging = [page for page in pages if page.fired.severity == Severity.PAGE]
-    others = [page for page in pages if page.fired.severity != Severity.PAGE]
+    pages = replay(
+        rules,
+        topics,
+        texts,
+        start,
+        lambda share: progress(f"testing {name}", share),
+        stories_since,
+        policy,
+        calendars,
+    ).pages
+    paging = [page for page in pages if page.message["severity"] == Severity.PAGE]
+    others = [page for page in pages if page.message["severity"] != Severity.PAGE]
+    news = [page for page in paging if page.kind is not PageKind.END]
     outcomes = [
-        EventOutcome(event, next((page for page in paging if _is_for(page, event)), None)) for event in events
+        EventOutcome(event, next((page for page in news if _is_for(page, event)), None)) for event in events
     ]
-    false_pages = [page for page in paging if not any(_is_for(page, event) for event in events)]
+    beginnings = [page for page in paging if page.kind is PageKind.BEGIN]
+    false_pages = [page for page in beginnings if not any(_is_for(page, event) for event in events)]
     return Result(name, paging, others, outcomes, false_pages if events else ())
 
 
-def _is_for(page: Page, event: Event) -> bool:
-    return event.start - TOLERANCE <= page.fired_at <= event.end + TOLERANCE
+def _is_for(page: SentPage, event: Event) -> bool:
+    return event.start - TOLERANCE <= page.at <= event.end + TOLERANCE
 
 
 def read_events(path: Path, times: TimeFormat) -> list[Event]:

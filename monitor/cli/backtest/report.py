@@ -11,20 +11,33 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from alerts.backtest import Page, Text
+from alerts.backtest import SentPage, Text
 from models.errors import DataError
 from monitor.cli.backtest.outcome import Result
 from monitor.web.rendering import format_duration, render
 from stream.domain.documents import printable
+from stream.domain.incidents import Moment, PageKind
 from stream.domain.sums import window_start
 
 DAY = timedelta(days=1)
 
 
-def as_answer(results: Sequence[Result], documents: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class BacktestScope:
+    """What was tested, by which it can be tested again: the options --from and --to, and the moment at which
+    the database was read; None for a file."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    moment: Moment | None = None
+
+
+def as_answer(
+    results: Sequence[Result], documents: int, tested: BacktestScope = BacktestScope()
+) -> dict[str, Any]:
     """The first result as JSON; the one of a second rule file is under `against`."""
     first, *rest = results
-    answer = _answer(first) | {"documents": documents}
+    answer = _answer(first) | {"documents": documents, "tested": tested}
     return answer | {"against": _answer(rest[0])} if rest else answer
 
 
@@ -40,7 +53,7 @@ def _answer(result: Result) -> dict[str, Any]:
             {
                 "name": outcome.event.name,
                 "start": outcome.event.start,
-                "fired_at": outcome.page.fired_at if outcome.page else None,
+                "fired_at": outcome.page.at if outcome.page else None,
                 "delay_seconds": outcome.delay.total_seconds() if outcome.delay is not None else None,
             }
             for outcome in outcomes
@@ -50,26 +63,34 @@ def _answer(result: Result) -> dict[str, Any]:
     return answer
 
 
-def _page(page: Page) -> dict[str, Any]:
-    fired = page.fired
+def _page(page: SentPage) -> dict[str, Any]:
+    alert, message = page.alert, page.message
     return {
-        "rule": fired.rule,
-        "topic": fired.topic,
-        "entities": page.entities,
-        "severity": fired.severity,
-        "fired_at": page.fired_at,
-        "resolved_at": page.now.resolved_at,
-        "value": fired.value,
-        "threshold": fired.threshold,
-        "n": fired.n,
-        "counted": fired.counted,
-        "texts": fired.texts,
-        "stories": fired.stories,
-        "voices": fired.voices,
-        "copies": fired.copies,
-        "summary": fired.summary,
-        "uncertainty": fired.uncertainty,
-        "evidence": fired.evidence,
+        "incident": page.page.incident,
+        "page": page.kind,
+        "number": page.page.number,
+        "title": message["title"],
+        "rule": alert.rule,
+        "rules": [seen["rule"] for seen in message["alerts"]],
+        "topic": alert.topic,
+        "entities": message["entities"],
+        "severity": message["severity"],
+        "fired_at": page.at,
+        "resolved_at": page.incident.ended_at,
+        "value": alert.value,
+        "threshold": alert.threshold,
+        "n": alert.n,
+        "counted": alert.counted,
+        "texts": message["texts"],
+        "stories": message["stories"],
+        "voices": message["voices"],
+        "copies": message["copies"],
+        "robustness": message["robustness"],
+        "summary": alert.summary,
+        "uncertainty": alert.uncertainty,
+        "evidence": message["evidence"],
+        "key": page.page.key,
+        "inputs": page.page.inputs,
     }
 
 
@@ -79,10 +100,11 @@ def show(results: Sequence[Result], texts: Sequence[Text], console: Console) -> 
     days = max((last - first) / DAY, 1.0)
     console.print(f"{len(texts)} documents from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC")
     for result in results:
-        rate = len(result.pages) / days * 30
+        rate = result.incidents / days * 30
         console.print(
-            f"\n{escape(result.rules)}: {len(result.pages)} pages, {rate:.1f} a month, and "
-            f"{len(result.others)} alerts of lower severity",
+            f"\n{escape(result.rules)}: {_counted(result.incidents, 'incident')} that page, {rate:.1f} a "
+            f"month, with {_counted(len(result.pages), 'page')}, and {_counted(len(result.others), 'page')} "
+            "of lower severity",
             highlight=False,
         )
         if result.pages or result.others:
@@ -95,18 +117,22 @@ def show(results: Sequence[Result], texts: Sequence[Text], console: Console) -> 
             console.print(f"pages that match no known event: {len(result.false_pages)}", highlight=False)
 
 
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def _table(result: Result) -> Table:
-    table = Table("fired (UTC)", "for", "rule", "severity", "what", "worst text")
-    for page in sorted((*result.pages, *result.others), key=lambda page: page.fired_at):
-        fired, ended = page.fired, page.now.resolved_at
-        worst = printable(fired.evidence[0].content) if fired.evidence else ""
+    table = Table("sent (UTC)", "page", "severity", "what", "rule", "saw")
+    for page in sorted((*result.pages, *result.others), key=lambda page: page.at):
+        alert = page.alert
+        lasted = f" after {format_duration(page.at - page.incident.began_at)}" if page.page.number > 1 else ""
         table.add_row(
-            f"{page.fired_at:%Y-%m-%d %H:%M}",
-            format_duration(ended - page.fired_at) if ended else "open",
-            fired.rule,
-            fired.severity,
-            escape("; ".join(filter(None, (fired.summary, fired.stories_text, fired.uncertainty)))),
-            escape(worst),
+            f"{page.at:%Y-%m-%d %H:%M}",
+            f"{page.kind}{lasted}",
+            str(page.message["severity"]),
+            escape(printable(page.message["title"])),
+            alert.rule,
+            escape("; ".join(filter(None, (alert.summary, alert.stories_text, alert.uncertainty)))),
         )
     return table
 
@@ -165,7 +191,7 @@ def png(path: Path, results: Sequence[Result], texts: Sequence[Text]) -> None:
     axes.bar(days, [bar.texts for bar in bars], color="#c9d3df", label="texts a day")
     axes.bar(days, [bar.negative for bar in bars], color="#c0392b", label="negative")
     for number, result in enumerate(results):
-        stamps: list[float] = [date2num(p.fired_at) for p in result.pages]  # type: ignore[no-untyped-call]
+        stamps: list[float] = [date2num(p.at) for p in result.pages if p.kind is PageKind.BEGIN]  # type: ignore[no-untyped-call]
         height = -(number + 1) * 0.08 * max(bar.texts for bar in bars)
         axes.plot(stamps, [height] * len(stamps), "v", label=f"pages of {result.rules}")
     axes.xaxis_date()

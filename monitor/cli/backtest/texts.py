@@ -2,11 +2,12 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -23,7 +24,9 @@ from stream.domain.documents import EPOCH, SCORE_SCALE, Document, Precision, Pre
 from stream.domain.entities import EntityMention
 from stream.domain.errors import FeedError
 from stream.domain.files.input_rows import read_rows
+from stream.domain.incidents import Moment
 from stream.domain.stories import StoryAssignment, StoryWeights
+from stream.domain.sums import TimeRange
 from stream.feed import RowOptions, to_document
 from stream.storage import database
 from stream.storage.batches import Store
@@ -103,8 +106,8 @@ def with_stories(
     ]
     assigned = assign(inputs, weights)
     return [
-        _text(document, prediction, assigned[document.key])
-        for document, prediction in pairs
+        _text(document, prediction, assigned[document.key], waiting.features.origin)
+        for (document, prediction), waiting in zip(pairs, inputs, strict=True)
         if prediction.topic is not None and prediction.score is not None
     ]
 
@@ -172,7 +175,7 @@ def _documents(file: Path, options: RowOptions, encoding: str | None) -> tuple[l
     return list(unique.values()), row_errors
 
 
-def _text(document: Document, prediction: Prediction, assignment: StoryAssignment) -> Text:
+def _text(document: Document, prediction: Prediction, assignment: StoryAssignment, origin: str) -> Text:
     return Text(
         id=document.id,
         source=document.source,
@@ -191,24 +194,39 @@ def _text(document: Document, prediction: Prediction, assignment: StoryAssignmen
         entities=prediction.entities,
         events=tuple(event.type for event in prediction.events),
         assignment=assignment,
+        origin=origin,
     )
+
+
+class StoredTexts(NamedTuple):
+    """The texts of a database, the publication time from which on they have stories, and the moment at which
+    all of it was read."""
+
+    texts: list[Text]
+    stories_since: datetime | None
+    moment: Moment
+
+
+def time_read(start: datetime | None, end: datetime | None, rules: Iterable[Rule]) -> TimeRange:
+    """When the texts of a backtest were published: before `end`, beginning one baseline before `start`."""
+    lengths = [rule.baseline_spec.history for rule in rules if rule.baseline_spec]
+    since = start - max(lengths, default=timedelta(0)) if start else EPOCH
+    return TimeRange(since, end or datetime.max.replace(tzinfo=UTC))
 
 
 def read_database(
     settings: Settings, start: datetime | None, end: datetime | None, rule_files: Sequence[Sequence[Rule]]
-) -> tuple[list[Text], datetime | None]:
-    """The classified documents of the database before `end`, beginning one baseline before `start`, and the
-    publication time from which on they have stories."""
-    lengths = [r.baseline_spec.history for rules in rule_files for r in rules if r.baseline_spec]
-    since = start - max(lengths, default=timedelta(0)) if start else EPOCH
-    until = end or datetime.max.replace(tzinfo=UTC)
+) -> StoredTexts:
+    """The classified documents of the database before `end`, beginning one baseline before `start`."""
+    published = time_read(start, end, chain.from_iterable(rule_files))
     engine = database.connect_existing(settings.database)
     try:
         reads = Store(engine, settings.stream.window_seconds).reads
-        mentions = reads.mentions_by_key(since, until)
-        rows = reads.scored_documents(since, until)
-        texts = _in_order([_stored_text(row, mentions.get(row.key, ())) for row in rows])
-        return texts, reads.voices_since()
+        with reads.at_one_moment(datetime.now(UTC)) as moment:
+            mentions = reads.mentions_by_key(*published)
+            rows = reads.scored_documents(*published)
+            texts = _in_order([_stored_text(row, mentions.get(row.key, ())) for row in rows])
+            return StoredTexts(texts, reads.voices_since(), moment)
     finally:
         engine.dispose()
 
@@ -232,6 +250,7 @@ def _stored_text(row: Any, mentions: tuple[EntityMention, ...]) -> Text:
         entities=mentions,
         events=tuple(name for name, _ in row.events or ()),
         assignment=_stored_assignment(row),
+        origin=row.origin,
     )
 
 

@@ -2,13 +2,15 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
-from alerts.errors import RuleError
+from alerts.errors import MuteError, RuleError
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
+from alerts.mute_file import MuteFile
 from alerts.rule_file import RuleFile
+from stream.domain.alerts import FIRING_STATES, Alert
 from stream.domain.errors import LeaseLost, StoreUnavailable
 from stream.domain.sums import MentionSelection
 from stream.metrics import KINDS, StreamMetrics
@@ -134,20 +136,25 @@ class AlertEvaluation:
         mood: MoodGauges,
         metrics: AlertMetrics,
         clock: Callable[[], datetime],
+        mute_file: MuteFile | None = None,
     ) -> None:
         self._rule_file, self._evaluator, self._lease = rule_file, evaluator, lease
-        self._watch = watch
-        self._file_usable = True
+        self._watch, self._mute_file = watch, mute_file
+        self._rules_usable = self._mutes_usable = True
         self._mood, self._metrics, self._clock = mood, metrics, clock
 
     def run_once(self) -> None:
         """Raises StoreUnavailable; the gauges are hidden then, since their values are not known."""
         now = self._clock()
         self._reload_rules()
+        self._reload_mutes()
+        usable = self._rules_usable and self._mutes_usable and not self._evaluator.failures
+        self._metrics.rules_usable.set(int(usable))
         try:
             if not self._lease.acquire():
                 raise LeaseLost("another monitor holds it")
-            self._evaluator.evaluate(now)
+            alerts = self._evaluator.evaluate(now)
+            self._metrics.muted.set(self._count_muted(alerts, now))
             self._watch.evaluated()
             self._mood.show(now)
         except LeaseLost:
@@ -164,12 +171,29 @@ class AlertEvaluation:
         try:
             if self._rule_file.changed():
                 self._evaluator.replace_rules(self._rule_file.rules)
-                self._file_usable = True
+                self._rules_usable = True
                 log.info("loaded %d rules from %s", len(self._rule_file.rules), self._rule_file.path)
         except RuleError as error:
-            self._file_usable = False
+            self._rules_usable = False
             log.error("the rule file has errors, keeping the rules loaded before: %s", error)
-        self._metrics.rules_usable.set(int(self._file_usable and not self._evaluator.failures))
+
+    def _reload_mutes(self) -> None:
+        """Use a changed file of mutes; while it has errors, keep the mutes that are loaded."""
+        if self._mute_file is None:
+            return
+        try:
+            if self._mute_file.changed():
+                self._mutes_usable = True
+                log.info("loaded %d mutes from %s", len(self._mute_file.mutes.entries), self._mute_file.path)
+        except MuteError as error:
+            self._mutes_usable = False
+            log.error("the file of mutes has errors, keeping the mutes loaded before: %s", error)
+
+    def _count_muted(self, alerts: Iterable[Alert], now: datetime) -> int:
+        """How many of the alerts fire and are muted."""
+        if self._mute_file is None:
+            return 0
+        return sum(alert.state in FIRING_STATES and self._mute_file.is_muted(alert, now) for alert in alerts)
 
     def _hide_gauges(self) -> None:
         self._mood.hide()

@@ -1,7 +1,7 @@
 """Delivers outbox entries to people: pages to webhooks and channels."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,8 +9,10 @@ import jinja2
 import msgspec
 
 from alerts.delivery.answers import Failure
+from alerts.delivery.digest_text import DIGEST, digest_forms, is_digest
+from alerts.delivery.messages import merge_pages, page_forms
 from alerts.delivery.notifiers import Channels, Webhooks, outcome
-from alerts.delivery.pages import CHANNEL, WEBHOOK, merge_pages, page_forms
+from alerts.delivery.pages import CHANNEL, WEBHOOK
 from alerts.metrics import AlertMetrics
 from stream.domain.alerts import AlertState
 from stream.domain.budgets import json_bytes
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 GIVE_UP_AFTER = timedelta(days=7)
 # Pages of several rules go as one for so many attempts.
 ATTEMPTS_TOGETHER = 3
+# What ended does not go with what began, and a digest goes with nothing.
+APART = (AlertState.RESOLVED, DIGEST)
 # How many pages a log line names.
 NAMED = 5
 
@@ -60,8 +64,9 @@ class PageDelivery:
         if unreadable:
             self._settle(unreadable, Failure("the body of the outbox row cannot be read", False))
         else:
-            ended = [(entry, state == AlertState.RESOLVED) for entry, state in states]
-            together = _together(ended[:1] if self._takes_single_alerts(target) else ended)
+            pages = [(entry, state if state in APART else "") for entry, state in states]
+            goes_alone = self._takes_single_alerts(target) or pages[0][1] == DIGEST
+            together = _together(pages[:1] if goes_alone else pages)
             self._deliver(target, together, may_go_on)
 
     def _takes_single_alerts(self, target: str) -> bool:
@@ -105,7 +110,7 @@ class PageDelivery:
 
     def _send(self, target: str, page: dict[str, Any], may_go_on: Callable[[], bool]) -> Failure | None:
         """Send the page in the largest form within the budget, or in a smaller one if that is refused."""
-        forms = list(page_forms(page))
+        forms = list(digest_forms(page) if is_digest(page) else page_forms(page))
         while len(forms) > 1 and self._size(target, forms[0]) > self._budget(target):
             del forms[0]
         failure: Failure | None = None
@@ -134,18 +139,18 @@ class PageDelivery:
         return self._webhooks.send(target.removeprefix(WEBHOOK), msgspec.json.encode(page))
 
 
-def _together(entries: list[tuple[OutboxEntry, bool]]) -> list[OutboxEntry]:
+def _together(pages: Sequence[tuple[OutboxEntry, str | None]]) -> list[OutboxEntry]:
     """The entries that go as one page with the first: what began, or what ended, at this moment.
 
     The order within a lane is kept.  A page that failed several times may be what the receiver cannot take,
-    so it goes without those of other rules.  With each entry comes whether its alert has ended.
+    so it goes without those of other rules.  With each entry comes its state, if that keeps it apart.
     """
-    first, has_ended = entries[0]
+    first, state_of_first = pages[0]
     together: list[OutboxEntry] = []
     left_behind: set[str] = set()
-    for entry, ended in entries:
+    for entry, state in pages:
         failing = max(first.attempts, entry.attempts) >= ATTEMPTS_TOGETHER
-        if ended != has_ended or (failing and entry.lane != first.lane):
+        if state != state_of_first or (failing and entry.lane != first.lane):
             left_behind.add(entry.lane)
         elif entry.lane not in left_behind:
             together.append(entry)

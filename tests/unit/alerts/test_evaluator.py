@@ -13,8 +13,10 @@ from alerts.detectors.negative_surge import NegativeSurgeRule
 from alerts.detectors.slow_drift import SlowDriftRule
 from alerts.detectors.threshold import ThresholdRule
 from alerts.evaluator import AlertEvaluator
+from alerts.incidents import IncidentPolicy
 from alerts.metrics import AlertMetrics
 from stream.domain.alerts import Alert, AlertState, PageRequest, Severity, Transition
+from stream.domain.incidents import Incident, Page
 from stream.domain.sums import Aggregate, LateWindow
 
 MINUTE = timedelta(minutes=1)
@@ -70,9 +72,9 @@ class Room(MemoryStore):
             )
             for i in range(count)
         ]
-        evaluator = self.alerts
+        alerts, incidents, pages = self.alerts, self.incidents, self.pages
         MemoryStore.__init__(self, [*self.texts, *added])
-        self.alerts = evaluator
+        self.alerts, self.incidents, self.pages = alerts, incidents, pages
 
     def late_windows(self, since: datetime, before: datetime) -> list[LateWindow]:
         return [LateWindow(start, has_exact=True) for start in self.late]
@@ -84,10 +86,16 @@ class Room(MemoryStore):
         transitions: Sequence[Transition],
         page_requests: Sequence[PageRequest],
         now: datetime,
+        incidents: Sequence[Incident] = (),
+        pages: Sequence[Page] = (),
     ) -> None:
-        super().save(changed, dropped, transitions, page_requests, now)
+        super().save(changed, dropped, transitions, page_requests, now, incidents, pages)
         self.transitions += transitions
         self.page_requests += page_requests
+
+
+# An incident ends with its last alert.
+NO_CALM = IncidentPolicy(calm=timedelta(0))
 
 
 def evaluator_of(store: Room, *rules: Rule, group: timedelta = timedelta(0)) -> AlertEvaluator:
@@ -99,6 +107,7 @@ def evaluator_of(store: Room, *rules: Rule, group: timedelta = timedelta(0)) -> 
         delivery=PageRouter(("webhook:desk",), group),
         window_width=MINUTE,
         metrics=AlertMetrics(),
+        policy=NO_CALM,
     )
 
 
@@ -129,7 +138,7 @@ def test_a_surge_fires_on_its_topic_alone_with_distinct_evidence() -> None:
     assert alert.sources == {"wire": 20}
     assert alert.usual and alert.usual < 1
     (page,) = store.page_requests
-    assert (page.target, page.key, page.not_before) == ("webhook:desk", f"{alert.id}:firing", NOW)
+    assert (page.target, page.key, page.not_before) == ("webhook:desk", f"{alert.incident}:begin:1", NOW)
     assert {"value", "threshold", "usual", "n", "uncertainty", "evidence", "summary"} <= page.message.keys()
 
 
@@ -147,7 +156,7 @@ def test_after_the_surge_it_resolves_once_with_the_same_id() -> None:
     for seconds in (480, 500, 560, 600):
         evaluator_of(store, SURGE).evaluate(NOW + timedelta(seconds=seconds))
     keys = [request.key.split(":") for request in store.page_requests]
-    assert [state for _, state in keys] == ["firing", "resolved"]
+    assert [kind for _, *kind in keys] == [["begin", "1"], ["end", "2"]]
     assert keys[0][0] == keys[1][0]
 
 
@@ -403,7 +412,7 @@ def test_an_episode_that_ended_in_the_future_holds_back_neither_the_next_one_nor
     store = surging()
     ahead = NOW + timedelta(days=1)
     ended = replace(alert_of(store), id="ended", state=AlertState.RESOLVED, fired_at=ahead, resolved_at=ahead)
-    store.alerts = {ended.id: ended}
+    store.alerts, store.incidents = {ended.id: ended}, {}
     store.page_requests = []
     rule = SURGE.model_copy(update={"cool_down": timedelta(hours=6)})
     evaluator = AlertEvaluator(
@@ -476,8 +485,7 @@ def test_an_episode_of_an_older_version_takes_the_labels_of_its_rule_once() -> N
     assert alert.labels == {"team": "a"}
 
 
-def test_rules_that_fire_within_seconds_of_each_other_page_at_two_moments_at_most() -> None:
-    """The first page leaves at once, what follows it in one page; nothing waits for what is less urgent."""
+def test_rules_that_fire_on_the_same_texts_are_one_incident_that_pages_again_for_a_higher_severity() -> None:
     store = surging()
     ticket = edited(SURGE, name="ticket", severity=Severity.TICKET)
     late = [edited(SURGE, name=f"later {seconds}", hold=timedelta(seconds=seconds)) for seconds in (5, 10)]
@@ -485,5 +493,6 @@ def test_rules_that_fire_within_seconds_of_each_other_page_at_two_moments_at_mos
     evaluator.evaluate(NOW)
     evaluator.evaluate(NOW + timedelta(seconds=5))
     evaluator.evaluate(NOW + timedelta(seconds=10))
-    leaves = {str(r.message["rule"]): (r.not_before - NOW).total_seconds() for r in store.page_requests}
-    assert leaves == {"ticket": 0, "later 5": 5, "later 10": 35}
+    pages = [(r.message["page"], r.message["rule"], r.message["severity"]) for r in store.page_requests]
+    assert pages == [("begin", "ticket", "ticket"), ("update", "later 5", "page")]
+    assert len({alert.incident for alert in store.open_alerts()}) == len(store.incidents) == 1

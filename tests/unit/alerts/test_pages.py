@@ -8,11 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.delivery.pages import PageRouter, QuietHours, alert_message, merge_pages, page_forms, plain_text
+from alerts.delivery.messages import alert_message, merge_pages, page_forms
+from alerts.delivery.page_text import plain_text
+from alerts.delivery.pages import PageRouter, QuietHours
 from alerts.delivery.template import EXAMPLE
 from alerts.detectors.threshold import ThresholdRule
 from alerts.settings import AlertSettings
 from stream.domain.alerts import Alert, EvidenceItem
+from stream.domain.incidents import Page, PageInputs, PageKind
 
 NOW = datetime(2026, 3, 2, 23, 30, tzinfo=UTC)
 RULE = ThresholdRule.model_validate({
@@ -87,11 +90,19 @@ def test_an_unknown_time_zone_and_an_unknown_channel_are_refused_without_reveali
 def test_when_a_page_is_sent(sentence: str, severity: str, earlier: list[int], leaves: int) -> None:
     delivery = PageRouter(("webhook:a", "channel:b"), timedelta(seconds=30), NIGHT)
     stamps = [NOW + timedelta(seconds=seconds) for seconds in earlier]
-    page_requests = delivery.page_requests(alert(severity=severity), RULE, stamps, NOW)
+    page = Page("i1:update:2", "i1", PageKind.UPDATE, 2, NOW, {"severity": severity}, PageInputs(NOW))
+    page_requests = delivery.page_requests(page, delivery.targets, stamps, NOW)
     at = NOW + timedelta(seconds=leaves)
     assert [(n.target, n.not_before, n.lane) for n in page_requests] == [
-        ("webhook:a", at, f"rule:{severity}"), ("channel:b", at, f"rule:{severity}"),
+        ("webhook:a", at, "i1"), ("channel:b", at, "i1"),
     ], sentence  # fmt: skip
+
+
+def test_the_beginning_of_an_incident_waits_for_no_other_page() -> None:
+    page = Page("i1:begin:1", "i1", PageKind.BEGIN, 1, NOW, {"severity": "page"}, PageInputs(NOW))
+    router = PageRouter(("webhook:a",), timedelta(seconds=30), NIGHT)
+    (request,) = router.page_requests(page, router.targets, [NOW - timedelta(seconds=10)], NOW)
+    assert request.not_before == NOW
 
 
 def test_a_page_says_what_the_desk_needs() -> None:

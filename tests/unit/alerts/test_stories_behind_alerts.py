@@ -118,9 +118,9 @@ def test_eighteen_texts_of_their_own_are_one_page_that_says_so(loop: Loop) -> No
     assert all(item["story"] and item["is_voice"] for item in page["evidence"])
     annotations = alertmanager_alert(alert, loop.rules[0], loop.now + HOUR, loop.router)["annotations"]
     assert (annotations["counted"], annotations["stories"]) == ("voices", alert.stories_text)
-    html = AlertPages(loop.episodes, loop.store, lambda: loop.now).alert(alert.id)
-    assert html is not None and f"When it fired: {alert.stories_text}." in html
-    assert f"story {alert.evidence[0].story}, novelty" in html
+    html = AlertPages(loop.episodes, loop.store, lambda: loop.now).incident(alert.incident or "")
+    assert html is not None and page["counts_text"] in html
+    assert f"story {page['evidence'][0]['story']}" in html
 
 
 def test_a_rule_waits_for_documents_that_are_about_to_get_their_story(loop: Loop) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from alerts.backtest import MemoryStore, Page, Text, backtest
-from alerts.delivery.pages import PageRouter, alert_message, plain_text
+from alerts.delivery.messages import alert_message
+from alerts.delivery.page_text import plain_text
+from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule
 from alerts.errors import RuleError
 from alerts.evaluator import AlertEvaluator

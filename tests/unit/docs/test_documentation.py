@@ -15,6 +15,7 @@ import yaml
 from click.testing import CliRunner
 from sqlalchemy import text
 
+from alerts.mute_file import KnownNames, load_mutes
 from alerts.rule_file import load_rules
 from alerts.settings import SHIPPED_RULES
 from models.data.dataset import read_recipe
@@ -149,6 +150,8 @@ def test_the_rules_recipes_and_entities_are_accepted(tmp_path: Path) -> None:
         file.write_text(body)
         if body.startswith("add:"):
             assert "+" in Gazetteer.load(file).version
+        elif body.startswith("mutes:"):
+            assert load_mutes(file, KnownNames()).entries
         else:
             assert read_recipe(file).sources if body.startswith("sources:") else load_rules(file)
 

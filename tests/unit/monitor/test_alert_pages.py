@@ -5,6 +5,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,9 +20,10 @@ from monitor.runtime.http import Endpoint
 from monitor.runtime.settings import HttpSettings
 from monitor.web.alert_pages import AlertPages
 from monitor.web.rendering import format_published, is_web_url, mark_words
-from stream.domain.alerts import Alert, EvidenceItem, PageRequest, Transition
+from stream.domain.alerts import Alert, EvidenceItem, PageRequest, Severity, Transition
 from stream.domain.documents import Document, Kind, Precision, Prediction
 from stream.domain.errors import StoreUnavailable
+from stream.domain.incidents import Incident
 from stream.domain.records import Batch, ClassifiedDocument, MessagePosition, Partition
 from stream.storage import database
 from stream.storage.alerts import SqlEpisodeStore
@@ -111,6 +113,26 @@ def test_the_list_links_to_every_alert_and_an_unknown_one_is_not_found(http: End
             assert error.code == 404
 
 
+def test_a_link_to_an_alert_leads_to_its_incident_which_shows_texts_and_runs_none_of_them(
+    make_pages: Callable[[str], AlertPages],
+) -> None:
+    pages = make_pages("/mood")
+    incident = Incident("i/1", NOW, Severity.PAGE, f"Bank {EVIL}", alerts=("abd",))
+    alert = replace(ALERT, id="abd", incident="i/1")
+    pages.episodes.save([alert], [], [], [], NOW, [incident])
+    served = Endpoint(HttpSettings(port=0), CollectorRegistry(), list, lambda: pages)
+    moved = httpx.get(f"{served.url}/alerts/abd")
+    assert (moved.status_code, moved.headers["Location"]) == (302, "/mood/incidents/i%2F1#abd")
+    shown = httpx.get(f"{served.url}/incidents/i%2F1")
+    assert shown.status_code == 200 and "default-src 'none'" in shown.headers["Content-Security-Policy"]
+    for text in ("Bank &lt;script&gt;", "Shares <mark>fall</mark>", "Bank closes", "its alerts are muted"):
+        assert text in shown.text
+    assert "<script" not in shown.text and 'href="javascript' not in shown.text
+    for path in ("/incidents/nothing", "/incidents/%00"):
+        assert httpx.get(served.url + path).status_code == 404
+    served.close()
+
+
 class Proxy(ThreadingHTTPServer):
     """Publishes a server under /mood, as nginx does; with `strips` it removes that from the path."""
 
@@ -171,6 +193,9 @@ def test_a_page_says_that_the_database_is_unavailable(tmp_path: Path) -> None:
             raise StoreUnavailable("no connection")
 
         def alert(self, id_: str) -> str | None:
+            raise StoreUnavailable("no connection")
+
+        def incident(self, id_: str) -> str | None:
             raise StoreUnavailable("no connection")
 
     served = Endpoint(HttpSettings(port=0), CollectorRegistry(), list, Away)

@@ -68,6 +68,7 @@ class Room:
             max_bytes=max_bytes,
             episodes=self.episodes,
             rule_file=self.rule_file,
+            per="incident",
             router=PageRouter(address="https://monitor.example"),
             lease=Lease(store, "alertmanager:main", "me", 20),
             metrics=self.metrics,

@@ -60,7 +60,10 @@ def test_it_reports_when_the_rules_would_have_paged_and_on_which_evidence(
     result = backtest("--json")
     assert result.exit_code == 0, result.output
     answer: dict[str, Any] = json.loads(result.stdout)
-    (page,) = answer["pages"]
+    page = answer["pages"][0]
+    assert (page["page"], page["number"]) == ("begin", 1) and page["incident"] and page["title"]
+    assert [other["page"] for other in answer["pages"][1:]] in ([], ["end"])
+    assert {"entities", "stories", "voices", "robustness"} <= page.keys()
     assert answer["documents"] == 130  # the repeat counts once
     assert "news.jsonl:51: not JSON" in result.stderr
     assert "no published_at" in result.stderr
@@ -98,7 +101,8 @@ def test_two_rule_files_are_compared_on_a_page_that_escapes_texts(
     strict.write_text(RULES.replace("min_documents: 4", "min_documents: 40"))
     result = backtest("--against", str(strict), "--html", str(page), "--png", str(picture), "--json")
     answer = json.loads(result.stdout)
-    assert (len(answer["pages"]), len(answer["against"]["pages"])) == (1, 0)
+    begun = [page["incident"] for page in answer["pages"] if page["page"] == "begin"]
+    assert (len(begun), len(answer["against"]["pages"])) == (1, 0)
     html = page.read_text()
     assert "R&amp;D orders" in html
     assert "<script>" not in html
@@ -193,7 +197,8 @@ def test_a_burst_about_one_company_pages_it_by_its_id(tmp_path: Path) -> None:
     result = CliRunner().invoke(
         main, [*words, "--map", "published_at=when,title=headline"], env=clean, catch_exceptions=False
     )
-    (found,) = json.loads(result.stdout)["pages"]
+    found, *later = json.loads(result.stdout)["pages"]
+    assert found["page"] == "begin" and {page["page"] for page in later} <= {"update", "end"}
     (entity,) = found["entities"]
     assert entity == "XNAS:RYAAY"
     assert found["topic"] == "all"

@@ -12,15 +12,23 @@ from pydantic import SecretStr
 from sqlalchemy import update
 
 from alerts.backtest import MemoryStore, Text
+from alerts.delivery.messages import alert_key, alert_message
 from alerts.delivery.notifiers import Channels, Webhooks
-from alerts.delivery.pages import PageRouter, alert_message
+from alerts.delivery.pages import PageRouter
 from alerts.delivery.template import EXAMPLE
 from alerts.detectors.threshold import ThresholdRule
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from monitor.runtime.log import LIBRARY_LEVELS, URL_LOGGERS
 from monitor.runtime.tasks.page_delivery import PageDelivery
-from stream.domain.alerts import Alert, AlertState, EvidenceItem, Severity, Transition
+from stream.domain.alerts import (
+    Alert,
+    AlertState,
+    EvidenceItem,
+    PageRequest,
+    Severity,
+    Transition,
+)
 from stream.domain.records import OutboundMessage
 from stream.storage import database, schema
 from stream.storage.alerts import SqlEpisodeStore
@@ -64,8 +72,9 @@ class Room:
             id_ = f"{changes.get('rule', '')}{topic}"
             named = {"id": id_, "topic": topic, "state": state, "summary": f"about {topic}"}
             alert = Alert(**fields | named | changes)
-            router = PageRouter(TARGETS, address="https://monitor.example", max_bytes=10**7)
-            page_requests = router.page_requests(alert, RULE, (), NOW)
+            message = PageRouter(address="https://monitor.example", max_bytes=10**7).message(alert, RULE)
+            lane = f"{alert.rule}:{alert.severity}"
+            page_requests = [PageRequest(target, alert_key(alert), lane, message, NOW) for target in TARGETS]
             transition = Transition(alert, None, NOW, alert_message(alert, RULE))
             self.alerts.save([alert], [], [transition], page_requests, NOW)
 
@@ -355,7 +364,7 @@ def test_one_event_that_makes_three_rules_fire_is_one_page_at_one_moment(room: R
     evaluator.evaluate(NOW)
     room.send()
     (page,) = desk.taken
-    assert [alert["rule"] for alert in (page, *page["others"])] == [rule.name for rule in rules]
+    assert {alert["rule"] for alert in page["alerts"]} == {rule.name for rule in rules}
     evaluator.evaluate(NOW + timedelta(seconds=5))
     room.send(NOW + timedelta(seconds=40))
     assert len(desk.taken) == 1

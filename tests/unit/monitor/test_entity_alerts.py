@@ -100,14 +100,13 @@ def test_an_alert_about_an_entity_is_stored_queued_and_shown(store: Store, tmp_p
     sent = alertmanager_alert(alert, rules[0], NOW + HOUR, router)
     assert sent["labels"] == {
         "alertname": "surge", "topic": "all", "severity": "page",
-        "team": "risk", "entity": BANK, "entity_name": NAME,
+        "team": "risk", "entity": BANK, "entity_name": NAME, "incident": alert.incident,
     }  # fmt: skip
 
     pages = AlertPages(episodes, store, lambda: NOW)
-    html = pages.alert(alert.id)
+    html = pages.incident(alert.incident or "")
     assert html is not None
-    assert f"surge: {NAME}" in html
-    assert BANK in html
+    assert f"<h1>{NAME} " in html
     assert "the highest bar is" in html
     assert f"<td>{NAME}<td>" in pages.alerts()
 
@@ -124,7 +123,7 @@ def test_an_alert_about_an_entity_is_stored_queued_and_shown(store: Store, tmp_p
 def test_a_backtest_of_the_database_reads_the_entities_of_its_documents(store: Store) -> None:
     fill(store)
     url = store.engine.url.render_as_string(hide_password=False)
-    texts, _ = read_database(Settings.model_validate({"database": {"url": SecretStr(url)}}), None, None, [])
+    texts, *_ = read_database(Settings.model_validate({"database": {"url": SecretStr(url)}}), None, None, [])
     about = [text for text in texts if any(mention.entity == BANK for mention in text.entities)]
     assert len(about) == 7
     (mention,) = about[0].entities

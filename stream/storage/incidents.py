@@ -1,0 +1,79 @@
+"""Rows of the tables of incidents and their pages."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Select, select
+
+from stream.domain.alerts import Severity
+from stream.domain.errors import LeaseLost
+from stream.domain.incidents import Incident, Page, PageInputs, PageKind
+from stream.storage import schema
+from stream.storage.sql import dialect_insert
+
+NAMES = tuple(field.name for field in fields(Incident))
+# The fields that are lists in the database.
+LISTS = ("lead_entities", "stories", "alerts", "paged_entities", "told")
+
+
+def save_incidents(connection: Connection, incidents: Sequence[Incident], pages: Sequence[Page]) -> None:
+    """Save changed incidents, and add pages of theirs.
+
+    Raises LeaseLost if another monitor paged one of them since it was read.
+    """
+    if incidents:
+        _check_unpaged(connection, incidents, pages)
+        statement = dialect_insert(connection, schema.incidents)
+        changes = {name: statement.excluded[name] for name in NAMES if name != "id"}
+        upsert = statement.on_conflict_do_update(index_elements=["id"], set_=changes)
+        connection.execute(upsert, list(map(_incident_row, incidents)))
+    if pages:
+        connection.execute(schema.pages.insert(), list(map(_page_row, pages)))
+
+
+def _check_unpaged(connection: Connection, incidents: Sequence[Incident], pages: Sequence[Page]) -> None:
+    table, new = schema.incidents, Counter(page.incident for page in pages)
+    read = {incident.id: incident.paged_number - new[incident.id] for incident in incidents}
+    query = select(table.c.id, table.c.paged_number).where(table.c.id.in_(sorted(read)))
+    for id_, number in connection.execute(query):
+        if number != read[id_]:
+            raise LeaseLost(f"another monitor has sent page {number} of incident {id_} meanwhile")
+
+
+def read_incidents(connection: Connection, query: Select[Any]) -> list[Incident]:
+    """The incidents that a query on all columns of their table finds."""
+    return [_incident(dict(row._mapping)) for row in connection.execute(query)]
+
+
+def read_pages(connection: Connection, query: Select[Any]) -> list[Page]:
+    """The pages that a query on all columns of their table finds."""
+    return [_page(row) for row in connection.execute(query)]
+
+
+def _incident_row(incident: Incident) -> dict[str, Any]:
+    return {name: getattr(incident, name) for name in NAMES} | {
+        name: list(getattr(incident, name)) for name in LISTS
+    }
+
+
+def _incident(row: dict[str, Any]) -> Incident:
+    row |= {name: tuple(row[name]) for name in LISTS}
+    severity, paged = Severity(row["severity"]), row["paged_severity"]
+    return Incident(**row | {"severity": severity, "paged_severity": paged and Severity(paged)})
+
+
+def _page_row(page: Page) -> dict[str, Any]:
+    row: dict[str, Any] = {field.name: getattr(page, field.name) for field in fields(Page)}
+    return row | {"message": _as_json(page.message), "inputs": _as_json(page.inputs)}
+
+
+def _as_json(value: Mapping[str, Any] | PageInputs) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def _page(row: Any) -> Page:
+    inputs = msgspec.convert(row.inputs, PageInputs)
+    return Page(row.key, row.incident, PageKind(row.kind), row.number, row.at, row.message, inputs)
