@@ -216,6 +216,19 @@ def time_options(function: F) -> F:
     return zone(excel(function))
 
 
+def data_options(function: F) -> F:
+    """How to read the timestamped texts of --data: --kind, --map, --encoding and the options of times."""
+    kind = click.option(
+        "--kind",
+        type=click.Choice(["news", "comment"]),
+        default="news",
+        show_default=True,
+        help="What the texts of --data are.",
+    )
+    columns = map_option("id, source, published_at, updated_at, title, text, author, url, symbols, lang")
+    return kind(columns(encoding_option(time_options(function))))
+
+
 @contextmanager
 def show_progress(what: str, unit: Unit = Unit.ITEMS, seconds: float | None = None) -> Iterator[Update]:
     """Progress on standard error: a bar on a terminal, else a plain line every few `seconds`.

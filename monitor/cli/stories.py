@@ -16,14 +16,12 @@ from msgspec import structs
 from monitor.cli.options import (
     EXISTING,
     config_option,
-    encoding_option,
+    data_options,
     examples,
     json_option,
     load_settings,
-    map_option,
     plain_errors,
     show_progress,
-    time_options,
 )
 from stream.domain.documents import EPOCH, Kind, printable
 
@@ -65,16 +63,7 @@ class Row:
     required=True,
     help="Timestamped texts (JSON lines, an array or CSV; - for standard input).",
 )
-@click.option(
-    "--kind",
-    type=click.Choice(["news", "comment"]),
-    default="news",
-    show_default=True,
-    help="What the texts are.",
-)
-@map_option("id, source, published_at, title, text, author, url, symbols, lang")
-@encoding_option
-@time_options
+@data_options
 @json_option
 @plain_errors
 def stories(

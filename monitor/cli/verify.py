@@ -14,13 +14,11 @@ from monitor.cli.maintenance import open_store
 from monitor.cli.options import (
     EXISTING,
     config_option,
-    encoding_option,
+    data_options,
     examples,
     json_option,
     load_settings,
-    map_option,
     plain_errors,
-    time_options,
 )
 from stream.domain.documents import Kind, printable
 
@@ -55,16 +53,7 @@ STATUS = {"equal": 0, "different": 1, "unknown": 2}
 )
 @click.option("--rules", "rule_file", type=EXISTING, help="Rule file; default: alerts.rules of the settings.")
 @click.option("--data", type=EXISTING, help="The texts of the backtest, if they were not in the database.")
-@click.option(
-    "--kind",
-    type=click.Choice(["news", "comment"]),
-    default="news",
-    show_default=True,
-    help="What the texts of --data are.",
-)
-@map_option("id, source, published_at, updated_at, title, text, author, url, symbols, lang")
-@encoding_option
-@time_options
+@data_options
 @json_option
 @plain_errors
 def verify(

@@ -14,16 +14,14 @@ from monitor.cli.options import (
     EXISTING,
     OutputFile,
     config_option,
-    encoding_option,
+    data_options,
     examples,
     json_option,
     load_settings,
-    map_option,
     parse_time,
     plain_errors,
     show_progress,
     stdout_console,
-    time_options,
 )
 from monitor.cli.progress_lines import Unit
 from stream.domain.documents import Kind
@@ -46,16 +44,7 @@ SHOWN_LINE_ERRORS = 20
     type=EXISTING,
     help="Timestamped texts (JSON lines, an array or CSV; - for standard input); default: the database.",
 )
-@click.option(
-    "--kind",
-    type=click.Choice(["news", "comment"]),
-    default="news",
-    show_default=True,
-    help="What the texts of --data are.",
-)
-@map_option("id, source, published_at, updated_at, title, text, author, url, symbols, lang")
-@encoding_option
-@time_options
+@data_options
 @click.option(
     "--from",
     "start",
