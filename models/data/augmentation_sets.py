@@ -6,12 +6,17 @@ a grammar, `augmentation/generated_<language>.yaml`: `slots` (a name and its fil
 a sentiment and the templates for both).  A template names its slots in braces: `{company}` draws a filler;
 the same slot used twice draws two different fillers; a numbered slot (`{company1}`) keeps its filler wherever
 the number is repeated; a capital first letter (`{Metal}`) capitalises the filler.
+
+`comparisons` are patterns whose label depends on two numbers: `{actual}` is compared with `{other}`, which was
+expected or stood a year ago.  `better` says which of them is good news, `higher` or `lower`; `range` and
+`decimals` say which numbers are drawn.
 """
 
 import csv
+import math
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,6 +104,9 @@ EVENT_TYPES = (
 WRITTEN, GENERATED = "written sentences", "generated sentences"
 AUGMENTATION_SOURCES = (WRITTEN, GENERATED)
 
+# The slots of the numbers that a comparison draws.
+COMPARED = ("actual", "other")
+
 FOLDER = Path(__file__).parent / "augmentation"
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)(\d*)\}")
@@ -115,12 +123,37 @@ class Sentence(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """Which two numbers a comparison draws: from `low` to `high`, with so many decimals."""
+
+    low: float
+    high: float
+    decimals: int
+    higher_is_better: bool
+
+    def draw(self, sentiment: str, rng: random.Random) -> dict[str, str]:
+        """The text of `actual` and of `other`: equal if neutral, else clearly apart."""
+        one = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
+        if sentiment == "neutral":
+            return dict.fromkeys(COMPARED, self._text(one))
+        step = 10.0**-self.decimals
+        smaller, larger = one, max(min(one * rng.uniform(1.04, 2.2), self.high), one + step)
+        actual_is_larger = (sentiment == "positive") == self.higher_is_better
+        actual, other = (larger, smaller) if actual_is_larger else (smaller, larger)
+        return dict(zip(COMPARED, map(self._text, (actual, other)), strict=True))
+
+    def _text(self, number: float) -> str:
+        return f"{number:,.{self.decimals}f}"
+
+
+@dataclass(frozen=True)
 class Template:
     """A sentence with slots, and the labels of every sentence made from it."""
 
     topic: str
     sentiment: str
     text: str
+    numbers: Numbers | None = None
 
 
 @dataclass(frozen=True)
@@ -134,9 +167,12 @@ class Grammar:
         """The template's text with a random filler in every slot."""
         unused: dict[str, list[str]] = {}
         numbered: dict[tuple[str, str], str] = {}
+        compared = template.numbers.draw(template.sentiment, rng) if template.numbers else {}
 
         def filler(match: re.Match[str]) -> str:
             name, number = match[1].lower(), match[2]
+            if name in compared:
+                return compared[name]
             if number and (name, number) in numbered:
                 word = numbered[name, number]
             else:
@@ -183,15 +219,21 @@ def _check_text(text: object, slots: dict[str, list[str]], where: str) -> str:
     return text
 
 
-def _templates(raw: object, slots: dict[str, list[str]], file: str) -> list[Template]:
-    if not isinstance(raw, list) or not raw:
+def _templates(
+    patterns: object, comparisons: object, slots: dict[str, list[str]], file: str
+) -> list[Template]:
+    if not isinstance(patterns, list) or not patterns:
         raise ValueError(f"{file}: no list `patterns`")
+    if not isinstance(comparisons, list):
+        raise ValueError(f"{file}: `comparisons` is not a list")
     templates: list[Template] = []
-    for number, pattern in enumerate(raw, start=1):
+    for number, pattern in enumerate(patterns, start=1):
         templates += _pattern_templates(pattern, slots, f"{file}: pattern {number}")
+    for number, pattern in enumerate(comparisons, start=1):
+        templates += _comparison_templates(pattern, slots, f"{file}: comparison {number}")
     texts = set()
     for template in templates:
-        if template.text in texts:
+        if template.numbers is None and template.text in texts:
             raise ValueError(
                 f"{file} ({template.topic}, {template.sentiment}): template {template.text!r} is listed twice"
             )
@@ -213,6 +255,23 @@ def _pattern_templates(pattern: object, slots: dict[str, list[str]], where: str)
     return [Template(topic, sentiment, _check_text(text, slots, where)) for text in texts]
 
 
+def _comparison_templates(pattern: object, slots: dict[str, list[str]], where: str) -> list[Template]:
+    if not isinstance(pattern, dict):
+        raise ValueError(f"{where}: not a mapping")
+    better, span, decimals = pattern.get("better"), pattern.get("range"), pattern.get("decimals", 0)
+    if better not in ("higher", "lower"):
+        raise ValueError(f"{where}: better is {better!r}; one of higher, lower")
+    if not (isinstance(span, list) and len(span) == 2 and 0 < span[0] < span[1]):
+        raise ValueError(f"{where}: range {span!r} is not two numbers above 0, the smaller one first")
+    numbers = Numbers(*span, decimals=decimals, higher_is_better=better == "higher")
+    known = slots | {name: [name] for name in COMPARED}
+    return [
+        replace(template, numbers=numbers)
+        for sentiment in SENTIMENTS
+        for template in _pattern_templates({**pattern, "sentiment": sentiment}, known, where)
+    ]
+
+
 @cache
 def grammar(language: str) -> Grammar:
     """The grammar of a language.  Raises ValueError naming the file and the pattern with the mistake."""
@@ -223,7 +282,7 @@ def grammar(language: str) -> Grammar:
     if not isinstance(raw, dict):
         raise ValueError(f"{path.name}: not a mapping with `slots` and `patterns`")
     slots = _slots(raw.get("slots"), path.name)
-    return Grammar(slots, _templates(raw.get("patterns"), slots, path.name))
+    return Grammar(slots, _templates(raw.get("patterns"), raw.get("comparisons", []), slots, path.name))
 
 
 class _Generator:
