@@ -7,8 +7,8 @@ a sentiment and the templates for both).  A template names its slots in braces: 
 the same slot used twice draws two different fillers; a numbered slot (`{company1}`) keeps its filler wherever
 the number is repeated; a capital first letter (`{Metal}`) capitalises the filler.
 
-`comparisons` are patterns whose label depends on two numbers: `{actual}` is compared with `{other}`, which was
-expected or stood a year ago.  `better` says which of them is good news, `higher` or `lower`; `range` and
+`comparisons` are patterns whose label depends on two numbers: `{actual}` is compared with `{other}`, which
+was expected or stood a year ago.  `better` says which is good news, `higher` or `lower`; `range` and
 `decimals` say which numbers are drawn.
 """
 
@@ -263,7 +263,8 @@ def _comparison_templates(pattern: object, slots: dict[str, list[str]], where: s
         raise ValueError(f"{where}: better is {better!r}; one of higher, lower")
     if not (isinstance(span, list) and len(span) == 2 and 0 < span[0] < span[1]):
         raise ValueError(f"{where}: range {span!r} is not two numbers above 0, the smaller one first")
-    numbers = Numbers(*span, decimals=decimals, higher_is_better=better == "higher")
+    low, high = span
+    numbers = Numbers(low, high, decimals, better == "higher")
     known = slots | {name: [name] for name in COMPARED}
     return [
         replace(template, numbers=numbers)

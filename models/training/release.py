@@ -25,6 +25,7 @@ from models.network.network import Network
 from models.network.profile import Profile
 from models.network.quantisation import Bits
 from models.training.events import DEFAULT_THRESHOLD, event_figures
+from models.training.moments import input_moments
 from models.training.options import MAX_LOSS, MAX_LOSS_OF_4_BITS
 from models.training.scoring import network_logits, target_logits, task_scores
 from stream.domain.documents import SENTIMENTS
@@ -73,6 +74,7 @@ def store(
         pooling=next(iter(network.classifier.heads.values())).kind,  # type: ignore[arg-type]
         event_thresholds=dict.fromkeys(network.event_types, DEFAULT_THRESHOLD),
         bits=bits,
+        moments=input_moments(network, languages[0]) if bits == 4 else None,
     )
     stored, logits = _stored_logits(out, info, network.labels, texts)
     check_score_loss(name, network.labels, valid, before=exact, after=logits, max_loss=max_loss)
@@ -148,8 +150,8 @@ def _compressed(
     folder: Path, out: Path, part: PartInfo, labels: Mapping[str, tuple[str, ...]], rows: Sequence[Row]
 ) -> PartInfo:
     texts = [row.text for row in rows]
-    _, before = _stored_logits(folder, part, labels, texts)
-    smaller = artifact.compress_part(out, part)
+    network, before = _stored_logits(folder, part, labels, texts)
+    smaller = artifact.compress_part(out, part, input_moments(network, part.languages[0]))
     stored, after = _stored_logits(out, smaller, labels, texts)
     check_score_loss("int4", labels, rows, before=before, after=after, max_loss=MAX_LOSS_OF_4_BITS)
     calibration = calibrate(labels, rows, after)
