@@ -22,6 +22,7 @@ from models.backends.device import bfloat16_speedup, compute_device, compute_dty
 from models.backends.native import encoders
 from models.backends.onnx import ENCODER, EXPORTED
 from models.errors import ModelError
+from models.inference import heap
 from models.inference.engine import Engine
 from models.inference.tokenize import CleanInput
 from models.network.info import read_info
@@ -116,17 +117,23 @@ def measure(settings: ModelSettings) -> Choice:
     for backend, dtype in rates:
         if backend == "torch" and rates.get(("packed", dtype)):
             continue  # it makes the same steps, with padding
-        challenger = trial.contender(settings, backend, dtype)
-        if challenger is None:
-            continue
-        best = challenger if best is None else faster(best, challenger)
-        for contender in (best, challenger):
-            rates[contender.name] = contender.rate
+        best = _better(best, trial.contender(settings, backend, dtype), rates)
     if best is None:
         raise ModelError(
             "no backend gives the model's own labels on this machine: set models.backend to torch"
         )
     return Choice(*best.name, {" ".join(name): round(rate, 1) for name, rate in rates.items()})
+
+
+def _better(
+    best: "Contender | None", challenger: "Contender | None", rates: dict[tuple[str, str], float]
+) -> "Contender | None":
+    """The faster one; the rates of both are noted.  When it returns, nothing holds the slower one."""
+    winner = faster(best, challenger) if best and challenger else best or challenger
+    for contender in (best, challenger):
+        if contender is not None:
+            rates[contender.name] = contender.rate
+    return winner
 
 
 @dataclass
@@ -180,6 +187,7 @@ class Trial:
 
     def contender(self, settings: ModelSettings, backend: str, dtype: str) -> Contender | None:
         """None, with a line in the log, if the candidate cannot run here or gives other labels."""
+        heap.give_back()  # what the candidate before left behind
         try:
             engine = _load(settings, backend, dtype)
         except ModelError as error:
