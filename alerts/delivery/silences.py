@@ -1,4 +1,4 @@
-"""Silences of a Prometheus Alertmanager (API version 2): which of them acknowledge an incident, and which ones
+"""Silences of a Prometheus Alertmanager (API version 2): which of them acknowledge an incident, and which
 tell it what the desk said.
 
 What the desk keeps quiet is a silence there until its time.  What it has acknowledged is one too, so that
@@ -19,7 +19,7 @@ from alerts.delivery.alertmanager import INCIDENT
 from alerts.delivery.answers import Attempt, explanation
 from alerts.delivery.post import Answer, AnswerTooLong, delete, get, post, quotes_url
 from alerts.errors import SilencesUnavailable
-from alerts.incidents import URGENCY, is_quiet
+from alerts.incidents.joining import URGENCY, is_quiet
 from stream.domain.documents import printable
 from stream.domain.incident_actions import LONGEST_COMMENT, LONGEST_NAME, ActionKind, ActionRequest
 from stream.domain.incidents import Incident

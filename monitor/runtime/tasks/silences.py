@@ -16,7 +16,7 @@ from alerts.delivery.silences import (
     wanted_silences,
 )
 from alerts.errors import ActionRefused, SilencesUnavailable
-from alerts.rule_file import RuleFile
+from alerts.rules.rule_file import RuleFile
 from stream.domain.incidents import Incident
 from stream.retry import Outage
 from stream.storage.alerts import SqlEpisodeStore
@@ -58,7 +58,8 @@ class SilenceSync:
     def run_once(self) -> None:
         """Read and write what is due.  What fails for now is due again at the next call."""
         now = self._clock()
-        incidents = [each for each in self._episodes.followed_incidents(now - FOLLOWED_FOR) if each.paged_number]
+        followed = self._episodes.followed_incidents(now - FOLLOWED_FOR)
+        incidents = [incident for incident in followed if incident.paged_number]
         if not incidents or not self._lease.acquire():
             return
         try:
