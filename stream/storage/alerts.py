@@ -63,10 +63,9 @@ class SqlEpisodeStore:
     def open_incidents(self, closed_since: datetime | None = None) -> list[Incident]:
         """The incidents that have not ended, and those that people closed since then; the oldest first."""
         table = schema.incidents
-        meant = table.c.ended_at.is_(None)
-        if closed_since is not None:
-            closed = and_(table.c.ended_at >= closed_since, table.c.closed_at.is_not(None))
-            meant = or_(meant, closed)
+        is_open = table.c.ended_at.is_(None)
+        closed = and_(table.c.ended_at >= closed_since, table.c.closed_at.is_not(None))
+        meant = is_open if closed_since is None else or_(is_open, closed)
         query = select(table).where(meant).order_by(table.c.began_at, table.c.id)
         with reading(self._store.engine) as connection:
             return read_incidents(connection, query)
