@@ -24,7 +24,7 @@ from stream.storage.digest_reads import DigestReader
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # Where the record is shorter than this, the charts show all of it instead of the hours of a day.
 SHORT_RECORD = timedelta(hours=6)
-MOST_BINS = 48
+MOST_BINS = 24
 # The charts of all topics have one scale, which reaches so far at least, from bins of so many texts.
 LEAST_REACH, FEWEST_TEXTS = 0.3, 5
 SHOWN_INCIDENTS, SHOWN_ENDED, SHOWN_MOVERS = 12, 5, 10
