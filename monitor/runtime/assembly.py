@@ -59,6 +59,7 @@ from monitor.runtime.tasks.stories import Stories, StoryWatch
 from monitor.runtime.tasks.watchdog import Watchdog
 from monitor.trading_calendars import read_calendars
 from monitor.web.desk import PAGE_THREADS, Desk
+from monitor.web.incident_work import incident_actions
 from monitor.web.threads import Threads
 from stream import offsets
 from stream.batch_writer import BatchWriter

@@ -40,7 +40,7 @@ IdempotencyKey = Annotated[
 
 @dataclass(frozen=True)
 class IncidentItem:
-    """An incident; `state` is open, calm, closed or over.  `actions` is the number of the last action on it."""
+    """An incident; `state` is open, calm, closed or over, and `actions` the number of the last action."""
 
     id: str
     link: str
