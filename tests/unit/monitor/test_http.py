@@ -14,6 +14,7 @@ import httpx
 import pytest
 from litestar import Response, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 from prometheus_client import CollectorRegistry, Counter
 
 from monitor.runtime.http import Endpoint
@@ -72,7 +73,7 @@ class FakePages:
             return html_answer(await threads.run(lambda: self.alert(id_)), compress=False)
 
         @post("/notes/{name:str}", status_code=200)
-        async def note(request: AnyRequest, name: str) -> str:
+        async def note(request: AnyRequest, name: FromPath[str]) -> str:
             return f"{name}: {len(await request.body())}"
 
         return [alerts, alert, note]
