@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from alerts.rule_file import RuleFile
 from monitor.runtime.http import Endpoint
 from monitor.runtime.settings import Settings
+from monitor.web.access.logins import Logins
 from monitor.web.app import desk_routes
 from monitor.web.desk import PAGE_THREADS, Desk
 from monitor.web.threads import Threads
@@ -44,6 +45,7 @@ def desk_over(store: Store, clock: Callable[[], datetime], **parts: Any) -> Desk
         "clock": clock,
         "threads": Threads(PAGE_THREADS, 10),
         "classifier": None,
+        "logins": Logins(settings.http, store.engine, clock),
     }
     return Desk(**made | parts)
 
@@ -54,7 +56,7 @@ def serving(desk: Desk) -> Iterator[str]:
     http = desk.settings.http.model_copy(update={"port": 0})
     endpoint = Endpoint(http, CollectorRegistry(), list)
     try:
-        endpoint.open(desk_routes(desk))
+        endpoint.open(desk_routes(desk), desk.logins)
         yield endpoint.url
     finally:
         endpoint.close()

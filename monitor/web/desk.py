@@ -13,6 +13,8 @@ from alerts.mute_file import MuteFile
 from alerts.rule_file import RuleFile
 from monitor.runtime.classifier import Classifier
 from monitor.runtime.settings import Settings
+from monitor.web.access.logins import Logins
+from monitor.web.access.visit import visit_of
 from monitor.web.answers import AnyRequest, html_answer, may_compress
 from monitor.web.errors import NoSuch
 from monitor.web.rendering import render
@@ -40,6 +42,7 @@ class Desk:
     threads: Threads
     # Labels texts, where the web application runs with a worker.
     classifier: Classifier | None
+    logins: Logins
 
     @property
     def prefix(self) -> str:
@@ -66,6 +69,7 @@ class Desk:
             if values is None:
                 raise NoSuch("there is nothing at this address; it may have been purged")
             common = {"prefix": self.prefix, "path": request.scope["path"], "user": request.user}
+            common |= {"csrf": visit_of(request).csrf, "can_log_out": self.logins.has_sessions}
             html = render(template, fragment, **common | {"now": self.clock()} | dict(values))
             return html_answer(html, compress=compress)
 

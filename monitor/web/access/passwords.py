@@ -41,7 +41,7 @@ class Account:
 
 
 def password_line(name: str, role: str, password: str) -> str:
-    """The line of a user.  Raises PasswordFileError if it could not be read again, or is too easy to guess."""
+    """The line of a user.  Raises PasswordFileError if the name or the password cannot be used."""
     if ":" in name or name.startswith("#") or not is_name(name):
         raise PasswordFileError(
             f"{name[:100]!r} cannot be a name: it has a colon, a space at an end, or is too long"
