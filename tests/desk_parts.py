@@ -8,11 +8,10 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from alerts.rule_file import RuleFile
+from alerts.rules.rule_file import RuleFile
 from monitor.runtime.http import Endpoint
 from monitor.runtime.settings import Settings
 from monitor.web.access.logins import Logins
-from monitor.web.app import desk_routes
 from monitor.web.desk import PAGE_THREADS, Desk
 from monitor.web.threads import Threads
 from stream.storage import database
@@ -56,7 +55,7 @@ def serving(desk: Desk, port: int = 0) -> Iterator[str]:
     http = desk.settings.http.model_copy(update={"port": port})
     endpoint = Endpoint(http, CollectorRegistry(), list)
     try:
-        endpoint.open(desk_routes(desk), desk.logins)
+        endpoint.open(desk)
         yield endpoint.url
     finally:
         endpoint.close()

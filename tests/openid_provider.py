@@ -15,7 +15,12 @@ from tests.parts import PartMissing, free_port, wait_until
 CLIENT_ID, CLIENT_SECRET = "monitor", "a-secret-of-the-tests"
 PASSWORD = "a-password-of-the-tests"
 # Each user's groups; None: the provider says nothing of groups.
-USERS: dict[str, list[str] | None] = {"mia": ["trading", "everyone"], "olga": ["operators"], "bo": [], "kim": None}
+USERS: dict[str, list[str] | None] = {
+    "mia": ["trading", "everyone"],
+    "olga": ["operators"],
+    "bo": [],
+    "kim": None,
+}
 
 
 class OpenIdProvider:

@@ -42,6 +42,7 @@ COMMANDS = {
     "topics": "topics:topics",
     "train": "train:train",
     "verify": "verify:verify",
+    "web": "web:web",
 }
 
 

@@ -64,7 +64,9 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenIdProvide
 def desk(provider: OpenIdProvider, tmp_path: Path) -> Iterator[Desk]:
     store = new_store(tmp_path)
     settings = settings_for(provider.issuer, provider.monitor_port)
-    with serving(desk_over(store, lambda: datetime.now(UTC), settings=settings), provider.monitor_port) as url:
+    with serving(
+        desk_over(store, lambda: datetime.now(UTC), settings=settings), provider.monitor_port
+    ) as url:
         yield Desk(url, provider, store)
 
 
@@ -154,7 +156,9 @@ def test_a_wrong_setting_is_told_in_the_page(
 ) -> None:
     settings = settings_for(provider.issuer, provider.monitor_port, **more)
     store = new_store(tmp_path)
-    with serving(desk_over(store, lambda: datetime.now(UTC), settings=settings), provider.monitor_port) as url:
+    with serving(
+        desk_over(store, lambda: datetime.now(UTC), settings=settings), provider.monitor_port
+    ) as url:
         desk = Desk(url, provider, store)
         with desk.browser() as browser:
             assert words in desk.log_in(browser, "mia").text
@@ -171,7 +175,9 @@ def test_a_provider_that_is_away_or_calls_itself_otherwise_is_told_in_the_page(
         folder = tmp_path / str(number)
         folder.mkdir()
         settings = settings_for(issuer, provider.monitor_port)
-        with serving(desk_over(new_store(folder), lambda: datetime.now(UTC), settings=settings), provider.monitor_port) as url:
+        with serving(
+            desk_over(new_store(folder), lambda: datetime.now(UTC), settings=settings), provider.monitor_port
+        ) as url:
             answer = httpx.get(f"{url}/login/openid", headers=HTML)
             assert answer.status_code == 502 and words in answer.text
     assert not caplog.records, "it is nothing that the monitor failed at"
