@@ -23,5 +23,5 @@ def user_of(name: str, groups: Iterable[str], settings: LoginSettings) -> User:
         if own.intersection(listed):
             return User(name, role)
     raise NotAllowed(
-        f"{name} is in none of the groups of http.login.readers, desk and admins: ask an administrator"
+        f"the user {name} is in none of the groups of http.login.readers, desk and admins"
     )
