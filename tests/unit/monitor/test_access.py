@@ -125,7 +125,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def serve(tmp_path: Path, empty: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Served]]:
-    monkeypatch.setattr("monitor.runtime.http.desk_routes", probes)
+    monkeypatch.setattr("tests.desk_parts.desk_routes", probes)
     passwords = tmp_path / "passwords"
     passwords.write_text(LINES)
     shutil.copy(empty, tmp_path / "desk.db")
