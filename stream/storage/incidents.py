@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection, Select, select
 
 from stream.domain.alerts import Severity
-from stream.domain.errors import LeaseLost
+from stream.domain.errors import IncidentChanged, LeaseLost
 from stream.domain.incident_actions import Verdict
 from stream.domain.incidents import Incident, Page, PageInputs, PageKind, SeenByDesk
 from stream.storage import schema
@@ -35,10 +35,11 @@ DESK_NAMES = (
 def save_incidents(connection: Connection, incidents: Sequence[Incident], pages: Sequence[Page]) -> None:
     """Save changed incidents, and add pages of theirs.
 
-    Raises LeaseLost if another monitor paged one of them since it was read.
+    What the desk said of them stays.  Raises LeaseLost if another monitor paged one of them since it was
+    read, IncidentChanged if somebody acted on one: what they said may forbid a page.
     """
     if incidents:
-        _check_unpaged(connection, incidents, pages)
+        _check_unchanged(connection, incidents, pages)
         statement = dialect_insert(connection, schema.incidents)
         changes = {name: statement.excluded[name] for name in NAMES if name not in ("id", *DESK_NAMES)}
         upsert = statement.on_conflict_do_update(index_elements=["id"], set_=changes)
@@ -47,13 +48,15 @@ def save_incidents(connection: Connection, incidents: Sequence[Incident], pages:
         connection.execute(schema.pages.insert(), list(map(_page_row, pages)))
 
 
-def _check_unpaged(connection: Connection, incidents: Sequence[Incident], pages: Sequence[Page]) -> None:
+def _check_unchanged(connection: Connection, incidents: Sequence[Incident], pages: Sequence[Page]) -> None:
     table, new = schema.incidents, Counter(page.incident for page in pages)
-    read = {incident.id: incident.paged_number - new[incident.id] for incident in incidents}
-    query = select(table.c.id, table.c.paged_number).where(table.c.id.in_(sorted(read)))
-    for id_, number in connection.execute(query):
-        if number != read[id_]:
+    read = {incident.id: incident for incident in incidents}
+    query = select(table.c.id, table.c.paged_number, table.c.actions).where(table.c.id.in_(sorted(read)))
+    for id_, number, actions in connection.execute(query.order_by(table.c.id).with_for_update()):
+        if number != read[id_].paged_number - new[id_]:
             raise LeaseLost(f"another monitor has sent page {number} of incident {id_} meanwhile")
+        if actions != read[id_].actions:
+            raise IncidentChanged(f"somebody acted on incident {id_} while the rules were evaluated")
 
 
 def read_incidents(connection: Connection, query: Select[Any]) -> list[Incident]:
