@@ -9,8 +9,8 @@ from urllib.parse import unquote
 from litestar import Response
 
 from alerts.detectors.base import Rule
-from alerts.mute_file import MuteFile
-from alerts.rule_file import RuleFile
+from alerts.rules.rule_file import RuleFile
+from alerts.schedules.mute_file import MuteFile
 from monitor.runtime.classifier import Classifier
 from monitor.runtime.settings import Settings
 from monitor.web.answers import AnyRequest, html_answer, may_compress

@@ -1,24 +1,20 @@
 """The mood of a topic or an entity over time: how sure it is, what is usual, and what is missing.
 
 What is usual comes from the history that rules compare with, in the same way: four weeks by the hour, without
-the times of past alerts (`alerts.baseline`, `alerts.entity_baseline`).
+the times of past alerts (`alerts.baselines`).
 """
 
-import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
-from scipy.special import gammaincinv
-
-from alerts.baseline import HOUR, Baseline, count_documents, live_ranges, without
+from alerts.baselines.baseline import HOUR, count_documents, live_ranges, without
+from alerts.baselines.entity_baseline import Pool, StreamWeek
+from alerts.baselines.expectation import BaselineSpec, Expectation
 from alerts.detectors.base import DEFAULT_RELEVANCE
-from alerts.entity_baseline import Pool, StreamWeek
-from alerts.entity_windows import LONGEST_GAP, unlinked_ranges
-from alerts.expectation import BaselineSpec, Expectation
-from stream.domain.documents import EPOCH, SCORE_SCALE
-from stream.domain.sums import Aggregate, Counted, MentionSelection, Selection, TimeRange, window_start
+from alerts.windows.entity_windows import LONGEST_GAP, unlinked_ranges
+from stream.domain.sums import Aggregate, Counted, MentionSelection, Selection, TimeRange
 from stream.storage.batches import Store
 from stream.storage.desk.topics import ALL, AlertTime, Topics
 
