@@ -4,17 +4,21 @@ What is usual comes from the history that rules compare with, in the same way: f
 the times of past alerts (`alerts.baselines`).
 """
 
+import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
-from alerts.baselines.baseline import HOUR, count_documents, live_ranges, without
+from scipy.special import gammaincinv
+
+from alerts.baselines.baseline import HOUR, Baseline, count_documents, live_ranges, without
 from alerts.baselines.entity_baseline import Pool, StreamWeek
 from alerts.baselines.expectation import BaselineSpec, Expectation
 from alerts.detectors.base import DEFAULT_RELEVANCE
 from alerts.windows.entity_windows import LONGEST_GAP, unlinked_ranges
-from stream.domain.sums import Aggregate, Counted, MentionSelection, Selection, TimeRange
+from stream.domain.documents import EPOCH, SCORE_SCALE
+from stream.domain.sums import Aggregate, Counted, MentionSelection, Selection, TimeRange, window_start
 from stream.storage.batches import Store
 from stream.storage.desk.topics import ALL, AlertTime, Topics
 
@@ -23,8 +27,11 @@ from stream.storage.desk.topics import ALL, AlertTime, Topics
 HISTORY, LEAST_HISTORY = timedelta(days=28), HOUR
 # The intervals cover 95 %.
 Z, TAIL = 1.96, 0.025
-# What the page calls now.
+# What a page calls now.
 NOW_LENGTH = HOUR
+
+# The sums in each window of a width that has any, in order.
+ReadSums = Callable[[TimeRange, timedelta], Sequence[Aggregate]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,32 +117,36 @@ class Moods:
 
     def of_topic(self, topic: str, time: TimeRange, width: timedelta, counted: Counted) -> Mood:
         """The mood on a topic, or on ALL, in stretches of `width`; of texts or of voices."""
-        selection, history = Selection(counted=counted), _history_before(time.end)
+        spec, history = self._spec(width), _history_before(time.end)
         alerts = self._topics.alerts(topic, _union(time, history))
-        cells = self._topics.sums(topic, history, HOUR, selection)
-        spec = self._spec(width)
-        live = _live(self._topics.live_hours(history), spec, history.end)
-        usual = _expectation(spec, cells, live, _left_out(alerts))
-        windows = self._topics.sums(topic, time, self._step(width), selection)
-        return self._mood(windows, time, width, alerts, usual)
+
+        def read(part: TimeRange, step: timedelta) -> list[Aggregate]:
+            return self._topics.sums(topic, part, step, Selection(counted=counted))
+
+        longest_gap = max(LONGEST_GAP, 4 * spec.comparison_length)
+        live = live_ranges(self._topics.live_hours(history), HOUR, history.end, longest_gap)
+        cells, left_out = read(history, HOUR), _left_out(alerts)
+        calm = [cell for cell in cells if not any(each.covers(cell.start) for each in left_out)]
+        baseline = Baseline(calm, without(live, left_out), HOUR, self._zone)
+        return self._mood(time, read, Expectation(spec, baseline, cells), alerts)
 
     def of_entity(self, entity: str, time: TimeRange, width: timedelta, counted: Counted) -> Mood:
         """The same about an entity, of the texts with the relevance that rules have by default."""
-        history = _history_before(time.end)
-        mentions = MentionSelection((entity,), DEFAULT_RELEVANCE, documents=Selection(counted=counted))
+        history, documents = _history_before(time.end), Selection(counted=counted)
+        mentions = MentionSelection((entity,), DEFAULT_RELEVANCE, documents=documents)
         alerts = self._topics.alerts_about(entity, _union(time, history))
-        cells = self._reads.entity_sums_by_window(*history, HOUR, mentions)
-        stream, spec = self._stream(history, counted), self._spec(width)
-        baseline = stream.week.baseline(cells, _left_out(alerts), stream.pool, self._zone)
-        windows = self._reads.entity_sums_by_window(*time, self._step(width), mentions)
-        return self._mood(windows, time, width, alerts, Expectation(spec, baseline, cells))
 
-    def _step(self, width: timedelta) -> timedelta:
-        """The width of the points, in whole base windows."""
-        return max(width // self._width, 1) * self._width
+        def read(part: TimeRange, step: timedelta) -> list[Aggregate]:
+            return self._reads.entity_sums_by_window(*part, step, mentions)
+
+        cells, stream = read(history, HOUR), self._stream(history, counted)
+        baseline = stream.week.baseline(cells, _left_out(alerts), stream.pool, self._zone)
+        return self._mood(time, read, Expectation(self._spec(width), baseline, cells), alerts)
 
     def _spec(self, width: timedelta) -> BaselineSpec:
-        return BaselineSpec(HISTORY, self._step(width), count_documents, self._zone, LEAST_HISTORY)
+        """Points are compared, of whole base windows."""
+        step = max(width // self._width, 1) * self._width
+        return BaselineSpec(HISTORY, step, count_documents, self._zone, LEAST_HISTORY)
 
     def _stream(self, history: TimeRange, counted: Counted) -> _Stream:
         """The stream before this hour; one thread reads it, and the others wait."""
@@ -155,19 +166,103 @@ class Moods:
         pool = Pool.of(self._reads.entity_sums(*history, mentions))
         return _Stream(history.end, StreamWeek.of(cells, live, self._zone), pool)
 
-    def _mood(
-        self,
-        windows: Sequence[Aggregate],
-        time: TimeRange,
-        width: timedelta,
-        alerts: Sequence[AlertTime],
-        usual: Expectation,
-    ) -> Mood:
-        step = self._step(width)
+    def _mood(self, time: TimeRange, read: ReadSums, usual: Expectation, alerts: Sequence[AlertTime]) -> Mood:
+        step = usual.spec.comparison_length
+        shown = TimeRange(window_start(time.start, step), time.end)
+        last_hour = TimeRange(window_start(time.end - NOW_LENGTH, self._width), time.end)
+        live = {one.start for one in self._topics.sums(ALL, shown, step, Selection())}
         enough = usual.baseline.seconds >= LEAST_HISTORY.total_seconds()
         expected = usual if enough else None
-        live = {one.start for one in self._topics.sums(ALL, time, step, Selection())}
-        points = points_of(windows, live, time, step, expected)
-        shown = [alert for alert in alerts if alert.until is None or alert.until >= time.start]
-        history = timedelta(seconds=usual.baseline.seconds) if enough else timedelta(0)
-        return Mood(time, points, _latest(points, windows, time, expected), shown, history)
+        windows = read(shown, step)
+        return Mood(
+            shown,
+            points_of(windows, live, shown, step, expected),
+            _last(read(last_hour, self._width), windows, last_hour, expected),
+            [alert for alert in alerts if alert.until is None or alert.until >= shown.start],
+            timedelta(seconds=usual.baseline.seconds) if enough else timedelta(0),
+        )
+
+
+def points_of(
+    windows: Sequence[Aggregate],
+    live: Collection[datetime],
+    time: TimeRange,
+    width: timedelta,
+    usual: Expectation | None,
+) -> list[MoodPoint]:
+    """A point for each stretch of `width` in a time, also where there are no texts.
+
+    `windows` are the sums of the stretches that have any, and `live` the starts of those in which the stream
+    has a text on any topic.
+    """
+    by_start = {window.start: window for window in windows}
+    deviation = _deviation(windows, usual)
+    points, start = [], window_start(time.start, width)
+    while start < time.end:
+        total = by_start.get(start, Aggregate(start, ALL, ALL))
+        stretch = TimeRange(max(start, time.start), min(start + width, time.end))
+        points.append(_point(total, stretch, usual, deviation, is_missing=start not in live))
+        start += width
+    return points
+
+
+def _last(
+    hour: Sequence[Aggregate], windows: Sequence[Aggregate], time: TimeRange, usual: Expectation | None
+) -> MoodPoint:
+    total = sum(hour, Aggregate(time.start, ALL, ALL))
+    return _point(total, time, usual, _deviation(windows, usual), is_missing=False)
+
+
+def _point(
+    total: Aggregate, time: TimeRange, usual: Expectation | None, deviation: float, *, is_missing: bool
+) -> MoodPoint:
+    mean = total.mean
+    sure = None if mean is None else _score_span(mean, deviation**2 / total.n)
+    usual_mean = usual_n = None
+    if usual is not None:
+        expected = usual.expected(*time)
+        centre, _, variance = usual.scores
+        usual_mean = _score_span(centre, deviation**2 / max(total.n or expected, 1.0) + variance)
+        usual_n = _count_span(expected, usual.variation)
+    return MoodPoint(*time, total.n, total.negative, mean, sure, usual_mean, usual_n, is_missing)
+
+
+def _deviation(windows: Iterable[Aggregate], usual: Expectation | None) -> float:
+    """The standard deviation of scores: as it usually is, or of what is shown."""
+    if usual is not None:
+        return usual.scores[1]
+    total = sum(windows, Aggregate(EPOCH, "", ""))
+    if total.n < 2:
+        return 1.0
+    mean = total.score_sum / total.n / SCORE_SCALE
+    return math.sqrt(max(total.score_squares / total.n / SCORE_SCALE**2 - mean**2, 1e-6))
+
+
+def _score_span(mean: float, variance: float) -> Span:
+    half = Z * math.sqrt(variance)
+    return Span(max(-1.0, mean - half), min(1.0, mean + half))
+
+
+def _count_span(expected: float, variation: float) -> Span:
+    """Where a count usually is, whose rate varies (`alerts.baselines.statistics.count_tail`): by the gamma
+    distribution of the same mean and variance."""
+    variance = expected + variation * expected**2
+    shape, scale = expected**2 / variance, variance / expected
+    return Span(*(float(gammaincinv(shape, share)) * scale for share in (TAIL, 1 - TAIL)))
+
+
+def _left_out(alerts: Iterable[AlertTime]) -> list[TimeRange]:
+    """The times of alerts that are over, which are no part of what is usual; from the whole hour on."""
+    return [
+        TimeRange(window_start(alert.since, HOUR), alert.until) for alert in alerts if alert.until is not None
+    ]
+
+
+def _history_before(end: datetime) -> TimeRange:
+    """Four weeks of whole hours; the present hour is no part of them."""
+    last = window_start(end, HOUR)
+    return TimeRange(last - HISTORY, last)
+
+
+def _union(one: TimeRange, other: TimeRange) -> TimeRange:
+    return TimeRange(min(one.start, other.start), max(one.end, other.end))
