@@ -44,6 +44,12 @@ class Topics:
     def __init__(self, engine: Engine, width: timedelta) -> None:
         self._engine, self._width = engine, width
 
+    def has_texts(self, topic: str) -> bool:
+        """Whether any text is on this topic, of whatever time."""
+        table = schema.documents.c
+        with reading(self._engine) as connection:
+            return connection.scalar(select(table.topic).where(table.topic == topic).limit(1)) is not None
+
     def sums(self, topic: str, time: TimeRange, width: timedelta, selection: Selection) -> list[Aggregate]:
         """The sums over the texts of a topic, or of ALL, in each window of `width` that has any, in order.
 
