@@ -17,6 +17,7 @@ from monitor.web.static_files import static_path
 from stream.domain.alerts import EvidenceItem
 from stream.domain.budgets import MARK
 from stream.domain.documents import Precision
+from stream.storage.desk.freshness import short_duration
 
 # Scores below this are shown as neither good nor bad.
 CLEAR = 0.05
@@ -55,6 +56,8 @@ def environment() -> jinja2.Environment:
         "message_time": message_time,
         "time_tag": time_tag,
         "short_time": short_time,
+        "short_duration": short_duration,
+        "score": score,
         "signed": signed,
         "tone": tone,
     }
@@ -107,7 +110,17 @@ def short_time(time: datetime | None) -> Markup:
 
 def signed(value: float | None) -> str:
     """A score or a difference of scores with its sign, such as +0.12."""
-    return "-" if value is None else f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+    if value is None:
+        return "-"
+    rounded = round(value, 2)
+    return f"{rounded:+.2f}".replace("-", "\N{MINUS SIGN}") if rounded else "0.00"
+
+
+def score(value: float | None) -> Markup:
+    """A mean score in its colour; no data is not the same as a neutral mood."""
+    if value is None:
+        return Markup('<span class="quiet">no texts</span>')
+    return Markup('<span class="{}">{}</span>').format(tone(value), signed(value))
 
 
 def tone(value: float | None) -> str:
