@@ -12,6 +12,7 @@ import httpx
 import pytest
 from msgspec import structs
 
+import models.inference.explain  # noqa: F401  loading torch takes longer than a page may
 from monitor.bench.stand_in import StandIn
 from monitor.web.pages.text import Explainer
 from stream.domain.alerts import Severity
@@ -189,7 +190,7 @@ def test_a_story_says_who_said_it_first_how_it_spread_and_whom_it_is_about(http:
     assert (texts["values"][-1], voices["values"][-1]) == (2, 1)
 
 
-def test_from_an_incident_to_the_words_it_is_two_clicks(http: httpx.Client) -> None:
+def test_a_story_links_to_its_worst_text(http: httpx.Client) -> None:
     shown = page(http, link_to(page(http, "/topics/Earnings", order="worst"), "/texts/"))
     assert "<mark" in shown and ">freezes</mark>" in shown
 
