@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from alerts.rules.rule_file import RuleFile
 from monitor.runtime.http import Endpoint
 from monitor.runtime.settings import Settings
+from monitor.web.app import desk_routes
 from monitor.web.desk import PAGE_THREADS, Desk
 from monitor.web.threads import Threads
 from stream.storage import database
@@ -53,7 +54,7 @@ def serving(desk: Desk) -> Iterator[str]:
     http = desk.settings.http.model_copy(update={"port": 0})
     endpoint = Endpoint(http, CollectorRegistry(), list)
     try:
-        endpoint.open(desk)
+        endpoint.open(desk_routes(desk), desk.live.close)
         yield endpoint.url
     finally:
         endpoint.close()
