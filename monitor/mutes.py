@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from alerts.mute_file import KnownNames, load_mutes
-from alerts.mutes import Mutes
-from alerts.rule_file import load_rules
+from alerts.rules.rule_file import load_rules
+from alerts.schedules.mute_file import KnownNames, load_mutes
+from alerts.schedules.mutes import Mutes
 from models.network.info import read_info
 from monitor.entity_ids import resolver_of_settings
 from monitor.runtime.settings import Settings

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import click
 import msgspec
 
-from alerts.mutes import Mute, Mutes
+from alerts.schedules.mutes import Mute, Mutes
 from monitor.cli.options import (
     EXISTING,
     CommandGroup,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from alerts.detectors.base import ALL_TOPICS, DEFAULT_RELEVANCE
-from alerts.incidents import by_urgency
+from alerts.incidents.joining import by_urgency
 from monitor.web.app import Elsewhere
 from monitor.web.rendering import path_segment, render
 from stream.domain.alerts import Alert
