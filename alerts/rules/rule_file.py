@@ -76,8 +76,8 @@ def load_rule_set(
 ) -> RuleSet:
     """Read a rule file.  With `topics`, a rule on an unknown topic is refused too, and with `event_types` one
     on an unknown type of event.  Rules that name no time zone get `time_zone`.  `resolve` gives the id that
-    an entity has now.  The entities of `watchlist`, if there is a name, have gauges of their own.  `texts` are
-    read instead of the files at these paths: what they would say after a change.
+    an entity has now.  The entities of `watchlist`, if there is a name, have gauges of their own.
+    `texts` are read instead of the files at these paths: what they would say after a change.
 
     Raises RuleError, and nothing else whatever the file holds: a running monitor reads it.  It has the errors
     of the file, a line each: file, line, rule, what is wrong.
