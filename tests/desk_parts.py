@@ -8,7 +8,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from alerts.rule_file import RuleFile
+from alerts.rules.rule_file import RuleFile
 from monitor.runtime.http import Endpoint
 from monitor.runtime.settings import Settings
 from monitor.web.app import desk_routes
@@ -54,7 +54,7 @@ def serving(desk: Desk) -> Iterator[str]:
     http = desk.settings.http.model_copy(update={"port": 0})
     endpoint = Endpoint(http, CollectorRegistry(), list)
     try:
-        endpoint.open(desk_routes(desk))
+        endpoint.open(desk_routes(desk), desk.live.close)
         yield endpoint.url
     finally:
         endpoint.close()

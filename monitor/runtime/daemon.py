@@ -74,7 +74,7 @@ class Daemon:
             raise
         build.show_model(monitor.classifier.version)
         status.built(monitor)
-        endpoint.open(desk_routes(monitor.desk))
+        endpoint.open(desk_routes(monitor.desk), monitor.desk.live.close)
         return cls(monitor, endpoint, shutdown, read_settings)
 
     @property

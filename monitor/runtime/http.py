@@ -44,17 +44,23 @@ class Endpoint:
         self._connections = Connections(
             settings, share_of_open_files(settings.max_connections), HttpMetrics(registry)
         )
+        self._on_close: Callable[[], object] = lambda: None
         self._site = Site(registry, problems, settings.path_prefix)
         self._server = uvicorn.Server(self._configuration(self._site))
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._thread.start()
 
-    def open(self, routes: Iterable[HTTPRouteHandler]) -> None:
-        """Serve these too from now on; until then their paths answer that the monitor is starting."""
+    def open(self, routes: Iterable[HTTPRouteHandler], on_close: Callable[[], object] = lambda: None) -> None:
+        """Serve these too from now on; until then their paths answer that the monitor is starting.
+
+        `on_close` ends the answers that have no end.
+        """
+        self._on_close = on_close
         self._site.open(routes)
 
     def close(self) -> None:
         """Stop serving; quick, whatever the clients do."""
+        self._on_close()
         self._server.should_exit = True
         self._thread.join(STOP_SECONDS + 2)
 

@@ -9,6 +9,7 @@ from litestar import Litestar, Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.params import FromPath
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
@@ -18,6 +19,7 @@ from monitor.web.api import documents as documents_api
 from monitor.web.api import entities as entities_api
 from monitor.web.api import incidents as incidents_api
 from monitor.web.api import stories as stories_api
+from monitor.web.api import stream as stream_api
 from monitor.web.desk import Desk
 from monitor.web.errors import NoSuch, Overloaded
 from monitor.web.gate import Receive, Scope, Send
@@ -39,7 +41,7 @@ from monitor.web.static_files import static_files, version
 PATHS = ["/", "/metrics", "/healthz", "/readyz", "/alerts", "/incidents", "/runbooks", "/api/openapi.json"]
 CHARSET = "; charset=utf-8"
 PAGES = (overview, topic, entity, story, text, incidents, rules, watchlists, health, login)
-APIS = (incidents_api, entities_api, stories_api, documents_api)
+APIS = (incidents_api, entities_api, stories_api, documents_api, stream_api)
 API_VERSION = "1"
 # A browser keeps a file for a year without asking again: a changed one has another address.
 FOREVER = "public, max-age=31536000, immutable"
@@ -134,7 +136,7 @@ def _static() -> HTTPRouteHandler:
     """The application's own files."""
 
     @get("/static/{digest:str}/{name:path}", include_in_schema=False)
-    async def static(request: AnyRequest, digest: str, name: str) -> Response[bytes]:
+    async def static(request: AnyRequest, digest: FromPath[str], name: FromPath[str]) -> Response[bytes]:
         file = static_files().get(name.lstrip("/"))
         if file is None:
             raise NoSuch("no such file")
