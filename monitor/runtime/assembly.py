@@ -56,7 +56,8 @@ from monitor.runtime.tasks.purge import Purge
 from monitor.runtime.tasks.stories import Stories, StoryWatch
 from monitor.runtime.tasks.watchdog import Watchdog
 from monitor.trading_calendars import read_calendars
-from monitor.web.alert_pages import AlertPages
+from monitor.web.desk import PAGE_THREADS, Desk
+from monitor.web.threads import Threads
 from stream import offsets
 from stream.batch_writer import BatchWriter
 from stream.breaker import CircuitBreaker
@@ -136,7 +137,7 @@ class Monitor:
     mute_file: MuteFile | None
     store: Store
     episodes: SqlEpisodeStore
-    pages: AlertPages
+    desk: Desk
     pipeline: Pipeline
     worker: Worker[Any]
     watchdog: Watchdog
@@ -227,7 +228,7 @@ def assemble(
         mute_file=base.mute_file,
         store=base.store,
         episodes=base.episodes,
-        pages=AlertPages(base.episodes, base.store, utc_now, settings.http.path_prefix),
+        desk=_desk(base),
         pipeline=pipeline,
         worker=worker,
         watchdog=watchdog,
@@ -235,6 +236,21 @@ def assemble(
         story_watch=base.story_watch,
         tasks=tasks,
         leases=base.leases,
+    )
+
+
+def _desk(base: Foundation) -> Desk:
+    return Desk(
+        settings=base.settings,
+        store=base.store,
+        episodes=base.episodes,
+        rule_file=base.rule_file,
+        mute_file=base.mute_file,
+        topics=tuple(base.classifier.topics),
+        event_types=tuple(base.classifier.event_types),
+        clock=utc_now,
+        threads=Threads(PAGE_THREADS, base.settings.http.request_seconds / 2),
+        classifier=base.classifier,
     )
 
 
