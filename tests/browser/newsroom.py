@@ -1,10 +1,10 @@
 """A day of an invented market in a database: texts, stories, alerts and incidents, written by the real parts.
 
-    newsroom = Newsroom(store, folder, now)
+    newsroom = Newsroom(store, folder, labels, now)
     newsroom.day()              # an ordinary day with a surge in the morning and one that goes on
     newsroom.surge(minutes=2)   # it gets worse while somebody looks
 
-Times are those of an invented clock that ends at `now`.
+Its clock begins at `now`, and goes on with what happens; the day before is written as of then.
 """
 
 from collections.abc import Iterable, Sequence
@@ -69,15 +69,15 @@ rules:
 class Newsroom:
     """What arrives is written, gets its story, and the rules are evaluated."""
 
-    def __init__(self, store: Store, folder: Path, now: datetime) -> None:
-        self.store, self.labels, self.feed = store, InventedLabels(), SampleFeed("browser")
-        self.end, self.now = now, now - BEGINNING
+    def __init__(self, store: Store, folder: Path, labels: InventedLabels, now: datetime) -> None:
+        """Over a database that is new, or that another newsroom has filled until `now`."""
+        self.store, self.labels, self.now = store, labels, now
         self.rules = folder / "rules.yaml"
         self.rules.write_text(RULES)
         self.episodes = SqlEpisodeStore(store, Lease(store, "alerts", "newsroom", 3600), "alerts")
-        self._offset = 0
-        self._codec = Codec.from_settings(StreamSettings())
-        self._outbound = BatchOutbound(KafkaSettings())
+        self._feed = SampleFeed(f"{now:%H%M%S}")
+        self._offset = round(now.timestamp())
+        self._codec, self._outbound = Codec.from_settings(StreamSettings()), BatchOutbound(KafkaSettings())
         self._evaluator = AlertEvaluator(
             rules=load_rules(self.rules, TOPICS),
             topics=TOPICS,
@@ -89,19 +89,22 @@ class Newsroom:
             policy=IncidentPolicy(calm=30 * MINUTE),
         )
         lease = Lease(store, "stories", "newsroom", 3600)
-        self._stories = StoryStore(
-            store, lease, weights=dict, outbound=lambda _: [], clock=lambda: self.now
-        )  # fmt: skip
-        with database.writing(store.engine) as connection:
-            set_mark(connection, STORIES_MARK, self.now)
-        store_entities(store, self.labels.gazetteer.version, list(self._names()))
+        self._stories = StoryStore(store, lease, weights=dict, outbound=lambda _: [], clock=self.clock)
+
+    def clock(self) -> datetime:
+        """What time it is in the newsroom."""
+        return self.now
 
     def day(self) -> None:
         """An ordinary day with a surge in the morning, which is over, and one that goes on."""
-        self.calm(until=self.end - MORNING)
+        end, self.now = self.now, self.now - BEGINNING
+        with database.writing(self.store.engine) as connection:
+            set_mark(connection, STORIES_MARK, self.now)
+        store_entities(self.store, self.labels.gazetteer.version, self._names())
+        self.calm(until=end - MORNING)
         self.surge(minutes=10)
-        self.calm(until=self.end - MORNING + HOUR, evaluate=True)
-        self.calm(until=self.end - LATEST)
+        self.calm(until=end - MORNING + HOUR, evaluate=True)
+        self.calm(until=end - LATEST)
         self.refuse(b'{"id": "7", "text": "Quarterly figures follow"', DeadLetterReason.NOT_JSON)
         self.surge(minutes=LATEST // MINUTE)
 
@@ -112,7 +115,7 @@ class Newsroom:
             end = min(self.now + step, until)
             count = max(1, round((end - self.now) / MINUTE / CALM))
             times = [self.now + (end - self.now) * (i + 1) / count for i in range(count)]
-            self.tell(self._classified(self.feed.calm(at), None) for at in times)
+            self.tell(self._classified(self._feed.calm(at), None) for at in times)
             self.now = end
             if evaluate:
                 self.evaluate()
@@ -121,7 +124,7 @@ class Newsroom:
         """Bad news about a bank."""
         for _ in range(minutes):
             times = [self.now + MINUTE * (i + 1) / SURGING for i in range(SURGING)]
-            self.tell(self._classified(self.feed.surge(at), "negative") for at in times)
+            self.tell(self._classified(self._feed.surge(at), "negative") for at in times)
             self.now += MINUTE
             self.evaluate()
 
@@ -133,7 +136,9 @@ class Newsroom:
         while self._stories.assign_next():
             pass
 
-    def report(self, document: Document, mood: str = "negative", topic: str = "Financials") -> ClassifiedDocument:
+    def report(
+        self, document: Document, mood: str = "negative", topic: str = "Financials"
+    ) -> ClassifiedDocument:
         """A document of one's own."""
         return ClassifiedDocument(self._position(b"{}"), document, self.labels.predict(document, mood, topic))
 
@@ -151,7 +156,7 @@ class Newsroom:
 
     def _classified(self, sample: Sample, mood: str | None) -> ClassifiedDocument:
         value = msgspec.json.encode(sample.message)
-        document = self._codec.decode(value, sample.kind, self.end + HOUR)
+        document = self._codec.decode(value, sample.kind, self.now + HOUR)
         assert isinstance(document, Document)
         topic = "Financials" if mood else None
         return ClassifiedDocument(

@@ -73,7 +73,14 @@ class InventedLabels:
         entity = self.gazetteer.entities[link.entity]
         score = round(moods["positive"] - moods["negative"], 4)
         return EntityMention(
-            entity.id, entity.name, link.spans, relevance, sentiment, moods[sentiment], score, bool(link.spans)
+            entity.id,
+            entity.name,
+            link.spans,
+            relevance,
+            sentiment,
+            moods[sentiment],
+            score,
+            bool(link.spans),
         )
 
 
