@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from alerts.calendars import TradingCalendars
-from alerts.counting import Counting, Progress
 from alerts.delivery.page_maker import page_maker
 from alerts.delivery.pages import PageRouter
 from alerts.delivery.template import render
 from alerts.detectors.base import Observation, Rule, Subject, SubjectWindow
-from alerts.incidents import IncidentPolicy
+from alerts.incidents.joining import IncidentPolicy
+from alerts.incidents.page_inputs import Seen
+from alerts.incidents.paging import Evaluated, IsMuted, Pager, Paging, never_muted
 from alerts.lifecycle import step
 from alerts.metrics import AlertMetrics
-from alerts.page_inputs import Seen
-from alerts.paging import Evaluated, IsMuted, Pager, Paging, never_muted
 from alerts.ports import AggregateReader, EpisodeStore, WordCheck
-from alerts.window_reader import LATE_LIMIT, WindowReader, first_compared
+from alerts.schedules.calendars import TradingCalendars
+from alerts.windows.counting import Counting, Progress
+from alerts.windows.window_reader import LATE_LIMIT, WindowReader, first_compared
 from stream.domain.alerts import (
     FIRING_STATES,
     OPEN_STATES,

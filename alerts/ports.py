@@ -1,4 +1,5 @@
-"""What alerts need from a store.  `stream.storage` implements it over SQL, `alerts.backtest` over a list."""
+"""What alerts need from a store.  `stream.storage` implements it over SQL,
+`alerts.history.memory_store` over a list."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager

@@ -8,10 +8,9 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from alerts.rule_file import RuleFile
+from alerts.rules.rule_file import RuleFile
 from monitor.runtime.http import Endpoint
 from monitor.runtime.settings import Settings
-from monitor.web.app import desk_routes
 from monitor.web.desk import PAGE_THREADS, Desk
 from monitor.web.threads import Threads
 from stream.storage import database
@@ -54,7 +53,7 @@ def serving(desk: Desk) -> Iterator[str]:
     http = desk.settings.http.model_copy(update={"port": 0})
     endpoint = Endpoint(http, CollectorRegistry(), list)
     try:
-        endpoint.open(desk_routes(desk))
+        endpoint.open(desk)
         yield endpoint.url
     finally:
         endpoint.close()

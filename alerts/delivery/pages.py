@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from alerts.delivery.messages import alert_message, page_forms
 from alerts.detectors.base import Rule
-from alerts.escalation import EscalationStep
+from alerts.incidents.escalation import EscalationStep
 from stream.domain.alerts import Alert, PageRequest, Severity
 from stream.domain.budgets import first_within
 from stream.domain.incidents import Page, PageKind

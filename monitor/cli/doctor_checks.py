@@ -12,9 +12,9 @@ from sqlalchemy.engine import make_url
 
 from alerts.delivery import reach
 from alerts.errors import AlertError
-from alerts.labelled_hours import TOLERATED_SHARE
-from alerts.rule_file import load_rule_set, load_rules
-from alerts.window_reader import longest_comparison
+from alerts.rules.rule_file import load_rule_set, load_rules
+from alerts.windows.labelled_hours import TOLERATED_SHARE
+from alerts.windows.window_reader import longest_comparison
 from models import backend_selection, loading
 from models.entities.gazetteer import Gazetteer
 from models.errors import ModelError

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import click
 import msgspec
 
-from alerts.mutes import Mute, Mutes
+from alerts.schedules.mutes import Mute, Mutes
 from monitor.cli.options import (
     EXISTING,
     CommandGroup,
@@ -116,8 +116,8 @@ def check_mutes(file: Path, config: Path | None) -> None:
 
 def read_mutes(file: Path, settings: Settings) -> Mutes:
     """The mutes of a file, which may name the rules of the rule file.  Raises MuteError, RuleError."""
-    from alerts.mute_file import KnownNames, load_mutes
-    from alerts.rule_file import load_rules
+    from alerts.rules.rule_file import load_rules
+    from alerts.schedules.mute_file import KnownNames, load_mutes
     from models.network.info import read_info
     from monitor.entity_ids import resolver_of_settings
 

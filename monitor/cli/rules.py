@@ -20,7 +20,7 @@ def rules() -> None:
 @plain_errors
 def rules_check(file: Path, config: Path | None) -> None:
     """Check a rule file; each error names the file, the line and the rule."""
-    from alerts.rule_file import load_rule_set
+    from alerts.rules.rule_file import load_rule_set
     from models.network.info import read_info
     from models.plan import event_types
     from monitor.entity_ids import resolver_of_settings
@@ -39,6 +39,6 @@ def rules_check(file: Path, config: Path | None) -> None:
 @rules.command("schema", epilog=examples("monitor rules schema > rules.schema.json"))
 def rules_schema() -> None:
     """Print the JSON Schema of a rule file, for editors."""
-    from alerts.rule_file import schema
+    from alerts.rules.rule_file import schema
 
     click.echo(json.dumps(schema(), indent=1))

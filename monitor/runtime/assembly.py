@@ -13,15 +13,15 @@ from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry
 
-from alerts.calendars import TradingCalendars
 from alerts.delivery.alertmanager import alertmanager_url
 from alerts.delivery.notifiers import Channels, Webhooks
 from alerts.delivery.pages import CHANNEL, PageRouter
 from alerts.evaluator import AlertEvaluator
+from alerts.incidents.paging import never_muted
 from alerts.metrics import AlertMetrics
-from alerts.mute_file import KnownNames, MuteFile
-from alerts.paging import never_muted
-from alerts.rule_file import RuleFile
+from alerts.rules.rule_file import RuleFile
+from alerts.schedules.calendars import TradingCalendars
+from alerts.schedules.mute_file import KnownNames, MuteFile
 from models.entities.house_file import HouseFile
 from models.entities.metrics import EntityMetrics
 from models.inference import heap

@@ -22,7 +22,6 @@ from monitor.runtime.settings import Settings, SettingsError
 from monitor.runtime.shutdown import Shutdown
 from monitor.runtime.signals import handle_signals, ignore_signals
 from monitor.runtime.status import ReadinessMetrics, Status
-from monitor.web.app import desk_routes
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ class Daemon:
             raise
         build.show_model(monitor.classifier.version)
         status.built(monitor)
-        endpoint.open(desk_routes(monitor.desk))
+        endpoint.open(monitor.desk)
         return cls(monitor, endpoint, shutdown, read_settings)
 
     @property

@@ -4,20 +4,20 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 import uvicorn
-from litestar.handlers import HTTPRouteHandler
 from prometheus_client import CollectorRegistry
 
 from monitor.runtime.connections import Connections, HttpMetrics
 from monitor.runtime.open_files import share_of_open_files
 from monitor.runtime.settings import HttpSettings, SettingsError
-from monitor.web.app import Site
+from monitor.web.app import Site, desk_routes
+from monitor.web.desk import Desk
 from monitor.web.gate import HEAD_BYTES, AllowedHosts, Gate
 
 log = logging.getLogger(__name__)
@@ -44,17 +44,21 @@ class Endpoint:
         self._connections = Connections(
             settings, share_of_open_files(settings.max_connections), HttpMetrics(registry)
         )
+        self._desk: Desk | None = None
         self._site = Site(registry, problems, settings.path_prefix)
         self._server = uvicorn.Server(self._configuration(self._site))
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._thread.start()
 
-    def open(self, routes: Iterable[HTTPRouteHandler]) -> None:
-        """Serve these too from now on; until then their paths answer that the monitor is starting."""
-        self._site.open(routes)
+    def open(self, desk: Desk) -> None:
+        """Serve its pages too from now on; until then their paths answer that the monitor is starting."""
+        self._site.open(desk_routes(desk))
+        self._desk = desk
 
     def close(self) -> None:
         """Stop serving; quick, whatever the clients do."""
+        if self._desk is not None:
+            self._desk.live.close()
         self._server.should_exit = True
         self._thread.join(STOP_SECONDS + 2)
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from alerts.detectors.base import ALL_TOPICS, DEFAULT_RELEVANCE
-from alerts.incidents import by_urgency
+from alerts.incidents.joining import by_urgency
 from monitor.web.rendering import path_segment, render
 from stream.domain.alerts import Alert
 from stream.domain.sums import Aggregate, MentionSelection, window_start

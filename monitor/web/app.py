@@ -18,6 +18,7 @@ from monitor.web.api import documents as documents_api
 from monitor.web.api import entities as entities_api
 from monitor.web.api import incidents as incidents_api
 from monitor.web.api import stories as stories_api
+from monitor.web.api import stream as stream_api
 from monitor.web.desk import Desk
 from monitor.web.errors import NoSuch, Overloaded
 from monitor.web.gate import Receive, Scope, Send
@@ -39,7 +40,7 @@ from monitor.web.static_files import static_files, version
 PATHS = ["/", "/metrics", "/healthz", "/readyz", "/alerts", "/incidents", "/runbooks", "/api/openapi.json"]
 CHARSET = "; charset=utf-8"
 PAGES = (overview, topic, entity, story, text, incidents, rules, watchlists, health, login)
-APIS = (incidents_api, entities_api, stories_api, documents_api)
+APIS = (incidents_api, entities_api, stories_api, documents_api, stream_api)
 API_VERSION = "1"
 # A browser keeps a file for a year without asking again: a changed one has another address.
 FOREVER = "public, max-age=31536000, immutable"

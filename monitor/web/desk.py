@@ -2,27 +2,32 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TypeVar
-from urllib.parse import unquote
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlencode
 
 from litestar import Response
 
 from alerts.detectors.base import Rule
-from alerts.mute_file import MuteFile
-from alerts.rule_file import RuleFile
+from alerts.rules.rule_file import RuleFile
+from alerts.schedules.mute_file import MuteFile
 from monitor.runtime.classifier import Classifier
 from monitor.runtime.settings import Settings
 from monitor.web.answers import AnyRequest, html_answer, may_compress
 from monitor.web.errors import NoSuch
+from monitor.web.live import Live, Look
 from monitor.web.rendering import render
 from monitor.web.threads import Threads
 from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
+from stream.storage.desk.freshness import read_freshness
 
 T = TypeVar("T")
 # Threads that read pages from the database.
 PAGE_THREADS = 4
+# Browsers are told of changes of incidents that are open or ended so lately.
+FOLLOWED = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +56,16 @@ class Desk:
         """The rules of the rule file as it was read last."""
         return tuple(self.rule_file.rules)
 
+    @cached_property
+    def live(self) -> Live:
+        """What tells the browsers that listen of changes."""
+        return Live(self._look, self.threads, self.clock)
+
+    def _look(self) -> Look:
+        now = self.clock()
+        followed = self.episodes.followed_incidents(now - FOLLOWED)
+        return Look(read_freshness(self.store.engine, now), {each.id: each for each in followed})
+
     async def page(
         self, request: AnyRequest, template: str, read: Callable[[], Mapping[str, object] | None]
     ) -> Response[bytes]:
@@ -65,11 +80,21 @@ class Desk:
             values = read()
             if values is None:
                 raise NoSuch("there is nothing at this address; it may have been purged")
-            common = {"prefix": self.prefix, "path": request.scope["path"], "user": request.user}
-            html = render(template, fragment, **common | {"now": self.clock()} | dict(values))
+            html = render(template, fragment, **self._common(request) | dict(values))
             return html_answer(html, compress=compress)
 
         return await self.threads.run(make)
+
+    def _common(self, request: AnyRequest) -> dict[str, Any]:
+        """What every template may use; `here` gives the address of a part of the page as it was asked for."""
+        asked = [(name, value) for name, value in request.query_params.multi_items() if name != "fragment"]
+        return {
+            "prefix": self.prefix,
+            "path": request.scope["path"],
+            "user": request.user,
+            "now": self.clock(),
+            "here": lambda name: f"?{urlencode([*asked, ('fragment', name)])}",
+        }
 
     async def read(self, function: Callable[[], T | None]) -> T:
         """What a function that reads SQL returns, in a thread, for the API.

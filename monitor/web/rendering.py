@@ -18,6 +18,8 @@ from stream.domain.alerts import EvidenceItem
 from stream.domain.budgets import MARK
 from stream.domain.documents import Precision
 
+# Scores below this are shown as neither good nor bad.
+CLEAR = 0.05
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -52,6 +54,9 @@ def environment() -> jinja2.Environment:
         "sentence": sentence,
         "message_time": message_time,
         "time_tag": time_tag,
+        "short_time": short_time,
+        "signed": signed,
+        "tone": tone,
     }
     # Of a page that is made without a visitor; a handler gives its own.
     made.globals |= {"prefix": "", "path": "", "user": None, "static_path": static_path}
@@ -91,6 +96,25 @@ def time_tag(time: datetime | str | None) -> Markup:
         return Markup("-")
     moment = datetime.fromisoformat(time) if isinstance(time, str) else time
     return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(), format_time(moment))
+
+
+def short_time(time: datetime | None) -> Markup:
+    """The same where there is little room: UTC is in its tooltip alone."""
+    if time is None:
+        return Markup("-")
+    return Markup('<time datetime="{}" data-short>{}</time>').format(time.isoformat(), format_time(time))
+
+
+def signed(value: float | None) -> str:
+    """A score or a difference of scores with its sign, such as +0.12."""
+    return "-" if value is None else f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def tone(value: float | None) -> str:
+    """The class of a score: good, bad, or none around zero."""
+    if value is None or abs(value) < CLEAR:
+        return ""
+    return "good" if value > 0 else "bad"
 
 
 def message_time(time: datetime | str) -> str:

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from alerts.errors import MuteError, RuleError
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
-from alerts.mute_file import MuteFile
-from alerts.rule_file import RuleFile
+from alerts.rules.rule_file import RuleFile
+from alerts.schedules.mute_file import MuteFile
 from stream.domain.alerts import FIRING_STATES, Alert
 from stream.domain.errors import LeaseLost, StoreUnavailable
 from stream.domain.sums import MentionSelection

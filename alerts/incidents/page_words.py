@@ -7,8 +7,8 @@ page can join them.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from alerts.page_facts import PageFacts
-from alerts.robustness import Robustness
+from alerts.incidents.page_facts import PageFacts
+from alerts.incidents.robustness import Robustness
 from alerts.wording import counted_text, number_text, rarity_text, span_text
 from stream.domain.incidents import PageKind
 from stream.domain.sums import Counted

@@ -17,7 +17,8 @@ from pydantic import (
 
 from alerts.detectors.base import ALL_TOPICS, Rule
 from alerts.errors import RuleError
-from alerts.rule_yaml import (
+from alerts.rules.registry import RULE_TYPES
+from alerts.rules.rule_yaml import (
     as_data,
     compose,
     did_you_mean,
@@ -25,15 +26,14 @@ from alerts.rule_yaml import (
     line_at,
     repeated_key_errors,
 )
-from alerts.rules import RULE_TYPES
-from alerts.watched_entities import (
+from alerts.rules.watched_entities import (
     WATCHLISTS_SCHEMA,
     KnownEntities,
     ResolveEntity,
     Watchlists,
     any_entity,
 )
-from alerts.watchlists import gauges_problem, read_watchlists
+from alerts.rules.watchlists import gauges_problem, read_watchlists
 from stream.domain.files.small_files import shorten_text, show_value
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -24,11 +24,11 @@ from pydantic import (
 
 from alerts.detectors.base import ALL_TOPICS, Names, Text
 from alerts.errors import MuteError, RuleError
-from alerts.local_times import first_at, over_at
-from alerts.mutes import EVER, Mute, Mutes, Recurrence
-from alerts.rule_file import fingerprint
-from alerts.rule_yaml import as_data, compose, did_you_mean, field_message, line_at, repeated_key_errors
-from alerts.watched_entities import ResolveEntity, any_entity, checked_ids
+from alerts.rules.rule_file import fingerprint
+from alerts.rules.rule_yaml import as_data, compose, did_you_mean, field_message, line_at, repeated_key_errors
+from alerts.rules.watched_entities import ResolveEntity, any_entity, checked_ids
+from alerts.schedules.local_times import first_at, over_at
+from alerts.schedules.mutes import EVER, Mute, Mutes, Recurrence
 from stream.domain.alerts import Alert
 from stream.domain.files.small_files import shorten_text, show_value
 from stream.domain.sums import TimeRange

@@ -14,13 +14,13 @@ from enum import StrEnum
 
 from pydantic import ValidationError
 
-from alerts.calendars import TradingCalendars
 from alerts.detectors.base import Observation, Rule, Subject
-from alerts.known import KnownStore, KnownText
-from alerts.page_inputs import documents_digest, is_kept, rule_digest, rule_fields, stories_digest
-from alerts.rules import RULE_TYPES
-from alerts.watched_entities import EACH, WatchedEntities
-from alerts.window_reader import WindowReader, all_texts, first_compared, scope_of
+from alerts.history.known_store import KnownStore, KnownText
+from alerts.incidents.page_inputs import documents_digest, is_kept, rule_digest, rule_fields, stories_digest
+from alerts.rules.registry import RULE_TYPES
+from alerts.rules.watched_entities import EACH, WatchedEntities
+from alerts.schedules.calendars import TradingCalendars
+from alerts.windows.window_reader import WindowReader, all_texts, first_compared, scope_of
 from stream.domain.documents import SCORE_SCALE
 from stream.domain.incidents import AlertInputs, PageDocument, PageInputs
 from stream.domain.sums import TimeRange

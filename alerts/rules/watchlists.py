@@ -6,8 +6,8 @@ from pathlib import Path
 import yaml
 
 from alerts.errors import RuleError
-from alerts.rule_yaml import as_data, compose, line_of, repeated_key_errors
-from alerts.watched_entities import ResolveEntity, Watchlists, checked_ids, unknown_watchlist
+from alerts.rules.rule_yaml import as_data, compose, line_of, repeated_key_errors
+from alerts.rules.watched_entities import ResolveEntity, Watchlists, checked_ids, unknown_watchlist
 from stream.domain.files.small_files import show_value
 
 MOST_WATCHLISTS = 100

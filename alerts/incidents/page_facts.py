@@ -10,12 +10,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from alerts.detectors.base import ALL_TOPICS, Rule, Subject
-from alerts.evidence import distinct_stories
-from alerts.incidents import URGENCY
-from alerts.page_inputs import Seen, ShownAlert
+from alerts.incidents.joining import URGENCY
+from alerts.incidents.page_inputs import Seen, ShownAlert
+from alerts.incidents.robustness import Robustness, robustness
 from alerts.ports import AggregateReader, WordCheck
-from alerts.robustness import Robustness, robustness
-from alerts.window_reader import EVIDENCE_CANDIDATES, EVIDENCE_ITEMS, NAMED_SOURCES, all_texts, scope_of
+from alerts.windows.evidence import distinct_stories
+from alerts.windows.window_reader import (
+    EVIDENCE_CANDIDATES,
+    EVIDENCE_ITEMS,
+    NAMED_SOURCES,
+    all_texts,
+    scope_of,
+)
 from alerts.wording import subject_title
 from stream.domain.alerts import FIRING_STATES, Alert, EvidenceItem, Severity
 from stream.domain.documents import Kind

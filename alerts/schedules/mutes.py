@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import chain
 from zoneinfo import ZoneInfo
 
-from alerts.local_times import first_at, over_at
+from alerts.schedules.local_times import first_at, over_at
 from stream.domain.alerts import Alert
 from stream.domain.sums import TimeRange
 

@@ -1,7 +1,7 @@
 """What is usual about one entity: its own history by the hour, and that of all entities where it has little.
 
 An entity's week starts from the week of the whole stream, at the entity's own level, and is pulled towards
-its own hours as it is written about more (the same priors as in `alerts.baseline`).
+its own hours as it is written about more (the same priors as in `alerts.baselines.baseline`).
 
 The level is how many documents a history has about the entity.  Where there are few it is drawn towards the
 pool, the mean of the entities with little history: with k events of its own, the gamma-Poisson estimate
@@ -21,7 +21,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from alerts.baseline import (
+from alerts.baselines.baseline import (
     CORRELATION_PRIOR,
     CORRELATION_WORTH,
     FACTOR_PRIOR,
@@ -36,8 +36,8 @@ from alerts.baseline import (
     Count,
     count_documents,
 )
-from alerts.expectation import Market
-from alerts.statistics import count_tail
+from alerts.baselines.expectation import Market
+from alerts.baselines.statistics import count_tail
 from stream.domain.documents import EPOCH, SCORE_SCALE
 from stream.domain.sums import SUM_FIELDS, Aggregate, TimeRange, window_number
 
@@ -224,7 +224,7 @@ class EntityBaseline(Baseline):
         return float(level(count(self.total), pool_mean, self._part))
 
     def _smoothed(self, rates: Floats, column: int) -> Floats:
-        """Rates pulled towards the entity's own events; see `alerts.baseline`."""
+        """Rates pulled towards the entity's own events; see `alerts.baselines.baseline`."""
         weights = self._rows[:, column].astype(np.float64)
         events = np.bincount(self.hours.slots[self._places], weights, WEEK_HOURS)
         week, own, seconds = (each.reshape(7, 24) for each in (rates, events, self.hours.by_slot))

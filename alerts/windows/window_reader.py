@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
 
-from alerts.baseline import HOUR, Baseline, live_ranges, without
-from alerts.calendars import Calendar, DayType, TradingCalendars
+from alerts.baselines.baseline import HOUR, Baseline, live_ranges, without
+from alerts.baselines.expectation import BaselineSpec, Expectation
 from alerts.detectors.base import (
     ALL_TOPICS,
     DEFAULT_RELEVANCE,
@@ -16,12 +16,12 @@ from alerts.detectors.base import (
     Subject,
     SubjectWindow,
 )
-from alerts.entity_windows import LONGEST_GAP, EntityWindows
-from alerts.evidence import distinct_stories
-from alerts.expectation import BaselineSpec, Expectation
-from alerts.labelled_hours import LabelledHours
-from alerts.page_inputs import Seen
+from alerts.incidents.page_inputs import Seen
 from alerts.ports import AggregateReader, EpisodeStore, WordCheck
+from alerts.schedules.calendars import Calendar, DayType, TradingCalendars
+from alerts.windows.entity_windows import LONGEST_GAP, EntityWindows
+from alerts.windows.evidence import distinct_stories
+from alerts.windows.labelled_hours import LabelledHours
 from alerts.wording import story_counts_text
 from stream.domain.alerts import Alert
 from stream.domain.documents import EPOCH

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from alerts.backtest import MemoryStore, Text
-from alerts.baseline import HOUR
+from alerts.baselines.baseline import HOUR
+from alerts.history.memory_store import MemoryStore, Text
 from stream.domain.alerts import Alert
 from stream.domain.documents import EPOCH, Precision
 from stream.domain.sums import Aggregate, Scope, Selection, window_start

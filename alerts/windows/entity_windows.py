@@ -16,12 +16,12 @@ from functools import partial
 from itertools import groupby
 from operator import attrgetter
 
-from alerts.baseline import HOUR, count_documents, live_ranges, without
-from alerts.calendars import Calendar, DayType
+from alerts.baselines.baseline import HOUR, count_documents, live_ranges, without
+from alerts.baselines.entity_baseline import Pool, StreamNow, StreamWeek, level
+from alerts.baselines.expectation import BaselineSpec, Expectation
 from alerts.detectors.base import ALL_TOPICS, Rule, Subject, SubjectWindow
-from alerts.entity_baseline import Pool, StreamNow, StreamWeek, level
-from alerts.expectation import BaselineSpec, Expectation
 from alerts.ports import AggregateReader, EpisodeStore
+from alerts.schedules.calendars import Calendar, DayType
 from stream.domain.documents import EPOCH
 from stream.domain.sums import Aggregate, Counted, Fewest, MentionSelection, TimeRange, window_start
 

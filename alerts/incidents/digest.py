@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from statistics import NormalDist
 
-from alerts.statistics import standard_error
+from alerts.baselines.statistics import standard_error
 from stream.domain.documents import SCORE_SCALE
 from stream.domain.incidents import Incident, StoryBegun
 from stream.domain.sums import Aggregate, Counted, TimeRange

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
-from alerts.baseline import HOUR
+from alerts.baselines.baseline import HOUR
 from alerts.detectors.base import ALL_TOPICS, Rule
 from alerts.metrics import AlertMetrics
 from alerts.ports import AggregateReader

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
 
-from alerts.baseline import CORRELATION_PRIOR, VARIATION_PRIOR, Baseline, Count, days_before
+from alerts.baselines.baseline import CORRELATION_PRIOR, VARIATION_PRIOR, Baseline, Count, days_before
 from stream.domain.documents import EPOCH
 from stream.domain.sums import Aggregate, window_start
 

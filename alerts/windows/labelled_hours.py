@@ -7,7 +7,7 @@ model, baselines leave out the hours that the model before it labelled, until th
 from collections import Counter
 from datetime import datetime, timedelta
 
-from alerts.baseline import HOUR
+from alerts.baselines.baseline import HOUR
 from alerts.ports import AggregateReader
 from stream.domain.sums import TimeRange, window_start
 

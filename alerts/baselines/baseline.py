@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cached_property, lru_cache
 from itertools import groupby, pairwise
 
-from alerts.statistics import count_tail
+from alerts.baselines.statistics import count_tail
 from stream.domain.documents import EPOCH, SCORE_SCALE
 from stream.domain.sums import Aggregate, TimeRange, window_start
 

@@ -12,8 +12,8 @@ from datetime import datetime
 
 from alerts.delivery.page_maker import PageMaker
 from alerts.delivery.pages import PageRouter
-from alerts.escalation import escalation_due
-from alerts.incidents import (
+from alerts.incidents.escalation import escalation_due
+from alerts.incidents.joining import (
     DuePage,
     IncidentPolicy,
     Signal,
@@ -27,7 +27,7 @@ from alerts.incidents import (
     paged,
     with_stories,
 )
-from alerts.page_inputs import Seen, ShownAlert, page_inputs
+from alerts.incidents.page_inputs import Seen, ShownAlert, page_inputs
 from stream.domain.alerts import FIRING_STATES, Alert, PageRequest
 from stream.domain.incidents import Incident, Moment, Page, PageDocument, PageKind, page_key
 
