@@ -17,6 +17,7 @@ from monitor.web.static_files import static_path
 from stream.domain.alerts import EvidenceItem
 from stream.domain.budgets import MARK
 from stream.domain.documents import Precision
+from stream.storage.desk.freshness import short_duration
 
 # Scores below this are shown as neither good nor bad.
 CLEAR = 0.05
@@ -55,6 +56,7 @@ def environment() -> jinja2.Environment:
         "message_time": message_time,
         "time_tag": time_tag,
         "short_time": short_time,
+        "short_duration": short_duration,
         "signed": signed,
         "tone": tone,
     }

@@ -43,8 +43,17 @@ class Freshness:
     @property
     def is_late(self) -> bool:
         """Whether what the pages show is old."""
-        behind = max(self.delay or timedelta(0), self.stories_behind)
-        return self.silence is None or self.silence > SILENCE or behind > LATE
+        return self.is_silent or (self.behind or timedelta(0)) > LATE
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether texts have stopped coming."""
+        return self.silence is None or self.silence > SILENCE
+
+    @property
+    def behind(self) -> timedelta | None:
+        """How old the latest texts were when they were stored, or how long one has waited for its story."""
+        return None if self.delay is None else max(self.delay, self.stories_behind)
 
     @property
     def text(self) -> str:
@@ -53,7 +62,7 @@ class Freshness:
             return "No text yet"
         if self.silence > RATE_WINDOW:
             return f"No text for {short_duration(self.silence)}"
-        behind = "" if self.delay is None else f", {short_duration(self.delay)} behind"
+        behind = "" if self.behind is None else f", {short_duration(self.behind)} behind"
         return f"{self.per_second:.2g} texts/s{behind}"
 
 
