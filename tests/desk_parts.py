@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from alerts.rules.rule_file import RuleFile
 from monitor.runtime.http import Endpoint
 from monitor.runtime.settings import Settings
+from monitor.web.access.logins import Logins
 from monitor.web.desk import PAGE_THREADS, Desk
 from monitor.web.threads import Threads
 from stream.storage import database
@@ -43,6 +44,7 @@ def desk_over(store: Store, clock: Callable[[], datetime], **parts: Any) -> Desk
         "clock": clock,
         "threads": Threads(PAGE_THREADS, 10),
         "classifier": None,
+        "logins": Logins(settings.http, store.engine, clock),
     }
     return Desk(**made | parts)
 

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from monitor.runtime.connections import Connections, HttpMetrics
 from monitor.runtime.open_files import share_of_open_files
 from monitor.runtime.settings import HttpSettings, SettingsError
+from monitor.web.access.door import Door
 from monitor.web.app import Site, desk_routes
 from monitor.web.desk import Desk
 from monitor.web.gate import HEAD_BYTES, AllowedHosts, Gate
@@ -46,13 +47,15 @@ class Endpoint:
         )
         self._desk: Desk | None = None
         self._site = Site(registry, problems, settings.path_prefix)
-        self._server = uvicorn.Server(self._configuration(self._site))
+        self._door = Door(self._site, settings, self._refused)
+        self._server = uvicorn.Server(self._configuration())
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._thread.start()
 
     def open(self, desk: Desk) -> None:
         """Serve its pages too from now on; until then their paths answer that the monitor is starting."""
         self._site.open(desk_routes(desk))
+        self._door.open(desk.logins)
         self._desk = desk
 
     def close(self) -> None:
@@ -62,13 +65,14 @@ class Endpoint:
         self._server.should_exit = True
         self._thread.join(STOP_SECONDS + 2)
 
-    def _configuration(self, site: Site) -> uvicorn.Config:
+    def _configuration(self) -> uvicorn.Config:
         names = (
             *self._settings.allowed_hosts,
             urlsplit(self._settings.public_url).hostname or "",
             socket.gethostname(),
         )
-        gate = Gate(site, AllowedHosts(names), self._settings.path_prefix, self._refused, site.takes_post)
+        prefix, takes_post = self._settings.path_prefix, self._site.takes_post
+        gate = Gate(self._door, AllowedHosts(names), prefix, self._refused, takes_post)
         return uvicorn.Config(
             cast(Any, gate),
             http=cast(Any, self._connections.make),
