@@ -21,9 +21,9 @@ from models.errors import ModelError
 from models.network.info import read_info
 from models.plan import event_types
 from models.settings import ModelSettings
-from monitor.cli.mutes import read_mutes
-from monitor.cli.status_problems import outbox_problems
 from monitor.entity_ids import resolver_of_settings
+from monitor.health.problems import outbox_problems
+from monitor.mutes import read_mutes
 from monitor.runtime import settings as settings_module
 from monitor.runtime.classifier import latest_model
 from monitor.runtime.open_files import open_file_limit
