@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from alerts.backtest import Replay, SentPage, evaluation_times, replay_over
 from alerts.detectors.base import Rule

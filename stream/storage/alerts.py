@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from stream.domain.alerts import (
     OPEN_STATES,
@@ -63,9 +63,9 @@ class SqlEpisodeStore:
     def open_incidents(self, closed_since: datetime | None = None) -> list[Incident]:
         """The incidents that have not ended, and those that people closed since then; the oldest first."""
         table = schema.incidents
-        is_open = table.c.ended_at.is_(None)
-        closed = and_(table.c.ended_at >= closed_since, table.c.closed_at.is_not(None))
-        meant = is_open if closed_since is None else or_(is_open, closed)
+        meant: ColumnElement[bool] = table.c.ended_at.is_(None)
+        if closed_since is not None:
+            meant = or_(meant, and_(table.c.ended_at >= closed_since, table.c.closed_at.is_not(None)))
         query = select(table).where(meant).order_by(table.c.began_at, table.c.id)
         with reading(self._store.engine) as connection:
             return read_incidents(connection, query)

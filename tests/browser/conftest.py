@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser
 from pydantic import SecretStr
 
-from alerts.rule_file import RuleFile
+from alerts.rules.rule_file import RuleFile
 from monitor.web.desk import Desk
 from stream.storage import database
 from stream.storage.batches import Store

@@ -15,9 +15,9 @@ import msgspec
 
 from alerts.delivery.pages import PageRouter
 from alerts.evaluator import AlertEvaluator
-from alerts.incidents import IncidentPolicy
+from alerts.incidents.joining import IncidentPolicy
 from alerts.metrics import AlertMetrics
-from alerts.rule_file import load_rules
+from alerts.rules.rule_file import load_rules
 from monitor.demo.sample import Sample, SampleFeed
 from stream.codec import Codec
 from stream.domain.documents import Document, Kind
