@@ -58,12 +58,13 @@ class Visitor:
         base: str,
         *,
         width: int = DESKTOP,
+        height: int = 900,
         scheme: Scheme = "light",
         **options: Any,
     ) -> Self:
         """A visitor of the pages at `base`, in a time zone of their own."""
         context = browser.new_context(
-            viewport={"width": width, "height": 900},
+            viewport={"width": width, "height": height},
             color_scheme=scheme,
             locale="en-GB",
             timezone_id="Asia/Shanghai",

@@ -5,7 +5,8 @@ from axe_playwright_python.sync_playwright import Axe
 
 from tests.browser.addresses import EMPTY, addresses
 from tests.browser.chromium import DESKTOP, PHONE, Scheme, Visitor
-from tests.browser.conftest import Open, Site
+from tests.browser.conftest import Open
+from tests.browser.site import Site
 
 # What WCAG 2.2 asks for, and what its authors recommend besides.
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]

@@ -6,8 +6,9 @@ import pytest
 
 from tests.browser.addresses import addresses
 from tests.browser.chromium import PHONE
-from tests.browser.conftest import Open, Site
+from tests.browser.conftest import Open
 from tests.browser.hostile import ENTITY_NAME, SCRIPTS, attack
+from tests.browser.site import Site
 
 # What no page has in its content, and no attribute that runs something.
 FOREIGN = (

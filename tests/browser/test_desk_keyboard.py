@@ -4,7 +4,8 @@ from playwright.sync_api import expect
 
 from tests.browser.addresses import addresses
 from tests.browser.chromium import Visitor
-from tests.browser.conftest import Open, Site
+from tests.browser.conftest import Open
+from tests.browser.site import Site
 
 # What the focused element looks like: what it says, whether one sees that it has the focus, and where it is.
 FOCUSED = """() => {

@@ -5,8 +5,9 @@ import re
 from playwright.sync_api import expect
 
 from tests.browser.chromium import Visitor
-from tests.browser.conftest import Open, Site
+from tests.browser.conftest import Open
 from tests.browser.hostile import attack
+from tests.browser.site import Site
 
 ACKNOWLEDGE = re.compile("^acknowledge", re.IGNORECASE)
 ACKNOWLEDGED = re.compile("acknowledged by local", re.IGNORECASE)

@@ -6,7 +6,8 @@ import pytest
 
 from tests.browser.addresses import EMPTY, addresses
 from tests.browser.chromium import DESKTOP, PHONE
-from tests.browser.conftest import Open, Site
+from tests.browser.conftest import Open
+from tests.browser.site import Site
 
 # The most bytes of a first visit.
 HEAVIEST = 150_000
