@@ -12,6 +12,7 @@ from alerts.rules.rule_file import RuleFile
 from monitor.runtime.http import Endpoint
 from monitor.runtime.settings import Settings
 from monitor.web.access.logins import Logins
+from monitor.web.app import desk_routes
 from monitor.web.desk import PAGE_THREADS, Desk
 from monitor.web.threads import Threads
 from stream.storage import database
@@ -55,7 +56,7 @@ def serving(desk: Desk) -> Iterator[str]:
     http = desk.settings.http.model_copy(update={"port": 0})
     endpoint = Endpoint(http, CollectorRegistry(), list)
     try:
-        endpoint.open(desk)
+        endpoint.open(desk_routes(desk), desk.logins, desk.live.close)
         yield endpoint.url
     finally:
         endpoint.close()

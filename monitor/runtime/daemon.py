@@ -22,6 +22,7 @@ from monitor.runtime.settings import Settings, SettingsError
 from monitor.runtime.shutdown import Shutdown
 from monitor.runtime.signals import handle_signals, ignore_signals
 from monitor.runtime.status import ReadinessMetrics, Status
+from monitor.web.app import desk_routes
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Daemon:
             raise
         build.show_model(monitor.classifier.version)
         status.built(monitor)
-        endpoint.open(monitor.desk)
+        endpoint.open(desk_routes(monitor.desk), monitor.desk.logins, monitor.desk.live.close)
         return cls(monitor, endpoint, shutdown, read_settings)
 
     @property

@@ -4,21 +4,22 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 import uvicorn
+from litestar.handlers import HTTPRouteHandler
 from prometheus_client import CollectorRegistry
 
 from monitor.runtime.connections import Connections, HttpMetrics
 from monitor.runtime.open_files import share_of_open_files
 from monitor.runtime.settings import HttpSettings, SettingsError
 from monitor.web.access.door import Door
-from monitor.web.app import Site, desk_routes
-from monitor.web.desk import Desk
+from monitor.web.access.logins import Logins
+from monitor.web.app import Site
 from monitor.web.gate import HEAD_BYTES, AllowedHosts, Gate
 
 log = logging.getLogger(__name__)
@@ -45,23 +46,30 @@ class Endpoint:
         self._connections = Connections(
             settings, share_of_open_files(settings.max_connections), HttpMetrics(registry)
         )
-        self._desk: Desk | None = None
+        self._on_close: Callable[[], object] = lambda: None
         self._site = Site(registry, problems, settings.path_prefix)
         self._door = Door(self._site, settings, self._refused)
         self._server = uvicorn.Server(self._configuration())
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._thread.start()
 
-    def open(self, desk: Desk) -> None:
-        """Serve its pages too from now on; until then their paths answer that the monitor is starting."""
-        self._site.open(desk_routes(desk))
-        self._door.open(desk.logins)
-        self._desk = desk
+    def open(
+        self,
+        routes: Iterable[HTTPRouteHandler],
+        logins: Logins,
+        on_close: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Serve these too from now on, to whom `logins` lets in; until then the monitor is starting.
+
+        `on_close` ends the answers that have no end.
+        """
+        self._on_close = on_close
+        self._site.open(routes)
+        self._door.open(logins)
 
     def close(self) -> None:
         """Stop serving; quick, whatever the clients do."""
-        if self._desk is not None:
-            self._desk.live.close()
+        self._on_close()
         self._server.should_exit = True
         self._thread.join(STOP_SECONDS + 2)
 

@@ -19,6 +19,7 @@ from monitor.runtime.http import Endpoint
 from monitor.runtime.settings import Settings
 from monitor.runtime.signals import handle_signals
 from monitor.runtime.tasks.periodic import PeriodicTask
+from monitor.web.app import desk_routes
 from monitor.web.desk import PAGE_THREADS, Desk
 from monitor.web.threads import Threads
 from stream.storage import database
@@ -74,7 +75,7 @@ class WebServer:
         except BaseException:
             self._endpoint.close()
             raise
-        self._endpoint.open(self._desk)
+        self._endpoint.open(desk_routes(self._desk), self._desk.logins, self._desk.live.close)
 
     @property
     def url(self) -> str:

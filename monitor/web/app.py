@@ -9,6 +9,7 @@ from litestar import Litestar, Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.params import FromPath
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
@@ -133,7 +134,7 @@ def _static() -> HTTPRouteHandler:
     """The application's own files."""
 
     @get("/static/{digest:str}/{name:path}", include_in_schema=False)
-    async def static(request: AnyRequest, digest: str, name: str) -> Response[bytes]:
+    async def static(request: AnyRequest, digest: FromPath[str], name: FromPath[str]) -> Response[bytes]:
         file = static_files().get(name.lstrip("/"))
         if file is None:
             raise NoSuch("no such file")

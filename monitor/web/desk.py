@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlencode
 
 from litestar import Response
+from markupsafe import Markup
 
 from alerts.detectors.base import Rule
 from alerts.rules.rule_file import RuleFile
@@ -89,8 +90,19 @@ class Desk:
         return await self.threads.run(make)
 
     def _common(self, request: AnyRequest) -> dict[str, Any]:
-        """What every template may use; `here` gives the address of a part of the page as it was asked for."""
+        """What every template may use.
+
+        `live` gives the attributes of an element that is fetched again when one of some events comes over the
+        live stream: `mood`, `incident` or `status`.  Its content is the block of the same name.
+        """
         asked = [(name, value) for name, value in request.query_params.multi_items() if name != "fragment"]
+
+        def live(name: str, events: str) -> Markup:
+            triggers = ", ".join(f"desk:{each} from:body throttle:2s" for each in events.split())
+            address = "?" + urlencode([*asked, ("fragment", name)])
+            attributes = Markup('id="{}" hx-get="{}" hx-trigger="{}" hx-swap="innerHTML"')
+            return attributes.format(name, address, triggers)
+
         return {
             "prefix": self.prefix,
             "path": request.scope["path"],
@@ -98,7 +110,7 @@ class Desk:
             "csrf": visit_of(request).csrf,
             "can_log_out": self.logins.has_sessions,
             "now": self.clock(),
-            "here": lambda name: f"?{urlencode([*asked, ('fragment', name)])}",
+            "live": live,
         }
 
     async def read(self, function: Callable[[], T | None]) -> T:

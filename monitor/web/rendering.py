@@ -57,6 +57,7 @@ def environment() -> jinja2.Environment:
         "time_tag": time_tag,
         "short_time": short_time,
         "short_duration": short_duration,
+        "score": score,
         "signed": signed,
         "tone": tone,
     }
@@ -116,7 +117,17 @@ def short_time(time: datetime | None) -> Markup:
 
 def signed(value: float | None) -> str:
     """A score or a difference of scores with its sign, such as +0.12."""
-    return "-" if value is None else f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+    if value is None:
+        return "-"
+    rounded = round(value, 2)
+    return f"{rounded:+.2f}".replace("-", "\N{MINUS SIGN}") if rounded else "0.00"
+
+
+def score(value: float | None) -> Markup:
+    """A mean score in its colour; no data is not the same as a neutral mood."""
+    if value is None:
+        return Markup('<span class="quiet">no texts</span>')
+    return Markup('<span class="{}">{}</span>').format(tone(value), signed(value))
 
 
 def tone(value: float | None) -> str:

@@ -4,15 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Generic, TypeVar
 
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from monitor.web.api import cursors
 
 T = TypeVar("T")
 DEFAULT_LIMIT = 50
-Limit = Annotated[int, Parameter(ge=1, le=200, description="most items of an answer")]
+Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most items of an answer")]
 Cursor = Annotated[
-    str | None, Parameter(max_length=500, description="`next` of the answer before, to go on after it")
+    str | None, QueryParameter(max_length=500, description="`next` of the answer before, to go on after it")
 ]
 
 

@@ -11,6 +11,7 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from alerts.detectors.base import DEFAULT_RELEVANCE
+from alerts.incidents.joining import URGENCY
 from monitor.web.answers import AnyRequest
 from monitor.web.cached import Cached
 from monitor.web.desk import Desk
@@ -24,10 +25,10 @@ from stream.storage.digest_reads import DigestReader
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # Where the record is shorter than this, the charts show all of it instead of the hours of a day.
 SHORT_RECORD = timedelta(hours=6)
-MOST_BINS = 48
+MOST_BINS = 24
 # The charts of all topics have one scale, which reaches so far at least, from bins of so many texts.
 LEAST_REACH, FEWEST_TEXTS = 0.3, 5
-SHOWN_INCIDENTS, SHOWN_ENDED, SHOWN_MOVERS = 12, 5, 10
+SHOWN_INCIDENTS, SHOWN_ENDED, SHOWN_MOVERS = 12, 2, 10
 # How old what visitors share may be.
 MOOD_LIFETIME, MOVERS_LIFETIME = timedelta(seconds=2), timedelta(seconds=30)
 
@@ -66,8 +67,8 @@ class TopicCard:
 
 
 @dataclass(frozen=True)
-class OpenIncident:
-    """An open incident, and what its last page said; nothing if it paged nobody."""
+class ShownIncident:
+    """An incident, and what its last page said; nothing if it paged nobody."""
 
     incident: Incident
     page: dict[str, Any] | None
@@ -98,11 +99,12 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
 
     def read() -> dict[str, object]:
         now = desk.clock()
+        still_open, ended = _incidents(desk, now)
         return {
             "mood": mood.get(now),
             "movers": moved.get(now),
-            "incidents": _open_incidents(desk)[:SHOWN_INCIDENTS],
-            "ended": _ended_incidents(desk, now),
+            "incidents": still_open,
+            "ended": ended,
         }
 
     @get("/", include_in_schema=False)
@@ -202,21 +204,24 @@ def _movers(desk: Desk, now: datetime) -> list[Mover]:
     return movers(desk.store, now, DEFAULT_RELEVANCE, SHOWN_MOVERS)
 
 
-def _open_incidents(desk: Desk) -> list[OpenIncident]:
-    """Those that are open, the most urgent first, and of these the latest."""
-    incidents = desk.episodes.open_incidents()
-    pages = desk.episodes.last_pages([incident.id for incident in incidents])
-    urgency = {severity: number for number, severity in enumerate(("page", "ticket", "info"))}
-    incidents.sort(key=lambda each: (urgency.get(each.severity, 9), -each.began_at.timestamp()))
-    return [OpenIncident(each, _message(pages.get(each.id))) for each in incidents]
+def _incidents(desk: Desk, now: datetime) -> tuple[list[ShownIncident], list[ShownIncident]]:
+    """Those that are open, the most urgent first and of these the latest; and those that ended in the last
+    day, the latest first."""
+    found = desk.episodes.followed_incidents(now - DAY)
+    still_open = sorted(
+        (each for each in found if each.is_open),
+        key=lambda each: (URGENCY[each.severity], -each.began_at.timestamp()),
+    )[:SHOWN_INCIDENTS]
+    ended = sorted(
+        (each for each in found if not each.is_open), key=lambda each: each.ended_at or now, reverse=True
+    )[:SHOWN_ENDED]
+    pages = desk.episodes.last_pages([each.id for each in (*still_open, *ended)])
+    with_pages = [
+        [ShownIncident(each, _message(pages.get(each.id))) for each in part] for part in (still_open, ended)
+    ]
+    return with_pages[0], with_pages[1]
 
 
 def _message(page: Page | None) -> dict[str, Any] | None:
     """What a page said; None if it was purged."""
     return dict(page.message) if page is not None and page.message else None
-
-
-def _ended_incidents(desk: Desk, now: datetime) -> list[Incident]:
-    followed = desk.episodes.followed_incidents(now - DAY)
-    ended = [incident for incident in followed if incident.ended_at is not None]
-    return sorted(ended, key=lambda each: each.ended_at or now, reverse=True)[:SHOWN_ENDED]
