@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from alerts.delivery.alertmanager import alertmanager_url
 from alerts.delivery.notifiers import Channels, Webhooks
 from alerts.delivery.pages import CHANNEL, PageRouter
+from alerts.delivery.silences import AlertmanagerSilences
 from alerts.evaluator import AlertEvaluator
 from alerts.incidents.paging import never_muted
 from alerts.metrics import AlertMetrics
@@ -53,11 +54,13 @@ from monitor.runtime.tasks.outbox_sending import OutboxSending
 from monitor.runtime.tasks.page_delivery import PageDelivery
 from monitor.runtime.tasks.periodic import PeriodicTask
 from monitor.runtime.tasks.purge import Purge
+from monitor.runtime.tasks.silences import SilenceSync
 from monitor.runtime.tasks.stories import Stories, StoryWatch
 from monitor.runtime.tasks.watchdog import Watchdog
 from monitor.trading_calendars import read_calendars
 from monitor.web.access.logins import Logins
 from monitor.web.desk import PAGE_THREADS, Desk
+from monitor.web.incident_work import incident_actions
 from monitor.web.threads import Threads
 from stream import offsets
 from stream.batch_writer import BatchWriter
@@ -422,7 +425,26 @@ def _alert_tasks(base: Foundation) -> list[PeriodicTask]:
             _task(base, f"alertmanager:{name}", 1.0, _alertmanager_sync(base, name).run_once)
             for name in settings.alerts.alertmanagers
         ),
+        *(
+            _task(base, f"silences:{name}", 5.0, _silence_sync(base, name).run_once)
+            for name in settings.alerts.alertmanagers
+        ),
     ]
+
+
+def _silence_sync(base: Foundation, name: str) -> SilenceSync:
+    alerts = base.settings.alerts
+    return SilenceSync(
+        name=name,
+        silences=AlertmanagerSilences(alerts.alertmanagers[name], alerts.webhook_seconds),
+        episodes=base.episodes,
+        actions=incident_actions(base.store),
+        per=alerts.alertmanager.per,
+        rule_file=base.rule_file,
+        router=base.delivery,
+        lease=base.leases.get(f"silences:{name}", 3 * alerts.webhook_seconds),
+        clock=utc_now,
+    )
 
 
 def _digest_tasks(base: Foundation) -> list[PeriodicTask]:

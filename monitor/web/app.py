@@ -160,9 +160,15 @@ def _starting(path: str) -> HTTPRouteHandler:
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    """What matches the paths of a handler: a parameter in braces is one segment."""
-    parts = re.split(r"\{[^}]*\}", path)
-    return re.compile("[^/]+".join(map(re.escape, parts)))
+    """What matches the paths of a handler: a parameter in braces is one segment, or all of the rest."""
+    parts = re.split(r"(\{[^}]*\})", path)
+    return re.compile("".join(map(_part_pattern, parts)))
+
+
+def _part_pattern(part: str) -> str:
+    if not part.startswith("{"):
+        return re.escape(part)
+    return ".+" if part.endswith(":path}") else "[^/]+"
 
 
 def _without_charset(content_type: str) -> str:

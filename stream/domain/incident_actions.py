@@ -67,3 +67,30 @@ class Action:
     assignee: str | None = None
     until: datetime | None = None
     verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedAlert:
+    """An alert of a rule in an incident that paged, and what the desk said of that.
+
+    `voices` and `sources` are the negative voices, None if they are not known, and the number of distinct
+    sources when it fired.
+    """
+
+    incident: str
+    rule: str
+    verdict: Verdict | None
+    acknowledged: bool
+    is_over: bool
+    sources: int
+    voices: int | None = None
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the desk said so: by its verdict, or since it took the incident on and called nothing wrong
+        until it was over."""
+        return self.verdict is Verdict.RIGHT or (self.verdict is None and self.acknowledged and self.is_over)
+
+    @property
+    def is_wrong(self) -> bool:
+        return self.verdict not in (None, Verdict.RIGHT)

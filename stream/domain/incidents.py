@@ -96,6 +96,15 @@ class Incident:
     def is_open(self) -> bool:
         return self.ended_at is None
 
+    @property
+    def state(self) -> str:
+        """What people call its state: open, calm, closed or over."""
+        if self.closed_at is not None:
+            return "closed"
+        if self.ended_at is not None:
+            return "over"
+        return "calm" if self.calm_since else "open"
+
 
 def page_key(incident: str, kind: PageKind, number: int) -> str:
     """The key of a page, by which a receiver recognises a repeat."""
