@@ -51,9 +51,9 @@ def desk_over(store: Store, clock: Callable[[], datetime], **parts: Any) -> Desk
 
 
 @contextmanager
-def serving(desk: Desk) -> Iterator[str]:
+def serving(desk: Desk, port: int = 0) -> Iterator[str]:
     """The base URL where the desk's pages are served meanwhile."""
-    http = desk.settings.http.model_copy(update={"port": 0})
+    http = desk.settings.http.model_copy(update={"port": port})
     endpoint = Endpoint(http, CollectorRegistry(), list)
     try:
         endpoint.open(desk_routes(desk), desk.logins, desk.live.close)

@@ -6,8 +6,8 @@ mentions; `offsets` holds how far each Kafka partition was read.  A batch change
 `story_inputs`, `document_stories`, `stories` and the sums over voices belong to the story task.
 `document_events` has a row for every later change of a document.  `outbox` holds what has to be sent because
 of a batch.  `alerts`, `alert_transitions`, `incidents`, `pages` and `deliveries` belong to the alerts,
-`incident_actions` to the desk, `sessions` and `audit_log` to its logins, and `marks` and `leases` to background
-tasks.
+`incident_actions` to the desk, `sessions` and `audit_log` to its logins, and `marks` and `leases` to
+background tasks.
 """
 
 from datetime import UTC, datetime
@@ -568,8 +568,8 @@ leases = Table(
     _column("expires_at", UtcDateTime),
 )
 
-# Who is logged in to the desk's pages.  The browser has the token, the database only its hash.  `credential` says
-# what they logged in with, so that a changed password ends the login.
+# Who is logged in to the desk's pages.  The browser has the token, the database only its hash.  `credential`
+# says what they logged in with, so that a changed password ends the login.
 sessions = Table(
     "sessions",
     metadata,
@@ -583,7 +583,7 @@ sessions = Table(
     Index("ix_sessions_user", "user_name", "began_at"),
 )
 
-# What people did, and who logged in or was refused.  Rows are only added; `purge` deletes those of a year ago.
+# What people did, and who logged in or was refused.  Rows are only added; `purge` deletes old ones.
 audit_log = Table(
     "audit_log",
     metadata,

@@ -35,7 +35,7 @@ RECHECK_SECONDS = 15
 CLOSED = "only /metrics, /healthz and /readyz are served here"
 HOW_TO_SET = (
     f"http.host is %s, which others reach, and no login is set: {CLOSED}. Set http.login.method to password, "
-    "with a file of http.login.passwords that `monitor web password` writes; to openid; or to proxy: "
+    "with a file of http.login.passwords that `monitor access password` writes; to openid; or to proxy: "
     "docs/access.md shows how"
 )
 Headers = dict[str, str]

@@ -64,6 +64,17 @@ def parse_passwords(text: str) -> dict[str, Account]:
     return accounts
 
 
+def with_line(text: str, line: str) -> str:
+    """The text of a password file in which this line replaces that of the same user.
+
+    Raises PasswordFileError if the file has a wrong line.
+    """
+    name = line.partition(":")[0]
+    parse_passwords(text)
+    others = [old for old in text.splitlines() if old.partition(":")[0] != name]
+    return "\n".join([*others, line]) + "\n"
+
+
 def _parse(line: str, number: int) -> Account:
     """The account of a line.  Errors do not show it: it holds a hash."""
     name, role, hash_ = (*line.split(":", 2), "", "")[:3]
@@ -74,7 +85,7 @@ def _parse(line: str, number: int) -> Account:
     except InvalidHashError:
         hash_ = ""
     if not hash_.startswith(PREFIX):
-        raise PasswordFileError(f"line {number}: no hash of Argon2id; `monitor web password` writes one")
+        raise PasswordFileError(f"line {number}: no hash of Argon2id; `monitor access password` writes one")
     return Account(User(name, ROLES[role]), hash_)
 
 
@@ -139,6 +150,6 @@ class PasswordFile:
             raise PasswordFileError(f"the password file {self._path}: {error}") from error
         if not accounts:
             raise PasswordFileError(
-                f"the password file {self._path} has no user; `monitor web password` adds one"
+                f"the password file {self._path} has no user; `monitor access password` adds one"
             )
         return accounts

@@ -85,7 +85,7 @@ class LoginSettings(BaseModel):
     )
     passwords: Path | None = Field(
         None,
-        description="password file: a line NAME:ROLE:HASH for each user, written by `monitor web password`. "
+        description="password file: a line NAME:ROLE:HASH for each user, written by `monitor access password`. "
         "It is read again when it changes",
     )
     openid: OpenIdSettings = OpenIdSettings()

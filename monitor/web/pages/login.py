@@ -151,4 +151,4 @@ def own_path(text: str) -> str:
 
 def _redirect(address: str) -> Response[bytes]:
     headers = PAGE_HEADERS | {"Location": quote(address, safe="/:?&=#%+~,;@!$'()*[]")}
-    return Response(b"", status_code=303, headers=headers)
+    return Response(b"", status_code=303, headers=headers, media_type="text/plain")
