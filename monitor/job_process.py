@@ -4,12 +4,13 @@ It reads the function and its arguments from standard input, and prints a line o
 and one for the result or for what went wrong.
 """
 
+import logging
 import os
 import pickle
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -18,18 +19,20 @@ from alerts.errors import AlertError
 from models.errors import ModelError
 from stream.domain.errors import StreamError
 
+# Gets what is being done, and the share of it that is done.
+Report = Callable[[str, float], None]
 # The stream goes first, and what the pages ask for last.
 NICENESS = 15
 REPORT_SECONDS = 0.3
 
 
 class Line(msgspec.Struct, omit_defaults=True):
-    """What a job says: how far it is, or its result, or why it has none."""
+    """What a job says: how far it is, or its result as JSON, or why it has none."""
 
     step: str = ""
     share: float = 0.0
     problem: str | None = None
-    result: msgspec.Raw | None = None
+    result: str | None = None
 
 
 class Reporter:
@@ -60,15 +63,14 @@ def main() -> None:
     os.nice(NICENESS)
     reporter = Reporter(os.dup(1))
     os.dup2(2, 1)  # what a library prints is no line of this protocol
+    logging.disable(logging.WARNING)  # what rules do on trial is nothing that happens
     reporter.send(run(function, arguments, reporter.progress))
 
 
-def run(
-    function: Callable[..., Any], arguments: tuple[Any, ...], report: Callable[[str, float], None]
-) -> Line:
+def run(function: Callable[..., Any], arguments: Sequence[Any], report: Report) -> Line:
     """The last line of a job."""
     try:
-        return Line(result=msgspec.Raw(msgspec.json.encode(function(*arguments, report))))
+        return Line(result=msgspec.json.encode(function(*arguments, report)).decode())
     except (AlertError, ModelError, StreamError) as error:
         return Line(problem=str(error))
     except BrokenPipeError:

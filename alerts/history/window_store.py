@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 import numpy as np
 
@@ -170,6 +171,10 @@ class WindowStore:
         return self._reader.headlines(stories, until)
 
     def voices_since(self) -> datetime | None:
+        return self._voices_since
+
+    @cached_property
+    def _voices_since(self) -> datetime | None:
         return self._reader.voices_since()
 
     def oldest_waiting(self) -> datetime | None:

@@ -1,6 +1,6 @@
 """A trial: what rules would have sent over the last days, with the numbers of the rule file and with others.
 
-It runs over the stored sums, in a process of its own (`monitor/background/jobs.py`): it keeps a CPU busy for
+It runs over the stored sums, in a process of its own (`monitor/jobs.py`): it keeps a CPU busy for
 seconds to minutes, and the stream must not wait for it.
 """
 
@@ -14,6 +14,7 @@ from alerts.detectors.base import Rule
 from alerts.history.window_store import WindowStore
 from alerts.rules.rule_file import load_rule_set
 from alerts.schedules.calendars import TradingCalendars
+from alerts.windows.window_reader import longest_comparison
 from models.network.info import read_info
 from models.plan import event_types
 from monitor.entity_ids import resolver_of_settings
@@ -134,9 +135,7 @@ class _Trial:
     def run(self, versions: Sequence[Sequence[Rule]]) -> TrialResult:
         every_rule = [rule for rules in versions for rule in rules]
         tested = TimeRange(self._end - timedelta(days=TRIED_DAYS), self._end)
-        known = TimeRange(
-            window_start(tested.start - longest_reach(every_rule), self._store.width), self._end
-        )
+        known = TimeRange(window_start(tested.start - reach(every_rule), self._store.width), self._end)
         reads = self._store.reads
         self._report("reading the sums", 0.0)
         past = WindowStore(
@@ -199,11 +198,10 @@ class _Trial:
         return tried_rules(found)
 
 
-def longest_reach(rules: Sequence[Rule]) -> timedelta:
-    """How far back of the time that they are tried over rules look."""
-    specs = [rule.baseline_spec for rule in rules]
-    baselines = [spec.history + spec.length for spec in specs if spec is not None]
-    return max([*baselines, *(rule.window for rule in rules), timedelta(days=1)])
+def reach(rules: Sequence[Rule]) -> timedelta:
+    """How far back rules look, with a day to spare: a history begins with a whole hour or day."""
+    windows = [rule.window for rule in rules]
+    return max([longest_comparison(rules), *windows]) + timedelta(days=1)
 
 
 def tried_rules(found: Replay) -> TriedRules:
