@@ -65,7 +65,8 @@ class SqlEpisodeStore:
         table = schema.incidents
         meant: ColumnElement[bool] = table.c.ended_at.is_(None)
         if closed_since is not None:
-            meant = or_(meant, and_(table.c.ended_at >= closed_since, table.c.closed_at.is_not(None)))
+            closed = and_(table.c.ended_at >= closed_since, table.c.closed_at.is_not(None))
+            meant = or_(meant, closed)
         query = select(table).where(meant).order_by(table.c.began_at, table.c.id)
         with reading(self._store.engine) as connection:
             return read_incidents(connection, query)

@@ -161,7 +161,9 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
         def carry() -> Acted | None:
             done = carry_out(actions, id_, wanted, now)
             found = listed_incident(desk.store, id_)
-            return found and Acted(_item(found, desk.prefix), _action(done.action), done.repeated)
+            if found is None:
+                return None
+            return Acted(_item(found, desk.prefix), _action(done.action), done.repeated)
 
         return await desk.read(carry)
 
