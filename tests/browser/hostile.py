@@ -1,5 +1,6 @@
 """What somebody sends who wants a reader's browser to run it."""
 
+import hashlib
 from datetime import datetime
 
 from msgspec import structs
@@ -33,7 +34,6 @@ URLS = (
     "https://wire.example/<script>alert(24)</script>",
     "vbscript:alert(25)",
 )
-LONG_WORD = "Lantern" * 60
 ENTITY, ENTITY_NAME = "XXXX:<B>'\"/..", "<img src=x onerror=alert(30)> \"Ltd' {{ 7 * 7 }}"
 
 
@@ -46,12 +46,17 @@ def hostile_document(number: int, at: datetime) -> Document:
         source=f"{script[:90]} wire {number}",
         published_at=at,
         title=f"{number}. {script} recalls its lanterns",
-        text=f"{LONG_WORD} {script}\n{script[::-1]}",
+        text=f"{_long_word(number)} {script}\n{script[::-1]}",
         author=script,
         url=URLS[number % len(URLS)],
         symbols=(script[:30],),
         lang="en",
     )
+
+
+def _long_word(number: int) -> str:
+    """A word of 640 letters that no other report has: those with the same words would be copies."""
+    return hashlib.sha256(bytes([number])).hexdigest() * 10
 
 
 def attack(newsroom: Newsroom) -> str:

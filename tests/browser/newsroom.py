@@ -76,7 +76,8 @@ class Newsroom:
         self.rules.write_text(RULES)
         self.episodes = SqlEpisodeStore(store, Lease(store, "alerts", "newsroom", 3600), "alerts")
         self._feed = SampleFeed(f"{now:%H%M%S}")
-        self._offset = round(now.timestamp())
+        read = store.next_offsets([FEED.incarnation]).get(FEED)
+        self._offset = read.offset if read else 0
         self._codec, self._outbound = Codec.from_settings(StreamSettings()), BatchOutbound(KafkaSettings())
         self._evaluator = AlertEvaluator(
             rules=load_rules(self.rules, TOPICS),
@@ -165,7 +166,7 @@ class Newsroom:
 
     def _position(self, value: bytes, kind: Kind = Kind.NEWS) -> MessagePosition:
         self._offset += 1
-        return MessagePosition(kind, FEED, self._offset, value)
+        return MessagePosition(kind, FEED, self._offset - 1, value)
 
     def _names(self) -> Sequence[EntityRow]:
         found = self.labels.gazetteer.entities.values()
