@@ -64,7 +64,9 @@ def test_the_chart_has_the_hours_of_a_day() -> None:
     assert axis.end - HOUR <= NOW < axis.end
 
 
-@pytest.mark.parametrize("age", [timedelta(0), timedelta(minutes=3), timedelta(minutes=16), timedelta(hours=5)])
+@pytest.mark.parametrize(
+    "age", [timedelta(0), timedelta(minutes=3), timedelta(minutes=16), timedelta(hours=5)]
+)
 @pytest.mark.parametrize("base", [timedelta(seconds=10), MINUTE])
 def test_the_chart_of_a_monitor_that_has_just_begun_shows_all_of_its_record(
     age: timedelta, base: timedelta
