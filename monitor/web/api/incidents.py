@@ -7,7 +7,7 @@ from typing import Annotated
 
 from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Parameter
+from litestar.params import HeaderParameter, QueryParameter
 
 from monitor.web.access.users import Role, requires
 from monitor.web.answers import AnyRequest
@@ -27,11 +27,11 @@ from stream.storage.desk.incidents import (
     listed_incident,
 )
 
-Name = Annotated[str | None, Parameter(max_length=200)]
+Name = Annotated[str | None, QueryParameter(max_length=200)]
 IdempotencyKey = Annotated[
     str | None,
-    Parameter(
-        header="Idempotency-Key",
+    HeaderParameter(
+        name="Idempotency-Key",
         max_length=LONGEST_KEY,
         description="requests with the same key are one action, however often they are sent",
     ),
