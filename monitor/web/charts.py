@@ -9,6 +9,8 @@ import msgspec
 from monitor.web.mood import Mood, Span
 from stream.storage.desk.stories import Stretch
 
+Tone = Literal["ink", "good", "bad", "quiet"]
+
 
 class Series(msgspec.Struct, frozen=True, omit_defaults=True):
     """One value for each of the chart's times; None where it is missing.  A band has `low` and `high`."""
@@ -19,7 +21,7 @@ class Series(msgspec.Struct, frozen=True, omit_defaults=True):
     values: Sequence[float | None] = ()
     low: Sequence[float | None] = ()
     high: Sequence[float | None] = ()
-    tone: Literal["ink", "good", "bad", "quiet"] = "ink"
+    tone: Tone = "ink"
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -47,8 +49,8 @@ def mood_chart(mood: Mood) -> Chart:
     """The mean score with how sure it is, where it usually is, how many texts there are, and the alerts."""
     points = mood.points
     series = [
-        _band("usually", [point.usual for point in points]),
-        _band("how sure (95 %)", [point.sure for point in points]),
+        _band("usually", [point.usual for point in points], "quiet"),
+        _band("how sure (95 %)", [point.sure for point in points], "ink"),
         Series("mood", "line", "mood", [_short(point.mean) for point in points]),
         Series("texts", "bars", "count", [None if point.is_missing else point.n for point in points]),
     ]
@@ -80,10 +82,10 @@ def spread_chart(stretches: Sequence[Stretch], width: timedelta, end: datetime) 
     )
 
 
-def _band(label: str, spans: Sequence[Span | None]) -> Series:
+def _band(label: str, spans: Sequence[Span | None], tone: Tone) -> Series:
     low = [_short(span.low if span else None) for span in spans]
     high = [_short(span.high if span else None) for span in spans]
-    return Series(label, "band", "mood", low=low, high=high, tone="quiet")
+    return Series(label, "band", "mood", low=low, high=high, tone=tone)
 
 
 def _short(value: float | None) -> float | None:

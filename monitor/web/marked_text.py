@@ -53,7 +53,4 @@ def pieces(text: str, words: Sequence[Span], mentions: Sequence[EntityMention] =
     found = [*weights.stretches, *entities.stretches]
     edges = {0, len(text), *(min(edge, len(text)) for stretch in found for edge in stretch[:2])}
     ordered = sorted(edges)
-    return [
-        Piece(text[start:end], weights.at(start), entities.at(start))
-        for start, end in pairwise(ordered)
-    ]
+    return [Piece(text[start:end], weights.at(start), entities.at(start)) for start, end in pairwise(ordered)]

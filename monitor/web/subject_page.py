@@ -28,6 +28,9 @@ class Period:
     length: timedelta
     step: timedelta
 
+    def before(self, now: datetime) -> TimeRange:
+        return TimeRange(now - self.length, now)
+
 
 PERIODS = {
     "6h": Period("6 hours", timedelta(hours=6), timedelta(minutes=5)),
@@ -71,7 +74,7 @@ class View:
         return f"{self.path}?{query}" if query else self.path
 
     def time(self, now: datetime) -> TimeRange:
-        return TimeRange(now - PERIODS[self.period].length, now)
+        return PERIODS[self.period].before(now)
 
 
 def one_of(given: Mapping[str, Any], name: str, allowed: Collection[str], default: str) -> str:

@@ -35,8 +35,8 @@ class Position(NamedTuple):
 class TextFilter:
     """Which texts to list, of those published in [start, end); None means any.
 
-    At most one of topic, entity and story finds texts by an index.  The others are looked for among
-    MOST_EXAMINED texts an answer.
+    One of entity, story and topic, in this order, finds texts by an index.  What else is wanted is looked for
+    among MOST_EXAMINED texts an answer.
     """
 
     start: datetime
@@ -195,9 +195,9 @@ def _candidates(wanted: TextFilter, after: Position | None) -> Select[Any]:
     filters.append(within(source.published_at, wanted.start, wanted.end))
     if after is not None:
         filters.append(_is_behind(source, after))
-    labels = source if wanted.story is None else documents
+    labels = documents if source is stories else source
     query = select(source.published_at, source.key, labels.sentiment, labels.score).where(*filters)
-    if wanted.story is not None:
+    if source is stories:
         query = query.join_from(schema.document_stories, schema.documents, documents.key == stories.key)
     return query.order_by(source.published_at.desc(), source.key.desc())
 
@@ -213,6 +213,8 @@ def _lines(examined: Any, wanted: TextFilter, limit: int) -> Select[Any]:
     documents = schema.documents
     source = with_stories(documents.join(examined, examined.c.key == documents.c.key))
     filters = [documents.c.source != HEARTBEAT_SOURCE]
+    if wanted.story is not None:
+        filters.append(schema.document_stories.c.story == wanted.story)
     if wanted.sentiment is not None:
         filters.append(examined.c.sentiment == wanted.sentiment)
     for name in ("topic", "source", "kind", "lang"):

@@ -87,7 +87,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     found = store.reads.scored_documents(NOW - HOUR, NOW)
     bank_story = next(row.story for row in found if "Northgate" in row.title)
     incident = Incident("i/2", NOW - HOUR, Severity.PAGE, f"Bank {EVIL}", stories=(bank_story,))
-    fired = {"since": NOW - HOUR, "fired_at": NOW - 30 * MINUTE}
+    fired: dict[str, Any] = {"since": NOW - HOUR, "fired_at": NOW - 30 * MINUTE}
     alerts = [replace(alert("a"), **fired), replace(about_bank, **fired)]
     episodes.save(alerts, [], [], [], NOW, [incident])
     yield store

@@ -28,6 +28,7 @@ from tests.unit.stream.samples import (
     classified,
     classify_with_two,
     mention,
+    no_messages,
     write,
 )
 from tests.unit.stream.test_story_task import TITLES, sent, tasks
@@ -66,6 +67,8 @@ def test_texts_are_listed_latest_first_by_topic_entity_and_story(store: Store) -
     of_bank = texts.latest(everything(entity=BANK), 10).items
     assert headlines(of_bank) == [TITLES[1], TITLES[0]]
     assert headlines(texts.latest(everything(story=of_bank[0].story), 10).items) == [TITLES[1], TITLES[0]]
+    assert headlines(texts.latest(everything(entity=BANK, story=of_bank[0].story), 1).items) == [TITLES[1]]
+    assert texts.latest(everything(entity=CHIPS, story=of_bank[0].story), 10).items == []
     assert headlines(texts.latest(everything(source="wire 2"), 10).items) == [TITLES[2]]
     assert headlines(texts.latest(everything(entity=CHIPS, sentiment="negative"), 10).items) == [TITLES[3]]
 
@@ -132,7 +135,7 @@ def test_a_chinese_text_names_its_entities_in_chinese(store: Store) -> None:
 
 def test_a_text_tells_how_another_model_changed_it(store: Store) -> None:
     write(store, classified("a", 1))
-    list(relabel(store, classify_with_two, ALL_TIMES))
+    relabel(store, ALL_TIMES, "two", classify=classify_with_two, outbound=no_messages, clock=lambda: NOW)
     text = Texts(store.engine).find("news:wire:a")
     assert text is not None
     (change,) = text.changes
@@ -254,6 +257,7 @@ def test_entities_are_found_by_id_and_by_parts_of_their_names(store: Store) -> N
     assert [one.id for one in entities.search("北门", 5)] == [BANK]
     assert [one.id for one in entities.search("100%", 5)] == [CHIPS]
     assert entities.search("0%S", 5) == []
+    assert [one.name for one in entities.named([BANK, "old:ONE"])] == ["Northgate Bank", "old:ONE"]
     assert entities.find("old:ONE") is None
     write(store, about(classified("a", 1), mention("old:ONE")))
     assert entities.find("old:ONE") == NamedEntity("old:ONE", "old:ONE")
