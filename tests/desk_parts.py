@@ -56,7 +56,7 @@ def serving(desk: Desk, port: int = 0) -> Iterator[str]:
     http = desk.settings.http.model_copy(update={"port": port})
     endpoint = Endpoint(http, CollectorRegistry(), list)
     try:
-        endpoint.open(desk_routes(desk), desk.logins, desk.live.close)
+        endpoint.open(desk_routes(desk), desk.live.close, desk.logins)
         yield endpoint.url
     finally:
         endpoint.close()

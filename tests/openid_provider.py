@@ -41,7 +41,7 @@ class OpenIdProvider:
         environ = os.environ | {"OPENID_FOLDER": str(self._folder), "OPENID_ISSUER": self.issuer}
         with (self._folder / "provider.log").open("wb") as log:
             self._process = subprocess.Popen(words, env=environ, stdout=log, stderr=subprocess.STDOUT)
-        wait_until(self._is_up, 60, f"the provider on port {self.port}")
+        wait_until(self._is_up, 120, f"the provider on port {self.port}")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -56,16 +56,18 @@ class Endpoint:
     def open(
         self,
         routes: Iterable[HTTPRouteHandler],
-        logins: Logins,
         on_close: Callable[[], object] = lambda: None,
+        logins: Logins | None = None,
     ) -> None:
-        """Serve these too from now on, to whom `logins` lets in; until then the monitor is starting.
+        """Serve these too from now on; until then their paths answer that the monitor is starting.
 
-        `on_close` ends the answers that have no end.
+        `on_close` ends the answers that have no end.  Where the settings have a login, `logins` says who
+        comes in, and nobody does without it.
         """
         self._on_close = on_close
         self._site.open(routes)
-        self._door.open(logins)
+        if logins is not None:
+            self._door.open(logins)
 
     def close(self) -> None:
         """Stop serving; quick, whatever the clients do."""

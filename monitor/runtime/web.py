@@ -77,7 +77,7 @@ class WebServer:
         except BaseException:
             self._endpoint.close()
             raise
-        self._endpoint.open(desk_routes(self._desk), self._desk.logins, self._desk.live.close)
+        self._endpoint.open(desk_routes(self._desk), self._desk.live.close, self._desk.logins)
 
     @property
     def url(self) -> str:

@@ -86,7 +86,7 @@ def test_the_provider_says_who_somebody_is_and_their_groups_what_they_may_do(des
 def test_somebody_in_none_of_the_groups_stays_outside(desk: Desk) -> None:
     with desk.browser() as browser:
         refused = desk.log_in(browser, "bo")
-        assert refused.status_code == 403 and "bo is in none of the groups" in refused.text
+        assert refused.status_code == 403 and "user bo is in none of the groups" in refused.text
         assert browser.get("/incidents").status_code == 303
 
 

@@ -26,7 +26,7 @@ def fill(redirect_uri: str) -> None:
     from django.core.management import call_command
     from oauth2_provider.models import get_application_model
 
-    call_command("migrate", verbosity=0)
+    call_command("migrate", run_syncdb=True, verbosity=0)
     for name in USERS:
         User.objects.create_user(name, f"{name}@desk.example", PASSWORD)
     application = get_application_model()

@@ -213,6 +213,6 @@ def _say_what_is_open(http: HttpSettings, is_closed: bool) -> None:
         log.error(HOW_TO_SET, http.host)
     elif not (is_loopback(http.host) or http.public_url.startswith("https://")):
         log.warning(
-            "people log in over plain HTTP, which others on the way can read: put a proxy with TLS in front, and "
-            "its https:// address into http.public_url"
+            "people log in over plain HTTP, which others on the way can read: put a proxy with TLS in front, "
+            "and its https:// address into http.public_url"
         )

@@ -22,6 +22,4 @@ def user_of(name: str, groups: Iterable[str], settings: LoginSettings) -> User:
     for role, listed in by_role.items():
         if own.intersection(listed):
             return User(name, role)
-    raise NotAllowed(
-        f"{name} is in none of the groups of http.login.readers, desk and admins: ask an administrator"
-    )
+    raise NotAllowed(f"the user {name} is in none of the groups of http.login.readers, desk and admins")

@@ -85,8 +85,8 @@ class LoginSettings(BaseModel):
     )
     passwords: Path | None = Field(
         None,
-        description="password file: a line NAME:ROLE:HASH for each user, written by `monitor access password`. "
-        "It is read again when it changes",
+        description="password file: a line NAME:ROLE:HASH for each user, which `monitor access password` "
+        "writes. It is read again when it changes",
     )
     openid: OpenIdSettings = OpenIdSettings()
     proxy: ProxySettings = ProxySettings()
