@@ -68,6 +68,11 @@ def examine(config: Path | None) -> Iterator[Finding]:
         yield Finding("settings", False, str(error))
         return
     yield Finding("settings", True, str(config) if config else "defaults and environment")
+    yield from examine_settings(settings)
+
+
+def examine_settings(settings: Settings) -> Iterator[Finding]:
+    """The same checks of settings that could be read."""
     checks: dict[str, Callable[[Settings], str]] = {
         "model": _model,
         "second opinion": _second_opinion,
