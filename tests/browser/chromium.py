@@ -15,6 +15,8 @@ from tests.parts import program
 
 Scheme = Literal["light", "dark"]
 PHONE, DESKTOP = 390, 1600
+# Milliseconds that something may take on a machine that runs all tests at once.
+PATIENCE = 60_000
 # What a browser may load that is in no network.
 LOCAL_SCHEMES = ("data", "blob")
 
@@ -70,7 +72,7 @@ class Visitor:
             timezone_id="Asia/Shanghai",
             **options,
         )
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(PATIENCE)
         return cls(context, base)
 
     def visit(self, path: str) -> int:

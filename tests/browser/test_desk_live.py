@@ -12,7 +12,7 @@ from tests.browser.site import Site
 ACKNOWLEDGE = re.compile("^acknowledge", re.IGNORECASE)
 ACKNOWLEDGED = re.compile("acknowledged by local", re.IGNORECASE)
 # Events come every two seconds; a part that changes is fetched after that.
-SOON = 30_000
+SOON = 60_000
 
 
 def mark(visitor: Visitor) -> None:
