@@ -22,7 +22,7 @@ from alerts.rules.text_edits import TextEdit, apply, end_of_line, entry, line_br
 from stream.domain.files.small_files import show_value
 
 # What may be put into a file: it needs no quotes, and says nothing but a number.
-NUMBER = re.compile(r"-?\d{1,12}(\.\d{1,12})?[smhd]?")
+NUMBER = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?[smhd]?")
 # What a rule on sources does not use: it counts no documents.
 OF_DOCUMENTS = ("min_documents", "min_sources", "min_authors", "min_voices", "min_novelty")
 

@@ -7,6 +7,7 @@ seconds to minutes, and the stream must not wait for it.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from alerts.backtest import Replay, SentPage, evaluation_times, replay_over
@@ -15,8 +16,6 @@ from alerts.history.window_store import WindowStore
 from alerts.rules.rule_file import load_rule_set
 from alerts.schedules.calendars import TradingCalendars
 from alerts.windows.window_reader import longest_comparison
-from models.network.info import read_info
-from models.plan import event_types
 from monitor.entity_ids import resolver_of_settings
 from monitor.runtime.settings import Settings
 from monitor.trading_calendars import names_of, read_calendars
@@ -34,11 +33,16 @@ Report = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class TrialRequest:
-    """Which rules of a rule file are tried together, until when, and with which texts of the files instead of
-    those that they have; none to try the rules as they are."""
+    """Which rules of a rule file are tried together, and until when.
+
+    `texts` are what files would say; none to try the rules as they are.  The model knows `topics` and
+    `event_types`.
+    """
 
     rules: tuple[str, ...]
     end: datetime
+    topics: tuple[str, ...]
+    event_types: tuple[str, ...] = ()
     texts: Mapping[Path, str] = field(default_factory=dict)
 
 
@@ -100,27 +104,27 @@ def run_trial(settings: Settings, request: TrialRequest, report: Report) -> Tria
 
     Raises RuleError, TooMuchHistory and StoreUnavailable.
     """
-    topics, versions = _rules(settings, request)
+    versions = _rules(settings, request)
     engine = database.connect_existing(settings.database)
     try:
         store = Store(engine, settings.stream.window_seconds)
-        return _Trial(settings, store, topics, request.end, report).run(versions)
+        return _Trial(settings, store, request.topics, request.end, report).run(versions)
     finally:
         engine.dispose()
 
 
-def _rules(settings: Settings, request: TrialRequest) -> tuple[Sequence[str], list[list[Rule]]]:
-    """The topics, and the rules as they are and, if there are texts to try, as they would be."""
-    alerts, models = settings.alerts, settings.models
-    topics = read_info(models.weights).labels["topic"]
-    resolve, known = resolver_of_settings(models), event_types(models)
-    versions = []
-    for texts in ({}, request.texts) if request.texts else ({},):
-        loaded = load_rule_set(
-            alerts.rules, topics, alerts.time_zone, resolve, event_types=known, texts=texts
-        )
-        versions.append([rule for rule in loaded.rules if rule.name in request.rules])
-    return topics, versions
+def _rules(settings: Settings, request: TrialRequest) -> list[list[Rule]]:
+    """The rules as they are and, if there are texts to try, as they would be."""
+    load = partial(
+        load_rule_set,
+        settings.alerts.rules,
+        request.topics,
+        settings.alerts.time_zone,
+        resolver_of_settings(settings.models),
+        event_types=request.event_types,
+    )
+    sets = [load(texts=texts) for texts in (({}, request.texts) if request.texts else ({},))]
+    return [[rule for rule in each.rules if rule.name in request.rules] for each in sets]
 
 
 class _Trial:

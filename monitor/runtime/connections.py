@@ -173,7 +173,8 @@ class Connection(H11Protocol):
         self._set_deadline(self._limits.request_seconds)
         self._connections.answer(self)
         try:
-            await self._inner(scope | {"extensions": {"renew_deadline": self._renew}}, receive, send)
+            scope["extensions"] = {"renew_deadline": self._renew}
+            await self._inner(scope, receive, send)
         finally:
             self._requests -= 1
             if not self._requests and not self.transport.is_closing():

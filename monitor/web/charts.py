@@ -49,10 +49,10 @@ def mood_chart(mood: Mood) -> Chart:
     """The mean score with how sure it is, where it usually is, how many texts there are, and the alerts."""
     points = mood.points
     series = [
+        Series("texts", "bars", "count", [None if point.is_missing else point.n for point in points]),
         _band("usually", [point.usual for point in points], "quiet"),
         _band("how sure (95 %)", [point.sure for point in points], "ink"),
         Series("mood", "line", "mood", [_short(point.mean) for point in points]),
-        Series("texts", "bars", "count", [None if point.is_missing else point.n for point in points]),
     ]
     marks = [
         Mark(alert.fired_at.timestamp(), alert.until.timestamp() if alert.until else None, alert.rule)

@@ -21,6 +21,7 @@ from stream.domain.documents import EPOCH, SCORE_SCALE
 from stream.domain.sums import Aggregate, Counted, MentionSelection, Selection, TimeRange, window_start
 from stream.storage.batches import Store
 from stream.storage.desk.topics import ALL, AlertTime, Topics
+from stream.storage.digest_reads import DigestReader
 
 # As rules have it by default (`alerts.detectors.baseline_rule`): how long the history is, and how much of it
 # must have data.
@@ -110,10 +111,14 @@ class Moods:
 
     def __init__(self, store: Store, zone: tzinfo) -> None:
         """`zone` is the time zone of the hours of the week."""
-        self._reads, self._zone, self._width = store.reads, zone, store.width
+        self._engine, self._reads, self._zone, self._width = store.engine, store.reads, zone, store.width
         self._topics = Topics(store.engine, store.width)
         self._streams: dict[Counted, _Stream] = {}
         self._lock = threading.Lock()
+
+    def record_begins(self) -> datetime | None:
+        """When the first text was published; None without any."""
+        return DigestReader(self._engine).record_begins()
 
     def of_topic(self, topic: str, time: TimeRange, width: timedelta, counted: Counted) -> Mood:
         """The mood on a topic, or on ALL, in stretches of `width`; of texts or of voices."""

@@ -33,6 +33,7 @@ class Period:
 
 
 PERIODS = {
+    "1h": Period("1 hour", timedelta(hours=1), timedelta(minutes=1)),
     "6h": Period("6 hours", timedelta(hours=6), timedelta(minutes=5)),
     "24h": Period("24 hours", timedelta(hours=24), timedelta(minutes=20)),
     "7d": Period("7 days", timedelta(days=7), timedelta(hours=2)),
@@ -43,10 +44,10 @@ COUNTS = (Counted.TEXTS, Counted.VOICES)
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the address of such a page says; the defaults are those of an address that says nothing."""
+    """What the address of such a page says; one without a period leaves it to the page."""
 
     path: str
-    period: str = "24h"
+    period: str = ""
     order: StoryOrder = StoryOrder.NEWEST
     count: Counted = Counted.TEXTS
     after: str = ""
@@ -60,7 +61,7 @@ class View:
             raise BadRequest("after: use the link to more stories, unchanged")
         return cls(
             path,
-            one_of(given, "period", PERIODS, "24h"),
+            one_of(given, "period", ("", *PERIODS), ""),
             StoryOrder(one_of(given, "order", list(StoryOrder), StoryOrder.NEWEST)),
             Counted(one_of(given, "count", COUNTS, Counted.TEXTS)),
             after,
@@ -69,12 +70,9 @@ class View:
     def address(self, **changes: str) -> str:
         """The address of the same view with changes, without what is the default."""
         chosen = {"period": self.period, "order": str(self.order), "count": str(self.count), **changes}
-        usual = {"period": "24h", "order": "newest", "count": "texts", "after": ""}
+        usual = {"period": "", "order": "newest", "count": "texts", "after": ""}
         query = urlencode({name: value for name, value in chosen.items() if value != usual.get(name)})
         return f"{self.path}?{query}" if query else self.path
-
-    def time(self, now: datetime) -> TimeRange:
-        return PERIODS[self.period].before(now)
 
 
 def one_of(given: Mapping[str, Any], name: str, allowed: Collection[str], default: str) -> str:
@@ -102,8 +100,17 @@ class SubjectPage:
         return PERIODS
 
     @cached_property
+    def period(self) -> Period:
+        """What was asked for, or a day; less where the monitor has not run for so long."""
+        if self.view.period:
+            return PERIODS[self.view.period]
+        begun = self.moods.record_begins() or self.now
+        short = (period for period in PERIODS.values() if begun >= self.now - period.length)
+        return min(PERIODS["24h"], *short, key=lambda period: period.length)
+
+    @cached_property
     def mood(self) -> Mood:
-        time, step = self.view.time(self.now), PERIODS[self.view.period].step
+        time, step = self.period.before(self.now), self.period.step
         if self.entity is not None:
             return self.moods.of_entity(self.entity.id, time, step, self.view.count)
         return self.moods.of_topic(self.topic or "", time, step, self.view.count)
@@ -115,7 +122,7 @@ class SubjectPage:
     @cached_property
     def stories(self) -> StoryPage:
         entity = None if self.entity is None else self.entity.id
-        wanted = StoryFilter(self.view.time(self.now), self.topic, entity)
+        wanted = StoryFilter(self.period.before(self.now), self.topic, entity)
         after = cursors.decode(self.view.after, ListPosition) if self.view.after else None
         return self.stories_of.listed(wanted, self.view.order, STORIES_SHOWN, after)
 

@@ -54,7 +54,7 @@ class StoryItem:
 
 @dataclass(frozen=True)
 class OneStory:
-    """A story, the text that was seen first, who said it, and whom it is about."""
+    """A story, its text that was published first, who said it, and whom it is about."""
 
     story: StoryItem
     first: TextLine | None
@@ -105,8 +105,10 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
             facts = stories.facts([id_]).get(id_) if abs(id_) < 2**63 else None
             if facts is None:
                 return None
-            first = texts.lines([facts.first_key]).get(facts.first_key)
-            return OneStory(_item(facts), first, stories.origins(id_), stories.entities(id_))
+            first = stories.earliest(id_) or facts.first_key
+            return OneStory(
+                _item(facts), texts.lines([first]).get(first), stories.origins(id_), stories.entities(id_)
+            )
 
         return await desk.read(read)
 

@@ -142,7 +142,7 @@ def read_mood(desk: Desk, now: datetime) -> Mood:
     freshness = read_freshness(desk.store.engine, now)
     axis = chart_axis(DigestReader(desk.store.engine).record_begins(), now, desk.store.width)
     binned = _by_topic(reads.sums_by_window(axis.start, now, axis.width))
-    current = {topic: _sum(parts) for topic, parts in _by_topic(reads.sums(now - window, now)).items()}
+    current = {topic: reduce(add, parts) for topic, parts in _by_topic(reads.sums(now - window, now)).items()}
     alarms = {alert.topic: alert.rule for alert in desk.episodes.open_alerts() if alert.entity is None}
     cards = topic_cards(axis, binned, current, alarms)
     return Mood(
@@ -157,7 +157,7 @@ def read_mood(desk: Desk, now: datetime) -> Mood:
 
 
 def topic_cards(
-    axis: Axis, binned: dict[str, list[Aggregate]], current: dict[str, Any], alarms: dict[str, str]
+    axis: Axis, binned: dict[str, list[Aggregate]], current: dict[str, Aggregate], alarms: dict[str, str]
 ) -> tuple[TopicCard, ...]:
     """A card for each topic with texts: those with an alert first, then by how many texts they have."""
     reach = _reach(part for parts in binned.values() for part in parts)

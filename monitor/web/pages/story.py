@@ -44,8 +44,9 @@ class StoryPage:
 
     @cached_property
     def first(self) -> TextLine | None:
-        """The text that was seen first; None if it was deleted."""
-        return Texts(self.store.engine).lines([self.facts.first_key]).get(self.facts.first_key)
+        """The text that was published first, as far as that is known; None if it was deleted."""
+        key = self._stories.earliest(self.facts.id) or self.facts.first_key
+        return Texts(self.store.engine).lines([key]).get(key)
 
     @cached_property
     def chart(self) -> Chart:

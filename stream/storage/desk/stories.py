@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, case, func, or_, select, type_coerce
 
-from stream.domain.documents import EPOCH, SCORE_SCALE
+from stream.domain.documents import EPOCH, SCORE_SCALE, Precision
 from stream.domain.sums import TimeRange
 from stream.storage import schema
 from stream.storage.database import reading
@@ -176,6 +176,19 @@ class Stories:
         with reading(self._engine) as connection:
             first, last = connection.execute(query).one()
         return None if first is None else TimeRange(first, last + timedelta.resolution)
+
+    def earliest(self, story: int) -> str | None:
+        """The key of its text that was published first, of those whose time is known exactly."""
+        table, documents = schema.document_stories.c, schema.documents.c
+        query = (
+            select(table.key)
+            .join_from(schema.document_stories, schema.documents, documents.key == table.key)
+            .where(table.story == story, documents.published_precision == Precision.EXACT)
+            .order_by(table.published_at, table.sequence)
+        )
+        with reading(self._engine) as connection:
+            first: str | None = connection.scalar(query.limit(1))
+        return first
 
     def over_time(self, story: int, width: timedelta) -> list[Stretch]:
         """Its texts in each stretch of `width`, in whole seconds, that has any, in order."""

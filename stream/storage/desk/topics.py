@@ -22,10 +22,14 @@ MOST_ALERTS = 200
 
 @dataclass(frozen=True, slots=True)
 class AlertTime:
-    """When an alert fired, and the incident that it belongs to; `until` is None while it fires."""
+    """When an alert fired, and the incident that it belongs to; `until` is None while it fires.
+
+    `title` is that of the incident, empty if there is none.
+    """
 
     id: str
     incident: str | None
+    title: str
     rule: str
     severity: str
     subject: str
@@ -87,10 +91,11 @@ class Topics:
             table.fired_at < time.end,
             or_(table.resolved_at.is_(None), table.resolved_at >= time.start),
         )
+        incidents = schema.incidents.c
         query = select(
             *(table.id, table.incident, table.rule, table.severity, table.topic, table.entity, table.labels),
-            *(table.since, table.fired_at, table.resolved_at, table.summary),
-        )
+            *(table.since, table.fired_at, table.resolved_at, table.summary, incidents.title),
+        ).select_from(schema.alerts.outerjoin(schema.incidents, incidents.id == table.incident))
         query = query.where(*about, *is_in_time).order_by(table.fired_at.desc(), table.id)
         with reading(self._engine) as connection:
             rows = connection.execute(query.limit(MOST_ALERTS)).all()
@@ -102,6 +107,7 @@ def _alert_time(row: Any) -> AlertTime:
     return AlertTime(
         row.id,
         row.incident,
+        row.title or "",
         row.rule,
         row.severity,
         subject,

@@ -129,16 +129,16 @@ def test_a_topic_shows_its_mood_its_incidents_and_its_stories(http: httpx.Client
     assert 'href="/incidents/i-a"' in shown and "Hollis Semiconductor" in shown
     assert "1 text has no story yet" in shown and "i%2F2" not in shown
     chart = chart_of(shown)
-    assert [one["label"] for one in chart["series"]] == ["usually", "how sure (95 %)", "mood", "texts"]
+    assert [one["label"] for one in chart["series"]] == ["texts", "usually", "how sure (95 %)", "mood"]
     assert len(chart["marks"]) == 1 and chart["marks"][0]["end"] is None
-    values = dict(zip(chart["times"], chart["series"][2]["values"], strict=True))
+    values = dict(zip(chart["times"], chart["series"][3]["values"], strict=True))
     assert {value for value in values.values() if value is not None} == {-0.9}
 
 
 def test_stretches_in_which_the_monitor_has_no_text_are_called_missing(http: httpx.Client) -> None:
     shown = page(http, "/topics/Macro")
     assert "Data are missing" in shown and "<b>no texts</b> in the last hour" in shown
-    counts = chart_of(shown)["series"][3]["values"]
+    counts = chart_of(shown)["series"][0]["values"]
     assert None in counts and 0 in counts
 
 
@@ -153,6 +153,7 @@ def test_the_order_of_stories_the_period_and_what_is_counted_are_in_the_address(
     worst = page(http, "/topics/Earnings", order="worst", period="7d", count="voices")
     assert 'aria-current="true">worst first' in worst and 'aria-current="true">7 days' in worst
     assert "Old news" in worst and "<b>2</b> voices in the last hour" in worst
+    assert "period=24h" in link_to(page(http, "/topics/Earnings"), "/topics/Earnings\\?period=24h")
     assert "order=worst" in link_to(worst, "/topics/Earnings\\?period=6h")
 
 
