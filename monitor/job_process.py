@@ -43,7 +43,7 @@ class Reporter:
         self._last = 0.0
 
     def progress(self, step: str, share: float) -> None:
-        """Say what is being done.  The process ends if nobody reads it any more."""
+        """Say what is being done."""
         now = time.monotonic()
         if now - self._last >= REPORT_SECONDS:
             self._last = now
@@ -60,6 +60,7 @@ def main() -> None:
     seconds, function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301  the monitor itself wrote it
     # The monitor ends this process in time; this is for one whose monitor was killed.
     signal.alarm(int(seconds) + 5)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # nobody reads it any more: end
     os.nice(NICENESS)
     reporter = Reporter(os.dup(1))
     os.dup2(2, 1)  # what a library prints is no line of this protocol
@@ -73,8 +74,6 @@ def run(function: Callable[..., Any], arguments: Sequence[Any], report: Report) 
         return Line(result=msgspec.json.encode(function(*arguments, report)).decode())
     except (AlertError, ModelError, StreamError) as error:
         return Line(problem=str(error))
-    except BrokenPipeError:
-        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ They ask Kafka, receivers or the model, which may take long, with clients that t
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from monitor.health.checks import Finding, examine_settings
@@ -20,10 +21,10 @@ CHECKS = 16
 
 
 def ask_status(settings: Settings, report: Report) -> dict[str, Any]:
-    """What `monitor status --json` says."""
+    """What `monitor status --json` says, and when it was asked."""
     report("asking database, Kafka and the monitor", 0.0)
     found = ask(settings)
-    return as_json(found, find_problems(found))
+    return as_json(found, find_problems(found)) | {"asked_at": datetime.now(UTC).isoformat()}
 
 
 def run_checks(settings: Settings, report: Report) -> list[Finding]:
