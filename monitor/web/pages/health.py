@@ -8,7 +8,7 @@ from typing import Any
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
-from monitor.health.checks import Finding
+from monitor.health.finding import Finding
 from monitor.health.letters import what_to_do
 from monitor.health.questions import ask_status, read_letters, run_checks
 from monitor.jobs import Job, Jobs, Work
