@@ -55,7 +55,7 @@
       const stroke = colour(TONES[one.tone ?? "ink"]), scale = one.scale ?? "mood";
       if (one.kind === "band") {
         columns.push(one.high, one.low);
-        bands.push({ series: [series.length, series.length + 1], fill: colour("--band") });
+        bands.push({ series: [series.length, series.length + 1], fill: colour(one.tone === "quiet" ? "--band" : "--sure") });
         for (const end of ["high", "low"])
           series.push({ label: `${one.label}, ${end}`, scale, stroke: "transparent", points: { show: false } });
       } else {
@@ -93,7 +93,8 @@
     if (has("count")) axes.push({ ...axis, scale: "count", side: 1, grid: { show: false } });
     return {
       width: figure.clientWidth, height: Math.max(220, Math.min(320, figure.clientWidth / 2.5)), series, bands, axes,
-      scales: { count: { range: (_, _low, high) => [0, (high || 1) * 3] } },
+      // Below a mood, counts take the lower third.
+      scales: { count: { range: (_, _low, high) => [0, (high || 1) * (has("mood") ? 3 : 1.1)] } },
       plugins: [marksPlugin(data.marks ?? [])], legend: { live: true },
     };
   }
