@@ -21,8 +21,6 @@ from stream.domain.errors import StreamError
 
 # Gets what is being done, and the share of it that is done.
 Report = Callable[[str, float], None]
-# The stream goes first, and what the pages ask for last.
-NICENESS = 15
 REPORT_SECONDS = 0.3
 
 
@@ -57,11 +55,11 @@ class Reporter:
 
 
 def main() -> None:
-    seconds, function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301  the monitor itself wrote it
+    seconds, niceness, function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301  the monitor itself wrote it
     # The monitor ends this process in time; this is for one whose monitor was killed.
     signal.alarm(int(seconds) + 5)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # nobody reads it any more: end
-    os.nice(NICENESS)
+    os.nice(niceness)
     reporter = Reporter(os.dup(1))
     os.dup2(2, 1)  # what a library prints is no line of this protocol
     logging.disable(logging.WARNING)  # what rules do on trial is nothing that happens

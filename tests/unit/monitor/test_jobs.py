@@ -13,12 +13,12 @@ from monitor.jobs import MOST_WAITING, Job, Jobs, JobState, Work
 from monitor.web.errors import Overloaded
 
 Report = Callable[[str, float], None]
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
 def _these_functions_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    here = str(Path(__file__).parent)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH")))))
 
 
 def add(first: int, second: int, report: Report) -> dict[str, int]:

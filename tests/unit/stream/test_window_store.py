@@ -12,6 +12,7 @@ from alerts.history.memory_store import Text
 from alerts.history.window_store import TooMuchHistory, WindowStore
 from alerts.rules.registry import RULE_TYPES
 from stream.domain.documents import Precision
+from stream.domain.entities import EntityMention
 from stream.domain.sums import Fewest, MentionSelection, Selection, TimeRange
 from stream.storage.batches import Store
 from tests.unit.stream.samples import write
@@ -105,6 +106,7 @@ def test_rules_fire_over_the_stored_sums_as_over_the_texts(store: Store) -> None
             sentiment="negative",
             score=-9000,
             precision=Precision.EXACT,
+            entities=(EntityMention("XNYS:JPM", "JPMorgan", (), 90, "negative", 0.9, -0.9),),
             published_at=END - 3 * HOUR + choice.random() * 10 * MINUTE,
         )
         for number, text in enumerate(random_texts(17, 30))
