@@ -34,6 +34,7 @@ from tests.parts import Postgres, temporary_folder
 PER_DAY, PARTITIONS, TOPICS, ENTITIES = 33_000, 4, 20, 3000
 END = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 DAYS = timedelta(days=1).total_seconds()
+SQLITE_CACHE = 1_000_000  # kB, while the rows are made
 KEY = "CASE WHEN i % 3 = 0 THEN 'comment' ELSE 'news' END || ':wire~20' || (i % 40) || ':' || i"
 SPAN = '[{"task": "sentiment", "text": "falls", "start": 13, "end": 18, "weight": 0.5}]'
 SUM_NAMES = ("n", "positive", "neutral", "negative", "uncertain", "score_sum", "score_squares")
@@ -131,6 +132,8 @@ class Filling:
 
     def fill(self) -> None:
         """The indexes are made after the rows, which is faster."""
+        if not self._postgresql:
+            self._execute(f"PRAGMA cache_size={-SQLITE_CACHE}")
         indexes = self._drop_indexes()
         seconds = f"{int(END.timestamp())} - ({self._documents} - i) * {DAYS / PER_DAY}"
         values = {
