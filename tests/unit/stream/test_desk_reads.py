@@ -211,7 +211,9 @@ def test_the_sums_of_a_topic_are_those_of_its_texts(store: Store) -> None:
     voices = topics.sums("Earnings", LAST_DAY, HOUR, Selection(counted=Counted.VOICES))
     assert [one.n for one in voices] == [3]
     assert topics.sums("Macro", LAST_DAY, HOUR, EVERYTHING) == []
-    assert topics.live_hours(LAST_DAY) == [(NOW - HOUR).replace(minute=0, second=0)]
+    assert topics.live_windows(LAST_DAY, HOUR) == [(NOW - HOUR).replace(minute=0, second=0)]
+    minutes = [NOW.replace(second=0) - number * MINUTE for number in (10, 9, 8, 7)]
+    assert topics.live_windows(LAST_DAY, MINUTE) == minutes
 
 
 def alert(id_: str, **changes: object) -> Alert:
