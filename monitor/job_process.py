@@ -21,8 +21,6 @@ from stream.domain.errors import StreamError
 
 # Gets what is being done, and the share of it that is done.
 Report = Callable[[str, float], None]
-# The stream goes first, and what the pages ask for last.
-NICENESS = 15
 REPORT_SECONDS = 0.3
 
 
@@ -43,7 +41,7 @@ class Reporter:
         self._last = 0.0
 
     def progress(self, step: str, share: float) -> None:
-        """Say what is being done.  The process ends if nobody reads it any more."""
+        """Say what is being done."""
         now = time.monotonic()
         if now - self._last >= REPORT_SECONDS:
             self._last = now
@@ -57,10 +55,11 @@ class Reporter:
 
 
 def main() -> None:
-    seconds, function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301  the monitor itself wrote it
+    seconds, niceness, function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301  the monitor itself wrote it
     # The monitor ends this process in time; this is for one whose monitor was killed.
     signal.alarm(int(seconds) + 5)
-    os.nice(NICENESS)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # nobody reads it any more: end
+    os.nice(niceness)
     reporter = Reporter(os.dup(1))
     os.dup2(2, 1)  # what a library prints is no line of this protocol
     logging.disable(logging.WARNING)  # what rules do on trial is nothing that happens
@@ -73,8 +72,6 @@ def run(function: Callable[..., Any], arguments: Sequence[Any], report: Report) 
         return Line(result=msgspec.json.encode(function(*arguments, report)).decode())
     except (AlertError, ModelError, StreamError) as error:
         return Line(problem=str(error))
-    except BrokenPipeError:
-        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ LONGEST_SECONDS = 900.0
 ABANDONED_SECONDS = 120.0
 # How long it is before what failed is tried again.
 FAILED_SECONDS = 20.0
+LONG_NICENESS = 15
 MOST_WAITING, MOST_KEPT = 8, 32
 LONGEST_LINE = 4_000_000
 COMMAND = (sys.executable, "-P", "-m", "monitor.job_process")
@@ -48,12 +49,14 @@ class JobState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Work(Generic[T]):
     """What a job does: a function of a module, which gets the arguments and a function to report progress to,
-    and returns a `result_type`, which JSON can hold.  Jobs with the same `key` are the same."""
+    and returns a `result_type`, which JSON can hold.  Jobs with the same `key` are the same.  What takes long
+    gives way to the stream by its `niceness`."""
 
     key: str
     function: Callable[..., T]
     arguments: tuple[Any, ...]
     result_type: type[T]
+    niceness: int = LONG_NICENESS
 
 
 @dataclass(slots=True)
@@ -144,7 +147,8 @@ class Jobs:
 
     def _run(self, job: Job[Any]) -> str:
         """Run one to its end; why it has no result, empty if it has one."""
-        request = pickle.dumps((self.seconds, job.work.function, job.work.arguments))
+        work = job.work
+        request = pickle.dumps((self.seconds, work.niceness, work.function, work.arguments))
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         with subprocess.Popen(  # noqa: S603  a program of this package, without a shell
             COMMAND,

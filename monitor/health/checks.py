@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from models.network.info import read_info
 from models.plan import event_types
 from models.settings import ModelSettings
 from monitor.entity_ids import resolver_of_settings
+from monitor.health.finding import Finding
 from monitor.health.problems import outbox_problems
 from monitor.mutes import read_mutes
 from monitor.runtime import settings as settings_module
@@ -49,15 +49,6 @@ MAX_SKEW_SECONDS = 5.0
 RECENT = timedelta(days=30)
 # Open files of a monitor with every connection that it keeps, and room.
 FILES_NEEDED = 1024
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check: its name, whether it passed, and what was found or what to do."""
-
-    check: str
-    ok: bool
-    detail: str
 
 
 def examine(config: Path | None) -> Iterator[Finding]:

@@ -4,9 +4,10 @@ They ask Kafka, receivers or the model, which may take long, with clients that t
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
-from monitor.health.checks import Finding, examine_settings
+from monitor.health.finding import Finding
 from monitor.health.letters import find_messages, letter_fields, message_fields
 from monitor.health.problems import find_problems
 from monitor.health.report import as_json, ask
@@ -20,14 +21,16 @@ CHECKS = 16
 
 
 def ask_status(settings: Settings, report: Report) -> dict[str, Any]:
-    """What `monitor status --json` says."""
+    """What `monitor status --json` says, and when it was asked."""
     report("asking database, Kafka and the monitor", 0.0)
     found = ask(settings)
-    return as_json(found, find_problems(found))
+    return as_json(found, find_problems(found)) | {"asked_at": datetime.now(UTC).isoformat()}
 
 
 def run_checks(settings: Settings, report: Report) -> list[Finding]:
     """What `monitor doctor` finds."""
+    from monitor.health.checks import examine_settings  # it brings all that a model needs
+
     findings = []
     for finding in examine_settings(settings):
         findings.append(finding)

@@ -55,12 +55,15 @@ class HttpSettings(BaseModel):
         "127.0.0.1", description="address to listen on; by default only this machine can connect"
     )
     port: int = Field(
-        9108, ge=0, le=65535, description="port of /metrics, /alerts, /healthz, /readyz; 0: any free port"
+        9108,
+        ge=0,
+        le=65535,
+        description="port of the desk's page, /metrics, /healthz and /readyz; 0: any free port",
     )
     public_url: str = Field(
         "",
         description=(
-            "base URL of links to /alerts in notifications; empty: host and port. Links inside pages "
+            "base URL of links to the pages in notifications; empty: host and port. Links inside pages "
             "begin with its path, for a proxy that publishes the monitor under one"
         ),
     )

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,10 +13,12 @@ from monitor.web.access.groups import NotAllowed
 from monitor.web.access.openid import OpenId
 from monitor.web.access.passwords import PasswordFile, PasswordFileError, check_password
 from monitor.web.access.proxy import Headers, TrustedProxy
+from monitor.web.access.rate_limit import RateLimit
 from monitor.web.access.settings import LoginSettings
 from monitor.web.access.tokens import new_token, token_hash
-from monitor.web.access.users import LOCAL, ROLES, User
+from monitor.web.access.users import LOCAL, LONGEST_NAME, ROLES, User
 from monitor.web.threads import Threads
+from stream.domain.errors import StoreUnavailable
 from stream.storage.audit import AuditEntry, add_audit, write_audit
 from stream.storage.database import writing
 from stream.storage.sessions import (
@@ -30,8 +33,14 @@ from stream.storage.sessions import (
 log = logging.getLogger(__name__)
 
 CALLBACK = "/login/callback"
-# Threads that look sessions up, apart from those of pages, which may wait for a slow query.
-SESSION_THREADS = 2
+# Threads that look sessions up, apart from those of pages, which may wait for a slow query.  A look takes a
+# millisecond, and every browser asks for what is new at the same moment.
+SESSION_THREADS, WAITING_FOR_SESSIONS = 2, 1000
+# Threads that wait for the provider.  Of passwords one is checked at a time: a hash of Argon2 takes 64 MiB,
+# and both cores of a small machine.
+PROVIDER_THREADS = 4
+# Refused logins that are written down: so many at once, and then so many a minute.
+NOTED, NOTED_A_MINUTE = 100, 10
 
 
 @dataclass(frozen=True)
@@ -58,9 +67,10 @@ class Logins:
         self._passwords = _password_file(settings)
         self._proxy = TrustedProxy(settings)
         self.openid = OpenId(settings, http.public_url.rstrip("/") + CALLBACK)
-        self.session_threads = Threads(SESSION_THREADS, http.request_seconds / 2)
-        # One at a time: a hash of Argon2 takes 64 MiB, and both cores of a small machine.
-        self.password_threads = Threads(1, http.request_seconds / 2)
+        self._noted = RateLimit(NOTED, NOTED_A_MINUTE)
+        seconds = http.request_seconds / 2
+        self.session_threads = Threads(SESSION_THREADS, seconds, WAITING_FOR_SESSIONS)
+        self.login_threads = Threads(PROVIDER_THREADS if settings.method == "openid" else 1, seconds)
 
     @property
     def settings(self) -> LoginSettings:
@@ -110,8 +120,10 @@ class Logins:
             add_audit(connection, AuditEntry(self._clock(), user.name, "logout", address))
 
     def note_refusal(self, name: str, address: str) -> None:
-        """Write down that somebody was not let in.  Raises StoreUnavailable."""
-        shown = "".join(filter(str.isprintable, name))[:200]
+        """Write down that somebody was not let in, unless too many were.  Raises StoreUnavailable."""
+        if self._noted.take("", self._clock().timestamp()):
+            return
+        shown = "".join(filter(str.isprintable, name))[:LONGEST_NAME]
         log.warning("a login as %r from %s was refused", shown, address)
         write_audit(self._engine, AuditEntry(self._clock(), shown, "login refused", address))
 
@@ -122,7 +134,9 @@ class Logins:
         session = find_session(self._engine, token_hash(asker.token), self._limits, now)
         user = None if session is None else self._still_valid(session)
         if session is not None and user is not None and asker.is_active:
-            note_seen(self._engine, session, now)
+            # A page is shown even if the database is busy writing.
+            with suppress(StoreUnavailable):
+                note_seen(self._engine, session, now)
         return user
 
     def _still_valid(self, session: Session) -> User | None:

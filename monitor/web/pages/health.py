@@ -8,7 +8,7 @@ from typing import Any
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
-from monitor.health.checks import Finding
+from monitor.health.finding import Finding
 from monitor.health.letters import what_to_do
 from monitor.health.questions import ask_status, read_letters, run_checks
 from monitor.jobs import Job, Jobs, Work
@@ -24,6 +24,8 @@ from stream.storage.outbox import Outbox
 
 # How old an answer may be that is shown again.
 STATUS_SECONDS, CHECKS_SECONDS, LETTER_SECONDS = 20.0, 600.0, 60.0
+# The niceness of what somebody waits for who looks for a fault.
+QUICK = 0
 LISTED_LETTERS, LISTED_DELIVERIES = 50, 50
 SHOWN_DAYS = 30
 LONGEST_PAYLOAD = 20_000
@@ -76,7 +78,9 @@ class HealthPages:
         letters = dead_letters.letters_at(self._desk.store.engine, wanted)
         if not letters:
             return None
-        work = Work(f"letter {wanted}", read_letters, (self._desk.settings, str(wanted)), dict[str, Any])
+        work = Work(
+            f"letter {wanted}", read_letters, (self._desk.settings, str(wanted)), dict[str, Any], QUICK
+        )
         job = self._jobs.ask(work, LETTER_SECONDS)
         found = (job.result or {}).get("letters", [])
         return {
@@ -89,7 +93,7 @@ class HealthPages:
 
     def _status(self) -> Job[dict[str, Any]]:
         return self._jobs.ask(
-            Work("status", ask_status, (self._desk.settings,), dict[str, Any]), STATUS_SECONDS
+            Work("status", ask_status, (self._desk.settings,), dict[str, Any], QUICK), STATUS_SECONDS
         )
 
     def _checks(self, run: bool) -> Job[list[Finding]] | None:

@@ -58,7 +58,7 @@ class LoginPage:
         if self.is_too_often(visit, name):
             return self.show(request, next_, TOO_OFTEN, 429)
         try:
-            token = await logins.password_threads.run(
+            token = await logins.login_threads.run(
                 lambda: logins.check_password(name, password, visit.address)
             )
         except NotAllowed as error:
@@ -72,9 +72,7 @@ class LoginPage:
             return self.show(request, next_, TOO_OFTEN, 429)
         visit.keep()
         try:
-            address = await logins.session_threads.run(
-                lambda: logins.openid.login_address(visit.token, next_)
-            )
+            address = await logins.login_threads.run(lambda: logins.openid.login_address(visit.token, next_))
         except ProviderError as error:
             return self.show(request, next_, str(error), 502)
         return _redirect(address)
@@ -91,7 +89,7 @@ class LoginPage:
             return logins.begin(arrival.user, visit.address), arrival.next
 
         try:
-            token, next_ = await logins.session_threads.run(enter)
+            token, next_ = await logins.login_threads.run(enter)
         except NotAllowed as error:
             return self.show(request, "/", str(error), 403)
         except ProviderError as error:

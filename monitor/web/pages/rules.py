@@ -173,7 +173,7 @@ class RulePages:
         """What these rules would have sent, or how far that is known.  Raises Overloaded."""
         desk = self._desk
         texts = {} if change is None else {read.path: change.file.after}
-        request = TrialRequest(names, desk.clock(), desk.topics, desk.event_types, texts)
+        request = TrialRequest(read.path, names, desk.clock(), desk.topics, desk.event_types, texts)
         key = hashlib.sha256(repr((names, read.text, sorted(texts.items()))).encode()).hexdigest()
         return self._jobs.ask(Work(key, run_trial, (desk.settings, request), TrialResult), TRIAL_SECONDS)
 

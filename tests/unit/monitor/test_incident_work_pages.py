@@ -32,7 +32,8 @@ class Browser:
     """Somebody who looks at pages and sends their forms."""
 
     def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=url, headers=HTML, timeout=20)
+        self.http = httpx.Client(base_url=url, headers=HTML, timeout=60)
+        (self._csrf,) = re.findall(r'name="csrf-token" content="([^"]+)"', self.get("/incidents/i"))
 
     def get(self, path: str) -> str:
         answer = self.http.get(path)
@@ -48,7 +49,7 @@ class Browser:
         return dict(hidden)
 
     def send(self, kind: str, **fields: str) -> httpx.Response:
-        return self.http.post(f"/incidents/i/{kind}", data=fields)
+        return self.http.post(f"/incidents/i/{kind}", data={"csrf": self._csrf, **fields})
 
 
 @pytest.fixture
