@@ -142,9 +142,10 @@
     freshness.className = `freshness ${state}`;
   }
 
-  // Not all browsers at the same moment.
+  // Not all browsers at the same moment; an incident is urgent, the mood is not.
   function tell(name, detail) {
-    setTimeout(() => document.body.dispatchEvent(new CustomEvent(`desk:${name}`, { detail })), Math.random() * 500);
+    const latest = name === "mood" ? 3000 : 500;
+    setTimeout(() => document.body.dispatchEvent(new CustomEvent(`desk:${name}`, { detail })), Math.random() * latest);
   }
 
   function listen() {

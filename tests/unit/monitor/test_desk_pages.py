@@ -159,6 +159,17 @@ def test_the_order_of_stories_the_period_and_what_is_counted_are_in_the_address(
 
 
 @pytest.mark.parametrize(
+    ("later", "period"), [(-29 * HOUR, "1 hour"), (0 * HOUR, "24 hours"), (1000 * HOUR, "24 hours")]
+)
+def test_a_page_shows_a_day_or_less_while_the_record_is_shorter(
+    store: Store, later: timedelta, period: str
+) -> None:
+    with serving(desk_over(store, lambda: NOW + later)) as url:
+        shown = httpx.get(f"{url}/topics/Earnings", timeout=30)
+    assert shown.status_code == 200 and f'aria-current="true">{period}' in shown.text
+
+
+@pytest.mark.parametrize(
     "parameters", [{"period": "1y"}, {"order": "best"}, {"count": "words"}, {"after": "%%"}]
 )
 def test_a_parameter_that_cannot_be_used_is_refused_and_named(
