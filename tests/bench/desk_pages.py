@@ -57,7 +57,7 @@ SELECT {KEY}, 'wire ' || (i % 40), i, CASE WHEN i % 3 = 0 THEN 'comment' ELSE 'n
     'Company ' || (i % 5000) || ' falls behind what the market did expect of its quarter',
     'Analysts had expected more of quarter ' || (i % 4) || ', and say so in text ' || i || '. '
         || substr('The company gave no reason and named no date. The company gave no reason and named no date.', 1,
-            i % 90),
+            CAST(i % 90 AS INTEGER)),
     NULL, {{none}}, 'en', CASE WHEN i % 16 = 0 THEN 'uncertain' ELSE 'ok' END,
     'Topic ' || (i * 7 % {TOPICS}), 0.9, {SENTIMENT}, 0.8, {SCORE}, {{evidence}}, 'model-1', 'news',
     i % {PARTITIONS}, i, 'exact', 'g-1'
