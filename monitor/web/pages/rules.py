@@ -25,6 +25,7 @@ from monitor.web.desk import Desk, last_segment
 from monitor.web.errors import BadRequest, Conflict
 from monitor.web.rendering import path_segment
 from monitor.web.rule_files import ReadRules, RuleFiles, digest
+from monitor.web.rule_words import MEANINGS
 from stream.domain.incident_actions import JudgedAlert
 from stream.storage.audit import AuditEntry, write_audit
 from stream.storage.desk.judgements import judged_alerts
@@ -113,6 +114,7 @@ class RulePages:
             "row": rows[0],
             "advice": _adviced(rule, alerts, rows[0].precision),
             "numbers": numbers_of(rule),
+            "meanings": MEANINGS,
             "given": {number.key: query.get(number.key, number.text) for number in numbers_of(rule)},
             "change": change,
             "rule_text": partial(rule_text, read.path),

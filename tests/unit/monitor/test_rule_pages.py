@@ -11,7 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from alerts.rules.registry import RULE_TYPES
 from monitor.runtime.settings import Settings
+from monitor.web.rule_words import MEANINGS
 from stream.storage.audit import read_audit
 from stream.storage.batches import Store
 from tests.desk_parts import desk_over, new_store, serving
@@ -96,6 +98,16 @@ def test_the_list_says_what_each_rule_watches_and_may_send(site: Site) -> None:
     assert "topics Earnings, counts voices" in shown
     assert 'href="/rules/surge"' in shown
     assert "entities watchlist banks" in shown
+
+
+def test_the_page_says_what_every_number_of_every_rule_type_means() -> None:
+    keys = {
+        info.alias or name
+        for rule_type in RULE_TYPES.values()
+        for name, info in rule_type.model_fields.items()
+        if info.annotation in (int, float, timedelta, float | None)
+    }
+    assert keys <= MEANINGS.keys()
 
 
 def test_a_rule_that_is_not_there_is_a_404(site: Site) -> None:
