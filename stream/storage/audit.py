@@ -31,8 +31,9 @@ def add_audit(connection: Connection, entry: AuditEntry) -> None:
         "at": entry.at,
         "user_name": entry.user,
         "action": entry.action,
-        "subject": entry.subject[:LONGEST_SUBJECT],
-        "detail": entry.detail[:LONGEST_DETAIL],
+        # PostgreSQL takes no NUL.
+        "subject": entry.subject.replace("\0", "")[:LONGEST_SUBJECT],
+        "detail": entry.detail.replace("\0", "")[:LONGEST_DETAIL],
     }
     connection.execute(schema.audit_log.insert(), row)
 

@@ -34,6 +34,7 @@ from tests.parts import Postgres, temporary_folder
 PER_DAY, PARTITIONS, TOPICS, ENTITIES = 33_000, 4, 20, 3000
 END = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 DAYS = timedelta(days=1).total_seconds()
+SQLITE_CACHE = 1_000_000  # kB, while the rows are made
 KEY = "CASE WHEN i % 3 = 0 THEN 'comment' ELSE 'news' END || ':wire~20' || (i % 40) || ':' || i"
 SPAN = '[{"task": "sentiment", "text": "falls", "start": 13, "end": 18, "weight": 0.5}]'
 SUM_NAMES = ("n", "positive", "neutral", "negative", "uncertain", "score_sum", "score_squares")
@@ -56,7 +57,7 @@ SELECT {KEY}, 'wire ' || (i % 40), i, CASE WHEN i % 3 = 0 THEN 'comment' ELSE 'n
     'Company ' || (i % 5000) || ' falls behind what the market did expect of its quarter',
     'Analysts had expected more of quarter ' || (i % 4) || ', and say so in text ' || i || '. '
         || substr('The company gave no reason and named no date. The company gave no reason and named no date.', 1,
-            i % 90),
+            CAST(i % 90 AS INTEGER)),
     NULL, {{none}}, 'en', CASE WHEN i % 16 = 0 THEN 'uncertain' ELSE 'ok' END,
     'Topic ' || (i * 7 % {TOPICS}), 0.9, {SENTIMENT}, 0.8, {SCORE}, {{evidence}}, 'model-1', 'news',
     i % {PARTITIONS}, i, 'exact', 'g-1'
@@ -131,6 +132,8 @@ class Filling:
 
     def fill(self) -> None:
         """The indexes are made after the rows, which is faster."""
+        if not self._postgresql:
+            self._execute(f"PRAGMA cache_size={-SQLITE_CACHE}")
         indexes = self._drop_indexes()
         seconds = f"{int(END.timestamp())} - ({self._documents} - i) * {DAYS / PER_DAY}"
         values = {

@@ -47,7 +47,14 @@ def settings_for(issuer: str, port: int, **more: Any) -> Settings:
     login = {"method": "openid", "openid": openid, "readers": ["everyone", "user:kim"], "desk": ["trading"],
              "admins": ["operators"]}  # fmt: skip
     return Settings.model_validate(
-        {"http": {"port": port, "public_url": f"http://127.0.0.1:{port}", "login": login}}
+        {
+            "http": {
+                "port": port,
+                "public_url": f"http://127.0.0.1:{port}",
+                "login": login,
+                "request_seconds": 120,  # a busy machine is slow
+            }
+        }
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 
 from monitor.web.access.users import Role, requires
 from monitor.web.answers import AnyRequest
@@ -152,7 +152,7 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
         request: AnyRequest,
         id_: FromPath[str],
         kind: FromPath[str],
-        data: ActionBody | None = None,
+        data: JSONBody[ActionBody | None] = None,
         idempotency_key: IdempotencyKey = None,
     ) -> Acted:
         now = desk.clock()

@@ -142,9 +142,10 @@
     freshness.className = `freshness ${state}`;
   }
 
-  // Not all browsers at the same moment.
+  // Not all browsers at the same moment; an incident is urgent, the mood is not.
   function tell(name, detail) {
-    setTimeout(() => document.body.dispatchEvent(new CustomEvent(`desk:${name}`, { detail })), Math.random() * 500);
+    const latest = name === "mood" ? 3000 : 500;
+    setTimeout(() => document.body.dispatchEvent(new CustomEvent(`desk:${name}`, { detail })), Math.random() * latest);
   }
 
   function listen() {
@@ -195,9 +196,37 @@
       else say(await explainFailure(event.detail.xhr));
     });
 
+  // A part in which somebody types or moves by keyboard waits until they have left it.
+  const isPart = (element) => element.matches("[hx-trigger*='desk:']");
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const part = event.detail.elt, focused = document.activeElement;
+    if (!isPart(part) || !part.contains(focused) || !focused.matches(":focus-visible")) return;
+    event.preventDefault();
+    part.dataset.waits = "";
+  });
+  document.addEventListener("focusout", (event) => {
+    const part = event.target.closest?.("[data-waits]");
+    if (!part || part.contains(event.relatedTarget)) return;
+    delete part.dataset.waits;
+    for (const name of ["mood", "incident"]) tell(name, {});
+  });
+
+  // What a reader has opened stays open.
+  let opened = new Set();
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const summaries = event.detail.target.querySelectorAll("details[open] > summary");
+    opened = new Set([...summaries].map((summary) => summary.textContent));
+  });
+  document.addEventListener("htmx:afterSwap", (event) => {
+    for (const summary of event.detail.target.querySelectorAll("details > summary"))
+      if (opened.has(summary.textContent)) summary.parentElement.open = true;
+  });
+
   function prepare(root) { showTimes(root); showCharts(root); }
   document.addEventListener("htmx:load", (event) => prepare(event.detail.elt.parentElement ?? document));
   document.addEventListener("visibilitychange", followVisibility);
+  // Back from the browser's own cache of pages.
+  addEventListener("pageshow", (event) => { if (event.persisted) followVisibility(); });
   prepare(document);
   listen();
 })();

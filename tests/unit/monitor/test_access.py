@@ -136,7 +136,7 @@ def serve(tmp_path: Path, empty: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
         def make(login: dict[str, Any] | None = None, **http: Any) -> Served:
             login = {"method": "password", "passwords": str(passwords)} if login is None else login
-            settings = Settings.model_validate({"http": {"login": login} | http})
+            settings = Settings.model_validate({"http": {"login": login, "request_seconds": 120} | http})
             url = stack.enter_context(serving(desk_over(store, clock, settings=settings)))
             return Served(url.replace("0.0.0.0", "127.0.0.1"), store, clock, passwords)
 
