@@ -27,6 +27,7 @@ from sqlalchemy import Connection, text
 
 from stream.storage import database
 from stream.storage.batches import Store
+from stream.storage.desk.entities import Entities
 from stream.storage.settings import DatabaseSettings
 from tests.desk_parts import desk_over, serving
 from tests.parts import Postgres, temporary_folder
@@ -236,6 +237,7 @@ class Visitor:
     """Makes addresses, each of something else."""
 
     documents: int
+    entities: Sequence[str]
     draw: random.Random
 
     def number(self) -> int:
@@ -247,9 +249,10 @@ class Visitor:
         return f"/topics/Topic%20{self.draw.randrange(TOPICS)}"
 
     def entity(self) -> str:
+        """One of the fifty of every third text half of the time."""
         if self.draw.random() < 0.5:
             return f"/entities/XNAS:M{self.draw.randrange(50)}"
-        return f"/entities/XNYS:E{self.draw.randrange(100)}"
+        return f"/entities/{self.draw.choice(self.entities)}"
 
     def story(self) -> str:
         number = self.number()
@@ -316,7 +319,8 @@ def measure(settings: DatabaseSettings, documents: int, rounds: int, seconds: fl
     """A line for each page."""
     engine = database.connect(settings)
     desk = desk_over(Store(engine, 60), lambda: END, topics=tuple(f"Topic {i}" for i in range(TOPICS)))
-    visitor = Visitor(documents, random.Random(1))
+    entities = [one.id for one in Entities(engine).search("XNYS:", 200)]
+    visitor = Visitor(documents, entities, random.Random(1))
     in_process = engine.dialect.name == "sqlite"
     with serving(desk) as url, httpx.Client(base_url=url, timeout=60) as client:
         for name, address in visitor.pages().items():
