@@ -146,9 +146,8 @@ class RulePages:
             self._files.save(change.file)
         except (RuleError, BadRequest, Conflict) as error:
             return str(error)
-        write_audit(
-            self._desk.store.engine, AuditEntry(self._desk.clock(), user, "rule", name, change.in_words)
-        )
+        entry = AuditEntry(self._desk.clock(), user, "rule.save", name, change.in_words)
+        write_audit(self._desk.store.engine, entry)
         return ""
 
     def _judged(self, rules: Sequence[Rule]) -> tuple[list[RuleRow], list[JudgedAlert]]:
