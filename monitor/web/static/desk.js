@@ -63,7 +63,8 @@
         const bars = one.kind === "bars";
         series.push({ label: one.label, scale, stroke: bars ? colour("--volume") : stroke, width: bars ? 0 : 2,
           fill: bars ? colour("--volume") : undefined, paths: bars ? uPlot.paths.bars({ size: [0.8] }) : undefined,
-          points: { show: bars ? false : undefined }, spanGaps: false });
+          // A value between two gaps is no line.
+          points: { show: !bars && data.times.length <= 200, size: 5, fill: stroke }, spanGaps: false });
       }
     }
     return { columns, series, bands };
