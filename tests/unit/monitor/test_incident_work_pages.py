@@ -129,6 +129,8 @@ def test_of_two_browsers_that_close_it_at_once_one_is_told_what_the_other_did(ur
         thread.start()
     for thread in threads:
         thread.join()
+    for browser in browsers:
+        browser.http.close()
     assert sorted(answer.status_code for answer in answers) == [303, 409]
     (refused,) = [answer.text for answer in answers if answer.status_code == 409]
     assert "Nothing was changed: meanwhile local has closed it as" in refused
