@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from alerts.delivery.channel_urls import is_channel
-from alerts.delivery.incidents import is_incident_service
+from alerts.delivery.incident_services import is_incident_service
 from alerts.delivery.pages import CHANNEL, WEBHOOK, QuietHours
-from alerts.digest import DigestPlan
-from alerts.escalation import EscalationStep
-from alerts.incidents import BROAD, IncidentPolicy
+from alerts.incidents.digest import DigestPlan
+from alerts.incidents.escalation import EscalationStep
+from alerts.incidents.joining import BROAD, IncidentPolicy
 
 SHIPPED_RULES = Path(__file__).parent / "rules.yaml"
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from datetime import timedelta
 
-from alerts.statistics import chances_per_year, standard_error, wilson_interval
+from alerts.baselines.statistics import chances_per_year, standard_error, wilson_interval
 from stream.domain.alerts import StoryCounts
 from stream.domain.budgets import MARK, cut
 from stream.domain.documents import SCORE_SCALE, printable

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from alerts.calendars import Calendar
 from alerts.detectors.base import Rule
+from alerts.schedules.calendars import Calendar
 from stream.domain.sums import TimeRange
 
 PROCESS = Path(__file__).with_name("calendar_process.py")

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from alerts.backtest import Text, replay
-from alerts.calendars import TradingCalendars
+from alerts.backtest import replay
 from alerts.detectors.base import Rule
-from alerts.known import KnownStore, KnownText
-from alerts.settings import AlertSettings
-from alerts.verification import (
+from alerts.history.known_store import KnownStore, KnownText
+from alerts.history.memory_store import Text
+from alerts.incidents.verification import (
     NO_CALENDARS,
     Verdict,
     Verification,
@@ -22,6 +21,8 @@ from alerts.verification import (
     time_range,
     verify,
 )
+from alerts.schedules.calendars import TradingCalendars
+from alerts.settings import AlertSettings
 from models.errors import DataError
 from monitor.cli.backtest.report import BacktestScope
 from monitor.cli.backtest.texts import time_read

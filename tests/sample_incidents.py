@@ -7,8 +7,8 @@ import msgspec
 
 from alerts.delivery.messages import incident_message
 from alerts.detectors.negative_surge import NegativeSurgeRule
-from alerts.page_facts import AlertFacts, Named, PageFacts
-from alerts.robustness import Robustness
+from alerts.incidents.page_facts import AlertFacts, Named, PageFacts
+from alerts.incidents.robustness import Robustness
 from stream.domain.alerts import Alert, AlertState, EvidenceItem, Severity
 from stream.domain.incidents import Headline, Incident, PageKind
 from stream.domain.sums import Counted

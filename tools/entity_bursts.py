@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from alerts.backtest import Page, Text, backtest
+from alerts.backtest import Page, backtest
 from alerts.detectors.base import Rule
-from alerts.rule_file import load_rules
+from alerts.history.memory_store import Text
+from alerts.rules.rule_file import load_rules
 from stream.domain.entities import EntityMention
 
 START = datetime(2025, 1, 6, tzinfo=UTC)

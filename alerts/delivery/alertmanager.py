@@ -10,7 +10,7 @@ from alerts.delivery.messages import labels_of
 from alerts.delivery.page_text import plain_text
 from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule
-from alerts.incidents import is_adopted
+from alerts.incidents.joining import is_adopted
 from alerts.wording import event_text
 from stream.domain.alerts import Alert, Severity
 from stream.domain.budgets import cut

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import jinja2
 
 from alerts.delivery.page_text import markdown_text, plain_text
-from alerts.digest import Digest, Mood, Move, digest_key
+from alerts.incidents.digest import Digest, Mood, Move, digest_key
 from alerts.wording import number_text
 from stream.domain.alerts import Severity
 from stream.domain.budgets import cut

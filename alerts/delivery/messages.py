@@ -10,10 +10,10 @@ from dataclasses import asdict, replace
 from itertools import islice
 from typing import Any
 
-from alerts import page_words
 from alerts.detectors.base import Rule
-from alerts.incidents import URGENCY
-from alerts.page_facts import AlertFacts, Figures, PageFacts
+from alerts.incidents import page_words
+from alerts.incidents.joining import URGENCY
+from alerts.incidents.page_facts import AlertFacts, Figures, PageFacts
 from stream.domain.alerts import Alert, AlertState, EvidenceItem
 from stream.domain.budgets import cut
 from stream.domain.documents import LONGEST_WORD

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from alerts.delivery.answers import Attempt, Failure, explanation
 from alerts.delivery.channel_urls import scheme_of
 from alerts.delivery.digest_text import DIGEST, digest_markdown_text, digest_plain_text, is_digest
-from alerts.delivery.incidents import incident_request, is_incident_service, keyed_url
+from alerts.delivery.incident_services import incident_request, is_incident_service, keyed_url
 from alerts.delivery.page_text import markdown_text, plain_text
 from alerts.delivery.post import Answer, is_local, post, quotes_url
 from alerts.delivery.quoting import RENDERS_MARKDOWN

@@ -7,8 +7,8 @@ from typing import Any
 from alerts.delivery.messages import incident_message
 from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule
-from alerts.page_facts import page_facts
-from alerts.page_inputs import ShownAlert
+from alerts.incidents.page_facts import page_facts
+from alerts.incidents.page_inputs import ShownAlert
 from alerts.ports import AggregateReader, EpisodeStore, WordCheck
 from stream.domain.incidents import Incident, PageKind
 

@@ -17,9 +17,9 @@ from pydantic import (
     model_validator,
 )
 
+from alerts.baselines.expectation import BaselineSpec, Expectation
 from alerts.delivery import template
-from alerts.expectation import BaselineSpec, Expectation
-from alerts.watched_entities import Watched
+from alerts.rules.watched_entities import Watched
 from alerts.wording import events_text, nouns, number_text, span_text
 from stream.domain.alerts import Alert, Severity
 from stream.domain.documents import Kind

@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
-from alerts.baseline import Count, count_documents, count_negatives
-from alerts.calendar_names import CALENDAR_NAMES
+from alerts.baselines.baseline import Count, count_documents, count_negatives
+from alerts.baselines.expectation import BaselineSpec, Expectation
+from alerts.baselines.statistics import chance_allowed, chances_per_year
 from alerts.detectors.base import ALL_TOPICS, Duration, Observation, Rule, SubjectWindow, calm, no_data
-from alerts.expectation import BaselineSpec, Expectation
-from alerts.statistics import chance_allowed, chances_per_year
+from alerts.schedules.calendar_names import CALENDAR_NAMES
 from alerts.wording import chance_text, duration_text
 from stream.domain.sums import Aggregate
 

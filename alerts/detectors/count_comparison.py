@@ -1,9 +1,9 @@
 """What negative and volume surges share: a count far above its usual rate."""
 
+from alerts.baselines.expectation import Expectation
+from alerts.baselines.statistics import count_tail
 from alerts.detectors.base import Observation, SubjectWindow
 from alerts.detectors.baseline_rule import BaselineRule
-from alerts.expectation import Expectation
-from alerts.statistics import count_tail
 from alerts.wording import number_text, span_text, usual_text
 from stream.domain.alerts import Alert
 

@@ -4,7 +4,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from alerts.baseline import Count, count_negatives
+from alerts.baselines.baseline import Count, count_negatives
+from alerts.baselines.expectation import Expectation
+from alerts.baselines.statistics import mean_tail, share_tail
 from alerts.detectors.base import (
     CountSetting,
     Observation,
@@ -16,8 +18,6 @@ from alerts.detectors.base import (
     watched_value,
 )
 from alerts.detectors.baseline_rule import BaselineRule
-from alerts.expectation import Expectation
-from alerts.statistics import mean_tail, share_tail
 from alerts.wording import duration_text, mean_confidence, share_confidence
 from stream.domain.alerts import Alert
 from stream.domain.sums import Counted

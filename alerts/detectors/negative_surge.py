@@ -5,11 +5,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from alerts.baseline import Count, count_negatives
+from alerts.baselines.baseline import Count, count_negatives
+from alerts.baselines.expectation import Expectation
 from alerts.detectors.base import CountSetting, Observation, SubjectWindow
 from alerts.detectors.baseline_rule import BaselineRule
 from alerts.detectors.count_comparison import compare_count, count_in_words
-from alerts.expectation import Expectation
 from alerts.wording import duration_text, ratio_text
 from stream.domain.alerts import Alert
 from stream.domain.sums import Counted

@@ -4,11 +4,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from alerts.baselines.expectation import Expectation
+from alerts.baselines.statistics import count_tail
 from alerts.detectors.base import Names, Observation, SubjectWindow, calm, no_data
 from alerts.detectors.baseline_rule import BaselineRule
-from alerts.expectation import Expectation
-from alerts.statistics import count_tail
-from alerts.watched_entities import Named
+from alerts.rules.watched_entities import Named
 from alerts.wording import amount_text, duration_text, span_text, usual_text
 from stream.domain.alerts import Alert
 from stream.domain.sums import TimeRange

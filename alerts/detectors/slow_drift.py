@@ -6,7 +6,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from alerts.baseline import Count, count_negatives
+from alerts.baselines.baseline import Count, count_negatives
+from alerts.baselines.expectation import Expectation
+from alerts.baselines.statistics import cusum, cusum_limit
 from alerts.detectors.base import (
     CountSetting,
     Duration,
@@ -18,8 +20,6 @@ from alerts.detectors.base import (
     watched_value,
 )
 from alerts.detectors.baseline_rule import BaselineRule
-from alerts.expectation import Expectation
-from alerts.statistics import cusum, cusum_limit
 from alerts.wording import duration_text
 from stream.domain.alerts import Alert
 from stream.domain.documents import EPOCH

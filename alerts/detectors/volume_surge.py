@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from alerts.baselines.expectation import Expectation
 from alerts.detectors.base import CountSetting, Observation, SubjectWindow
 from alerts.detectors.baseline_rule import BaselineRule
 from alerts.detectors.count_comparison import compare_count, count_in_words
-from alerts.expectation import Expectation
 from alerts.wording import duration_text, ratio_text
 from stream.domain.alerts import Alert
 from stream.domain.sums import Counted

@@ -22,7 +22,7 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, Text, insert, s
 from alerts.delivery.pages import PageRouter
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
-from alerts.rule_file import RuleFile
+from alerts.rules.rule_file import RuleFile
 from models.network.info import read_info
 from monitor.bench import classifier
 from monitor.bench.stand_in import StandIn

@@ -102,8 +102,8 @@ def relabel(
     """
     if for_switch and (start or end):
         raise click.UsageError("--for-switch takes its times from the rules: leave out --from and --to")
-    from alerts.rule_file import load_rules
-    from alerts.window_reader import longest_comparison
+    from alerts.rules.rule_file import load_rules
+    from alerts.windows.window_reader import longest_comparison
     from models import backend_selection
     from models.document_classifier import DocumentClassifier
     from models.loading import as_labelled

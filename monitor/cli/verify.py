@@ -24,7 +24,7 @@ from stream.domain.documents import Kind, printable
 
 if TYPE_CHECKING:
     from alerts.detectors.base import Rule
-    from alerts.verification import Verification
+    from alerts.incidents.verification import Verification
     from monitor.runtime.settings import Settings
     from stream.feed import RowOptions
 
@@ -99,7 +99,7 @@ def verify(
 
 def _rules(settings: "Settings", rule_file: Path | None) -> "tuple[tuple[str, ...], tuple[Rule, ...]]":
     """The topics of the model, and the rules of now."""
-    from alerts.rule_file import load_rules
+    from alerts.rules.rule_file import load_rules
     from models.network.info import read_info
     from models.plan import event_types
     from monitor.entity_ids import resolver_of_settings
@@ -122,7 +122,7 @@ def _stored(
 
     Raises DataError if there are none of the name.
     """
-    from alerts.window_reader import longest_comparison
+    from alerts.windows.window_reader import longest_comparison
     from models.errors import DataError
     from monitor.cli.backtest.command import calendars_of
     from monitor.verification import PageVerifier
@@ -159,7 +159,7 @@ def _tested(
 
     Raises DataError if the file has no pages, and if it was of a file that is not given.
     """
-    from alerts.verification import compare
+    from alerts.incidents.verification import compare
     from models.errors import DataError
     from monitor.cli.backtest.command import calendars_of
     from monitor.cli.backtest.texts import classify_file

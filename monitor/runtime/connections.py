@@ -13,7 +13,7 @@ from monitor.web.gate import Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 
-REFUSALS = ("host", "method", "size", "body", "malformed", "slow", "evicted")
+REFUSALS = ("host", "method", "size", "body", "login", "csrf", "rate", "malformed", "slow", "evicted")
 CHECK_SECONDS = 0.5
 LOG_SECONDS = 60.0
 
@@ -27,7 +27,8 @@ class HttpMetrics:
         )
         self.refused = Counter(
             "sentiment_http_refused",
-            "Requests refused (host, method, size, body, malformed) and connections ended (slow, evicted)",
+            "Requests refused (host, method, size, body, login, csrf, rate, malformed) and connections ended "
+            "(slow, evicted)",
             ["reason"],
             registry=registry,
         )
@@ -158,6 +159,10 @@ class Connection(H11Protocol):
         self._connections.remove(self)
         self.transport.abort()
 
+    def _renew(self) -> None:
+        """The client has taken a part of an answer that has no end, such as an event."""
+        self._set_deadline(self._limits.request_seconds)
+
     def _set_deadline(self, seconds: float) -> None:
         self.deadline = time.monotonic() + seconds
 
@@ -168,6 +173,7 @@ class Connection(H11Protocol):
         self._set_deadline(self._limits.request_seconds)
         self._connections.answer(self)
         try:
+            scope["extensions"] = {"renew_deadline": self._renew}
             await self._inner(scope, receive, send)
         finally:
             self._requests -= 1

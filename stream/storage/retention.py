@@ -15,6 +15,7 @@ from sqlalchemy import Connection, delete, func, or_, select, tuple_, update
 
 from stream.domain.documents import EPOCH, HEARTBEAT_SOURCE
 from stream.storage import schema
+from stream.storage.audit import delete_old_entries
 from stream.storage.batches import Store
 from stream.storage.database import reading, writing
 from stream.storage.events import add_erasures, erase_event_texts
@@ -52,6 +53,7 @@ def purge(
         refused = within(letters.c.seen_at, since, before)
         erased_letters = connection.execute(update(letters).where(refused).values(detail=""))
         heartbeats = _delete_heartbeats(connection, now)
+        delete_old_entries(connection, now)
         if before > since:
             set_mark(connection, PURGE_MARK, before)
     return PurgeResult(documents, erased_alerts.rowcount, erased_letters.rowcount, heartbeats)
@@ -118,11 +120,12 @@ def _erase_event_texts(store: Store, before: datetime) -> None:
 
 
 def _erase_incidents(connection: Connection, since: datetime, before: datetime) -> None:
-    """Erase what pages said, and the titles of incidents that are over: they quote texts."""
-    incidents, pages = schema.incidents, schema.pages
+    """Erase what pages and people said, and the titles of incidents that are over: they quote texts."""
+    incidents, pages, actions = schema.incidents, schema.pages, schema.incident_actions
     over = within(incidents.c.ended_at, since, before)
     connection.execute(update(incidents).where(over).values(title=""))
     connection.execute(update(pages).where(within(pages.c.at, since, before)).values(message={}))
+    connection.execute(update(actions).where(within(actions.c.at, since, before)).values(text=""))
 
 
 def _delete_heartbeats(connection: Connection, now: datetime) -> int:

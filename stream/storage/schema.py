@@ -5,8 +5,9 @@ events it reports; `aggregates` and `rollups` hold the sums over documents, `ent
 mentions; `offsets` holds how far each Kafka partition was read.  A batch changes these in one transaction.
 `story_inputs`, `document_stories`, `stories` and the sums over voices belong to the story task.
 `document_events` has a row for every later change of a document.  `outbox` holds what has to be sent because
-of a batch.  `alerts`, `alert_transitions`, `incidents`, `pages` and `deliveries` belong to the alerts, and
-`marks` and `leases` to background tasks.
+of a batch.  `alerts`, `alert_transitions`, `incidents`, `pages` and `deliveries` belong to the alerts,
+`incident_actions` to the desk, `sessions` and `audit_log` to its logins, and `marks` and `leases` to
+background tasks.
 """
 
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ from sqlalchemy import (
 )
 
 from stream.domain.entities import LONGEST_ENTITY, LONGEST_GAZETTEER
+from stream.domain.incident_actions import LONGEST_KEY, LONGEST_NAME
 from stream.domain.stories import LONGEST_ORIGIN
 from stream.domain.sums import SUM_FIELDS
 
@@ -477,8 +479,36 @@ incidents = Table(
     _column("acknowledged_at", UtcDateTime, nullable=True),
     _column("acknowledged_by", String(256), nullable=True),
     _column("escalated_at", UtcDateTime, nullable=True),
+    # What the desk said; only its actions write these and the two `acknowledged` columns.  `seen` is a
+    # stream.domain.incidents.SeenByDesk, and `actions` the number of the last row in `incident_actions`.
+    _column("assigned_to", String(LONGEST_NAME), nullable=True),
+    _column("quiet_until", UtcDateTime, nullable=True),
+    _column("closed_at", UtcDateTime, nullable=True),
+    _column("closed_by", String(LONGEST_NAME), nullable=True),
+    _column("verdict", String(16), nullable=True),
+    _column("seen", JSON(none_as_null=True), nullable=True),
+    _column("actions", Integer, server_default="0"),
     Index("ix_incidents_began", "began_at"),
     Index("ix_incidents_ended", "ended_at"),
+)
+
+# What people did with an incident, numbered from 1 (stream.domain.incident_actions.Action).  Rows are only
+# added; `purge` erases the texts.  `key` makes a request that comes twice one action.
+incident_actions = Table(
+    "incident_actions",
+    metadata,
+    _column("incident", String(64), primary_key=True),
+    _column("number", Integer, primary_key=True, autoincrement=False),
+    _column("key", String(LONGEST_KEY)),
+    _column("kind", String(16)),
+    _column("actor", String(LONGEST_NAME)),
+    _column("at", UtcDateTime),
+    _column("text", Text, server_default=""),
+    _column("assignee", String(LONGEST_NAME), nullable=True),
+    _column("until", UtcDateTime, nullable=True),
+    _column("verdict", String(16), nullable=True),
+    Index("ix_incident_actions_key", "incident", "key", unique=True),
+    Index("ix_incident_actions_at", "at"),
 )
 
 # Every page of an incident, as it was made, and digests of what it was made from
@@ -536,4 +566,32 @@ leases = Table(
     _column("name", String(100), primary_key=True),
     _column("holder", String(200)),
     _column("expires_at", UtcDateTime),
+)
+
+# Who is logged in to the desk's pages.  The browser has the token, the database only its hash.  `credential`
+# says what they logged in with, so that a changed password ends the login.
+sessions = Table(
+    "sessions",
+    metadata,
+    _column("token_hash", String(64), primary_key=True),
+    _column("user_name", String(256)),
+    _column("role", String(16)),
+    _column("method", String(16)),
+    _column("credential", String(64)),
+    _column("began_at", UtcDateTime),
+    _column("seen_at", UtcDateTime),
+    Index("ix_sessions_user", "user_name", "began_at"),
+)
+
+# What people did, and who logged in or was refused.  Rows are only added; `purge` deletes old ones.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    _column("number", RowId, primary_key=True, autoincrement=True),
+    _column("at", UtcDateTime),
+    _column("user_name", String(256)),
+    _column("action", String(64)),
+    _column("subject", String(256)),
+    _column("detail", Text),
+    Index("ix_audit_log_at", "at"),
 )

@@ -24,7 +24,7 @@ from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
-from alerts.rule_file import load_rules
+from alerts.rules.rule_file import load_rules
 from stream.storage import database, schema
 from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store

@@ -15,8 +15,8 @@ from alembic.runtime.migration import MigrationContext
 from pydantic import SecretStr
 from sqlalchemy import func, select, text
 
-from alerts.rule_file import load_rules
-from alerts.rules import RULE_TYPES
+from alerts.rules.registry import RULE_TYPES
+from alerts.rules.rule_file import load_rules
 from monitor.web.alert_pages import AlertPages
 from stream.codec import Codec
 from stream.domain.documents import Document, Kind, Prediction

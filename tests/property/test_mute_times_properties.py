@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.mutes import Mute, Recurrence
+from alerts.schedules.mutes import Mute, Recurrence
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 # Days on which clocks change: by an hour at night and at midnight, by half an hour, by a whole day, and back.

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from alerts.baseline import Baseline
+from alerts.baselines.baseline import Baseline
+from alerts.baselines.expectation import BaselineSpec, Expectation
 from alerts.detectors.base import Rule, SubjectWindow
-from alerts.expectation import BaselineSpec, Expectation
-from alerts.robustness import Robustness, robustness
-from alerts.rules import RULE_TYPES
+from alerts.incidents.robustness import Robustness, robustness
+from alerts.rules.registry import RULE_TYPES
 from stream.domain.sums import Aggregate, TimeRange
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from alerts.calendars import TradingCalendars
 from alerts.detectors.base import Rule
+from alerts.schedules.calendars import TradingCalendars
 from monitor.cli.options import (
     EXISTING,
     OutputFile,
@@ -82,7 +82,7 @@ def backtest(
         raise click.BadParameter(complaint)
     settings = load_settings(config)
     logging.getLogger("alerts").setLevel(logging.ERROR)
-    from alerts.rule_file import load_rules
+    from alerts.rules.rule_file import load_rules
     from models.errors import DataError
     from models.network.info import read_info
     from models.plan import event_types

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from alerts.backtest import SentPage, Text, replay
-from alerts.calendars import TradingCalendars
+from alerts.backtest import SentPage, replay
 from alerts.detectors.base import Rule
 from alerts.evaluator import DEFAULT_POLICY
-from alerts.incidents import IncidentPolicy
+from alerts.history.memory_store import Text
+from alerts.incidents.joining import IncidentPolicy
+from alerts.schedules.calendars import TradingCalendars
 from models.data.dataset import records
 from models.errors import DataError
 from stream.domain.alerts import Severity

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from alerts.backtest import SentPage, Text
+from alerts.backtest import SentPage
+from alerts.history.memory_store import Text
 from models.errors import DataError
 from monitor.cli.backtest.outcome import Result
 from monitor.web.rendering import format_duration, render

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from alerts.backtest import Text
 from alerts.detectors.base import Rule
+from alerts.history.memory_store import Text
 from models import backend_selection
 from models.document_classifier import DocumentClassifier
 from models.errors import DataError

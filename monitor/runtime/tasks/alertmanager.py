@@ -19,9 +19,9 @@ from alerts.delivery.messages import alert_key
 from alerts.delivery.notifiers import outcome
 from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule
-from alerts.incidents import is_adopted
+from alerts.incidents.joining import is_adopted
 from alerts.metrics import AlertMetrics
-from alerts.rule_file import RuleFile
+from alerts.rules.rule_file import RuleFile
 from stream.domain.alerts import Alert
 from stream.domain.budgets import first_within
 from stream.domain.incidents import Incident, Page

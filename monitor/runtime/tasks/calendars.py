@@ -4,8 +4,8 @@ import logging
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
-from alerts.calendars import TradingCalendars
-from alerts.rule_file import RuleFile
+from alerts.rules.rule_file import RuleFile
+from alerts.schedules.calendars import TradingCalendars
 from monitor.trading_calendars import REACH, CalendarsRead, calendar_problems, names_of
 
 log = logging.getLogger(__name__)

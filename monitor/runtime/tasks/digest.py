@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from alerts.delivery.digest_text import digest_forms, digest_message
 from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import DEFAULT_RELEVANCE
-from alerts.digest import (
+from alerts.incidents.digest import (
     DAY,
     HOUR,
     LEAST_COMPARED,

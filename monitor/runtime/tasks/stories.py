@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from alerts.counting import FAR_BEHIND
+from alerts.windows.counting import FAR_BEHIND
 from stream.domain.errors import LeaseLost, StoreUnavailable
 from stream.metrics import UNKNOWN, StoryMetrics
 from stream.storage.batches import Store

@@ -7,12 +7,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from alerts.baseline import Baseline, count_documents, count_negatives, live_ranges, without
+from alerts.baselines.baseline import Baseline, count_documents, count_negatives, live_ranges, without
+from alerts.baselines.expectation import Expectation
 from alerts.detectors.base import SubjectWindow
 from alerts.detectors.mood_shift import MoodShiftRule
 from alerts.detectors.negative_surge import NegativeSurgeRule
 from alerts.detectors.slow_drift import SlowDriftRule
-from alerts.expectation import Expectation
 from stream.domain.sums import Aggregate
 
 HOUR = timedelta(hours=1)

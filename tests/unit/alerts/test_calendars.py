@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from alerts.backtest import MemoryStore, Text, backtest
-from alerts.calendars import Calendar, DayType, TradingCalendars
+from alerts.backtest import backtest
 from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule
 from alerts.errors import RuleError
 from alerts.evaluator import AlertEvaluator
+from alerts.history.memory_store import MemoryStore, Text
 from alerts.metrics import AlertMetrics
-from alerts.rule_file import load_rules
-from alerts.window_reader import WindowReader
+from alerts.rules.rule_file import load_rules
+from alerts.schedules.calendars import Calendar, DayType, TradingCalendars
+from alerts.windows.window_reader import WindowReader
 from stream.domain.entities import EntityMention
 from stream.domain.sums import TimeRange
 

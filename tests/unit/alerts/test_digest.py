@@ -18,7 +18,7 @@ from alerts.delivery.digest_text import (
     is_digest,
 )
 from alerts.delivery.messages import merge_pages
-from alerts.digest import (
+from alerts.incidents.digest import (
     Digest,
     DigestPlan,
     Gap,

@@ -6,10 +6,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from alerts.baseline import HOUR, Baseline, count_documents, count_negatives
-from alerts.entity_baseline import Pool, StreamNow, StreamWeek, level
-from alerts.entity_windows import EntityHistory
-from alerts.expectation import BaselineSpec, Expectation
+from alerts.baselines.baseline import HOUR, Baseline, count_documents, count_negatives
+from alerts.baselines.entity_baseline import Pool, StreamNow, StreamWeek, level
+from alerts.baselines.expectation import BaselineSpec, Expectation
+from alerts.windows.entity_windows import EntityHistory
 from stream.domain.documents import EPOCH
 from stream.domain.sums import Aggregate, Counted, TimeRange
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.rule_file import load_rules
+from alerts.rules.rule_file import load_rules
 from alerts.settings import SHIPPED_RULES
 from tools.entity_bursts import Burst, Calm, burst_texts, calm_texts, rare_bursts, run
 

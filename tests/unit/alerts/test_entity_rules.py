@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from alerts.backtest import MemoryStore, Page, Text, backtest, replay
+from alerts.backtest import Page, backtest, replay
 from alerts.delivery.messages import alert_message, merge_pages
 from alerts.delivery.page_text import plain_text
 from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule
-from alerts.entity_windows import unlinked_ranges
 from alerts.evaluator import AlertEvaluator
+from alerts.history.memory_store import MemoryStore, Text
 from alerts.metrics import AlertMetrics
 from alerts.ports import ANY
-from alerts.rule_file import load_rules
+from alerts.rules.rule_file import load_rules
+from alerts.windows.entity_windows import unlinked_ranges
 from stream.domain.alerts import Alert, AlertState, PageRequest, Transition
 from stream.domain.incidents import Incident
 from stream.domain.incidents import Page as IncidentPage

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
-from alerts.escalation import EscalationStep, escalation_due
+from alerts.incidents.escalation import EscalationStep, escalation_due
 from alerts.settings import AlertSettings
 from stream.domain.alerts import Severity
 from stream.domain.incidents import Incident

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from alerts.backtest import MemoryStore, Text
 from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule, SubjectWindow
 from alerts.detectors.heartbeat import HeartbeatRule
@@ -13,7 +12,8 @@ from alerts.detectors.negative_surge import NegativeSurgeRule
 from alerts.detectors.slow_drift import SlowDriftRule
 from alerts.detectors.threshold import ThresholdRule
 from alerts.evaluator import AlertEvaluator
-from alerts.incidents import IncidentPolicy
+from alerts.history.memory_store import MemoryStore, Text
+from alerts.incidents.joining import IncidentPolicy
 from alerts.metrics import AlertMetrics
 from stream.domain.alerts import Alert, AlertState, PageRequest, Severity, Transition
 from stream.domain.incidents import Incident, Page

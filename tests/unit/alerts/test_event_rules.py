@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from alerts.backtest import Page, Text, backtest
+from alerts.backtest import Page, backtest
 from alerts.errors import RuleError
-from alerts.rule_file import load_rules
-from alerts.rules import RULE_TYPES
+from alerts.history.memory_store import Text
+from alerts.rules.registry import RULE_TYPES
+from alerts.rules.rule_file import load_rules
 from alerts.wording import events_text
 from stream.domain.entities import EntityMention
 

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from alerts.evidence import distinct_stories
+from alerts.windows.evidence import distinct_stories
 from stream.domain.alerts import EvidenceItem
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

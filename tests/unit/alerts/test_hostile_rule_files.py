@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from alerts.backtest import MemoryStore
 from alerts.delivery.pages import PageRouter
 from alerts.delivery.template import EXAMPLE, render
 from alerts.detectors.base import Observation, SubjectWindow
 from alerts.detectors.threshold import ThresholdRule
 from alerts.errors import RuleError
 from alerts.evaluator import AlertEvaluator
+from alerts.history.memory_store import MemoryStore
 from alerts.metrics import AlertMetrics
-from alerts.rule_file import RuleFile, load_rules
+from alerts.rules.rule_file import RuleFile, load_rules
 from stream.domain.errors import StoreUnavailable
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

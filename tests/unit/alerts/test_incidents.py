@@ -7,7 +7,7 @@ from itertools import permutations
 
 import pytest
 
-from alerts.incidents import (
+from alerts.incidents.joining import (
     IncidentPolicy,
     Signal,
     adopt,

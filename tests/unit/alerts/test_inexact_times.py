@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec import structs
 
-from alerts.backtest import Page, Text, backtest
+from alerts.backtest import Page, backtest
 from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule
 from alerts.detectors.negative_surge import NegativeSurgeRule
 from alerts.detectors.threshold import ThresholdRule
 from alerts.evaluator import AlertEvaluator
+from alerts.history.memory_store import Text
 from alerts.metrics import AlertMetrics
 from stream.domain.alerts import Alert
 from stream.domain.documents import Precision

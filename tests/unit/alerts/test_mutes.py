@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from alerts.errors import MuteError
-from alerts.mute_file import KnownNames, MuteFile, load_mutes
-from alerts.mutes import Mute, Mutes, Recurrence
+from alerts.schedules.mute_file import KnownNames, MuteFile, load_mutes
+from alerts.schedules.mutes import Mute, Mutes, Recurrence
 from stream.domain.alerts import Alert, AlertState, Severity
 from stream.domain.sums import TimeRange
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts import page_words
 from alerts.delivery.alertmanager import incident_annotations
 from alerts.delivery.messages import alert_message, merge_pages, page_forms
 from alerts.delivery.page_text import markdown_text, plain_text, short_title
-from alerts.page_facts import AlertFacts, Named, figures
-from alerts.robustness import Robustness
+from alerts.incidents import page_words
+from alerts.incidents.page_facts import AlertFacts, Named, figures
+from alerts.incidents.robustness import Robustness
 from alerts.wording import rarity_text, span_text, subject_title, usual_text
 from monitor.web.rendering import render
 from stream.domain.alerts import AlertState, Severity

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from pydantic import SecretStr
 
 from alerts.delivery.answers import Failure, explanation
-from alerts.delivery.incidents import keyed_url
+from alerts.delivery.incident_services import keyed_url
 from alerts.delivery.notifiers import Channels, Webhooks
 from alerts.delivery.quoting import inert, inert_markdown
 from stream.domain.alerts import AlertState, Severity

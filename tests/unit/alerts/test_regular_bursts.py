@@ -8,12 +8,13 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from alerts.backtest import Text, backtest
-from alerts.baseline import Baseline, count_documents, days_before
+from alerts.backtest import backtest
+from alerts.baselines.baseline import Baseline, count_documents, days_before
 from alerts.detectors.base import Rule
 from alerts.detectors.silence import SilenceRule
 from alerts.errors import RuleError
-from alerts.rule_file import load_rules
+from alerts.history.memory_store import Text
+from alerts.rules.rule_file import load_rules
 from alerts.settings import SHIPPED_RULES
 from stream.domain.sums import Aggregate, TimeRange
 

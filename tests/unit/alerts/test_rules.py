@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from alerts.baseline import count_documents, count_negatives
+from alerts.baselines.baseline import count_documents, count_negatives
 from alerts.detectors.base import ALL_TOPICS
 from alerts.detectors.negative_surge import NegativeSurgeRule
 from alerts.detectors.threshold import ThresholdRule
 from alerts.errors import RuleError
-from alerts.rule_file import load_rules
-from alerts.rules import RULE_TYPES
+from alerts.rules.registry import RULE_TYPES
+from alerts.rules.rule_file import load_rules
 from alerts.settings import SHIPPED_RULES
 from monitor.demo.demo import RULES as DEMO_RULES
 

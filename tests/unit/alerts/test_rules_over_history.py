@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from alerts.backtest import Page, Text, backtest
+from alerts.backtest import Page, backtest
 from alerts.detectors.base import Rule
 from alerts.detectors.silence import SilenceRule
-from alerts.rule_file import load_rules
+from alerts.history.memory_store import Text
+from alerts.rules.rule_file import load_rules
 from alerts.settings import SHIPPED_RULES
 
 START = datetime(2026, 1, 5, tzinfo=UTC)

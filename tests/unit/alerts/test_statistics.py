@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.statistics import (
+from alerts.baselines.statistics import (
     chance_allowed,
     count_tail,
     cusum,

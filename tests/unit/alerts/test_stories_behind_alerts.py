@@ -13,7 +13,7 @@ from alerts.delivery.alertmanager import alertmanager_alert
 from alerts.delivery.pages import PageRouter
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
-from alerts.rule_file import load_rules
+from alerts.rules.rule_file import load_rules
 from monitor.web.alert_pages import AlertPages
 from stream.domain.alerts import Alert
 from stream.domain.records import Batch, ClassifiedDocument

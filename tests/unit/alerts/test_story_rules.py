@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from alerts.backtest import MemoryStore, Page, Text, backtest
+from alerts.backtest import Page, backtest
 from alerts.delivery.messages import alert_message
 from alerts.delivery.page_text import plain_text
 from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule
 from alerts.errors import RuleError
 from alerts.evaluator import AlertEvaluator
+from alerts.history.memory_store import MemoryStore, Text
 from alerts.metrics import AlertMetrics
-from alerts.rule_file import load_rules
-from alerts.rules import RULE_TYPES
+from alerts.rules.registry import RULE_TYPES
+from alerts.rules.rule_file import load_rules
 from alerts.settings import SHIPPED_RULES
 from stream.domain.alerts import Alert
 from stream.domain.documents import EPOCH

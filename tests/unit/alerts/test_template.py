@@ -6,7 +6,7 @@ import pytest
 
 from alerts.delivery.template import EXAMPLE, render
 from alerts.errors import RuleError
-from alerts.rule_file import load_rules
+from alerts.rules.rule_file import load_rules
 
 RULE = """
 rules:

@@ -9,8 +9,8 @@ import pytest
 
 from alerts.detectors.base import ALL_TOPICS
 from alerts.errors import RuleError
-from alerts.rule_file import RuleFile, load_rule_set, load_rules, schema
-from alerts.rules import RULE_TYPES
+from alerts.rules.registry import RULE_TYPES
+from alerts.rules.rule_file import RuleFile, load_rule_set, load_rules, schema
 
 KNOWN = {"XNAS:AAPL": "Apple", "XNYS:JPM": "JPMorgan", "XNYS:BAC": "Bank of America", "cb:FED": "Fed"}
 OLD = {"OTCM:JPM": "XNYS:JPM"}

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from alerts.statistics import chance_allowed
+from alerts.baselines.statistics import chance_allowed
 from alerts.wording import (
     chance_text,
     duration_text,

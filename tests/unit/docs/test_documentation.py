@@ -15,8 +15,8 @@ import yaml
 from click.testing import CliRunner
 from sqlalchemy import text
 
-from alerts.mute_file import KnownNames, load_mutes
-from alerts.rule_file import load_rules
+from alerts.rules.rule_file import load_rules
+from alerts.schedules.mute_file import KnownNames, load_mutes
 from alerts.settings import SHIPPED_RULES
 from models.data.dataset import read_recipe
 from models.entities.gazetteer import Gazetteer

@@ -15,7 +15,7 @@ from alerts.delivery.notifiers import Webhooks
 from alerts.delivery.pages import PageRouter
 from alerts.delivery.template import EXAMPLE
 from alerts.metrics import AlertMetrics
-from alerts.rule_file import RuleFile
+from alerts.rules.rule_file import RuleFile
 from alerts.settings import SHIPPED_RULES
 from monitor.runtime.tasks.alertmanager import AlertmanagerSync
 from stream.domain.alerts import Alert, AlertState, EvidenceItem

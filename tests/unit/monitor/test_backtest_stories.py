@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 from click.testing import CliRunner
 
-from alerts.backtest import MemoryStore, Text
-from alerts.rule_file import load_rules
+from alerts.history.memory_store import MemoryStore, Text
+from alerts.rules.rule_file import load_rules
 from alerts.settings import SHIPPED_RULES
 from monitor.cli.backtest.outcome import run_backtest
 from monitor.cli.backtest.report import as_answer

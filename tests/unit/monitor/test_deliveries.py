@@ -11,13 +11,13 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import update
 
-from alerts.backtest import MemoryStore, Text
 from alerts.delivery.messages import alert_key, alert_message
 from alerts.delivery.notifiers import Channels, Webhooks
 from alerts.delivery.pages import PageRouter
 from alerts.delivery.template import EXAMPLE
 from alerts.detectors.threshold import ThresholdRule
 from alerts.evaluator import AlertEvaluator
+from alerts.history.memory_store import MemoryStore, Text
 from alerts.metrics import AlertMetrics
 from monitor.runtime.log import LIBRARY_LEVELS, URL_LOGGERS
 from monitor.runtime.tasks.page_delivery import PageDelivery

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from alerts.delivery.digest_text import is_digest
 from alerts.delivery.notifiers import Channels, Webhooks
 from alerts.delivery.pages import PageRouter
-from alerts.digest import DigestPlan, Gap, digest_key
+from alerts.incidents.digest import DigestPlan, Gap, digest_key
 from alerts.metrics import AlertMetrics
 from monitor.runtime.tasks.digest import DailyDigest, read_digest
 from monitor.runtime.tasks.page_delivery import PageDelivery

@@ -5,11 +5,11 @@ import logging
 import pytest
 from sqlalchemy import update
 
-from alerts.backtest import MemoryStore
 from alerts.delivery.pages import PageRouter
 from alerts.evaluator import AlertEvaluator
+from alerts.history.memory_store import MemoryStore
 from alerts.metrics import AlertMetrics
-from alerts.rule_file import RuleFile
+from alerts.rules.rule_file import RuleFile
 from alerts.settings import SHIPPED_RULES
 from monitor.runtime.tasks.alert_evaluation import AlertEvaluation, EvaluationWatch, MoodGauges
 from stream.domain.documents import EPOCH

@@ -9,10 +9,10 @@ import pytest
 from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule
 from alerts.evaluator import AlertEvaluator
-from alerts.labelled_hours import LabelledHours
 from alerts.metrics import AlertMetrics
-from alerts.rules import RULE_TYPES
-from alerts.window_reader import longest_comparison
+from alerts.rules.registry import RULE_TYPES
+from alerts.windows.labelled_hours import LabelledHours
+from alerts.windows.window_reader import longest_comparison
 from stream.domain.documents import Document, Kind, Prediction
 from stream.domain.records import Batch, ClassifiedDocument, MessagePosition, Partition
 from stream.domain.sums import TimeRange

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from alerts.backtest import MemoryStore, Text
 from alerts.delivery.pages import PageRouter
 from alerts.evaluator import AlertEvaluator
+from alerts.history.memory_store import MemoryStore, Text
 from alerts.metrics import AlertMetrics
-from alerts.mute_file import KnownNames, MuteFile
-from alerts.rule_file import RuleFile
+from alerts.rules.rule_file import RuleFile
+from alerts.schedules.mute_file import KnownNames, MuteFile
 from monitor.cli.main import main
 from monitor.runtime.tasks.alert_evaluation import AlertEvaluation, EvaluationWatch, MoodGauges
 from stream.domain.alerts import PageRequest

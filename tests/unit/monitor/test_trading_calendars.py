@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from alerts.calendar_names import CALENDAR_NAMES
-from alerts.calendars import Calendar, TradingCalendars
-from alerts.rule_file import load_rules
+from alerts.rules.rule_file import load_rules
+from alerts.schedules.calendar_names import CALENDAR_NAMES
+from alerts.schedules.calendars import Calendar, TradingCalendars
 from monitor import trading_calendars
 from monitor.runtime.tasks.calendars import CalendarReading
 from monitor.trading_calendars import CalendarsRead, calendar_problems, names_of, read_calendars

@@ -16,13 +16,13 @@ from sqlalchemy import delete, update
 from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule
 from alerts.evaluator import AlertEvaluator
-from alerts.incidents import IncidentPolicy
+from alerts.incidents.joining import IncidentPolicy
+from alerts.incidents.page_inputs import Seen, ShownAlert, page_inputs
+from alerts.incidents.verification import Part, Verdict, Verification
 from alerts.lifecycle import step
 from alerts.metrics import AlertMetrics
-from alerts.page_inputs import Seen, ShownAlert, page_inputs
-from alerts.rules import RULE_TYPES
-from alerts.verification import Part, Verdict, Verification
-from alerts.window_reader import WindowReader
+from alerts.rules.registry import RULE_TYPES
+from alerts.windows.window_reader import WindowReader
 from monitor.cli.main import main
 from monitor.verification import PageVerifier
 from stream.domain.alerts import FIRING_STATES

@@ -8,8 +8,8 @@ from click.testing import CliRunner
 from prometheus_client import CollectorRegistry, generate_latest
 
 from alerts.errors import RuleError
-from alerts.rule_file import RuleFile
-from alerts.watchlists import MOST_WITH_GAUGES
+from alerts.rules.rule_file import RuleFile
+from alerts.rules.watchlists import MOST_WITH_GAUGES
 from monitor.cli.main import main
 from monitor.runtime.tasks.alert_evaluation import MoodGauges
 from stream.metrics import StreamMetrics

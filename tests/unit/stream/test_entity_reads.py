@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.backtest import MemoryStore, Text
+from alerts.history.memory_store import MemoryStore, Text
 from stream.domain.alerts import EvidenceItem
 from stream.domain.documents import SCORE_SCALE, Document, Kind, Precision, Prediction
 from stream.domain.entities import EntityMention

@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 from alerts.delivery.pages import PageRouter
 from alerts.detectors.threshold import ThresholdRule
 from alerts.evaluator import AlertEvaluator
-from alerts.incidents import IncidentPolicy, incident_id
+from alerts.incidents.joining import IncidentPolicy, incident_id
 from alerts.metrics import AlertMetrics
 from stream.domain.alerts import Alert, AlertState, PageRequest, Severity
 from stream.domain.documents import EPOCH

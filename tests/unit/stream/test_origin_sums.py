@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.backtest import MemoryStore
+from alerts.history.memory_store import MemoryStore
 from monitor.cli.backtest.texts import _stored_text
 from stream.domain.sums import Aggregate, Counted, Scope, Selection
 from stream.storage.batches import Store

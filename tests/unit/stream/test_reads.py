@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from msgspec import structs
 
-from alerts.backtest import MemoryStore, Text
+from alerts.history.memory_store import MemoryStore, Text
 from stream.domain.documents import SCORE_SCALE, Document, Kind, Prediction
 from stream.domain.records import ClassifiedDocument, MessagePosition
 from stream.domain.sums import LateWindow, Scope, Selection

@@ -1,0 +1,35 @@
+"""The page of an entity, and the search for one."""
+
+from litestar import Response, get
+from litestar.handlers import HTTPRouteHandler
+
+from monitor.web.answers import AnyRequest
+from monitor.web.desk import Desk, last_segment
+from monitor.web.rendering import path_segment
+from monitor.web.subject_page import SubjectPage, View
+from stream.domain.entities import LONGEST_ENTITY
+from stream.storage.desk.entities import Entities
+from stream.storage.desk.stories import Stories
+
+
+def routes(desk: Desk) -> list[HTTPRouteHandler]:
+    """The handlers of this page."""
+    stories, entities = Stories(desk.store.engine), Entities(desk.store.engine)
+
+    @get("/entities/{rest:path}", include_in_schema=False)
+    async def entity(request: AnyRequest) -> Response[bytes]:
+        id_ = last_segment(request, "/entities/")
+        view = View.of(request, f"{desk.prefix}/entities/{path_segment(id_)}")
+        now = desk.clock()
+
+        def read() -> dict[str, SubjectPage] | None:
+            # PostgreSQL stores no NUL.
+            known = "\0" not in id_ and len(id_) <= LONGEST_ENTITY
+            found = entities.find(id_) if known else None
+            if found is None:
+                return None
+            return {"page": SubjectPage(found.name, view, now, desk.moods, stories, entity=found)}
+
+        return await desk.page(request, "subject.html", read)
+
+    return [entity]
