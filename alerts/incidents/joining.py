@@ -237,13 +237,20 @@ class DuePage:
 
 
 def page_due(
-    incident: Incident, firing: Sequence[Alert], targets: Sequence[str], policy: IncidentPolicy, now: datetime
+    incident: Incident,
+    firing: Sequence[Alert],
+    targets: Sequence[str],
+    policy: IncidentPolicy,
+    now: datetime,
+    measured: Sequence[Alert] | None = None,
 ) -> DuePage | None:
     """The page that an incident needs after an evaluation, if any; `firing` are its alerts that fire, but for
     muted ones, and `targets` the receivers that are told at once.  Updates and the end go to all who were
     told.
 
-    What began untold, since its alerts were muted, ends untold.
+    `measured` are those of `firing` whose value is of now, None if all are.  An alert keeps its last value
+    while its window has too few documents, and that is no news.  What began untold, since its alerts were
+    muted, ends untold.
     """
     if not incident.is_open:
         return DuePage(PageKind.END, incident.told) if incident.paged_number else None
@@ -255,7 +262,8 @@ def page_due(
     most_urgent = min(URGENCY[alert.severity] for alert in firing)
     if most_urgent < URGENCY[incident.paged_severity]:
         return DuePage(PageKind.UPDATE, targets)
-    return _update_due(incident, targets, policy, now) if is_worse(incident, firing, policy) else None
+    seen = firing if measured is None else measured
+    return _update_due(incident, targets, policy, now) if is_worse(incident, seen, policy) else None
 
 
 def _update_due(
@@ -270,11 +278,13 @@ def _update_due(
     return DuePage(PageKind.UPDATE, untold, only_untold=True) if untold else None
 
 
-def is_worse(incident: Incident, firing: Iterable[Alert], policy: IncidentPolicy) -> bool:
-    """Whether an alert has at least twice the value that was paged, or another entity has come into it."""
+def is_worse(incident: Incident, measured: Sequence[Alert], policy: IncidentPolicy) -> bool:
+    """Whether an alert has at least twice the value that was paged, or another entity has come into it; not
+    while no alert has a value of now."""
     paged = incident.paged_values
-    doubled = any(_is_doubled(alert.value, paged.get(alert.id, alert.value)) for alert in firing)
-    return doubled or bool(policy.narrow(incident.lead_entities) - set(incident.paged_entities))
+    doubled = any(_is_doubled(alert.value, paged.get(alert.id, alert.value)) for alert in measured)
+    widened = policy.narrow(incident.lead_entities) - set(incident.paged_entities)
+    return doubled or bool(measured and widened)
 
 
 def _is_doubled(value: float, paged: float) -> bool:
