@@ -1,4 +1,4 @@
-"""Which alerts are one event, and what is told of it.  Pure: now is an argument.
+"""Which alerts are one event, and what is paged of it.  Pure: now is an argument.
 
 An alert that begins to fire joins the open incident that its voices are on, or that is about the same entity;
 else it begins one.  Incidents never merge.  The same alerts, in the same order, give the same incidents.

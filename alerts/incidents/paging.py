@@ -181,7 +181,7 @@ class Pager:
         found = step.found
         alerts = firing or self._ended(step, incident)
         if not alerts:
-            log.error("incident %s ended, and nobody is told: its alerts were deleted", incident.id)
+            log.error("incident %s ended, and nobody is notified: its alerts were deleted", incident.id)
             return incident
         earlier = [each.last_page_at for each in step.incidents.values() if each.id != incident.id]
         after = paged(incident, due, firing, found.now)
