@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from sys import intern
 
 import msgspec
 
@@ -170,16 +171,19 @@ def evidence_of(page: Page) -> list[str]:
 
 
 def known_text(document: KnownDocument) -> KnownText:
-    """A document as rules see it.  What it says is no matter."""
+    """A document as rules see it.  What it says is no matter.
+
+    The words that most documents share are held once: there may be millions of documents.
+    """
     row, counts = document.row, document.score is not None and document.topic is not None
     text = Text(
         id=row.id,
-        source=row.source,
-        kind=row.kind,
+        source=intern(row.source),
+        kind=intern(row.kind),
         published_at=row.published_at,
         content="",
-        topic=document.topic or "",
-        sentiment=document.sentiment,
+        topic=intern(document.topic or ""),
+        sentiment=document.sentiment and intern(document.sentiment),
         score=document.score or 0,
         author=row.author,
         symbols=tuple(row.symbols),
@@ -204,7 +208,7 @@ def known_text(document: KnownDocument) -> KnownText:
     return KnownText(
         text,
         document.version,
-        document.model,
+        intern(document.model),
         document.received_at,
         counts,
         _said(document),
