@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,21 +38,24 @@ class Pagers:
     folder: Path
     receiver: Receiver
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    written: int = 0
 
     def __post_init__(self) -> None:
         (self.folder / "rules.yaml").write_text(RULES)
-        self.set_clock(NOW)
-        texts = [
-            classified(str(number), number, at=NOW - timedelta(minutes=1), title=f"Shares fall by {number}%")
-            for number in range(6)
-        ]
-        self.store.write(Batch(texts), no_messages, NOW - timedelta(seconds=20))
+        self.write_texts(NOW, sentiment="negative", score=-0.5)
         self.episodes = SqlEpisodeStore(self.store, Lease(self.store, "alerts", "test", 20), "alerts")
 
-    def set_clock(self, at: datetime) -> None:
-        """At once for all of them."""
+    def write_texts(self, now: datetime, **label: Any) -> None:
+        """Six texts of the minute before, and it is now for all processes at once."""
+        at, first = now - timedelta(minutes=1), self.written
+        self.written += 6
+        texts = [
+            classified(str(number), number, at=at, title=f"Shares of day {number}", **label)
+            for number in range(first, self.written)
+        ]
+        self.store.write(Batch(texts), no_messages, at)
         new = self.folder / "clock.new"
-        new.write_text(at.isoformat())
+        new.write_text(now.isoformat())
         new.replace(self.folder / "clock")
 
     def start(self, name: str, *failpoint: str) -> subprocess.Popen[bytes]:
@@ -114,10 +118,10 @@ def test_an_incident_has_one_beginning_and_one_end_wherever_a_monitor_is_killed(
     pagers.start("b")
     pagers.start("c")
     wait_until(lambda: settled(pagers, ["begin"]), 150, "the first page")
-    pagers.set_clock(NOW + HOUR)
+    pagers.write_texts(NOW + HOUR, sentiment="neutral", score=0.0)
     wait_until(lambda: not pagers.episodes.open_alerts(), 150, "the end of the alert")
     pagers.kill_all()
-    pagers.set_clock(NOW + 4 * HOUR)
+    pagers.write_texts(NOW + 4 * HOUR, sentiment="neutral", score=0.0)
     pagers.kill_at(step, "d")
     pagers.start("e")
     pagers.start("f")

@@ -471,7 +471,8 @@ class TestCommand:
             ]
             room.write([*items, *calm], NOW - HOUR)
         room.assign()
-        pages = json.loads(self.backtest(rules).read_text())["pages"]
+        answer = json.loads(self.backtest(rules).read_text())
+        pages = answer["pages"] + answer["others"]
         assert {page["page"] for page in pages} == set(PageKind) and len(pages) > 20
         room.relabel("positive", datetime.now(UTC) + HOUR)
         result = self.run(rules, "--backtest", str(rules.with_name("pages.json")))
