@@ -17,7 +17,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 
 install: .venv/installed ## create .venv and install everything into it
 
-run: install ## run the whole monitor in one process with a sample feed (options: ARGS=--plain)
+run: install ## run the whole monitor in one process with a sample feed, and print the address of its page (options: ARGS=--open)
 	@$(BIN)/monitor demo $(ARGS)
 
 up: ## start Kafka, PostgreSQL, Prometheus, Alertmanager, Grafana and the monitor with a sample feed in containers

@@ -1,8 +1,11 @@
 """The errors of the alerts package.
 
 AlertError
-├── RuleError    the rule file cannot be used; names file, line and rule
-└── MuteError    the file of mutes cannot be used; names file, line and mute
+├── RuleError              the rule file cannot be used; names file, line and rule
+├── MuteError              the file of mutes cannot be used; names file, line and mute
+├── SilencesUnavailable    an Alertmanager does not tell its silences, or takes none
+└── ActionRefused          an incident cannot be acted on like this; says why
+    └── ActionOutdated    somebody else acted on it first; says who and what
 """
 
 
@@ -15,4 +18,16 @@ class RuleError(AlertError):
 
 
 class MuteError(AlertError):
+    pass
+
+
+class SilencesUnavailable(AlertError):
+    pass
+
+
+class ActionRefused(AlertError):
+    pass
+
+
+class ActionOutdated(ActionRefused):
     pass

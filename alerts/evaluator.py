@@ -111,7 +111,7 @@ class AlertEvaluator:
     ) -> None:
         """`window_width` is the width of the stored windows, `policy` how alerts become incidents."""
         self.rules, self._topics, self._reader, self._episode_store = rules, topics, reader, episodes
-        self._delivery, self._metrics = delivery, metrics
+        self._delivery, self._metrics, self._joins_for = delivery, metrics, policy.joins_for
         self._windows = WindowReader(topics, reader, episodes, window_width)
         self._counting = Counting(reader, metrics)
         self._pager = Pager(
@@ -224,8 +224,9 @@ class AlertEvaluator:
 
     def _read_history(self, now: datetime) -> EpisodeHistory:
         reach = max((max(rule.cool_down, rule.flap_window) for rule in self.rules), default=LATE_LIMIT)
-        incidents = self._episode_store.open_incidents()
-        calm_since = min((each.calm_since for each in incidents if each.calm_since), default=now)
+        incidents = self._episode_store.open_incidents(now - self._joins_for)
+        calm = (each.calm_since for each in incidents if each.calm_since and each.is_open)
+        calm_since = min(calm, default=now)
         return EpisodeHistory(
             {_key(alert): alert for alert in self._episode_store.open_alerts()},
             self._episode_store.past_alerts(min(now - max(reach, LATE_LIMIT), calm_since)),

@@ -110,8 +110,8 @@ class EpisodeStore(Protocol):
     def page(self, key: str) -> Page | None:
         """The page with this key."""
 
-    def open_incidents(self) -> list[Incident]:
-        """The incidents that have not ended, the oldest first."""
+    def open_incidents(self, closed_since: datetime | None = None) -> list[Incident]:
+        """The incidents that have not ended, and those that people closed since then; the oldest first."""
 
     def last_pages(self, incidents: Collection[str]) -> Mapping[str, Page]:
         """The last page of each of these incidents that has any."""

@@ -97,9 +97,15 @@ class PageRouter:
         return runbook
 
     def page_requests(
-        self, page: Page, targets: Iterable[str], earlier: Iterable[datetime], now: datetime
+        self,
+        page: Page,
+        targets: Iterable[str],
+        earlier: Iterable[datetime],
+        now: datetime,
+        quiet_until: datetime | None = None,
     ) -> list[PageRequest]:
-        """A request for each of these receivers; `earlier` is when other incidents paged last.
+        """A request for each of these receivers; `earlier` is when other incidents paged last, and
+        `quiet_until` how long somebody keeps this one quiet.
 
         The pages of an incident stay in order.
         """
@@ -107,6 +113,7 @@ class PageRouter:
         not_before = now if page.kind is PageKind.BEGIN else _departure(earlier, self.group, now)
         if self.quiet is not None and page.message["severity"] != Severity.PAGE:
             not_before = self.quiet.until(not_before) or not_before
+        not_before = max(not_before, quiet_until or not_before)
         message = first_within(self.max_bytes, page_forms(page.message))
         return [PageRequest(target, page.key, page.incident, message, not_before) for target in targets]
 

@@ -287,7 +287,7 @@ class MemoryStore:
     def open_alerts(self) -> list[Alert]:
         return [alert for alert in self.alerts.values() if alert.state in OPEN_STATES]
 
-    def open_incidents(self) -> list[Incident]:
+    def open_incidents(self, closed_since: datetime | None = None) -> list[Incident]:
         return [incident for incident in self.incidents.values() if incident.is_open]
 
     def page(self, key: str) -> IncidentPage | None:

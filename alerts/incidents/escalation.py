@@ -22,10 +22,12 @@ def escalation_due(
     """The receivers to tell of an incident now that were not told of it; empty if nobody is due.
 
     `told_at` is when its first page was made, None if it has none yet: nobody could acknowledge it.  Nothing
-    is due while none of its alerts fires.  Whoever is due gets the page with which it began, by its usual
-    key; once the receivers are in `told`, nobody is due twice.
+    is due while none of its alerts fires.  If somebody kept it quiet, the time counts from the end of that.
+    Whoever is due gets the page with which it began, by its usual key; once the receivers are in `told`,
+    nobody is due twice.
     """
     if told_at is None or incident.acknowledged_at or incident.calm_since or not incident.is_open:
         return ()
-    due = (target for step in steps if now - told_at >= step.after for target in step.targets)
+    since = max(told_at, incident.quiet_until or told_at)
+    due = (target for step in steps if now - since >= step.after for target in step.targets)
     return tuple(dict.fromkeys(target for target in due if target not in incident.told))

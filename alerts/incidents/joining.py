@@ -168,19 +168,30 @@ def home(
     signal: Signal, incidents: Iterable[Incident], policy: IncidentPolicy, now: datetime
 ) -> Incident | None:
     """The open incident that the alert joins: the one with most of its voices, else with most of its
-    entities, else the oldest; None if it begins one."""
+    entities, else the oldest; None if it begins one.
+
+    Else it joins one that somebody has closed and that half of its voices are on, unless it is more urgent:
+    what they said holds for the same stories.
+    """
     if signal.stands_alone:
         return None
     leads = policy.narrow(signal.lead_entities)
-    found: list[tuple[int, int, datetime, str, Incident]] = []
+    found: list[tuple[bool, int, int, datetime, str, Incident]] = []
     for incident in incidents:
-        if incident.stands_alone or not incident.is_open or now - incident.began_at >= policy.joins_for:
+        if incident.stands_alone or now - incident.began_at >= policy.joins_for:
             continue
         voices = signal.voices_on(incident.stories)
+        on_stories = bool(voices) and 2 * voices >= signal.voices
         shared = len(leads.intersection(incident.lead_entities))
-        if shared or (voices and 2 * voices >= signal.voices):
-            found.append((-voices, -shared, incident.began_at, incident.id, incident))
+        if (on_stories or shared) if incident.is_open else on_stories and _settles(incident, signal.alert):
+            key = (not incident.is_open, -voices, -shared, incident.began_at, incident.id)
+            found.append((*key, incident))
     return min(found, key=lambda each: each[:-1])[-1] if found else None
+
+
+def _settles(incident: Incident, alert: Alert) -> bool:
+    """Whether what was said of an incident holds for one more alert on its stories."""
+    return incident.closed_at is not None and URGENCY[alert.severity] >= URGENCY[incident.severity]
 
 
 def join(incident: Incident, signal: Signal) -> Incident:
@@ -216,8 +227,10 @@ def _valued(known: Mapping[str, float], alerts: Iterable[Alert]) -> Mapping[str,
 def follow(incident: Incident, firing: Sequence[Alert], policy: IncidentPolicy, now: datetime) -> Incident:
     """The incident after an evaluation in which these of its alerts fire.
 
-    It ends after a calm.  One that stands alone ends with its alert.
+    It ends after a calm, and at once if somebody closed it.  One that stands alone ends with its alert.
     """
+    if incident.closed_at is not None:
+        return replace(incident, calm_since=incident.calm_since or now, ended_at=now)
     if firing:
         return replace(incident, calm_since=None)
     # A time in the future was written by a clock that was ahead, or the clock was set back.
@@ -250,20 +263,37 @@ def page_due(
 
     `measured` are those of `firing` whose value is of now, None if all are.  An alert keeps its last value
     while its window has too few documents, and that is no news.  What began untold, since its alerts were
-    muted, ends untold.
+    muted, ends untold.  What is kept quiet tells its end alone, and after the quiet.
     """
     if not incident.is_open:
         return DuePage(PageKind.END, incident.told) if incident.paged_number else None
-    if not firing:
+    if not firing or is_quiet(incident, now):
         return None
-    if incident.paged_severity is None:
-        return DuePage(PageKind.BEGIN, tuple(targets))
+    known = _known_severity(incident)
     targets = tuple(dict.fromkeys((*targets, *incident.told)))
-    most_urgent = min(URGENCY[alert.severity] for alert in firing)
-    if most_urgent < URGENCY[incident.paged_severity]:
-        return DuePage(PageKind.UPDATE, targets)
-    seen = firing if measured is None else measured
-    return _update_due(incident, targets, policy, now) if is_worse(incident, seen, policy) else None
+    kind = PageKind.UPDATE if incident.paged_number else PageKind.BEGIN
+    if known is None or min(URGENCY[alert.severity] for alert in firing) < URGENCY[known]:
+        return DuePage(kind, targets)
+    if not is_worse(incident, firing if measured is None else measured, policy):
+        return None
+    return _update_due(incident, targets, policy, now) if incident.paged_number else DuePage(kind, targets)
+
+
+def is_quiet(incident: Incident, now: datetime) -> bool:
+    """Whether somebody keeps the incident quiet."""
+    return incident.quiet_until is not None and now < incident.quiet_until
+
+
+def quiet_until(incident: Incident) -> datetime | None:
+    """When the end of an incident may be told; None: at once, as when somebody has closed it."""
+    return None if incident.closed_at else incident.quiet_until
+
+
+def _known_severity(incident: Incident) -> Severity | None:
+    """The most urgent severity that somebody knows it has, from a page or from its own; None if nobody knows
+    of it."""
+    known = [incident.paged_severity, incident.seen.severity if incident.seen else None]
+    return min((severity for severity in known if severity), key=URGENCY.__getitem__, default=None)
 
 
 def _update_due(
@@ -279,12 +309,19 @@ def _update_due(
 
 
 def is_worse(incident: Incident, measured: Sequence[Alert], policy: IncidentPolicy) -> bool:
-    """Whether an alert has at least twice the value that was paged, or another entity has come into it; not
-    while no alert has a value of now."""
-    paged = incident.paged_values
-    doubled = any(_is_doubled(alert.value, paged.get(alert.id, alert.value)) for alert in measured)
-    widened = policy.narrow(incident.lead_entities) - set(incident.paged_entities)
-    return doubled or bool(measured and widened)
+    """Whether an alert has at least twice the value that was paged or that the desk saw, or another entity
+    has come into it since; not while no alert has a value of now."""
+    seen = incident.seen
+    known = {*incident.paged_entities, *(seen.entities if seen else ())}
+    doubled = any(_has_doubled(incident, alert) for alert in measured)
+    return doubled or bool(measured and policy.narrow(incident.lead_entities) - known)
+
+
+def _has_doubled(incident: Incident, alert: Alert) -> bool:
+    """Whether the alert has twice each value of it that somebody knows."""
+    seen = incident.seen.values if incident.seen else {}
+    known = [values[alert.id] for values in (incident.paged_values, seen) if alert.id in values]
+    return bool(known) and all(_is_doubled(alert.value, value) for value in known)
 
 
 def _is_doubled(value: float, paged: float) -> bool:

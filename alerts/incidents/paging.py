@@ -25,6 +25,7 @@ from alerts.incidents.joining import (
     join,
     page_due,
     paged,
+    quiet_until,
     with_stories,
 )
 from alerts.incidents.page_inputs import Seen, ShownAlert, page_inputs
@@ -99,11 +100,13 @@ class Pager:
         self._policy, self._is_muted = policy, is_muted
 
     def follow(self, before: Sequence[Incident], found: Evaluated) -> Paging:
-        """The incidents after an evaluation; `before` are those that were open."""
+        """The incidents after an evaluation; `before` are those that were open, and those that somebody
+        closed lately."""
         step = _Step(found, {incident.id: incident for incident in before})
         alerts = self._with_incidents(step)
         for id_, incident in list(step.incidents.items()):
-            self._look_after(step, id_, incident)
+            if incident.is_open:
+                self._look_after(step, id_, incident)
         known = {incident.id: incident for incident in before}
         changed = [incident for id_, incident in step.incidents.items() if known.get(id_) != incident]
         return Paging(alerts, changed, step.pages, step.requests)
@@ -192,7 +195,7 @@ class Pager:
         page = Page(key, incident.id, due.kind, after.paged_number, found.now, message, inputs)
         step.pages.append(page)
         times = [at for at in earlier if at is not None and at <= found.now]
-        step.requests += self._router.page_requests(page, due.targets, times, found.now)
+        step.requests += self._router.page_requests(page, due.targets, times, found.now, quiet_until(after))
         return replace(after, title=message["title"]) if incident.paged_number == 0 else after
 
     def _ended(self, step: _Step, incident: Incident) -> list[Alert]:

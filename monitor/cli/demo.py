@@ -2,8 +2,11 @@
 
 import signal
 import threading
+import webbrowser
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -12,8 +15,12 @@ from monitor.cli.options import config_option, examples, load_settings, plain_er
 from monitor.runtime import log
 from monitor.runtime import settings as settings_module
 
+if TYPE_CHECKING:
+    from monitor.demo.demo import Demo
+    from monitor.demo.live import LiveTable
 
-@click.command(epilog=examples("monitor demo", "monitor demo --plain --state /tmp/demo"))
+
+@click.command(epilog=examples("monitor demo --open", "monitor demo --plain --state /tmp/demo"))
 @config_option
 @click.option(
     "--state",
@@ -22,26 +29,35 @@ from monitor.runtime import settings as settings_module
     show_default=True,
     help="Folder for the database and the log.",
 )
-@click.option("--plain", is_flag=True, help="Print log lines instead of the live table.")
+@click.option("--open", "opens", is_flag=True, help="Open the desk's page in a browser.")
+@click.option("--terminal", is_flag=True, help="Show a live table in the terminal too.")
+@click.option("--plain", is_flag=True, help="Print log lines in the terminal.")
 @plain_errors
-def demo(config: Path | None, state: Path, plain: bool) -> None:
-    """Run everything in one process: broker, database, monitor, and a sample feed with a surge."""
+def demo(config: Path | None, state: Path, opens: bool, terminal: bool, plain: bool) -> None:
+    """Run everything in one process: broker, database, monitor, and a sample feed with a surge.
+
+    It prints the address of the desk's page.
+    """
+    if terminal and plain:
+        raise click.UsageError("--terminal and --plain exclude each other: both write to the terminal")
     settings = settings_module.load(config)
-    console = Console()
-    live = console.is_terminal and not plain
     state.mkdir(parents=True, exist_ok=True)
-    log.set_up(settings.log, state / "monitor.log" if live else None)
+    log.set_up(settings.log, None if plain else state / "monitor.log")
     click.echo(f"Starting (database and log in {state}) ...", err=True)
     from monitor.demo.demo import Demo
-    from monitor.demo.live import LiveTable
 
     running = Demo(settings, state)
-    if live:
-        with LiveTable(running.daemon, console, lambda: running.phase):
-            running.run()
-    else:
-        click.echo(f"Metrics: {running.daemon.url}/metrics", err=True)
+    click.echo(f"The desk's page: {running.daemon.url}/  (Ctrl-C stops)", err=True)
+    if opens:
+        webbrowser.open(f"{running.daemon.url}/")
+    with _live_table(running) if terminal else nullcontext():
         running.run()
+
+
+def _live_table(running: "Demo") -> "LiveTable":
+    from monitor.demo.live import LiveTable
+
+    return LiveTable(running.daemon, Console(), lambda: running.phase)
 
 
 @click.command(epilog=examples("monitor sample -c monitor.toml", "monitor sample --history 1 --rate 2"))

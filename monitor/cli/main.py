@@ -41,6 +41,7 @@ COMMANDS = {
     "topics": "topics:topics",
     "train": "train:train",
     "verify": "verify:verify",
+    "web": "web:web",
 }
 
 

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from alerts.delivery.alertmanager import alertmanager_url
 from alerts.delivery.notifiers import Channels, Webhooks
 from alerts.delivery.pages import CHANNEL, PageRouter
+from alerts.delivery.silences import AlertmanagerSilences
 from alerts.evaluator import AlertEvaluator
 from alerts.incidents.paging import never_muted
 from alerts.metrics import AlertMetrics
@@ -53,10 +54,13 @@ from monitor.runtime.tasks.outbox_sending import OutboxSending
 from monitor.runtime.tasks.page_delivery import PageDelivery
 from monitor.runtime.tasks.periodic import PeriodicTask
 from monitor.runtime.tasks.purge import Purge
+from monitor.runtime.tasks.silences import SilenceSync
 from monitor.runtime.tasks.stories import Stories, StoryWatch
 from monitor.runtime.tasks.watchdog import Watchdog
 from monitor.trading_calendars import read_calendars
-from monitor.web.alert_pages import AlertPages
+from monitor.web.desk import PAGE_THREADS, Desk
+from monitor.web.incident_work import incident_actions
+from monitor.web.threads import Threads
 from stream import offsets
 from stream.batch_writer import BatchWriter
 from stream.breaker import CircuitBreaker
@@ -136,7 +140,7 @@ class Monitor:
     mute_file: MuteFile | None
     store: Store
     episodes: SqlEpisodeStore
-    pages: AlertPages
+    desk: Desk
     pipeline: Pipeline
     worker: Worker[Any]
     watchdog: Watchdog
@@ -227,7 +231,7 @@ def assemble(
         mute_file=base.mute_file,
         store=base.store,
         episodes=base.episodes,
-        pages=AlertPages(base.episodes, base.store, utc_now, settings.http.path_prefix),
+        desk=_desk(base),
         pipeline=pipeline,
         worker=worker,
         watchdog=watchdog,
@@ -235,6 +239,21 @@ def assemble(
         story_watch=base.story_watch,
         tasks=tasks,
         leases=base.leases,
+    )
+
+
+def _desk(base: Foundation) -> Desk:
+    return Desk(
+        settings=base.settings,
+        store=base.store,
+        episodes=base.episodes,
+        rule_file=base.rule_file,
+        mute_file=base.mute_file,
+        topics=tuple(base.classifier.topics),
+        event_types=tuple(base.classifier.event_types),
+        clock=utc_now,
+        threads=Threads(PAGE_THREADS, base.settings.http.request_seconds / 2),
+        classifier=base.classifier,
     )
 
 
@@ -404,7 +423,26 @@ def _alert_tasks(base: Foundation) -> list[PeriodicTask]:
             _task(base, f"alertmanager:{name}", 1.0, _alertmanager_sync(base, name).run_once)
             for name in settings.alerts.alertmanagers
         ),
+        *(
+            _task(base, f"silences:{name}", 5.0, _silence_sync(base, name).run_once)
+            for name in settings.alerts.alertmanagers
+        ),
     ]
+
+
+def _silence_sync(base: Foundation, name: str) -> SilenceSync:
+    alerts = base.settings.alerts
+    return SilenceSync(
+        name=name,
+        silences=AlertmanagerSilences(alerts.alertmanagers[name], alerts.webhook_seconds),
+        episodes=base.episodes,
+        actions=incident_actions(base.store),
+        per=alerts.alertmanager.per,
+        rule_file=base.rule_file,
+        router=base.delivery,
+        lease=base.leases.get(f"silences:{name}", 3 * alerts.webhook_seconds),
+        clock=utc_now,
+    )
 
 
 def _digest_tasks(base: Foundation) -> list[PeriodicTask]:

@@ -158,6 +158,10 @@ class Connection(H11Protocol):
         self._connections.remove(self)
         self.transport.abort()
 
+    def _renew(self) -> None:
+        """The client has taken a part of an answer that has no end, such as an event."""
+        self._set_deadline(self._limits.request_seconds)
+
     def _set_deadline(self, seconds: float) -> None:
         self.deadline = time.monotonic() + seconds
 
@@ -168,7 +172,7 @@ class Connection(H11Protocol):
         self._set_deadline(self._limits.request_seconds)
         self._connections.answer(self)
         try:
-            await self._inner(scope, receive, send)
+            await self._inner(scope | {"extensions": {"renew_deadline": self._renew}}, receive, send)
         finally:
             self._requests -= 1
             if not self._requests and not self.transport.is_closing():

@@ -22,6 +22,7 @@ from monitor.runtime.settings import Settings, SettingsError
 from monitor.runtime.shutdown import Shutdown
 from monitor.runtime.signals import handle_signals, ignore_signals
 from monitor.runtime.status import ReadinessMetrics, Status
+from monitor.web.app import desk_routes
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Daemon:
         shutdown = Shutdown()
         status = Status(shutdown.stopping)
         ReadinessMetrics(registry, status.reasons)
-        endpoint = Endpoint(settings.http, registry, status.problems, status.pages)
+        endpoint = Endpoint(settings.http, registry, status.problems)
         try:
             monitor = assemble(
                 settings=settings, registry=registry, shutdown=shutdown, http_url=endpoint.url, load=load
@@ -73,6 +74,7 @@ class Daemon:
             raise
         build.show_model(monitor.classifier.version)
         status.built(monitor)
+        endpoint.open(desk_routes(monitor.desk), monitor.desk.live.close)
         return cls(monitor, endpoint, shutdown, read_settings)
 
     @property

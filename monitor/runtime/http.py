@@ -4,19 +4,20 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 import uvicorn
+from litestar.handlers import HTTPRouteHandler
 from prometheus_client import CollectorRegistry
 
 from monitor.runtime.connections import Connections, HttpMetrics
 from monitor.runtime.open_files import share_of_open_files
 from monitor.runtime.settings import HttpSettings, SettingsError
-from monitor.web.app import Pages, Site
+from monitor.web.app import Site
 from monitor.web.gate import HEAD_BYTES, AllowedHosts, Gate
 
 log = logging.getLogger(__name__)
@@ -36,22 +37,30 @@ class Endpoint:
         settings: HttpSettings,
         registry: CollectorRegistry,
         problems: Callable[[], list[str]],
-        pages: Callable[[], Pages | None],
     ) -> None:
-        """`problems` says why the monitor is not ready, empty when it is; `pages` gives None until there are
-        pages."""
+        """`problems` says why the monitor is not ready, empty when it is."""
         self._settings, self._socket = settings, _listen(settings)
         self.url = f"http://{_host_name(settings)}:{self._socket.getsockname()[1]}"
         self._connections = Connections(
             settings, share_of_open_files(settings.max_connections), HttpMetrics(registry)
         )
-        site = Site(registry, problems, pages, settings.request_seconds / 2)
-        self._server = uvicorn.Server(self._configuration(site))
+        self._on_close: Callable[[], object] = lambda: None
+        self._site = Site(registry, problems, settings.path_prefix)
+        self._server = uvicorn.Server(self._configuration(self._site))
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._thread.start()
 
+    def open(self, routes: Iterable[HTTPRouteHandler], on_close: Callable[[], object] = lambda: None) -> None:
+        """Serve these too from now on; until then their paths answer that the monitor is starting.
+
+        `on_close` ends the answers that have no end.
+        """
+        self._on_close = on_close
+        self._site.open(routes)
+
     def close(self) -> None:
         """Stop serving; quick, whatever the clients do."""
+        self._on_close()
         self._server.should_exit = True
         self._thread.join(STOP_SECONDS + 2)
 
@@ -61,7 +70,7 @@ class Endpoint:
             urlsplit(self._settings.public_url).hostname or "",
             socket.gethostname(),
         )
-        gate = Gate(cast(Any, site.app()), AllowedHosts(names), self._settings.path_prefix, self._refused)
+        gate = Gate(site, AllowedHosts(names), self._settings.path_prefix, self._refused, site.takes_post)
         return uvicorn.Config(
             cast(Any, gate),
             http=cast(Any, self._connections.make),

@@ -8,7 +8,6 @@ from functools import partial
 from prometheus_client import CollectorRegistry, Gauge
 
 from monitor.runtime.assembly import Monitor
-from monitor.web.alert_pages import AlertPages
 
 
 class Unready(StrEnum):
@@ -25,7 +24,7 @@ class Unready(StrEnum):
 
 
 class Status:
-    """Readiness and pages.  Until `built` is called the monitor is starting."""
+    """Readiness.  Until `built` is called the monitor is starting."""
 
     def __init__(self, stopping: threading.Event) -> None:
         self._stopping = stopping
@@ -61,10 +60,6 @@ class Status:
     def problems(self) -> list[str]:
         """The same as sentences."""
         return list(self.reasons().values())
-
-    def pages(self) -> AlertPages | None:
-        """The pages for people; None while the monitor is starting."""
-        return None if self._monitor is None else self._monitor.pages
 
 
 class ReadinessMetrics:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from alerts.detectors.base import ALL_TOPICS, DEFAULT_RELEVANCE
 from alerts.incidents.joining import by_urgency
-from monitor.web.app import Elsewhere
 from monitor.web.rendering import path_segment, render
 from stream.domain.alerts import Alert
 from stream.domain.sums import Aggregate, MentionSelection, window_start
@@ -17,6 +17,13 @@ LISTED_ALERTS = 100
 # The chart shows this many times the evidence's time span before and after the alert, within limits.
 MARGIN_SPANS, MIN_MARGIN, MAX_MARGIN = 5, timedelta(minutes=20), timedelta(days=3)
 MAX_BARS = 72
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """The path of the page that tells of what was asked for."""
+
+    path: str
 
 
 @dataclass(frozen=True)
@@ -40,33 +47,45 @@ class AlertPages:
 
     def alerts(self) -> str:
         """The HTML of the list.  Raises StoreUnavailable."""
-        latest = self.episodes.recent_alerts(LISTED_ALERTS)[::-1]
-        return render("alerts.html", prefix=self._prefix, alerts=latest)
+        return render("alerts.html", **self.alerts_values())
+
+    def alerts_values(self) -> dict[str, Any]:
+        """What the list shows.  Raises StoreUnavailable."""
+        return {"prefix": self._prefix, "alerts": self.episodes.recent_alerts(LISTED_ALERTS)[::-1]}
 
     def incident(self, id_: str) -> str | None:
         """The HTML of one incident; None if there is none with this id.  Raises StoreUnavailable."""
+        values = self.incident_values(id_)
+        return None if values is None else render("incident.html", **values)
+
+    def incident_values(self, id_: str) -> dict[str, Any] | None:
+        """What the page of one incident shows; None if there is none with this id."""
         # PostgreSQL stores no NUL.
         incident = None if "\0" in id_ else self.episodes.incidents_of([id_]).get(id_)
         if incident is None:
             return None
         alerts = self.episodes.alerts_of(incident.id)
         bars = self._bars(min(alerts, key=by_urgency)) if alerts else []
-        return render(
-            "incident.html",
-            prefix=self._prefix,
-            incident=incident,
-            pages=self.episodes.pages(incident.id),
-            alerts=alerts,
-            bars=bars,
-            highest=max((bar.texts for bar in bars), default=0) or 1,
-            deliveries=self.episodes.deliveries_of(incident.id),
-        )
+        return {
+            "prefix": self._prefix,
+            "incident": incident,
+            "pages": self.episodes.pages(incident.id),
+            "alerts": alerts,
+            "bars": bars,
+            "highest": max((bar.texts for bar in bars), default=0) or 1,
+            "deliveries": self.episodes.deliveries_of(incident.id),
+        }
 
     def alert(self, id_: str) -> str | Elsewhere | None:
         """The HTML of one alert, or where its incident is; None if there is none with this id.
 
         Raises StoreUnavailable.
         """
+        values = self.alert_values(id_)
+        return render("alert.html", **values) if isinstance(values, dict) else values
+
+    def alert_values(self, id_: str) -> dict[str, Any] | Elsewhere | None:
+        """What the page of one alert shows, or where its incident is; None if there is none with this id."""
         alert = None if "\0" in id_ else self.episodes.find(id_)
         if alert is None:
             return None
@@ -74,15 +93,14 @@ class AlertPages:
             incident, part = path_segment(alert.incident), path_segment(alert.id)
             return Elsewhere(f"{self._prefix}/incidents/{incident}#{part}")
         bars = self._bars(alert)
-        return render(
-            "alert.html",
-            prefix=self._prefix,
-            alert=alert,
-            bars=bars,
-            highest=max((bar.texts for bar in bars), default=0) or 1,
-            transitions=self.episodes.transitions(alert.id),
-            deliveries=self.episodes.deliveries(alert.id),
-        )
+        return {
+            "prefix": self._prefix,
+            "alert": alert,
+            "bars": bars,
+            "highest": max((bar.texts for bar in bars), default=0) or 1,
+            "transitions": self.episodes.transitions(alert.id),
+            "deliveries": self.episodes.deliveries(alert.id),
+        }
 
     def _bars(self, alert: Alert) -> list[Bar]:
         """Texts on the alert's topic, or about its entity, before, during and after it; a stretch without

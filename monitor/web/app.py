@@ -1,204 +1,178 @@
-"""The web application: metrics, health, and the pages of alerts."""
+"""The web application: metrics and health, the desk's pages, and the API that they use."""
 
-import asyncio
 import gzip
-import json
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast
-from urllib.parse import unquote
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from anyio import CapacityLimiter, to_thread
-from litestar import Litestar, Request, Response, get
-from litestar.exceptions import HTTPException
+from litestar import Litestar, Response, get
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.params import FromPath
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from monitor.web.access.users import LOCAL
+from monitor.web.answers import HEADERS, AnyRequest, Errors, html_answer, json_answer, may_compress
+from monitor.web.api import documents as documents_api
+from monitor.web.api import entities as entities_api
+from monitor.web.api import incidents as incidents_api
+from monitor.web.api import stories as stories_api
+from monitor.web.api import stream as stream_api
+from monitor.web.desk import Desk
+from monitor.web.errors import NoSuch, Overloaded
+from monitor.web.gate import Receive, Scope, Send
+from monitor.web.pages import (
+    entity,
+    health,
+    incidents,
+    login,
+    overview,
+    rules,
+    story,
+    text,
+    topic,
+    watchlists,
+)
 from monitor.web.rendering import render
-from stream.domain.errors import StoreUnavailable
+from monitor.web.static_files import static_files, version
 
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-PATHS = ["/metrics", "/healthz", "/readyz", "/alerts", "/runbooks"]
-ALERT_PATH, INCIDENT_PATH = b"/alerts/", b"/incidents/"
-# Threads that read pages from the database, and how many requests may wait for one.
-PAGE_THREADS, MAX_WAITING = 4, 32
+PATHS = ["/", "/metrics", "/healthz", "/readyz", "/alerts", "/incidents", "/runbooks", "/api/openapi.json"]
 CHARSET = "; charset=utf-8"
-JSON = f"application/json{CHARSET}"
-HEADERS = {"X-Content-Type-Options": "nosniff"}
-# Pages show texts from outside: the browser must run no script and load nothing.
-PAGE_HEADERS = HEADERS | {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-}
-AnyRequest = Request[Any, Any, Any]
+PAGES = (overview, topic, entity, story, text, incidents, rules, watchlists, health, login)
+APIS = (incidents_api, entities_api, stories_api, documents_api, stream_api)
+API_VERSION = "1"
+# A browser keeps a file for a year without asking again: a changed one has another address.
+FOREVER = "public, max-age=31536000, immutable"
 
 
-@dataclass(frozen=True)
-class Elsewhere:
-    """The path of the page that tells of what was asked for."""
-
-    path: str
-
-
-class Pages(Protocol):
-    """The HTML of the pages for people.  The methods raise StoreUnavailable."""
-
-    def alerts(self) -> str:
-        """The list of alerts."""
-
-    def alert(self, id_: str) -> "str | Elsewhere | None":
-        """One alert, or where it is told of; None if there is none with this id."""
-
-    def incident(self, id_: str) -> str | None:
-        """One incident; None if there is none with this id."""
-
-
-class Overloaded(Exception):
-    """The answer was not ready in time, or too many requests wait for theirs."""
-
-
-class Threads:
-    """Runs blocking functions, at most `number` at a time, and waits for none longer than `seconds`."""
-
-    def __init__(self, number: int, seconds: float) -> None:
-        self._number, self._seconds = number, seconds
-        self._limiter: CapacityLimiter | None = None
-
-    async def run(self, function: Callable[[], T]) -> T:
-        """What the function returns.  Raises Overloaded; the function then runs to its end unobserved."""
-        if self._limiter is None:  # it belongs to the running event loop
-            self._limiter = CapacityLimiter(self._number)
-        if self._limiter.statistics().tasks_waiting >= MAX_WAITING:
-            raise Overloaded(f"{MAX_WAITING} requests are waiting")
-        task = asyncio.ensure_future(to_thread.run_sync(function, limiter=self._limiter))
-        done, _ = await asyncio.wait({task}, timeout=self._seconds)
-        if not done:
-            task.add_done_callback(lambda late: late.cancelled() or late.exception())
-            raise Overloaded(f"no answer within {self._seconds:g} s")
-        return task.result()
+def desk_routes(desk: Desk) -> list[HTTPRouteHandler]:
+    """The handlers of every page and of the API."""
+    return [handler for module in (*PAGES, *APIS) for handler in module.routes(desk)]
 
 
 class Site:
-    """The handlers of all paths."""
+    """The ASGI application.  Until `open` is called it serves metrics, health and the runbooks alone."""
 
-    def __init__(
-        self,
-        registry: CollectorRegistry,
-        problems: Callable[[], list[str]],
-        pages: Callable[[], Pages | None],
-        seconds: float,
-    ) -> None:
-        """`problems` says why the monitor is not ready, and must not block; `pages` gives None until there
-        are any; an answer must be ready within `seconds`."""
-        self._registry, self._problems, self._pages = registry, problems, pages
-        self._page_threads = Threads(PAGE_THREADS, seconds)
+    def __init__(self, registry: CollectorRegistry, problems: Callable[[], list[str]], prefix: str) -> None:
+        """`problems` says why the monitor is not ready, and must not block; `prefix` begins every link."""
+        self._registry, self._problems, self._prefix = registry, problems, prefix
+        self._errors = Errors(prefix, PATHS).handlers()
+        self._posts: tuple[re.Pattern[str], ...] = ()
+        self._app = self._make([_starting("/"), _starting("/{rest:path}")])
 
-    def app(self) -> Litestar:
-        """The ASGI application."""
-        handlers = {
-            "/metrics": self.metrics,
-            "/healthz": self.healthz,
-            "/readyz": self.readyz,
-            "/alerts": self.alerts,
-            "/runbooks": self.runbooks,
-            "/alerts/{rest:path}": self.alert,
-            "/incidents/{rest:path}": self.incident,
-        }
+    def open(self, routes: Iterable[HTTPRouteHandler]) -> None:
+        """Serve these too from now on; callable from any thread."""
+        handlers = list(routes)
+        app = self._make(handlers)
+        self._posts = tuple(
+            _pattern(path) for each in handlers if "POST" in each.http_methods for path in each.paths
+        )
+        self._app = app
+
+    def takes_post(self, path: str) -> bool:
+        """Whether a POST to this path, as it stands in the request, has a handler."""
+        return any(pattern.fullmatch(path) for pattern in self._posts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["user"] = LOCAL
+        app: Any = self._app
+        await app(scope, receive, send)
+
+    def _make(self, routes: Iterable[HTTPRouteHandler]) -> Litestar:
         return Litestar(
-            route_handlers=[get(path)(cast(Any, handler)) for path, handler in handlers.items()],
-            exception_handlers={
-                HTTPException: _http_error,
-                StoreUnavailable: _unavailable,
-                Overloaded: _unavailable,
-                Exception: _unexpected,
-            },
-            openapi_config=None,
+            route_handlers=[*self._own_routes(), *routes],
+            exception_handlers=self._errors,
+            openapi_config=OpenAPIConfig(
+                title="Sentiment monitor",
+                version=API_VERSION,
+                path="/api",
+                render_plugins=[JsonRenderPlugin()],
+            ),
             logging_config=None,
             debug=False,
             pdb_on_exception=False,
         )
 
-    async def metrics(self, request: AnyRequest) -> Response[bytes]:
+    def _own_routes(self) -> list[HTTPRouteHandler]:
+        """What needs no database."""
+
+        @get("/metrics", include_in_schema=False)
+        async def metrics(request: AnyRequest) -> Response[bytes]:
+            return self._metrics(request)
+
+        @get("/healthz", include_in_schema=False)
+        async def healthz() -> Response[bytes]:
+            return json_answer({"status": "alive"})
+
+        @get("/readyz", include_in_schema=False)
+        async def readyz() -> Response[bytes]:
+            problems = self._problems()
+            return json_answer({"ready": not problems, "troubles": problems}, 503 if problems else 200)
+
+        @get("/runbooks", include_in_schema=False)
+        async def runbooks(request: AnyRequest) -> Response[bytes]:
+            html = render("runbooks.html", prefix=self._prefix, path="/runbooks", user=request.user)
+            return html_answer(html, compress=may_compress(request))
+
+        return [metrics, healthz, readyz, runbooks, _static()]
+
+    def _metrics(self, request: AnyRequest) -> Response[bytes]:
         """In the format that Prometheus asks for, compressed if it may be; `name[]` selects metrics."""
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         names = request.query_params.getall("name[]", [])
         registry: Any = self._registry.restricted_registry(names) if names else self._registry
-        compressed = "gzip" in request.headers.get("accept-encoding", "")
         headers = HEADERS | {"Vary": "Accept, Accept-Encoding"}
         # In this thread: it takes a few milliseconds, and must not wait for pages.
         body = encode(registry)
-        if compressed:
+        if may_compress(request):
             headers["Content-Encoding"] = "gzip"
             body = gzip.compress(body, compresslevel=1)
         return Response(body, headers=headers, media_type=_without_charset(content_type))
 
-    async def healthz(self) -> Response[bytes]:
-        return _json({"status": "alive"})
 
-    async def readyz(self) -> Response[bytes]:
-        problems = self._problems()
-        return _json({"ready": not problems, "troubles": problems}, 503 if problems else 200)
+def _static() -> HTTPRouteHandler:
+    """The application's own files."""
 
-    async def alerts(self) -> Response[str]:
-        return _page(await self._page_threads.run(self._ready_pages().alerts))
+    @get("/static/{digest:str}/{name:path}", include_in_schema=False)
+    async def static(request: AnyRequest, digest: FromPath[str], name: FromPath[str]) -> Response[bytes]:
+        file = static_files().get(name.lstrip("/"))
+        if file is None:
+            raise NoSuch("no such file")
+        # One of another version may be asked for while several monitors are replaced one by one.
+        caching = FOREVER if digest == version() else "no-store"
+        headers = HEADERS | {"Cache-Control": caching, "Vary": "Accept-Encoding"}
+        if not may_compress(request):
+            return Response(file.plain, headers=headers, media_type=file.media_type)
+        compressed = headers | {"Content-Encoding": "gzip"}
+        return Response(file.compressed, headers=compressed, media_type=file.media_type)
 
-    async def runbooks(self) -> Response[str]:
-        """It needs no database, since that may be what the alert is about."""
-        return _page(render("runbooks.html"))
-
-    async def alert(self, request: AnyRequest) -> Response[Any]:
-        pages, id_ = self._ready_pages(), _id(request, ALERT_PATH)
-        page = await self._page_threads.run(lambda: pages.alert(id_))
-        if isinstance(page, Elsewhere):
-            return Response(b"", status_code=302, headers=PAGE_HEADERS | {"Location": page.path})
-        return _json({"error": "no such alert", "paths": PATHS}, 404) if page is None else _page(page)
-
-    async def incident(self, request: AnyRequest) -> Response[Any]:
-        pages, id_ = self._ready_pages(), _id(request, INCIDENT_PATH)
-        page = await self._page_threads.run(lambda: pages.incident(id_))
-        return _json({"error": "no such incident", "paths": PATHS}, 404) if page is None else _page(page)
-
-    def _ready_pages(self) -> Pages:
-        pages = self._pages()
-        if pages is None:
-            raise Overloaded("the monitor is starting")
-        return pages
+    return static
 
 
-def _id(request: AnyRequest, path: bytes) -> str:
-    """The id behind a path.  It is taken from the raw path, percent-encoded: it may have any character."""
-    return unquote(request.scope["raw_path"].removeprefix(path).decode("ascii"))
+def _starting(path: str) -> HTTPRouteHandler:
+    """The answer to every other path while there is no desk yet."""
+
+    @get(path, include_in_schema=False)
+    async def starting() -> None:
+        raise Overloaded("the monitor is starting")
+
+    return starting
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """What matches the paths of a handler: a parameter in braces is one segment, or all of the rest."""
+    parts = re.split(r"(\{[^}]*\})", path)
+    return re.compile("".join(map(_part_pattern, parts)))
+
+
+def _part_pattern(part: str) -> str:
+    if not part.startswith("{"):
+        return re.escape(part)
+    return ".+" if part.endswith(":path}") else "[^/]+"
 
 
 def _without_charset(content_type: str) -> str:
     """Litestar adds the charset to types of text; Prometheus refuses a type that has it twice."""
     return content_type.removesuffix(CHARSET) if content_type.startswith("text/") else content_type
-
-
-def _json(body: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response[bytes]:
-    content = json.dumps(body).encode() + b"\n"
-    return Response(content, status_code=status, headers=HEADERS | (headers or {}), media_type=JSON)
-
-
-def _page(html: str) -> Response[str]:
-    return Response(html, headers=PAGE_HEADERS, media_type="text/html")
-
-
-def _http_error(_request: AnyRequest, error: HTTPException) -> Response[bytes]:
-    if error.status_code == 404:
-        return _json({"error": "no such path", "paths": PATHS}, 404)
-    return _json({"error": error.detail}, error.status_code, error.headers)
-
-
-def _unavailable(_request: AnyRequest, error: Exception) -> Response[bytes]:
-    what = "the database is unavailable: " if isinstance(error, StoreUnavailable) else ""
-    return _json({"error": f"{what}{error}"}, 503, {"Retry-After": "5"})
-
-
-def _unexpected(request: AnyRequest, error: Exception) -> Response[bytes]:
-    path = request.scope["raw_path"].decode("ascii", "replace")[:200]
-    log.error("GET %s failed: %r", path, error, exc_info=error)
-    return _json({"error": "the monitor failed to answer; its log says why"}, 500)

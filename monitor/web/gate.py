@@ -1,7 +1,7 @@
-"""What every request must satisfy before it reaches a page: its method, its Host, and no body."""
+"""What every request must satisfy before it reaches a page: its method, its Host, and its size."""
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -14,6 +14,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 METHODS = ("GET", "HEAD")
 # The most bytes of a request: its target and its headers.
 HEAD_BYTES = 16_384
+# The most bytes of the body of a POST: a rule file or a watchlist.
+BODY_BYTES = 262_144
 ALL_HOSTS = "*"
 
 
@@ -43,38 +45,51 @@ class AllowedHosts:
 class Gate:
     """The application behind checks that hold for every path.
 
-    It answers 405 to a method other than GET and HEAD, 413 to a request with a body, 431 to one with long
-    headers, and 421 to a Host that is not allowed.  HEAD is answered as GET; the server leaves out the body.
+    It answers 405 to a method other than GET and HEAD, and POST where the application takes it; 413 to a
+    body that is not expected or too long, 411 to one of unknown length, 431 to long headers, and 421 to a
+    Host that is not allowed.  HEAD is answered as GET; the server leaves out the body.
     `prefix` is the path under which a proxy publishes the monitor: it is removed, in case the proxy did not.
     """
 
     def __init__(
-        self, app: App, hosts: AllowedHosts, prefix: str, refused: Callable[[str, str], object]
+        self,
+        app: App,
+        hosts: AllowedHosts,
+        prefix: str,
+        refused: Callable[[str, str], object],
+        takes_post: Callable[[str], bool],
     ) -> None:
-        """`refused` gets the reason, `method`, `size`, `body` or `host`, and the Host header."""
+        """`refused` gets the reason, `method`, `size`, `body` or `host`, and the Host header; `takes_post`
+        says whether a path, percent-encoded, has a handler of POST."""
         self._app, self._hosts, self._prefix, self._refused = app, hosts, prefix, refused
+        self._takes_post = takes_post
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
+        headers, method = dict(scope["headers"]), scope["method"]
         host = headers.get(b"host", b"").decode("latin-1")
-        if scope["method"] not in METHODS:
+        raw_path = self._without_prefix(scope["raw_path"])
+        posts = method == "POST" and self._takes_post(raw_path.decode("latin-1"))
+        if method not in METHODS and not posts:
             self._refused("method", host)
             error = f"only {' and '.join(METHODS)} are answered"
             await _refuse(send, 405, error, [(b"allow", ", ".join(METHODS).encode())])
         elif _size(scope) > HEAD_BYTES:
             self._refused("size", host)
             await _refuse(send, 431, f"a request has at most {HEAD_BYTES} bytes", [])
-        elif headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
+        elif problem := _body_problem(headers, BODY_BYTES if posts else 0):
             self._refused("body", host)
-            await _refuse(send, 413, "a request has no body", [])
+            await _refuse(send, *problem, [])
         # HTTP/1.0 knows no Host: simple probes leave it out, browsers never do.
         elif b"host" in headers and not self._hosts.allow(host):
             self._refused("host", host)
             error = f"{host[:100]!r} is not a name of this monitor; add it to http.allowed_hosts"
             await _refuse(send, 421, error, [])
         else:
-            raw_path = self._without_prefix(scope["raw_path"])
-            inner = {"method": "GET", "raw_path": raw_path, "path": unquote(raw_path.decode("ascii"))}
+            inner = {
+                "method": "POST" if posts else "GET",
+                "raw_path": raw_path,
+                "path": unquote(raw_path.decode("ascii")),
+            }
             await self._app({**scope, **inner}, receive, send)
 
     def _without_prefix(self, raw_path: bytes) -> bytes:
@@ -82,6 +97,17 @@ class Gate:
         if prefix and (raw_path == prefix or raw_path.startswith(prefix + b"/")):
             return raw_path.removeprefix(prefix) or b"/"
         return raw_path
+
+
+def _body_problem(headers: Mapping[bytes, bytes], most: int) -> tuple[int, str] | None:
+    """The status and the reason why a request with such a body is refused; None if it is not."""
+    if b"transfer-encoding" in headers:
+        return (411, "the body needs a Content-Length") if most else (413, "a request has no body")
+    length = headers.get(b"content-length", b"0")
+    # The server has checked that it is a number.
+    if int(length) <= most:
+        return None
+    return 413, f"a body has at most {most} bytes" if most else "a request has no body"
 
 
 async def _refuse(send: Send, status: int, error: str, headers: list[tuple[bytes, bytes]]) -> None:

@@ -5,22 +5,36 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup, escape
 
 from alerts.wording import event_text, sentence
+from monitor.web.errors import NoSuch
+from monitor.web.static_files import static_path
 from stream.domain.alerts import EvidenceItem
 from stream.domain.budgets import MARK
 from stream.domain.documents import Precision
+from stream.storage.desk.freshness import short_duration
 
+# Scores below this are shown as neither good nor bad.
+CLEAR = 0.05
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(template: str, **values: object) -> str:
-    """The HTML of a file in `templates`."""
-    return environment().get_template(template).render(**values)
+def render(template: str, /, fragment: str | None = None, **values: Any) -> str:
+    """The HTML of a file in `templates`, or of the block of that name alone.
+
+    Raises NoSuch if there is no such block.
+    """
+    found = environment().get_template(template)
+    if fragment is None:
+        return found.render(**values)
+    if fragment not in found.blocks:
+        raise NoSuch("no such part of this page")
+    return "".join(found.blocks[fragment](found.new_context(values)))
 
 
 @cache
@@ -40,7 +54,15 @@ def environment() -> jinja2.Environment:
         "event_text": event_text,
         "sentence": sentence,
         "message_time": message_time,
+        "time_tag": time_tag,
+        "short_time": short_time,
+        "short_duration": short_duration,
+        "score": score,
+        "signed": signed,
+        "tone": tone,
     }
+    # Of a page that is made without a visitor; a handler gives its own.
+    made.globals |= {"prefix": "", "path": "", "user": None, "static_path": static_path}
     return made
 
 
@@ -69,6 +91,43 @@ def path_segment(text: str) -> str:
 
 def format_time(time: datetime | None) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S} UTC" if time else "-"
+
+
+def time_tag(time: datetime | str | None) -> Markup:
+    """A time that the browser shows in its own zone; without JavaScript it is in UTC."""
+    if not time:
+        return Markup("-")
+    moment = datetime.fromisoformat(time) if isinstance(time, str) else time
+    return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(), format_time(moment))
+
+
+def short_time(time: datetime | None) -> Markup:
+    """The same where there is little room: UTC is in its tooltip alone."""
+    if time is None:
+        return Markup("-")
+    return Markup('<time datetime="{}" data-short>{}</time>').format(time.isoformat(), format_time(time))
+
+
+def signed(value: float | None) -> str:
+    """A score or a difference of scores with its sign, such as +0.12."""
+    if value is None:
+        return "-"
+    rounded = round(value, 2)
+    return f"{rounded:+.2f}".replace("-", "\N{MINUS SIGN}") if rounded else "0.00"
+
+
+def score(value: float | None) -> Markup:
+    """A mean score in its colour; no data is not the same as a neutral mood."""
+    if value is None:
+        return Markup('<span class="quiet">no texts</span>')
+    return Markup('<span class="{}">{}</span>').format(tone(value), signed(value))
+
+
+def tone(value: float | None) -> str:
+    """The class of a score: good, bad, or none around zero."""
+    if value is None or abs(value) < CLEAR:
+        return ""
+    return "good" if value > 0 else "bad"
 
 
 def message_time(time: datetime | str) -> str:

@@ -12,7 +12,9 @@ StreamError
 ├── DeadLetterMissing    there is no dead letter to show or to send at this position
 ├── OffsetsRefused       reading on from SQL's offset would lose messages; says what to do
 ├── SchemaError          the database schema is not the one this version needs; says what to do
-└── LeaseLost            another monitor holds the lease; nothing was written
+├── LeaseLost            another monitor holds the lease; nothing was written
+├── IncidentChanged      somebody acted on an incident since it was read; nothing was written
+└── IncidentMissing      there is no incident with this id
 """
 
 from enum import StrEnum
@@ -108,6 +110,14 @@ class SchemaError(StreamError):
 
 class LeaseLost(StreamError):
     """Another monitor holds the lease.  Nothing was written."""
+
+
+class IncidentChanged(StreamError):
+    """Somebody acted on an incident since it was read.  Nothing was written; the next evaluation sees it."""
+
+
+class IncidentMissing(StreamError):
+    """There is no incident with this id."""
 
 
 def error_text(error: BaseException) -> str:

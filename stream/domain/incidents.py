@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from stream.domain.alerts import Severity
+from stream.domain.incident_actions import Verdict
 
 # An incident keeps so many stories, the latest, and so many leading entities and alerts, the first.
 MOST_STORIES, MOST_LEAD_ENTITIES, MOST_ALERTS = 500, 50, 200
@@ -30,6 +31,18 @@ class PageKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class SeenByDesk:
+    """How bad an incident was when somebody acknowledged it or kept it quiet: what is worse is news to them.
+
+    `values` are those of its alerts, `entities` its leading ones.
+    """
+
+    severity: Severity
+    values: Mapping[str, float]
+    entities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Incident:
     """One event, from its first alert to its calm: a row of the table `incidents`.
 
@@ -46,7 +59,9 @@ class Incident:
     `paged_entities` are the leading entities that it told of.  `told` are the receivers of its pages.
 
     `acknowledged_at` and `acknowledged_by` say who took it on, and `escalated_at` when it went to further
-    receivers since nobody had.
+    receivers since nobody had.  `assigned_to` is who it was handed to.  Until `quiet_until` it pages nobody.
+    `closed_at`, `closed_by` and `verdict` are of whoever closed it.  `seen` is what the desk has seen of it,
+    None before it was acknowledged or kept quiet, and `actions` is the number of its last action.
     """
 
     id: str
@@ -69,10 +84,26 @@ class Incident:
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
     escalated_at: datetime | None = None
+    assigned_to: str | None = None
+    quiet_until: datetime | None = None
+    closed_at: datetime | None = None
+    closed_by: str | None = None
+    verdict: Verdict | None = None
+    seen: SeenByDesk | None = None
+    actions: int = 0
 
     @property
     def is_open(self) -> bool:
         return self.ended_at is None
+
+    @property
+    def state(self) -> str:
+        """What people call its state: open, calm, closed or over."""
+        if self.closed_at is not None:
+            return "closed"
+        if self.ended_at is not None:
+            return "over"
+        return "calm" if self.calm_since else "open"
 
 
 def page_key(incident: str, kind: PageKind, number: int) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from stream.domain.alerts import (
     OPEN_STATES,
@@ -44,26 +44,30 @@ class SqlEpisodeStore:
         table = schema.alerts
         query = select(table).where(table.c.resolved_at >= since, table.c.fired_at.is_not(None))
         with reading(self._store.engine) as connection:
-            return [_alert_of_row(row) for row in connection.execute(query.order_by(table.c.resolved_at))]
+            return [alert_of_row(row) for row in connection.execute(query.order_by(table.c.resolved_at))]
 
     def open_alerts(self) -> list[Alert]:
         """The episodes that have not ended."""
         table = schema.alerts
         with reading(self._store.engine) as connection:
             rows = connection.execute(select(table).where(table.c.state.in_(OPEN_STATES)))
-            return [_alert_of_row(row) for row in rows]
+            return [alert_of_row(row) for row in rows]
 
     def recent_alerts(self, limit: int) -> list[Alert]:
         """The latest episodes of any state, oldest first."""
         table = schema.alerts
         with reading(self._store.engine) as connection:
             rows = connection.execute(select(table).order_by(table.c.since.desc()).limit(limit))
-            return [_alert_of_row(row) for row in rows][::-1]
+            return [alert_of_row(row) for row in rows][::-1]
 
-    def open_incidents(self) -> list[Incident]:
-        """The incidents that have not ended, the oldest first."""
+    def open_incidents(self, closed_since: datetime | None = None) -> list[Incident]:
+        """The incidents that have not ended, and those that people closed since then; the oldest first."""
         table = schema.incidents
-        query = select(table).where(table.c.ended_at.is_(None)).order_by(table.c.began_at, table.c.id)
+        meant: ColumnElement[bool] = table.c.ended_at.is_(None)
+        if closed_since is not None:
+            closed = and_(table.c.ended_at >= closed_since, table.c.closed_at.is_not(None))
+            meant = or_(meant, closed)
+        query = select(table).where(meant).order_by(table.c.began_at, table.c.id)
         with reading(self._store.engine) as connection:
             return read_incidents(connection, query)
 
@@ -116,14 +120,14 @@ class SqlEpisodeStore:
         table = schema.alerts
         with reading(self._store.engine) as connection:
             rows = connection.execute(select(table).where(table.c.id.in_(sorted(ids))))
-            return {row.id: _alert_of_row(row) for row in rows}
+            return {row.id: alert_of_row(row) for row in rows}
 
     def alerts_of(self, incident: str) -> list[Alert]:
         """The episodes of an incident, in the order in which they fired."""
         table = schema.alerts
         query = select(table).where(table.c.incident == incident).order_by(table.c.fired_at, table.c.id)
         with reading(self._store.engine) as connection:
-            return [_alert_of_row(row) for row in connection.execute(query.limit(MOST_ALERTS))]
+            return [alert_of_row(row) for row in connection.execute(query.limit(MOST_ALERTS))]
 
     def deliveries_of(self, incident: str) -> list[Any]:
         """The rows of the pages of an incident to each receiver, in the order in which they were queued."""
@@ -137,7 +141,7 @@ class SqlEpisodeStore:
         table = schema.alerts
         with reading(self._store.engine) as connection:
             row = connection.execute(select(table).where(table.c.id == id_)).one_or_none()
-            return None if row is None else _alert_of_row(row)
+            return None if row is None else alert_of_row(row)
 
     def transitions(self, alert_id: str) -> list[Any]:
         """The rows of the transitions of an episode, in order."""
@@ -167,8 +171,8 @@ class SqlEpisodeStore:
         each transition and page.
 
         Transitions are queued as events for Kafka, page requests for their receivers.  All or nothing is
-        written.  Raises LeaseLost if another monitor evaluates the alerts now, StoreUnavailable and
-        StoreRefused.
+        written.  Raises LeaseLost if another monitor evaluates the alerts now, IncidentChanged if somebody
+        acted on one of the incidents since it was read, StoreUnavailable and StoreRefused.
         """
         with writing(self._store.engine) as connection:
             if not self._lease.renew(connection):
@@ -240,7 +244,7 @@ def _outbound_page(request: PageRequest) -> OutboundMessage:
     )
 
 
-def _alert_of_row(row: Any) -> Alert:
+def alert_of_row(row: Any) -> Alert:
     fields = dict(row._mapping)
     fields["state"], fields["severity"] = AlertState(fields["state"]), Severity(fields["severity"])
     fields["counted"] = Counted(fields["counted"])

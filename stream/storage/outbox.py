@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 
 from stream.domain.documents import EPOCH
+from stream.domain.incidents import PageKind
 from stream.domain.records import OutboundMessage
 from stream.storage import schema
 from stream.storage.database import reading, writing
@@ -45,6 +46,8 @@ CLOCK_SLACK = timedelta(minutes=1)
 MAX_ERROR_CHARACTERS = 500
 # The outcome of a page that an operator dropped.
 DROPPED = "dropped"
+# The outcome of a page that waited when somebody acknowledged its incident.
+WITHDRAWN = "withdrawn"
 
 
 class KafkaMessage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -169,6 +172,32 @@ def hasten(connection: Connection, message: OutboundMessage, now: datetime) -> N
     due = message.not_before if message.not_before and message.not_before > now else EPOCH
     waits = and_(table.c.attempts == 0, table.c.retry_at > due)
     connection.execute(update(table).where(same_lane, waits).values(retry_at=due))
+
+
+def withdraw_pages(connection: Connection, incident: str, now: datetime) -> None:
+    """Send no page of an incident that still waits, but for the one that tells its end.
+
+    A page that is on its way at this moment arrives, and its outcome says so.
+    """
+    pages, keys = schema.deliveries, _waiting_pages(connection, incident)
+    connection.execute(delete(schema.outbox).where(schema.outbox.c.key.in_(keys)))
+    waiting = and_(pages.c.key.in_(keys), pages.c.outcome.is_(None))
+    connection.execute(update(pages).where(waiting).values(settled_at=now, outcome=WITHDRAWN))
+
+
+def hold_pages(connection: Connection, incident: str, until: datetime) -> None:
+    """Send no page of an incident that waits and was not tried yet before `until`."""
+    table = schema.outbox
+    held = and_(table.c.key.in_(_waiting_pages(connection, incident)), table.c.attempts == 0)
+    connection.execute(update(table).where(held, table.c.retry_at < until).values(retry_at=until))
+
+
+def _waiting_pages(connection: Connection, incident: str) -> list[str]:
+    """The keys of the pages of an incident that wait for a receiver, but for that of its end."""
+    pages, table = schema.deliveries, schema.pages
+    waiting = select(pages.c.key).join(table, table.c.key == pages.c.key)
+    waiting = waiting.where(pages.c.incident == incident, pages.c.outcome.is_(None))
+    return list(connection.scalars(waiting.where(table.c.kind != PageKind.END)))
 
 
 class Outbox:

@@ -118,11 +118,12 @@ def _erase_event_texts(store: Store, before: datetime) -> None:
 
 
 def _erase_incidents(connection: Connection, since: datetime, before: datetime) -> None:
-    """Erase what pages said, and the titles of incidents that are over: they quote texts."""
-    incidents, pages = schema.incidents, schema.pages
+    """Erase what pages and people said, and the titles of incidents that are over: they quote texts."""
+    incidents, pages, actions = schema.incidents, schema.pages, schema.incident_actions
     over = within(incidents.c.ended_at, since, before)
     connection.execute(update(incidents).where(over).values(title=""))
     connection.execute(update(pages).where(within(pages.c.at, since, before)).values(message={}))
+    connection.execute(update(actions).where(within(actions.c.at, since, before)).values(text=""))
 
 
 def _delete_heartbeats(connection: Connection, now: datetime) -> int:

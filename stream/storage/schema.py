@@ -5,8 +5,8 @@ events it reports; `aggregates` and `rollups` hold the sums over documents, `ent
 mentions; `offsets` holds how far each Kafka partition was read.  A batch changes these in one transaction.
 `story_inputs`, `document_stories`, `stories` and the sums over voices belong to the story task.
 `document_events` has a row for every later change of a document.  `outbox` holds what has to be sent because
-of a batch.  `alerts`, `alert_transitions`, `incidents`, `pages` and `deliveries` belong to the alerts, and
-`marks` and `leases` to background tasks.
+of a batch.  `alerts`, `alert_transitions`, `incidents`, `pages` and `deliveries` belong to the alerts,
+`incident_actions` to the desk, and `marks` and `leases` to background tasks.
 """
 
 from datetime import UTC, datetime
@@ -33,6 +33,7 @@ from sqlalchemy import (
 )
 
 from stream.domain.entities import LONGEST_ENTITY, LONGEST_GAZETTEER
+from stream.domain.incident_actions import LONGEST_KEY, LONGEST_NAME
 from stream.domain.stories import LONGEST_ORIGIN
 from stream.domain.sums import SUM_FIELDS
 
@@ -477,8 +478,36 @@ incidents = Table(
     _column("acknowledged_at", UtcDateTime, nullable=True),
     _column("acknowledged_by", String(256), nullable=True),
     _column("escalated_at", UtcDateTime, nullable=True),
+    # What the desk said; only its actions write these and the two `acknowledged` columns.  `seen` is a
+    # stream.domain.incidents.SeenByDesk, and `actions` the number of the last row in `incident_actions`.
+    _column("assigned_to", String(LONGEST_NAME), nullable=True),
+    _column("quiet_until", UtcDateTime, nullable=True),
+    _column("closed_at", UtcDateTime, nullable=True),
+    _column("closed_by", String(LONGEST_NAME), nullable=True),
+    _column("verdict", String(16), nullable=True),
+    _column("seen", JSON(none_as_null=True), nullable=True),
+    _column("actions", Integer, server_default="0"),
     Index("ix_incidents_began", "began_at"),
     Index("ix_incidents_ended", "ended_at"),
+)
+
+# What people did with an incident, numbered from 1 (stream.domain.incident_actions.Action).  Rows are only
+# added; `purge` erases the texts.  `key` makes a request that comes twice one action.
+incident_actions = Table(
+    "incident_actions",
+    metadata,
+    _column("incident", String(64), primary_key=True),
+    _column("number", Integer, primary_key=True, autoincrement=False),
+    _column("key", String(LONGEST_KEY)),
+    _column("kind", String(16)),
+    _column("actor", String(LONGEST_NAME)),
+    _column("at", UtcDateTime),
+    _column("text", Text, server_default=""),
+    _column("assignee", String(LONGEST_NAME), nullable=True),
+    _column("until", UtcDateTime, nullable=True),
+    _column("verdict", String(16), nullable=True),
+    Index("ix_incident_actions_key", "incident", "key", unique=True),
+    Index("ix_incident_actions_at", "at"),
 )
 
 # Every page of an incident, as it was made, and digests of what it was made from

@@ -11,7 +11,7 @@ from alerts.metrics import AlertMetrics
 from alerts.rules.rule_file import RuleFile
 from alerts.schedules.mute_file import MuteFile
 from stream.domain.alerts import FIRING_STATES, Alert
-from stream.domain.errors import LeaseLost, StoreUnavailable
+from stream.domain.errors import IncidentChanged, LeaseLost, StoreUnavailable
 from stream.domain.sums import MentionSelection
 from stream.metrics import KINDS, StreamMetrics
 from stream.storage.batches import Store
@@ -161,6 +161,8 @@ class AlertEvaluation:
             self._evaluator.stand_by()
             self._hide_gauges()
             self._watch.look()
+        except IncidentChanged as change:
+            log.info("%s; they are evaluated again", change)
         except StoreUnavailable:
             self._hide_gauges()
             self._watch.tell()

@@ -29,7 +29,8 @@ def outbox_targets(settings: Settings) -> list[str]:
 
 def lease_names(settings: Settings) -> list[str]:
     """The leases of a monitor's background tasks."""
-    alertmanagers = (f"alertmanager:{name}" for name in settings.alerts.alertmanagers)
+    tasks = ("alertmanager", "silences")
+    alertmanagers = (f"{task}:{name}" for task in tasks for name in settings.alerts.alertmanagers)
     return ["alerts", "stories", "purge", *alertmanagers, *outbox_targets(settings)]
 
 

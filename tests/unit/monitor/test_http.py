@@ -12,10 +12,18 @@ from typing import Any
 
 import httpx
 import pytest
+from litestar import Response, get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 from prometheus_client import CollectorRegistry, Counter
 
 from monitor.runtime.http import Endpoint
 from monitor.runtime.settings import HttpSettings, Settings
+from monitor.web.answers import AnyRequest, html_answer
+from monitor.web.desk import PAGE_THREADS, last_segment
+from monitor.web.errors import NoSuch
+from monitor.web.gate import BODY_BYTES
+from monitor.web.threads import Threads
 from stream.domain.errors import StoreUnavailable
 from tests.parts import wait_until
 
@@ -46,8 +54,29 @@ class FakePages:
             raise self.failure
         return "<p>every alert"
 
-    def alert(self, id_: str) -> str | None:
-        return None if id_ == "unknown" else f"<p>{id_}"
+    def alert(self, id_: str) -> str:
+        if id_ == "unknown":
+            raise NoSuch("no such alert")
+        return f"<p>{id_}"
+
+    def routes(self, seconds: float) -> list[HTTPRouteHandler]:
+        """Their handlers, which answer within so many seconds, and one that takes POST."""
+        threads = Threads(PAGE_THREADS, seconds)
+
+        @get("/alerts")
+        async def alerts() -> Response[bytes]:
+            return html_answer(await threads.run(self.alerts), compress=False)
+
+        @get("/alerts/{rest:path}")
+        async def alert(request: AnyRequest) -> Response[bytes]:
+            id_ = last_segment(request, "/alerts/")
+            return html_answer(await threads.run(lambda: self.alert(id_)), compress=False)
+
+        @post("/notes/{name:str}", status_code=200)
+        async def note(request: AnyRequest, name: FromPath[str]) -> str:
+            return f"{name}: {len(await request.body())}"
+
+        return [alerts, alert, note]
 
 
 class Served(Endpoint):
@@ -56,9 +85,9 @@ class Served(Endpoint):
     def __init__(self, pages: FakePages, **settings: Any) -> None:
         self.registry, self.pages = CollectorRegistry(), pages
         Counter("things", "Things", registry=self.registry).inc(3)
-        super().__init__(
-            HttpSettings.model_validate({"port": 0} | settings), self.registry, list, lambda: pages
-        )
+        http = HttpSettings.model_validate({"port": 0} | settings)
+        super().__init__(http, self.registry, list)
+        self.open(pages.routes(http.request_seconds / 2))
 
     @property
     def address(self) -> tuple[str, int]:
@@ -287,6 +316,17 @@ def test_a_request_with_a_body_is_refused_before_the_body_is_read(serve: Serve) 
     assert served.refused("body") == 2
 
 
+def test_a_path_that_takes_a_post_takes_one_with_a_body_of_bounded_size_that_is_known(serve: Serve) -> None:
+    served = serve()
+    assert httpx.post(f"{served.url}/notes/a%2Fb", content=b"x" * BODY_BYTES).text == f"a/b: {BODY_BYTES}"
+    head = b"POST /notes/a HTTP/1.1\r\nHost: a\r\n"
+    too_long = served.ask(head + f"Content-Length: {BODY_BYTES + 1}\r\n\r\n".encode())
+    assert too_long.startswith(b"HTTP/1.1 413 ") and b"at most" in too_long
+    assert served.ask(head + b"Transfer-Encoding: chunked\r\n\r\n").startswith(b"HTTP/1.1 411 ")
+    assert httpx.put(f"{served.url}/notes/a").status_code == 405
+    assert httpx.get(f"{served.url}/notes/a").status_code == 405
+
+
 def ended_after(sock: socket.socket, drip: bytes = b"") -> float:
     """Seconds until the server ends the connection, while a byte of `drip` goes out every tenth of a second."""
     began = time.monotonic()
@@ -444,7 +484,7 @@ def test_a_page_says_that_the_database_is_unavailable(serve: Serve) -> None:
 
 
 def test_pages_of_a_monitor_that_is_starting_say_so() -> None:
-    endpoint = Endpoint(HttpSettings(port=0), CollectorRegistry(), lambda: ["starting"], lambda: None)
+    endpoint = Endpoint(HttpSettings(port=0), CollectorRegistry(), lambda: ["starting"])
     try:
         for path in ("/alerts", "/alerts/abc"):
             answer = httpx.get(endpoint.url + path)

@@ -1,0 +1,10 @@
+"""`/api/v1/documents`."""
+
+from litestar.handlers import HTTPRouteHandler
+
+from monitor.web.desk import Desk
+
+
+def routes(_desk: Desk) -> list[HTTPRouteHandler]:
+    """The handlers."""
+    return []

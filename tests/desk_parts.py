@@ -1,0 +1,60 @@
+"""A desk over a real database, and its pages over real HTTP, for tests of pages and of the API."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from alerts.rules.rule_file import RuleFile
+from monitor.runtime.http import Endpoint
+from monitor.runtime.settings import Settings
+from monitor.web.app import desk_routes
+from monitor.web.desk import PAGE_THREADS, Desk
+from monitor.web.threads import Threads
+from stream.storage import database
+from stream.storage.alerts import SqlEpisodeStore
+from stream.storage.batches import Store
+from stream.storage.leases import Lease
+from stream.storage.settings import DatabaseSettings
+
+TOPICS = ("Earnings", "Macro")
+
+
+def new_store(folder: Path, window_seconds: int = 60) -> Store:
+    """A store over a new SQLite file with this version's schema."""
+    settings = DatabaseSettings.model_validate({"url": f"sqlite:///{folder / 'desk.db'}"})
+    database.upgrade(settings)
+    return Store(database.connect(settings), window_seconds)
+
+
+def desk_over(store: Store, clock: Callable[[], datetime], **parts: Any) -> Desk:
+    """A desk of the shipped rules, without a classifier; `parts` replace what it is made of."""
+    settings = parts.pop("settings", Settings())
+    made = {
+        "settings": settings,
+        "store": store,
+        "episodes": SqlEpisodeStore(store, Lease(store, "alerts", "me", 20), "alerts"),
+        "rule_file": RuleFile(settings.alerts.rules),
+        "mute_file": None,
+        "topics": TOPICS,
+        "event_types": (),
+        "clock": clock,
+        "threads": Threads(PAGE_THREADS, 10),
+        "classifier": None,
+    }
+    return Desk(**made | parts)
+
+
+@contextmanager
+def serving(desk: Desk) -> Iterator[str]:
+    """The base URL where the desk's pages are served meanwhile."""
+    http = desk.settings.http.model_copy(update={"port": 0})
+    endpoint = Endpoint(http, CollectorRegistry(), list)
+    try:
+        endpoint.open(desk_routes(desk), desk.live.close)
+        yield endpoint.url
+    finally:
+        endpoint.close()
