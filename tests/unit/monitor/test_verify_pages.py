@@ -374,8 +374,11 @@ def test_pages_of_a_live_run_come_out_equal_and_so_they_do_after_relabelling(sto
         if place % 4 == 0:
             room.assign()
             evaluator.evaluate(datetime.now(UTC))
-    for hours in (2, 4):  # nothing more is written, and all of it ends
-        evaluator.evaluate(datetime.now(UTC) + hours * HOUR)
+    for hours in (2, 4):  # calm texts come, and all of it ends
+        at = datetime.now(UTC) + hours * HOUR
+        calm = room.document(unlike_any(at), at - MINUTE, sentiment="neutral", score=0.0)
+        room.write([calm], datetime.now(UTC))
+        evaluator.evaluate(at)
     pages = [room.episodes.page(key) for key in page_keys(store.engine)]
     verdicts = {page.key: room.verify(page) for page in pages if page is not None}
     assert {page.kind for page in pages if page is not None} == set(PageKind)
@@ -457,12 +460,12 @@ class TestCommand:
         self, store: Store, rules: Path
     ) -> None:
         room = Room(store).with_news()
-        for weeks in range(1, 9):  # a bad hour a week, which grows
+        for weeks in range(1, 9):  # a bad hour a week: a text a minute, and later four
             begin = NOW - weeks * 7 * DAY - 3 * HOUR
+            minutes = [*range(8), *(40 + quarter / 4 for quarter in range(32))]
             items = [
-                room.document(f"{unlike_any(at)} {title}", at, mention("bank:NGTB", -0.6))
-                for place, title in enumerate((*CAUSES, *CAUSES, *CAUSES, *CAUSES, *CAUSES))
-                for at in [begin + place * place * MINUTE / 20]
+                room.document(unlike_any(at), at, mention("bank:NGTB", -0.6))
+                for at in (begin + minute * MINUTE for minute in minutes)
             ]
             calm = [
                 room.document(unlike_any(at), at, sentiment="neutral", score=0.0)
