@@ -400,13 +400,13 @@ def test_a_rule_switches_to_voices_by_itself_with_one_log_line(
 ) -> None:
     store = Progress([*calm(), *copies(18, EVENT + 20 * HOUR)])
     store.since = EVENT - DAY
-    caplog.set_level(logging.INFO, "alerts.counting")
+    caplog.set_level(logging.INFO, "alerts.windows.counting")
     metrics = AlertMetrics()
     evaluator = evaluator_of(store, *rules_of(tmp_path, SURGE), metrics=metrics)
     logged = []
     for hour in range(36):
         evaluator.evaluate(NOW + hour * HOUR)
-        logged += [(hour, each.message) for each in caplog.records if each.name == "alerts.counting"]
+        logged += [(hour, each.message) for each in caplog.records if each.name == "alerts.windows.counting"]
         caplog.clear()
     assert logged == [
         (0, "rules count texts until every document that they compare has a story: surge; "
