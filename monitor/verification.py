@@ -36,7 +36,8 @@ from stream.storage.batches import Store
 from stream.storage.events import EventCause
 from stream.storage.known import KnownDocument, changes_kept_since, known_documents
 
-# A page is not computed again from more documents than this: they are held in memory, a kilobyte each.
+# A page is not computed again from more documents than this: they are held in memory, a kilobyte each, so
+# 3 GB at most.
 MOST_DOCUMENTS = 3_000_000
 SAID = {
     EventCause.CORRECTED: "was corrected by its source",
@@ -191,15 +192,16 @@ def known_text(document: KnownDocument) -> KnownText:
         precision=Precision(row.published_precision),
         entities=tuple(
             EntityMention(
-                mention.entity,
-                mention.entity,
+                entity,
+                entity,
                 (),
                 mention.relevance,
-                mention.sentiment,
+                mention.sentiment and intern(mention.sentiment),
                 None,
                 None if mention.score is None else mention.score / SCORE_SCALE,
             )
             for mention in document.mentions
+            for entity in [intern(mention.entity)]
         ),
         events=document.events,
         assignment=document.story,

@@ -201,7 +201,8 @@ class _Sets:
         kinds = kinds[:, :: kinds.shape[1] // MOST_COMPARED + 1]
         n, amounts = kinds[:, :, None] - kinds[:, None, :]
         steps = np.unique(np.concatenate([[0.0], amounts[n > 0] / n[n > 0]]))
-        return steps[np.linspace(0, len(steps) - 1, min(len(steps), MOST_PRICES)).astype(int)]
+        chosen: np.ndarray = steps[np.linspace(0, len(steps) - 1, min(len(steps), MOST_PRICES)).astype(int)]
+        return chosen
 
     def first_silent(self, asked: _Asked) -> tuple[int, int]:
         """The fewest origins of a set that silences the alert, of those that are the heaviest at some price
