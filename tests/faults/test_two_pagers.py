@@ -25,6 +25,8 @@ from tests.parts import Receiver, wait_until
 from tests.unit.stream.samples import NOW, classified, no_messages
 
 HOUR = timedelta(hours=1)
+# A loaded machine takes its time to start processes; the timeout of the test ends it sooner.
+PATIENCE = 600
 RULES = """rules: [{name: share, type: threshold, watch: negative_share, threshold: 0.5, topics: all,
   window: 10m, min_documents: 5, count: texts, keep_firing_for: 0s}]"""
 
@@ -71,7 +73,7 @@ class Pagers:
     def kill_at(self, failpoint: str, name: str) -> None:
         """Run one process until it dies at the step."""
         process = self.start(name, failpoint)
-        assert process.wait(150) == -signal.SIGKILL, (self.folder / f"{name}.log").read_text()[-3000:]
+        assert process.wait(PATIENCE) == -signal.SIGKILL, (self.folder / f"{name}.log").read_text()[-3000:]
         self.give_up_leases()
 
     def kill_all(self) -> None:
@@ -117,15 +119,15 @@ def test_an_incident_has_one_beginning_and_one_end_wherever_a_monitor_is_killed(
     # Two go on, until the alert is over and the incident is not yet.
     pagers.start("b")
     pagers.start("c")
-    wait_until(lambda: settled(pagers, ["begin"]), 150, "the first page")
+    wait_until(lambda: settled(pagers, ["begin"]), PATIENCE, "the first page")
     pagers.write_texts(NOW + HOUR, sentiment="neutral", score=0.0)
-    wait_until(lambda: not pagers.episodes.open_alerts(), 150, "the end of the alert")
+    wait_until(lambda: not pagers.episodes.open_alerts(), PATIENCE, "the end of the alert")
     pagers.kill_all()
     pagers.write_texts(NOW + 4 * HOUR, sentiment="neutral", score=0.0)
     pagers.kill_at(step, "d")
     pagers.start("e")
     pagers.start("f")
-    wait_until(lambda: settled(pagers, ["begin", "end"]), 150, "the last page")
+    wait_until(lambda: settled(pagers, ["begin", "end"]), PATIENCE, "the last page")
     # A page that was sent and not yet noted is sent again, by its key; nothing else is.
     times = 2 if step == "after_post" else 1
     assert pagers.sent() == {"begin": times, "end": times}
