@@ -66,19 +66,6 @@ class Replay:
     pages: Sequence[SentPage] = ()
 
 
-def backtest(
-    rules: Sequence[Rule],
-    topics: Sequence[str],
-    texts: Sequence[Text],
-    start: datetime | None = None,
-    progress: Callable[[float], None] = lambda share: None,
-    stories_since: datetime | None = None,
-    calendars: TradingCalendars | None = None,
-) -> Sequence[Page]:
-    """The alerts that `rules` would have raised, as `replay` finds them."""
-    return replay(rules, topics, texts, start, progress, stories_since, calendars=calendars).alerts
-
-
 def replay(
     rules: Sequence[Rule],
     topics: Sequence[str],

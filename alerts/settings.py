@@ -59,7 +59,7 @@ class IncidentSettings(BaseModel):
         86_400.0,
         ge=0,
         le=30 * 86_400,
-        description="an alert joins no incident that is older: what goes on for days is told again",
+        description="an alert joins no incident that is older: what goes on for days pages again",
     )
     calm_seconds: float = Field(
         7200.0, ge=0, le=7 * 86_400, description="an incident ends when none of its alerts fired for so long"
@@ -69,7 +69,7 @@ class IncidentSettings(BaseModel):
         ge=0,
         le=86_400,
         description="least time between the pages of an incident that gets worse; a higher severity pages at "
-        "once, and so does whoever was not told yet",
+        "once, and so does an update to a receiver that was not notified yet",
     )
     broad: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=1000)] = Field(
         BROAD,
@@ -100,7 +100,7 @@ class AlertmanagerSettings(BaseModel):
 
 
 class Escalation(BaseModel):
-    """A step of `alerts.escalation`: which receivers are told after so long without acknowledgement."""
+    """A step of `alerts.escalation`: which receivers are notified after so long without acknowledgement."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -144,9 +144,9 @@ class AlertSettings(BaseModel):
     escalation: tuple[Escalation, ...] = Field(
         (),
         max_length=20,
-        description="who is told when nobody acknowledges an incident: steps with after_minutes since its "
-        "first page, and receivers (names of webhooks and channels), who are not told before; empty: every "
-        "receiver is told at once",
+        description="who is notified when nobody acknowledges an incident: steps with after_minutes since "
+        "its first page, and receivers (names of webhooks and channels), which are not notified before; "
+        "empty: every receiver is notified at once",
     )
     mutes: Path | None = Field(
         None,
@@ -223,7 +223,7 @@ class AlertSettings(BaseModel):
 
     @property
     def first_targets(self) -> tuple[str, ...]:
-        """The receivers that are told at once: those that no step of the escalation names."""
+        """The receivers that are notified at once: those that no step of the escalation names."""
         later = {target for step in self.escalation_steps for target in step.targets}
         return tuple(target for target in self.targets if target not in later)
 
@@ -291,9 +291,9 @@ class AlertSettings(BaseModel):
                 f"{', '.join(sorted(known)) or 'none'}"
             )
         if len(set(named)) < len(named):
-            raise ValueError("escalation: each receiver may be in one step only: nobody is told twice")
+            raise ValueError("escalation: each receiver may be in one step only: nobody is notified twice")
         if self.escalation and not self.first_targets:
-            raise ValueError("escalation: every receiver is in a step, so nobody would be told at first")
+            raise ValueError("escalation: every receiver is in a step, so nobody would be notified at first")
         return self
 
     @field_validator("time_zone")

@@ -18,7 +18,7 @@ PROCESS = Path(__file__).with_name("calendar_process.py")
 LEAST_SECONDS, SECONDS_EACH = 60.0, 15.0
 # Rules compare with at most a year before a window of a year.
 REACH = timedelta(days=740)
-# A calendar that is known for less than this needs a newer library.
+# What is known for less than this is worth a word.
 SOON = timedelta(days=14)
 
 
@@ -79,12 +79,20 @@ def _time(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def calendar_problems(read: CalendarsRead, now: datetime) -> list[str]:
-    """What is wrong with the calendars, for people."""
-    found = [f"{name} cannot be read: {problem}" for name, problem in sorted(read.problems.items())]
-    return found + [
-        f"{calendar.name} is known only until {calendar.known.end:%Y-%m-%d}: install a newer "
-        "exchange_calendars"
+def calendar_problems(read: CalendarsRead) -> list[str]:
+    """Which calendars cannot be read, and why, for people."""
+    return [f"{name} cannot be read: {problem}" for name, problem in sorted(read.problems.items())]
+
+
+def calendars_ending(read: CalendarsRead, now: datetime) -> list[str]:
+    """Which calendars end soon or have ended, and what that means, for people.
+
+    That is no fault: of some exchanges the library learns a year's holidays when that year is about to begin,
+    and no version may know them yet.
+    """
+    return [
+        f"{calendar.name} is known until {calendar.known.end:%Y-%m-%d}; after that its rules compare as "
+        "without a calendar, until a version of exchange_calendars knows more"
         for calendar in read.calendars
         if calendar.known.end < now + SOON
     ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from sys import intern
 
 import msgspec
 
@@ -35,7 +36,8 @@ from stream.storage.batches import Store
 from stream.storage.events import EventCause
 from stream.storage.known import KnownDocument, changes_kept_since, known_documents
 
-# A page is not computed again from more documents than this: they are held in memory, a kilobyte each.
+# A page is not computed again from more documents than this: they are held in memory, a kilobyte each, so
+# 3 GB at most.
 MOST_DOCUMENTS = 3_000_000
 SAID = {
     EventCause.CORRECTED: "was corrected by its source",
@@ -170,16 +172,19 @@ def evidence_of(page: Page) -> list[str]:
 
 
 def known_text(document: KnownDocument) -> KnownText:
-    """A document as rules see it.  What it says is no matter."""
+    """A document as rules see it.  What it says is no matter.
+
+    The words that most documents share are held once: there may be millions of documents.
+    """
     row, counts = document.row, document.score is not None and document.topic is not None
     text = Text(
         id=row.id,
-        source=row.source,
-        kind=row.kind,
+        source=intern(row.source),
+        kind=intern(row.kind),
         published_at=row.published_at,
         content="",
-        topic=document.topic or "",
-        sentiment=document.sentiment,
+        topic=intern(document.topic or ""),
+        sentiment=document.sentiment and intern(document.sentiment),
         score=document.score or 0,
         author=row.author,
         symbols=tuple(row.symbols),
@@ -187,15 +192,16 @@ def known_text(document: KnownDocument) -> KnownText:
         precision=Precision(row.published_precision),
         entities=tuple(
             EntityMention(
-                mention.entity,
-                mention.entity,
+                entity,
+                entity,
                 (),
                 mention.relevance,
-                mention.sentiment,
+                mention.sentiment and intern(mention.sentiment),
                 None,
                 None if mention.score is None else mention.score / SCORE_SCALE,
             )
             for mention in document.mentions
+            for entity in [intern(mention.entity)]
         ),
         events=document.events,
         assignment=document.story,
@@ -204,7 +210,7 @@ def known_text(document: KnownDocument) -> KnownText:
     return KnownText(
         text,
         document.version,
-        document.model,
+        intern(document.model),
         document.received_at,
         counts,
         _said(document),

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alerts.backtest import Page, backtest
+from alerts.backtest import Page, replay
 from alerts.detectors.base import Rule
 from alerts.history.memory_store import Text
 from alerts.rules.rule_file import load_rules
@@ -160,7 +160,7 @@ def burst_texts(bursts: Sequence[Burst], seed: int) -> list[Text]:
 
 def run(rules: Sequence[Rule], texts: Sequence[Text], bursts: Sequence[Burst]) -> Outcome:
     """Run the rules, and assign the pages to the bursts: by entity, from the beginning until a day after."""
-    pages = backtest(rules, TOPICS, texts)
+    pages = replay(rules, TOPICS, texts).alerts
     firsts: dict[int, Page] = {}
     others: list[Page] = []
     for page in pages:

@@ -135,8 +135,15 @@ Sources: {% for name, n in page.sources.items() %}
 {% if page.acknowledged_by %}
 {{ page.acknowledged_by }} takes care of it.
 {% endif %}
-{% if page.runbook and not resolved %}
-What to do: {{ page.runbook | address }}
+{% if not resolved %}
+What to do:{{ " " }}
+{%- if page.runbook %}
+{{ page.runbook | address }}
+{%- elif page.evidence %}
+read these texts at their sources, and decide whether they are true and concern you
+{%- else %}
+run monitor status, which says what arrives and what does not
+{%- endif +%}
 {% endif %}
 {% if page.link %}
 All of it: {{ page.link | address }}

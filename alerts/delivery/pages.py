@@ -55,8 +55,8 @@ class QuietHours:
 class PageRouter:
     """Who gets a page, and when.
 
-    `targets` are the receivers that are told at once, such as webhook:desk, and `escalation` those that are
-    told when nobody acknowledges an incident.  Updates and ends that follow within `group` of another
+    `targets` are the receivers that are notified at once, such as webhook:desk, and `escalation` those that
+    are notified when nobody acknowledges an incident.  Updates and ends that follow within `group` of another
     incident's page are collected and sent together; a beginning waits for nothing.  `address` is the
     monitor's own, for links.  A message has at most `max_bytes`.
     """

@@ -1,4 +1,4 @@
-"""Escalation: who is told of an incident that nobody has acknowledged.  Pure: now is an argument."""
+"""Escalation: who is notified of an incident that nobody has acknowledged.  Pure: now is an argument."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from stream.domain.incidents import Incident
 
 @dataclass(frozen=True, slots=True)
 class EscalationStep:
-    """The receivers that are told of an incident `after` so long without acknowledgement, as the outbox names
-    them: webhook:desk."""
+    """The receivers that are notified of an incident `after` so long without acknowledgement, as the
+    outbox names them: webhook:desk."""
 
     after: timedelta
     targets: Sequence[str]

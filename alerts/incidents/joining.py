@@ -1,4 +1,4 @@
-"""Which alerts are one event, and what is told of it.  Pure: now is an argument.
+"""Which alerts are one event, and what is paged of it.  Pure: now is an argument.
 
 An alert that begins to fire joins the open incident that its voices are on, or that is about the same entity;
 else it begins one.  Incidents never merge.  The same alerts, in the same order, give the same incidents.
@@ -254,14 +254,20 @@ class DuePage:
 
 
 def page_due(
-    incident: Incident, firing: Sequence[Alert], targets: Sequence[str], policy: IncidentPolicy, now: datetime
+    incident: Incident,
+    firing: Sequence[Alert],
+    targets: Sequence[str],
+    policy: IncidentPolicy,
+    now: datetime,
+    measured: Sequence[Alert] | None = None,
 ) -> DuePage | None:
     """The page that an incident needs after an evaluation, if any; `firing` are its alerts that fire, but for
     muted ones, and `targets` the receivers that are told at once.  Updates and the end go to all who were
     told.
 
-    What began untold, since its alerts were muted, ends untold.  What is kept quiet tells its end alone, and
-    after the quiet.
+    `measured` are those of `firing` whose value is of now, None if all are.  An alert keeps its last value
+    while its window has too few documents, and that is no news.  What began untold, since its alerts were
+    muted, ends untold.  What is kept quiet tells its end alone, and after the quiet.
     """
     if not incident.is_open:
         return DuePage(PageKind.END, incident.told) if incident.paged_number else None
@@ -272,7 +278,7 @@ def page_due(
     kind = PageKind.UPDATE if incident.paged_number else PageKind.BEGIN
     if known is None or min(URGENCY[alert.severity] for alert in firing) < URGENCY[known]:
         return DuePage(kind, targets)
-    if not is_worse(incident, firing, policy):
+    if not is_worse(incident, firing if measured is None else measured, policy):
         return None
     return _update_due(incident, targets, policy, now) if incident.paged_number else DuePage(kind, targets)
 
@@ -306,13 +312,13 @@ def _update_due(
     return DuePage(PageKind.UPDATE, untold, only_untold=True) if untold else None
 
 
-def is_worse(incident: Incident, firing: Iterable[Alert], policy: IncidentPolicy) -> bool:
+def is_worse(incident: Incident, measured: Sequence[Alert], policy: IncidentPolicy) -> bool:
     """Whether an alert has at least twice the value that was paged or that the desk saw, or another entity
-    has come into it since."""
+    has come into it since; not while no alert has a value of now."""
     seen = incident.seen
     known = {*incident.paged_entities, *(seen.entities if seen else ())}
-    doubled = any(_has_doubled(incident, alert) for alert in firing)
-    return doubled or bool(policy.narrow(incident.lead_entities) - known)
+    doubled = any(_has_doubled(incident, alert) for alert in measured)
+    return doubled or bool(measured and policy.narrow(incident.lead_entities) - known)
 
 
 def _has_doubled(incident: Incident, alert: Alert) -> bool:

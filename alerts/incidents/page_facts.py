@@ -231,10 +231,11 @@ def _as_figures(found: Mapping[str, Any]) -> Figures:
 
 
 def _prominence(shown: ShownAlert) -> tuple[bool, int, float, str, str, str]:
-    """The order in which a page shows alerts."""
-    alert, chance = shown.alert, shown.seen.observation.chance_per_year if shown.seen else None
-    rarity = float("inf") if chance is None else chance
-    quiet = alert.state not in FIRING_STATES
+    """The order in which a page shows alerts: those that fire first, but for those that show an earlier
+    value, since their window has too few documents now."""
+    alert, seen = shown.alert, shown.seen.observation if shown.seen else None
+    rarity = float("inf") if seen is None or seen.chance_per_year is None else seen.chance_per_year
+    quiet = alert.state not in FIRING_STATES or (seen is not None and seen.value is None)
     return quiet, URGENCY[alert.severity], rarity, alert.rule, alert.topic, alert.entity or ""
 
 

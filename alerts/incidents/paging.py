@@ -159,7 +159,8 @@ class Pager:
         firing = [alert for alert in members if alert.state in FIRING_STATES]
         incident = follow(incident, firing, self._policy, now)
         audible = [alert for alert in firing if not self._is_muted(alert, now)]
-        due = page_due(incident, audible, self._router.targets, self._policy, now)
+        measured = [alert for alert in audible if _is_measured(step.found.seen.get(alert.id))]
+        due = page_due(incident, audible, self._router.targets, self._policy, now, measured)
         if due is not None:
             incident = self._page(step, incident, due, audible)
         elif audible and self._router.escalation:
@@ -183,7 +184,7 @@ class Pager:
         found = step.found
         alerts = firing or self._ended(step, incident)
         if not alerts:
-            log.error("incident %s ended, and nobody is told: its alerts were deleted", incident.id)
+            log.error("incident %s ended, and nobody is notified: its alerts were deleted", incident.id)
             return incident
         earlier = [each.last_page_at for each in step.incidents.values() if each.id != incident.id]
         after = paged(incident, due, firing, found.now)
@@ -201,3 +202,8 @@ class Pager:
         """The alerts of an incident that is over, the most urgent first."""
         past = [alert for alert in step.found.past if alert.incident == incident.id]
         return sorted([*step.members.get(incident.id, ()), *past], key=by_urgency)
+
+
+def _is_measured(seen: Seen | None) -> bool:
+    """Whether this evaluation found a value, so that the alert has not kept an earlier one."""
+    return seen is not None and seen.observation.value is not None

@@ -10,8 +10,9 @@ The fewest origins whose removal silences a rule are found in three ways:
   taking those, one by one, finds the fewest for that sum, and the fewest of all sums are the answer.
 - A rule that, with the number of documents given, fires the more easily the worse one other sum is
   (`Rule.worsening_sum`): of the sets of k origins with n documents in all, the one that takes most of that
-  sum silences the rule if any does.  A knapsack table finds it for every k and n (`_table`).  Of origins with
-  as many documents, those that have more of the sum are taken first: others in their place take no more.
+  sum silences the rule if any does.  A set that silences it is found first, and then shown to be the
+  smallest: no smaller one can take as much as a bound for its k and n, and the rule survives that
+  (`_Sets.first_suspect`).  Where it would not, a knapsack table says what such sets really take (`_table`).
 - Any other rule is asked for every set, from the smallest on, within a budget.
 
 What a rule also demands (`min_negative`, `min_sources`, `min_authors`, `min_voices`) silences it by itself:
@@ -32,9 +33,12 @@ from stream.domain.sums import Aggregate
 
 # A page waits for a search, so that it stops with what it knows by then: after so many sets, so many cells of
 # a table, or questions about so many documents.  Each question costs as much as some documents more.
-MOST_SETS, MOST_CELLS, MOST_DOCUMENTS, COST_OF_QUESTION = 2000, 100_000_000, 1_000_000, 200
-FEWEST_TRIED = 8
+MOST_SETS, MOST_CELLS, MOST_DOCUMENTS, COST_OF_QUESTION = 2000, 50_000_000, 6_000_000, 200
+# Prices of a document that bounds are made from, and kinds of origins that those come from.
+MOST_PRICES, MOST_COMPARED = 24, 300
 NONE_TAKEN = np.iinfo(np.int64).min // 2
+# More than floating-point sums of the largest scores are wrong by; amounts are whole numbers.
+ROUNDING = 1e-3
 
 Fires = Callable[[Aggregate], bool]
 
@@ -128,29 +132,25 @@ def _of_limited_sum(amounts: Sequence[int], limit: int, total: int | None = None
 
 
 def _of_weighed_sum(fires: Fires, name: SumField, parts: Sequence[Aggregate], total: Aggregate) -> _Limit:
-    """Take the sets that leave the best sum, for every number of origins and documents."""
+    """Find a set that silences the rule, and then whether one with fewer origins can."""
     sign = -1 if name == "score_sum" else 1
-    items = [(part.n, sign * int(getattr(part, name))) for part in parts]
-    asked = _Asked(lambda n, amount: fires(_without(total, name, n, sign * amount)))
-    known, tried = 0, min(FEWEST_TRIED, len(items))
-    while True:
-        candidates = _heaviest(items, tried)
-        documents = sum(sorted((n for n, _ in items), reverse=True)[:tried])
-        if len(candidates) * tried * documents > MOST_CELLS:
-            return _Limit(known, at_least=True)
-        table = _table(candidates, tried, documents)
-        silent = np.zeros(table.shape, bool)
-        for n in range(documents + 1):
-            amounts = table[:, n]
-            reached = np.unique(amounts[amounts > NONE_TAKEN])
-            first = asked.first_silent(n, reached.tolist())
-            if asked.questions * (total.n + COST_OF_QUESTION) > MOST_DOCUMENTS:
-                return _Limit(known, at_least=True)
-            if first < len(reached):
-                silent[:, n] = amounts >= reached[first]
-        if silent.any():
-            return _Limit(int(np.flatnonzero(silent.any(axis=1))[0]) - 1)
-        known, tried = tried, min(4 * tried, len(items))
+    sets = _Sets([(part.n, sign * int(getattr(part, name))) for part in parts])
+    asked = _Asked(
+        lambda n, amount: fires(_without(total, name, n, sign * amount)),
+        MOST_DOCUMENTS // (total.n + COST_OF_QUESTION),
+    )
+    known = 0
+    try:
+        found, documents = sets.first_silent(asked)
+        most = sets.within_reach(found - 1, asked.left)
+        while (suspect := sets.first_suspect(asked, known, most, documents)) is not None:
+            known = suspect - 1
+            if sets.some_is_silent(asked, suspect):
+                return _Limit(known)
+            known = suspect
+        return _Limit(most, at_least=most < found - 1)
+    except _TooMuchAsked:
+        return _Limit(known, at_least=True)
 
 
 def _without(total: Aggregate, name: SumField, n: int, amount: int) -> Aggregate:
@@ -158,10 +158,123 @@ def _without(total: Aggregate, name: SumField, n: int, amount: int) -> Aggregate
     return replace(total, n=total.n - n, **{name: getattr(total, name) - amount})
 
 
+class _TooMuchAsked(Exception):
+    """The search has used up what it may ask or compute."""
+
+
+class _Asked:
+    """Asks whether an alert is silent without so many documents and so much of a sum, no more often than it
+    must: what it survives it survives with less taken, and what silences it does with more."""
+
+    def __init__(self, fires: Callable[[int, int], bool], most: int) -> None:
+        self._fires, self.left = fires, most
+        self._survived: dict[int, int] = {}
+        self._silent: dict[int, int] = {}
+
+    def is_silent(self, n: int, amount: int) -> bool:
+        if amount <= self._survived.get(n, NONE_TAKEN):
+            return False
+        if n in self._silent and amount >= self._silent[n]:
+            return True
+        if self.left <= 0:
+            raise _TooMuchAsked
+        self.left -= 1
+        silent = not self._fires(n, amount)
+        (self._silent if silent else self._survived)[n] = amount
+        return silent
+
+
+class _Sets:
+    """The sets of origins, each origin with its documents and so much of a sum that is taken with them."""
+
+    def __init__(self, items: Sequence[tuple[int, int]]) -> None:
+        self._items = sorted(items, key=lambda item: (item[1], item[0]), reverse=True)
+        self._n, self._amounts = np.array(self._items, np.int64).T
+        self._slopes = self._price_steps()
+        # The documents of the k largest origins, and of the k smallest.
+        self._largest = np.concatenate([[0], np.sort(self._n)[::-1].cumsum()])
+        self._smallest = np.concatenate([[0], np.sort(self._n).cumsum()])
+
+    def _price_steps(self) -> np.ndarray:
+        """Prices of a document, at which another set is the heaviest: where two origins weigh the same."""
+        kinds = np.unique(np.stack([self._n, self._amounts]), axis=1)
+        kinds = kinds[:, :: kinds.shape[1] // MOST_COMPARED + 1]
+        n, amounts = kinds[:, :, None] - kinds[:, None, :]
+        steps = np.unique(np.concatenate([[0.0], amounts[n > 0] / n[n > 0]]))
+        chosen: np.ndarray = steps[np.linspace(0, len(steps) - 1, min(len(steps), MOST_PRICES)).astype(int)]
+        return chosen
+
+    def first_silent(self, asked: _Asked) -> tuple[int, int]:
+        """The fewest origins of a set that silences the alert, of those that are the heaviest at some price
+        of a document, and its documents.  All origins do."""
+        found = (len(self._items), int(self._n.sum()))
+        for price in self._slopes:
+            order = np.argsort(price * self._n - self._amounts, kind="stable")
+            n, amounts = self._n[order].cumsum(), self._amounts[order].cumsum()
+            fewest = 1 + bisect_left(
+                range(found[0] - 1), True, key=lambda i: asked.is_silent(int(n[i]), int(amounts[i]))
+            )
+            if fewest < found[0]:
+                found = (fewest, int(n[fewest - 1]))
+        return found
+
+    def within_reach(self, most: int, questions: int) -> int:
+        """Of so many origins the largest number that can be searched with so many questions."""
+        sizes = np.arange(most + 1)
+        cells = sizes * (self._largest[: most + 1] + 1) * len(self._slopes)
+        fits = (cells <= MOST_CELLS) & (1.5 * self._largest[: most + 1] <= questions)
+        return int(sizes[fits][-1])
+
+    def first_suspect(self, asked: _Asked, known: int, most: int, near: int) -> int | None:
+        """The smallest number of origins, above `known` and up to `most`, that may silence the alert by the
+        bounds; None if none can.  It asks first where sets have about `near` documents."""
+        if most <= known:
+            return None
+        bounds = np.maximum.accumulate(self._bounds(most)[known + 1 :])
+        first = most + 1
+        for n in sorted(range(bounds.shape[1]), key=lambda n: abs(n - near)):
+            amounts = bounds[: first - known - 1, n].tolist()
+
+            def may_be_silent(amount: int, n: int = n) -> bool:
+                return amount > NONE_TAKEN and asked.is_silent(n, amount)
+
+            if amounts and may_be_silent(amounts[-1]):
+                first = known + 1 + bisect_left(amounts, True, key=may_be_silent)
+        return first if first <= most else None
+
+    def _bounds(self, most: int) -> np.ndarray:
+        """int64 [most + 1, documents + 1]: so many origins with so many documents weigh no more than this;
+        NONE_TAKEN where no set has so many.
+
+        At any price of a document, a set weighs at most what the best set of its size does, less what that
+        pays for its documents, plus what it pays itself (the Lagrangian bound of the knapsack problem).
+        """
+        documents = np.arange(self._largest[most] + 1)
+        bounds = np.full((most + 1, len(documents)), np.inf)
+        for price in self._slopes:
+            gains = np.sort(price * self._n - self._amounts)[:most]
+            best = np.concatenate([[0.0], -gains.cumsum()])
+            np.minimum(bounds, best[:, None] + price * documents, out=bounds)
+        possible = (documents >= self._smallest[: most + 1, None]) & (
+            documents <= self._largest[: most + 1, None]
+        )
+        return np.where(possible, np.floor(bounds + ROUNDING), NONE_TAKEN).astype(np.int64)
+
+    def some_is_silent(self, asked: _Asked, size: int) -> bool:
+        """Whether some set of so many origins silences the alert, by a table of all that there are."""
+        documents = int(self._largest[size])
+        candidates = _heaviest(self._items, size)
+        if len(candidates) * size * documents > MOST_CELLS:
+            raise _TooMuchAsked
+        reached = _table(candidates, size, documents)[size].tolist()
+        return any(amount > NONE_TAKEN and asked.is_silent(n, amount) for n, amount in enumerate(reached))
+
+
 def _heaviest(items: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int]]:
-    """Of the items with each number of documents, so many that weigh most: no set of that size needs more."""
+    """Of the items with each number of documents, so many that weigh most: no set of that size needs more.
+    The items come with the heaviest first."""
     by_documents: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for item in sorted(items, key=lambda item: -item[1]):
+    for item in items:
         of_same = by_documents[item[0]]
         if len(of_same) < most:
             of_same.append(item)
@@ -179,37 +292,6 @@ def _table(items: Sequence[tuple[int, int]], most: int, documents: int) -> np.nd
             reached = best[:-1, : documents + 1 - n] > NONE_TAKEN
             np.maximum(best[1:, n:], np.where(reached, with_item, NONE_TAKEN), out=best[1:, n:])
     return best
-
-
-class _Asked:
-    """Asks whether an alert is silent without so many documents and so much of a sum, no more often than it
-    must: what it survives it survives with less taken, and what silences it does with more."""
-
-    def __init__(self, fires: Callable[[int, int], bool]) -> None:
-        self._fires = fires
-        self._survived: dict[int, int] = {}
-        self._silent: dict[int, int] = {}
-        self.questions = 0
-
-    def first_silent(self, n: int, amounts: Sequence[int]) -> int:
-        """The index of the first of these rising amounts that silences the alert; their number if none does.
-
-        What it survived with one document less is a good guess.
-        """
-        guess = self._survived.get(n - 1)
-        if guess is not None and amounts and amounts[0] <= guess < amounts[-1]:
-            _ = self.is_silent(n, guess), self.is_silent(n, guess + 1)
-        return bisect_left(amounts, True, key=lambda amount: self.is_silent(n, amount))
-
-    def is_silent(self, n: int, amount: int) -> bool:
-        if amount <= self._survived.get(n, NONE_TAKEN):
-            return False
-        if n in self._silent and amount >= self._silent[n]:
-            return True
-        self.questions += 1
-        silent = not self._fires(n, amount)
-        (self._silent if silent else self._survived)[n] = amount
-        return silent
 
 
 def _of_distinct(names: Sequence[Collection[Hashable]], fewest: int) -> _Limit:

@@ -29,7 +29,7 @@ from monitor.runtime.classifier import latest_model
 from monitor.runtime.open_files import open_file_limit
 from monitor.runtime.settings import Settings, SettingsError
 from monitor.runtime.tasks.installation import outbox_targets
-from monitor.trading_calendars import REACH, calendar_problems, names_of, read_calendars
+from monitor.trading_calendars import REACH, calendar_problems, calendars_ending, names_of, read_calendars
 from stream import offsets
 from stream.domain.errors import BrokerError, SchemaError, StoreUnavailable, StreamError
 from stream.domain.sums import TimeRange
@@ -144,9 +144,9 @@ def _calendars(settings: Settings) -> str:
         return "no rule names a trading calendar"
     now = datetime.now(UTC)
     read = read_calendars(names, now - REACH)
-    if problems := calendar_problems(read, now):
+    if problems := calendar_problems(read):
         raise AlertError(f"{'; '.join(problems)}; rules go on as without a calendar where nothing is known")
-    return f"{', '.join(names)} can be read"
+    return "; ".join([f"{', '.join(names)} can be read", *calendars_ending(read, now)])
 
 
 def _mutes(settings: Settings) -> str:

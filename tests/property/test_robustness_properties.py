@@ -7,8 +7,9 @@ from functools import cache, partial
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from alerts.baselines.baseline import Baseline
@@ -148,3 +149,27 @@ def test_what_a_rule_says_of_other_sums_is_what_it_observes_of_them(
     rule, total = rule_of(name), sum((origin.total for origin in origins), EMPTY)
     window = window_of(rule, total, bursts=bursts)
     assert firing_of(name, bursts=bursts)(total) == rule.observe(name, window).breached
+
+
+@given(numbers=st.tuples(*[st.integers(0, 90)] * 4))
+@settings(max_examples=20, deadline=None)
+def test_of_hundreds_of_origins_of_a_few_kinds_the_answer_is_that_of_all_their_sets(
+    numbers: tuple[int, int, int, int],
+) -> None:
+    kinds = [(1, 1), (3, 3), (4, 2), (2, 0)]  # documents, and how many of them are negative
+    parts = [
+        Aggregate(EMPTY.start, "all", "all", n, 0, n - negative, negative, 0, 0, 0)
+        for (n, negative), number in zip(kinds, numbers, strict=True)
+        for _ in range(number)
+    ]
+    rule, total = rule_of("threshold of the share"), sum(parts, EMPTY)
+    fires = rule.firing("it", window_of(rule, EMPTY, bursts=False))
+    assume(fires(total))
+    # To take neutral texts away never silences it, unless all go.
+    taken = np.stack(np.meshgrid(*(np.arange(number + 1) for number in numbers[:3]), indexing="ij"))
+    n = total.n - np.tensordot([1, 3, 4], taken, 1)
+    negative = total.negative - np.tensordot([1, 3, 2], taken, 1)
+    silent = (n < 3) | (negative <= 0.4 * n)
+    fewest = int(taken.sum(axis=0)[silent].min())
+    found = robustness(rule, fires, {str(index): part for index, part in enumerate(parts)})
+    assert found == Robustness(len(parts), fewest - 1)

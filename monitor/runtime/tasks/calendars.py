@@ -6,7 +6,13 @@ from datetime import datetime, timedelta
 
 from alerts.rules.rule_file import RuleFile
 from alerts.schedules.calendars import TradingCalendars
-from monitor.trading_calendars import REACH, CalendarsRead, calendar_problems, names_of
+from monitor.trading_calendars import (
+    REACH,
+    CalendarsRead,
+    calendar_problems,
+    calendars_ending,
+    names_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +33,8 @@ class CalendarReading:
     ) -> None:
         self._rule_file, self._calendars, self._read, self._clock = rule_file, calendars, read, clock
         self._last: tuple[datetime, tuple[str, ...]] | None = None
-        self._logged: list[str] = []
+        self._problems: list[str] = []
+        self._ending: list[str] = []
 
     def run_once(self) -> None:
         """Read them if that is due."""
@@ -50,11 +57,13 @@ class CalendarReading:
         """Log what was read, and what is wrong when it changes."""
         for calendar in read.calendars:
             log.info("trading calendar %s: known until %s", calendar.name, f"{calendar.known.end:%Y-%m-%d}")
-        problems = calendar_problems(read, now)
-        if problems and problems != self._logged:
+        problems, ending = calendar_problems(read), calendars_ending(read, now)
+        if problems and problems != self._problems:
             log.error(
                 "trading calendars: %s; rules use what was read before, and go on as without a calendar "
                 "where nothing was",
                 "; ".join(problems),
             )
-        self._logged = problems
+        if ending and ending != self._ending:
+            log.warning("trading calendars: %s", "; ".join(ending))
+        self._problems, self._ending = problems, ending

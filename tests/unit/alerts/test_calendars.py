@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.backtest import backtest
+from alerts.backtest import replay
 from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule
 from alerts.errors import RuleError
@@ -79,9 +79,9 @@ def rule(folder: Path, text: str) -> Rule:
 def fired(
     folder: Path, texts: Sequence[Text], start: datetime, settings: str, calendar: Calendar = NYSE
 ) -> list[datetime]:
-    pages = backtest(
+    pages = replay(
         [rule(folder, settings)], ["Markets"], texts, start, calendars=TradingCalendars([calendar])
-    )
+    ).alerts
     return [page.fired_at for page in pages]
 
 

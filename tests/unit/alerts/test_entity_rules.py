@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from alerts.backtest import Page, backtest, replay
+from alerts.backtest import Page, replay
 from alerts.delivery.messages import alert_message, merge_pages
 from alerts.delivery.page_text import plain_text
 from alerts.delivery.pages import PageRouter
@@ -56,7 +56,7 @@ def burst(
 
 
 def paged(folder: Path, texts: Sequence[Text], *rules: str) -> list[Page]:
-    return backtest(rules_of(folder, *(rules or (SURGE,))), TOPICS, texts, start=NOW)
+    return replay(rules_of(folder, *(rules or (SURGE,))), TOPICS, texts, start=NOW).alerts
 
 
 def entities(pages: Sequence[Page]) -> list[str]:
@@ -183,7 +183,7 @@ def test_hours_before_texts_were_linked_say_nothing_about_what_is_usual(tmp_path
     linked = calm_texts(Calm(days=9, entities=100, per_day=6000.0, seed=5))
     texts = [text if text.published_at >= upgraded else replace(text, entities=()) for text in linked]
     week = SURGE.replace("factor: 3", "factor: 3, min_baseline: 7d")
-    assert backtest(rules_of(tmp_path, week), TOPICS, texts, start=upgraded) == []
+    assert replay(rules_of(tmp_path, week), TOPICS, texts, start=upgraded).alerts == []
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_burst_that_comes_every_day_pages_twice_and_then_no_more(tmp_path: Pat
         for text in burst(RARE)
     ]
     first = NOW - 6 * DAY
-    pages = backtest(rules_of(tmp_path, SURGE), TOPICS, [*calm, *daily], start=first)
+    pages = replay(rules_of(tmp_path, SURGE), TOPICS, [*calm, *daily], start=first).alerts
     assert 1 <= len(pages) <= 3
     assert all(page.fired_at <= NOW - 3 * DAY + HOUR for page in pages)
 
@@ -235,7 +235,7 @@ def test_on_a_day_when_everything_is_worse_nobody_stands_out(tmp_path: Path, fac
         for i in range(1, factor)
     ]
     assert len(worse) > 200
-    assert len(backtest(rules_of(tmp_path, SURGE), TOPICS, [*texts, *worse], start=bad)) <= most
+    assert len(replay(rules_of(tmp_path, SURGE), TOPICS, [*texts, *worse], start=bad).alerts) <= most
 
 
 class Counting(MemoryStore):

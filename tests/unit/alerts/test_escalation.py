@@ -74,7 +74,7 @@ def test_without_steps_every_receiver_is_told_at_first() -> None:
 WRONG = [
     ("an unknown receiver", [(15, ["boss"])], "there is no webhook or channel 'boss'; there are: desk, lead"),
     ("one in two steps", [(15, ["lead"]), (30, ["lead"])], "each receiver may be in one step only"),
-    ("all of them", [(15, ["lead", "desk"])], "nobody would be told at first"),
+    ("all of them", [(15, ["lead", "desk"])], "nobody would be notified at first"),
     ("at once", [(0, ["lead"])], "greater than 0"),
     ("nobody", [(15, [])], "at least 1 item"),
 ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.backtest import Page, backtest
+from alerts.backtest import Page, replay
 from alerts.errors import RuleError
 from alerts.history.memory_store import Text
 from alerts.rules.registry import RULE_TYPES
@@ -42,7 +42,7 @@ def text(minute: float, *events: str, score: int = 0, entities: Sequence[EntityM
 
 def pages(folder: Path, rule: str, texts: Sequence[Text]) -> list[Page]:
     rules = load_rules(rules_file(folder, rule), ("Earnings",), event_types=TYPES)
-    return backtest(rules, ("Earnings",), texts)
+    return replay(rules, ("Earnings",), texts).alerts
 
 
 @pytest.mark.parametrize("type_name", RULE_TYPES)

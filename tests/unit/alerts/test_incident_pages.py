@@ -9,6 +9,7 @@ import pytest
 
 from alerts.delivery.messages import merge_pages
 from alerts.delivery.page_text import plain_text
+from stream.domain.alerts import AlertState
 from stream.storage.batches import Store
 from stream.storage.outbox import Outbox
 from tests.unit.alerts.story_texts import COPIES, OWN, dull
@@ -78,3 +79,19 @@ def test_the_end_says_how_long_it_lasted_and_how_large_all_of_it_was(loop: Loop)
     assert end["how_much"] == f"at its largest: {begin['how_much'].partition(';')[0]}"
     # In the end all of them count, whichever window they were in.
     assert (begin["voices"], end["voices"]) == (12, 18)
+
+
+def test_a_value_that_an_alert_keeps_while_its_window_is_empty_is_no_update(loop: Loop) -> None:
+    loop.evaluator.rules = [loop.rules[0].model_copy(update={"keep_firing_for": 2 * HOUR})]
+    loop.arrive(OWN[:11], MINUTE / 2)
+    loop.assign()
+    loop.evaluate()
+    # Three times as many, too soon after the page for an update.
+    loop.arrive([dull(2000 + number) for number in range(22)], timedelta(seconds=5), "negative")
+    loop.assign()
+    (grown,) = loop.evaluate()
+    loop.arrive([dull(900), dull(901)], HOUR / 2, "neutral")
+    loop.assign()
+    (kept,) = loop.evaluate()
+    assert kept.state is AlertState.FIRING and kept.value == grown.value >= 22
+    assert [page["page"] for page in pages(loop)] == ["begin"]

@@ -247,6 +247,17 @@ def test_whoever_was_not_told_yet_is_told_at_once_when_it_is_worse_and_the_other
     assert later is not None and later.targets == targets
 
 
+def test_an_alert_without_a_value_of_now_makes_no_update_but_a_higher_severity_does() -> None:
+    ticket, later = began(severity=Severity.TICKET), NOW + HOUR
+    grown = alert("first", value=8.0, severity=Severity.TICKET)
+    assert page_due(ticket, [grown], TARGETS, POLICY, later, measured=[grown]) is not None
+    assert page_due(ticket, [grown], TARGETS, POLICY, later, measured=[]) is None
+    wider = join(ticket, signal("second", {1: 4}, {"crypto:LUNA": 4}))
+    assert page_due(wider, [grown], TARGETS, POLICY, later, measured=[]) is None
+    urgent = alert("second", severity=Severity.PAGE)
+    assert page_due(ticket, [urgent], TARGETS, POLICY, later, measured=[]) is not None
+
+
 def test_what_was_paged_in_the_future_by_a_wrong_clock_holds_no_update_back() -> None:
     after = replace(began(), last_page_at=NOW + 24 * HOUR)
     assert page_due(after, [alert("first", value=8.0)], TARGETS, POLICY, NOW + MINUTE) is not None

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec import structs
 
-from alerts.backtest import Page, backtest
+from alerts.backtest import Page, replay
 from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule
 from alerts.detectors.negative_surge import NegativeSurgeRule
@@ -59,7 +59,7 @@ def two_weeks(precision: Precision) -> Iterator[Text]:
 
 
 def pages_of(texts: Sequence[Text], rule: Rule = SURGE) -> list[Page]:
-    return backtest([rule], ["Earnings"], texts)
+    return replay([rule], ["Earnings"], texts).alerts
 
 
 def test_in_a_backtest_a_days_worth_of_dates_is_no_surge_at_midnight() -> None:

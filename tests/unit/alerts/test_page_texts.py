@@ -17,7 +17,7 @@ from alerts.incidents.page_facts import AlertFacts, Named, figures
 from alerts.incidents.robustness import Robustness
 from alerts.wording import rarity_text, span_text, subject_title, usual_text
 from monitor.web.rendering import render
-from stream.domain.alerts import AlertState, Severity
+from stream.domain.alerts import AlertState, EvidenceItem, Severity
 from stream.domain.incidents import LONGEST_TITLE, Headline, Page, PageInputs, PageKind
 from tests.sample_incidents import AT, MINUTE, TITLE, alert, facts, incident, item, message
 
@@ -50,6 +50,18 @@ def test_a_page_says_in_order_what_a_person_asks() -> None:
         "- entity-surge (page, firing): Halcyon Lending: 23 negative voices in 30 min, 23.0 times the usual "
         "1.0; would happen by chance less than once in a million years",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("evidence", "said"),
+    [((item(),), "What to do: read these texts at their sources, and decide whether they are true and concern you"),
+     ((), "What to do: run monitor status, which says what arrives and what does not")],
+)  # fmt: skip
+def test_without_a_runbook_a_page_still_says_what_to_do(
+    evidence: tuple[EvidenceItem, ...], said: str
+) -> None:
+    without = AlertFacts(alert(), "much of it")
+    assert said in text(alerts=(without,), evidence=evidence)[1].splitlines()
 
 
 def test_an_update_begins_with_what_changed_since_the_last_page() -> None:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from alerts.backtest import backtest
+from alerts.backtest import replay
 from alerts.baselines.baseline import Baseline, count_documents, days_before
 from alerts.detectors.base import Rule
 from alerts.detectors.silence import SilenceRule
@@ -56,7 +56,7 @@ def rules(name: str, file: Path = SHIPPED_RULES, zone: str = "UTC") -> list[Rule
 
 def pages(texts: list[Text], watching: list[Rule]) -> list[float]:
     """When pages were sent, in days since the change."""
-    return [(page.fired_at - CHANGE) / DAY for page in backtest(watching, (TOPIC,), texts, start=CHANGE)]
+    return [(page.fired_at - CHANGE) / DAY for page in replay(watching, (TOPIC,), texts, start=CHANGE).alerts]
 
 
 def daily(

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from alerts.backtest import Page, backtest
+from alerts.backtest import Page, replay
 from alerts.detectors.base import Rule
 from alerts.detectors.silence import SilenceRule
 from alerts.history.memory_store import Text
@@ -58,7 +58,7 @@ def calm() -> list[Text]:
 def test_the_shipped_rules_page_for_a_night_of_bad_news_and_for_nothing_else(calm: list[Text]) -> None:
     at = START + 40 * DAY + 2 * HOUR
     rules = load_rules(SHIPPED_RULES, TOPICS)
-    pages = [p for p in backtest(rules, TOPICS, calm + crash(at)) if p.fired.severity == "page"]
+    pages = [p for p in replay(rules, TOPICS, calm + crash(at)).alerts if p.fired.severity == "page"]
     assert pages
     assert all(at <= stamp < at + 12 * HOUR for stamp in times(pages))
     first = pages[0].fired
@@ -70,14 +70,17 @@ def test_the_shipped_rules_page_for_a_night_of_bad_news_and_for_nothing_else(cal
 
 def test_a_calm_history_pages_nobody(calm: list[Text]) -> None:
     rules = load_rules(SHIPPED_RULES, TOPICS)
-    assert [p for p in backtest(rules, TOPICS, calm) if p.fired.severity == "page"] == []
+    assert [p for p in replay(rules, TOPICS, calm).alerts if p.fired.severity == "page"] == []
 
 
 def test_texts_before_the_start_are_baseline_only(calm: list[Text]) -> None:
     rules = [shipped("mood-shift")]
     early, late = START + 30 * DAY + 2 * HOUR, START + 40 * DAY + 2 * HOUR
     texts = calm + crash(early) + [text(late + i * HOUR / 2, "negative", 200_000 + i) for i in range(12)]
-    whole, part = backtest(rules, TOPICS, texts), backtest(rules, TOPICS, texts, start=START + 35 * DAY)
+    whole, part = (
+        replay(rules, TOPICS, texts).alerts,
+        replay(rules, TOPICS, texts, start=START + 35 * DAY).alerts,
+    )
     assert [stamp >= late for stamp in times(whole)] == [False, True]
     assert [stamp >= late for stamp in times(part)] == [True]
 
@@ -87,17 +90,17 @@ def test_a_rule_pages_again_only_after_its_cool_down(calm: list[Text]) -> None:
     texts = calm + crash(first) + [text(second + i * HOUR / 2, "negative", 200_000 + i) for i in range(12)]
     rule = shipped("mood-shift").model_copy(update={"keep_firing_for": HOUR})
     long = rule.model_copy(update={"cool_down": 5 * DAY})
-    assert len(backtest([rule], TOPICS, texts)) == 2
-    assert len(backtest([long], TOPICS, texts)) == 1
+    assert len(replay([rule], TOPICS, texts).alerts) == 2
+    assert len(replay([long], TOPICS, texts).alerts) == 1
 
 
 def test_one_source_is_not_enough_for_a_rule_that_requires_two(calm: list[Text]) -> None:
     at = START + 40 * DAY + 2 * HOUR
     rule = shipped("mood-shift").model_copy(update={"min_sources": 2, "window": 6 * HOUR})
     alone = [t for t in calm if not at - DAY <= t.published_at < at + DAY] + crash(at)
-    assert backtest([rule], TOPICS, alone) == []
+    assert replay([rule], TOPICS, alone).alerts == []
     second = [text(at + i * HOUR / 2 + HOUR / 4, "negative", 300_000 + i, "paper") for i in range(12)]
-    assert len(backtest([rule], TOPICS, alone + second)) == 1
+    assert len(replay([rule], TOPICS, alone + second).alerts) == 1
 
 
 def test_a_silent_source_fires_and_resolves_when_it_returns() -> None:
@@ -105,7 +108,7 @@ def test_a_silent_source_fires_and_resolves_when_it_returns() -> None:
     texts = [text(START + h * HOUR, "neutral", h) for h in hours]
     texts += [text(START + h * HOUR + HOUR / 2, "neutral", 1000 + h, "paper") for h in range(20 * 24)]
     rule = silent_wire()
-    (page,) = backtest([rule], TOPICS, texts)
+    (page,) = replay([rule], TOPICS, texts).alerts
     fired, ended = times([page])[0], page.now.resolved_at
     assert START + 17 * DAY + 5 * HOUR <= fired <= START + 18 * DAY
     assert ended is not None
@@ -120,4 +123,4 @@ def silent_wire() -> Rule:
 
 
 def test_no_texts_no_pages() -> None:
-    assert not backtest([shipped("mood-shift")], TOPICS, [])
+    assert not replay([shipped("mood-shift")], TOPICS, []).alerts

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from alerts.backtest import Page, backtest
+from alerts.backtest import Page, replay
 from alerts.delivery.messages import alert_message
 from alerts.delivery.page_text import plain_text
 from alerts.delivery.pages import PageRouter
@@ -160,15 +160,15 @@ def test_a_wrong_value_is_refused_with_file_line_and_rule(tmp_path: Path, words:
 def test_one_text_in_many_copies_pages_nobody_with_the_shipped_rules(count: int) -> None:
     rules = load_rules(SHIPPED_RULES, TOPICS)
     texts = [*calm(), *copies(count)]
-    assert paging(backtest(rules, TOPICS, texts, start=EVENT - HOUR)) == []
+    assert paging(replay(rules, TOPICS, texts, start=EVENT - HOUR).alerts) == []
     # Counted as texts they do.
     without = [replace(each, assignment=None) for each in texts]
-    assert paging(backtest(rules, TOPICS, without, start=EVENT - HOUR))
+    assert paging(replay(rules, TOPICS, without, start=EVENT - HOUR).alerts)
 
 
 def test_eighteen_voices_on_one_event_are_one_page(tmp_path: Path) -> None:
     rules = [rule for rule in load_rules(SHIPPED_RULES, TOPICS) if rule.name == "negative-surge"]
-    (page,) = backtest(rules, TOPICS, [*calm(), *voices(18)], start=EVENT - HOUR)
+    (page,) = replay(rules, TOPICS, [*calm(), *voices(18)], start=EVENT - HOUR).alerts
     fired = page.fired
     # One of the voices, and one of the stories, is the hour's usual bad news.
     assert (fired.counted, fired.n, fired.stories, fired.voices, fired.copies) == ("voices", 16, 2, 16, 0)
@@ -180,7 +180,7 @@ def test_a_page_says_how_many_texts_stories_voices_and_copies_are_behind_it(tmp_
     texts = [*calm(), *copies(13, EVENT - 6 * MINUTE), *voices(10), *voices(9, story=7000, at=EVENT + MINUTE)]
     texts = [replace(each, id=f"{i}", source=f"s{i}") for i, each in enumerate(texts)]
     rule = "{name: a, type: negative_surge, topics: all, window: 15m, min_negative: 20, min_baseline: 1d}"
-    (page,) = backtest(rules_of(tmp_path, rule), TOPICS, texts, start=EVENT - HOUR)
+    (page,) = replay(rules_of(tmp_path, rule), TOPICS, texts, start=EVENT - HOUR).alerts
     fired = page.fired
     assert (fired.texts, fired.stories, fired.voices, fired.copies) == (31, 4, 20, 11)
     message = alert_message(fired)
@@ -197,7 +197,7 @@ def test_evidence_has_every_story_first_and_no_copies(tmp_path: Path) -> None:
         text(7000, EVENT + 2 * MINUTE, score=-8000, content="Mill shut"),
     ]
     rule = "{name: a, type: threshold, topics: all, watch: mean_score, threshold: 0, min_documents: 18}"
-    (page,) = backtest(rules_of(tmp_path, rule), TOPICS, [*texts, text(7001, EVENT + 11 * MINUTE)])
+    (page,) = replay(rules_of(tmp_path, rule), TOPICS, [*texts, text(7001, EVENT + 11 * MINUTE)]).alerts
     shown = page.fired.evidence
     assert len(shown) == 5
     assert [item.story for item in shown[:3]] == [6000, 5000, 7000]
@@ -208,15 +208,15 @@ def test_evidence_has_every_story_first_and_no_copies(tmp_path: Path) -> None:
 def test_a_rule_can_count_stories(tmp_path: Path) -> None:
     rule = "{{name: a, type: threshold, topics: all, count: stories, watch: mean_score, threshold: 0, min_documents: {}}}"
     texts = [*voices(10), *copies(5), text(7000, EVENT + 3 * MINUTE)]
-    (page,) = backtest(rules_of(tmp_path, rule.format(3)), TOPICS, texts)
+    (page,) = replay(rules_of(tmp_path, rule.format(3)), TOPICS, texts).alerts
     assert (page.fired.n, page.fired.counted, page.fired.summary[-11:]) == (3, "stories", "(3 stories)")
-    assert backtest(rules_of(tmp_path, rule.format(4)), TOPICS, texts) == []
+    assert replay(rules_of(tmp_path, rule.format(4)), TOPICS, texts).alerts == []
 
 
 @pytest.mark.parametrize(("least", "count"), [(2, 0), (1, 1)])
 def test_too_few_voices_are_no_breach(tmp_path: Path, least: int, count: int) -> None:
     rule = f"{{name: a, type: threshold, topics: all, watch: mean_score, threshold: 0, min_documents: 5, min_voices: {least}}}"
-    assert len(backtest(rules_of(tmp_path, rule), TOPICS, copies(9))) == count
+    assert len(replay(rules_of(tmp_path, rule), TOPICS, copies(9)).alerts) == count
 
 
 SCOOP = (
@@ -245,7 +245,7 @@ def about_bank(number: int, minute: int, source: str, novelty: int, **options: A
 def test_a_scoop_of_a_trusted_source_pages_by_itself(
     tmp_path: Path, what: str, texts: list[Text], found: int
 ) -> None:
-    pages = backtest(rules_of(tmp_path, SCOOP), TOPICS, [*calm(9)[-200:], *texts])
+    pages = replay(rules_of(tmp_path, SCOOP), TOPICS, [*calm(9)[-200:], *texts]).alerts
     assert len(pages) == found
     for page in pages:
         assert (page.fired.entity, page.fired.n, page.fired.evidence[0].novelty) == ("bank:NGTB", 1, 100)
@@ -400,13 +400,13 @@ def test_a_rule_switches_to_voices_by_itself_with_one_log_line(
 ) -> None:
     store = Progress([*calm(), *copies(18, EVENT + 20 * HOUR)])
     store.since = EVENT - DAY
-    caplog.set_level(logging.INFO, "alerts.counting")
+    caplog.set_level(logging.INFO, "alerts.windows.counting")
     metrics = AlertMetrics()
     evaluator = evaluator_of(store, *rules_of(tmp_path, SURGE), metrics=metrics)
     logged = []
     for hour in range(36):
         evaluator.evaluate(NOW + hour * HOUR)
-        logged += [(hour, each.message) for each in caplog.records if each.name == "alerts.counting"]
+        logged += [(hour, each.message) for each in caplog.records if each.name == "alerts.windows.counting"]
         caplog.clear()
     assert logged == [
         (0, "rules count texts until every document that they compare has a story: surge; "
@@ -478,6 +478,6 @@ def test_a_rule_on_entities_counts_voices_of_the_stream_too(tmp_path: Path) -> N
         "{name: who, type: negative_surge, entities: each, window: 30m, min_baseline: 7d, min_negative: 5, "
         "factor: 3}"
     )
-    pages = backtest(rules_of(tmp_path, rule), TOPICS, [*quiet, *copied, *hit], start=EVENT)
+    pages = replay(rules_of(tmp_path, rule), TOPICS, [*quiet, *copied, *hit], start=EVENT).alerts
     assert [(page.fired.entity, page.fired.n, page.fired.voices) for page in pages] != []
     assert {page.fired.entity for page in pages} == {"bank:HLLS"}

@@ -16,7 +16,13 @@ from alerts.schedules.calendar_names import CALENDAR_NAMES
 from alerts.schedules.calendars import Calendar, TradingCalendars
 from monitor import trading_calendars
 from monitor.runtime.tasks.calendars import CalendarReading
-from monitor.trading_calendars import CalendarsRead, calendar_problems, names_of, read_calendars
+from monitor.trading_calendars import (
+    CalendarsRead,
+    calendar_problems,
+    calendars_ending,
+    names_of,
+    read_calendars,
+)
 from stream.domain.sums import TimeRange
 from tests.conftest import need
 from tests.parts import PartMissing
@@ -130,13 +136,16 @@ def test_no_names_need_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_calendars([], SINCE) == CalendarsRead()
 
 
-def test_a_table_that_ends_soon_is_a_problem() -> None:
+def test_a_table_that_ends_is_worth_a_word_and_is_no_problem() -> None:
     ending = Calendar("XSHG", TABLE.hours, [TimeRange(NOW - DAY, NOW + 2 * DAY)])
     read = CalendarsRead((TABLE, ending), {"XLON": "why"})
-    assert calendar_problems(read, NOW) == [
-        "XLON cannot be read: why",
-        "XSHG is known only until 2026-12-02: install a newer exchange_calendars",
-    ]
+    assert calendar_problems(read) == ["XLON cannot be read: why"]
+    for now in (NOW, NOW + 9 * DAY):
+        assert calendars_ending(read, now) == [
+            "XSHG is known until 2026-12-02; after that its rules compare as without a calendar, until a version "
+            "of exchange_calendars knows more"
+        ]
+    assert calendars_ending(read, NOW - 13 * DAY) == []
 
 
 class Reading:
@@ -197,6 +206,20 @@ def test_a_failure_keeps_the_table_and_is_logged_once(
         "calendar where nothing was"
     ]
     assert reading.calendars.get("XNYS") is TABLE
+
+
+def test_a_table_that_ends_is_logged_once_and_stays_in_use(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reading = Reading(tmp_path, SILENCE)
+    ending = Calendar("XNYS", TABLE.hours, [TimeRange(NOW - DAY, NOW + 2 * DAY)])
+    reading.result = CalendarsRead((ending,))
+    with caplog.at_level(logging.WARNING):
+        assert [reading.after(0 * HOUR), reading.after(DAY), reading.after(5 * DAY)] == [1, 2, 3]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"trading calendars: {each}" for each in calendars_ending(reading.result, NOW)
+    ]
+    assert reading.calendars.get("XNYS") is ending
 
 
 def test_the_names_are_those_of_all_rules(tmp_path: Path) -> None:

@@ -367,16 +367,21 @@ def test_pages_of_a_live_run_come_out_equal_and_so_they_do_after_relabelling(sto
         delivery=PageRouter(("webhook:desk",)),
         window_width=store.width,
         metrics=AlertMetrics(),
-        policy=IncidentPolicy(update_every=timedelta(0)),
+        policy=IncidentPolicy(update_every=timedelta(0), calm=timedelta(0)),
     )
     for place, title in enumerate((*CAUSES, *CAUSES, *CAUSES)):
         room.write([room.document(f"{title} again", room.now, mention("bank:NGTB", -0.6))], datetime.now(UTC))
         if place % 4 == 0:
             room.assign()
             evaluator.evaluate(datetime.now(UTC))
+    for hours in (2, 4):  # calm texts come, and all of it ends
+        at = datetime.now(UTC) + hours * HOUR
+        calm = room.document(unlike_any(at), at - MINUTE, sentiment="neutral", score=0.0)
+        room.write([calm], datetime.now(UTC))
+        evaluator.evaluate(at)
     pages = [room.episodes.page(key) for key in page_keys(store.engine)]
     verdicts = {page.key: room.verify(page) for page in pages if page is not None}
-    assert {PageKind.BEGIN, PageKind.UPDATE} <= {page.kind for page in pages if page is not None}
+    assert {page.kind for page in pages if page is not None} == set(PageKind)
     assert {each.verdict for each in verdicts.values()} == {Verdict.EQUAL}, verdicts
     room.relabel("positive", datetime.now(UTC) + MINUTE)
     again = {page.key: room.verify(page) for page in pages if page is not None}
@@ -450,6 +455,31 @@ class TestCommand:
         file.write_text(json.dumps(answer))
         result = self.run(rules, "--backtest", str(file))
         assert result.exit_code == 1 and "the page does not come out again" in result.stdout
+
+    def test_all_pages_of_months_come_out_again_beginnings_updates_and_ends(
+        self, store: Store, rules: Path
+    ) -> None:
+        room = Room(store).with_news()
+        for weeks in range(1, 9):  # a bad hour a week: a text a minute, and later four that are twice as bad
+            begin = NOW - weeks * 7 * DAY - 3 * HOUR
+            scores = dict.fromkeys(range(8), -0.5) | {40 + each / 4: -1.0 for each in range(32)}
+            bad = [
+                room.document(unlike_any(at), at, mention("bank:NGTB", score), score=score)
+                for minute, score in scores.items()
+                for at in [begin + minute * MINUTE]
+            ]
+            calm = [
+                room.document(unlike_any(at), at, sentiment="neutral", score=0.0)
+                for at in (begin - 2 * DAY + place * 40 * MINUTE for place in range(80))
+            ]
+            room.write([*bad, *calm], NOW - HOUR)
+        room.assign()
+        answer = json.loads(self.backtest(rules).read_text())
+        pages = answer["pages"] + answer["others"]
+        assert {page["page"] for page in pages} == set(PageKind) and len(pages) >= 3 * 8
+        room.relabel("positive", datetime.now(UTC) + HOUR)
+        result = self.run(rules, "--backtest", str(rules.with_name("pages.json")))
+        assert result.stdout.splitlines()[-1] == f"{len(pages)} equal, 0 different, 0 unknown", result.output
 
     def test_a_changed_rule_of_a_backtest_is_named(self, room: Room, rules: Path) -> None:
         file = self.backtest(rules)
