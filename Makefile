@@ -23,9 +23,12 @@ run: install ## run the whole monitor in one process with a sample feed, and pri
 up: ## start Kafka, PostgreSQL, Prometheus, Alertmanager, Grafana and the monitor with a sample feed in containers
 	docker/make-secrets
 	VERSION=$(VERSION) docker compose -f docker/compose.yaml build monitor
+	[ -s docker/secrets/web_passwords ] || docker compose -f docker/compose.yaml run --rm --no-deps --no-TTY monitor \
+		access password admin --role admin < docker/secrets/web_password > docker/secrets/web_passwords
 	docker compose -f docker/compose.yaml --profile sample up --detach
 	@echo "Grafana: http://127.0.0.1:3000 (admin, password in docker/secrets/grafana_admin_password)"
-	@echo "Alerts:  http://127.0.0.1:9108/alerts   Alertmanager: http://127.0.0.1:9093   Prometheus: http://127.0.0.1:9090"
+	@echo "The desk's page: http://127.0.0.1:9108/ (admin, password in docker/secrets/web_password)"
+	@echo "Alertmanager: http://127.0.0.1:9093   Prometheus: http://127.0.0.1:9090"
 
 down: ## stop the containers and keep their data
 	docker compose -f docker/compose.yaml --profile sample down

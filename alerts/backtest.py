@@ -1,6 +1,6 @@
 """Backtests: the alert evaluator itself, run over past texts that are held in memory."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,14 +8,16 @@ from typing import Any
 from alerts.delivery.pages import PageRouter
 from alerts.detectors.base import Rule
 from alerts.evaluator import DEFAULT_POLICY, AlertEvaluator
+from alerts.history.memory_episodes import MemoryEpisodes
 from alerts.history.memory_store import MemoryStore, Text
 from alerts.incidents.joining import IncidentPolicy
 from alerts.metrics import AlertMetrics
+from alerts.ports import AggregateReader
 from alerts.schedules.calendars import TradingCalendars
 from stream.domain.alerts import Alert
 from stream.domain.incidents import Incident, PageKind
 from stream.domain.incidents import Page as IncidentPage
-from stream.domain.sums import window_start
+from stream.domain.sums import TimeRange, window_start
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 # How often rules are evaluated between texts: while an alert is open, and otherwise.
@@ -82,16 +84,36 @@ def replay(
     `progress` gets the share that is done, from 0 to 1.
     """
     store = MemoryStore(texts, stories_since)
-    times = _evaluation_times(store, start) if store.texts else []
+    if not store.texts:
+        return Replay()
+    begin = max(start or store.texts[0].published_at, store.texts[0].published_at)
+    minutes = {window_start(text.published_at, MINUTE) for text in store.texts if text.published_at >= begin}
+    times = evaluation_times(minutes, MINUTE, TimeRange(begin, store.texts[-1].published_at + MINUTE))
+    return replay_over(store, MINUTE, times, rules, topics, progress, policy, calendars)
+
+
+def replay_over(
+    reader: AggregateReader,
+    width: timedelta,
+    times: Sequence[datetime],
+    rules: Sequence[Rule],
+    topics: Sequence[str],
+    progress: Callable[[float], None] = lambda share: None,
+    policy: IncidentPolicy = DEFAULT_POLICY,
+    calendars: TradingCalendars | None = None,
+) -> Replay:
+    """What `rules` would have done if they had been evaluated at these times, and while an alert is open also
+    in between, over a past with base windows of `width`."""
     if not times:
         return Replay()
+    episodes = MemoryEpisodes()
     evaluator = AlertEvaluator(
         rules=rules,
         topics=topics,
-        reader=store,
-        episodes=store,
+        reader=reader,
+        episodes=episodes,
         delivery=PageRouter(),
-        window_width=MINUTE,
+        window_width=width,
         metrics=AlertMetrics(),
         policy=policy,
     )
@@ -100,26 +122,29 @@ def replay(
     first, last = times[0], times[-1]
     evaluated_at: datetime | None = None
     for time in times:
-        while evaluated_at is not None and store.open_alerts() and evaluated_at + OPEN_STEP < time:
+        while evaluated_at is not None and episodes.open_alerts() and evaluated_at + OPEN_STEP < time:
             evaluated_at += OPEN_STEP
             evaluator.evaluate(evaluated_at)
         evaluator.evaluate(time)
         evaluated_at = time
         progress((time - first) / (last - first) if last > first else 1.0)
-    alerts = [Page(alert, store.alerts.get(id_, alert)) for id_, alert in store.fired.items()]
-    pages = [SentPage(page, store.leading[page.key], store.incidents[page.incident]) for page in store.pages]
+    return _replay_of(episodes)
+
+
+def _replay_of(episodes: MemoryEpisodes) -> Replay:
+    alerts = [Page(alert, episodes.alerts.get(id_, alert)) for id_, alert in episodes.fired.items()]
+    pages = [
+        SentPage(page, episodes.leading[page.key], episodes.incidents[page.incident])
+        for page in episodes.pages
+    ]
     return Replay(sorted(alerts, key=lambda page: (page.fired_at, page.fired.rule)), pages)
 
 
-def _evaluation_times(store: MemoryStore, start: datetime | None) -> list[datetime]:
-    """The end of each minute that has texts, and each hour."""
-    begin = max(start or store.texts[0].published_at, store.texts[0].published_at)
-    end = store.texts[-1].published_at + MINUTE
-    times = {
-        window_start(text.published_at, MINUTE) + MINUTE for text in store.texts if text.published_at >= begin
-    }
-    hour = window_start(begin, QUIET_STEP) + QUIET_STEP
-    while hour < end:
+def evaluation_times(windows: Collection[datetime], width: timedelta, tested: TimeRange) -> list[datetime]:
+    """The end of each base window that has texts, and each hour of the tested time."""
+    times = {start + width for start in windows}
+    hour = window_start(tested.start, QUIET_STEP) + QUIET_STEP
+    while hour < tested.end:
         times.add(hour)
         hour += QUIET_STEP
     return sorted(times)

@@ -13,6 +13,7 @@ Engine              topic and sentiment, and the sentiment towards each entity, 
 prediction with its entities
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -28,6 +29,7 @@ from models.entities.loading import load_in_background
 from models.entities.relevance import relevances
 from models.inference.cache import RecentCache
 from models.inference.evidence import Name
+from models.inference.explain import Explanation, Method, explain
 from models.inference.metrics import ModelMetrics
 from models.inference.removal import words_for
 from models.inference.second_opinion import TextClassifier
@@ -209,6 +211,16 @@ class DocumentClassifier:
         """
         count = self.engine.settings.evidence_words
         return words_for(self.engine.reader(text), text, sentiment, count, self.names(TextInput(text)))
+
+    def explain(self, item: TextInput, task: str, method: Method = "attention") -> Explanation:
+        """Why a text gets its label for a task (`models.inference.explain`); its prediction has the entities.
+
+        Raises InferenceError as `classify` does, and ModelError if the backend lacks what the method needs.
+        """
+        engine = self.engine.reader(item.text, item.lang)
+        explanation = explain(engine, item.text, task, method, item.lang, self.names(item))
+        (prediction,) = self.classify([item])
+        return dataclasses.replace(explanation, prediction=prediction)
 
     def names(self, item: TextInput) -> list[Name]:
         """Where a text names entities.  Raises InferenceError if it cannot be linked."""

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from alerts.rules.rule_file import RuleFile
 from monitor.runtime.http import Endpoint
 from monitor.runtime.settings import Settings
+from monitor.web.access.logins import Logins
 from monitor.web.app import desk_routes
 from monitor.web.desk import PAGE_THREADS, Desk
 from monitor.web.threads import Threads
@@ -44,17 +45,18 @@ def desk_over(store: Store, clock: Callable[[], datetime], **parts: Any) -> Desk
         "clock": clock,
         "threads": Threads(PAGE_THREADS, 10),
         "classifier": None,
+        "logins": Logins(settings.http, store.engine, clock),
     }
     return Desk(**made | parts)
 
 
 @contextmanager
-def serving(desk: Desk) -> Iterator[str]:
+def serving(desk: Desk, port: int = 0) -> Iterator[str]:
     """The base URL where the desk's pages are served meanwhile."""
-    http = desk.settings.http.model_copy(update={"port": 0})
+    http = desk.settings.http.model_copy(update={"port": port})
     endpoint = Endpoint(http, CollectorRegistry(), list)
     try:
-        endpoint.open(desk_routes(desk), desk.live.close)
+        endpoint.open(desk_routes(desk), desk.live.close, desk.logins)
         yield endpoint.url
     finally:
         endpoint.close()

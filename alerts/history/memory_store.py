@@ -2,26 +2,25 @@
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 
-from alerts.history.mention_table import MICROSECOND, MentionTable, bounds, microseconds, stored_score
+from alerts.history.memory_episodes import MemoryEpisodes
+from alerts.history.mention_table import Integers, MentionTable, bounds, microseconds, stored_score
+from alerts.history.running_sums import RunningSums
 from alerts.ports import ANY
-from stream.domain.alerts import OPEN_STATES, Alert, EvidenceItem, PageRequest, StoryCounts, Transition
+from stream.domain.alerts import EvidenceItem, StoryCounts
 from stream.domain.documents import EPOCH, SCORE_SCALE, Kind, Precision, document_key
 from stream.domain.entities import EntityMention
-from stream.domain.incidents import Headline, Incident, Moment, PageDocument
-from stream.domain.incidents import Page as IncidentPage
+from stream.domain.incidents import Headline, Moment, PageDocument
 from stream.domain.stories import StoryAssignment
 from stream.domain.sums import (
     EVERYTHING,
-    SUM_FIELDS,
     Aggregate,
     Counted,
     Fewest,
@@ -77,7 +76,7 @@ class Text:
         return document_key(Kind(self.kind), self.source, self.id)
 
 
-class MemoryStore:
+class MemoryStore(MemoryEpisodes):
     """The store that alerts need, over a fixed list of texts: sums are differences of running totals.
 
     Every text arrives when it is published, but for those that have a date alone: when they arrived that day
@@ -86,28 +85,22 @@ class MemoryStore:
 
     def __init__(self, texts: Sequence[Text], stories_since: datetime | None = None) -> None:
         """`stories_since` is what `voices_since` says; without it that is told by the texts."""
+        super().__init__()
         self._stories_since = stories_since
         self.texts = sorted(texts, key=lambda text: text.published_at)
         self.stamps = np.array([microseconds(text.published_at) for text in self.texts], np.int64)
         indices: dict[tuple[str, str], list[int]] = defaultdict(list)
         for index, text in enumerate(self.texts):
             indices[text.topic, text.kind].append(index)
-        self._groups = {key: self._running_totals(group) for key, group in sorted(indices.items())}
+        self._sums = RunningSums.of({key: self._contributions(group) for key, group in indices.items()})
         self._selected: dict[Selection, MemoryStore] = {}
         self._has_dates = any(text.precision is Precision.DAY for text in texts)
-        self.alerts: dict[str, Alert] = {}
-        self.fired: dict[str, Alert] = {}
-        self.incidents: dict[str, Incident] = {}
-        self.pages: list[IncidentPage] = []
-        # The leading alert of each page, as it was then, by the key of the page.
-        self.leading: dict[str, Alert] = {}
 
-    def _running_totals(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Stamps in microseconds [n] and running totals [n + 1, len(SUM_FIELDS)] of one topic and kind."""
-        rows = np.zeros((len(indices) + 1, len(SUM_FIELDS)), np.int64)
-        for row, index in enumerate(indices, 1):
-            rows[row] = contribution(self.texts[index].sentiment, self.texts[index].score)
-        return self.stamps[list(indices)], rows.cumsum(0)
+    def _contributions(self, indices: Sequence[int]) -> tuple[Integers, Integers]:
+        """Stamps in microseconds [n] and contributions [n, len(SUM_FIELDS)] of one topic and kind."""
+        texts = [self.texts[index] for index in indices]
+        rows = [contribution(text.sentiment, text.score) for text in texts]
+        return self.stamps[list(indices)], np.array(rows, np.int64)
 
     def _select(self, selection: Selection, length: timedelta | None = None) -> "MemoryStore":
         """The texts of a selection; for a window of this length, if it is given."""
@@ -132,27 +125,12 @@ class MemoryStore:
         return kept if scope.entity is None else [seen for t in kept for seen in _towards(t, scope)]
 
     def sums(self, start: datetime, end: datetime, selection: Selection) -> list[Aggregate]:
-        sums = []
-        for (topic, kind), (stamps, totals) in self._select(selection, end - start)._groups.items():
-            first, last = bounds(stamps, start, end)
-            if last > first:
-                sums.append(Aggregate(start, topic, kind, *map(int, totals[last] - totals[first])))
-        return sums
+        return self._select(selection, end - start)._sums.sums(start, end)
 
     def sums_by_window(
         self, start: datetime, end: datetime, width: timedelta, selection: Selection
     ) -> list[Aggregate]:
-        cells = []
-        size = width // MICROSECOND
-        for (topic, kind), (stamps, totals) in self._select(selection)._groups.items():
-            first, last = bounds(stamps, start, end)
-            window_numbers = stamps[first:last] // size
-            edges = [first, *(np.flatnonzero(np.diff(window_numbers)) + 1 + first), last]
-            for a, b in pairwise(edges):
-                if b > a:
-                    cell_start = EPOCH + int(stamps[a] // size) * width
-                    cells.append(Aggregate(cell_start, topic, kind, *map(int, totals[b] - totals[a])))
-        return sorted(cells, key=lambda cell: cell.start)
+        return self._select(selection)._sums.by_window(start, end, width)
 
     def entity_sums(
         self, start: datetime, end: datetime, mentions: MentionSelection, fewest: Fewest = ANY
@@ -283,42 +261,6 @@ class MemoryStore:
         self, start: datetime, end: datetime, received_since: datetime | None
     ) -> dict[tuple[datetime, str], int]:
         return {}
-
-    def open_alerts(self) -> list[Alert]:
-        return [alert for alert in self.alerts.values() if alert.state in OPEN_STATES]
-
-    def open_incidents(self, closed_since: datetime | None = None) -> list[Incident]:
-        return [incident for incident in self.incidents.values() if incident.is_open]
-
-    def page(self, key: str) -> IncidentPage | None:
-        return next((page for page in self.pages if page.key == key), None)
-
-    def last_pages(self, incidents: Collection[str]) -> dict[str, IncidentPage]:
-        return {page.incident: page for page in self.pages if page.incident in incidents}
-
-    def past_alerts(self, since: datetime) -> list[Alert]:
-        ended = [(a.resolved_at, a) for a in self.alerts.values() if a.fired_at and a.resolved_at]
-        return [alert for at, alert in sorted(ended, key=lambda pair: pair[0]) if at >= since]
-
-    def save(
-        self,
-        changed: Sequence[Alert],
-        dropped: Sequence[str],
-        transitions: Sequence[Transition],
-        page_requests: Sequence[PageRequest],
-        now: datetime,
-        incidents: Sequence[Incident] = (),
-        pages: Sequence[IncidentPage] = (),
-    ) -> None:
-        for alert in changed:
-            self.alerts[alert.id] = alert
-            if alert.fired_at == now:
-                self.fired.setdefault(alert.id, alert)
-        self.incidents |= {incident.id: incident for incident in incidents}
-        self.pages += pages
-        self.leading |= {page.key: self.alerts[page.message["alerts"][0]["id"]] for page in pages}
-        for id_ in dropped:
-            self.alerts.pop(id_, None)
 
 
 def _evidence(text: Text, copies: int) -> EvidenceItem:

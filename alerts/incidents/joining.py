@@ -183,7 +183,11 @@ def home(
         voices = signal.voices_on(incident.stories)
         on_stories = bool(voices) and 2 * voices >= signal.voices
         shared = len(leads.intersection(incident.lead_entities))
-        if (on_stories or shared) if incident.is_open else on_stories and _settles(incident, signal.alert):
+        if incident.is_open:
+            joins = on_stories or shared > 0
+        else:
+            joins = on_stories and _settles(incident, signal.alert)
+        if joins:
             key = (not incident.is_open, -voices, -shared, incident.began_at, incident.id)
             found.append((*key, incident))
     return min(found, key=lambda each: each[:-1])[-1] if found else None

@@ -1,9 +1,10 @@
 """Rule files: YAML in, rules out, and errors that name file, line and rule."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Union
 
 import yaml
@@ -71,16 +72,18 @@ def load_rule_set(
     watchlist: str = "",
     *,
     event_types: Sequence[str] | None = None,
+    texts: Mapping[Path, str] = MappingProxyType({}),
 ) -> RuleSet:
     """Read a rule file.  With `topics`, a rule on an unknown topic is refused too, and with `event_types` one
     on an unknown type of event.  Rules that name no time zone get `time_zone`.  `resolve` gives the id that
     an entity has now.  The entities of `watchlist`, if there is a name, have gauges of their own.
+    `texts` are read instead of the files at these paths: what they would say after a change.
 
     Raises RuleError, and nothing else whatever the file holds: a running monitor reads it.  It has the errors
     of the file, a line each: file, line, rule, what is wrong.
     """
     try:
-        loaded = _load_rule_set(path, Known(topics, event_types, time_zone), resolve)
+        loaded = _load_rule_set(path, Known(topics, event_types, time_zone), resolve, texts)
     except RuleError:
         raise
     except OSError as error:
@@ -126,13 +129,13 @@ def _unknown_names(what: str, unknown: Sequence[str], known: Sequence[str]) -> s
     return f"unknown {what}{plural} {named}; known: {', '.join(known) or 'none, by this model'}"
 
 
-def _load_rule_set(path: Path, labels: Known, resolve: ResolveEntity) -> RuleSet:
+def _load_rule_set(path: Path, labels: Known, resolve: ResolveEntity, texts: Mapping[Path, str]) -> RuleSet:
     rules: list[Rule] = []
     lines: list[int] = []
-    root = compose(path)
-    nodes, watchlists_node = _parts(path, root)
+    root = compose(path, texts.get(path))
+    nodes, watchlists_node = parts(path, root)
     errors = repeated_key_errors(path, root)
-    watchlists = read_watchlists(path, watchlists_node, resolve)
+    watchlists = read_watchlists(path, watchlists_node, resolve, texts)
     errors += watchlists.errors
     known = KnownEntities(watchlists.ids, resolve)
     for node in nodes:
@@ -165,7 +168,7 @@ def _name_errors(path: Path, rules: Sequence[Rule], lines: Sequence[int]) -> lis
 def rule_files(path: Path) -> tuple[Path, ...]:
     """The file and the files of its watchlists, as far as they can be found."""
     try:
-        _, watchlists = _parts(path, compose(path))
+        _, watchlists = parts(path, compose(path))
         return (path, *read_watchlists(path, watchlists, any_entity).files)
     except Exception:  # whatever is wrong in the file, reading its rules says so
         return (path,)
@@ -212,6 +215,13 @@ class RuleFile:
         """The ids of the entities that have gauges of their own on /metrics."""
         return self._set.with_gauges
 
+    def load(self, texts: Mapping[Path, str] = MappingProxyType({})) -> RuleSet:
+        """What the files say now, and would say with these `texts` in them; nothing else changes.
+
+        Raises RuleError.
+        """
+        return self._load(texts=texts)
+
     def expire(self) -> None:
         """Read the files at the next `changed`, whether they changed or not; from any thread."""
         self._fingerprint = None
@@ -243,7 +253,7 @@ def fingerprint(path: Path) -> tuple[int, ...]:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _parts(path: Path, root: yaml.Node | None) -> tuple[list[yaml.Node], yaml.Node | None]:
+def parts(path: Path, root: yaml.Node | None) -> tuple[list[yaml.Node], yaml.Node | None]:
     """The rules and the watchlists of a file.  Raises RuleError."""
     if isinstance(root, yaml.MappingNode):
         keys = {str(key.value): value for key, value in root.value}

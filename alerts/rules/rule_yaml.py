@@ -24,10 +24,13 @@ __all__ = [
 ]
 
 
-def compose(path: Path) -> yaml.Node | None:
-    """The nodes of the file.  Raises RuleError where it is not plain YAML."""
+def compose(path: Path, text: str | None = None) -> yaml.Node | None:
+    """The nodes of the file, or of the `text` that it may get.
+
+    Raises OSError, and RuleError where it is not plain YAML.
+    """
     try:
-        return plain_yaml.compose(path)
+        return plain_yaml.compose(path, text)
     except PlainYamlError as error:
         raise RuleError(str(error)) from error
 

@@ -1,7 +1,9 @@
 """Watchlists of a rule file: lists of entities by name, in the file itself or in files of their own."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import yaml
 
@@ -19,11 +21,12 @@ LONGEST_NAME = 100
 @dataclass
 class ReadWatchlists:
     """The ids of each watchlist, the files besides the rule file that they are in, and the errors in them,
-    each with file and line."""
+    each with file and line.  `texts` are what files may get, by their paths."""
 
     ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    texts: Mapping[Path, str] = field(default_factory=dict)
 
 
 def gauges_problem(name: str, watchlists: Watchlists) -> str | None:
@@ -38,12 +41,18 @@ def gauges_problem(name: str, watchlists: Watchlists) -> str | None:
     return None
 
 
-def read_watchlists(path: Path, node: yaml.Node | None, resolve: ResolveEntity) -> ReadWatchlists:
+def read_watchlists(
+    path: Path,
+    node: yaml.Node | None,
+    resolve: ResolveEntity,
+    texts: Mapping[Path, str] = MappingProxyType({}),
+) -> ReadWatchlists:
     """What a rule file says under `watchlists`: lists by name, or the path of a file with them.
 
-    A list may be the path of a file too.  Paths begin at the folder of the file that names them.
+    A list may be the path of a file too.  Paths begin at the folder of the file that names them.  `texts` are
+    read instead of the files at these paths.
     """
-    found = ReadWatchlists()
+    found = ReadWatchlists(texts=texts)
     if node is None:
         return found
     place = _follow(path, node, found)
@@ -104,7 +113,7 @@ def _follow(path: Path, node: yaml.Node, found: ReadWatchlists) -> tuple[Path, y
     if named not in found.files:
         found.files.append(named)
     try:
-        root = compose(named)
+        root = compose(named, found.texts.get(named))
     except RuleError as error:
         found.errors.append(f"{path}:{line_of(node)}: {error}")
         return None

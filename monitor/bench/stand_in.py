@@ -5,12 +5,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from models.entities.gazetteer import Gazetteer
 from models.entities.linker import Linker
 from stream.domain.documents import SENTIMENTS, Embedding, EventLabel, Prediction, Span, TextInput
 from stream.domain.entities import EntityMention
 from stream.domain.stories import StoryWeights
+
+if TYPE_CHECKING:
+    from models.inference.explain import Explanation
 
 TOPICS = ("Alpha", "Beta", "Gamma", "Delta")
 EVENT_TYPES = ("default", "fine", "recall", "strike")
@@ -48,6 +52,13 @@ class StandIn:
 
     def words_for(self, text: str, sentiment: str) -> tuple[str, ...]:
         return ()
+
+    def explain(self, item: TextInput, task: str) -> "Explanation":
+        """No word says anything."""
+        from models.inference.explain import Explanation
+
+        (prediction,) = self.classify([item])
+        return Explanation(item.text, task, "attention", prediction, ())
 
 
 @lru_cache(4096)

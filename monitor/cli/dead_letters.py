@@ -1,6 +1,5 @@
 """`monitor dead-letters`: which messages were refused and why, and sending them again."""
 
-import base64
 import json
 import os
 import socket
@@ -31,7 +30,7 @@ from monitor.cli.options import (
     stdout_console,
 )
 from stream.domain.documents import Kind
-from stream.domain.errors import BrokerError, DeadLetterMissing, DeadLetterReason, TopicMissing
+from stream.domain.errors import DeadLetterMissing, DeadLetterReason
 
 if TYPE_CHECKING:
     from monitor.runtime.settings import Settings
@@ -44,28 +43,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 SHOWN_BYTES = 4000
 SHOWN_DETAIL = 120
 LEASE_POLL_SECONDS = 1.0
-
-SEND = "then `monitor dead-letters send {position}`"
-ASK = "ask who sent it to mend what the detail names"
-# What to do about a dead letter, by its reason.
-WHAT_TO_DO: dict[str, str] = {
-    DeadLetterReason.EMPTY: "there is nothing to send again: ask who sent an empty message",
-    DeadLetterReason.TOO_LARGE: "if it should be read, raise stream.max_message_bytes or "
-    f"stream.message_documents, restart the monitors, {SEND}",
-    DeadLetterReason.BATCH_TOO_LARGE: "if it should be read, raise kafka.max_batch_bytes, restart the "
-    "monitors, then `monitor replay --from TIME`",
-    DeadLetterReason.UNDECODABLE_BATCH: "compare the partition's replicas; once an intact one leads, "
-    "`monitor replay --from TIME`",
-    DeadLetterReason.FAR_FUTURE: "if only the sender's clock or time zone was wrong, wait until its time has "
-    f"come, {SEND}; or raise stream.future_seconds",
-    DeadLetterReason.SOURCE_NOT_ALLOWED: "if the source may send, add it to stream.allowed_news_sources or "
-    f"stream.allowed_comment_sources, restart the monitors, {SEND}",
-    DeadLetterReason.FORGED_HEARTBEAT: "find out who sends in the monitor's name; if it is another monitor, "
-    "give both the same stream.heartbeat_secret",
-    DeadLetterReason.INFERENCE: f"the classifier failed on it: switch or upgrade the model, {SEND}",
-    DeadLetterReason.STORAGE: f"it cannot be stored: mend what the detail names, {SEND}",
-    DeadLetterReason.SKIPPED: "an operator left it out: `monitor replay --from TIME` reads it",
-}
 
 
 class Position(click.ParamType):
@@ -132,6 +109,7 @@ def list_letters(
     config: Path | None, unsent: bool, limit: int, summary: bool, as_json: bool, **chosen: Any
 ) -> None:
     """List dead letters, the newest first, or count them by reason."""
+    from monitor.health.letters import escape_controls, letter_fields
     from stream.storage import dead_letters as stored
 
     with open_store(config) as (settings, store):
@@ -142,11 +120,11 @@ def list_letters(
         total = stored.count_letters(store.engine, wanted)
         letters = stored.latest_letters(store.engine, wanted, limit)
     if as_json:
-        click.echo(json.dumps([_fields(letter) for letter in letters]))
+        click.echo(json.dumps([letter_fields(letter) for letter in letters]))
         return
     table = plain_table("refused", "position", "reason", "sent again", "key", "detail")
     for letter in letters:
-        sent_at, detail = _when(letter.sent_at), _escape_controls(letter.detail[:SHOWN_DETAIL])
+        sent_at, detail = _when(letter.sent_at), escape_controls(letter.detail[:SHOWN_DETAIL])
         row = (_when(letter.seen_at), str(letter.position), letter.reason, sent_at, letter.key or "-", detail)
         table.add_row(*map(Text, row))
     stdout_console().print(table)
@@ -164,22 +142,15 @@ def show_letter(position: "LetterPosition", config: Path | None, as_json: bool) 
 
     POSITION is TOPIC/PARTITION/OFFSET, and /ELEMENT for a document of an array.
     """
-    from stream.kafka import admin
-    from stream.kafka.reader import open_consumer
-    from stream.resend import CHUNK, NO_MESSAGE, Originals
+    from monitor.health.letters import find_messages, letter_fields, message_fields
 
     with open_store(config) as (settings, store):
         letters = _letters_at(store, position)
-        found: dict[StoredLetter, Original] = {}
-        try:
-            incarnations = admin.incarnations(settings.kafka, settings.kafka.kinds)
-            with open_consumer(settings.kafka, max_poll_records=CHUNK) as consumer:
-                originals = Originals(consumer, incarnations, settings.kafka.dead_letters)
-                found = originals.find([letter for letter in letters if letter.reason not in NO_MESSAGE])
-        except (BrokerError, TopicMissing) as error:
-            click.echo(f"the message is not shown: {error}", err=True)
+        found, problem = find_messages(settings.kafka, letters)
+        if problem:
+            click.echo(f"the message is not shown: {problem}", err=True)
     if as_json:
-        shown = [_fields(letter) | _message_fields(found.get(letter)) for letter in letters]
+        shown = [letter_fields(letter) | message_fields(found.get(letter)) for letter in letters]
         click.echo(json.dumps(shown[0] if len(shown) == 1 else shown))
         return
     for letter in letters:
@@ -378,8 +349,10 @@ def _print_report(report: "ResendReport", dry_run: bool, as_json: bool) -> None:
         }
         click.echo(json.dumps(answer))
         return
+    from monitor.health.letters import escape_controls
+
     for unsent in report.examples:
-        click.echo(f"{unsent.letter.position}: not sent: {_escape_controls(unsent.why)}", err=True)
+        click.echo(f"{unsent.letter.position}: not sent: {escape_controls(unsent.why)}", err=True)
     left = report.unsent.total()
     if left > len(report.examples):
         click.echo(f"and {left - len(report.examples)} more", err=True)
@@ -388,48 +361,13 @@ def _print_report(report: "ResendReport", dry_run: bool, as_json: bool) -> None:
     click.echo(f"{report.sent} of {report.found} {verb}" + (f"; not: {causes}" if causes else ""))
 
 
-def _fields(letter: "StoredLetter") -> dict[str, Any]:
-    """A dead letter as --json prints it."""
-    return {
-        "position": str(letter.position),
-        "topic": letter.kafka_topic,
-        "partition": letter.kafka_partition,
-        "offset": letter.kafka_offset,
-        "element": letter.position.element,
-        "incarnation": letter.incarnation,
-        "key": letter.key,
-        "reason": letter.reason,
-        "detail": letter.detail,
-        "seen_at": letter.seen_at.isoformat(),
-        "sent_at": letter.sent_at and letter.sent_at.isoformat(),
-        "traceparent": letter.traceparent,
-        "what_to_do": _what_to_do(letter),
-    }
-
-
-def _message_fields(original: "Original | None") -> dict[str, Any]:
-    """The message of a dead letter as --json prints it; `payload` is null if Kafka no longer has it."""
-    if original is None:
-        return {"payload": None}
-    value = original.record.value or b""
-    try:
-        payload = {"payload": value.decode()}
-    except UnicodeDecodeError:
-        payload = {"payload_base64": base64.b64encode(value).decode()}
-    return {
-        **payload,
-        "payload_bytes": len(value),
-        "payload_from": "dead_letters" if original.stored else "topic",
-        "message_key": original.key and original.key.decode(errors="backslashreplace"),
-        "headers": {name: _text(content or b"") for name, content in original.headers},
-    }
-
-
 def _lines(letter: "StoredLetter", original: "Original | None") -> Iterator[tuple[str, str]]:
     """A dead letter for people, as names and texts."""
+    from monitor.health.letters import escape_controls, shown_bytes, what_to_do
+
     yield "position", str(letter.position)
     yield "reason", letter.reason
-    yield "detail", _escape_controls(letter.detail)
+    yield "detail", escape_controls(letter.detail)
     yield "refused", _when(letter.seen_at)
     yield "sent again", _when(letter.sent_at)
     yield "key", letter.key or "- (the message could not be read as a document)"
@@ -440,27 +378,12 @@ def _lines(letter: "StoredLetter", original: "Original | None") -> Iterator[tupl
     else:
         value = original.record.value or b""
         where = " (from the topic of dead letters)" if original.stored else ""
-        yield "message key", "-" if original.key is None else _text(original.key)
+        yield "message key", "-" if original.key is None else shown_bytes(original.key)
         for name, content in original.headers:
-            yield "header", f"{_escape_controls(name)}: {_text(content or b'')}"
+            yield "header", f"{escape_controls(name)}: {shown_bytes(content or b'')}"
         yield "message", f"{len(value)} bytes{where}"
-        yield "", _text(value[:SHOWN_BYTES]) + (" ..." if len(value) > SHOWN_BYTES else "")
-    yield "what to do", _what_to_do(letter)
-
-
-def _what_to_do(letter: "StoredLetter") -> str:
-    advice = WHAT_TO_DO.get(letter.reason, f"{ASK}; if the monitor's settings were wrong, mend them, {SEND}")
-    return advice.format(position=letter.position)
-
-
-def _text(content: bytes) -> str:
-    """Bytes as text for a terminal; those that are no UTF-8 as \\xNN."""
-    return _escape_controls(content.decode("utf-8", "backslashreplace"))
-
-
-def _escape_controls(text: str) -> str:
-    """Control characters, which a terminal would obey, as escapes."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+        yield "", shown_bytes(value[:SHOWN_BYTES]) + (" ..." if len(value) > SHOWN_BYTES else "")
+    yield "what to do", what_to_do(letter)
 
 
 def _when(at: datetime | None) -> str:

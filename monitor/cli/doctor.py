@@ -1,4 +1,4 @@
-"""`monitor doctor`: the command; `doctor_checks` holds what it checks."""
+"""`monitor doctor`: the command; `monitor.health.checks` holds what it checks."""
 
 import json
 import logging
@@ -32,7 +32,7 @@ def doctor(config: Path | None, as_json: bool) -> None:
     labels, entities, broker, offsets, languages of sources, outbox, receivers, and how many files may be
     open.
     """
-    from monitor.cli.doctor_checks import examine
+    from monitor.health.checks import examine
 
     findings = []
     with without_logs():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,8 +124,6 @@ def explain_with_targets(
     classifier: DocumentClassifier, text: str, task: str, method: Method, names: Sequence[str]
 ) -> ExplanationWithTargets:
     """Explain one text; a name that is not in it has an unsupported prediction."""
-    from models.inference.explain import explain as explain_text
-
     engine = classifier.engine
     cleaned = clean(text)
     found = [find_name(cleaned.text, clean(name).text) for name in names]
@@ -135,10 +133,7 @@ def explain_with_targets(
         NamedTarget(name, prediction, engine.info.target_sentiment_error(prediction.lang))
         for name, prediction in zip(names, predictions, strict=True)
     ]
-    item = TextInput(text)
-    explanation = explain_text(engine.reader(text), text, task, method, names=classifier.names(item))
-    (prediction,) = classifier.classify([item])
-    return ExplanationWithTargets(replace(explanation, prediction=prediction), tuple(targets))
+    return ExplanationWithTargets(classifier.explain(TextInput(text), task, method), tuple(targets))
 
 
 def find_name(text: str, name: str) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ from monitor.cli.options import CommandGroup, examples
 
 # Where each command is defined: module of monitor.cli, and name in it.
 COMMANDS = {
+    "access": "access:access",
     "alerts": "alerts:alerts",
     "backfill": "backfill:backfill",
     "backtest": "backtest.command:backtest",

@@ -22,7 +22,7 @@ from monitor.cli.options import (
     stdout_console,
 )
 from monitor.runtime import settings as settings_module
-from monitor.runtime.settings import Settings, SettingsError
+from monitor.runtime.settings import SettingsError
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ def list_mutes(config: Path | None, at: datetime | None, as_json: bool) -> None:
     settings = settings_module.load(config)
     if settings.alerts.mutes is None:
         raise SettingsError("alerts.mutes names no file, so nothing is muted")
+    from monitor.mutes import read_mutes
+
     planned = plan(read_mutes(settings.alerts.mutes, settings), at or datetime.now(UTC))
     if as_json:
         click.echo(msgspec.json.encode(planned).decode())
@@ -108,20 +110,9 @@ def _subjects(mute: Mute | PlannedMute) -> str:
 @plain_errors
 def check_mutes(file: Path, config: Path | None) -> None:
     """Check a file of mutes; each error names the file, the line and the mute."""
+    from monitor.mutes import read_mutes
+
     found = read_mutes(file, settings_module.load(config))
     click.echo(f"{file}: {len(found.entries)} mutes")
     for mute in found.entries:
         click.echo(f"  {mute.name}: {_subjects(mute)}; {mute.reason}")
-
-
-def read_mutes(file: Path, settings: Settings) -> Mutes:
-    """The mutes of a file, which may name the rules of the rule file.  Raises MuteError, RuleError."""
-    from alerts.rules.rule_file import load_rules
-    from alerts.schedules.mute_file import KnownNames, load_mutes
-    from models.network.info import read_info
-    from monitor.entity_ids import resolver_of_settings
-
-    alerts, topics = settings.alerts, read_info(settings.models.weights).labels["topic"]
-    rules = [rule.name for rule in load_rules(alerts.rules, (), alerts.time_zone)]
-    known = KnownNames(topics, rules, alerts.time_zone, resolver_of_settings(settings.models))
-    return load_mutes(file, known)

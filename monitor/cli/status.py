@@ -1,4 +1,4 @@
-"""`monitor status`: what all monitors do and what is wrong; `status_report` finds it out."""
+"""`monitor status`: what all monitors do and what is wrong; `monitor.health` finds it out."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ from monitor.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from monitor.cli.status_report import Problem, Report
+    from monitor.health.report import Problem, Report
     from stream.storage.leases import HeldLease
     from stream.storage.outbox import TargetDepth
 
@@ -40,13 +40,14 @@ def status(config: Path | None, as_json: bool) -> None:
     problems.
     """
     settings = load_settings_as_set(config)
-    from monitor.cli import status_report
-    from monitor.cli.status_problems import find_problems
+    from monitor.health.problems import find_problems
+    from monitor.health.report import as_json as report_as_json
+    from monitor.health.report import ask
 
-    report = status_report.ask(settings)
+    report = ask(settings)
     problems = find_problems(report)
     if as_json:
-        click.echo(json.dumps(status_report.as_json(report, problems), indent=2))
+        click.echo(json.dumps(report_as_json(report, problems), indent=2))
     else:
         show(report, problems, stdout_console())
     sys.exit(1 if problems else 0)
@@ -67,7 +68,7 @@ def show(report: "Report", problems: "Sequence[Problem]", console: Console) -> N
 
 
 def _summary(report: "Report") -> Iterator[str]:
-    from monitor.cli.status_report import Unanswered
+    from monitor.health.report import Unanswered
 
     found, kafka, local = report.database, report.kafka, report.local
     if isinstance(found, Unanswered):
@@ -85,7 +86,7 @@ def _summary(report: "Report") -> Iterator[str]:
 
 
 def _tables(report: "Report") -> Iterator[Table]:
-    from monitor.cli.status_report import DatabaseState, KafkaState, LocalState
+    from monitor.health.report import DatabaseState, KafkaState, LocalState
 
     knows_members = isinstance(report.kafka, KafkaState) and report.kafka.members is not None
     absent = "not in the group" if knows_members else "unknown"

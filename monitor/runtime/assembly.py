@@ -58,6 +58,7 @@ from monitor.runtime.tasks.silences import SilenceSync
 from monitor.runtime.tasks.stories import Stories, StoryWatch
 from monitor.runtime.tasks.watchdog import Watchdog
 from monitor.trading_calendars import read_calendars
+from monitor.web.access.logins import Logins
 from monitor.web.desk import PAGE_THREADS, Desk
 from monitor.web.incident_work import incident_actions
 from monitor.web.threads import Threads
@@ -254,6 +255,7 @@ def _desk(base: Foundation) -> Desk:
         clock=utc_now,
         threads=Threads(PAGE_THREADS, base.settings.http.request_seconds / 2),
         classifier=base.classifier,
+        logins=Logins(base.settings.http, base.store.engine, utc_now),
     )
 
 

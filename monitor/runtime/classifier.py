@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry
 
@@ -12,6 +12,9 @@ from monitor.runtime.settings import Settings
 from stream.domain.documents import Prediction, TextInput
 from stream.domain.errors import SchemaError, StoreUnavailable
 from stream.domain.stories import StoryWeights
+
+if TYPE_CHECKING:
+    from models.inference.explain import Explanation
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +52,12 @@ class Classifier(Protocol):
 
     def words_for(self, text: str, sentiment: str, /) -> tuple[str, ...]:
         """The words of a text that its sentiment would miss most; none if it has another sentiment."""
+
+    def explain(self, item: TextInput, task: str, /) -> "Explanation":
+        """A signed weight for each word of a text, by its attention, and the label without each of them.
+
+        Raises InferenceError.
+        """
 
 
 LoadClassifier = Callable[[Settings, CollectorRegistry], Classifier]

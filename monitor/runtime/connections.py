@@ -13,7 +13,7 @@ from monitor.web.gate import Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 
-REFUSALS = ("host", "method", "size", "body", "malformed", "slow", "evicted")
+REFUSALS = ("host", "method", "size", "body", "login", "csrf", "rate", "malformed", "slow", "evicted")
 CHECK_SECONDS = 0.5
 LOG_SECONDS = 60.0
 
@@ -27,7 +27,8 @@ class HttpMetrics:
         )
         self.refused = Counter(
             "sentiment_http_refused",
-            "Requests refused (host, method, size, body, malformed) and connections ended (slow, evicted)",
+            "Requests refused (host, method, size, body, login, csrf, rate, malformed) and connections ended "
+            "(slow, evicted)",
             ["reason"],
             registry=registry,
         )
@@ -172,7 +173,8 @@ class Connection(H11Protocol):
         self._set_deadline(self._limits.request_seconds)
         self._connections.answer(self)
         try:
-            await self._inner(scope | {"extensions": {"renew_deadline": self._renew}}, receive, send)
+            scope["extensions"] = {"renew_deadline": self._renew}
+            await self._inner(scope, receive, send)
         finally:
             self._requests -= 1
             if not self._requests and not self.transport.is_closing():

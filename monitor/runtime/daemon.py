@@ -74,7 +74,7 @@ class Daemon:
             raise
         build.show_model(monitor.classifier.version)
         status.built(monitor)
-        endpoint.open(desk_routes(monitor.desk), monitor.desk.live.close)
+        endpoint.open(desk_routes(monitor.desk), monitor.desk.live.close, monitor.desk.logins)
         return cls(monitor, endpoint, shutdown, read_settings)
 
     @property

@@ -17,6 +17,8 @@ from prometheus_client import CollectorRegistry
 from monitor.runtime.connections import Connections, HttpMetrics
 from monitor.runtime.open_files import share_of_open_files
 from monitor.runtime.settings import HttpSettings, SettingsError
+from monitor.web.access.door import Door
+from monitor.web.access.logins import Logins
 from monitor.web.app import Site
 from monitor.web.gate import HEAD_BYTES, AllowedHosts, Gate
 
@@ -46,17 +48,26 @@ class Endpoint:
         )
         self._on_close: Callable[[], object] = lambda: None
         self._site = Site(registry, problems, settings.path_prefix)
-        self._server = uvicorn.Server(self._configuration(self._site))
+        self._door = Door(self._site, settings, self._refused)
+        self._server = uvicorn.Server(self._configuration())
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._thread.start()
 
-    def open(self, routes: Iterable[HTTPRouteHandler], on_close: Callable[[], object] = lambda: None) -> None:
+    def open(
+        self,
+        routes: Iterable[HTTPRouteHandler],
+        on_close: Callable[[], object] = lambda: None,
+        logins: Logins | None = None,
+    ) -> None:
         """Serve these too from now on; until then their paths answer that the monitor is starting.
 
-        `on_close` ends the answers that have no end.
+        `on_close` ends the answers that have no end.  Where the settings have a login, `logins` says who
+        comes in, and nobody does without it.
         """
         self._on_close = on_close
         self._site.open(routes)
+        if logins is not None:
+            self._door.open(logins)
 
     def close(self) -> None:
         """Stop serving; quick, whatever the clients do."""
@@ -64,13 +75,14 @@ class Endpoint:
         self._server.should_exit = True
         self._thread.join(STOP_SECONDS + 2)
 
-    def _configuration(self, site: Site) -> uvicorn.Config:
+    def _configuration(self) -> uvicorn.Config:
         names = (
             *self._settings.allowed_hosts,
             urlsplit(self._settings.public_url).hostname or "",
             socket.gethostname(),
         )
-        gate = Gate(site, AllowedHosts(names), self._settings.path_prefix, self._refused, site.takes_post)
+        prefix, takes_post = self._settings.path_prefix, self._site.takes_post
+        gate = Gate(self._door, AllowedHosts(names), prefix, self._refused, takes_post)
         return uvicorn.Config(
             cast(Any, gate),
             http=cast(Any, self._connections.make),

@@ -18,12 +18,21 @@ from pathlib import Path
 from typing import Any, Literal, TypeGuard, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import from_json
 
 from alerts.settings import AlertSettings
 from models.settings import ModelSettings
+from monitor.web.access.settings import LoginSettings
 from stream.domain.files.small_files import shorten_text, show_value
 from stream.kafka.settings import KafkaSettings
 from stream.settings import StreamSettings
@@ -46,12 +55,15 @@ class HttpSettings(BaseModel):
         "127.0.0.1", description="address to listen on; by default only this machine can connect"
     )
     port: int = Field(
-        9108, ge=0, le=65535, description="port of /metrics, /alerts, /healthz, /readyz; 0: any free port"
+        9108,
+        ge=0,
+        le=65535,
+        description="port of the desk's page, /metrics, /healthz and /readyz; 0: any free port",
     )
     public_url: str = Field(
         "",
         description=(
-            "base URL of links to /alerts in notifications; empty: host and port. Links inside pages "
+            "base URL of links to the pages in notifications; empty: host and port. Links inside pages "
             "begin with its path, for a proxy that publishes the monitor under one"
         ),
     )
@@ -93,6 +105,7 @@ class HttpSettings(BaseModel):
             "own connections sooner, usually after 60 s"
         ),
     )
+    login: LoginSettings = LoginSettings()
 
     @field_validator("public_url")
     @classmethod
@@ -128,6 +141,14 @@ class HttpSettings(BaseModel):
         except ValueError as error:
             raise ValueError("must be an IP address, such as 127.0.0.1 or 0.0.0.0") from error
         return host
+
+    @model_validator(mode="after")
+    def _check_return_address(self) -> "HttpSettings":
+        if self.login.method == "openid" and not self.public_url:
+            raise ValueError(
+                "http.login.method openid needs http.public_url, where the provider sends people back"
+            )
+        return self
 
 
 class LogSettings(BaseModel):

@@ -19,6 +19,7 @@ from monitor.runtime.http import Endpoint
 from monitor.runtime.settings import Settings
 from monitor.runtime.signals import handle_signals
 from monitor.runtime.tasks.periodic import PeriodicTask
+from monitor.web.access.logins import Logins
 from monitor.web.app import desk_routes
 from monitor.web.desk import PAGE_THREADS, Desk
 from monitor.web.threads import Threads
@@ -59,6 +60,7 @@ def web_desk(settings: Settings) -> Desk:
         clock=utc_now,
         threads=Threads(PAGE_THREADS, settings.http.request_seconds / 2),
         classifier=None,
+        logins=Logins(settings.http, store.engine, utc_now),
     )
 
 
@@ -75,7 +77,7 @@ class WebServer:
         except BaseException:
             self._endpoint.close()
             raise
-        self._endpoint.open(desk_routes(self._desk), self._desk.live.close)
+        self._endpoint.open(desk_routes(self._desk), self._desk.live.close, self._desk.logins)
 
     @property
     def url(self) -> str:

@@ -30,7 +30,8 @@ POLICY = {
 }
 PAGE_HEADERS = HEADERS | {
     "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in POLICY.items()),
-    "Referrer-Policy": "no-referrer",
+    # Not `no-referrer`: with that, browsers hide from us too that a form is our own.
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
     "Vary": "Accept, Accept-Encoding",

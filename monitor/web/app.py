@@ -13,7 +13,6 @@ from litestar.params import FromPath
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from monitor.web.access.users import LOCAL
 from monitor.web.answers import HEADERS, AnyRequest, Errors, html_answer, json_answer, may_compress
 from monitor.web.api import documents as documents_api
 from monitor.web.api import entities as entities_api
@@ -76,7 +75,6 @@ class Site:
         return any(pattern.fullmatch(path) for pattern in self._posts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["user"] = LOCAL
         app: Any = self._app
         await app(scope, receive, send)
 

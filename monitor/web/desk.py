@@ -15,6 +15,8 @@ from alerts.rules.rule_file import RuleFile
 from alerts.schedules.mute_file import MuteFile
 from monitor.runtime.classifier import Classifier
 from monitor.runtime.settings import Settings
+from monitor.web.access.logins import Logins
+from monitor.web.access.visit import visit_of
 from monitor.web.answers import AnyRequest, html_answer, may_compress
 from monitor.web.errors import NoSuch
 from monitor.web.live import Live, Look
@@ -46,6 +48,7 @@ class Desk:
     threads: Threads
     # Labels texts, where the web application runs with a worker.
     classifier: Classifier | None
+    logins: Logins
 
     @property
     def prefix(self) -> str:
@@ -104,6 +107,8 @@ class Desk:
             "prefix": self.prefix,
             "path": request.scope["path"],
             "user": request.user,
+            "csrf": visit_of(request).csrf,
+            "can_log_out": self.logins.has_sessions,
             "now": self.clock(),
             "live": live,
         }

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
 # What nobody asks for at once anyway: the mood changes with every text.
-MOOD_SECONDS = 6.0
+MOOD_SECONDS = 10.0
 # A comment goes to a quiet listener so often, by which both sides notice that the other is gone.
 KEEP_ALIVE_SECONDS = 10.0
 MOST_LISTENERS = 400

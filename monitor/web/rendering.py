@@ -62,7 +62,14 @@ def environment() -> jinja2.Environment:
         "tone": tone,
     }
     # Of a page that is made without a visitor; a handler gives its own.
-    made.globals |= {"prefix": "", "path": "", "user": None, "static_path": static_path}
+    made.globals |= {
+        "prefix": "",
+        "path": "",
+        "user": None,
+        "csrf": "",
+        "can_log_out": False,
+        "static_path": static_path,
+    }
     return made
 
 

@@ -13,6 +13,7 @@ from stream.domain.incident_actions import Action, ActionKind, ActionRequest, Ve
 from stream.domain.incidents import MOST_ALERTS, Incident
 from stream.storage import schema
 from stream.storage.alerts import alert_of_row
+from stream.storage.audit import AuditEntry, add_audit
 from stream.storage.batches import Store
 from stream.storage.database import reading, writing
 from stream.storage.incidents import DESK_NAMES, incident_row, read_incidents
@@ -108,8 +109,15 @@ def _save(connection: Connection, before: Incident, done: Done) -> None:
     action, row = done.action, incident_row(done.incident)
     values = {field.name: getattr(action, field.name) for field in fields(Action)}
     connection.execute(insert(schema.incident_actions).values(**values))
+    add_audit(connection, _audit_entry(action))
     changes = {name: row[name] for name in DESK_NAMES}
     connection.execute(update(schema.incidents).where(schema.incidents.c.id == before.id).values(**changes))
+
+
+def _audit_entry(action: Action) -> AuditEntry:
+    said = (action.assignee, action.until and action.until.isoformat(), action.verdict, action.text)
+    detail = "; ".join(str(each) for each in said if each)
+    return AuditEntry(action.at, action.actor, f"incident.{action.kind}", action.incident, detail)
 
 
 def _stop_pages(connection: Connection, done: Done, now: datetime) -> None:

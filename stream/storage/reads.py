@@ -19,7 +19,7 @@ from stream.domain.documents import (
 from stream.domain.sums import EVERYTHING, SUM_FIELDS, Aggregate, LateWindow, Scope, Selection
 from stream.storage import schema
 from stream.storage.database import reading
-from stream.storage.filters import scope_filters, scope_source
+from stream.storage.filters import INEXACT, scope_filters, scope_source
 from stream.storage.page_reads import PageReader
 from stream.storage.sql import bucket_number, within
 from stream.storage.story_reads import is_no_copy, with_stories
@@ -138,6 +138,14 @@ class StoreReader(PageReader):
         query = select(table.c.source, func.max(table.c.published_at)).where(*scope_filters(scope))
         with reading(self.engine) as connection:
             return {row.source: row[1] for row in connection.execute(query.group_by(table.c.source))}
+
+    def has_dates(self, start: datetime, end: datetime) -> bool:
+        """Whether a document published in [start, end) has a date and no time.  Raises StoreUnavailable."""
+        table = schema.documents
+        is_date = table.c.published_precision == Precision.DAY
+        query = select(1).where(INEXACT, is_date, within(table.c.published_at, start, end)).limit(1)
+        with reading(self.engine) as connection:
+            return connection.scalar(query) is not None
 
     def last_received(self) -> datetime | None:
         """When the latest document that is no heartbeat was received; None without any.

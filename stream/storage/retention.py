@@ -15,6 +15,7 @@ from sqlalchemy import Connection, delete, func, or_, select, tuple_, update
 
 from stream.domain.documents import EPOCH, HEARTBEAT_SOURCE
 from stream.storage import schema
+from stream.storage.audit import delete_old_entries
 from stream.storage.batches import Store
 from stream.storage.database import reading, writing
 from stream.storage.events import add_erasures, erase_event_texts
@@ -52,6 +53,7 @@ def purge(
         refused = within(letters.c.seen_at, since, before)
         erased_letters = connection.execute(update(letters).where(refused).values(detail=""))
         heartbeats = _delete_heartbeats(connection, now)
+        delete_old_entries(connection, now)
         if before > since:
             set_mark(connection, PURGE_MARK, before)
     return PurgeResult(documents, erased_alerts.rowcount, erased_letters.rowcount, heartbeats)

@@ -6,7 +6,8 @@ mentions; `offsets` holds how far each Kafka partition was read.  A batch change
 `story_inputs`, `document_stories`, `stories` and the sums over voices belong to the story task.
 `document_events` has a row for every later change of a document.  `outbox` holds what has to be sent because
 of a batch.  `alerts`, `alert_transitions`, `incidents`, `pages` and `deliveries` belong to the alerts,
-`incident_actions` to the desk, and `marks` and `leases` to background tasks.
+`incident_actions` to the desk, `sessions` and `audit_log` to its logins, and `marks` and `leases` to
+background tasks.
 """
 
 from datetime import UTC, datetime
@@ -565,4 +566,32 @@ leases = Table(
     _column("name", String(100), primary_key=True),
     _column("holder", String(200)),
     _column("expires_at", UtcDateTime),
+)
+
+# Who is logged in to the desk's pages.  The browser has the token, the database only its hash.  `credential`
+# says what they logged in with, so that a changed password ends the login.
+sessions = Table(
+    "sessions",
+    metadata,
+    _column("token_hash", String(64), primary_key=True),
+    _column("user_name", String(256)),
+    _column("role", String(16)),
+    _column("method", String(16)),
+    _column("credential", String(64)),
+    _column("began_at", UtcDateTime),
+    _column("seen_at", UtcDateTime),
+    Index("ix_sessions_user", "user_name", "began_at"),
+)
+
+# What people did, and who logged in or was refused.  Rows are only added; `purge` deletes old ones.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    _column("number", RowId, primary_key=True, autoincrement=True),
+    _column("at", UtcDateTime),
+    _column("user_name", String(256)),
+    _column("action", String(64)),
+    _column("subject", String(256)),
+    _column("detail", Text),
+    Index("ix_audit_log_at", "at"),
 )

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from models.entities.gazetteer import Gazetteer
 from models.entities.linker import Linker
+from models.inference.explain import Explanation
 from monitor.bench.stand_in import VERSION, StandIn
 from stream.domain.documents import Prediction, TextInput
 
@@ -63,6 +64,10 @@ class FaultClassifier:
 
     def words_for(self, text: str, sentiment: str, /) -> tuple[str, ...]:
         return ()
+
+    def explain(self, item: TextInput, task: str, /) -> Explanation:
+        (prediction,) = self.classify([item])
+        return Explanation(item.text, task, "attention", prediction, ())
 
     @property
     def gazetteer(self) -> Gazetteer:

@@ -6,10 +6,14 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
+from alerts.delivery.silences import OWN
 from tests import odd_receivers
 from tests.conftest import ROOT, SURGE_RULES, Desk, need
 from tests.odd_receivers import OddReceiver
@@ -80,6 +84,52 @@ def test_one_page_and_one_resolve_even_if_alertmanager_monitor_and_receiver_are_
     assert [page["status"] for page in pages].count("resolved") == 1
     assert {page["groupKey"] for page in pages} == {firing["groupKey"]}
     assert monitor.stop() == 0
+
+
+def test_who_silences_the_incident_in_alertmanager_has_it_and_what_the_desk_keeps_quiet_is_silent_there(
+    desk: Callable[[str, Mapping[str, str]], Desk], receiver: Receiver, alertmanager: Alertmanager
+) -> None:
+    room = desk(RULES, {"MONITOR_ALERTS__ALERTMANAGERS": json.dumps({"main": alertmanager.url})})
+    room.surge()
+    wait_until(alertmanager.alerts, 60, "the alert in Alertmanager")
+    (alert,) = alertmanager.alerts()
+    id_ = alert["labels"]["incident"]
+
+    def silence(**labels: str) -> None:
+        matchers = [{"name": name, "value": value, "isRegex": False} for name, value in labels.items()]
+        ends = datetime.now(UTC) + timedelta(hours=1)
+        body = {
+            "matchers": matchers, "createdBy": "ann", "comment": "mine",
+            "startsAt": datetime.now(UTC).isoformat(), "endsAt": ends.isoformat(),
+        }  # fmt: skip
+        httpx.post(f"{alertmanager.url}/api/v2/silences", json=body).raise_for_status()
+
+    def incident() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(room.monitor.get(f"/api/v1/incidents/{id_}")[1])
+        return found
+
+    def own_silences() -> list[dict[str, Any]]:
+        rows = json.loads(alertmanager.get("/api/v2/silences"))
+        return [row for row in rows if row["createdBy"] == OWN and row["status"]["state"] == "active"]
+
+    silence(alertname="surge", desk="banks")  # a mute of every incident of the rule
+    silence(**alert["labels"])
+    wait_until(lambda: incident()["incident"]["acknowledged_by"], 30, "the acknowledgement")
+    (action,) = incident()["actions"]
+    assert (action["by"], action["kind"]) == ("ann", "acknowledge")
+
+    answer = httpx.post(f"{room.monitor.url}/api/v1/incidents/{id_}/quiet", json={"quiet": "30"})
+    assert answer.status_code == 200, answer.text
+
+    def names() -> set[str]:
+        return {"+".join(sorted(m["name"] for m in row["matchers"])) for row in own_silences()}
+
+    # One says that somebody has it, at this severity; the other that it is to be quiet.
+    wait_until(lambda: names() == {"incident", "incident+severity"}, 30, "the desk's silences")
+    httpx.post(f"{room.monitor.url}/api/v1/incidents/{id_}/close", json={"verdict": "old"}).raise_for_status()
+    wait_until(lambda: not own_silences(), 30, "they are lifted")
+    wait_until(lambda: incident()["incident"]["ended_at"], 30, "the end")
+    assert room.monitor.stop() == 0
 
 
 def test_receivers_that_drip_or_never_answer_delay_no_other_and_not_the_end(

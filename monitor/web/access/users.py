@@ -11,6 +11,8 @@ from litestar.handlers.base import BaseRouteHandler
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 Guard = Callable[[Connection, BaseRouteHandler], None]
+# Longest name that is stored with a session and in the audit log, in characters.
+LONGEST_NAME = 200
 
 
 class Role(IntEnum):
@@ -24,6 +26,9 @@ class Role(IntEnum):
     def label(self) -> str:
         """Its name in settings and on pages, such as `desk`."""
         return self.name.lower()
+
+
+ROLES = {role.label: role for role in Role}
 
 
 @dataclass(frozen=True)
@@ -53,3 +58,8 @@ def requires(role: Role) -> Guard:
             )
 
     return guard
+
+
+def is_name(name: str) -> bool:
+    """Whether this can be the name of a user: it is shown in pages and lines of the log."""
+    return 0 < len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import HeaderParameter, QueryParameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 
 from monitor.web.access.users import Role, requires
 from monitor.web.answers import AnyRequest
@@ -27,7 +27,8 @@ from stream.storage.desk.incidents import (
     listed_incident,
 )
 
-Name = Annotated[str | None, QueryParameter(max_length=200)]
+# PostgreSQL stores no NUL.
+Name = Annotated[str | None, QueryParameter(max_length=200, pattern="^[^\0]*$")]
 IdempotencyKey = Annotated[
     str | None,
     HeaderParameter(
@@ -116,11 +117,11 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
 
     @get("/api/v1/incidents", summary="Incidents, those that began last first")
     async def incidents(
-        which: Which = Which.ALL,
+        which: FromQuery[Which] = Which.ALL,
         rule: Name = None,
         topic: Name = None,
         entity: Name = None,
-        severity: Severity | None = None,
+        severity: FromQuery[Severity | None] = None,
         limit: Limit = DEFAULT_LIMIT,
         cursor: Cursor = None,
     ) -> Listing[IncidentItem]:
@@ -131,7 +132,7 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
         return listing(items, limit, lambda item: (item.began_at, item.id))
 
     @get("/api/v1/incidents/{id_:str}", summary="One incident, with what was done with it")
-    async def incident(id_: str) -> OneIncident:
+    async def incident(id_: FromPath[str]) -> OneIncident:
         def read() -> OneIncident | None:
             found = listed_incident(desk.store, id_)
             if found is None:
@@ -149,9 +150,9 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
     )
     async def act(
         request: AnyRequest,
-        id_: str,
-        kind: str,
-        data: ActionBody | None = None,
+        id_: FromPath[str],
+        kind: FromPath[str],
+        data: JSONBody[ActionBody | None] = None,
         idempotency_key: IdempotencyKey = None,
     ) -> Acted:
         now = desk.clock()

@@ -1,6 +1,7 @@
 """`/api/v1/stream`: what changes, as server-sent events."""
 
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
@@ -22,7 +23,8 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
         "changed.  `status`: how fresh the data are (`text`), and whether they are `late`.",
     )
     async def stream(request: AnyRequest) -> Stream:
-        events = _renewing(desk.live.listen(), request.scope["extensions"]["renew_deadline"])
+        extensions: Any = request.scope["extensions"]
+        events = _renewing(desk.live.listen(), extensions["renew_deadline"])
         return Stream(events, media_type="text/event-stream", headers=STREAM_HEADERS)
 
     return [stream]

@@ -1,17 +1,39 @@
-"""The page of an entity."""
+"""The page of an entity, and the search for one."""
+
+from zoneinfo import ZoneInfo
 
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from monitor.web.answers import AnyRequest
-from monitor.web.desk import Desk
+from monitor.web.desk import Desk, last_segment
+from monitor.web.mood import Moods
+from monitor.web.rendering import path_segment
+from monitor.web.subject_page import SubjectPage, View
+from stream.domain.entities import LONGEST_ENTITY
+from stream.storage.desk.entities import Entities
+from stream.storage.desk.stories import Stories
 
 
 def routes(desk: Desk) -> list[HTTPRouteHandler]:
     """The handlers of this page."""
+    moods = Moods(desk.store, ZoneInfo(desk.settings.alerts.time_zone))
+    stories, entities = Stories(desk.store.engine), Entities(desk.store.engine)
 
     @get("/entities/{rest:path}", include_in_schema=False)
     async def entity(request: AnyRequest) -> Response[bytes]:
-        return await desk.page(request, "soon.html", lambda: {"heading": "Entity"})
+        id_ = last_segment(request, "/entities/")
+        view = View.of(request, f"{desk.prefix}/entities/{path_segment(id_)}")
+        now = desk.clock()
+
+        def read() -> dict[str, SubjectPage] | None:
+            # PostgreSQL stores no NUL.
+            known = "\0" not in id_ and len(id_) <= LONGEST_ENTITY
+            found = entities.find(id_) if known else None
+            if found is None:
+                return None
+            return {"page": SubjectPage(found.name, view, now, moods, stories, entity=found)}
+
+        return await desk.page(request, "subject.html", read)
 
     return [entity]

@@ -120,7 +120,6 @@ class IncidentPages:
         return values | {
             "page": messages[-1] if messages else None,
             "events": timeline(changes, values["pages"], values["deliveries"], actions),
-            "comments": [action for action in actions if action.text],
             "quiet": is_quiet(incident, now),
             "quiet_choices": quiet_choices(now, self._desk.settings.alerts.time_zone),
             "verdicts": verdict_choices(),

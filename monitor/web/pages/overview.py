@@ -12,9 +12,10 @@ from litestar.handlers import HTTPRouteHandler
 
 from alerts.detectors.base import DEFAULT_RELEVANCE
 from alerts.incidents.joining import URGENCY
-from monitor.web.answers import AnyRequest
+from monitor.web.answers import AnyRequest, html_answer, may_compress
 from monitor.web.cached import Cached
 from monitor.web.desk import Desk
+from monitor.web.rendering import render
 from monitor.web.sparkline import Sparkline, sparkline, uncertainty
 from stream.domain.incidents import Incident, Page
 from stream.domain.sums import Aggregate, window_start
@@ -29,6 +30,8 @@ MOST_BINS = 24
 # The charts of all topics have one scale, which reaches so far at least, from bins of so many texts.
 LEAST_REACH, FEWEST_TEXTS = 0.3, 5
 SHOWN_INCIDENTS, SHOWN_ENDED, SHOWN_MOVERS = 12, 2, 10
+# The block that is fetched again when something changed.
+PART = "live"
 # How old what visitors share may be.
 MOOD_LIFETIME, MOVERS_LIFETIME = timedelta(seconds=2), timedelta(seconds=30)
 
@@ -97,7 +100,7 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
     mood = Cached(lambda now: read_mood(desk, now), MOOD_LIFETIME)
     moved = Cached(lambda now: _movers(desk, now), MOVERS_LIFETIME)
 
-    def read() -> dict[str, object]:
+    def read() -> dict[str, Any]:
         now = desk.clock()
         still_open, ended = _incidents(desk, now)
         return {
@@ -107,9 +110,15 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
             "ended": ended,
         }
 
+    # Every open browser fetches this part again at the same moment: it is made once for all of them.
+    part = Cached(lambda _now: render("overview.html", PART, prefix=desk.prefix, **read()), MOOD_LIFETIME)
+
     @get("/", include_in_schema=False)
     async def overview(request: AnyRequest) -> Response[bytes]:
-        return await desk.page(request, "overview.html", read)
+        if request.query_params.get("fragment") != PART:
+            return await desk.page(request, "overview.html", read)
+        html = await desk.threads.run(lambda: part.get(desk.clock()))
+        return html_answer(html, compress=may_compress(request))
 
     return [overview]
 
@@ -133,7 +142,7 @@ def read_mood(desk: Desk, now: datetime) -> Mood:
     freshness = read_freshness(desk.store.engine, now)
     axis = chart_axis(DigestReader(desk.store.engine).record_begins(), now, desk.store.width)
     binned = _by_topic(reads.sums_by_window(axis.start, now, axis.width))
-    current = {topic: _sum(parts) for topic, parts in _by_topic(reads.sums(now - window, now)).items()}
+    current = {topic: reduce(add, parts) for topic, parts in _by_topic(reads.sums(now - window, now)).items()}
     alarms = {alert.topic: alert.rule for alert in desk.episodes.open_alerts() if alert.entity is None}
     cards = topic_cards(axis, binned, current, alarms)
     return Mood(
@@ -148,7 +157,7 @@ def read_mood(desk: Desk, now: datetime) -> Mood:
 
 
 def topic_cards(
-    axis: Axis, binned: dict[str, list[Aggregate]], current: dict[str, Any], alarms: dict[str, str]
+    axis: Axis, binned: dict[str, list[Aggregate]], current: dict[str, Aggregate], alarms: dict[str, str]
 ) -> tuple[TopicCard, ...]:
     """A card for each topic with texts: those with an alert first, then by how many texts they have."""
     reach = _reach(part for parts in binned.values() for part in parts)

@@ -55,7 +55,7 @@
       const stroke = colour(TONES[one.tone ?? "ink"]), scale = one.scale ?? "mood";
       if (one.kind === "band") {
         columns.push(one.high, one.low);
-        bands.push({ series: [series.length, series.length + 1], fill: colour("--band") });
+        bands.push({ series: [series.length, series.length + 1], fill: colour(one.tone === "quiet" ? "--band" : "--sure") });
         for (const end of ["high", "low"])
           series.push({ label: `${one.label}, ${end}`, scale, stroke: "transparent", points: { show: false } });
       } else {
@@ -93,7 +93,8 @@
     if (has("count")) axes.push({ ...axis, scale: "count", side: 1, grid: { show: false } });
     return {
       width: figure.clientWidth, height: Math.max(220, Math.min(320, figure.clientWidth / 2.5)), series, bands, axes,
-      scales: { count: { range: (_, _low, high) => [0, (high || 1) * 3] } },
+      // Below a mood, counts take the lower third.
+      scales: { count: { range: (_, _low, high) => [0, (high || 1) * (has("mood") ? 3 : 1.1)] } },
       plugins: [marksPlugin(data.marks ?? [])], legend: { live: true },
     };
   }
@@ -194,9 +195,37 @@
       else say(await explainFailure(event.detail.xhr));
     });
 
+  // A part in which somebody types or moves by keyboard waits until they have left it.
+  const isPart = (element) => element.matches("[hx-trigger*='desk:']");
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const part = event.detail.elt, focused = document.activeElement;
+    if (!isPart(part) || !part.contains(focused) || !focused.matches(":focus-visible")) return;
+    event.preventDefault();
+    part.dataset.waits = "";
+  });
+  document.addEventListener("focusout", (event) => {
+    const part = event.target.closest?.("[data-waits]");
+    if (!part || part.contains(event.relatedTarget)) return;
+    delete part.dataset.waits;
+    for (const name of ["mood", "incident"]) tell(name, {});
+  });
+
+  // What a reader has opened stays open.
+  let opened = new Set();
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const summaries = event.detail.target.querySelectorAll("details[open] > summary");
+    opened = new Set([...summaries].map((summary) => summary.textContent));
+  });
+  document.addEventListener("htmx:afterSwap", (event) => {
+    for (const summary of event.detail.target.querySelectorAll("details > summary"))
+      if (opened.has(summary.textContent)) summary.parentElement.open = true;
+  });
+
   function prepare(root) { showTimes(root); showCharts(root); }
   document.addEventListener("htmx:load", (event) => prepare(event.detail.elt.parentElement ?? document));
   document.addEventListener("visibilitychange", followVisibility);
+  // Back from the browser's own cache of pages.
+  addEventListener("pageshow", (event) => { if (event.persisted) followVisibility(); });
   prepare(document);
   listen();
 })();

@@ -29,12 +29,21 @@ class PlainYamlError(ValueError):
     """A file is not plain YAML; names file and line."""
 
 
-def compose(path: Path) -> yaml.Node | None:
-    """The nodes of the file.  Raises PlainYamlError where it is not plain YAML."""
+def read_yaml(path: Path) -> str:
+    """The text of the file.  Raises OSError, and PlainYamlError where it is no short text."""
     try:
-        text = read_small_file(path, LONGEST_FILE)
+        return read_small_file(path, LONGEST_FILE)
     except ValueError as error:
         raise PlainYamlError(f"{path}: cannot be read: {error}") from error
+
+
+def compose(path: Path, text: str | None = None) -> yaml.Node | None:
+    """The nodes of the file, or of the `text` that it may get.
+
+    Raises OSError, and PlainYamlError where it is not plain YAML.
+    """
+    if text is None:
+        text = read_yaml(path)
     try:
         _check_events(path, yaml.parse(text, Loader=LOADER))
         return yaml.compose(text, Loader=LOADER)

@@ -1,10 +1,12 @@
 """How fresh the stored data are: when texts came last, how many a second, and how far behind they are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
+from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, Row, func, select
 
 from stream.domain.documents import HEARTBEAT_SOURCE, Precision
 from stream.storage import schema
@@ -90,23 +92,23 @@ def read_freshness(engine: Engine, now: datetime) -> Freshness:
         )
 
 
-def _latest(connection: Connection) -> list[tuple[datetime, datetime, str]]:
+def _latest(connection: Connection) -> Sequence[Row[Any]]:
     table = schema.documents.c
     query = select(table.received_at, table.published_at, table.published_precision)
     query = query.where(table.source != HEARTBEAT_SOURCE).order_by(table.received_at.desc())
-    rows: list[tuple[datetime, datetime, str]] = list(connection.execute(query.limit(DELAY_TEXTS)))  # type: ignore[arg-type]
-    return rows
+    return connection.execute(query.limit(DELAY_TEXTS)).all()
 
 
-def _delay(latest: list[tuple[datetime, datetime, str]]) -> timedelta | None:
+def _delay(latest: Sequence[Row[Any]]) -> timedelta | None:
     delays = [
-        (received - published).total_seconds()
-        for received, published, precision in latest
-        if precision == Precision.EXACT
+        (row.received_at - row.published_at).total_seconds()
+        for row in latest
+        if row.published_precision == Precision.EXACT
     ]
     return timedelta(seconds=max(median(delays), 0)) if delays else None
 
 
 def _count_since(connection: Connection, since: datetime) -> int:
-    query = select(func.count()).where(schema.documents.c.received_at >= since)
+    table = schema.documents.c
+    query = select(func.count()).where(table.received_at >= since, table.source != HEARTBEAT_SOURCE)
     return int(connection.scalar(query) or 0)

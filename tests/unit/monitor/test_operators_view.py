@@ -14,8 +14,8 @@ from sqlalchemy import text, update
 
 from models.entities.gazetteer import Gazetteer
 from monitor.cli.main import main
-from monitor.cli.status_problems import find_problems
-from monitor.cli.status_report import KafkaState, LocalState, Report, TopicState, Unanswered, ask_monitor
+from monitor.health.problems import find_problems
+from monitor.health.report import KafkaState, LocalState, Report, TopicState, Unanswered, ask_monitor
 from monitor.runtime.settings import Settings
 from monitor.runtime.status import ReadinessMetrics, Unready
 from monitor.runtime.tasks.installation import InstallationWatch

@@ -16,6 +16,7 @@ from stream.domain.incident_actions import ActionKind, ActionRequest, JudgedAler
 from stream.domain.incidents import PageKind, SeenByDesk
 from stream.storage import database, schema
 from stream.storage.alerts import SqlEpisodeStore
+from stream.storage.audit import read_audit
 from stream.storage.batches import Store
 from stream.storage.desk.incidents import (
     IncidentFilter,
@@ -69,6 +70,10 @@ def test_an_action_is_read_as_it_was_carried_out_and_the_incident_with_it(store:
     assert actions.of("i") == [done.action] and done.action.number == 1
     assert episodes.incidents_of(["i"]) == {"i": done.incident}
     assert done.incident.acknowledged_by == "ann"
+    (entry,) = read_audit(store.engine, 9)
+    assert (entry.user, entry.action, entry.subject, entry.detail) == (
+        "ann", "incident.acknowledge", "i", "on it",
+    )  # fmt: skip
     assert done.incident.seen == SeenByDesk(Severity.PAGE, {"abc": 4.5}, ("crypto:CEL",))
     closed = actions.act("i", request(ActionKind.CLOSE, "c", verdict=Verdict.OLD), NOW + HOUR)
     assert episodes.open_incidents() == [closed.incident]

@@ -1,4 +1,4 @@
-"""What the desk does with incidents."""
+"""What the desk does with incidents, who is logged in, and the audit log."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,9 +14,12 @@ INCIDENT_COLUMNS = ("assigned_to", "quiet_until", "closed_at", "closed_by", "ver
 
 def upgrade() -> None:
     _incident_actions()
+    _access()
 
 
 def downgrade() -> None:
+    op.drop_table("audit_log")
+    op.drop_table("sessions")
     op.drop_table("incident_actions")
     for name in INCIDENT_COLUMNS:
         op.drop_column("incidents", name)
@@ -45,3 +48,29 @@ def _incident_actions() -> None:
     )
     op.create_index("ix_incident_actions_key", "incident_actions", ["incident", "key"], unique=True)
     op.create_index("ix_incident_actions_at", "incident_actions", ["at"])
+
+
+def _access() -> None:
+    op.create_table(
+        "sessions",
+        sa.Column("token_hash", sa.String(length=64), primary_key=True),
+        sa.Column("user_name", sa.String(length=256), nullable=False),
+        sa.Column("role", sa.String(length=16), nullable=False),
+        sa.Column("method", sa.String(length=16), nullable=False),
+        sa.Column("credential", sa.String(length=64), nullable=False),
+        sa.Column("began_at", TIME, nullable=False),
+        sa.Column("seen_at", TIME, nullable=False),
+    )
+    op.create_index("ix_sessions_user", "sessions", ["user_name", "began_at"])
+    op.create_table(
+        "audit_log",
+        sa.Column(
+            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True
+        ),
+        sa.Column("at", TIME, nullable=False),
+        sa.Column("user_name", sa.String(length=256), nullable=False),
+        sa.Column("action", sa.String(length=64), nullable=False),
+        sa.Column("subject", sa.String(length=256), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+    )
+    op.create_index("ix_audit_log_at", "audit_log", ["at"])

@@ -3,8 +3,9 @@
 Each of the three is asked by itself.  What one of them does not answer is None, unknown, and never 0.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -38,11 +39,13 @@ LAGGING = timedelta(seconds=120)
 DEAD_LETTERS = timedelta(hours=24)
 # For each of two answers.  A paused partition is a line of the longer one.
 ANSWER_SECONDS, ANSWER_BYTES = 4.0, 1_000_000
+DRIFT = "sentiment_input_drift_ratio"
 OWN_METRICS = (
     "sentiment_circuit_breaker_open",
     "sentiment_in_hand_bytes",
     "sentiment_partition_paused",
     "sentiment_rebalances_total",
+    DRIFT,
 )
 
 
@@ -95,12 +98,17 @@ class TopicState:
 
 @dataclass(frozen=True)
 class LocalState:
-    """What the monitor on this machine says of itself."""
+    """What the monitor on this machine says of itself.
+
+    `drift` is how far recent texts of each language differ from those that the model was trained on, by what
+    was compared, as far as that is known.
+    """
 
     ready: bool
     reasons: Sequence[str]
     rebalances: int | None
     topics: Sequence[TopicState]
+    drift: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 class Worker(NamedTuple):
@@ -273,11 +281,16 @@ def _local_state(readiness: bytes, metrics: bytes, topics: Iterable[str]) -> Loc
         in_hand = value("sentiment_in_hand_bytes", kafka_topic=topic)
         return TopicState(topic, None if is_open is None else bool(is_open), in_hand, paused)
 
+    drift: dict[str, dict[str, float]] = {}
+    for sample in samples:
+        if sample.name == DRIFT and not math.isnan(sample.value):
+            drift.setdefault(sample.labels["language"], {})[sample.labels["feature"]] = sample.value
     return LocalState(
         ready=said.ready,
         reasons=said.troubles,
         rebalances=value("sentiment_rebalances_total"),
         topics=[topic_state(topic) for topic in topics],
+        drift=drift,
     )
 
 
@@ -310,6 +323,7 @@ def as_json(report: Report, problems: Iterable[Problem]) -> dict[str, Any]:
             "reasons": local and list(local.reasons),
             "rebalances": local and local.rebalances,
             "topics": local and [vars(topic) for topic in local.topics],
+            "drift": local and local.drift,
         },
         "partitions": None if partitions is None else [_partition(row) for row in partitions],
         "workers": None if workers is None else [_worker(worker) for worker in workers],

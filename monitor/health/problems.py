@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from kafka.structs import TopicPartition
 
-from monitor.cli.status_report import (
+from monitor.health.report import (
     DEAD_LETTERS,
     LAGGING,
     DatabaseState,

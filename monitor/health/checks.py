@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,9 +20,10 @@ from models.errors import ModelError
 from models.network.info import read_info
 from models.plan import event_types
 from models.settings import ModelSettings
-from monitor.cli.mutes import read_mutes
-from monitor.cli.status_problems import outbox_problems
 from monitor.entity_ids import resolver_of_settings
+from monitor.health.finding import Finding
+from monitor.health.problems import outbox_problems
+from monitor.mutes import read_mutes
 from monitor.runtime import settings as settings_module
 from monitor.runtime.classifier import latest_model
 from monitor.runtime.open_files import open_file_limit
@@ -51,15 +51,6 @@ RECENT = timedelta(days=30)
 FILES_NEEDED = 1024
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check: its name, whether it passed, and what was found or what to do."""
-
-    check: str
-    ok: bool
-    detail: str
-
-
 def examine(config: Path | None) -> Iterator[Finding]:
     """Run the checks one after another; each yields one finding, whatever goes wrong in it."""
     try:
@@ -68,6 +59,11 @@ def examine(config: Path | None) -> Iterator[Finding]:
         yield Finding("settings", False, str(error))
         return
     yield Finding("settings", True, str(config) if config else "defaults and environment")
+    yield from examine_settings(settings)
+
+
+def examine_settings(settings: Settings) -> Iterator[Finding]:
+    """The same checks of settings that could be read."""
     checks: dict[str, Callable[[Settings], str]] = {
         "model": _model,
         "second opinion": _second_opinion,
