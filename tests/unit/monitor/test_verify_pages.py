@@ -460,23 +460,23 @@ class TestCommand:
         self, store: Store, rules: Path
     ) -> None:
         room = Room(store).with_news()
-        for weeks in range(1, 9):  # a bad hour a week: a text a minute, and later four
+        for weeks in range(1, 9):  # a bad hour a week: a text a minute, and later four that are twice as bad
             begin = NOW - weeks * 7 * DAY - 3 * HOUR
-            minutes = [*range(8), *(40 + quarter / 4 for quarter in range(32))]
-            items = [
-                room.document(unlike_any(at), at, mention("bank:NGTB", -0.6))
-                for at in (begin + minute * MINUTE for minute in minutes)
+            scores = dict.fromkeys(range(8), -0.5) | {40 + each / 4: -1.0 for each in range(32)}
+            bad = [
+                room.document(unlike_any(at), at, mention("bank:NGTB", score), score=score)
+                for minute, score in scores.items()
+                for at in [begin + minute * MINUTE]
             ]
             calm = [
                 room.document(unlike_any(at), at, sentiment="neutral", score=0.0)
-                for place in range(7 * 12)
-                for at in [begin - place * 2 * HOUR - DAY]
+                for at in (begin - 2 * DAY + place * 40 * MINUTE for place in range(80))
             ]
-            room.write([*items, *calm], NOW - HOUR)
+            room.write([*bad, *calm], NOW - HOUR)
         room.assign()
         answer = json.loads(self.backtest(rules).read_text())
         pages = answer["pages"] + answer["others"]
-        assert {page["page"] for page in pages} == set(PageKind) and len(pages) > 20
+        assert {page["page"] for page in pages} == set(PageKind) and len(pages) >= 3 * 8
         room.relabel("positive", datetime.now(UTC) + HOUR)
         result = self.run(rules, "--backtest", str(rules.with_name("pages.json")))
         assert result.stdout.splitlines()[-1] == f"{len(pages)} equal, 0 different, 0 unknown", result.output
