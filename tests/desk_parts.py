@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -26,9 +28,19 @@ TOPICS = ("Earnings", "Macro")
 
 def new_store(folder: Path, window_seconds: int = 60) -> Store:
     """A store over a new SQLite file with this version's schema."""
-    settings = DatabaseSettings.model_validate({"url": f"sqlite:///{folder / 'desk.db'}"})
-    database.upgrade(settings)
+    path = folder / "desk.db"
+    path.write_bytes(_new_database())
+    settings = DatabaseSettings.model_validate({"url": f"sqlite:///{path}"})
     return Store(database.connect(settings), window_seconds)
+
+
+@cache
+def _new_database() -> bytes:
+    """A SQLite file with this version's schema, which takes a second to make."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "new.db"
+        database.upgrade(DatabaseSettings.model_validate({"url": f"sqlite:///{path}"}))
+        return path.read_bytes()
 
 
 def desk_over(store: Store, clock: Callable[[], datetime], **parts: Any) -> Desk:

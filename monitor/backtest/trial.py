@@ -33,12 +33,13 @@ Report = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class TrialRequest:
-    """Which rules of a rule file are tried together, and until when.
+    """Which `rules` of a rule file are tried together, and until when.
 
     `texts` are what files would say; none to try the rules as they are.  The model knows `topics` and
     `event_types`.
     """
 
+    rule_file: Path
     rules: tuple[str, ...]
     end: datetime
     topics: tuple[str, ...]
@@ -117,7 +118,7 @@ def _rules(settings: Settings, request: TrialRequest) -> list[list[Rule]]:
     """The rules as they are and, if there are texts to try, as they would be."""
     load = partial(
         load_rule_set,
-        settings.alerts.rules,
+        request.rule_file,
         request.topics,
         settings.alerts.time_zone,
         resolver_of_settings(settings.models),

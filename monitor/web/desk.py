@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlencode
+from zoneinfo import ZoneInfo
 
 from litestar import Response
 from markupsafe import Markup
@@ -20,6 +21,7 @@ from monitor.web.access.visit import visit_of
 from monitor.web.answers import AnyRequest, html_answer, may_compress
 from monitor.web.errors import NoSuch
 from monitor.web.live import Live, Look
+from monitor.web.mood import Moods
 from monitor.web.rendering import render
 from monitor.web.threads import Threads
 from stream.storage.alerts import SqlEpisodeStore
@@ -64,6 +66,11 @@ class Desk:
     def live(self) -> Live:
         """What tells the browsers that listen of changes."""
         return Live(self._look, self.threads, self.clock)
+
+    @cached_property
+    def moods(self) -> Moods:
+        """Moods over time; what they keep of the stream is kept once."""
+        return Moods(self.store, ZoneInfo(self.settings.alerts.time_zone))
 
     def _look(self) -> Look:
         now = self.clock()

@@ -129,7 +129,7 @@ class Moods:
             return self._topics.sums(topic, part, step, Selection(counted=counted))
 
         longest_gap = max(LONGEST_GAP, 4 * spec.comparison_length)
-        live = live_ranges(self._topics.live_hours(history), HOUR, history.end, longest_gap)
+        live = live_ranges(self._topics.live_windows(history, HOUR), HOUR, history.end, longest_gap)
         cells, left_out = read(history, HOUR), _left_out(alerts)
         calm = [cell for cell in cells if not any(each.covers(cell.start) for each in left_out)]
         baseline = Baseline(calm, without(live, left_out), HOUR, self._zone)
@@ -175,7 +175,7 @@ class Moods:
         step = usual.spec.comparison_length
         shown = TimeRange(window_start(time.start, step), time.end)
         last_hour = TimeRange(window_start(time.end - NOW_LENGTH, self._width), time.end)
-        live = {one.start for one in self._topics.sums(ALL, shown, step, Selection())}
+        live = frozenset(self._topics.live_windows(shown, step))
         enough = usual.baseline.seconds >= LEAST_HISTORY.total_seconds()
         expected = usual if enough else None
         windows = read(shown, step)

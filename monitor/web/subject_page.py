@@ -105,8 +105,8 @@ class SubjectPage:
         if self.view.period:
             return PERIODS[self.view.period]
         begun = self.moods.record_begins() or self.now
-        short = (period for period in PERIODS.values() if begun >= self.now - period.length)
-        return min(PERIODS["24h"], *short, key=lambda period: period.length)
+        holding = [period for period in PERIODS.values() if begun >= self.now - period.length]
+        return min([PERIODS["24h"], *holding], key=lambda period: period.length)
 
     @cached_property
     def mood(self) -> Mood:

@@ -27,6 +27,7 @@ from sqlalchemy import Connection, text
 
 from stream.storage import database
 from stream.storage.batches import Store
+from stream.storage.desk.entities import Entities
 from stream.storage.settings import DatabaseSettings
 from tests.desk_parts import desk_over, serving
 from tests.parts import Postgres, temporary_folder
@@ -34,6 +35,7 @@ from tests.parts import Postgres, temporary_folder
 PER_DAY, PARTITIONS, TOPICS, ENTITIES = 33_000, 4, 20, 3000
 END = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 DAYS = timedelta(days=1).total_seconds()
+SQLITE_CACHE = 1_000_000  # kB, while the rows are made
 KEY = "CASE WHEN i % 3 = 0 THEN 'comment' ELSE 'news' END || ':wire~20' || (i % 40) || ':' || i"
 SPAN = '[{"task": "sentiment", "text": "falls", "start": 13, "end": 18, "weight": 0.5}]'
 SUM_NAMES = ("n", "positive", "neutral", "negative", "uncertain", "score_sum", "score_squares")
@@ -56,7 +58,7 @@ SELECT {KEY}, 'wire ' || (i % 40), i, CASE WHEN i % 3 = 0 THEN 'comment' ELSE 'n
     'Company ' || (i % 5000) || ' falls behind what the market did expect of its quarter',
     'Analysts had expected more of quarter ' || (i % 4) || ', and say so in text ' || i || '. '
         || substr('The company gave no reason and named no date. The company gave no reason and named no date.', 1,
-            i % 90),
+            CAST(i % 90 AS INTEGER)),
     NULL, {{none}}, 'en', CASE WHEN i % 16 = 0 THEN 'uncertain' ELSE 'ok' END,
     'Topic ' || (i * 7 % {TOPICS}), 0.9, {SENTIMENT}, 0.8, {SCORE}, {{evidence}}, 'model-1', 'news',
     i % {PARTITIONS}, i, 'exact', 'g-1'
@@ -131,6 +133,8 @@ class Filling:
 
     def fill(self) -> None:
         """The indexes are made after the rows, which is faster."""
+        if not self._postgresql:
+            self._execute(f"PRAGMA cache_size={-SQLITE_CACHE}")
         indexes = self._drop_indexes()
         seconds = f"{int(END.timestamp())} - ({self._documents} - i) * {DAYS / PER_DAY}"
         values = {
@@ -233,6 +237,7 @@ class Visitor:
     """Makes addresses, each of something else."""
 
     documents: int
+    entities: Sequence[str]
     draw: random.Random
 
     def number(self) -> int:
@@ -244,9 +249,10 @@ class Visitor:
         return f"/topics/Topic%20{self.draw.randrange(TOPICS)}"
 
     def entity(self) -> str:
+        """One of the fifty of every third text half of the time."""
         if self.draw.random() < 0.5:
             return f"/entities/XNAS:M{self.draw.randrange(50)}"
-        return f"/entities/XNYS:E{self.draw.randrange(100)}"
+        return f"/entities/{self.draw.choice(self.entities)}"
 
     def story(self) -> str:
         number = self.number()
@@ -313,7 +319,8 @@ def measure(settings: DatabaseSettings, documents: int, rounds: int, seconds: fl
     """A line for each page."""
     engine = database.connect(settings)
     desk = desk_over(Store(engine, 60), lambda: END, topics=tuple(f"Topic {i}" for i in range(TOPICS)))
-    visitor = Visitor(documents, random.Random(1))
+    entities = [one.id for one in Entities(engine).search("XNYS:", 200)]
+    visitor = Visitor(documents, entities, random.Random(1))
     in_process = engine.dialect.name == "sqlite"
     with serving(desk) as url, httpx.Client(base_url=url, timeout=60) as client:
         for name, address in visitor.pages().items():

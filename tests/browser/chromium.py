@@ -20,7 +20,10 @@ PATIENCE = 60_000
 # What a browser may load that is in no network.
 LOCAL_SCHEMES = ("data", "blob")
 
-REFUSED = "Failed to load resource: the server responded with a status of"
+REFUSED = (
+    "Failed to load resource: the server responded with a status of",
+    "Form submission canceled because the form is not connected",
+)
 
 
 @contextmanager
@@ -102,8 +105,8 @@ class Visitor:
         return max(0, int(width))
 
     def expect_refusals(self) -> None:
-        """Forget that the browser noted answers such as 404 and 503 on its console."""
-        self.faults[:] = [fault for fault in self.faults if REFUSED not in fault]
+        """Forget that the browser noted answers such as 404 and 503, or the end of what a second click began."""
+        self.faults[:] = [fault for fault in self.faults if not any(note in fault for note in REFUSED)]
 
     def close(self) -> None:
         self.context.close()

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from alerts.rules.rule_file import RuleFile
+from monitor.runtime.settings import Settings
 from monitor.web.desk import Desk
 from stream.storage import database
 from stream.storage.batches import Store
@@ -59,4 +60,6 @@ def open_store(file: Path) -> Store:
 def desk_of(newsroom: Newsroom, **parts: Any) -> Desk:
     """A desk with the rules and the topics of a newsroom, at its time."""
     rule_file = RuleFile(newsroom.rules, TOPICS)
+    url = newsroom.store.engine.url.render_as_string(hide_password=False)
+    parts.setdefault("settings", Settings.model_validate({"database": {"url": url}}))
     return desk_over(newsroom.store, newsroom.clock, rule_file=rule_file, topics=TOPICS, **parts)

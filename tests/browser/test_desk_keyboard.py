@@ -62,7 +62,7 @@ def test_an_incident_is_acknowledged_by_keyboard(site: Site, open_window: Open) 
     follow(visitor, incident.title)
     expect(visitor.page).to_have_url(f"{site.url}/incidents/{incident.id}")
     follow(visitor, "Acknowledge")
-    expect(visitor.page.locator("main")).to_contain_text("cknowledged by local")
+    expect(visitor.page.locator("main")).to_contain_text("local acknowledged")
     assert site.newsroom.episodes.incidents_of([incident.id])[incident.id].acknowledged_by == "local"
 
 

@@ -10,7 +10,7 @@ from tests.browser.hostile import attack
 from tests.browser.site import Site
 
 ACKNOWLEDGE = re.compile("^acknowledge", re.IGNORECASE)
-ACKNOWLEDGED = re.compile("acknowledged by local", re.IGNORECASE)
+ACKNOWLEDGED = re.compile("local acknowledged")
 # Events come every two seconds; a part that changes is fetched after that.
 SOON = 60_000
 
@@ -87,6 +87,6 @@ def acknowledgements(site: Site, incident: str) -> int:
     from stream.storage import database, schema
 
     table = schema.incident_actions
-    query = select(func.count()).where(table.c.incident == incident, table.c.action == "acknowledge")
+    query = select(func.count()).where(table.c.incident == incident, table.c.kind == "acknowledge")
     with database.reading(site.newsroom.store.engine) as connection:
         return int(connection.execute(query).scalar_one())

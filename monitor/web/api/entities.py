@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
-from zoneinfo import ZoneInfo
 
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
@@ -16,7 +15,7 @@ from monitor.web.api import cursors
 from monitor.web.api.documents import Name
 from monitor.web.api.listing import DEFAULT_LIMIT, Cursor, Limit, Listing, listing
 from monitor.web.desk import Desk, last_segment
-from monitor.web.mood import Mood, MoodPoint, Moods
+from monitor.web.mood import Mood, MoodPoint
 from monitor.web.subject_page import PERIODS, one_of
 from stream.domain.entities import LONGEST_ENTITY
 from stream.domain.sums import Counted, MentionSelection, window_start
@@ -61,7 +60,6 @@ class OneEntity:
 def routes(desk: Desk) -> list[HTTPRouteHandler]:
     """The handlers."""
     entities = Entities(desk.store.engine)
-    moods = Moods(desk.store, ZoneInfo(desk.settings.alerts.time_zone))
 
     @get("/api/v1/entities", summary="Entities, those with the most texts first")
     async def list_(
@@ -82,7 +80,7 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
             known = entities.find(id_) if "\0" not in id_ and len(id_) <= LONGEST_ENTITY else None
             if known is None:
                 return None
-            mood = moods.of_entity(id_, chosen.before(now), chosen.step, Counted.TEXTS)
+            mood = desk.moods.of_entity(id_, chosen.before(now), chosen.step, Counted.TEXTS)
             return _one(known, mood)
 
         return await desk.read(read)

@@ -1,13 +1,10 @@
 """The page of an entity, and the search for one."""
 
-from zoneinfo import ZoneInfo
-
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from monitor.web.answers import AnyRequest
 from monitor.web.desk import Desk, last_segment
-from monitor.web.mood import Moods
 from monitor.web.rendering import path_segment
 from monitor.web.subject_page import SubjectPage, View
 from stream.domain.entities import LONGEST_ENTITY
@@ -17,7 +14,6 @@ from stream.storage.desk.stories import Stories
 
 def routes(desk: Desk) -> list[HTTPRouteHandler]:
     """The handlers of this page."""
-    moods = Moods(desk.store, ZoneInfo(desk.settings.alerts.time_zone))
     stories, entities = Stories(desk.store.engine), Entities(desk.store.engine)
 
     @get("/entities/{rest:path}", include_in_schema=False)
@@ -32,7 +28,7 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
             found = entities.find(id_) if known else None
             if found is None:
                 return None
-            return {"page": SubjectPage(found.name, view, now, moods, stories, entity=found)}
+            return {"page": SubjectPage(found.name, view, now, desk.moods, stories, entity=found)}
 
         return await desk.page(request, "subject.html", read)
 

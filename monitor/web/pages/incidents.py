@@ -35,7 +35,7 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
     @get("/incidents", include_in_schema=False)
     async def incidents(request: AnyRequest) -> Response[bytes]:
         query = dict(request.query_params)
-        return await desk.page(request, "incidents.html", lambda: pages.list(query))
+        return await desk.page(request, "incidents.html", lambda: pages.listed(query))
 
     @get("/incidents/{rest:path}", include_in_schema=False)
     async def incident(request: AnyRequest) -> Response[bytes]:
@@ -81,7 +81,7 @@ class IncidentPages:
         self.alerts = AlertPages(desk.episodes, desk.store, desk.clock, desk.prefix)
         self._actions: IncidentActions = incident_actions(desk.store)
 
-    def list(self, query: Mapping[str, str]) -> dict[str, object]:
+    def listed(self, query: Mapping[str, str]) -> dict[str, object]:
         """What the list shows, with the filter of its address.  Raises BadRequest and StoreUnavailable."""
         wanted, cursor = filter_of(query), query.get("cursor")
         after = cursors.decode(cursor, tuple[datetime, str]) if cursor else None

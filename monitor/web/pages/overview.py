@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from alerts.detectors.base import DEFAULT_RELEVANCE
 from alerts.incidents.joining import URGENCY
 from monitor.web.answers import AnyRequest, html_answer, may_compress
-from monitor.web.cached import Cached
+from monitor.web.cached import Cached, Shared
 from monitor.web.desk import Desk
 from monitor.web.rendering import render
 from monitor.web.sparkline import Sparkline, sparkline, uncertainty
@@ -110,15 +110,21 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
             "ended": ended,
         }
 
-    # Every open browser fetches this part again at the same moment: it is made once for all of them.
-    part = Cached(lambda _now: render("overview.html", PART, prefix=desk.prefix, **read()), MOOD_LIFETIME)
+    def part(compress: bool) -> Shared[Response[bytes]]:
+        def make(_now: datetime) -> Response[bytes]:
+            html = render("overview.html", PART, prefix=desk.prefix, **read())
+            return html_answer(html, compress=compress)
+
+        return Shared(Cached(make, MOOD_LIFETIME), desk.threads, desk.clock)
+
+    # Every open browser fetches it again at the same moment: it is made once for all of them.
+    parts = {compress: part(compress) for compress in (True, False)}
 
     @get("/", include_in_schema=False)
     async def overview(request: AnyRequest) -> Response[bytes]:
-        if request.query_params.get("fragment") != PART:
-            return await desk.page(request, "overview.html", read)
-        html = await desk.threads.run(lambda: part.get(desk.clock()))
-        return html_answer(html, compress=may_compress(request))
+        if request.query_params.get("fragment") == PART:
+            return await parts[may_compress(request)].get()
+        return await desk.page(request, "overview.html", read)
 
     return [overview]
 

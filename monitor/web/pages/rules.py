@@ -25,6 +25,7 @@ from monitor.web.desk import Desk, last_segment
 from monitor.web.errors import BadRequest, Conflict
 from monitor.web.rendering import path_segment
 from monitor.web.rule_files import ReadRules, RuleFiles, digest
+from monitor.web.rule_words import MEANINGS
 from stream.domain.incident_actions import JudgedAlert
 from stream.storage.audit import AuditEntry, write_audit
 from stream.storage.desk.judgements import judged_alerts
@@ -113,6 +114,7 @@ class RulePages:
             "row": rows[0],
             "advice": _adviced(rule, alerts, rows[0].precision),
             "numbers": numbers_of(rule),
+            "meanings": MEANINGS,
             "given": {number.key: query.get(number.key, number.text) for number in numbers_of(rule)},
             "change": change,
             "rule_text": partial(rule_text, read.path),
@@ -144,9 +146,8 @@ class RulePages:
             self._files.save(change.file)
         except (RuleError, BadRequest, Conflict) as error:
             return str(error)
-        write_audit(
-            self._desk.store.engine, AuditEntry(self._desk.clock(), user, "rule", name, change.in_words)
-        )
+        entry = AuditEntry(self._desk.clock(), user, "rule.save", name, change.in_words)
+        write_audit(self._desk.store.engine, entry)
         return ""
 
     def _judged(self, rules: Sequence[Rule]) -> tuple[list[RuleRow], list[JudgedAlert]]:
@@ -173,7 +174,7 @@ class RulePages:
         """What these rules would have sent, or how far that is known.  Raises Overloaded."""
         desk = self._desk
         texts = {} if change is None else {read.path: change.file.after}
-        request = TrialRequest(names, desk.clock(), desk.topics, desk.event_types, texts)
+        request = TrialRequest(read.path, names, desk.clock(), desk.topics, desk.event_types, texts)
         key = hashlib.sha256(repr((names, read.text, sorted(texts.items()))).encode()).hexdigest()
         return self._jobs.ask(Work(key, run_trial, (desk.settings, request), TrialResult), TRIAL_SECONDS)
 

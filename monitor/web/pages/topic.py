@@ -1,13 +1,10 @@
 """The page of a topic."""
 
-from zoneinfo import ZoneInfo
-
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from monitor.web.answers import AnyRequest
 from monitor.web.desk import Desk, last_segment
-from monitor.web.mood import Moods
 from monitor.web.rendering import path_segment
 from monitor.web.subject_page import SubjectPage, View
 from stream.storage.desk.stories import Stories
@@ -16,14 +13,13 @@ from stream.storage.desk.topics import Topics
 
 def routes(desk: Desk) -> list[HTTPRouteHandler]:
     """The handlers of this page."""
-    moods = Moods(desk.store, ZoneInfo(desk.settings.alerts.time_zone))
     stories, topics = Stories(desk.store.engine), Topics(desk.store.engine, desk.store.width)
 
     @get("/topics/{rest:path}", include_in_schema=False)
     async def topic(request: AnyRequest) -> Response[bytes]:
         name = last_segment(request, "/topics/")
         view = View.of(request, f"{desk.prefix}/topics/{path_segment(name)}")
-        page = SubjectPage(name, view, desk.clock(), moods, stories, topic=name)
+        page = SubjectPage(name, view, desk.clock(), desk.moods, stories, topic=name)
 
         def read() -> dict[str, SubjectPage] | None:
             # An older model may have had other topics; PostgreSQL stores no NUL.

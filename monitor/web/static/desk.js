@@ -63,7 +63,8 @@
         const bars = one.kind === "bars";
         series.push({ label: one.label, scale, stroke: bars ? colour("--volume") : stroke, width: bars ? 0 : 2,
           fill: bars ? colour("--volume") : undefined, paths: bars ? uPlot.paths.bars({ size: [0.8] }) : undefined,
-          points: { show: bars ? false : undefined }, spanGaps: false });
+          // A value between two gaps is no line.
+          points: { show: !bars && data.times.length <= 200, size: 5, fill: stroke }, spanGaps: false });
       }
     }
     return { columns, series, bands };
@@ -142,9 +143,10 @@
     freshness.className = `freshness ${state}`;
   }
 
-  // Not all browsers at the same moment.
+  // Not all browsers at the same moment; an incident is urgent, the mood is not.
   function tell(name, detail) {
-    setTimeout(() => document.body.dispatchEvent(new CustomEvent(`desk:${name}`, { detail })), Math.random() * 500);
+    const latest = name === "mood" ? 3000 : 500;
+    setTimeout(() => document.body.dispatchEvent(new CustomEvent(`desk:${name}`, { detail })), Math.random() * latest);
   }
 
   function listen() {

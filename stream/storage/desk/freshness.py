@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, select
+from sqlalchemy import Connection, Engine, func, select
 
 from stream.domain.documents import HEARTBEAT_SOURCE, Precision
 from stream.storage import schema
@@ -92,14 +92,15 @@ def read_freshness(engine: Engine, now: datetime) -> Freshness:
         )
 
 
-def _latest(connection: Connection) -> Sequence[Row[Any]]:
+def _latest(connection: Connection) -> Sequence[Any]:
     table = schema.documents.c
     query = select(table.received_at, table.published_at, table.published_precision)
     query = query.where(table.source != HEARTBEAT_SOURCE).order_by(table.received_at.desc())
-    return connection.execute(query.limit(DELAY_TEXTS)).all()
+    rows: Sequence[Any] = connection.execute(query.limit(DELAY_TEXTS)).all()
+    return rows
 
 
-def _delay(latest: Sequence[Row[Any]]) -> timedelta | None:
+def _delay(latest: Sequence[Any]) -> timedelta | None:
     delays = [
         (row.received_at - row.published_at).total_seconds()
         for row in latest

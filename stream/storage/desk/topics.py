@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, ColumnElement, Engine, cast, func, or_, selec
 
 from stream.domain.alerts import ENTITY_NAME
 from stream.domain.documents import EPOCH
-from stream.domain.sums import SUM_FIELDS, Aggregate, Selection, TimeRange
+from stream.domain.sums import EVERYTHING, SUM_FIELDS, Aggregate, Selection, TimeRange
 from stream.storage import schema
 from stream.storage.database import reading
 from stream.storage.sql import bucket_number
@@ -69,13 +69,16 @@ class Topics:
             rows = connection.execute(query.group_by("cell").order_by("cell")).all()
         return [Aggregate(EPOCH + number * width, topic, ALL, *totals) for number, *totals in rows]
 
-    def live_hours(self, time: TimeRange) -> list[datetime]:
-        """The hours that start in a time and have a text on any topic, in order."""
-        table = schema.rollups.c
-        query = select(table.window_start).distinct().where(table.width == schema.HOUR)
-        query = query.where(table.window_start >= time.start, table.window_start < time.end)
+    def live_windows(self, time: TimeRange, width: timedelta) -> list[datetime]:
+        """The windows of `width` that have a text on any topic, by their starts, in order; see `sums`."""
+        seconds = int(width.total_seconds())
+        source = sums_source(EVERYTHING, *time, seconds)
+        # Few of the rows differ in their start, and its number takes long to compute.
+        starts = select(source.c.window_start).distinct().subquery()
+        number = bucket_number(starts.c.window_start, seconds).label("cell")
         with reading(self._engine) as connection:
-            return list(connection.scalars(query.order_by(table.window_start)))
+            numbers = connection.scalars(select(number).distinct().order_by(number))
+            return [EPOCH + number * width for number in numbers]
 
     def alerts(self, topic: str, time: TimeRange) -> list[AlertTime]:
         """The alerts on a topic that fired in a time, at most MOST_ALERTS, the last ones; in order."""

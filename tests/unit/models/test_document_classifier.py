@@ -82,6 +82,13 @@ def test_a_text_that_names_one_has_its_own_sentiment(classifier: DocumentClassif
     assert not mention.of_target and mention.relevance == 100
 
 
+def test_a_text_is_explained_by_its_attention_with_its_entities(classifier: DocumentClassifier) -> None:
+    explanation = classifier.explain(TextInput(ONE), "sentiment")
+    assert (explanation.method, explanation.task) == ("attention", "sentiment")
+    assert explanation.prediction == classify(classifier, ONE)
+    assert any(word.weight > 0 for word in explanation.words) and explanation.removed
+
+
 def test_an_entity_that_only_the_symbols_name_has_the_sentiment_of_the_text(
     classifier: DocumentClassifier,
 ) -> None:

@@ -15,7 +15,7 @@ from msgspec import structs
 import models.inference.explain  # noqa: F401  loading torch takes longer than a page may
 from monitor.bench.stand_in import StandIn
 from monitor.web.pages.text import Explainer
-from stream.domain.alerts import Severity
+from stream.domain.alerts import EvidenceItem, Severity
 from stream.domain.documents import Document, EventLabel, Kind, Prediction, Span, TextInput
 from stream.domain.entities import EntityMention
 from stream.domain.errors import InferenceError
@@ -88,7 +88,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     bank_story = next(row.story for row in found if "Northgate" in row.title)
     incident = Incident("i/2", NOW - HOUR, Severity.PAGE, f"Bank {EVIL}", stories=(bank_story,))
     fired: dict[str, Any] = {"since": NOW - HOUR, "fired_at": NOW - 30 * MINUTE}
-    alerts = [replace(alert("a"), **fired), replace(about_bank, **fired)]
+    item = EvidenceItem("wire 0", "d0", NOW, HEADLINES[0], -0.9, ("freezes",), key="news:wire~200:d0")
+    alerts = [replace(alert("a"), **fired), replace(about_bank, evidence=(item,), **fired)]
     episodes.save(alerts, [], [], [], NOW, [incident])
     yield store
     store.engine.dispose()
@@ -158,6 +159,17 @@ def test_the_order_of_stories_the_period_and_what_is_counted_are_in_the_address(
 
 
 @pytest.mark.parametrize(
+    ("later", "period"), [(-29 * HOUR, "1 hour"), (0 * HOUR, "24 hours"), (1000 * HOUR, "24 hours")]
+)
+def test_a_page_shows_a_day_or_less_while_the_record_is_shorter(
+    store: Store, later: timedelta, period: str
+) -> None:
+    with serving(desk_over(store, lambda: NOW + later)) as url:
+        shown = httpx.get(f"{url}/topics/Earnings", timeout=30)
+    assert shown.status_code == 200 and f'aria-current="true">{period}' in shown.text
+
+
+@pytest.mark.parametrize(
     "parameters", [{"period": "1y"}, {"order": "best"}, {"count": "words"}, {"after": "%%"}]
 )
 def test_a_parameter_that_cannot_be_used_is_refused_and_named(
@@ -189,6 +201,11 @@ def test_a_story_says_who_said_it_first_how_it_spread_and_whom_it_is_about(http:
     assert shown.index("a copy") < shown.index("a voice"), "the latest text comes first"
     texts, voices = chart_of(shown)["series"]
     assert (texts["values"][-1], voices["values"][-1]) == (2, 1)
+
+
+def test_from_a_page_in_chat_to_the_words_it_is_two_clicks(http: httpx.Client) -> None:
+    shown = page(http, link_to(page(http, "/incidents/i%2F2"), "/texts/"))
+    assert ">freezes</mark>" in shown
 
 
 def test_a_story_links_to_its_worst_text(http: httpx.Client) -> None:

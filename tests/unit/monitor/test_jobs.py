@@ -45,6 +45,12 @@ def work(key: str, function: Callable[..., Any], *arguments: Any) -> Work[Any]:
     return Work(key, function, arguments, dict[str, int])
 
 
+def outcome(job: Job[dict[str, int]]) -> dict[str, int]:
+    """What came out."""
+    assert job.result is not None, job.problem
+    return job.result
+
+
 def ended(jobs: Jobs, asked: Work[Any]) -> Job[Any]:
     """The job when it is over; it is asked about all the time, as a page does."""
     while not (job := jobs.ask(asked, 600)).is_over:
@@ -60,9 +66,9 @@ def until(condition: Callable[[], bool]) -> None:
 def test_a_job_runs_in_a_process_that_gives_way_to_the_stream() -> None:
     job = ended(Jobs(), work("a", add, 1, 2))
     assert job.state is JobState.DONE
-    assert job.result["sum"] == 3
-    assert job.result["pid"] != os.getpid()
-    assert job.result["nice"] > os.nice(0)
+    assert outcome(job)["sum"] == 3
+    assert outcome(job)["pid"] != os.getpid()
+    assert outcome(job)["nice"] > os.nice(0)
 
 
 def test_the_same_question_is_answered_at_once_until_the_answer_is_old() -> None:
@@ -83,7 +89,7 @@ def test_what_is_wrong_is_told_in_the_words_of_the_error() -> None:
 def test_a_process_that_dies_is_told_and_the_next_job_runs() -> None:
     jobs = Jobs()
     assert "exit status 3" in ended(jobs, work("a", crash)).problem
-    assert ended(jobs, work("b", add, 2, 2)).result["sum"] == 4
+    assert outcome(ended(jobs, work("b", add, 2, 2)))["sum"] == 4
 
 
 def test_a_page_sees_how_far_its_job_is() -> None:

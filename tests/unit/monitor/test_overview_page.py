@@ -1,5 +1,6 @@
 """The overview and what every page shares, out of a real database over real HTTP."""
 
+import asyncio
 import gzip
 import json
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ import pytest
 from monitor.web import static_files
 from monitor.web.api import cursors
 from monitor.web.api.listing import listing
-from monitor.web.cached import Cached
+from monitor.web.cached import Cached, Shared
 from monitor.web.errors import BadRequest
+from monitor.web.threads import Threads
 from stream.domain.alerts import Severity
 from stream.domain.incidents import Incident
 from stream.storage.batches import Store
@@ -128,3 +130,23 @@ def test_a_cached_value_is_read_again_when_it_is_old_and_a_failure_is_not_kept()
     # A clock that was set back makes no value last for ever.
     answers.append(3)
     assert cached.get(NOW - MINUTE) == 3
+
+
+def test_hundreds_who_ask_at_once_wait_for_one_reading_and_a_failure_is_not_kept() -> None:
+    taken: list[int] = []
+
+    def read(_now: object) -> int:
+        taken.append(1)
+        if len(taken) == 1:
+            raise ValueError("away")
+        return len(taken)
+
+    async def crowd() -> list[object]:
+        shared = Shared(Cached(read, MINUTE), Threads(1, 10), lambda: NOW)
+        answers = [
+            asyncio.gather(*(shared.get() for _ in range(300)), return_exceptions=True) for _ in range(2)
+        ]
+        return [*await answers[0], *await answers[1], await shared.get()]
+
+    answers = asyncio.run(crowd())
+    assert [str(answer) for answer in answers] == ["away"] * 600 + ["2"] and len(taken) == 2

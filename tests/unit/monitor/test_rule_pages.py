@@ -11,7 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from alerts.rules.registry import RULE_TYPES
 from monitor.runtime.settings import Settings
+from monitor.web.rule_files import digest
+from monitor.web.rule_words import MEANINGS
 from stream.storage.audit import read_audit
 from stream.storage.batches import Store
 from tests.desk_parts import desk_over, new_store, serving
@@ -57,16 +60,19 @@ class Site:
             time.sleep(0.1)
         return shown
 
-    def form(self, path: str, **fields: str) -> httpx.Response:
-        """Send the last form of a page that posts, as it is but for these fields."""
+    def fields(self, path: str, number: int = -1) -> dict[str, str]:
+        """The hidden fields of one of the forms of a page that change something."""
+        text = self.http.get(path).text
         forms = re.findall(
-            r'<form method="post" action="([^"]*)">(.*?)</form>', self.http.get(path).text, re.DOTALL
+            r'<form method="post" action="/(?:rules|watchlists)[^>]*>(.*?)</form>', text, re.DOTALL
         )
-        address, body = [form for form in forms if "logout" not in form[0]][-1]
-        hidden = re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', body)
-        return self.http.post(
-            address, data={**{name: html.unescape(value) for name, value in hidden}, **fields}
-        )
+        hidden = re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', forms[number])
+        return {name: html.unescape(value) for name, value in hidden}
+
+    def send(self, path: str, fields: dict[str, str]) -> httpx.Response:
+        """Send a form as a browser does, with the token of the page."""
+        (token,) = re.findall(r'<meta name="csrf-token" content="([^"]+)">', self.http.get("/rules").text)
+        return self.http.post(path, data={**fields, "csrf": token})
 
     @property
     def audited(self) -> list[tuple[str, str, str, str]]:
@@ -98,6 +104,16 @@ def test_the_list_says_what_each_rule_watches_and_may_send(site: Site) -> None:
     assert "entities watchlist banks" in shown
 
 
+def test_the_page_says_what_every_number_of_every_rule_type_means() -> None:
+    keys = {
+        info.alias or name
+        for rule_type in RULE_TYPES.values()
+        for name, info in rule_type.model_fields.items()
+        if info.annotation in (int, float, timedelta, float | None)
+    }
+    assert keys <= MEANINGS.keys()
+
+
 def test_a_rule_that_is_not_there_is_a_404(site: Site) -> None:
     assert site.http.get("/rules/gone").status_code == 404
 
@@ -125,27 +141,23 @@ def test_without_texts_a_trial_says_that_there_are_none(site: Site) -> None:
 
 
 def test_numbers_are_saved_by_a_form_and_audited_and_comments_stay(site: Site) -> None:
-    answer = site.form("/rules/surge?factor=4&cool_down=6h")
+    answer = site.send("/rules/surge", site.fields("/rules/surge?factor=4&cool_down=6h"))
     assert (answer.status_code, answer.headers["Location"]) == (303, "/rules/surge?saved=yes")
     saved = RULES.replace("factor: 3", "factor: 4").replace(
         "surge\n    topics", "surge\n    cool_down: 6h\n    topics"
     )
     assert site.rules.read_text(encoding="utf-8") == saved
-    assert site.audited == [
-        ("local", "rule.save", "surge", "factor 4 instead of 3, cool_down 6h instead of 0s")
-    ] or (
-        site.audited == [("local", "rule.save", "surge", "cool_down 6h instead of 0s, factor 4 instead of 3")]
-    )
+    words = "cool_down 6h instead of 0s, factor 4 instead of 3"
+    assert site.audited == [("local", "rule.save", "surge", words)]
     assert 'value="4"' in site.get("/rules/surge?saved=yes")
     assert [path.name for path in site.rules.parent.iterdir() if path.name.startswith(".rules")] == []
 
 
 def test_of_two_who_save_at_once_the_second_is_told(site: Site) -> None:
     """The file changes between the page that somebody looked at and their form."""
-    seen = site.get("/rules/surge?factor=4")
+    fields = site.fields("/rules/surge?factor=4")
     site.rules.write_text(RULES.replace("15m", "20m"), encoding="utf-8")
-    (digest,) = re.findall(r'name="seen" value="(\w+)"', seen)
-    answer = site.http.post("/rules/surge", data={"seen": digest, "factor": "4"})
+    answer = site.send("/rules/surge", fields)
     assert answer.status_code == 409
     assert "was changed since you looked" in answer.text
     assert "factor: 3" in site.rules.read_text(encoding="utf-8")
@@ -167,8 +179,9 @@ def test_a_rule_file_that_cannot_be_written_gives_the_text_to_copy(
     assert "belongs to the program" in shown
     assert "factor: 4" in shown
     assert "Save to" not in shown
-    (digest,) = re.findall(r'name="seen" value="(\w+)"', shown) or ["0"]
-    assert site.http.post("/rules/surge", data={"seen": digest, "factor": "4"}).status_code == 409
+    fields = {"seen": digest(RULES), "factor": "4"}
+    assert site.send("/rules/surge", fields).status_code == 409
+    assert site.rules.read_text(encoding="utf-8") == RULES
 
 
 def test_a_broken_rule_file_is_told_with_its_line_and_the_rules_before_go_on(site: Site) -> None:
@@ -185,19 +198,23 @@ def test_a_watchlist_is_shown_with_the_rules_that_watch_it(site: Site) -> None:
 
 
 def test_an_entity_is_added_to_a_watchlist_by_a_form_and_audited(site: Site) -> None:
-    digest = re.findall(r'name="seen" value="(\w+)"', site.get("/watchlists"))[0]
-    fields = {"name": "banks", "seen": digest, "entities": "XNYS:JPM, cb:FED\nXNYS:BAC"}
-    answer = site.http.post("/watchlists", data=fields)
+    fields = {**site.fields("/watchlists", 0), "entities": "XNYS:JPM, cb:FED\nXNYS:BAC"}
+    answer = site.send("/watchlists", fields)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/watchlists?saved=yes")
     assert "    - XNYS:JPM  # the largest\n    - XNYS:BAC\n    - cb:FED\n" in site.rules.read_text(
         encoding="utf-8"
     )
     assert site.audited == [("local", "watchlist.save", "banks", "added cb:FED")]
-    assert site.http.post("/watchlists", data=fields).status_code == 409
+    assert site.send("/watchlists", fields).status_code == 409
 
 
 def test_a_new_watchlist_is_added(site: Site) -> None:
-    assert site.form("/watchlists", name="oil", entities="XNYS:XOM").status_code == 303
+    assert (
+        site.send(
+            "/watchlists", {**site.fields("/watchlists"), "name": "oil", "entities": "XNYS:XOM"}
+        ).status_code
+        == 303
+    )
     assert "XNYS:XOM" in site.get("/watchlists")
 
 
@@ -213,7 +230,7 @@ def test_a_new_watchlist_is_added(site: Site) -> None:
 def test_a_watchlist_that_no_rule_could_use_is_refused_and_what_was_typed_stays(
     site: Site, name: str, entities: str, problem: str
 ) -> None:
-    answer = site.form("/watchlists", name=name, entities=entities)
+    answer = site.send("/watchlists", {**site.fields("/watchlists"), "name": name, "entities": entities})
     assert answer.status_code == 409
     assert problem in html.unescape(answer.text)
     assert site.rules.read_text(encoding="utf-8") == RULES

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.backtest import evaluation_times, replay, replay_over
+from alerts.backtest import Page, evaluation_times, replay, replay_over
 from alerts.history import window_store
 from alerts.history.memory_store import Text
 from alerts.history.window_store import TooMuchHistory, WindowStore
@@ -128,7 +128,13 @@ def test_rules_fire_over_the_stored_sums_as_over_the_texts(store: Store) -> None
     memory = in_memory(store)
     times = evaluation_times(memory.windows_with_texts(), MINUTE, TIMES)
     found = replay_over(memory, MINUTE, times, rules, topics)
-    fired = [(page.fired.rule, page.fired.subject, page.fired_at, page.fired.n) for page in expected.alerts]
+    fired = [described(page) for page in expected.alerts]
     assert {rule for rule, *_ in fired} == {"surge", "entity", "low"}
-    assert [(p.fired.rule, p.fired.subject, p.fired_at, p.fired.n) for p in found.alerts] == fired
+    assert [described(page) for page in found.alerts] == fired
     assert [(page.kind, page.at) for page in found.pages] == [(page.kind, page.at) for page in expected.pages]
+
+
+def described(page: Page) -> tuple[object, ...]:
+    """What fired, on what, when, and over how many texts."""
+    fired = page.fired
+    return fired.rule, fired.topic, fired.entity, page.fired_at, fired.n, fired.value
