@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import httpx
 from prometheus_client import CollectorRegistry
 
 from alerts.rules.rule_file import RuleFile
@@ -60,6 +61,14 @@ def desk_over(store: Store, clock: Callable[[], datetime], **parts: Any) -> Desk
         "logins": Logins(settings.http, store.engine, clock),
     }
     return Desk(**made | parts)
+
+
+def page_at(path: str, store: Store, clock: Callable[[], datetime]) -> str:
+    """The HTML of a page over a database; one that leads elsewhere is followed."""
+    with serving(desk_over(store, clock)) as url:
+        answer = httpx.get(f"{url}{path}", follow_redirects=True, timeout=20)
+    assert answer.status_code == 200, answer.text
+    return answer.text
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 from alerts.detectors.base import ALL_TOPICS, DEFAULT_RELEVANCE
 from alerts.incidents.joining import by_urgency
-from monitor.web.rendering import path_segment, render
+from monitor.web.rendering import path_segment
 from stream.domain.alerts import Alert
 from stream.domain.sums import Aggregate, MentionSelection, window_start
 from stream.storage.alerts import SqlEpisodeStore
@@ -45,21 +45,15 @@ class AlertPages:
         """`prefix` is the path under which a proxy publishes the monitor: every link begins with it."""
         self.episodes, self._store, self._clock, self._prefix = alerts, store, clock, prefix
 
-    def alerts(self) -> str:
-        """The HTML of the list.  Raises StoreUnavailable."""
-        return render("alerts.html", **self.alerts_values())
-
     def alerts_values(self) -> dict[str, Any]:
         """What the list shows.  Raises StoreUnavailable."""
         return {"prefix": self._prefix, "alerts": self.episodes.recent_alerts(LISTED_ALERTS)[::-1]}
 
-    def incident(self, id_: str) -> str | None:
-        """The HTML of one incident; None if there is none with this id.  Raises StoreUnavailable."""
-        values = self.incident_values(id_)
-        return None if values is None else render("incident.html", **values)
-
     def incident_values(self, id_: str) -> dict[str, Any] | None:
-        """What the page of one incident shows; None if there is none with this id."""
+        """What the page of one incident shows; None if there is none with this id.
+
+        Raises StoreUnavailable.
+        """
         # PostgreSQL stores no NUL.
         incident = None if "\0" in id_ else self.episodes.incidents_of([id_]).get(id_)
         if incident is None:
@@ -76,16 +70,11 @@ class AlertPages:
             "deliveries": self.episodes.deliveries_of(incident.id),
         }
 
-    def alert(self, id_: str) -> str | Elsewhere | None:
-        """The HTML of one alert, or where its incident is; None if there is none with this id.
+    def alert_values(self, id_: str) -> dict[str, Any] | Elsewhere | None:
+        """What the page of one alert shows, or where its incident is; None if there is none with this id.
 
         Raises StoreUnavailable.
         """
-        values = self.alert_values(id_)
-        return render("alert.html", **values) if isinstance(values, dict) else values
-
-    def alert_values(self, id_: str) -> dict[str, Any] | Elsewhere | None:
-        """What the page of one alert shows, or where its incident is; None if there is none with this id."""
         alert = None if "\0" in id_ else self.episodes.find(id_)
         if alert is None:
             return None

@@ -17,21 +17,19 @@ from sqlalchemy import func, select, text
 
 from alerts.rules.registry import RULE_TYPES
 from alerts.rules.rule_file import load_rules
-from monitor.web.alert_pages import AlertPages
 from stream.codec import Codec
 from stream.domain.documents import Document, Kind, Prediction
 from stream.domain.records import Batch, ClassifiedDocument, MessagePosition, Partition, SkipReason
 from stream.domain.sums import TimeRange
 from stream.storage import database, schema
-from stream.storage.alerts import SqlEpisodeStore
 from stream.storage.batches import Store
 from stream.storage.history import Question, sums_known_at
-from stream.storage.leases import Lease
 from stream.storage.outbox import Outbox, decode_messages
 from stream.storage.recount import recount
 from stream.storage.retention import count_purgeable
 from stream.storage.settings import DatabaseSettings
 from tests.conftest import Scene, read_topic, run_upgrades
+from tests.desk_parts import page_at
 from tests.integration.backfills import search
 from tests.parts import Receiver, wait_until
 from tools import stored_years
@@ -226,14 +224,15 @@ def test_the_entities_of_days_are_searched_for_after_the_upgrade_and_known_from_
 
 
 def test_the_links_of_old_pages_show_their_alerts(upgraded: Upgraded) -> None:
-    episodes = SqlEpisodeStore(upgraded.store, Lease(upgraded.store, "alerts", "me", 20), "alerts")
-    pages = AlertPages(episodes, upgraded.store, lambda: END)
-    assert pages.alerts()
+    def page(path: str) -> str:
+        return page_at(path, upgraded.store, lambda: END)
+
+    assert page("/alerts")
     for number in (0, EPISODES - 1, EPISODES, EPISODES + 1, EPISODES + 2):
-        page = pages.alert(f"{number:016x}")
-        assert page is not None and f"episode {number}" in page
-        assert ("Shares of the company" in page) == (number > 0), "the evidence, unless it is purged"
-    assert "webhook:desk" in str(pages.alert(stored_years.PAGE["link"].rpartition("/")[2]))
+        found = page(f"/alerts/{number:016x}")
+        assert f"episode {number}" in found
+        assert ("Shares of the company" in found) == (number > 0), "the evidence, unless it is purged"
+    assert "webhook:desk" in page("/alerts/" + stored_years.PAGE["link"].rpartition("/")[2])
 
 
 def test_what_waited_in_the_outbox_is_sent_as_it_was(upgraded: Upgraded) -> None:

@@ -16,6 +16,7 @@ from alerts.incidents import page_words
 from alerts.incidents.page_facts import AlertFacts, Named, figures
 from alerts.incidents.robustness import Robustness
 from alerts.wording import rarity_text, span_text, subject_title, usual_text
+from monitor.web.access.users import Role
 from monitor.web.rendering import render
 from stream.domain.alerts import AlertState, EvidenceItem, Severity
 from stream.domain.incidents import LONGEST_TITLE, Headline, Page, PageInputs, PageKind
@@ -179,21 +180,30 @@ def test_texts_of_others_mention_nobody_and_forge_no_line(write: Any) -> None:
     assert "https://monitor.example/incidents/i1" in body
 
 
+def incident_html(pages: list[Page], **values: Any) -> str:
+    """The page of an incident as somebody who may only read sees it."""
+    messages = [page.message for page in pages if page.message]
+    nobody: dict[str, Any] = {
+        "user": None, "desk_role": Role.DESK, "can_log_out": False, "csrf": "", "path": "/incidents/i1",
+        "problem": "", "form": {}, "events": [], "quiet": False, "quiet_choices": (), "verdicts": (), "key": "",
+        "prefix": "", "bars": [], "highest": 1, "deliveries": [], "page": messages[-1] if messages else None,
+    }  # fmt: skip
+    return render("incident.html", **nobody | {"pages": pages} | values)
+
+
 def test_html_shows_texts_of_others_as_they_are() -> None:
     page = Page("i1:begin:1", "i1", PageKind.BEGIN, 1, AT, hostile(), PageInputs(AT))
-    html = render("incident.html", prefix="/mood", incident=incident(title=HOSTILE), pages=[page],
-                  alerts=[alert(summary=HOSTILE)], deliveries=[], bars=[], highest=1)  # fmt: skip
+    html = incident_html([page], incident=incident(title=HOSTILE), alerts=[alert(summary=HOSTILE)])
     assert "<script>" not in html and "javascript:" not in html and "&lt;mark" not in html
     assert "<mark>&lt;script&gt;</mark>" in html
 
 
 def test_html_says_the_same_in_the_same_order_as_the_text() -> None:
     page = Page("i1:begin:1", "i1", PageKind.BEGIN, 1, AT, message(), PageInputs(AT))
-    html = render("incident.html", prefix="", incident=incident(title="t"), pages=[page], alerts=[alert()],
-                  deliveries=[], bars=[], highest=1)  # fmt: skip
+    html = incident_html([page], incident=incident(title="t"), alerts=[alert()])
     parts = (
-        "Halcyon Lending <span", TITLE, "23 negative voices in 30 minutes", "Since 13 June 2022, 02:14 UTC",
-        "23 negative voices tell 4 stories", "Topics: Crypto 20", "<mark>stops</mark>", "Sources: reuters 5",
+        "<h1>Halcyon Lending", TITLE, "23 negative voices in 30 minutes", "Since 13 June 2022, 02:14 UTC",
+        "23 negative voices tell 4 stories", "Topics: <a href=\"/topics/Crypto\">Crypto</a> 20", "<mark>stops</mark>", "Sources: reuters 5",
         "It would still fire without any two", "https://monitor.example/runbooks", "23.0 times the usual",
     )  # fmt: skip
     places = [html.index(part) for part in parts]
@@ -202,8 +212,7 @@ def test_html_says_the_same_in_the_same_order_as_the_text() -> None:
 
 @pytest.mark.parametrize("pages", [[], [Page("k", "i1", PageKind.BEGIN, 1, AT, {}, PageInputs(AT))]])
 def test_html_of_an_incident_whose_pages_are_gone_shows_what_its_alerts_kept(pages: list[Page]) -> None:
-    html = render("incident.html", prefix="", incident=incident(title="Old one"), pages=pages,
-                  alerts=[alert(evidence=(item(),))], deliveries=[], bars=[], highest=1)  # fmt: skip
+    html = incident_html(pages, incident=incident(title="Old one"), alerts=[alert(evidence=(item(),))])
     assert "Old one" in html and "<mark>stops</mark>" in html
 
 

@@ -14,7 +14,6 @@ from alerts.delivery.pages import PageRouter
 from alerts.evaluator import AlertEvaluator
 from alerts.metrics import AlertMetrics
 from alerts.rules.rule_file import load_rules
-from monitor.web.alert_pages import AlertPages
 from stream.domain.alerts import Alert
 from stream.domain.records import Batch, ClassifiedDocument
 from stream.domain.sums import Counted
@@ -26,6 +25,7 @@ from stream.storage.marks import set_mark
 from stream.storage.outbox import Outbox
 from stream.storage.stories import STORIES_MARK
 from stream.storage.story_task import StoryStore
+from tests.desk_parts import page_at
 from tests.unit.alerts.story_texts import COPIES, OWN, dull
 from tests.unit.stream.samples import NOW, classified, no_messages
 
@@ -118,9 +118,9 @@ def test_eighteen_texts_of_their_own_are_one_page_that_says_so(loop: Loop) -> No
     assert all(item["story"] and item["is_voice"] for item in page["evidence"])
     annotations = alertmanager_alert(alert, loop.rules[0], loop.now + HOUR, loop.router)["annotations"]
     assert (annotations["counted"], annotations["stories"]) == ("voices", alert.stories_text)
-    html = AlertPages(loop.episodes, loop.store, lambda: loop.now).incident(alert.incident or "")
-    assert html is not None and page["counts_text"] in html
-    assert f"story {page['evidence'][0]['story']}" in html
+    html = page_at(f"/incidents/{alert.incident}", loop.store, lambda: loop.now)
+    assert page["counts_text"] in html
+    assert f"/stories/{page['evidence'][0]['story']}" in html
 
 
 def test_a_rule_waits_for_documents_that_are_about_to_get_their_story(loop: Loop) -> None:

@@ -152,6 +152,8 @@ def test_the_rules_recipes_and_entities_are_accepted(tmp_path: Path) -> None:
             assert "+" in Gazetteer.load(file).version
         elif body.startswith("mutes:"):
             assert load_mutes(file, KnownNames()).entries
+        elif body.startswith("scrape_configs:"):
+            assert yaml.safe_load(body)["scrape_configs"][0]["job_name"]
         else:
             assert read_recipe(file).sources if body.startswith("sources:") else load_rules(file)
 

@@ -16,7 +16,6 @@ import pytest
 
 from alerts.delivery.pages import PageRouter
 from monitor.runtime.settings import HttpSettings, Settings
-from monitor.web.alert_pages import AlertPages
 from monitor.web.desk import Desk
 from monitor.web.rendering import format_published, is_web_url, mark_words
 from stream.domain.alerts import Alert, EvidenceItem, PageRequest, Severity, Transition
@@ -43,11 +42,6 @@ ALERT = Alert(
 @pytest.fixture
 def desk(make_desk: Callable[[str], Desk]) -> Desk:
     return make_desk("")
-
-
-@pytest.fixture
-def pages(desk: Desk) -> AlertPages:
-    return AlertPages(desk.episodes, desk.store, desk.clock, desk.prefix)
 
 
 @pytest.fixture
@@ -81,15 +75,15 @@ def url(desk: Desk) -> Iterator[str]:
 
 
 def test_a_text_on_an_alert_page_has_its_key_as_its_address_and_one_of_version_0_2_0_its_id(
-    pages: AlertPages,
+    url: str,
 ) -> None:
-    page = pages.alert("abc") or ""
+    page = httpx.get(f"{url}/alerts/abc").text
     assert '<tr id="news:wire:b">' in page and "UTC, news:wire:b</span>" in page
     assert page.count("<tr id=") == 2 and "UTC, &lt;script&gt;" in page
 
 
-def test_an_alert_page_says_which_of_two_models_labelled_a_text(pages: AlertPages) -> None:
-    page = pages.alert("abc") or ""
+def test_an_alert_page_says_which_of_two_models_labelled_a_text(url: str) -> None:
+    page = httpx.get(f"{url}/alerts/abc").text
     assert "news:wire:c, labelled by large-1</span>" in page and page.count("labelled by") == 1
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from monitor.cli.dead_letters import WHAT_TO_DO
 from monitor.cli.main import main
+from monitor.health.letters import WHAT_TO_DO
 from stream.domain.errors import DeadLetterReason
 from stream.storage.batches import Store
 from tests.parts import free_port

@@ -13,7 +13,6 @@ from alerts.metrics import AlertMetrics
 from alerts.rules.rule_file import load_rules
 from monitor.cli.backtest.texts import read_database
 from monitor.runtime.settings import Settings
-from monitor.web.alert_pages import AlertPages
 from stream.domain.alerts import AlertState
 from stream.domain.documents import SCORE_SCALE, Document, Kind, Prediction
 from stream.domain.entities import EntityMention
@@ -23,6 +22,7 @@ from stream.storage.batches import Store
 from stream.storage.entities import EntityRow, store_entities
 from stream.storage.leases import Lease
 from stream.storage.outbox import Outbox
+from tests.desk_parts import page_at
 from tests.unit.stream.samples import NEWS_0, NOW, write
 
 BANK, NAME = "XNAS:NGTB", "Northgate Bank"
@@ -103,12 +103,10 @@ def test_an_alert_about_an_entity_is_stored_queued_and_shown(store: Store, tmp_p
         "team": "risk", "entity": BANK, "entity_name": NAME, "incident": alert.incident,
     }  # fmt: skip
 
-    pages = AlertPages(episodes, store, lambda: NOW)
-    html = pages.incident(alert.incident or "")
-    assert html is not None
-    assert f"<h1>{NAME} " in html
+    html = page_at(f"/incidents/{alert.incident}", store, lambda: NOW)
+    assert f"<h1>{NAME}" in html
     assert "the highest bar is" in html
-    assert f"<td>{NAME}<td>" in pages.alerts()
+    assert f"<td>{NAME}" in page_at("/alerts", store, lambda: NOW)
 
     # The name of an episode stays as it was: Alertmanager knows the alert by its labels.
     store_entities(store, "g-2", [EntityRow(BANK, "company", "Northgate Holdings", None)])

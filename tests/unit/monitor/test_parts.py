@@ -29,17 +29,17 @@ def get(url: str) -> tuple[int, str]:
 def test_the_endpoint_serves_metrics_health_and_readiness() -> None:
     registry, troubles = CollectorRegistry(), ["no broker answers"]
     Counter("things", "Things", registry=registry).inc(3)
-    endpoint = Endpoint(HttpSettings(port=0), registry, lambda: troubles, lambda: None)
+    endpoint = Endpoint(HttpSettings(port=0), registry, lambda: troubles)
     try:
         assert "things_total 3.0" in get(f"{endpoint.url}/metrics")[1]
         assert get(f"{endpoint.url}/healthz")[0] == 200
         assert get(f"{endpoint.url}/readyz") == (503, '{"ready": false, "troubles": ["no broker answers"]}\n')
         troubles.clear()
         assert get(f"{endpoint.url}/readyz")[0] == 200
-        assert get(f"{endpoint.url}/else")[0] == 404
+        assert get(f"{endpoint.url}/else")[0] == 503, "the monitor is starting"
         port = int(endpoint.url.rsplit(":", 1)[1])
         with pytest.raises(SettingsError, match="cannot be used"):
-            Endpoint(HttpSettings(port=port), CollectorRegistry(), list, lambda: None)
+            Endpoint(HttpSettings(port=port), CollectorRegistry(), list)
     finally:
         endpoint.close()
 
