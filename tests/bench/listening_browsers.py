@@ -120,7 +120,10 @@ def _cpu_seconds(monitor: Running) -> float:
 
 def start(settings: Settings, folder: Path) -> tuple[Scene, Running]:
     """A monitor over these settings in a process of its own: this module, with MONITOR_PROCESS set."""
-    environ = {"MONITOR_KAFKA__API_VERSION": json.dumps(settings.kafka.api_version)}
+    environ = {
+        "MONITOR_KAFKA__API_VERSION": json.dumps(settings.kafka.api_version),
+        "MONITOR_STREAM__MESSAGE_DOCUMENTS": str(PER_MESSAGE),
+    }
     scene = Scene(settings.kafka, settings.database.url.get_secret_value(), folder, environ)
     return scene, scene.start(module="tests.bench.listening_browsers", **{MONITOR_PROCESS: "1"})
 
