@@ -282,6 +282,7 @@ class Visitor:
             "story of 500": self.large_story,
             "text": self.text,
             "incidents": lambda: "/incidents",
+            "entities": lambda: "/entities",
             "incident": self.incident,
             "rules": lambda: "/rules",
             "watchlists": lambda: "/watchlists",

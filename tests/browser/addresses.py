@@ -12,6 +12,7 @@ EMPTY = {
     "overview": "/",
     "topic": "/topics/Earnings",
     "incidents": "/incidents",
+    "entities": "/entities",
     "rules": "/rules",
     "rule": "/rules/negative-surge",
     "watchlists": "/watchlists",

@@ -66,7 +66,7 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
         q: Words = None, hours: Hours = 24, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
     ) -> Listing[EntityItem]:
         after = cursors.decode(cursor, tuple[int, str]) if cursor else None
-        found = await desk.read(lambda: _active(desk, entities, q, hours))
+        found = await desk.read(lambda: active_entities(desk, entities, q, hours))
         rest = [item for item in found if after is None or _rank(item) > after]
         return listing(rest[: limit + 1], limit, _rank)
 
@@ -88,8 +88,12 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
     return [list_, entity]
 
 
-def _active(desk: Desk, entities: Entities, words: str | None, hours: int) -> list[EntityItem]:
-    """The entities with texts of so many hours, or of those the ones that match; in order."""
+def active_entities(desk: Desk, entities: Entities, words: str | None, hours: int) -> list[EntityItem]:
+    """The entities with texts of so many hours, or those that match some words, whether they have any; those
+    with the most texts first.
+
+    Raises StoreUnavailable.
+    """
     end = window_start(desk.clock(), HOUR) + HOUR
     matches = None if words is None else entities.search(words, MOST_MATCHES)
     ids = None if matches is None else tuple(match.id for match in matches)

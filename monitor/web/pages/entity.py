@@ -1,20 +1,38 @@
-"""The page of an entity, and the search for one."""
+"""The page of an entity, and the list in which one is searched."""
+
+from typing import Any
 
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from monitor.web.answers import AnyRequest
+from monitor.web.api.entities import active_entities
 from monitor.web.desk import Desk, last_segment
+from monitor.web.errors import BadRequest
 from monitor.web.rendering import path_segment
 from monitor.web.subject_page import SubjectPage, View
 from stream.domain.entities import LONGEST_ENTITY
 from stream.storage.desk.entities import Entities
 from stream.storage.desk.stories import Stories
 
+LISTED, HOURS, LONGEST_WORDS = 100, 24, 100
+
 
 def routes(desk: Desk) -> list[HTTPRouteHandler]:
-    """The handlers of this page."""
+    """The handlers of these pages."""
     stories, entities = Stories(desk.store.engine), Entities(desk.store.engine)
+
+    @get("/entities", include_in_schema=False)
+    async def search(request: AnyRequest) -> Response[bytes]:
+        words = request.query_params.get("q", "").strip()
+        if len(words) > LONGEST_WORDS or "\0" in words:
+            raise BadRequest(f"q: it has at most {LONGEST_WORDS} characters")
+
+        def read() -> dict[str, Any]:
+            found = active_entities(desk, entities, words or None, HOURS)
+            return {"words": words, "entities": found[:LISTED], "more": len(found) - LISTED, "hours": HOURS}
+
+        return await desk.page(request, "entities.html", read)
 
     @get("/entities/{rest:path}", include_in_schema=False)
     async def entity(request: AnyRequest) -> Response[bytes]:
@@ -32,4 +50,4 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
 
         return await desk.page(request, "subject.html", read)
 
-    return [entity]
+    return [search, entity]

@@ -43,7 +43,7 @@ QUICK = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
 LINES = "".join(f"{name}:{role}:{QUICK.hash(PASSWORD)}\n" for name, role in NAMES.items())
 # Every kind of path that the web application has.
 CLOSED = (
-    "/", "/topics/Macro", "/entities/XNAS%3AAAPL", "/stories/1", "/texts/abc", "/incidents", "/incidents/abc",
+    "/", "/topics/Macro", "/entities", "/entities/XNAS%3AAAPL", "/stories/1", "/texts/abc", "/incidents", "/incidents/abc",
     "/rules", "/rules/abc", "/watchlists", "/health", "/alerts", "/alerts/abc", "/runbooks", "/api/openapi.json",
     "/api", "/api/v1/incidents", "/api/v1/entities", "/api/v1/stories", "/api/v1/documents", "/api/v1/stream",
     "/static/abc/desk.js", "/static/abc/vendor/htmx-2.0.11.min.js", "/static/desk.css", "/static/abc/x/desk.css",

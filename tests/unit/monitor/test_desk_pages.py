@@ -150,6 +150,19 @@ def test_an_entity_shows_its_name_in_both_languages_and_its_own_incident(http: h
     assert "Hollis" not in shown
 
 
+@pytest.mark.parametrize("words", ["northgate", "北门", "NGTB"])
+def test_an_entity_is_found_by_its_names_and_its_id(http: httpx.Client, words: str) -> None:
+    found = page(http, "/entities", q=words)
+    assert f'value="{words}"' in found and "北门银行" in found
+    assert page(http, link_to(found, "/entities/")) and "-0.80" in found
+
+
+def test_without_a_search_the_list_shows_whom_texts_are_about(http: httpx.Client) -> None:
+    assert "Northgate Bank" in page(http, "/entities")
+    assert "no such entity" in page(http, "/entities", q="Westgate")
+    assert http.get("/entities", params={"q": "x" * 101}).status_code == 400
+
+
 def test_the_order_of_stories_the_period_and_what_is_counted_are_in_the_address(http: httpx.Client) -> None:
     worst = page(http, "/topics/Earnings", order="worst", period="7d", count="voices")
     assert 'aria-current="true">worst first' in worst and 'aria-current="true">7 days' in worst
