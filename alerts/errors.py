@@ -3,7 +3,7 @@
 AlertError
 ├── RuleError              the rule file cannot be used; names file, line and rule
 ├── MuteError              the file of mutes cannot be used; names file, line and mute
-├── SilencesUnavailable    an Alertmanager does not tell its silences, or takes none
+├── SilencesUnavailable    an Alertmanager does not list its silences, or refuses one
 └── ActionRefused          an incident cannot be acted on like this; says why
     └── ActionOutdated    somebody else acted on it first; says who and what
 """

@@ -59,7 +59,7 @@ class IncidentSettings(BaseModel):
         86_400.0,
         ge=0,
         le=30 * 86_400,
-        description="an alert joins no incident that is older: what goes on for days pages again",
+        description="an alert joins no incident that is older: an event that lasts for days pages again",
     )
     calm_seconds: float = Field(
         7200.0, ge=0, le=7 * 86_400, description="an incident ends when none of its alerts fired for so long"

@@ -190,7 +190,7 @@ class Changes:
 def changes(silences: Sequence[Silence], wanted: Sequence[Wanted], incidents: Container[str]) -> Changes:
     """From the silences that there are to the wanted ones; `incidents` are the monitor's own.
 
-    What another monitor told the same Alertmanager stays.
+    Silences of other monitors at the same Alertmanager stay as they are.
     """
     put = []
     for each in wanted:

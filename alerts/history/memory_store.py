@@ -84,7 +84,7 @@ class MemoryStore(MemoryEpisodes):
     """
 
     def __init__(self, texts: Sequence[Text], stories_since: datetime | None = None) -> None:
-        """`stories_since` is what `voices_since` says; without it that is told by the texts."""
+        """`stories_since` is what `voices_since` says; without it the texts say so."""
         super().__init__()
         self._stories_since = stories_since
         self.texts = sorted(texts, key=lambda text: text.published_at)

@@ -93,7 +93,7 @@ def _clean(text: str) -> str:
 
 
 def _quiet_until(until: datetime | None, now: datetime) -> datetime | None:
-    """The end of a quiet; None ends one that goes on."""
+    """When a quiet ends; None ends the present one now."""
     if until is None:
         return None
     if until.tzinfo is None:

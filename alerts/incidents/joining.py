@@ -289,7 +289,7 @@ def is_quiet(incident: Incident, now: datetime) -> bool:
 
 
 def quiet_until(incident: Incident) -> datetime | None:
-    """When the end of an incident may be told; None: at once, as when somebody has closed it."""
+    """From when the end of an incident may page; None: at once, as when somebody has closed it."""
     return None if incident.closed_at else incident.quiet_until
 
 

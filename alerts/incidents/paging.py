@@ -101,7 +101,7 @@ class Pager:
 
     def follow(self, before: Sequence[Incident], found: Evaluated) -> Paging:
         """The incidents after an evaluation; `before` are those that were open, and those that somebody
-        closed lately."""
+        closed recently."""
         step = _Step(found, {incident.id: incident for incident in before})
         alerts = self._with_incidents(step)
         for id_, incident in list(step.incidents.items()):

@@ -95,7 +95,7 @@ def _new_list(place: _Place, mapping: yaml.MappingNode, name: str, ids: Sequence
 
 
 def _list_edits(text: str, node: yaml.SequenceNode, ids: Sequence[str]) -> list[TextEdit]:
-    """A list in brackets is written anew, of one with a line an entity only the lines that change."""
+    """A list in brackets is rewritten.  Of a list with one entity a line, only the lines change that must."""
     if node.flow_style or not node.value:
         return [replace_node(node, _flow(ids))]
     items = {str(item.value): item for item in node.value}

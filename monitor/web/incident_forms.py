@@ -54,7 +54,7 @@ def request_of(kind: str, form: Mapping[str, Any], actor: str, now: datetime) ->
     """The request in a form or in the body of a script.  Raises BadRequest.
 
     Its fields are `key`, `expected`, `comment`, `assignee`, `quiet` and `verdict`.  Without a key, one who
-    acknowledges twice does so once, and everything else is done anew.
+    acknowledges twice does so once, and everything else is done again.
     """
     if kind not in tuple(ActionKind):
         raise BadRequest(f"there is no action {kind[:40]!r}; there are {', '.join(ActionKind)}")

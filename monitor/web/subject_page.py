@@ -1,10 +1,9 @@
 """The page of a topic or of an entity: its mood over time, its alerts, and its stories."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
 from urllib.parse import urlencode
 
 from monitor.web.answers import AnyRequest
@@ -12,6 +11,7 @@ from monitor.web.api import cursors
 from monitor.web.charts import Chart, mood_chart
 from monitor.web.errors import BadRequest
 from monitor.web.mood import Mood, Moods
+from monitor.web.parameters import one_of
 from stream.domain.sums import Counted, TimeRange
 from stream.storage.desk.entities import NamedEntity
 from stream.storage.desk.stories import ListPosition, Stories, StoryFilter, StoryOrder, StoryPage
@@ -73,14 +73,6 @@ class View:
         usual = {"period": "", "order": "newest", "count": "texts", "after": ""}
         query = urlencode({name: value for name, value in chosen.items() if value != usual.get(name)})
         return f"{self.path}?{query}" if query else self.path
-
-
-def one_of(given: Mapping[str, Any], name: str, allowed: Collection[str], default: str) -> str:
-    """The value of a parameter.  Raises BadRequest if it is none of those allowed."""
-    value = str(given.get(name, default))
-    if value not in allowed:
-        raise BadRequest(f"{name}: must be one of {', '.join(allowed)}, not {value[:50]!r}")
-    return value
 
 
 @dataclass

@@ -11,7 +11,7 @@ from litestar.params import FromQuery, QueryParameter
 
 from monitor.web.answers import AnyRequest
 from monitor.web.api import cursors
-from monitor.web.api.listing import DEFAULT_LIMIT, Cursor, Limit, Listing
+from monitor.web.api.listing import DEFAULT_LIMIT, Cursor, Limit, Listing, Name
 from monitor.web.desk import Desk, last_segment
 from monitor.web.errors import BadRequest
 from stream.domain.documents import EPOCH, EventLabel, Kind, Span
@@ -26,8 +26,6 @@ from stream.storage.desk.documents import (
     TextStory,
 )
 
-# PostgreSQL stores no NUL.
-Name = Annotated[str | None, QueryParameter(max_length=200, pattern="^[^\0]*$")]
 Since = Annotated[datetime | None, QueryParameter(description="published then or later, with an offset")]
 Until = Annotated[datetime | None, QueryParameter(description="published before then, with an offset")]
 Sentiment = Literal["positive", "neutral", "negative"]
@@ -122,7 +120,7 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
     @get("/api/v1/documents/{rest:path}", summary="One text, by its key")
     async def document(request: AnyRequest) -> OneDocument:
         key = last_segment(request, "/api/v1/documents/")
-        return await desk.read(lambda: _one(texts.find(key)) if "\0" not in key else None)
+        return await desk.read(lambda: _one(texts.find(key)))
 
     return [documents, document]
 

@@ -1,4 +1,4 @@
-"""`/api/v1/entities`: whom the texts of late are about, and the mood about one entity over time."""
+"""`/api/v1/entities`: whom the latest texts are about, and the mood about one entity over time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,11 @@ from litestar.params import QueryParameter
 from alerts.detectors.base import DEFAULT_RELEVANCE
 from monitor.web.answers import AnyRequest
 from monitor.web.api import cursors
-from monitor.web.api.documents import Name
-from monitor.web.api.listing import DEFAULT_LIMIT, Cursor, Limit, Listing, listing
+from monitor.web.api.listing import DEFAULT_LIMIT, Cursor, Limit, Listing, Name, listing
 from monitor.web.desk import Desk, last_segment
 from monitor.web.mood import Mood, MoodPoint
-from monitor.web.subject_page import PERIODS, one_of
-from stream.domain.entities import LONGEST_ENTITY
+from monitor.web.parameters import one_of
+from monitor.web.subject_page import PERIODS
 from stream.domain.sums import Counted, MentionSelection, window_start
 from stream.storage.desk.entities import Entities, NamedEntity
 from stream.storage.desk.topics import AlertTime
@@ -77,7 +76,7 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
         now = desk.clock()
 
         def read() -> OneEntity | None:
-            known = entities.find(id_) if "\0" not in id_ and len(id_) <= LONGEST_ENTITY else None
+            known = entities.find(id_)
             if known is None:
                 return None
             mood = desk.moods.of_entity(id_, chosen.before(now), chosen.step, Counted.TEXTS)

@@ -7,12 +7,12 @@ from typing import Annotated
 
 from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 
 from monitor.web.access.users import Role, requires
 from monitor.web.answers import AnyRequest
 from monitor.web.api import cursors
-from monitor.web.api.listing import DEFAULT_LIMIT, Cursor, Limit, Listing, listing
+from monitor.web.api.listing import DEFAULT_LIMIT, Cursor, Limit, Listing, Name, listing
 from monitor.web.desk import Desk
 from monitor.web.incident_forms import request_of
 from monitor.web.incident_work import carry_out, incident_actions
@@ -27,8 +27,6 @@ from stream.storage.desk.incidents import (
     listed_incident,
 )
 
-# PostgreSQL stores no NUL.
-Name = Annotated[str | None, QueryParameter(max_length=200, pattern="^[^\0]*$")]
 IdempotencyKey = Annotated[
     str | None,
     HeaderParameter(

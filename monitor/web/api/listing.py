@@ -15,6 +15,9 @@ Cursor = Annotated[
     str | None, QueryParameter(max_length=500, description="`next` of the answer before, to go on after it")
 ]
 
+# PostgreSQL stores no NUL.
+Name = Annotated[str | None, QueryParameter(max_length=200, pattern="^[^\0]*$")]
+
 
 @dataclass(frozen=True)
 class Listing(Generic[T]):

@@ -9,8 +9,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery
 
 from monitor.web.api import cursors
-from monitor.web.api.documents import AHEAD, Name, Since, Until, aware
-from monitor.web.api.listing import DEFAULT_LIMIT, Cursor, Limit, Listing, listing
+from monitor.web.api.documents import AHEAD, Since, Until, aware
+from monitor.web.api.listing import DEFAULT_LIMIT, Cursor, Limit, Listing, Name, listing
 from monitor.web.desk import Desk
 from monitor.web.errors import BadRequest
 from stream.domain.documents import EPOCH

@@ -8,10 +8,9 @@ from litestar.handlers import HTTPRouteHandler
 from monitor.web.answers import AnyRequest
 from monitor.web.api.entities import active_entities
 from monitor.web.desk import Desk, last_segment
-from monitor.web.errors import BadRequest
+from monitor.web.parameters import text_of
 from monitor.web.rendering import path_segment
 from monitor.web.subject_page import SubjectPage, View
-from stream.domain.entities import LONGEST_ENTITY
 from stream.storage.desk.entities import Entities
 from stream.storage.desk.stories import Stories
 
@@ -24,13 +23,16 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
 
     @get("/entities", include_in_schema=False)
     async def search(request: AnyRequest) -> Response[bytes]:
-        words = request.query_params.get("q", "").strip()
-        if len(words) > LONGEST_WORDS or "\0" in words:
-            raise BadRequest(f"q: it has at most {LONGEST_WORDS} characters")
+        words = text_of(request.query_params, "q", LONGEST_WORDS)
 
         def read() -> dict[str, Any]:
-            found = active_entities(desk, entities, words or None, HOURS)
-            return {"words": words, "entities": found[:LISTED], "more": len(found) - LISTED, "hours": HOURS}
+            found = active_entities(desk, entities, words, HOURS)
+            return {
+                "words": words or "",
+                "entities": found[:LISTED],
+                "more": len(found) - LISTED,
+                "hours": HOURS,
+            }
 
         return await desk.page(request, "entities.html", read)
 
@@ -41,9 +43,7 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
         now = desk.clock()
 
         def read() -> dict[str, SubjectPage] | None:
-            # PostgreSQL stores no NUL.
-            known = "\0" not in id_ and len(id_) <= LONGEST_ENTITY
-            found = entities.find(id_) if known else None
+            found = entities.find(id_)
             if found is None:
                 return None
             return {"page": SubjectPage(found.name, view, now, desk.moods, stories, entity=found)}

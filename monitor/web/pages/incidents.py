@@ -18,6 +18,7 @@ from monitor.web.desk import Desk, last_segment
 from monitor.web.errors import BadRequest, Conflict
 from monitor.web.incident_forms import new_key, quiet_choices, request_of, verdict_choices
 from monitor.web.incident_work import carry_out, incident_actions
+from monitor.web.parameters import text_of
 from monitor.web.rendering import path_segment
 from monitor.web.timeline import timeline
 from stream.domain.alerts import Severity
@@ -158,18 +159,11 @@ def filter_of(query: Mapping[str, str]) -> IncidentFilter:
     """The filter in the parameters of an address; an empty one filters nothing.  Raises BadRequest."""
     return IncidentFilter(
         _one_of(Which, query.get("which") or Which.ALL, "which"),
-        _name(query, "rule"),
-        _name(query, "topic"),
-        _name(query, "entity"),
+        text_of(query, "rule", LONGEST_FILTER),
+        text_of(query, "topic", LONGEST_FILTER),
+        text_of(query, "entity", LONGEST_FILTER),
         _one_of(Severity, query["severity"], "severity") if query.get("severity") else None,
     )
-
-
-def _name(query: Mapping[str, str], name: str) -> str | None:
-    value = query.get(name, "").strip()
-    if len(value) > LONGEST_FILTER or "\0" in value:
-        raise BadRequest(f"{name}: it has at most {LONGEST_FILTER} characters")
-    return value or None
 
 
 def _one_of(kind: Callable[[str], Any], value: str, name: str) -> Any:

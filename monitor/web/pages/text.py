@@ -14,16 +14,15 @@ from monitor.web.answers import AnyRequest
 from monitor.web.desk import Desk, last_segment
 from monitor.web.errors import Overloaded
 from monitor.web.marked_text import Piece, pieces
+from monitor.web.parameters import one_of
 from monitor.web.rendering import path_segment
-from monitor.web.subject_page import one_of
-from stream.domain.documents import LONGEST_KEY_ID, LONGEST_KEY_SOURCE, TASKS, Span
+from stream.domain.documents import TASKS, Span
 from stream.domain.errors import InferenceError
 from stream.storage.desk.documents import StoredText, Texts
 
 if TYPE_CHECKING:
     from models.inference.explain import Explanation
 
-LONGEST_KEY = LONGEST_KEY_SOURCE + LONGEST_KEY_ID + 20
 # So long, in seconds, a request waits while another text is explained.
 LONGEST_WAIT = 3.0
 
@@ -101,9 +100,7 @@ def routes(desk: Desk) -> list[HTTPRouteHandler]:
         address = f"{desk.prefix}/texts/{path_segment(key)}"
 
         def read() -> dict[str, TextPage] | None:
-            # PostgreSQL stores no NUL.
-            known = "\0" not in key and len(key) <= LONGEST_KEY
-            found = texts.find(key) if known else None
+            found = texts.find(key)
             return None if found is None else {"page": TextPage(found, address, task, explainer)}
 
         return await desk.page(request, "text.html", read)

@@ -8,13 +8,23 @@ from typing import Any, NamedTuple
 from msgspec import structs
 from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, func, or_, select
 
-from stream.domain.documents import HEARTBEAT_SOURCE, SCORE_SCALE, Document, Prediction
+from stream.domain.documents import (
+    HEARTBEAT_SOURCE,
+    LONGEST_KEY_ID,
+    LONGEST_KEY_SOURCE,
+    SCORE_SCALE,
+    Document,
+    Prediction,
+)
 from stream.domain.entities import EntityMention
 from stream.storage import schema
 from stream.storage.database import reading
 from stream.storage.documents import document_of_row, prediction_of_row
 from stream.storage.sql import within
 from stream.storage.story_reads import with_stories
+
+# Of a key: its source, its id, and its kind with the colons.
+LONGEST_KEY = LONGEST_KEY_SOURCE + LONGEST_KEY_ID + 20
 
 # So many rows are looked at for one answer, however few of them match.
 MOST_EXAMINED = 5000
@@ -155,6 +165,8 @@ class Texts:
 
     def find(self, key: str) -> StoredText | None:
         """The text with this key; None if there is none."""
+        if "\0" in key or len(key) > LONGEST_KEY:  # PostgreSQL stores no NUL
+            return None
         table = schema.documents
         with reading(self._engine) as connection:
             row = connection.execute(select(table).where(table.c.key == key)).one_or_none()

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Engine, or_, select
 
+from stream.domain.entities import LONGEST_ENTITY
 from stream.storage import schema
 from stream.storage.database import reading
 from stream.storage.entity_reads import parts_of
@@ -32,6 +33,8 @@ class Entities:
 
     def find(self, id_: str) -> NamedEntity | None:
         """The entity with this id; None if neither the list nor a text knows it."""
+        if "\0" in id_ or len(id_) > LONGEST_ENTITY:  # PostgreSQL stores no NUL
+            return None
         table, mentions = schema.entities, schema.mentions.c
         with reading(self._engine) as connection:
             row = connection.execute(select(table).where(table.c.id == id_)).one_or_none()
