@@ -27,6 +27,7 @@ from alerts.settings import AlertSettings
 from models.errors import DataError
 from monitor.cli.backtest.report import BacktestScope
 from monitor.cli.backtest.texts import time_read
+from stream.domain.alerts import Alert
 from stream.domain.documents import SCORE_SCALE, Kind, Precision
 from stream.domain.entities import EntityMention
 from stream.domain.incidents import Moment, Page, PageInputs, PageKind
@@ -87,12 +88,9 @@ class PageVerifier:
             texts = self._known_texts(published, moment)
             if len(texts) > MOST_DOCUMENTS:
                 return not_known(f"what is usual comes from more than {MOST_DOCUMENTS:,} documents")
-        past = [
-            alert
-            for alert in self._episodes.past_alerts(texts[0].text.published_at if texts else page.at)
-            if alert.resolved_at is not None and alert.resolved_at <= page.at
-        ]
-        known = KnownStore(texts, self._store.width, past, self._store.reads.voices_since())
+        first = texts[0].text.published_at if texts else page.at
+        alerts = alerts_at(page.at, [*self._episodes.past_alerts(first), *self._episodes.open_alerts()])
+        known = KnownStore(texts, self._store.width, alerts, self._store.reads.voices_since())
         width, evidence = self._store.width, evidence_of(page)
         return verify(inputs, page.at, self._rules, known, width, evidence, self._calendars)
 
@@ -102,6 +100,15 @@ class PageVerifier:
         found = known_documents(self._store.engine, published, moment, kinds)
         texts = map(known_text, islice(found, MOST_DOCUMENTS + 1))
         return sorted(texts, key=lambda each: each.text.published_at)
+
+
+def alerts_at(moment: datetime, alerts: Iterable[Alert]) -> list[Alert]:
+    """The alerts as they were at a moment, open or ended; those that are dismissed by now are not known."""
+    return [
+        alert if alert.resolved_at and alert.resolved_at <= moment else replace(alert, resolved_at=None)
+        for alert in alerts
+        if alert.since <= moment
+    ]
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class BaselineRule(Rule):
     `timezone` names the time zone of the hours of the week (without it the setting alerts.time_zone).
     `false_pages_per_month` is how often all the rule's topics, or entities, together may page by chance
     alone; it decides how improbable a window must be.  The baseline ends where the window begins and leaves
-    out the rule's own past alerts; at least `min_baseline` of it must have data: for entities, of the stream.
+    out the rule's own alerts; at least `min_baseline` of it must have data: for entities, of the stream.
 
     A burst that recurs is usual too, before the baseline has learned it: a window does not breach if a
     similar one came at about this time on two other days (see `Expectation.on_other_days`).

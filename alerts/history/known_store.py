@@ -35,12 +35,12 @@ class KnownStore(MemoryStore):
         self,
         known: Sequence[KnownText],
         width: timedelta,
-        past: Sequence[Alert] = (),
+        alerts: Sequence[Alert] = (),
         stories_since: datetime | None = None,
     ) -> None:
-        """`width` is that of the stored windows, and `past` are the episodes that had ended."""
+        """`width` is that of the stored windows, and `alerts` are the episodes of then, open or ended."""
         super().__init__([_as_timed(each.text) for each in known if each.counts], stories_since)
-        self._known, self._width, self._past = known, width, past
+        self._known, self._width, self._alerts = known, width, alerts
         self.by_key = {each.text.key: each for each in known}
 
     def _effective(self, selection: Selection, length: timedelta | None) -> Selection:
@@ -82,7 +82,12 @@ class KnownStore(MemoryStore):
         return counts
 
     def past_alerts(self, since: datetime) -> list[Alert]:
-        return [alert for alert in self._past if alert.resolved_at is not None and alert.resolved_at >= since]
+        return [
+            alert for alert in self._alerts if alert.resolved_at is not None and alert.resolved_at >= since
+        ]
+
+    def open_alerts(self) -> list[Alert]:
+        return [alert for alert in self._alerts if alert.resolved_at is None]
 
 
 def _as_timed(text: Text) -> Text:

@@ -9,7 +9,7 @@ one with the level m (see `alerts.entity_baseline`) gets the share m / 2 / (sum 
 second part.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,6 +22,7 @@ from alerts.baselines.expectation import BaselineSpec, Expectation
 from alerts.detectors.base import ALL_TOPICS, Rule, Subject, SubjectWindow
 from alerts.ports import AggregateReader, EpisodeStore
 from alerts.schedules.calendars import Calendar, DayType
+from alerts.windows.own_alerts import own_alert_times
 from stream.domain.documents import EPOCH
 from stream.domain.sums import Aggregate, Counted, Fewest, MentionSelection, TimeRange, window_start
 
@@ -55,7 +56,7 @@ class EntityHistory:
     totals: dict[str, Aggregate]
     watched: Sequence[str] | None
     others: Sequence[TimeRange]
-    alert_times: dict[str, list[TimeRange]]
+    alert_times: Mapping[str, Sequence[TimeRange]]
     cells: dict[str, list[Aggregate]] = field(default_factory=dict)
     expectations: dict[str, Expectation] = field(default_factory=dict)
 
@@ -303,18 +304,8 @@ class EntityWindows:
             totals,
             rule.watched_entities,
             not_compared,
-            self._alert_times(rule, start),
+            own_alert_times(rule, self._episodes, start, end),
         )
-
-    def _alert_times(self, rule: Rule, since: datetime) -> dict[str, list[TimeRange]]:
-        """The times of the rule's own past alerts, which no baseline has."""
-        times: dict[str, list[TimeRange]] = {}
-        for alert in self._episodes.past_alerts(since):
-            if alert.rule == rule.name and alert.entity is not None and alert.resolved_at is not None:
-                times.setdefault(alert.entity, []).append(
-                    TimeRange(alert.since - rule.window, alert.resolved_at)
-                )
-        return times
 
 
 def _market_time(window: TimeRange) -> TimeRange:

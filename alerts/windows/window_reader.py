@@ -1,6 +1,6 @@
 """Reads what rules look at: the current window, the history before it, and the evidence of a breach."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,6 +22,7 @@ from alerts.schedules.calendars import Calendar, DayType, TradingCalendars
 from alerts.windows.entity_windows import LONGEST_GAP, EntityWindows
 from alerts.windows.evidence import distinct_stories
 from alerts.windows.labelled_hours import LabelledHours
+from alerts.windows.own_alerts import own_alert_times
 from alerts.wording import story_counts_text
 from stream.domain.alerts import Alert
 from stream.domain.documents import EPOCH
@@ -48,7 +49,7 @@ class History:
     width: timedelta
     cells: Sequence[Aggregate]
     live: Sequence[TimeRange]
-    past_alerts: Sequence[Alert]
+    alert_times: Mapping[str, Sequence[TimeRange]]
     counted: Counted
     # The hours that another model labelled, where that matters to the rule.
     of_other_models: Sequence[TimeRange] = ()
@@ -58,15 +59,10 @@ class History:
     def expectation(
         self, rule: Rule, spec: BaselineSpec, topic: str, calendar: Calendar | None, day_type: DayType
     ) -> Expectation:
-        """What is usual on one topic on such days, computed once.  The rule's own past alerts are left
-        out."""
+        """What is usual on one topic on such days, computed once.  The rule's own alerts are left out."""
         key = (topic, day_type)
         if key not in self.expectations:
-            alert_times = [
-                TimeRange(alert.since - rule.window, alert.resolved_at)
-                for alert in self.past_alerts
-                if alert.topic == topic and alert.resolved_at is not None
-            ]
+            alert_times = self.alert_times.get(topic, ())
             others = [*self.of_other_models, *self._other_days(spec, calendar, day_type)]
             cells = _topic_cells(
                 [c for c in self.cells if not _overlap(others, c.start, self.width)], rule, topic
@@ -280,9 +276,9 @@ class WindowReader:
         longest_gap = max(LONGEST_GAP, 4 * spec.comparison_length)
         feed = self._reader.sums_by_window(start, end, width, rule.feed) if rule.looks_at_few else cells
         live = live_ranges(sorted({cell.start for cell in feed}), width, end, longest_gap)
-        past = [alert for alert in self._episodes.past_alerts(start) if alert.rule == rule.name]
+        alert_times = own_alert_times(rule, self._episodes, start, end)
         others = self._not_compared(rule)
-        return History(end, width, cells, live, past, rule.count, others)
+        return History(end, width, cells, live, alert_times, rule.count, others)
 
     def _cell_width(self, rule: Rule, spec: BaselineSpec) -> timedelta:
         """Whole stored windows, as long as the rule's window or an hour, and so long that a history of any
