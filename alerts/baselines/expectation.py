@@ -56,8 +56,8 @@ class Expectation:
     """What is usual on one topic, or about one entity.  Each figure is computed when first used, and serves
     many windows.
 
-    `cells` is the whole history, with the rule's own alerts, which the baseline leaves out.  Both leave out the hours
-    that another model labelled, if there are any.
+    `cells` is the whole history, with the rule's own alerts, which the baseline leaves out.  Both leave out
+    the hours that another model labelled, if there are any.
     """
 
     spec: BaselineSpec
