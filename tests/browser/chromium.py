@@ -26,10 +26,15 @@ REFUSED = (
 )
 
 
+def installed() -> str:
+    """The path of the machine's Chromium.  Raises PartMissing."""
+    return program("chromium", "chromium-browser")
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """The machine's Chromium, without a window.  Raises PartMissing."""
-    path = program("chromium", "chromium-browser")
+    path = installed()
     with sync_playwright() as playwright:
         # A container has no user namespaces for its sandbox, and little shared memory.
         browser = playwright.chromium.launch(

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.chromium import Visitor, chromium
+from tests.browser.chromium import Visitor, chromium, installed
 from tests.browser.newsroom import Newsroom
 from tests.browser.predictions import InventedLabels
 from tests.browser.site import Site, open_store, serve
@@ -24,8 +24,10 @@ class Open(Protocol):
     def __call__(self, base: str, **options: Any) -> Visitor: ...
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """The machine's browser.  Playwright's event loop runs in this thread as long: nothing else that runs one can be
+    tested meanwhile, so it ends with the file."""
     with ExitStack() as stack:
         yield need(lambda: stack.enter_context(chromium()))
 
@@ -60,10 +62,9 @@ class Filled:
 
 
 @pytest.fixture(scope="session")
-def filled(
-    browser: Browser, labels: InventedLabels, upgraded_file: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Filled:
+def filled(labels: InventedLabels, upgraded_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Filled:
     """The day, to copy.  Only where there is a browser: it takes a while."""
+    need(installed)
     folder = tmp_path_factory.mktemp("newsroom")
     file = Path(shutil.copy(upgraded_file, folder / "day.db"))
     now = datetime.now(UTC)

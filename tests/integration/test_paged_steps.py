@@ -82,6 +82,7 @@ class Room:
 
     def send(self, now: datetime) -> None:
         while due := self.outbox.due([TARGET], now, 50):
+            assert all(entry.attempts == 0 for entry in due), "the page could not be sent"
             self.deliver(due)
 
 
