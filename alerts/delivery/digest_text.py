@@ -102,7 +102,7 @@ def _incident(incident: Incident, link: str) -> dict[str, Any]:
         "title": incident.title or ", ".join(incident.lead_entities[:3]) or "without a page",
         "severity": incident.severity,
         "began_at": incident.began_at,
-        "ended_at": incident.ended_at,
+        "ended_at": incident.over_since,
         "pages": incident.paged_number,
         "paged": bool(incident.told),
         "link": link,

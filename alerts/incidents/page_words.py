@@ -40,7 +40,7 @@ def lasted(facts: PageFacts) -> str:
     if facts.kind is not PageKind.END:
         return ""
     incident = facts.incident
-    end = max(incident.calm_since or incident.ended_at or facts.at, incident.began_at)
+    end = incident.over_since or facts.at
     length = span_text(end - incident.began_at)
     return f"it lasted {length}, from {time_text(incident.began_at)} to {time_text(end)}"
 

@@ -49,7 +49,7 @@ class TrialRequest:
 
 @dataclass(frozen=True)
 class TriedPage:
-    """A page that would have been sent.  `ended_at` is the end of its incident."""
+    """A page that would have been sent.  `ended_at` is when its incident was over."""
 
     incident: str
     kind: PageKind
@@ -232,5 +232,5 @@ def _tried_page(page: SentPage) -> TriedPage:
         subject=alert.subject,
         summary=alert.summary,
         uncertainty=alert.uncertainty,
-        ended_at=page.incident.ended_at,
+        ended_at=page.incident.over_since,
     )

@@ -1,7 +1,7 @@
 """The mood of a topic or an entity over time: how sure it is, what is usual, and what is missing.
 
 What is usual comes from the history that rules compare with, in the same way: four weeks by the hour, without
-the times of past alerts (`alerts.baselines`).
+the times of alerts (`alerts.baselines`).
 """
 
 import math
@@ -17,15 +17,16 @@ from alerts.baselines.entity_baseline import Pool, StreamWeek
 from alerts.baselines.expectation import BaselineSpec, Expectation
 from alerts.detectors.base import DEFAULT_RELEVANCE
 from alerts.windows.entity_windows import LONGEST_GAP, unlinked_ranges
+from alerts.windows.own_alerts import LONGEST_LEFT_OUT
 from stream.domain.documents import EPOCH, SCORE_SCALE
 from stream.domain.sums import Aggregate, Counted, MentionSelection, Selection, TimeRange, window_start
 from stream.storage.batches import Store
 from stream.storage.desk.topics import ALL, AlertTime, Topics
 from stream.storage.digest_reads import DigestReader
 
-# As rules have it by default (`alerts.detectors.baseline_rule`): how long the history is, and how much of it
-# must have data.
-HISTORY, LEAST_HISTORY = timedelta(days=28), HOUR
+# How long the history is, and how much of it must have data: with less than a day of it hardly anything is
+# unusual, and a chart is all band.
+HISTORY, LEAST_HISTORY = timedelta(days=28), timedelta(days=1)
 # The intervals cover 95 %.
 Z, TAIL = 1.96, 0.025
 # What a page calls now.
@@ -130,7 +131,7 @@ class Moods:
 
         longest_gap = max(LONGEST_GAP, 4 * spec.comparison_length)
         live = live_ranges(self._topics.live_windows(history, HOUR), HOUR, history.end, longest_gap)
-        cells, left_out = read(history, HOUR), _left_out(alerts)
+        cells, left_out = read(history, HOUR), _left_out(alerts, history.end)
         calm = [cell for cell in cells if not any(each.covers(cell.start) for each in left_out)]
         baseline = Baseline(calm, without(live, left_out), HOUR, self._zone)
         return self._mood(time, read, Expectation(spec, baseline, cells), alerts)
@@ -145,7 +146,8 @@ class Moods:
             return self._reads.entity_sums_by_window(*part, step, mentions)
 
         cells, stream = read(history, HOUR), self._stream(history, counted)
-        baseline = stream.week.baseline(cells, _left_out(alerts), stream.pool, self._zone)
+        left_out = _left_out(alerts, history.end)
+        baseline = stream.week.baseline(cells, left_out, stream.pool, self._zone)
         return self._mood(time, read, Expectation(self._spec(width), baseline, cells), alerts)
 
     def _spec(self, width: timedelta) -> BaselineSpec:
@@ -256,10 +258,11 @@ def _count_span(expected: float, variation: float) -> Span:
     return Span(*(float(gammaincinv(shape, share)) * scale for share in (TAIL, 1 - TAIL)))
 
 
-def _left_out(alerts: Iterable[AlertTime]) -> list[TimeRange]:
-    """The times of alerts that are over, which are no part of what is usual; from the whole hour on."""
+def _left_out(alerts: Iterable[AlertTime], end: datetime) -> list[TimeRange]:
+    """The times of alerts before `end`, which are no part of what is usual; from the whole hour on."""
     return [
-        TimeRange(window_start(alert.since, HOUR), alert.until) for alert in alerts if alert.until is not None
+        TimeRange(window_start(alert.since, HOUR), min(alert.until or end, alert.since + LONGEST_LEFT_OUT))
+        for alert in alerts
     ]
 
 

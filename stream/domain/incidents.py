@@ -97,6 +97,14 @@ class Incident:
         return self.ended_at is None
 
     @property
+    def over_since(self) -> datetime | None:
+        """When it was over, as people are told: when its calm began, which only a later look makes certain.
+        None while it is open."""
+        if self.ended_at is None:
+            return None
+        return max(self.calm_since or self.ended_at, self.began_at)
+
+    @property
     def state(self) -> str:
         """What people call its state: open, calm, closed or over."""
         if self.closed_at is not None:

@@ -1,6 +1,6 @@
 """The pages of incidents: the list, one with what people do about it, and the older ones of alerts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -120,6 +120,7 @@ class IncidentPages:
         messages = [page.message for page in values["pages"] if page.message]
         return values | {
             "page": messages[-1] if messages else None,
+            "paged": values_when_paged(messages),
             "events": timeline(changes, values["pages"], values["deliveries"], actions),
             "quiet": is_quiet(incident, now),
             "quiet_choices": quiet_choices(now, self._desk.settings.alerts.time_zone),
@@ -153,6 +154,15 @@ class IncidentPages:
             return answer
         back = f"{desk.prefix}/incidents/{path_segment(id_)}"
         return Response(b"", status_code=303, headers=PAGE_HEADERS | {"Location": back})
+
+
+def values_when_paged(messages: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """The value of each alert on the first page that shows it, by the id of the alert."""
+    values: dict[str, float] = {}
+    for message in messages:
+        for seen in message.get("alerts", ()):
+            values.setdefault(seen["id"], seen["value"])
+    return values
 
 
 def filter_of(query: Mapping[str, str]) -> IncidentFilter:

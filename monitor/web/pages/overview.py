@@ -78,8 +78,7 @@ class ShownIncident:
 
     @property
     def title(self) -> str:
-        subject = self.page.get("subject") if self.page else None
-        return str(subject or self.incident.title or "Incident")
+        return self.incident.title or "Incident"
 
 
 @dataclass(frozen=True)

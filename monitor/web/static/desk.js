@@ -17,7 +17,12 @@
     return `${(at.getFullYear() === now.getFullYear() ? day : year).format(at)}, ${time}`;
   }
 
-  // "14:05 (12:05 UTC)"; with data-short the UTC is in the tooltip alone.
+  // "14:05 (12:05 UTC)".
+  function fullTime(at) {
+    return localTime(at, new Date()) + (at.getTimezoneOffset() === 0 ? " UTC" : ` (${utc.format(at)} UTC)`);
+  }
+
+  // With data-short the UTC is in the tooltip alone.
   function showTimes(root) {
     const now = new Date();
     for (const element of root.querySelectorAll("time[datetime]:not([data-shown])")) {
@@ -25,9 +30,7 @@
       if (isNaN(at)) continue;
       element.dataset.shown = "";
       element.title = `${at.toISOString().replace("T", " ").slice(0, 19)} UTC, here ${zone}`;
-      const isUtc = at.getTimezoneOffset() === 0;
-      const beside = "short" in element.dataset ? "" : isUtc ? " UTC" : ` (${utc.format(at)} UTC)`;
-      element.textContent = localTime(at, now) + beside;
+      element.textContent = "short" in element.dataset ? localTime(at, now) : fullTime(at);
     }
   }
 
@@ -50,7 +53,7 @@
   const TONES = { ink: "--ink", good: "--good", bad: "--bad", quiet: "--quiet" };
 
   function plotted(data) {
-    const columns = [data.times], series = [{ label: "time" }], bands = [];
+    const columns = [data.times], series = [{ label: "time", value: (_, at) => at == null ? "" : fullTime(new Date(at * 1000)) }], bands = [];
     for (const one of data.series) {
       const stroke = colour(TONES[one.tone ?? "ink"]), scale = one.scale ?? "mood";
       if (one.kind === "band") {
@@ -68,6 +71,14 @@
       }
     }
     return { columns, series, bands };
+  }
+
+  // Times of the day, and the date where a day begins.
+  function timeTicks(_plot, ticks, _axis, _space, step) {
+    return ticks.map((tick, number) => {
+      const at = new Date(tick * 1000), isNew = number === 0 || at.getHours() + at.getMinutes() === 0;
+      return step >= 86400 ? day.format(at) : isNew ? `${clock.format(at)}\n${day.format(at)}` : clock.format(at);
+    });
   }
 
   // Stretches of time, such as incidents, behind everything else.
@@ -88,10 +99,12 @@
   function options(data, figure) {
     const { series, bands } = plotted(data);
     const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+    const named = (label) => ({ label, labelSize: 18, labelGap: 0, labelFont: "12px sans-serif" });
     const has = (scale) => data.series.some((one) => (one.scale ?? "mood") === scale);
-    const axes = [axis];
-    if (has("mood")) axes.push({ ...axis, scale: "mood", values: (_, ticks) => ticks.map((tick) => (tick > 0 ? "+" : "") + +tick.toFixed(2)) });
-    if (has("count")) axes.push({ ...axis, scale: "count", side: 1, grid: { show: false } });
+    const axes = [{ ...axis, ...named(zone), values: timeTicks }];
+    if (has("mood")) axes.push({ ...axis, ...named("mean score"), scale: "mood", values: (_, ticks) => ticks.map((tick) => (tick > 0 ? "+" : "") + +tick.toFixed(2)) });
+    const counted = data.series.find((one) => one.scale === "count");
+    if (counted) axes.push({ ...axis, ...named(counted.kind === "bars" ? counted.label : "number"), scale: "count", side: has("mood") ? 1 : 3, grid: { show: false } });
     return {
       width: figure.clientWidth, height: Math.max(220, Math.min(320, figure.clientWidth / 2.5)), series, bands, axes,
       // Below a mood, counts take the lower third.

@@ -57,7 +57,8 @@ class Mover:
 
 
 def movers(store: Store, now: datetime, min_relevance: int, limit: int) -> list[Mover]:
-    """The entities that moved most in the last 24 hours, most first.  Raises StoreUnavailable."""
+    """The entities that moved most in the last 24 hours: first those that had texts in the week before, the
+    largest change first.  Raises StoreUnavailable."""
     start = window_start(now - DAY, timedelta(hours=1))
     mentions = MentionSelection(min_relevance=min_relevance)
     today = store.reads.entity_sums(start, now, mentions, Fewest(FEWEST_TEXTS))
@@ -73,7 +74,9 @@ def movers(store: Store, now: datetime, min_relevance: int, limit: int) -> list[
         Mover(sums.topic, *names.get(sums.topic, (sums.topic, None)), sums, before.get(sums.topic))
         for sums in clearest
     ]
-    return _explained(store.engine, sorted(found, key=lambda mover: -mover.weight)[:limit], start, now)
+    most = sorted(found, key=lambda mover: -mover.weight)[:limit]
+    shown = sorted(most, key=lambda mover: (mover.before is None, -abs(mover.change) if mover.before else 0))
+    return _explained(store.engine, shown, start, now)
 
 
 def _explained(engine: Engine, found: Sequence[Mover], start: datetime, end: datetime) -> list[Mover]:

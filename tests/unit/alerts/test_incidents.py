@@ -277,6 +277,14 @@ def test_an_incident_ends_after_a_calm_and_a_new_fire_begins_the_calm_again() ->
     assert due is not None and (due.kind, due.targets) == (PageKind.END, TARGETS)
 
 
+def test_people_are_told_that_an_incident_was_over_when_its_calm_began() -> None:
+    calm = replace(OPEN, calm_since=OPEN.began_at + HOUR)
+    ended = replace(calm, ended_at=calm.began_at + 3 * HOUR)
+    assert (calm.over_since, ended.over_since) == (None, calm.calm_since)
+    closed = replace(OPEN, ended_at=OPEN.began_at - HOUR)
+    assert closed.over_since == OPEN.began_at, "by a clock that was set back"
+
+
 def test_a_calm_that_lies_in_the_future_begins_now() -> None:
     ahead = replace(began(), calm_since=NOW + 24 * HOUR)
     assert follow(ahead, [], POLICY, NOW).calm_since == NOW

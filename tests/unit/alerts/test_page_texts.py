@@ -186,7 +186,7 @@ def incident_html(pages: list[Page], **values: Any) -> str:
     nobody: dict[str, Any] = {
         "user": None, "desk_role": Role.DESK, "can_log_out": False, "csrf": "", "path": "/incidents/i1",
         "problem": "", "form": {}, "events": [], "quiet": False, "quiet_choices": (), "verdicts": (), "key": "",
-        "prefix": "", "bars": [], "highest": 1, "deliveries": [], "page": messages[-1] if messages else None,
+        "prefix": "", "bars": [], "highest": 1, "paged": {}, "deliveries": [], "page": messages[-1] if messages else None,
     }  # fmt: skip
     return render("incident.html", **nobody | {"pages": pages} | values)
 
@@ -200,9 +200,9 @@ def test_html_shows_texts_of_others_as_they_are() -> None:
 
 def test_html_says_the_same_in_the_same_order_as_the_text() -> None:
     page = Page("i1:begin:1", "i1", PageKind.BEGIN, 1, AT, message(), PageInputs(AT))
-    html = incident_html([page], incident=incident(title="t"), alerts=[alert()])
+    html = incident_html([page], incident=incident(title="Halcyon Lending: stops"), alerts=[alert()])
     parts = (
-        "<h1>Halcyon Lending", TITLE, "23 negative voices in 30 minutes", "Since 13 June 2022, 02:14 UTC",
+        "<h1>Halcyon Lending: stops", TITLE, "23 negative voices in 30 minutes", "Since 13 June 2022, 02:14 UTC",
         "23 negative voices tell 4 stories", "Topics: <a href=\"/topics/Crypto\">Crypto</a> 20", "<mark>stops</mark>", "Sources: reuters 5",
         "It would still fire without any two", "https://monitor.example/runbooks", "23.0 times the usual",
     )  # fmt: skip

@@ -91,6 +91,21 @@ def test_the_page_says_what_the_last_page_said_and_each_text_leads_to_its_own(an
     assert "Page: it begins" in part and "<html" not in part and "comment-form" not in part
 
 
+def test_what_a_rule_saw_when_it_paged_stands_beside_what_it_sees_now(ann: Browser, desk: Desk) -> None:
+    (alert,) = desk.episodes.alerts_of("i")
+    pages = [
+        replace(
+            page(PageKind.UPDATE, number), message={**message(), "alerts": [{"id": alert.id, "value": value}]}
+        )
+        for number, value in ((2, 12.5), (3, 99.5))
+    ]
+    after = replace(INCIDENT, paged_number=3)
+    desk.episodes.save([replace(alert, value=40.25)], [], [], [], NOW, [after], pages)
+    row = re.search(rf'<tr id="{alert.id}">.*?</tr>', ann.get("/incidents/i"), re.DOTALL)
+    assert row is not None
+    assert re.findall(r'data-label="(?:When it paged|Now)">([\d.]+)<', row[0]) == ["12.5", "40.2"]
+
+
 def test_one_click_acknowledges_and_everybody_sees_who_has_it(ann: Browser, desk: Desk) -> None:
     assert ann.send("acknowledge").headers["location"] == "/incidents/i"
     html = ann.get("/incidents/i")

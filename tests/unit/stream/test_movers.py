@@ -55,6 +55,18 @@ def test_an_entity_of_few_texts_did_not_move_and_many_texts_weigh_more_than_few(
     assert [each.id for each in moved(store)] == [BANK, CHIPS]
 
 
+def test_what_had_texts_in_the_week_before_stands_before_what_is_new_by_how_far_it_moved(
+    store: Store,
+) -> None:
+    for entity, mean, number in ((BANK, -0.2, 40), (CHIPS, -0.6, 8)):
+        spoken_of(store, entity, 0.2, 8, since=3 * DAY)
+        spoken_of(store, entity, mean, number, since=HOUR)
+    spoken_of(store, OIL, -1.0, 40, since=HOUR)
+    found = moved(store)
+    assert [each.id for each in found] == [CHIPS, BANK, OIL]
+    assert found[2].weight > found[0].weight
+
+
 def test_the_reason_is_the_story_that_most_texts_in_the_direction_of_the_move_tell(store: Store) -> None:
     store_entities(store, "g-1", [EntityRow(BANK, "company", "Northgate Bank", "北门银行")])
     spoken_of(store, BANK, -0.7, 6, since=HOUR, title=TITLES[0])
