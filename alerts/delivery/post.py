@@ -55,12 +55,20 @@ def head(url: str, seconds: float) -> Answer:
     return _run(_request("HEAD", url, seconds, headers={}), seconds)
 
 
-def get(url: str, seconds: float, max_bytes: int, *, direct: bool = True) -> Answer:
+def get(
+    url: str,
+    seconds: float,
+    max_bytes: int,
+    *,
+    direct: bool = True,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
     """The whole answer of a server on this machine, which no proxy is asked for; or, if not `direct`, of any.
 
     Raises AnswerTooLong if it has more than `max_bytes`, and what `post` raises.
     """
-    return _run(_request("GET", url, seconds, headers=UNPACKED, max_bytes=max_bytes, direct=direct), seconds)
+    sent = {**UNPACKED, **(headers or {})}
+    return _run(_request("GET", url, seconds, headers=sent, max_bytes=max_bytes, direct=direct), seconds)
 
 
 def delete(url: str, seconds: float) -> Answer:

@@ -179,7 +179,9 @@ def ask(settings: Settings) -> Report:
     finally:
         if store is not None:
             store.engine.dispose()
-    return Report(settings, url, found, kafka, ask_monitor(url, settings.kafka.kinds))
+    token = settings.http.login.metrics_token
+    own = ask_monitor(url, settings.kafka.kinds, token=token.get_secret_value() if token else None)
+    return Report(settings, url, found, kafka, own)
 
 
 def _ask_database(settings: Settings) -> tuple[DatabaseState | Unanswered, Store | None]:
@@ -237,12 +239,19 @@ def _members(kafka: KafkaSettings) -> list[Member] | None:
         return None
 
 
-def ask_monitor(url: str, topics: Iterable[str], seconds: float = ANSWER_SECONDS) -> LocalState | Unanswered:
-    """What the monitor at this address says of itself and of these topics, each answer in so many seconds."""
+def ask_monitor(
+    url: str, topics: Iterable[str], seconds: float = ANSWER_SECONDS, token: str | None = None
+) -> LocalState | Unanswered:
+    """What the monitor at this address says of itself and of these topics, each answer in so many seconds.
+
+    `token` is the one for /metrics.  Where a login is set and this is not the right one, what the metrics say
+    stays unknown.
+    """
+    headers = {"Authorization": f"Bearer {token}"} if token else None
     wanted = urlencode({"name[]": OWN_METRICS}, doseq=True)
     try:
         readiness = get(f"{url}/readyz", seconds, ANSWER_BYTES)
-        metrics = get(f"{url}/metrics?{wanted}", seconds, ANSWER_BYTES)
+        metrics = get(f"{url}/metrics?{wanted}", seconds, ANSWER_BYTES, headers=headers)
     except TimeoutError:
         return Unanswered(f"what listens at {url} gave no whole answer within {seconds:g} s")
     except AnswerTooLong:
@@ -250,7 +259,7 @@ def ask_monitor(url: str, topics: Iterable[str], seconds: float = ANSWER_SECONDS
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return Unanswered(f"no monitor answers at {url} ({type(error).__name__})")
     try:
-        return _local_state(readiness.body, metrics.body, topics)
+        return _local_state(readiness.body, metrics.body if metrics.status != 401 else b"", topics)
     except (msgspec.MsgspecError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return Unanswered(f"what answers at {url} is no monitor")
 

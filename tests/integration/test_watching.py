@@ -77,7 +77,7 @@ def watch(folder: Path, monitor_url: str, alertmanager: Alertmanager) -> Prometh
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["alerting"]["alertmanagers"][0]["static_configs"] = [{"targets": [alertmanager.url[7:]]}]
     job = next(job for job in config["scrape_configs"] if job["job_name"] == "sentiment-monitor")
-    del job["dns_sd_configs"]
+    del job["dns_sd_configs"], job["authorization"]
     job["static_configs"] = [{"targets": [monitor_url[7:]]}]
     rules = (DOCKER / "prometheus" / "monitor.rules.yaml").read_text()
     (folder / "monitor.rules.yaml").write_text(

@@ -32,6 +32,7 @@ OPEN = frozenset({METRICS, "/healthz", "/readyz"})
 BURST, A_MINUTE = 60, 120
 # How often, in seconds, an answer that goes on asks whether its login does.
 RECHECK_SECONDS = 15
+NO_SCRAPE = "/metrics wants a login, or as a bearer token what http.login.metrics_token is set to"
 CLOSED = "only /metrics, /healthz and /readyz are served here"
 HOW_TO_SET = (
     f"http.host is %s, which others reach, and no login is set: {CLOSED}. Set http.login.method to password, "
@@ -55,8 +56,8 @@ class Refused(Exception):
 class Door:
     """The application behind the login.  Handlers find `user`, a User, and `visit`, a Visit, in the scope.
 
-    Unknown visitors get the login page, /metrics, /healthz and /readyz.  Without a login, on an address that
-    others reach, nobody gets more than the last three.
+    Unknown visitors get the login page, /healthz and /readyz, and whoever has the token for it /metrics.
+    Without a login, on an address that others reach, nobody gets more than the last three.
     """
 
     def __init__(self, app: App, http: HttpSettings, refused: Callable[[str, str], object]) -> None:
@@ -88,7 +89,8 @@ class Door:
     async def _admit(self, request: DoorRequest) -> User | None:
         """Who comes in; None for an unknown visitor who asks for what is open to them.  Raises Refused."""
         if request.path in OPEN:
-            self._check_bearer(request)
+            if request.path == METRICS and not await self._may_scrape(request):
+                raise Refused(401, NO_SCRAPE, "login", {"WWW-Authenticate": "Bearer"})
             return None
         if self._is_closed:
             raise Refused(403, f"{CLOSED}: no login is set (http.login.method)", "login")
@@ -97,13 +99,15 @@ class Door:
             raise self._log_in_first(request)
         return user
 
-    def _check_bearer(self, request: DoorRequest) -> None:
+    async def _may_scrape(self, request: DoorRequest) -> bool:
+        """Whether /metrics is for whoever asks: without a login it is for everybody."""
         token = self._login.metrics_token
-        if request.path != METRICS or self._login.method == "none" or token is None:
-            return
-        if not request.has_bearer(token.get_secret_value()):
-            headers = {"WWW-Authenticate": "Bearer"}
-            raise Refused(401, "/metrics wants the token of http.login.metrics_token", "login", headers)
+        if self._login.method == "none" or (token and request.has_bearer(token.get_secret_value())):
+            return True
+        try:
+            return await self._find_user(request) is not None
+        except (NotAllowed, StreamError, Overloaded):
+            return False
 
     async def _user(self, request: DoorRequest) -> User | None:
         """Who asks, None if nobody knows.  Raises Refused."""

@@ -105,8 +105,8 @@ class LoginSettings(BaseModel):
     )
     metrics_token: SecretStr | None = Field(
         None,
-        description="where a login is set, /metrics wants this bearer token; unset: it needs none, as "
-        "/healthz and /readyz never do",
+        description="where a login is set, the bearer token with which Prometheus may read /metrics; unset: "
+        "only those who have logged in may. /healthz and /readyz never need one",
     )
 
     @model_validator(mode="after")

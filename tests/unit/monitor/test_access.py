@@ -135,7 +135,8 @@ def serve(tmp_path: Path, empty: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     with ExitStack() as stack:
 
         def make(login: dict[str, Any] | None = None, **http: Any) -> Served:
-            login = {"method": "password", "passwords": str(passwords)} if login is None else login
+            if login is None:
+                login = {"method": "password", "passwords": str(passwords), "metrics_token": "of-prometheus"}
             settings = Settings.model_validate({"http": {"login": login, "request_seconds": 120} | http})
             url = stack.enter_context(serving(desk_over(store, clock, settings=settings)))
             return Served(url.replace("0.0.0.0", "127.0.0.1"), store, clock, passwords)
@@ -150,8 +151,9 @@ def test_an_unknown_visitor_gets_the_login_and_the_probes_and_nothing_else(
     serve: Callable[..., Served],
 ) -> None:
     with serve().browser() as browser:
-        for path in ("/healthz", "/readyz", "/metrics", "/login", "/static/abc/desk.css"):
+        for path in ("/healthz", "/readyz", "/login", "/static/abc/desk.css"):
             assert browser.get(path).status_code == 200, path
+        assert browser.get("/metrics").status_code == 401
         for path in CLOSED:
             for accept in ("text/html", "*/*", "text/event-stream"):
                 answer = browser.get(path, headers={"Accept": accept})
@@ -523,7 +525,7 @@ def test_what_is_refused_at_the_door_is_counted(serve: Callable[..., Served]) ->
     with served.browser(Accept="*/*") as browser:
         browser.get("/api/v1/incidents")
         browser.post("/login", data={"name": "rea"}, headers={"Origin": served.url})
-        metrics = browser.get("/metrics").text
+        metrics = browser.get("/metrics", headers={"Authorization": "Bearer of-prometheus"}).text
         assert 'sentiment_http_refused_total{reason="login"} 1.0' in metrics
         assert 'sentiment_http_refused_total{reason="csrf"} 1.0' in metrics
 
@@ -568,10 +570,16 @@ def test_a_proxy_that_lets_the_visitors_own_header_through_is_not_believed(
 # ---- Metrics ----
 
 
-def test_where_a_login_is_set_metrics_can_want_a_token(serve: Callable[..., Served]) -> None:
-    with serve(PROXY | {"metrics_token": "of-prometheus"}).browser() as browser:
+@pytest.mark.parametrize("login", [{}, {"metrics_token": "of-prometheus"}], ids=["no token", "a token"])
+def test_where_a_login_is_set_metrics_want_it_or_a_token(
+    serve: Callable[..., Served], login: dict[str, str]
+) -> None:
+    right = {"Authorization": "Bearer of-prometheus"}
+    with serve(PROXY | login).browser() as browser:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic of-prometheus"}):
             answer = browser.get("/metrics", headers=headers)
             assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
-        assert browser.get("/metrics", headers={"Authorization": "Bearer of-prometheus"}).status_code == 200
+            assert "http.login.metrics_token" in answer.text
+        assert browser.get("/metrics", headers=right).status_code == (200 if login else 401)
+        assert browser.get("/metrics", headers={"X-Forwarded-User": "bo"}).status_code == 200
         assert browser.get("/healthz").status_code == 200
