@@ -42,12 +42,15 @@ class Site:
 
 
 @contextmanager
-def serve(file: Path, now: datetime, labels: InventedLabels, folder: Path) -> Iterator[Site]:
-    """The pages of a copy of a newsroom's database, which it has filled until `now`."""
+def serve(
+    file: Path, now: datetime, labels: InventedLabels, folder: Path, login: dict[str, str] | None = None
+) -> Iterator[Site]:
+    """The pages of a copy of a newsroom's database, which it has filled until `now`; `login` are settings of
+    `http.login`."""
     own = Path(shutil.copy(file, folder / "desk.db"))
     store = open_store(own)
     newsroom = Newsroom(store, folder, labels, now)
-    with serving(desk_of(newsroom)) as url:
+    with serving(desk_of(newsroom, http={"login": login or {}})) as url:
         yield Site(url, newsroom, own)
     store.engine.dispose()
 
@@ -57,9 +60,9 @@ def open_store(file: Path) -> Store:
     return Store(database.connect(DatabaseSettings(url=SecretStr(f"sqlite:///{file}"))), 60)
 
 
-def desk_of(newsroom: Newsroom, **parts: Any) -> Desk:
-    """A desk with the rules and the topics of a newsroom, at its time."""
+def desk_of(newsroom: Newsroom, http: dict[str, Any] | None = None) -> Desk:
+    """A desk with the rules and the topics of a newsroom, at its time; `http` are settings."""
     rule_file = RuleFile(newsroom.rules, TOPICS)
     url = newsroom.store.engine.url.render_as_string(hide_password=False)
-    parts.setdefault("settings", Settings.model_validate({"database": {"url": url}}))
-    return desk_over(newsroom.store, newsroom.clock, rule_file=rule_file, topics=TOPICS, **parts)
+    settings = Settings.model_validate({"database": {"url": url}, "http": http or {}})
+    return desk_over(newsroom.store, newsroom.clock, rule_file=rule_file, topics=TOPICS, settings=settings)

@@ -1,26 +1,12 @@
 """axe finds nothing on any page: light and dark, on a phone and on a wide screen."""
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
 from tests.browser.addresses import EMPTY, addresses
-from tests.browser.chromium import DESKTOP, PHONE, Scheme, Visitor
+from tests.browser.axe import violations
+from tests.browser.chromium import DESKTOP, PHONE, Scheme
 from tests.browser.conftest import Open
 from tests.browser.site import Site
-
-# What WCAG 2.2 asks for, and what its authors recommend besides.
-TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-OPTIONS = {"runOnly": {"type": "tag", "values": TAGS}, "resultTypes": ["violations"]}
-
-
-def violations(visitor: Visitor) -> list[str]:
-    """What axe says against the page that is open, a line each with the element."""
-    found = Axe().run(visitor.page, options=OPTIONS).response["violations"]
-    return [
-        f"{each['id']}: {each['help']}: {node['html'][:200]} {node.get('failureSummary', '')}"
-        for each in found
-        for node in each["nodes"]
-    ]
 
 
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
