@@ -65,7 +65,8 @@ def test_predictions_that_kafka_takes_never_hold_up_those_after_them(
     sent(scene.kafka.news, [news("giant again", symbols=SYMBOLS)])
     *_, (key, value) = read_topic(scene.kafka.bootstrap_servers, topic, 11, 30)
     assert key == "news:wire:giant~20again" and value["shortened"] is True and value["symbols"] == []
-    assert monitor.metric("sentiment_outbox_shortened_messages_total", target=topic) == 1
+    shortened = "sentiment_outbox_shortened_messages_total"
+    wait_until(lambda: monitor.metric(shortened, target=topic) == 1, 30, "it is counted once Kafka has it")
     assert monitor.stop() == 0
 
 

@@ -69,7 +69,7 @@ def test_a_flood_of_bad_messages_is_seen_and_delays_no_good_document(
     assert status == 503 and f"the circuit breaker of {scene.kafka.news} is open" in text
     assert monitor.metric("sentiment_circuit_breaker_open", kafka_topic=scene.kafka.comments) == 0
     sent(scene.kafka.news, [message(100, "Profit doubles again")])
-    wait_until(lambda: monitor.get("/readyz")[0] == 200, 30, "it closes with the next good message")
+    wait_until(lambda: monitor.get("/readyz")[0] == 200, 120, "it closes with the next good message")
     assert monitor.metric("sentiment_circuit_breaker_open", **labels) == 0
 
 
