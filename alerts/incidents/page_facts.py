@@ -207,7 +207,7 @@ def page_facts(
         seen_by=seen_by,
         topics=_most_common((voice.topic for voice in voices), SHOWN_TOPICS),
         sources=_most_common((document.source for document in documents), NAMED_SOURCES),
-        evidence=_evidence(shown, kind, reader, check_words),
+        evidence=_evidence(incident, shown, kind, reader, check_words),
         robustness=None if kind is PageKind.END else _robustness(leading, reader),
         before=None if before is None else figures(before),
         link=link,
@@ -320,20 +320,31 @@ def _alert_facts(shown: ShownAlert, rules: Mapping[str, Rule], runbook: FindRunb
 
 
 def _evidence(
-    shown: Sequence[ShownAlert], kind: PageKind, reader: AggregateReader, check_words: WordCheck
+    incident: Incident,
+    shown: Sequence[ShownAlert],
+    kind: PageKind,
+    reader: AggregateReader,
+    check_words: WordCheck,
 ) -> tuple[EvidenceItem, ...]:
     """One text of each story, the worst first: what the alerts began with, and on an update the worst now.
 
-    Where some are negative, the others say nothing about the event.
+    Where some are negative, the others say nothing about the event; where some are about its leading
+    entities, nor do those that are about none of them.
     """
-    found = [item for each in shown for item in each.alert.evidence]
-    seen = shown[0].seen
-    if kind is PageKind.UPDATE and seen is not None and seen.rule.has_evidence:
-        now = reader.most_negative(all_texts(_scope(seen)), EVIDENCE_CANDIDATES)
+    leads, seen = set(incident.lead_entities), shown[0].seen
+    documents = (text for each in shown for text in each.documents)
+    others = {text.key for text in documents if leads and leads.isdisjoint(text.entities)}
+    of_alerts = [item for each in shown for item in each.alert.evidence]
+    found = [item for item in of_alerts if item.key not in others]
+    is_short = kind is PageKind.BEGIN and len(found) < len(of_alerts)
+    if (is_short or kind is PageKind.UPDATE) and seen is not None and seen.rule.has_evidence:
+        worst = reader.most_negative(all_texts(_scope(seen)), EVIDENCE_CANDIDATES)
+        now = [item for item in worst if item.key not in others]
         found = [*map(check_words, distinct_stories(now, EVIDENCE_ITEMS)), *found]
-    negative = [item for item in found if item.score < 0]
+    found = found or of_alerts
+    found = [item for item in found if item.score < 0] or found
     of_stories: dict[object, EvidenceItem] = {}
-    for item in sorted(negative or found, key=lambda item: (item.score, item.published_at, item.key)):
+    for item in sorted(found, key=lambda item: (item.score, item.published_at, item.key)):
         of_stories.setdefault(item.key or item.id if item.story is None else item.story, item)
     return tuple(of_stories.values())[:EVIDENCE_ITEMS]
 

@@ -50,7 +50,8 @@ def mood_chart(mood: Mood) -> Chart:
     points = mood.points
     series = [
         Series("texts", "bars", "count", [None if point.is_missing else point.n for point in points]),
-        _band("usually", [point.usual for point in points], "quiet"),
+        # Where there is no text, hardly any mean would be unusual.
+        _band("usually", [point.usual if point.n else None for point in points], "quiet"),
         _band("how sure (95 %)", [point.sure for point in points], "ink"),
         Series("mood", "line", "mood", [_short(point.mean) for point in points]),
     ]

@@ -7,9 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from alerts.backtest import replay
 from alerts.delivery.messages import merge_pages
 from alerts.delivery.page_text import plain_text
+from alerts.history.memory_store import Text
+from alerts.rules.rule_file import load_rules
+from alerts.settings import SHIPPED_RULES
 from stream.domain.alerts import AlertState
+from stream.domain.entities import EntityMention
 from stream.storage.batches import Store
 from stream.storage.outbox import Outbox
 from tests.unit.alerts.story_texts import COPIES, OWN, dull
@@ -95,3 +100,25 @@ def test_a_value_that_an_alert_keeps_while_its_window_is_empty_is_no_update(loop
     (kept,) = loop.evaluate()
     assert kept.state is AlertState.FIRING and kept.value == grown.value >= 22
     assert [page["page"] for page in pages(loop)] == ["begin"]
+
+
+def test_the_evidence_is_about_whom_the_incident_is_about_however_bad_another_text_is() -> None:
+    def told(number: int, minutes: float, score: int, *entities: str) -> Text:
+        sentiment = "negative" if score < 0 else "neutral"
+        mentions = tuple(
+            EntityMention(each, each, (), 80, sentiment, 0.9, score / 10_000) for each in entities
+        )
+        at = NOW + minutes * MINUTE
+        return Text(str(number), f"wire {number % 3}", "news", at, f"text {number}", "Crypto", sentiment, score,
+                    entities=mentions)  # fmt: skip
+
+    usual = [told(number, -30 * number, 0) for number in range(1, 150)]
+    run = [told(1000 + number, number / 2, -5000 - number, "house:halcyon") for number in range(20)]
+    others = [told(2000 + number, number / 2 + 5, -9900, "house:other") for number in range(3)]
+    rules = [rule for rule in load_rules(SHIPPED_RULES, ("Crypto",)) if rule.name == "negative-surge"]
+    (begin, *_) = replay(
+        rules, ("Crypto",), sorted([*usual, *run, *others], key=lambda t: t.published_at), NOW
+    ).pages
+    assert begin.incident.lead_entities == ("house:halcyon",)
+    shown = [item.content for item in begin.message["evidence"]]
+    assert len(shown) == 5 and all(content.startswith("text 10") for content in shown)
