@@ -20,7 +20,7 @@ from stream.storage.desk.freshness import Freshness
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
-# What nobody asks for at once anyway: the mood changes with every text.
+# What nobody asks for at once: the mood, and how fresh it is, change with every text.
 MOOD_SECONDS = 10.0
 # A comment goes to a quiet listener so often, by which both sides notice that the other is gone.
 KEEP_ALIVE_SECONDS = 10.0
@@ -63,7 +63,7 @@ class Live:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._last: Look | None = None
-        self._status = event("status", {"text": "Waiting for the first look", "late": False})
+        self._status, self._is_late = event("status", {"text": "Waiting for the first look"}), False
         self._mood_at: datetime | None = None
 
     @property
@@ -110,22 +110,26 @@ class Live:
                 await self._tell(await self._threads.run(self._look))
             except (StoreUnavailable, Overloaded) as error:
                 self._last = None
-                self._send_status("The database does not answer", late=True)
+                self._send(*self._new_status("The database does not answer", late=True))
                 log.debug("no live events: %s", error)
             except Exception:
                 log.exception("no live events: the look at the database failed")
-                self._send_status("Not live: the monitor's log says why", late=True)
+                self._send(*self._new_status("Not live: the monitor's log says why", late=True))
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _tell(self, look: Look) -> None:
+        """Send what changed, all of it at once: that costs a listener as much as one event."""
         before, self._last = self._last, look
         freshness = look.freshness
-        for id_ in changed_incidents(before, look):
-            self._send(event("incident", {"id": id_}))
-        has_new = before is not None and before.freshness.last_received != freshness.last_received
-        if has_new and self._is_time_for_mood():
-            self._send(event("mood", {}))
-        self._send_status(freshness.text, late=freshness.is_late)
+        events = [event("incident", {"id": id_}) for id_ in changed_incidents(before, look)]
+        is_new = before is not None and before.freshness.last_received != freshness.last_received
+        has_mood = is_new and self._is_time_for_mood()
+        if has_mood:
+            events.append(event("mood", {}))
+        # While texts come the status changes with each: it goes with the mood, unless what it says is urgent.
+        if has_mood or not is_new or freshness.is_late != self._is_late:
+            events += self._new_status(freshness.text, late=freshness.is_late)
+        self._send(*events)
 
     def _is_time_for_mood(self) -> bool:
         now = self._clock()
@@ -134,13 +138,19 @@ class Live:
         self._mood_at = now
         return True
 
-    def _send_status(self, text: str, *, late: bool) -> None:
+    def _new_status(self, text: str, *, late: bool) -> list[bytes]:
+        """The status, if it is another than the last."""
         status = event("status", {"text": text, "late": late})
-        if status != self._status:
-            self._status = status
-            self._send(status)
+        if status == self._status:
+            return []
+        self._status, self._is_late = status, late
+        return [status]
 
-    def _send(self, message: bytes) -> None:
+    def _send(self, *events: bytes) -> None:
+        """Send these to every listener, in one message."""
+        if not events:
+            return
+        message = b"".join(events)
         for queue in tuple(self._listeners):
             try:
                 queue.put_nowait(message)

@@ -90,6 +90,22 @@ def test_an_unavailable_database_is_told_and_the_stream_goes_on() -> None:
     assert "The database does not answer" in events[1] and "2 texts/s" in events[2]
 
 
+def test_while_texts_come_the_status_goes_with_the_mood_unless_they_are_late() -> None:
+    async def listen() -> list[str]:
+        steps = [timedelta(seconds=number) for number in range(40)]
+        fresh = [replace(FRESH, last_received=NOW + step, per_second=2 + step.seconds) for step in steps]
+        late = replace(fresh[-1], delay=timedelta(hours=1))
+        events = live_over(Database(*map(look_at, [*fresh, late]))).listen()
+        messages = [(await anext(events)).decode() for _ in range(4)]
+        await events.aclose()  # type: ignore[attr-defined]
+        return messages
+
+    _, first, mood, late = asyncio.run(listen())
+    assert "2 texts/s" in first and "mood" not in first
+    assert mood.count("event:") == 2 and "event: mood" in mood and "3 texts/s" in mood
+    assert late.count("event:") == 1 and '"late": true' in late
+
+
 def test_nobody_looks_while_nobody_listens() -> None:
     async def listen_and_leave() -> int:
         database = Database(look_at())
