@@ -116,7 +116,12 @@ Topics: {% for name, n in page.topics.items() %}
 {%- endfor +%}
 {% endif %}
 {% if page.evidence and not resolved %}
-The worst text of each story, and the words that carry it:
+The worst text of{{ " " }}
+{%- if (page.stories or 0) > page.evidence | length %}
+{{ page.evidence | length }} of its {{ page.stories }} stories
+{%- else %}
+each story
+{%- endif %}, and the words that carry it:
 {% for item in page.evidence %}
 - {{ item.source }}, {{ item.published_at | clock }}: {{ item.content | cut(longest_content) }}
 {%- if item.words %} [{{ item.words | map("cut", longest_word) | join(", ") }}]{% endif %}

@@ -9,6 +9,7 @@
   const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
   const year = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
+  const utcDay = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" });
   const utc = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: "UTC" });
 
   function localTime(at, now) {
@@ -17,9 +18,12 @@
     return `${(at.getFullYear() === now.getFullYear() ? day : year).format(at)}, ${time}`;
   }
 
-  // "14:05 (12:05 UTC)".
+  // "14:05 (12:05 UTC)", and the date of that where it is another.
   function fullTime(at) {
-    return localTime(at, new Date()) + (at.getTimezoneOffset() === 0 ? " UTC" : ` (${utc.format(at)} UTC)`);
+    const local = localTime(at, new Date());
+    if (at.getTimezoneOffset() === 0) return `${local} UTC`;
+    const date = utcDay.format(at), beside = date === day.format(at) ? "" : `${date}, `;
+    return `${local} (${beside}${utc.format(at)} UTC)`;
   }
 
   // With data-short the UTC is in the tooltip alone.

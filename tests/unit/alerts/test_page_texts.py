@@ -41,7 +41,7 @@ def test_a_page_says_in_order_what_a_person_asks() -> None:
         "Since 13 June 2022, 02:14 UTC (12 minutes ago), first seen at reuters.",
         "23 negative voices tell 4 stories, from 19 origins and 12 authors; 13 copies are left out.",
         "Topics: Crypto 20, Macro 3",
-        "The worst text of each story, and the words that carry it:",
+        "The worst text of 1 of its 4 stories, and the words that carry it:",
         f"- reuters, 13 Jun 02:14 UTC: {TITLE} [stops] (+6 copies)",
         "Sources: reuters 5, coindesk 4",
         "It would still fire without any two of its origins.",
