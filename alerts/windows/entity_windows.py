@@ -304,7 +304,7 @@ class EntityWindows:
             totals,
             rule.watched_entities,
             not_compared,
-            own_alert_times(rule, self._episodes, start, end),
+            own_alert_times(rule, self._episodes, start, end, self._width),
         )
 
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from alerts.detectors.base import Rule
 from alerts.ports import EpisodeStore
+from alerts.windows.rule_window import rule_window
 from stream.domain.sums import TimeRange
 
 # What lasts longer becomes usual: otherwise an alert would never end after a lasting change, or fire again.
@@ -16,15 +17,20 @@ LONGEST_LEFT_OUT = timedelta(days=1)
 
 
 def own_alert_times(
-    rule: Rule, episodes: EpisodeStore, since: datetime, end: datetime
+    rule: Rule, episodes: EpisodeStore, since: datetime, end: datetime, width: timedelta
 ) -> Mapping[str, Sequence[TimeRange]]:
     """The times of the rule's alerts that end at `since` or later, open ones until `end`, each a day at most:
-    by topic, or by entity if the rule watches entities."""
+    by topic, or by entity if the rule watches entities.
+
+    They begin with the window in which the alert began, of stored windows of `width`: what came before that
+    was usual then, and stays so.
+    """
     times: dict[str, list[TimeRange]] = {}
     for alert in [*episodes.past_alerts(since), *episodes.open_alerts()]:
         subject = alert.topic if rule.entities is None else alert.entity
         if alert.rule != rule.name or subject is None:
             continue
         until = min(alert.resolved_at or end, alert.since + LONGEST_LEFT_OUT)
-        times.setdefault(subject, []).append(TimeRange(alert.since - rule.window, until))
+        start = rule_window(rule, alert.since, width).start
+        times.setdefault(subject, []).append(TimeRange(start, until))
     return times

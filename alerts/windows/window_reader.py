@@ -23,6 +23,7 @@ from alerts.windows.entity_windows import LONGEST_GAP, EntityWindows
 from alerts.windows.evidence import distinct_stories
 from alerts.windows.labelled_hours import LabelledHours
 from alerts.windows.own_alerts import own_alert_times
+from alerts.windows.rule_window import rule_window
 from alerts.wording import story_counts_text
 from stream.domain.alerts import Alert
 from stream.domain.documents import EPOCH
@@ -151,9 +152,8 @@ class WindowReader:
         self._entities.forget()
 
     def window(self, rule: Rule, now: datetime) -> TimeRange:
-        """The rule's window at `now`: whole stored windows, of which the last is still filling."""
-        current = window_start(now, self._width)
-        return TimeRange(min(current - rule.window + self._width, current), now)
+        """The rule's window at `now`."""
+        return rule_window(rule, now, self._width)
 
     def late_windows(self, rule: Rule, now: datetime, late: Iterable[datetime]) -> Iterable[TimeRange]:
         """Past windows of the rule, each ending with one of the `late` stored windows and before the current
@@ -276,7 +276,7 @@ class WindowReader:
         longest_gap = max(LONGEST_GAP, 4 * spec.comparison_length)
         feed = self._reader.sums_by_window(start, end, width, rule.feed) if rule.looks_at_few else cells
         live = live_ranges(sorted({cell.start for cell in feed}), width, end, longest_gap)
-        alert_times = own_alert_times(rule, self._episodes, start, end)
+        alert_times = own_alert_times(rule, self._episodes, start, end, self._width)
         others = self._not_compared(rule)
         return History(end, width, cells, live, alert_times, rule.count, others)
 

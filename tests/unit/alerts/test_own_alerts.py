@@ -4,10 +4,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from alerts.backtest import Replay, replay
+from alerts.history.memory_episodes import MemoryEpisodes
 from alerts.history.memory_store import Text
 from alerts.rules.rule_file import load_rules
 from alerts.settings import SHIPPED_RULES
+from alerts.windows.own_alerts import own_alert_times
+from stream.domain.alerts import Alert, AlertState
 from stream.domain.incidents import PageKind
+from stream.domain.sums import TimeRange
 
 TOPIC = "Stock Movement"
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -48,3 +52,15 @@ def test_an_alert_ends_once_and_for_all_when_what_it_is_about_has_become_usual()
     (alert,) = beside_usual(lasting, "negative-surge", 3 * DAY).alerts
     assert alert.now.resolved_at is not None
     assert DAY < alert.now.resolved_at - BURST < 2 * DAY
+
+
+def test_what_was_usual_when_an_alert_began_is_usual_afterwards() -> None:
+    """Its window began with a stored one: a sliver before that would take a whole hour out of the baseline."""
+    (rule,) = [each for each in load_rules(SHIPPED_RULES, (TOPIC,)) if each.name == "negative-surge"]
+    since = BURST + timedelta(minutes=14, seconds=50)
+    episodes = MemoryEpisodes()
+    episodes.alerts["a"] = Alert(
+        "a", rule.name, TOPIC, rule.severity, AlertState.FIRING, since, 9.0, 3.0, 20, "", ""
+    )
+    times = own_alert_times(rule, episodes, START, BURST + DAY, MINUTE)
+    assert times == {TOPIC: [TimeRange(BURST, BURST + DAY)]}
