@@ -4,6 +4,7 @@ import re
 from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.addresses import EMPTY, addresses
 from tests.browser.chromium import DESKTOP, PHONE
@@ -82,6 +83,16 @@ def test_without_javascript_every_page_shows_its_times_in_utc(site: Site, open_w
         assert visitor.visit(path) == 200
         times = visitor.page.locator("main time").all_inner_texts()
         assert all(text.endswith("UTC") for text in times if text.strip()), name
+
+
+def test_an_incident_says_who_told_it_first_and_when_that_came(site: Site, open_window: Open) -> None:
+    visitor = open_window(site.url)
+    visitor.visit(addresses(site.newsroom)["incident"])
+    first = visitor.page.locator(".facts li", has_text="told it first")
+    told = first.inner_text()
+    assert re.search(r"published \d\d:\d\d.*, received \d\d:\d\d", told), told
+    first.get_by_role("link").click()
+    expect(visitor.page.get_by_role("heading", name="Who said it first")).to_be_visible()
 
 
 def test_times_are_in_the_readers_zone_with_utc_beside(site: Site, open_window: Open) -> None:

@@ -16,6 +16,7 @@ from monitor.web.answers import PAGE_HEADERS, AnyRequest
 from monitor.web.api import cursors
 from monitor.web.desk import Desk, last_segment
 from monitor.web.errors import BadRequest, Conflict
+from monitor.web.first_text import first_text
 from monitor.web.incident_forms import new_key, quiet_choices, request_of, verdict_choices
 from monitor.web.incident_work import carry_out, incident_actions
 from monitor.web.parameters import text_of
@@ -118,8 +119,11 @@ class IncidentPages:
         changes = alert_changes(self._desk.store, [alert.id for alert in values["alerts"]])
         actions = self._actions.of(incident.id)
         messages = [page.message for page in values["pages"] if page.message]
+        page = messages[-1] if messages else None
+        headline = page and page.get("headline")
         return values | {
-            "page": messages[-1] if messages else None,
+            "page": page,
+            "first": first_text(self._desk.store.engine, headline["story"]) if headline else None,
             "paged": values_when_paged(messages),
             "events": timeline(changes, values["pages"], values["deliveries"], actions),
             "quiet": is_quiet(incident, now),

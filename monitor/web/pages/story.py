@@ -12,6 +12,7 @@ from monitor.web.api import cursors
 from monitor.web.charts import Chart, spread_chart
 from monitor.web.desk import Desk, last_segment
 from monitor.web.errors import BadRequest
+from monitor.web.first_text import first_text
 from stream.domain.incidents import Incident
 from stream.domain.sums import TimeRange, window_start
 from stream.storage.batches import Store
@@ -44,9 +45,7 @@ class StoryPage:
 
     @cached_property
     def first(self) -> TextLine | None:
-        """The text that was published first, as far as that is known; None if it was deleted."""
-        key = self._stories.earliest(self.facts.id) or self.facts.first_key
-        return Texts(self.store.engine).lines([key]).get(key)
+        return first_text(self.store.engine, self.facts.id)
 
     @cached_property
     def chart(self) -> Chart:

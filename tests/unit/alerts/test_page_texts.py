@@ -186,7 +186,7 @@ def incident_html(pages: list[Page], **values: Any) -> str:
     nobody: dict[str, Any] = {
         "user": None, "desk_role": Role.DESK, "can_log_out": False, "csrf": "", "path": "/incidents/i1",
         "problem": "", "form": {}, "events": [], "quiet": False, "quiet_choices": (), "verdicts": (), "key": "",
-        "prefix": "", "bars": [], "highest": 1, "paged": {}, "deliveries": [], "page": messages[-1] if messages else None,
+        "prefix": "", "bars": [], "highest": 1, "paged": {}, "first": None, "deliveries": [], "page": messages[-1] if messages else None,
     }  # fmt: skip
     return render("incident.html", **nobody | {"pages": pages} | values)
 
