@@ -103,11 +103,12 @@ def _names(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[str, s
 def _why(
     connection: Connection, entity: str, change: float, start: datetime, end: datetime
 ) -> StoryHeadline | None:
-    """The story that most of the entity's latest texts of the sign of the change tell."""
+    """The story that moved it most: of the entity's latest texts with the sign of the change, the one whose
+    scores towards it add up to most."""
     mentions, stories = schema.mentions.c, schema.document_stories.c
     same_sign = mentions.score < 0 if change < 0 else mentions.score > 0
     latest = (
-        select(mentions.key)
+        select(mentions.key, mentions.score)
         .where(mentions.entity == entity, within(mentions.published_at, start, end), same_sign)
         .order_by(mentions.published_at.desc())
         .limit(MOST_TEXTS)
@@ -117,7 +118,7 @@ def _why(
         select(stories.story)
         .join(latest, latest.c.key == stories.key)
         .group_by(stories.story)
-        .order_by(func.count().desc(), stories.story.desc())
+        .order_by(func.abs(func.sum(latest.c.score)).desc(), stories.story.desc())
         .limit(1)
     )
     story, documents = schema.stories.c, schema.documents.c

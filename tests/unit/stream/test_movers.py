@@ -78,6 +78,14 @@ def test_the_reason_is_the_story_that_most_texts_in_the_direction_of_the_move_te
     assert bank.change < 0 and bank.why is not None and bank.why.text == TITLES[0]
 
 
+def test_one_strong_story_is_the_reason_rather_than_a_faint_one_of_as_many_texts(store: Store) -> None:
+    spoken_of(store, BANK, -0.9, 3, since=2 * HOUR, title=TITLES[0])
+    spoken_of(store, BANK, -0.1, 3, since=HOUR, title=TITLES[2])
+    tasks(store).assign_next()
+    (bank,) = moved(store)
+    assert bank.why is not None and bank.why.text == TITLES[0]
+
+
 def test_nothing_moved_in_an_empty_database(store: Store) -> None:
     assert moved(store) == []
 
