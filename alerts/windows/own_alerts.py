@@ -22,8 +22,8 @@ def own_alert_times(
     """The times of the rule's alerts that end at `since` or later, open ones until `end`, each a day at most:
     by topic, or by entity if the rule watches entities.
 
-    They begin with the window in which the alert began, of stored windows of `width`: what came before that
-    was usual then, and stays so.
+    Each starts where the rule's window started when the alert began; `width` is that of the stored windows.
+    What came before was usual then, and stays so.
     """
     times: dict[str, list[TimeRange]] = {}
     for alert in [*episodes.past_alerts(since), *episodes.open_alerts()]:

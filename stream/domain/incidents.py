@@ -98,8 +98,8 @@ class Incident:
 
     @property
     def over_since(self) -> datetime | None:
-        """When it was over, as people are told: when its calm began, which only a later look makes certain.
-        None while it is open."""
+        """When its calm began; None while it is open.  People are told this time: `ended_at` is when the calm
+        had lasted long enough."""
         if self.ended_at is None:
             return None
         return max(self.calm_since or self.ended_at, self.began_at)

@@ -26,8 +26,8 @@ class Open(Protocol):
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The machine's browser.  Playwright's event loop runs in this thread as long: nothing else that runs one can be
-    tested meanwhile, so it ends with the file."""
+    """The machine's browser.  It closes after each file: while it is open, Playwright runs an event loop in
+    this thread, and no other test in it can run one."""
     with ExitStack() as stack:
         yield need(lambda: stack.enter_context(chromium()))
 
